@@ -1,0 +1,1 @@
+"""The Jinja2 templates, packaged as `virtrbd.templates`."""

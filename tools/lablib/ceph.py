@@ -1,0 +1,240 @@
+"""One mon, one mgr and one OSD: make them, start them, wait for them, ask them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import cephconf
+from .errors import LabError
+from .process import Daemon, run, wait_for
+
+DELAY = "osd_debug_inject_dispatch_delay"
+READY_WITHIN = 60  # seconds; a start takes about 5, on a busy machine more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceph:
+    """The lab's cluster. All of it lies in one folder."""
+
+    folder: Path
+    lab: Path
+
+    @property
+    def client_conf(self) -> Path:
+        """The conf of client.virtrbd."""
+        return self.folder / "ceph.conf"
+
+    @property
+    def admin_conf(self) -> Path:
+        """The conf of client.admin."""
+        return self.folder / "admin.conf"
+
+    @property
+    def mon(self) -> Daemon:
+        """The monitor."""
+        return self._daemon("mon", "a")
+
+    @property
+    def mgr(self) -> Daemon:
+        """The manager."""
+        return self._daemon("mgr", "x")
+
+    @property
+    def osd(self) -> Daemon:
+        """The one OSD."""
+        return self._daemon("osd", "0")
+
+    def daemons(self) -> tuple[Daemon, ...]:
+        """Return all daemons, in the order in which they start."""
+        return (self.mon, self.mgr, self.osd)
+
+    def _daemon(self, kind: str, name: str) -> Daemon:
+        return Daemon(
+            name=kind,
+            argv=(f"/usr/bin/ceph-{kind}", "-f", "-c", str(self._daemon_conf), "-i", name),
+            log=self.folder / "log" / f"{kind}.out",
+            record=self.folder / "run" / f"{kind}.json",
+            lab=self.lab,
+        )
+
+    @property
+    def _daemon_conf(self) -> Path:
+        return self.folder / "daemon.conf"
+
+    def admin(self, *words: str, seconds: float = 30) -> str:
+        """Return the output of a `ceph` command, run as client.admin."""
+        return run(("/usr/bin/ceph", "-c", str(self.admin_conf), "--id", "admin", *words), seconds=seconds)
+
+    def status(self, *, seconds: float = 10) -> dict[str, Any]:
+        """Return what `ceph status` says. Raises LabError when the monitor does not answer in time."""
+        answer: dict[str, Any] = json.loads(self.admin("status", "--format", "json", seconds=seconds))
+        return answer
+
+    def create(self, *, fsid: str, ports: tuple[int, int], store: str) -> None:
+        """Make a new cluster and start it; wait_until_ready says when it can be used."""
+        self._write_files(fsid=fsid, ports=ports, store=store)
+        self._make_mon(fsid=fsid, ports=ports)
+        self.mon.start()
+        osd_uuid = str(uuid.uuid4())
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(self._make_osd, osd_uuid)
+            # It has to be known to the monitor before it comes up; its key is there since _make_mon.
+            known = pool.submit(self._register_osd, osd_uuid)
+            ticking = pool.submit(self._set_ticks)
+            # Or the manager makes a pool of its own, and tests find three pools where there should be two.
+            self.admin("config", "set", "mgr", "mgr/devicehealth/enable_monitoring", "false", "--force")
+            self.mgr.start()
+            known.result()
+            ticking.result()
+            made.result()
+        self.osd.start()
+        for pool_name in cephconf.POOLS:
+            self.admin("osd", "pool", "create", pool_name, str(cephconf.PGS_A_POOL))
+        wait_for("the OSD to come up", self._osd_is_up, seconds=READY_WITHIN, daemons=self.daemons())
+        with ThreadPoolExecutor() as pool:
+            tuple(pool.map(self._init_pool, cephconf.POOLS))
+
+    def wait_until_ready(self) -> None:
+        """Wait until every PG is active and an active manager is there."""
+        wait_for("Ceph to be ready", self.is_ready, seconds=READY_WITHIN, daemons=self.daemons())
+
+    def is_ready(self) -> bool:
+        """Tell whether the cluster can be used."""
+        try:
+            return is_ready(self.status())
+        except LabError:  # a monitor that has just started does not answer yet
+            return False
+
+    def wait_until_known(self, daemon: Daemon) -> None:
+        """Wait until the monitor knows the daemon's new process, and no longer the dead one."""
+        if daemon.name != "mon":
+            known = {"mgr": self._mgr_pid, "osd": self._osd_pid}[daemon.name]
+            wait_for(
+                f"the monitor to know the new {daemon.name}",
+                lambda: (process := daemon.process()) is not None and known() == process.pid,
+                seconds=READY_WITHIN,
+                daemons=self.daemons(),
+            )
+
+    def end_pause(self) -> bool:
+        """End a `ceph osd pause`; tell whether there was one."""
+        flags = self.status()["health"]["checks"].get("OSDMAP_FLAGS")
+        if flags is None or "pause" not in flags["summary"]["message"]:
+            return False
+        self.admin("osd", "unpause")
+        return True
+
+    def dead(self) -> tuple[Daemon, ...]:
+        """Return the daemons that do not run."""
+        return tuple(daemon for daemon in self.daemons() if daemon.process() is None)
+
+    def set_latency(self, milliseconds: float) -> None:
+        """Delay every message that the OSD gets by this much; 0 ends it."""
+        # By the monitor's database, and not into the OSD alone: then a restarted OSD is as slow as before.
+        for option, value in (("duration", milliseconds / 1000), ("probability", 1 if milliseconds else 0)):
+            self.admin("config", "set", "osd.0", f"{DELAY}_{option}", f"{value:g}")
+        wait_for("the OSD to take the new latency", lambda: self.latency() == milliseconds, seconds=10)
+
+    def latency(self) -> float:
+        """Return the delay of every message to the OSD in milliseconds, as the OSD itself has it."""
+        duration, probability = (self._osd_setting(f"{DELAY}_{name}") for name in ("duration", "probability"))
+        return round(duration * 1000, 6) if probability else 0
+
+    def _osd_setting(self, option: str) -> float:
+        answer = self.admin("tell", "osd.0", "config", "get", option, "--format", "json", seconds=10)
+        return float(json.loads(answer)[option])
+
+    def _write_files(self, *, fsid: str, ports: tuple[int, int], store: str) -> None:
+        for name in ("mon", "mgr", "osd", "run", "log", "crash"):
+            (self.folder / name).mkdir(parents=True)
+        keys = {user: cephconf.new_key() for user in cephconf.CAPS}
+        _write_secret(self.folder / "first.keyring", cephconf.keyring(keys, caps=True))
+        _write_secret(self.folder / "mgr/keyring", cephconf.keyring({"mgr.x": keys["mgr.x"]}))
+        _write_secret(self.folder / "osd/keyring", cephconf.keyring({"osd.0": keys["osd.0"]}))
+        for user, conf in (("virtrbd", self.client_conf), ("admin", self.admin_conf)):
+            ring = self.folder / f"client.{user}.keyring"
+            _write_secret(ring, cephconf.keyring({f"client.{user}": keys[f"client.{user}"]}))
+            conf.write_text(cephconf.client_conf(fsid=fsid, ports=ports, user=user, keyring_file=ring))
+        self._daemon_conf.write_text(
+            cephconf.daemon_conf(folder=self.folder, fsid=fsid, ports=ports, store=store)
+        )
+
+    def _make_mon(self, *, fsid: str, ports: tuple[int, int]) -> None:
+        monmap, first = self.folder / "monmap", self.folder / "first.keyring"
+        address = cephconf.monitor_address(ports)
+        run(("/usr/bin/monmaptool", "--create", "--fsid", fsid, "--addv", "a", address, str(monmap)))
+        files = ("--monmap", str(monmap), "--keyring", str(first))
+        run(("/usr/bin/ceph-mon", "-c", str(self._daemon_conf), "-i", "a", "--mkfs", *files))
+        monmap.unlink()
+        first.unlink()
+
+    def _make_osd(self, osd_uuid: str) -> None:
+        make = ("--mkfs", "--osd-uuid", osd_uuid, "--no-mon-config")
+        run(("/usr/bin/ceph-osd", "-c", str(self._daemon_conf), "-i", "0", *make))
+
+    def _register_osd(self, osd_uuid: str) -> None:
+        self.admin("osd", "create", osd_uuid, "0")
+
+    def _set_ticks(self) -> None:
+        # Clients ping their watches at each tick, every 5 s by default. With osd_client_watch_timeout at 5
+        # too, live watches ended and came back every few seconds. By the monitor's database it reaches QEMU
+        # without a ceph.conf.
+        self.admin("config", "set", "client", "objecter_tick_interval", "1")
+
+    def _osd_is_up(self) -> bool:
+        return bool(self.status()["osdmap"]["num_up_osds"])
+
+    def _mgr_pid(self) -> int | None:
+        return _nonce(self._dump("mgr")["active_addrs"])
+
+    def _osd_pid(self) -> int | None:
+        return _nonce(self._dump("osd")["osds"][0]["public_addrs"])
+
+    def _dump(self, kind: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.admin(kind, "dump", "--format", "json", seconds=10))
+        return answer
+
+    def _init_pool(self, name: str) -> None:
+        run(("/usr/bin/rbd", "-c", str(self.admin_conf), "--id", "admin", "pool", "init", name))
+
+
+def is_ready(status: dict[str, Any]) -> bool:
+    """Tell from a `ceph status` whether the cluster can be used."""
+    pgs = status["pgmap"]
+    states = pgs["pgs_by_state"]
+    active = sum(state["count"] for state in states if "active" in state["state_name"].split("+"))
+    return bool(
+        status["osdmap"]["num_up_osds"]
+        and status["mgrmap"]["available"]
+        and active == pgs["num_pgs"] >= cephconf.PGS_A_POOL * len(cephconf.POOLS)
+    )
+
+
+def _nonce(addresses: dict[str, Any]) -> int | None:
+    """Return the number by which Ceph tells two daemons at one address apart: the daemon's pid."""
+    return next((address["nonce"] for address in addresses["addrvec"]), None)
+
+
+def free_ports() -> tuple[int, int]:
+    """Return two ports of 127.0.0.1 that nothing listens on."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(2)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        first, second = (each.getsockname()[1] for each in sockets)
+    return first, second
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, from its first moment on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

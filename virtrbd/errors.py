@@ -1,0 +1,114 @@
+"""The error tree and the exit codes: every way in which a run can end."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes are an interface: cron jobs and scripts branch on them. 1 and 2 are never meant."""
+
+    OK = 0
+    DRIFT = 3
+    BLOCKED = 4
+    FAILED = 5
+    USAGE = 64
+    SPEC = 65
+    UNAVAILABLE = 69
+    BUG = 70
+    BUSY = 75
+    DENIED = 77
+    CONFIG = 78
+    INTERRUPTED = 130
+    CLOSED_PIPE = 141
+    TERMINATED = 143
+
+
+class VirtrbdError(Exception):
+    """An expected failure: the message names the thing, the fact and the way out."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(VirtrbdError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SpecError(VirtrbdError):
+    """Spec files are wrong; one message per problem, all of them."""
+
+    exit_code = ExitCode.SPEC
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+
+
+class ConfigError(VirtrbdError):
+    """The settings, or what they point to, are wrong."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class UnavailableError(VirtrbdError):
+    """libvirt or Ceph cannot be reached, or did not answer in time."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class DeniedError(VirtrbdError):
+    """cephx, polkit or a file permission says no."""
+
+    exit_code = ExitCode.DENIED
+
+
+class BusyError(VirtrbdError):
+    """Another run holds the lock."""
+
+    exit_code = ExitCode.BUSY
+
+
+class BlockedError(VirtrbdError):
+    """Doing it needs a permission that was not given; the message names the flag."""
+
+    exit_code = ExitCode.BLOCKED
+
+
+class HypervisorError(VirtrbdError):
+    """libvirt refused a call for a reason of its own."""
+
+
+class ClusterError(VirtrbdError):
+    """Ceph refused a call for a reason of its own."""
+
+
+class ImageBusyError(ClusterError):
+    """Another client has the image open read-write."""
+
+    def __init__(self, message: str, watchers: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.watchers = watchers
+
+
+# Worst first: a run that met several ends keeps the one an operator must see first.
+_SEVERITY = (
+    ExitCode.BUG,
+    ExitCode.TERMINATED,
+    ExitCode.INTERRUPTED,
+    ExitCode.CLOSED_PIPE,
+    ExitCode.USAGE,
+    ExitCode.CONFIG,
+    ExitCode.DENIED,
+    ExitCode.UNAVAILABLE,
+    ExitCode.SPEC,
+    ExitCode.FAILED,
+    ExitCode.BUSY,
+    ExitCode.BLOCKED,
+    ExitCode.DRIFT,
+    ExitCode.OK,
+)
+
+
+def worst(*codes: ExitCode) -> ExitCode:
+    """Return the code that wins when several ends meet; OK when there are none."""
+    return min(codes, key=_SEVERITY.index, default=ExitCode.OK)
