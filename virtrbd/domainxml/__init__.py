@@ -1,0 +1,1 @@
+"""Domain XML: rendered, parsed, compared, edited."""

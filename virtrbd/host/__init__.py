@@ -1,0 +1,1 @@
+"""The effects: everything that touches libvirt, Ceph or the state directory."""

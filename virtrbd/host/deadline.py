@@ -1,0 +1,54 @@
+"""Deadlines: a C call can be abandoned, never cancelled.
+
+librados and libvirt release the GIL but answer no signal until they return, and some never do (an OSD that is
+paused, a QEMU that is stopped). So each call runs in a thread; when its time is up the run goes on without it,
+reports, and leaves by os._exit, because the interpreter's own exit would wait for what it left behind.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from virtrbd.errors import UnavailableError
+
+T = TypeVar("T")
+
+_abandoned: list[str] = []
+
+
+def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
+    """Return what the call returns, raise what it raises; UnavailableError when it takes too long."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # handed over to the caller's thread, whatever it is
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name=what)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        _abandoned.append(what)
+        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s; whether it still takes effect is unknown")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def has_abandoned_calls() -> bool:
+    """Whether a call of this process is still out there."""
+    return bool(_abandoned)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with the code: at once when a call was abandoned."""
+    if _abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,52 @@
+"""The cephx key, read from the keyring. It goes to libvirt's secret and nowhere else."""
+
+import base64
+import binascii
+import configparser
+from pathlib import Path
+
+from virtrbd.errors import ConfigError, DeniedError
+
+
+class Key:
+    """A cephx key that does not show itself: not in reprs, so not in logs, plans or tracebacks."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def __repr__(self) -> str:
+        return "Key(...)"
+
+
+def read_key(keyrings: str, user: str) -> Key:
+    """Return the user's key from the first of the comma-separated keyring files that exists.
+
+    Raises ConfigError when none holds it, DeniedError when it may not be read. libvirt wants the decoded bytes.
+    """
+    tried = [path.strip() for path in keyrings.split(",") if path.strip()]
+    for path in tried:
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        try:
+            # ceph indents the keys of a section with a tab
+            parser.read_string("\n".join(line.strip() for line in Path(path).read_text().splitlines()))
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            raise DeniedError(f"{path}: permission denied; run as a user that may read the keyring") from None
+        except (OSError, UnicodeDecodeError, configparser.Error):
+            # `from None`: the parser's own message would quote the line, which may be the key.
+            raise ConfigError(f"{path}: not a readable keyring") from None
+        key = parser.get(f"client.{user}", "key", fallback="")
+        if key:
+            return Key(_decode(path, key))
+    where = ", ".join(tried) or "no file"
+    raise ConfigError(f"no key for client.{user} in {where}; write ceph: keyring: to the settings")
+
+
+def _decode(path: str, key: str) -> bytes:
+    try:
+        return base64.b64decode(key, validate=True)
+    except binascii.Error:
+        raise ConfigError(f"{path}: the key is no base64; get it again with `ceph auth get`") from None

@@ -1,0 +1,53 @@
+"""The world as it was observed, once, for the domains and images that a run is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.image import Image, ImageRef, Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """A monitor's address; `port` None lets librados try v2 (3300) and v1 (6789)."""
+
+    address: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFacts:
+    """What a domain's XML must know of the cluster."""
+
+    fsid: str
+    monitors: tuple[Monitor, ...]
+    user: str
+
+    @property
+    def secret_usage(self) -> str:
+        """The secret's usage name: unique in libvirt, and the same on all hosts."""
+        return f"client.{self.user}@{self.fsid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A libvirt secret of usage type ceph. `is_set`: it has a value, as far as can be told."""
+
+    uuid: str
+    usage: str
+    is_set: bool
+    holds_key: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actual:
+    """The world; images that were looked for and are not there are None."""
+
+    host_uuid: str
+    hypervisor_digest: str
+    cluster: ClusterFacts
+    secrets: tuple[Secret, ...] = ()
+    domains: tuple[DefinedDomain, ...] = ()
+    images: Mapping[ImageRef, Image | None] = field(default_factory=dict)
+    intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
+    file_sizes: Mapping[str, int | None] = field(default_factory=dict)

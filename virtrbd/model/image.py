@@ -1,0 +1,112 @@
+"""RBD images: how they are named, what is known of them, whose they are."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_PART = r"[^/@:\s][^/@:]*"
+_REF = re.compile(rf"(?P<pool>{_PART})/(?:(?P<namespace>{_PART})/)?(?P<name>{_PART})(?:@(?P<snapshot>{_PART}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ImageRef:
+    """A name of an image: `pool[/namespace]/name[@snapshot]`."""
+
+    pool: str
+    namespace: str = ""
+    name: str
+    snapshot: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the image that the text names. Raises ValueError.
+
+        `:` is refused: QEMU's old file names took options behind it, libvirt takes it literally, and the
+        guest then fails to start with ENOENT.
+        """
+        match = _REF.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} names no image; write pool/image, pool/namespace/image or pool/image@snapshot")
+        return cls(**{key: value or "" for key, value in match.groupdict().items()})
+
+    def __str__(self) -> str:
+        namespace = f"{self.namespace}/" if self.namespace else ""
+        snapshot = f"@{self.snapshot}" if self.snapshot else ""
+        return f"{self.pool}/{namespace}{self.name}{snapshot}"
+
+    @property
+    def image(self) -> "ImageRef":
+        """The image itself, without the snapshot."""
+        return ImageRef(pool=self.pool, namespace=self.namespace, name=self.name)
+
+    @property
+    def path(self) -> str:
+        """`[namespace/]name`: what stands behind the pool in libvirt's source name."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMark:
+    """Who an image belongs to. It counts only where `image_id` is the image's own: clones inherit marks."""
+
+    domain_uuid: str
+    image_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watcher:
+    """A client that has an image open read-write."""
+
+    address: str
+    client_id: int
+
+    def __str__(self) -> str:
+        return f"client.{self.client_id} at {self.address.split('/')[0]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image as the cluster holds it; `allocated_bytes` is None where it was not asked for."""
+
+    ref: ImageRef
+    image_id: str
+    size_bytes: int
+    created_at: float
+    mark: ImageMark | None = None
+    state: str = ""
+    running_on: str = ""
+    parent: ImageRef | None = None
+    watchers: tuple[Watcher, ...] = ()
+    allocated_bytes: int | None = None
+    object_bytes: int = 4 * 1024**2
+    features: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
+
+    def is_of(self, domain_uuid: str) -> bool:
+        """Whether the mark says that this very image belongs to the domain."""
+        return self.mark is not None and self.mark.domain_uuid == domain_uuid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What a run wrote down before it made an image: a later run may finish the marking, nobody else's."""
+
+    ref: ImageRef
+    domain_uuid: str
+    size_bytes: int
+    parent: ImageRef | None
+    nonce: str
+    written_at: float
+
+    def matches(self, image: Image) -> bool:
+        """Whether the image is what this intent made: same parent, size, no mark of another, made after it.
+
+        Five seconds of tolerance: the two times come from two clocks, and Ceph complains of more than 0.05 s.
+        """
+        return (
+            image.mark is None
+            and image.parent == self.parent
+            and (self.parent is not None or image.size_bytes == self.size_bytes)
+            and image.created_at >= self.written_at - 5
+        )

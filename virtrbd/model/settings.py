@@ -1,0 +1,48 @@
+"""What holds for a whole host: where libvirt and Ceph are, and what a spec need not say."""
+
+from dataclasses import dataclass, field
+
+from virtrbd.model.domain import Cache, Discard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Deadlines in seconds. `watcher`: how long a start waits for the remains of a crashed client to go;
+    a killed client's watch lasts about 30 s."""
+
+    ceph: float = 10
+    libvirt: float = 30
+    transfer: float = 60
+    watcher: float = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CephSettings:
+    """How Ceph is reached. An empty `keyring` means: the one that ceph.conf names."""
+
+    conf: str = "/etc/ceph/ceph.conf"
+    user: str = "virtrbd"
+    keyring: str = ""
+    pool: str = "vms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a spec that does not say otherwise gets."""
+
+    hypervisor: str = "kvm"
+    cache: Cache = Cache.WRITEBACK
+    discard: Discard = Discard.UNMAP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one host; `host` is its name in specs, `digest` of the file's raw bytes."""
+
+    host: str
+    connect: str = "qemu:///system"
+    state_dir: str = "/var/lib/virtrbd"
+    ceph: CephSettings = field(default_factory=CephSettings)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    defaults: Defaults = field(default_factory=Defaults)
+    digest: str = ""

@@ -1,0 +1,33 @@
+"""Sizes as people write them and as machines count them: bytes."""
+
+import re
+
+_FACTORS = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T", "P"))}
+_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:iB)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that `20G`, `512 MiB` or `1.5T` means; units are powers of 1024.
+
+    Raises ValueError for anything else, decimal units (`20GB`) and a plain number included: both are
+    read differently by different tools, and a disk must not get its size from a guess.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None or (match[2] == "" and match[1] != "0"):
+        raise ValueError(f"{text!r} is no size; write a number with K, M, G or T (powers of 1024), like 20G")
+    size_bytes = float(match[1]) * _FACTORS[match[2].upper()]
+    if not size_bytes.is_integer() or size_bytes <= 0:
+        raise ValueError(f"{text!r} is no whole, positive number of bytes")
+    return int(size_bytes)
+
+
+def format_size(size_bytes: int) -> str:
+    """Return the size as people write it, exact when a unit divides it: `20 GiB`, else `1.5 GiB`."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    value = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        value /= 1024
+        if value < 1024 or unit == "PiB":
+            break
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"

@@ -1,0 +1,1 @@
+"""The decisions: pure functions over desired and actual."""

@@ -1,0 +1,147 @@
+"""What the image behind one disk needs."""
+
+from dataclasses import dataclass, field
+
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Disk, Domain
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.plan import (
+    Action,
+    CloneImage,
+    CreateImage,
+    DropIntent,
+    GrowImage,
+    Hazard,
+    ImportImage,
+    MarkImage,
+    RemoveHalfImage,
+)
+from virtrbd.model.size import format_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePlan:
+    """The actions for one image, or why there can be none."""
+
+    actions: list[Action] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
+    """Return what makes the disk's image as the spec wants it."""
+    where = f"{domain.origin.rpartition(':')[0]}:{disk.line}: disk {disk.target}: "
+    image = actual.images.get(disk.image.image)
+    if image is None:
+        planned = _plan_missing(domain, disk, actual)
+    elif disk.existing:
+        planned = _plan_snapshot(disk, image)
+    else:
+        planned = _plan_present(domain, disk, image, defined, actual)
+    return ImagePlan(actions=planned.actions, problems=[where + problem for problem in planned.problems])
+
+
+def _plan_missing(domain: Domain, disk: Disk, actual: Actual) -> ImagePlan:
+    ref = disk.image.image
+    if disk.existing:
+        return ImagePlan(problems=[f"image {ref} does not exist; existing: true only uses one that does"])
+    if not disk.clone and not disk.import_file:
+        assert disk.size_bytes is not None, "the schema demands a size for a disk without a source"
+        return ImagePlan(actions=[CreateImage(ref=ref, domain_uuid=domain.uuid, size_bytes=disk.size_bytes)])
+    source_bytes, problem = _source_size(disk, actual)
+    if problem:
+        return ImagePlan(problems=[problem])
+    if disk.size_bytes is not None and disk.size_bytes < source_bytes:
+        return ImagePlan(problems=[_too_small(disk, str(disk.clone or disk.import_file), source_bytes)])
+    actions: list[Action] = [_make(domain, disk, source_bytes)]
+    if disk.size_bytes is not None and disk.size_bytes > source_bytes:
+        actions.append(_grow(domain, disk, source_bytes, live=False))
+    return ImagePlan(actions=actions)
+
+
+def _make(domain: Domain, disk: Disk, size_bytes: int) -> CloneImage | ImportImage:
+    ref = disk.image.image
+    if disk.clone:
+        return CloneImage(ref=ref, parent=disk.clone, domain_uuid=domain.uuid, size_bytes=size_bytes)
+    return ImportImage(ref=ref, file=disk.import_file, domain_uuid=domain.uuid, size_bytes=size_bytes)
+
+
+def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
+    """Return the size of what the image is made from, or why it can't be made from it."""
+    if not disk.clone:
+        size_bytes = actual.file_sizes.get(disk.import_file)
+        return size_bytes or 0, "" if size_bytes else f"{disk.import_file}: no file that qemu-img can read"
+    parent = actual.images.get(disk.clone)
+    if parent is None:
+        return 0, f"parent {disk.clone} does not exist; make it with `virtrbd image snapshot create {disk.clone}`"
+    if parent.state:
+        return 0, f"parent {disk.clone} is not ready ({parent.state}); wait for it"
+    return parent.size_bytes, ""
+
+
+def _too_small(disk: Disk, what: str, size_bytes: int) -> str:
+    return (
+        f"{what} is {format_size(size_bytes)}, spec says {format_size(disk.size_bytes or 0)}; "
+        f"images never shrink: raise size"
+    )
+
+
+def _plan_snapshot(disk: Disk, image: Image) -> ImagePlan:
+    if disk.image.snapshot and disk.image.snapshot not in image.snapshots:
+        return ImagePlan(problems=[f"snapshot {disk.image} does not exist; name one of {', '.join(image.snapshots)}"])
+    return ImagePlan()
+
+
+def _plan_present(
+    domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: Actual
+) -> ImagePlan:
+    intent = actual.intents.get(image.ref)
+    if image.state:
+        if intent is None or intent.nonce not in image.state or intent.domain_uuid != domain.uuid:
+            return ImagePlan(problems=[f"image {image.ref} is not ready: {image.state}; wait, or remove it"])
+        again = _plan_missing(domain, disk, actual)
+        remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
+        return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
+    if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
+        return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
+    actions = _plan_mark(domain, image, actual)
+    if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
+        actions.append(_grow(domain, disk, image.size_bytes, live=bool(defined and defined.state.is_active)))
+    return ImagePlan(actions=actions)
+
+
+def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
+    """Whose the image is: ours already, ours but for the mark, or somebody else's."""
+    intent = actual.intents.get(image.ref)
+    if image.mark and image.is_of(domain.uuid) and image.mark.host == actual.host_uuid:
+        return [DropIntent(ref=image.ref)] if intent else []
+    if intent and intent.domain_uuid == domain.uuid and intent.matches(image):
+        reason = "its creation was cut off before the mark"
+        return [_mark(domain, image, reason), DropIntent(ref=image.ref)]
+    if image.mark and image.is_of(domain.uuid):
+        return [_mark(domain, image, f"it belongs to this domain on host {image.mark.host}", Hazard.TAKES_OVER)]
+    owner = f"domain {image.mark.domain_uuid}" if image.mark else "nobody that virtrbd knows"
+    return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER)]
+
+
+def _mark(domain: Domain, image: Image, reason: str, *hazards: Hazard) -> MarkImage:
+    return MarkImage(
+        ref=image.ref, image_id=image.image_id, domain_uuid=domain.uuid, reason=reason, hazards=tuple(hazards)
+    )
+
+
+def _grow(domain: Domain, disk: Disk, from_bytes: int, *, live: bool) -> GrowImage:
+    assert disk.size_bytes is not None, "only a stated size grows an image"
+    return GrowImage(
+        ref=disk.image.image,
+        domain_uuid=domain.uuid,
+        target=disk.target,
+        from_bytes=from_bytes,
+        to_bytes=disk.size_bytes,
+        live=live,
+    )
+
+
+def images_of_interest(domains: tuple[Domain, ...]) -> tuple[ImageRef, ...]:
+    """Return every image and parent that the domains name, sorted: all that a run has to look at."""
+    refs = {disk.image.image for domain in domains for disk in domain.disks}
+    return tuple(sorted(refs | {disk.clone for domain in domains for disk in domain.disks if disk.clone}))

@@ -1,0 +1,174 @@
+"""Desired × actual → plan. Pure: no I/O, no clock, no randomness, stable order."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from virtrbd import __version__
+from virtrbd.domainxml.edit import device_keys, edit_definition, new_definition
+from virtrbd.domainxml.mark import definition_digest, read_mark
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.templates import templates_digest
+from virtrbd.model.actual import Actual, Secret
+from virtrbd.model.digest import digest_of
+from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, PowerState
+from virtrbd.model.plan import (
+    Action,
+    DefineDomain,
+    DefineSecret,
+    Difference,
+    DomainPlan,
+    Hazard,
+    Plan,
+    RenewMark,
+    SetAutostart,
+    StartDomain,
+)
+from virtrbd.planning.images import ImagePlan, plan_image
+
+_SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What this run may do besides bringing definitions into line."""
+
+    host: str
+    start: bool = False
+
+
+def secret_uuid_for(usage: str) -> str:
+    """Return the secret's UUID: from the cluster's fsid and the user, so that all hosts agree."""
+    return str(uuid.uuid5(_SECRETS, usage))
+
+
+def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
+    """Return what each desired domain needs, by name."""
+    return Plan(domains=tuple(_plan_domain(domain, actual, policy) for domain in sorted(desired, key=lambda d: d.name)))
+
+
+def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
+    if domain.host != policy.host:
+        return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
+    defined, problems = _find(domain, actual)
+    if defined:
+        domain = replace(domain, uuid=defined.uuid)
+    problems += _shared_images(domain, actual)
+    secret_uuid, actions = _plan_secret(actual)
+    for disk in domain.disks:
+        planned: ImagePlan = plan_image(domain, disk, defined, actual)
+        actions += planned.actions
+        problems += planned.problems
+    definition, found = _plan_definition(domain, defined, secret_uuid, actual)
+    actions += definition
+    problems += found
+    if (defined.autostart if defined else False) != domain.autostart:
+        actions.append(SetAutostart(domain_uuid=domain.uuid, autostart=domain.autostart))
+    if policy.start and not (defined and defined.state.is_active):
+        actions.append(StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual)))
+    if problems:
+        return DomainPlan(name=domain.name, problems=tuple(problems))
+    return DomainPlan(name=domain.name, actions=tuple(actions))
+
+
+def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:
+    """A start where another host was last, and never said that it stopped, takes over from it.
+
+    No watcher is no proof of death: a frozen client loses its watch and may come back.
+    """
+    images = [actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written]
+    elsewhere = any(image and image.running_on not in ("", actual.host_uuid) for image in images)
+    return (Hazard.TAKES_OVER,) if elsewhere else ()
+
+
+def _find(domain: Domain, actual: Actual) -> tuple[DefinedDomain | None, list[str]]:
+    """Return the domain as libvirt holds it: by its UUID, else by its name."""
+    by_uuid = next((found for found in actual.domains if found.uuid == domain.uuid), None)
+    by_name = next((found for found in actual.domains if found.name == domain.name), None)
+    if by_uuid and by_uuid.name != domain.name:
+        message = f"renamed to {by_uuid.name} (UUID {domain.uuid}); rename it back with virsh domrename, or the spec"
+        return by_uuid, [f"{domain.origin}: {domain.name}: {message}"]
+    found = by_uuid or by_name
+    if found and not found.persistent:
+        return found, [f"{domain.origin}: {domain.name}: a transient domain of that name runs; stop it, or rename"]
+    return found, []
+
+
+def _shared_images(domain: Domain, actual: Actual) -> list[str]:
+    """Name the images that another domain of this host writes to already: two writers destroy a disk."""
+    problems = []
+    for disk in domain.disks:
+        source = f"{disk.image.pool}/{disk.image.path}"
+        for other in actual.domains:
+            if not disk.is_written or other.uuid == domain.uuid or source not in other.definition:
+                continue
+            if any(theirs.is_written and theirs.image == disk.image for theirs in parse_disks(other.definition)):
+                problems.append(
+                    f"{domain.origin}: disk {disk.target}: image {disk.image} is already written by domain "
+                    f"{other.name}; give it an image of its own, or write readonly or shareable in both"
+                )
+    return problems
+
+
+def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
+    """Return the UUID of the secret to use, and the action that makes it.
+
+    A foreign secret for the same user is used as it is: libvirt refuses a second one with the same usage name.
+    """
+    usage = actual.cluster.secret_usage
+    ours = secret_uuid_for(usage)
+
+    def usable(secret: Secret) -> bool:
+        return secret.uuid == ours or secret.usage == usage or secret.holds_key
+
+    candidates = sorted(filter(usable, actual.secrets), key=lambda s: (s.uuid != ours, s.usage != usage, s.uuid))
+    if candidates and (candidates[0].is_set or candidates[0].uuid != ours):
+        return candidates[0].uuid, []
+    return ours, [DefineSecret(uuid=ours, usage=usage)]
+
+
+def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str) -> str:
+    parts = (domain.digest, templates_digest(), __version__, actual.hypervisor_digest, repr(actual.cluster), secret_uuid)
+    return digest_of(*parts, domain.uuid)
+
+
+def _plan_definition(
+    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual
+) -> tuple[list[Action], list[str]]:
+    inputs = _inputs_digest(domain, actual, secret_uuid)
+    mark = read_mark(defined.definition) if defined else None
+    if defined and mark and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition)):
+        return [], []
+    # Here, not above: a run in which nothing changed needs no Jinja2.
+    from virtrbd.domainxml.render import render
+
+    rendered = render(domain, actual.cluster, secret_uuid)
+    new_mark = DomainMark(uuid=domain.uuid, host=actual.host_uuid, inputs=inputs, devices=device_keys(rendered))
+    if not defined:
+        return [DefineDomain(domain_uuid=domain.uuid, xml=new_definition(rendered, new_mark), inputs=inputs)], []
+    edit = edit_definition(defined.definition, rendered, mark, new_mark)
+    if mark and not edit.differences:
+        return [RenewMark(domain_uuid=domain.uuid, inputs=inputs)], []
+    if defined.state is PowerState.SAVED:
+        return [], [
+            f"{domain.origin}: {domain.name} holds a managed save, whose own definition is in force; "
+            f"start it to resume, or drop the save with virsh managedsave-remove, then define again"
+        ]
+    action = DefineDomain(
+        domain_uuid=domain.uuid,
+        xml=edit.xml,
+        inputs=inputs,
+        based_on=defined.definition,
+        differences=edit.differences,
+        pending=defined.state.is_active and bool(edit.differences),
+        hazards=_edit_hazards(mark, edit.differences),
+    )
+    return [action], []
+
+
+def _edit_hazards(mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:
+    hazards = [] if mark else [Hazard.TAKES_OVER]
+    # Another image behind a known target: the guest would boot into somebody else's data.
+    if any(d.path.startswith("/devices/disk:") and d.path.endswith("/source/@name") for d in differences):
+        hazards.append(Hazard.LOSES_DATA)
+    return tuple(hazards)

@@ -1,0 +1,1 @@
+"""From YAML files and settings to desired domains."""

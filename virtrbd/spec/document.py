@@ -1,0 +1,103 @@
+"""YAML documents with line numbers, and the problems that YAML itself hides."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import yaml
+
+Path = tuple[Hashable, ...]
+
+_Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One YAML document: its data, and the line (from 1) of every path in it."""
+
+    file: str
+    data: object
+    lines: Mapping[Path, int]
+
+    def at(self, path: Path, message: str) -> str:
+        """Return `file:line: field: message`, at the nearest line that is known."""
+        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1)
+        return f"{self.file}:{line}: {field_name(path)}{message}"
+
+
+def field_name(path: Path) -> str:
+    """Return `disks[0].size: ` for ("disks", 0, "size"), nothing for the document itself."""
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{name.removeprefix('.')}: " if name else ""
+
+
+def parse_documents(file: str, raw: bytes) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+    """Return the documents of a file and the problems found, each as `file:line: field: message`."""
+    documents: list[Document] = []
+    problems: list[str] = []
+    loader = _Loader(raw)
+    try:
+        while loader.check_node():
+            build = _Build(file)
+            data = build.value(loader.get_node(), ())
+            problems += build.problems
+            if data is not None:
+                documents.append(Document(file=file, data=data, lines=build.lines))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problems.append(f"{file}:{line}: no YAML: {error.problem or error.context}")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        problems.append(f"{file}:1: no YAML: {str(error).splitlines()[0]}")
+    finally:
+        loader.dispose()
+    return tuple(documents), tuple(problems)
+
+
+class _Build:
+    """Turns the node tree of one document into plain data, keeping lines and problems."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[Path, int] = {}
+        self.problems: list[str] = []
+
+    def value(self, node: yaml.Node, path: Path) -> object:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
+        data: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            key, line = str(key_node.value), key_node.start_mark.line + 1
+            here = (*path, key)
+            if key in data:
+                # PyYAML keeps the last one silently; one of the two values would be lost.
+                first = self.lines[here]
+                self._problem(line, here, f"written twice (first in line {first}); keep one")
+                continue
+            self.lines[here] = line
+            data[key] = self.value(value_node, here)
+        return data
+
+    def _scalar(self, node: yaml.Node, path: Path) -> object:
+        text = str(node.value)
+        if node.tag.endswith(":int"):
+            if ":" in text:
+                # YAML 1.1 reads 52:54:00:12:34:56 as a number to base 60.
+                self._problem(
+                    node.start_mark.line + 1, path, f'YAML reads {text} as a number; write "{text}" in quotes'
+                )
+                return text
+            try:
+                return int(text.replace("_", ""), 0)
+            except ValueError:
+                return text
+        if node.tag.endswith(":bool"):
+            return text.lower() in ("yes", "true", "on")
+        return None if node.tag.endswith(":null") else text
+
+    def _problem(self, line: int, path: Path, message: str) -> None:
+        self.problems.append(f"{self.file}:{line}: {field_name(path)}{message}")
