@@ -107,15 +107,18 @@ def _follow_memory(memory: Element, text: str) -> None:
 
 def _lay_hosts(found: Element, wanted: Element, path: str, differences: list[Difference]) -> None:
     """The monitors are one value: a moved cluster has other ones, and stale ones only delay a start."""
-    want, have = (sorted(tuple(sorted(host.items())) for host in source.findall("host")) for source in (wanted, found))
+    want, have = _monitors(wanted), _monitors(found)
     if want == have:
         return
-    show = (" ".join(":".join(value for _, value in host) for host in hosts) for hosts in (want, have))
-    differences.append(Difference(path=f"{path}/host", wanted=next(show), found=next(show)))
+    differences.append(Difference(path=f"{path}/host", wanted=want, found=have))
     for host in found.findall("host"):
         found.remove(host)
     for index, host in enumerate(wanted.findall("host")):
         found.insert(index, copy.deepcopy(host))
+
+
+def _monitors(source: Element) -> str:
+    return " ".join(sorted(f"{host.get('name')}:{host.get('port', '')}" for host in source.findall("host")))
 
 
 def _lay_devices(root: Element, wanted: Element, owned: tuple[str, ...], differences: list[Difference]) -> None:
@@ -136,4 +139,4 @@ def _lay_devices(root: Element, wanted: Element, owned: tuple[str, ...], differe
 
 
 def _brief(element: Element) -> str:
-    return (element.text or "").strip() or " ".join(f"{k}={v}" for k, v in element.items()) or "present"
+    return (element.text or "").strip() or " ".join(f"{k!s}={v!s}" for k, v in element.attrib.items()) or "present"

@@ -1,6 +1,8 @@
 """What a definition says, in our own words."""
 
-from virtrbd.domainxml.tree import Element, attribute, parse_tree
+from lxml import etree
+
+from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text
 from virtrbd.model.domain import DefinedDisk
 from virtrbd.model.image import ImageRef
 
@@ -43,3 +45,36 @@ def _image(element: Element) -> ImageRef | None:
     pool, _, path = attribute(element, "source", "name").partition("/")
     namespace, _, name = path.rpartition("/")
     return ImageRef(pool=pool, namespace=namespace, name=name, snapshot=snapshot) if pool and name else None
+
+
+def parse_host_uuid(capabilities: str) -> str:
+    """Return the host's UUID from libvirt's capabilities; the test driver has none."""
+    return parse_tree(capabilities).findtext("host/uuid") or "00000000-0000-0000-0000-000000000000"
+
+
+def parse_secret(xml: str) -> tuple[str, bool, bool]:
+    """Return a secret's usage name, whether virtrbd made it, and if so whether it got its value."""
+    root = parse_tree(xml)
+    description = root.findtext("description") or ""
+    return root.findtext("usage/name") or "", description.startswith("virtrbd: "), description == _SET
+
+
+_SET = "virtrbd: cephx key"
+_NOT_SET = "virtrbd: cephx key, value not set yet"
+
+
+def secret_xml(uuid: str, usage: str, *, is_set: bool) -> str:
+    """Return the XML of a ceph secret; its description says whether it has its value already.
+
+    private: libvirt gives the value to QEMU only, so a crash between defining and setting could not be seen.
+    """
+    root = etree.Element("secret", ephemeral="no", private="yes")
+    etree.SubElement(root, "uuid").text = uuid
+    etree.SubElement(root, "description").text = _SET if is_set else _NOT_SET
+    etree.SubElement(etree.SubElement(root, "usage", type="ceph"), "name").text = usage
+    return to_text(root)
+
+
+def parse_console(live: str) -> str:
+    """Return the pty of a running guest's serial console, empty when it has none."""
+    return attribute(parse_tree(live), "devices/console/source", "path")

@@ -46,7 +46,7 @@ class Cluster:
             raise ConfigError(f"{conf}: no such file; copy the cluster's ceph.conf there, or set ceph: conf:")
         timeout = str(max(1, int(settings.timeouts.ceph)))
         # connect(timeout=) is ignored by librados, and the op timeouts are 0 = for ever by default.
-        options = {name: timeout for name in ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")}
+        options = dict.fromkeys(("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout"), timeout)
         if settings.ceph.keyring:
             options["keyring"] = settings.ceph.keyring
         connection = rados.Rados(conffile=conf, rados_id=settings.ceph.user, conf=options)
@@ -87,7 +87,10 @@ class Cluster:
 
         def read() -> Image | None:
             try:
-                with self._ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, ref.snapshot or None, read_only=True) as image:
+                with (
+                    self._ioctx(ref) as ioctx,
+                    rbd.Image(ioctx, ref.name, ref.snapshot or None, read_only=True) as image,
+                ):
                     return _describe(ref, image, usage)
             except rbd.ImageNotFound:
                 return None
@@ -167,16 +170,18 @@ class Cluster:
 
         self._with_image(f"growing image {ref}", ref, grow)
 
-    def snapshot(self, ref: ImageRef, *, protect: bool) -> None:
-        """Create a snapshot, protected on request. Raises ClusterError."""
+    def snapshot(self, ref: ImageRef, *, protect: bool) -> bool:
+        """Create a snapshot, protected on request; return whether it was not there. Raises ClusterError."""
 
-        def create(image: Any) -> None:
-            if ref.snapshot not in {snap["name"] for snap in image.list_snaps()}:
+        def create(image: Any) -> bool:
+            is_new = ref.snapshot not in {snap["name"] for snap in image.list_snaps()}
+            if is_new:
                 image.create_snap(ref.snapshot)
             if protect and not image.is_protected_snap(ref.snapshot):
                 image.protect_snap(ref.snapshot)
+            return is_new
 
-        self._with_image(f"creating snapshot {ref}", ref.image, create)
+        return self._with_image(f"creating snapshot {ref}", ref.image, create)
 
     def remove_half(self, ref: ImageRef, image_id: str) -> None:
         """Remove an image whose making was cut off; the id makes sure that it is that one."""
@@ -248,7 +253,9 @@ class Cluster:
 
 
 # What a clone must not get from its parent's feature bits: they belong to mirrored or migrating images.
-_NOT_FOR_CLONES = rbd.RBD_FEATURE_JOURNALING | rbd.RBD_FEATURE_MIGRATING | rbd.RBD_FEATURE_OPERATIONS | rbd.RBD_FEATURE_DATA_POOL
+_NOT_FOR_CLONES = (
+    rbd.RBD_FEATURE_JOURNALING | rbd.RBD_FEATURE_MIGRATING | rbd.RBD_FEATURE_OPERATIONS | rbd.RBD_FEATURE_DATA_POOL
+)
 
 
 def _describe(ref: ImageRef, image: Any, usage: bool) -> Image:

@@ -77,7 +77,7 @@ class StateDir:
             stream.truncate(0)
             stream.write(f"virtrbd {verb} (pid {os.getpid()})")
             stream.flush()
-            # The lock goes with the process, also when it is killed; the file stays, so that nobody locks a removed one.
+            # The lock goes with the process, killed or not; the file stays, so that nobody locks a removed one.
             yield
             stream.truncate(0)
 
@@ -90,4 +90,5 @@ def _intent_as_data(intent: Intent) -> dict[str, object]:
         "parent": str(intent.parent) if intent.parent else "",
         "nonce": intent.nonce,
         "written_at": intent.written_at,
+        "importing": intent.importing,
     }

@@ -98,6 +98,7 @@ class Intent:
     parent: ImageRef | None
     nonce: str
     written_at: float
+    importing: bool = False
 
     def matches(self, image: Image) -> bool:
         """Whether the image is what this intent made: same parent, size, no mark of another, made after it.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
-from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.plan import (
     Action,
     CloneImage,
@@ -91,22 +91,27 @@ def _plan_snapshot(disk: Disk, image: Image) -> ImagePlan:
     return ImagePlan()
 
 
-def _plan_present(
-    domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: Actual
-) -> ImagePlan:
+def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
     intent = actual.intents.get(image.ref)
-    if image.state:
-        if intent is None or intent.nonce not in image.state or intent.domain_uuid != domain.uuid:
-            return ImagePlan(problems=[f"image {image.ref} is not ready: {image.state}; wait, or remove it"])
+    if _is_half(image, intent, domain):
         again = _plan_missing(domain, disk, actual)
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
+    if image.state:
+        return ImagePlan(problems=[f"image {image.ref} is not ready: {image.state}; wait, or remove it"])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
     actions = _plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
         actions.append(_grow(domain, disk, image.size_bytes, live=bool(defined and defined.state.is_active)))
     return ImagePlan(actions=actions)
+
+
+def _is_half(image: Image, intent: Intent | None, domain: Domain) -> bool:
+    """Whether an import of ours was cut off: by its nonce, or before it could write that or the mark."""
+    if intent is None or not intent.importing or intent.domain_uuid != domain.uuid:
+        return False
+    return intent.nonce in image.state if image.state else intent.matches(image)
 
 
 def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:

@@ -1,4 +1,4 @@
-"""Desired × actual → plan. Pure: no I/O, no clock, no randomness, stable order."""
+"""From desired and actual to a plan. Pure: no I/O, no clock, no randomness, stable order."""
 
 import uuid
 from collections.abc import Sequence
@@ -128,7 +128,14 @@ def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
 
 
 def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str) -> str:
-    parts = (domain.digest, templates_digest(), __version__, actual.hypervisor_digest, repr(actual.cluster), secret_uuid)
+    parts = (
+        domain.digest,
+        templates_digest(),
+        __version__,
+        actual.hypervisor_digest,
+        repr(actual.cluster),
+        secret_uuid,
+    )
     return digest_of(*parts, domain.uuid)
 
 

@@ -1,0 +1,15 @@
+"""`virtrbd` and `python -m virtrbd`."""
+
+from virtrbd.commands import domains, images, specs
+from virtrbd.commands.app import run_app
+
+__all__ = ["domains", "images", "main", "specs"]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    run_app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The command line's frame: global options before and after the verb, and how a run ends."""
+
+import functools
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any
+
+import click
+
+from virtrbd import __version__
+from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
+from virtrbd.host.deadline import leave
+from virtrbd.model.settings import Settings
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the global options said."""
+
+    config: str | None = None
+    connect: str | None = None
+    output: str = "text"
+    verbose: int = 0
+    quiet: bool = False
+    ended: list[ExitCode] = field(default_factory=list)
+
+    @property
+    def is_json(self) -> bool:
+        return self.output == "json"
+
+    def settings(self) -> Settings:
+        """Return the settings with what the command line overrides."""
+        from virtrbd.spec.settings import load_settings
+
+        settings = load_settings(self.config)
+        return replace(settings, connect=self.connect) if self.connect else settings
+
+    def say(self, line: str) -> None:
+        """Tell the person something; never on stdout, where the answer goes."""
+        if not self.quiet:
+            click.echo(line, err=True)
+
+    def answer(self, data: dict[str, Any], lines: list[str]) -> None:
+        """Print the answer: one JSON document, or the lines."""
+        if self.is_json:
+            click.echo(json.dumps({"schema": SCHEMA_VERSION, **data}, indent=2, default=str))
+        else:
+            for line in lines:
+                click.echo(line)
+
+    def end(self, code: ExitCode) -> None:
+        """Set the run's exit code, for runs that end without an exception."""
+        self.ended.append(code)
+
+
+_OPTIONS = (
+    click.option("--config", metavar="FILE", help="Settings file."),
+    click.option("--connect", metavar="URI", help="libvirt connection."),
+    click.option("--output", type=click.Choice(["text", "json"]), help="Form of the answer."),
+    click.option("-v", "--verbose", count=True, help="Say more."),
+    click.option("-q", "--quiet", is_flag=True, help="Say less."),
+)
+
+
+def with_global_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the global options too; they win over those before the verb. It gets a Run."""
+
+    @functools.wraps(command)
+    @click.pass_context
+    def wrapped(context: click.Context, /, **values: Any) -> None:
+        own = {name: values.pop(name) for name in ("config", "connect", "output", "verbose", "quiet")}
+        run: Run = context.find_root().obj
+        command(replace(run, **{name: value for name, value in own.items() if value}), **values)
+
+    for option in _OPTIONS:
+        wrapped = option(wrapped)
+    return wrapped
+
+
+ALLOW = click.option(
+    "--allow",
+    multiple=True,
+    metavar="HAZARD",
+    help="Allow a hazard: interrupts-guest, forgets-domain, loses-data, takes-over.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="virtrbd")
+@click.pass_context
+def app(context: click.Context, /, **values: Any) -> None:
+    """Manage libvirt domains whose disks are Ceph RBD images."""
+    context.obj = Run(**{name: value for name, value in values.items() if value})
+
+
+for _option in _OPTIONS:
+    app = _option(app)
+
+
+def run_app() -> None:
+    """Run the command line and leave with its exit code; every way out of a run goes through here."""
+    # Keys pass through this process: a core dump would hold them.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGTERM, _terminate)
+    leave(_guarded())
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM, raised so that what was opened is closed."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _TerminatedError
+
+
+def _guarded() -> ExitCode:
+    try:
+        return _invoke()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.CLOSED_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("virtrbd: interrupted; run again to finish what was begun", err=True)
+        return ExitCode.INTERRUPTED
+    except _TerminatedError:
+        click.echo("virtrbd: terminated; run again to finish what was begun", err=True)
+        return ExitCode.TERMINATED
+    except Exception:
+        traceback.print_exc()
+        click.echo("virtrbd: this is a bug in virtrbd; please report it with the lines above", err=True)
+        return ExitCode.BUG
+
+
+def _invoke() -> ExitCode:
+    try:
+        with app.make_context("virtrbd", sys.argv[1:]) as root:
+            app.invoke(root)
+            run: Run = root.obj
+            return worst(*run.ended)
+    except click.exceptions.Exit as done:
+        return ExitCode(done.exit_code)
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except VirtrbdError as error:
+        _report(error)
+        return error.exit_code
+
+
+def _report(error: VirtrbdError) -> None:
+    if _wants_json():
+        document = {"schema": SCHEMA_VERSION, "errors": str(error).splitlines(), "exit_code": int(error.exit_code)}
+        click.echo(json.dumps(document, indent=2))
+    for line in str(error).splitlines():
+        click.echo(f"virtrbd: {line}" if isinstance(error, UsageError) else line, err=True)
+
+
+def _wants_json() -> bool:
+    """Whether JSON was asked for; the error may come before the options were taken."""
+    words = sys.argv[1:]
+    return "--output=json" in words or ("--output", "json") in zip(words, words[1:], strict=False)

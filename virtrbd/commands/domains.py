@@ -1,0 +1,195 @@
+"""The verbs about domains that exist: list, inspect, power, undefine, console."""
+
+import os
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.errors import BlockedError, HypervisorError, UnavailableError, UsageError
+from virtrbd.model.size import format_size
+
+NAME = click.argument("name")
+
+
+@app.command(name="list")
+@with_global_options
+def list_domains(run: Run) -> None:
+    """List the domains of this host."""
+    from virtrbd.commands.output import table
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.domainxml.parse import parse_disks, parse_size
+    from virtrbd.host.hypervisor import Hypervisor
+
+    with Hypervisor.connect(run.settings()) as hypervisor:
+        domains = hypervisor.domains()
+    rows = []
+    for domain in domains:
+        memory_bytes, vcpus = parse_size(domain.definition)
+        rows.append(
+            {
+                "name": domain.name,
+                "state": domain.state.value,
+                "memory_bytes": memory_bytes,
+                "vcpus": vcpus,
+                "disks": [str(disk.image or "-") for disk in parse_disks(domain.definition)],
+                "autostart": domain.autostart,
+                "owned": read_mark(domain.definition) is not None,
+                "uuid": domain.uuid,
+            }
+        )
+    lines = table(
+        ("name", "state", "memory", "vcpus", "disks", "autostart", "virtrbd's"),
+        [
+            (
+                str(row["name"]),
+                str(row["state"]),
+                format_size(parse_size(domain.definition)[0]),
+                str(row["vcpus"]),
+                str(len(parse_disks(domain.definition))),
+                "yes" if domain.autostart else "no",
+                "yes" if row["owned"] else "no",
+            )
+            for row, domain in zip(rows, domains, strict=True)
+        ],
+    )
+    run.answer({"domains": rows}, lines if rows else ["no domains"])
+
+
+@app.command()
+@NAME
+@with_global_options
+def inspect(run: Run, name: str) -> None:
+    """Show a domain and its images on one screen."""
+    from virtrbd.commands.inspection import inspection, inspection_lines
+    from virtrbd.commands.pipeline import connected
+
+    with connected(run, run.settings()) as host:
+        data = inspection(host, name)
+    run.answer({"domain": data}, inspection_lines(data))
+
+
+@app.command()
+@NAME
+@ALLOW
+@with_global_options
+def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
+    """Start a domain, once nobody else has its images open."""
+    from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.host.perform import start_domain
+
+    allowed = parse_allowed(allow)
+    with connected(run, run.settings(), allowed) as host, host.state.locked([name], "start"):
+        domain = host.hypervisor.domain(name)
+        if domain is None:
+            raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+        if domain.state.is_active:
+            run.answer({"name": name, "state": domain.state.value, "changed": False}, [f"{name}: runs already"])
+            return
+        start_domain(domain.uuid, host)
+    run.answer({"name": name, "state": "running", "changed": True}, [f"{name}: started"])
+
+
+@app.command()
+@NAME
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the guest.")
+@with_global_options
+def shutdown(run: Run, name: str, timeout: float) -> None:
+    """Ask the guest to shut down and wait for it; never destroys it."""
+    from virtrbd.commands.pipeline import connected
+    from virtrbd.commands.power import await_off, note_clean_stop, require
+
+    with connected(run, run.settings()) as host:
+        domain = require(host, name)
+        changed = domain.state.is_active
+        if changed:
+            host.hypervisor.shutdown(domain.uuid)
+            if not await_off(host, domain.uuid, timeout):
+                raise UnavailableError(
+                    f"{name}: the guest did not shut down within {timeout:g} s and still runs; "
+                    f"look at virtrbd console {name}, or end it with virtrbd destroy {name} --allow interrupts-guest"
+                )
+        note_clean_stop(host, domain)
+    run.answer(
+        {"name": name, "state": "shut off", "changed": changed},
+        [f"{name}: shut down" if changed else f"{name}: is shut off already"],
+    )
+
+
+@app.command()
+@NAME
+@with_global_options
+def reboot(run: Run, name: str) -> None:
+    """Ask the guest to reboot."""
+    from virtrbd.commands.pipeline import connected
+    from virtrbd.commands.power import require
+
+    with connected(run, run.settings()) as host:
+        domain = require(host, name)
+        if not domain.state.is_active:
+            raise HypervisorError(f"{name}: is {domain.state.value}; start it with virtrbd start {name}")
+        host.hypervisor.reboot(domain.uuid)
+    run.answer({"name": name, "asked": "reboot"}, [f"{name}: asked to reboot"])
+
+
+@app.command()
+@NAME
+@ALLOW
+@with_global_options
+def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
+    """End the guest at once, as a power cut does; definition and images stay."""
+    from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.commands.power import await_off, note_clean_stop, require
+    from virtrbd.model.plan import Hazard
+
+    allowed = parse_allowed(allow)
+    with connected(run, run.settings(), allowed) as host:
+        domain = require(host, name)
+        changed = domain.state.is_active
+        if changed and Hazard.INTERRUPTS_GUEST not in allowed:
+            raise BlockedError(f"{name}: runs, and destroying it is a power cut; --allow interrupts-guest does it")
+        if changed:
+            host.hypervisor.destroy(domain.uuid)
+            await_off(host, domain.uuid, host.settings.timeouts.libvirt)
+        note_clean_stop(host, domain)
+    run.answer(
+        {"name": name, "state": "shut off", "changed": changed},
+        [f"{name}: destroyed" if changed else f"{name}: is shut off already"],
+    )
+
+
+@app.command()
+@NAME
+@click.option("--trash-images", is_flag=True, help="Also move the images that it owns to the trash, for 14 days.")
+@ALLOW
+@with_global_options
+def undefine(run: Run, name: str, trash_images: bool, allow: tuple[str, ...]) -> None:
+    """Forget a domain that is shut off; its images stay, unless asked."""
+    from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.commands.undefinition import undefine_domain
+
+    allowed = parse_allowed(allow)
+    with connected(run, run.settings(), allowed) as host, host.state.locked([name], "undefine"):
+        lines = undefine_domain(host, name, trash_images=trash_images)
+    run.answer({"name": name, "done": lines}, [f"{name}: {line}" for line in lines])
+
+
+@app.command()
+@NAME
+@with_global_options
+def console(run: Run, name: str) -> None:
+    """Open the guest's serial console, with virsh; leave it with Ctrl-]."""
+    from virtrbd.domainxml.parse import parse_console
+    from virtrbd.host.hypervisor import Hypervisor
+
+    settings = run.settings()
+    with Hypervisor.connect(settings) as hypervisor:
+        domain = hypervisor.domain(name)
+    if domain is None or not domain.live:
+        raise HypervisorError(f"{name}: is not running; start it with virtrbd start {name}")
+    pty = parse_console(domain.live)
+    if not pty:
+        raise UsageError(f"{name}: has no serial console; write serial_console: true and define it again")
+    if run.is_json:
+        run.answer({"name": name, "pty": pty}, [])
+        return
+    os.execvp("virsh", ["virsh", "--connect", settings.connect, "console", "--safe", domain.uuid])

@@ -1,0 +1,67 @@
+"""The verbs about specs: validate, render, define."""
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path())
+
+
+@app.command()
+@FILES
+@with_global_options
+def validate(run: Run, files: tuple[str, ...]) -> None:
+    """Check spec files; needs neither libvirt nor Ceph."""
+    from virtrbd.spec.load import load
+    from virtrbd.spec.resolve import resolve
+
+    domains = resolve(load(files), run.settings())
+    run.answer(
+        {"domains": [{"name": domain.name, "origin": domain.origin, "host": domain.host} for domain in domains]},
+        [f"{domain.name}: valid ({domain.origin})" for domain in domains],
+    )
+
+
+@app.command()
+@FILES
+@with_global_options
+def render(run: Run, files: tuple[str, ...]) -> None:
+    """Print the domain XML of specs; needs neither libvirt nor Ceph.
+
+    fsid and monitors come from ceph.conf; without one the XML has no monitors and a secret of no cluster.
+    """
+    from virtrbd.domainxml.render import render as render_domain
+    from virtrbd.planning.plan import secret_uuid_for
+    from virtrbd.spec.cephconf import read_cluster_facts
+    from virtrbd.spec.load import load
+    from virtrbd.spec.resolve import resolve
+
+    settings = run.settings()
+    cluster = read_cluster_facts(settings)
+    if not cluster.monitors:
+        run.say(f"no monitors in {settings.ceph.conf}: the XML below has none")
+    uuid = secret_uuid_for(cluster.secret_usage)
+    rendered = {domain.name: render_domain(domain, cluster, uuid) for domain in resolve(load(files), settings)}
+    run.answer(
+        {"domains": [{"name": name, "xml": xml} for name, xml in rendered.items()]},
+        [xml.rstrip() for xml in rendered.values()],
+    )
+
+
+@app.command()
+@FILES
+@click.option("--start", is_flag=True, help="Start the domains that do not run.")
+@ALLOW
+@with_global_options
+def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]) -> None:
+    """Make images, secret and definition as the specs say; again: nothing to do."""
+    from virtrbd.commands.pipeline import connected, converge, parse_allowed
+    from virtrbd.planning.plan import Policy
+    from virtrbd.spec.load import load
+    from virtrbd.spec.resolve import resolve
+
+    allowed = parse_allowed(allow)
+    settings = run.settings()
+    domains = resolve(load(files), settings)
+    with connected(run, settings, allowed) as host:
+        run.end(converge(run, domains, Policy(host=settings.host, start=start), host, "define"))

@@ -1,0 +1,39 @@
+"""Undefine: the domain goes, its images stay or go to the trash."""
+
+from virtrbd.commands.power import note_clean_stop, require
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.errors import BlockedError, HypervisorError
+from virtrbd.host.perform import Host
+from virtrbd.model.domain import PowerState
+from virtrbd.model.image import ImageRef
+from virtrbd.model.plan import Hazard
+
+# librbd's own default is no delay at all: a purge takes the image at once.
+TRASH_DELAY_S = 14 * 24 * 3600
+
+
+def undefine_domain(host: Host, name: str, *, trash_images: bool) -> list[str]:
+    """Undefine, and return a line for each thing done. Raises BlockedError, HypervisorError, ImageBusyError."""
+    domain = require(host, name)
+    if domain.state.is_active:
+        raise HypervisorError(f"{name}: is {domain.state.value}; shut it down first with virtrbd shutdown {name}")
+    if domain.state is PowerState.SAVED:
+        raise HypervisorError(f"{name}: holds a managed save; resume it, or drop it with virsh managedsave-remove")
+    if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
+        raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it all the same")
+    owned = _owned_images(host, domain.uuid, domain.definition)
+    note_clean_stop(host, domain)
+    lines = []
+    # Images first: a crash in between leaves a domain that can be named again, not images that nobody knows.
+    for ref in owned if trash_images else ():
+        host.cluster.trash(ref, TRASH_DELAY_S)
+        lines.append(f"moved image {ref} to the trash for 14 days")
+    host.hypervisor.undefine(domain.uuid)
+    kept = [] if trash_images else [f"kept image {ref}" for ref in owned]
+    return [*lines, "undefined", *kept]
+
+
+def _owned_images(host: Host, uuid: str, definition: str) -> list[ImageRef]:
+    refs = [disk.image.image for disk in parse_disks(definition) if disk.image]
+    return [ref for ref in refs if (image := host.cluster.image(ref)) and image.is_of(uuid)]

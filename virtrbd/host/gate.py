@@ -1,0 +1,78 @@
+"""The start gate: a guest starts only when nobody else has its disks open."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from virtrbd.errors import BlockedError, ImageBusyError, UnavailableError
+from virtrbd.host.cluster import Cluster
+from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.model.image import ImageRef, Watcher
+from virtrbd.model.plan import Hazard
+
+Others = dict[ImageRef, tuple[Watcher, ...]]
+
+
+def start_through_gate(
+    hypervisor: Hypervisor,
+    cluster: Cluster,
+    uuid: str,
+    refs: Sequence[ImageRef],
+    *,
+    host_uuid: str,
+    allowed: frozenset[Hazard],
+    wait_s: float,
+    say: Callable[[str], None],
+) -> None:
+    """Start the domain once nobody else has its images open read-write.
+
+    Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named.
+    Raises ImageBusyError, BlockedError (takes-over), UnavailableError, HypervisorError.
+    """
+    give_up_at = time.monotonic() + wait_s
+    told = False
+    while True:
+        with cluster.registered(refs) as look:
+            others = {ref: found for ref, found in look().items() if found}
+            if not others:
+                _check_last_host(cluster, refs, host_uuid, allowed)
+                cluster.set_running(refs, host_uuid)
+                hypervisor.start(uuid)
+                # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
+                _await_qemu(look, refs)
+                return
+        if time.monotonic() >= give_up_at:
+            raise ImageBusyError(_message(others, wait_s), tuple(str(w) for found in others.values() for w in found))
+        if not told:
+            say(f"{_names(others)}; waiting up to {wait_s:g} s in case it is what a crash left behind")
+            told = True
+        # Two hosts that look at the same time see each other: both let go, and come back at different moments.
+        time.sleep(random.uniform(0.2, 1.0))
+
+
+def _check_last_host(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:
+    for ref in refs:
+        image = cluster.image(ref)
+        if image and image.running_on not in ("", host_uuid) and Hazard.TAKES_OVER not in allowed:
+            raise BlockedError(
+                f"image {ref} was last started on host {image.running_on}, which never said that it stopped; "
+                f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead"
+            )
+
+
+def _await_qemu(look: Callable[[], Others], refs: Sequence[ImageRef]) -> None:
+    give_up_at = time.monotonic() + 10
+    while any(not look()[ref] for ref in refs):
+        if time.monotonic() >= give_up_at:
+            raise UnavailableError("the domain was started, but its QEMU does not show as a watcher of its images")
+        time.sleep(0.05)
+
+
+def _names(others: Others) -> str:
+    return "; ".join(f"image {ref} is open by {', '.join(map(str, found))}" for ref, found in sorted(others.items()))
+
+
+def _message(others: Others, wait_s: float) -> str:
+    return (
+        f"{_names(others)}, still after {wait_s:g} s; not started: two writers would destroy the disk. Stop that client"
+    )

@@ -1,0 +1,257 @@
+"""libvirt: the only place that knows its bindings. No object of theirs leaves it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
+from virtrbd.domainxml.parse import parse_host_uuid, parse_secret, secret_xml
+from virtrbd.domainxml.tree import NAMESPACE
+from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
+from virtrbd.host.deadline import call_within
+from virtrbd.host.keyring import Key
+from virtrbd.model.actual import Secret
+from virtrbd.model.digest import digest_of
+from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.settings import Settings
+
+try:
+    import libvirt
+except ImportError as missing:
+    raise UnavailableError(
+        "the Python module libvirt is missing; apt install python3-libvirt, and use the distribution's own "
+        "Python (a venv: /usr/bin/python3 -m venv --system-site-packages)"
+    ) from missing
+
+T = TypeVar("T")
+
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: PowerState.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTOFF: PowerState.SHUT_OFF,
+    libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
+}
+
+_UNREACHABLE = {
+    libvirt.VIR_ERR_NO_CONNECT,
+    libvirt.VIR_ERR_INVALID_CONN,
+    libvirt.VIR_ERR_SYSTEM_ERROR,
+    libvirt.VIR_ERR_RPC,
+    libvirt.VIR_ERR_OPERATION_TIMEOUT,
+}
+_DENIED = {libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_ACCESS_DENIED}
+
+
+class Hypervisor:
+    """A connection to libvirt. Every method ends within the settings' deadline or raises UnavailableError."""
+
+    def __init__(self, connection: Any, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    @classmethod
+    @contextmanager
+    def connect(cls, settings: Settings) -> Iterator[Self]:
+        """Connect, and disconnect at the end. Raises UnavailableError, DeniedError."""
+        # libvirt prints every error on stderr by itself; ours are reported once, by us.
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        with _translated(f"connecting to {settings.connect}"):
+            connection = call_within(
+                settings.timeouts.libvirt,
+                f"libvirt: connecting to {settings.connect}",
+                lambda: libvirt.open(settings.connect),
+            )
+        hypervisor = cls(connection, settings)
+        try:
+            yield hypervisor
+        finally:
+            hypervisor._call("disconnecting", connection.close)
+
+    def _call(self, what: str, call: Callable[[], T]) -> T:
+        with _translated(what):
+            return call_within(self._settings.timeouts.libvirt, f"libvirt: {what}", call)
+
+    def host_uuid(self) -> str:
+        """Return the UUID of the host itself."""
+        return parse_host_uuid(self._call("reading the host's capabilities", self._connection.getCapabilities))
+
+    def digest(self) -> str:
+        """Return a digest of what the hypervisor is: another version may render differently."""
+        return self._call(
+            "reading versions",
+            lambda: digest_of(str(self._connection.getLibVersion()), str(self._connection.getVersion())),
+        )
+
+    def domains(self) -> tuple[DefinedDomain, ...]:
+        """Return all domains by name. Uses only calls that answer while a QEMU is stuck."""
+
+        def read() -> tuple[DefinedDomain, ...]:
+            found = []
+            for domain in self._connection.listAllDomains():
+                try:
+                    found.append(_describe(domain))
+                except libvirt.libvirtError as error:
+                    # Somebody undefined it between the listing and now.
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
+            return tuple(sorted(found, key=lambda domain: domain.name))
+
+        return self._call("listing domains", read)
+
+    def domain(self, name: str) -> DefinedDomain | None:
+        """Return the domain of that name or UUID, or None."""
+
+        def read() -> DefinedDomain | None:
+            for look in (self._connection.lookupByName, self._connection.lookupByUUIDString):
+                try:
+                    return _describe(look(name))
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG):
+                        raise
+            return None
+
+        return self._call(f"looking up {name}", read)
+
+    def define(self, xml: str, mark: DomainMark) -> None:
+        """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest."""
+
+        def define() -> None:
+            domain = self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+            _record(domain, mark)
+
+        self._call("defining the domain", define)
+
+    def renew_mark(self, uuid: str, inputs: str) -> None:
+        """Record the digests of a definition that was found to be as desired."""
+
+        def renew() -> None:
+            domain = self._connection.lookupByUUIDString(uuid)
+            mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if mark:
+                _record(domain, DomainMark(uuid=uuid, host=mark.host, inputs=inputs, devices=mark.devices))
+
+        self._call("renewing digests", renew)
+
+    def set_autostart(self, uuid: str, autostart: bool) -> None:
+        self._on(uuid, "setting autostart", lambda domain: domain.setAutostart(int(autostart)))
+
+    def start(self, uuid: str) -> None:
+        """Start the domain. One that does not start in time is cancelled, and UnavailableError raised.
+
+        Abandoned, it would fire when Ceph comes back, long after the operator was told that it failed.
+        """
+        try:
+            self._on(uuid, "starting the domain", lambda domain: domain.create())
+        except UnavailableError as error:
+            try:
+                self._on(uuid, "cancelling the start", lambda domain: domain.destroy())
+            except (UnavailableError, HypervisorError) as second:
+                raise UnavailableError(f"{error}; {second}") from error
+            raise UnavailableError("libvirt: the domain did not start in time; the start was cancelled") from error
+
+    def shutdown(self, uuid: str) -> None:
+        """Ask the guest to shut down; it may take its time, or not do it."""
+        self._on(uuid, "asking the guest to shut down", lambda domain: domain.shutdown())
+
+    def reboot(self, uuid: str) -> None:
+        """Ask the guest to reboot."""
+        self._on(uuid, "asking the guest to reboot", lambda domain: domain.reboot())
+
+    def destroy(self, uuid: str) -> None:
+        """End the guest at once, as a power cut does."""
+        self._on(uuid, "destroying the domain", lambda domain: domain.destroy())
+
+    def undefine(self, uuid: str) -> None:
+        """Forget the definition. libvirt itself refuses while a managed save or NVRAM would be lost."""
+        self._on(uuid, "undefining the domain", lambda domain: domain.undefine())
+
+    def block_resize(self, uuid: str, target: str, to_bytes: int) -> None:
+        """Grow a running guest's disk: QEMU resizes the image and tells the guest. Never shrinks."""
+
+        def resize(domain: Any) -> None:
+            held, _, _ = domain.blockInfo(target)
+            # libvirt shrinks silently
+            if held < to_bytes:
+                domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+        self._on(uuid, f"growing {target}", resize)
+
+    def secrets(self, key: Key) -> tuple[Secret, ...]:
+        """Return libvirt's ceph secrets by UUID, and which of them holds this key (a private one does not tell)."""
+
+        def read() -> tuple[Secret, ...]:
+            ceph = [s for s in self._connection.listAllSecrets() if s.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_CEPH]
+            return tuple(sorted((_secret(secret, key) for secret in ceph), key=lambda secret: secret.uuid))
+
+        return self._call("listing secrets", read)
+
+    def define_secret(self, uuid: str, usage: str, key: Key) -> None:
+        """Define the secret, give it its value, then say that it has one: a private value can't be asked for."""
+
+        def define() -> None:
+            self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=False)).setValue(key.raw)
+            self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=True))
+
+        self._call(f"defining secret {uuid}", define)
+
+    def _on(self, uuid: str, what: str, use: Callable[[Any], object]) -> None:
+        self._call(what, lambda: use(self._connection.lookupByUUIDString(uuid)))
+
+
+def _describe(domain: Any) -> DefinedDomain:
+    persistent = bool(domain.isPersistent())
+    active = bool(domain.isActive())
+    state = _STATES.get(domain.state()[0], PowerState.UNKNOWN)
+    if state is PowerState.SHUT_OFF and domain.hasManagedSaveImage():
+        state = PowerState.SAVED
+    return DefinedDomain(
+        name=domain.name(),
+        uuid=domain.UUIDString(),
+        state=state,
+        # a transient domain also answers INACTIVE, with its live XML
+        definition=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
+        live=domain.XMLDesc() if active else "",
+        autostart=bool(persistent and domain.autostart()),
+        persistent=persistent,
+    )
+
+
+def _record(domain: Any, mark: DomainMark) -> None:
+    digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    text = mark_text(
+        DomainMark(uuid=mark.uuid, host=mark.host, inputs=mark.inputs, definition=digest, devices=mark.devices)
+    )
+    domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "virtrbd", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    )
+
+
+def _secret(secret: Any, key: Key) -> Secret:
+    usage, is_ours, is_set = parse_secret(secret.XMLDesc())
+    try:
+        holds_key = secret.value() == key.raw
+        is_set = True
+    except libvirt.libvirtError as error:
+        holds_key = False
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
+            is_set = False
+        elif not is_ours:
+            is_set = True
+    return Secret(uuid=secret.UUIDString(), usage=usage, is_set=is_set, holds_key=holds_key)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        message = f"libvirt: {what}: {error}"
+        code, domain = error.get_error_code(), error.get_error_domain()
+        if code in _DENIED:
+            raise DeniedError(f"{message}; run as root, or as a member of the group libvirt") from error
+        if code in _UNREACHABLE and domain in (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE):
+            raise UnavailableError(f"{message}; is libvirtd running?") from error
+        raise HypervisorError(message) from error

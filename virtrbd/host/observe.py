@@ -1,0 +1,33 @@
+"""The world, read once: one pass over libvirt, and only the images that specs name."""
+
+from virtrbd.host.cluster import Cluster
+from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.host.state import StateDir
+from virtrbd.host.transfer import file_size
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import Domain
+from virtrbd.planning.images import images_of_interest
+
+
+def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluster, state: StateDir) -> Actual:
+    """Return what libvirt and Ceph hold of these domains and their images."""
+    refs = images_of_interest(domains)
+    images = {ref: cluster.image(ref) for ref in refs}
+    intents = {ref: intent for ref in refs if (intent := state.read_intent(ref))}
+    # A file that was imported already may be gone, and reading it costs a process.
+    files = {
+        disk.import_file
+        for domain in domains
+        for disk in domain.disks
+        if disk.import_file and ((image := images[disk.image.image]) is None or image.state)
+    }
+    return Actual(
+        host_uuid=hypervisor.host_uuid(),
+        hypervisor_digest=hypervisor.digest(),
+        cluster=cluster.facts(),
+        secrets=hypervisor.secrets(cluster.key()),
+        domains=hypervisor.domains(),
+        images=images,
+        intents=intents,
+        file_sizes={file: file_size(file) for file in sorted(files)},
+    )

@@ -1,0 +1,66 @@
+"""The settings file's schema."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from virtrbd.errors import ConfigError
+from virtrbd.model.digest import digest_of
+from virtrbd.model.domain import Cache, Discard
+from virtrbd.model.settings import CephSettings, Defaults, Settings, Timeouts
+from virtrbd.spec.checked import Strict, check
+from virtrbd.spec.document import parse_documents
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class CephSection(Strict):
+    conf: str = "/etc/ceph/ceph.conf"
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "virtrbd"
+    keyring: str = ""
+    pool: str = "vms"
+
+
+class TimeoutsSection(Strict):
+    ceph: Seconds = 10
+    libvirt: Seconds = 30
+    transfer: Seconds = 60
+    watcher: Annotated[float, Field(ge=0, le=3600)] = 40
+
+
+class DefaultsSection(Strict):
+    hypervisor: Literal["kvm", "qemu"] = "kvm"
+    cache: Cache = Cache.WRITEBACK
+    discard: Discard = Discard.UNMAP
+
+
+class SettingsFile(Strict):
+    """The whole file."""
+
+    connect: str = "qemu:///system"
+    host: str | None = None
+    state_dir: str = "/var/lib/virtrbd"
+    ceph: CephSection = CephSection()
+    timeouts: TimeoutsSection = TimeoutsSection()
+    defaults: DefaultsSection = DefaultsSection()
+
+
+def parse_settings(file: str, raw: bytes, host: str) -> Settings:
+    """Return the settings that the file's bytes hold; `host` where it names none. Raises ConfigError."""
+    documents, problems = parse_documents(file, raw)
+    if problems or len(documents) > 1:
+        raise ConfigError("\n".join(problems) or f"{file}: more than one document; keep one")
+    if not documents:
+        return Settings(host=host, digest=digest_of(raw))
+    checked, problems = check(SettingsFile, documents[0])
+    if checked is None:
+        raise ConfigError("\n".join(problems))
+    return Settings(
+        host=checked.host or host,
+        connect=checked.connect,
+        state_dir=checked.state_dir,
+        ceph=CephSettings(**checked.ceph.model_dump()),
+        timeouts=Timeouts(**checked.timeouts.model_dump()),
+        defaults=Defaults(**checked.defaults.model_dump()),
+        digest=digest_of(raw),
+    )
