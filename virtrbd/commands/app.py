@@ -1,6 +1,7 @@
 """The command line's frame: global options before and after the verb, and how a run ends."""
 
 import functools
+import itertools
 import json
 import os
 import resource
@@ -168,4 +169,4 @@ def _report(error: VirtrbdError) -> None:
 def _wants_json() -> bool:
     """Whether JSON was asked for; the error may come before the options were taken."""
     words = sys.argv[1:]
-    return "--output=json" in words or ("--output", "json") in zip(words, words[1:], strict=False)
+    return "--output=json" in words or ("--output", "json") in itertools.pairwise(words)

@@ -62,7 +62,7 @@ def import_image(run: Run, file: str, ref: ImageRef) -> None:
 def _progress(run: Run) -> Callable[[float], None]:
     """Return what shows progress: a line that is rewritten, on a terminal only."""
     if run.quiet or run.is_json or not sys.stderr.isatty():
-        return lambda percent: None
+        return lambda _percent: None
     return lambda percent: click.echo(f"\r{percent:5.1f} %", err=True, nl=percent >= 100)
 
 

@@ -39,7 +39,7 @@ def connected(run: Run, settings: Settings, allowed: frozenset[Hazard] = frozens
             host_uuid=hypervisor.host_uuid(),
             allowed=allowed,
             say=run.say,
-            progress=lambda percent: None,
+            progress=lambda _percent: None,
         )
 
 

@@ -1,7 +1,7 @@
 """From desired and actual to a plan. Pure: no I/O, no clock, no randomness, stable order."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from virtrbd import __version__
@@ -44,7 +44,17 @@ def secret_uuid_for(usage: str) -> str:
 
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
     """Return what each desired domain needs, by name."""
-    return Plan(domains=tuple(_plan_domain(domain, actual, policy) for domain in sorted(desired, key=lambda d: d.name)))
+    plans = [_plan_domain(domain, actual, policy) for domain in sorted(desired, key=lambda d: d.name)]
+    return Plan(domains=tuple(_once(plans)))
+
+
+def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
+    """The secret is the host's, not a domain's: the first domain that gets further makes it for all."""
+    made = False
+    for plan in plans:
+        actions = tuple(action for action in plan.actions if not (made and isinstance(action, DefineSecret)))
+        made = made or len(actions) < len(plan.actions) or any(isinstance(action, DefineSecret) for action in actions)
+        yield replace(plan, actions=actions)
 
 
 def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:

@@ -1,0 +1,27 @@
+"""What all tests share."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def virtrbd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, away from any settings, in an empty folder."""
+
+    def run(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        settings = tmp_path / "settings.yaml"
+        if not settings.exists():
+            settings.write_text(f"host: kvm-1\nstate_dir: {tmp_path}/state\nceph:\n  conf: {tmp_path}/ceph.conf\n")
+        return subprocess.run(
+            [sys.executable, "-m", "virtrbd", *words],
+            env={"VIRTRBD_CONFIG": str(settings), "PATH": "/usr/bin:/bin", **(env or {})},
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50,
+        )  # fmt: skip
+
+    return run

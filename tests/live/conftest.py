@@ -1,0 +1,109 @@
+"""The lab for the whole test run; each test takes its own names."""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent.parent
+GOLDEN = "golden/guest@v1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/live/" in str(item.path):
+            item.add_marker(pytest.mark.live)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One host of the lab: runs virtrbd, virsh and Ceph's tools as its operator would."""
+
+    name: str
+    folder: Path
+
+    def run(self, *words: str, admin: bool = False, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
+        who = ["--admin"] if admin else []
+        return subprocess.run(
+            [str(CHECKOUT / "tools/lab"), "env", "--host", self.name, *who, "--", *words],
+            cwd=self.folder, capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def virtrbd(self, *words: str, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
+        return self.run("virtrbd", *words, timeout_s=timeout_s)
+
+    def ok(self, *words: str, admin: bool = False) -> str:
+        """Run a command that must succeed and return its output."""
+        done = self.run(*words, admin=admin)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def inspect(self, name: str) -> dict[str, object]:
+        document: dict[str, object] = json.loads(self.ok("virtrbd", "inspect", name, "--output", "json"))["domain"]
+        return document
+
+    def spec(self, name: str, text: str) -> str:
+        """Write a spec file and return its name."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(f"name: {name}\nmemory: 128M\n{text}")
+        return file.name
+
+
+@pytest.fixture(scope="session")
+def lab() -> dict[str, object]:
+    """The lab's status; without a lab this fails, it never skips."""
+    done = subprocess.run(
+        [str(CHECKOUT / "tools/lab"), "status", "--json"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.fail(f"the lab is not up; run tools/lab up --hosts 2\n{done.stdout}{done.stderr}", pytrace=False)
+    status: dict[str, object] = json.loads(done.stdout)
+    return status
+
+
+@pytest.fixture
+def make_host(lab: dict[str, object], tmp_path: Path) -> Callable[[str], Host]:  # noqa: ARG001
+    def make(name: str) -> Host:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return Host(name=name, folder=folder)
+
+    return make
+
+
+@pytest.fixture
+def host(make_host: Callable[[str], Host]) -> Host:
+    return make_host("kvm-1")
+
+
+@pytest.fixture
+def name(make_host: Callable[[str], Host]) -> Iterator[str]:
+    """A domain name of the test's own; what it left behind on either host is taken away."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    yield name
+    for host in map(make_host, ("kvm-1", "kvm-2")):
+        listed = host.run("virsh", "list", "--all", "--name").stdout.split()
+        for domain in (found for found in listed if found.startswith(name)):
+            host.run("virsh", "destroy", domain)
+            host.run("virsh", "undefine", domain, "--managed-save")
+    images = host.run("rbd", "ls", "vms", admin=True).stdout.split()
+    for image in (found for found in images if found.startswith(name)):
+        host.run("rbd", "rm", "--no-progress", f"vms/{image}", admin=True)
+
+
+@pytest.fixture(scope="session")
+def golden(lab: dict[str, object]) -> str:  # noqa: ARG001
+    """The snapshot that test guests are cloned from."""
+    tool = [str(CHECKOUT / "tools/lab"), "env", "--"]
+    quiet = {"capture_output": True, "text": True, "check": False, "env": os.environ}
+    if subprocess.run([*tool, "rbd", "info", GOLDEN], **quiet).returncode:  # type: ignore[call-overload]
+        image = subprocess.run([str(CHECKOUT / "tools/guest")], **quiet).stdout.split()[-1]  # type: ignore[call-overload]
+        for words in (["import", image, GOLDEN.split("@")[0]], ["snapshot", "create", GOLDEN, "--protect"]):
+            done = subprocess.run([*tool, "virtrbd", "image", *words], **quiet)  # type: ignore[call-overload]
+            assert done.returncode == 0, done.stderr
+    return GOLDEN
