@@ -163,9 +163,7 @@ class Ceph:
             ring = self.folder / f"client.{user}.keyring"
             _write_secret(ring, cephconf.keyring({f"client.{user}": keys[f"client.{user}"]}))
             conf.write_text(cephconf.client_conf(fsid=fsid, ports=ports, user=user, keyring_file=ring))
-        self._daemon_conf.write_text(
-            cephconf.daemon_conf(folder=self.folder, fsid=fsid, ports=ports, store=store)
-        )
+        self._daemon_conf.write_text(cephconf.daemon_conf(folder=self.folder, fsid=fsid, ports=ports, store=store))
 
     def _make_mon(self, *, fsid: str, ports: tuple[int, int]) -> None:
         monmap, first = self.folder / "monmap", self.folder / "first.keyring"

@@ -185,9 +185,7 @@ def end(processes: Iterable[Process], *, seconds: float = 5) -> None:
     _await_end(left, seconds)
     survivors = [str(process.pid) for process in left if is_alive(process)]
     if survivors:
-        raise LabError(
-            "ending processes", f"{', '.join(survivors)} outlive SIGKILL", "ask ps for their state"
-        )
+        raise LabError("ending processes", f"{', '.join(survivors)} outlive SIGKILL", "ask ps for their state")
 
 
 def _signalled(processes: Iterable[Process], number: signal.Signals) -> list[Process]:
