@@ -31,11 +31,17 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DefineSecret:
-    uuid: str
-    usage: str
+class _Action:
+    """What all actions share; `quiet` ones change nothing that a person would care about."""
+
     hazards: tuple[Hazard, ...] = ()
     quiet: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefineSecret(_Action):
+    uuid: str
+    usage: str
 
     @property
     def text(self) -> str:
@@ -43,12 +49,10 @@ class DefineSecret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateImage:
+class CreateImage(_Action):
     ref: ImageRef
     domain_uuid: str
     size_bytes: int
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -56,13 +60,11 @@ class CreateImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloneImage:
+class CloneImage(_Action):
     ref: ImageRef
     parent: ImageRef
     domain_uuid: str
     size_bytes: int
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -70,13 +72,11 @@ class CloneImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportImage:
+class ImportImage(_Action):
     ref: ImageRef
     file: str
     domain_uuid: str
     size_bytes: int
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -84,13 +84,11 @@ class ImportImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveHalfImage:
+class RemoveHalfImage(_Action):
     """Remove what an import of ours left half done; its intent proves that it is ours."""
 
     ref: ImageRef
     image_id: str
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -98,15 +96,13 @@ class RemoveHalfImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarkImage:
+class MarkImage(_Action):
     """Mark an image as the domain's: the end of a creation that was cut off, or a take-over."""
 
     ref: ImageRef
     image_id: str
     domain_uuid: str
     reason: str
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -114,9 +110,8 @@ class MarkImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropIntent:
+class DropIntent(_Action):
     ref: ImageRef
-    hazards: tuple[Hazard, ...] = ()
     quiet: ClassVar[bool] = True
 
     @property
@@ -125,15 +120,13 @@ class DropIntent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GrowImage:
+class GrowImage(_Action):
     ref: ImageRef
     domain_uuid: str
     target: str
     from_bytes: int
     to_bytes: int
     live: bool
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -141,7 +134,7 @@ class GrowImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DefineDomain:
+class DefineDomain(_Action):
     """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own."""
 
     domain_uuid: str
@@ -150,8 +143,6 @@ class DefineDomain:
     based_on: str = ""
     differences: tuple[Difference, ...] = ()
     pending: bool = False
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -162,12 +153,11 @@ class DefineDomain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RenewMark:
+class RenewMark(_Action):
     """Record the digests of a definition that is as desired; changes nothing for the guest."""
 
     domain_uuid: str
     inputs: str
-    hazards: tuple[Hazard, ...] = ()
     quiet: ClassVar[bool] = True
 
     @property
@@ -176,11 +166,9 @@ class RenewMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAutostart:
+class SetAutostart(_Action):
     domain_uuid: str
     autostart: bool
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -188,10 +176,8 @@ class SetAutostart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartDomain:
+class StartDomain(_Action):
     domain_uuid: str
-    hazards: tuple[Hazard, ...] = ()
-    quiet: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
