@@ -1,0 +1,41 @@
+"""fsid and monitors out of ceph.conf, for rendering without a cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from virtrbd.model.actual import Monitor
+from virtrbd.model.settings import CephSettings, Settings
+from virtrbd.spec.cephconf import read_cluster_facts
+
+
+def monitors(tmp_path: Path, mon_host: str) -> tuple[Monitor, ...]:
+    (tmp_path / "ceph.conf").write_text(f"# a comment\n[global]\n\tfsid = abc\n\tmon host = {mon_host}\n")
+    return read_cluster_facts(settings(tmp_path)).monitors
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings(host="kvm-1", ceph=CephSettings(conf=str(tmp_path / "ceph.conf")))
+
+
+@pytest.mark.parametrize(
+    ("mon_host", "expected"),
+    [
+        ("10.0.0.1", [("10.0.0.1", None)]),
+        ("10.0.0.2,10.0.0.1", [("10.0.0.1", None), ("10.0.0.2", None)]),
+        ("10.0.0.1:6789, mon-b", [("10.0.0.1", None), ("mon-b", None)]),
+        ("[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0] [v2:10.0.0.2:3300/0,v1:10.0.0.2:6789/0]",
+         [("10.0.0.1", None), ("10.0.0.2", None)]),
+        ("[v2:10.0.0.1:3301/0,v1:10.0.0.1:6790/0]", [("10.0.0.1", 3301)]),
+        ("v2:10.0.0.1:3300/0", [("10.0.0.1", None)]),
+        ("[fd00::1]:3301", [("fd00::1", 3301)]),
+        ("[v2:[fd00::1]:3300/0,v1:[fd00::1]:6789/0]", [("fd00::1", None)]),
+    ],
+)  # fmt: skip
+def test_reads_every_form_of_mon_host(mon_host: str, expected: list[tuple[str, int | None]], tmp_path: Path) -> None:
+    assert monitors(tmp_path, mon_host) == tuple(Monitor(address=a, port=p) for a, p in expected)
+
+
+def test_without_a_file_there_are_none(tmp_path: Path) -> None:
+    facts = read_cluster_facts(settings(tmp_path))
+    assert (facts.fsid, facts.monitors) == ("00000000-0000-0000-0000-000000000000", ())
