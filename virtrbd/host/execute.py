@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from virtrbd.errors import BlockedError, ExitCode, UnavailableError, VirtrbdError
-from virtrbd.model.plan import Action, DomainPlan, Hazard, Outcome, Plan, Result
+from virtrbd.model.plan import Action, DomainPlan, Hazard, Outcome, Plan, Result, StartDomain
 
 
 def execute(plan: Plan, allowed: frozenset[Hazard], perform: Callable[[Action], None]) -> Iterator[Outcome]:
@@ -17,20 +17,22 @@ def _execute_domain(
 ) -> Iterator[Outcome]:
     for problem in plan.problems:
         yield Outcome(domain=plan.name, text=problem, result=Result.FAILED, exit_code=ExitCode.SPEC)
-    stopped = False
+    # A start stands at the end and nothing builds on it; any other action that may not be done holds back the whole
+    # domain from the first step on: a foreign domain must not get our images before it refuses our definition.
+    stopped = any(_missing(action, allowed) for action in plan.actions if not isinstance(action, StartDomain))
     for action in plan.actions:
-        missing = [hazard for hazard in action.hazards if hazard not in allowed]
-        if stopped:
-            # What comes later builds on what came before.
-            yield Outcome(domain=plan.name, text=action.text, result=Result.NOT_TRIED, quiet=action.quiet)
-        elif missing:
-            stopped = True
-            detail = f"needs --allow {','.join(missing)}"
-            yield _outcome(plan, action, Result.BLOCKED, detail, ExitCode.BLOCKED)
+        if missing := _missing(action, allowed):
+            yield _outcome(plan, action, Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED)
+        elif stopped:
+            yield _outcome(plan, action, Result.NOT_TRIED, "", ExitCode.OK)
         else:
             outcome = _perform(plan, action, perform)
             stopped = outcome.result is not Result.DONE
             yield outcome
+
+
+def _missing(action: Action, allowed: frozenset[Hazard]) -> list[Hazard]:
+    return [hazard for hazard in action.hazards if hazard not in allowed]
 
 
 def _perform(plan: DomainPlan, action: Action, perform: Callable[[Action], None]) -> Outcome:
