@@ -1,7 +1,6 @@
 """The verbs about images: import, info, snapshot create."""
 
 import sys
-import uuid
 from collections.abc import Callable
 
 import click
@@ -52,8 +51,9 @@ def import_image(run: Run, file: str, ref: ImageRef) -> None:
     size_bytes = file_size(file)
     if not size_bytes:
         raise SpecError(f"{file}: no file that qemu-img can read; check the path")
-    with Cluster.connect(settings) as cluster, StateDir(settings.state_dir).locked([str(ref)], "image import"):
-        import_into(cluster, settings, file, ref, size_bytes, f"importing {uuid.uuid4().hex}", _progress(run))
+    state = StateDir(settings.state_dir)
+    with Cluster.connect(settings) as cluster, state.locked([str(ref)], "image import"):
+        import_into(cluster, state, settings, file, ref, size_bytes, _progress(run))
     run.answer(
         {"image": str(ref), "size_bytes": size_bytes}, [f"{ref}: imported from {file} ({format_size(size_bytes)})"]
     )

@@ -12,8 +12,8 @@ from virtrbd.planning.images import images_of_interest
 def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluster, state: StateDir) -> Actual:
     """Return what libvirt and Ceph hold of these domains and their images."""
     refs = images_of_interest(domains)
-    images = {ref: cluster.image(ref) for ref in refs}
     intents = {ref: intent for ref in refs if (intent := state.read_intent(ref))}
+    images = {ref: cluster.image(ref, usage=ref in intents) for ref in refs}
     # A file that was imported already may be gone, and reading it costs a process.
     files = {
         disk.import_file

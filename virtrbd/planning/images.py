@@ -108,10 +108,13 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
 
 
 def _is_half(image: Image, intent: Intent | None, domain: Domain) -> bool:
-    """Whether an import of ours was cut off: by its nonce, or before it could write that or the mark."""
+    """Whether an import of ours was cut off: its nonce says so, or nothing was written to the image yet.
+
+    Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
+    """
     if intent is None or not intent.importing or intent.domain_uuid != domain.uuid:
         return False
-    return intent.nonce in image.state if image.state else intent.matches(image)
+    return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
 
 
 def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
