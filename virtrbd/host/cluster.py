@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -222,11 +223,11 @@ class Cluster:
             images = {}
             for ref in refs:
                 ioctx = stack.enter_context(self._ioctx(ref))
-                image = self._call(f"opening image {ref}", lambda ioctx=ioctx, ref=ref: rbd.Image(ioctx, ref.name))  # type: ignore[misc]
+                image = self._call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
                 stack.callback(self._call, f"closing image {ref}", image.close)
                 images[ref] = image
             yield lambda: {
-                ref: self._call(f"listing watchers of {ref}", lambda image=image: self._foreign(image))  # type: ignore[misc]
+                ref: self._call(f"listing watchers of {ref}", partial(self._foreign, image))
                 for ref, image in images.items()
             }
 

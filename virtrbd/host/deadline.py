@@ -31,9 +31,13 @@ def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=run, daemon=True, name=what)
     thread.start()
-    thread.join(timeout_s)
+    try:
+        thread.join(timeout_s)
+    finally:
+        # Ctrl-C and SIGTERM end the wait, not the call.
+        if thread.is_alive():
+            _abandoned.append(what)
     if thread.is_alive():
-        _abandoned.append(what)
         raise UnavailableError(f"{what}: no answer within {timeout_s:g} s; whether it still takes effect is unknown")
     if errors:
         raise errors[0]
