@@ -34,7 +34,7 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
     if image is None:
         planned = _plan_missing(domain, disk, actual)
     elif disk.existing:
-        planned = _plan_snapshot(disk, image)
+        planned = _plan_existing(disk, image)
     else:
         planned = _plan_present(domain, disk, image, defined, actual)
     return ImagePlan(actions=planned.actions, problems=[where + problem for problem in planned.problems])
@@ -85,7 +85,9 @@ def _too_small(disk: Disk, what: str, size_bytes: int) -> str:
     )
 
 
-def _plan_snapshot(disk: Disk, image: Image) -> ImagePlan:
+def _plan_existing(disk: Disk, image: Image) -> ImagePlan:
+    if image.state:
+        return ImagePlan(problems=[_not_ready(image)])
     if disk.image.snapshot and disk.image.snapshot not in image.snapshots:
         return ImagePlan(problems=[f"snapshot {disk.image} does not exist; name one of {', '.join(image.snapshots)}"])
     return ImagePlan()
@@ -98,13 +100,17 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
     if image.state:
-        return ImagePlan(problems=[f"image {image.ref} is not ready: {image.state}; wait, or remove it"])
+        return ImagePlan(problems=[_not_ready(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
     actions = _plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
         actions.append(_grow(domain, disk, image.size_bytes, live=bool(defined and defined.state.is_active)))
     return ImagePlan(actions=actions)
+
+
+def _not_ready(image: Image) -> str:
+    return f"image {image.ref} is not ready: {image.state}; wait for it, or remove it"
 
 
 def _is_half(image: Image, intent: Intent | None, domain: Domain) -> bool:
@@ -125,10 +131,12 @@ def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
     if intent and intent.domain_uuid == domain.uuid and intent.matches(image):
         reason = "its creation was cut off before the mark"
         return [_mark(domain, image, reason), DropIntent(ref=image.ref)]
+    drop = [DropIntent(ref=image.ref)] if intent else []
     if image.mark and image.is_of(domain.uuid):
-        return [_mark(domain, image, f"it belongs to this domain on host {image.mark.host}", Hazard.TAKES_OVER)]
+        reason = f"it belongs to this domain on host {image.mark.host}"
+        return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     owner = f"domain {image.mark.domain_uuid}" if image.mark else "nobody that virtrbd knows"
-    return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER)]
+    return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER), *drop]
 
 
 def _mark(domain: Domain, image: Image, reason: str, *hazards: Hazard) -> MarkImage:
