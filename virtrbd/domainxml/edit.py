@@ -16,6 +16,9 @@ from virtrbd.model.plan import Difference
 # The agent's socket path is libvirt's to choose; the children of these are whole lists, compared as one value.
 _LISTS = frozenset({"source"})
 
+# What a spec may state of a device or not: it goes when the spec has it no more, unless somebody else put it there.
+_OPTIONAL = {"disk": ("boot", "readonly", "shareable", "source/snapshot")}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
@@ -26,8 +29,21 @@ class Edit:
 
 
 def device_keys(xml: str) -> tuple[str, ...]:
-    """Return the keys of all devices in a document, sorted."""
-    return tuple(sorted(filter(None, map(device_key, devices_of(parse_tree(xml))))))
+    """Return the keys of all devices in a document and of their optional parts (`disk:vda/boot`), sorted."""
+    return tuple(sorted(_keyed(parse_tree(xml))))
+
+
+def _keyed(root: Element) -> dict[str, Element]:
+    """Return the devices and their optional parts by key: what a mark lists, and what may go when nobody wants it."""
+    found: dict[str, Element] = {}
+    for device in devices_of(root):
+        if key := device_key(device):
+            found[key] = device
+            for path in _OPTIONAL.get(str(device.tag), ()):
+                part = device.find(path)
+                if part is not None:
+                    found[f"{key}/{path}"] = part
+    return found
 
 
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
@@ -69,6 +85,10 @@ def _counterpart(parent: Element, wanted: Element) -> Element | None:
 
 
 def _lay_content(found: Element, wanted: Element, path: str, differences: list[Difference]) -> None:
+    source = found.find("source")
+    if wanted.tag == "interface" and found.get("type") != wanted.get("type") and source is not None:
+        # A bridge's source beside a network's: libvirt would refuse it.
+        found.remove(source)
     for name, value in wanted.items():
         if not _same(wanted, name, value, found.get(name, "")):
             _set(found, str(name), str(value), path, differences)
@@ -124,18 +144,34 @@ def _monitors(source: Element) -> str:
 def _lay_devices(root: Element, wanted: Element, owned: tuple[str, ...], differences: list[Difference]) -> None:
     devices = root.find("devices")
     assert devices is not None, "libvirt gives every domain a <devices>"
-    found_by_key = {key: child for child in devices_of(root) if (key := device_key(child))}
-    wanted_by_key = {device_key(child): child for child in devices_of(wanted)}
+    found_by_key, wanted_by_key = _keyed(root), _keyed(wanted)
     for key in sorted(set(owned) - wanted_by_key.keys()):
         if key in found_by_key and not key.startswith("controller:"):
-            devices.remove(found_by_key[key])
+            _remove(found_by_key[key])
             differences.append(Difference(path=f"/devices/{key}", wanted="", found="present"))
-    for key, device in wanted_by_key.items():
+    for device in devices_of(wanted):
+        key = device_key(device)
         if key in found_by_key:
             _lay_content(found_by_key[key], device, f"/devices/{key}", differences)
         else:
             devices.append(copy.deepcopy(device))
             differences.append(Difference(path=f"/devices/{key}", wanted="present", found=""))
+    _lay_boot(root, wanted, differences)
+
+
+def _lay_boot(root: Element, wanted: Element, differences: list[Difference]) -> None:
+    """libvirt gives a domain without boot orders an <os><boot>, and refuses that beside boot orders of devices."""
+    general = root.findall("os/boot")
+    if general and wanted.find("devices/*/boot") is not None:
+        differences.append(Difference(path="/os/boot", wanted="", found=" ".join(e.get("dev", "") for e in general)))
+        for element in general:
+            _remove(element)
+
+
+def _remove(element: Element) -> None:
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
 
 
 def _brief(element: Element) -> str:
