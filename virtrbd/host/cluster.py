@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,17 +52,30 @@ class Cluster:
             options["keyring"] = settings.ceph.keyring
         connection = rados.Rados(conffile=conf, rados_id=settings.ceph.user, conf=options)
         cluster = cls(connection, settings)
-        cluster._call("connecting to the cluster", connection.connect, extra_s=1)
+        try:
+            cluster._call("connecting to the cluster", connection.connect, extra_s=1)
+        except (DeniedError, ClusterError):
+            # Of a keyring that is missing or broken librados tells neither the file nor the fact: this does.
+            cluster.key()
+            raise
         try:
             yield cluster
         finally:
             # shutdown waits for calls in flight: it may hang like any other
-            cluster._call("leaving the cluster", connection.shutdown)
+            cluster._let_go("leaving the cluster", connection.shutdown)
 
     def _call(self, what: str, call: Callable[[], T], extra_s: float = 0) -> T:
         """Run a call into librados within the deadline and translate its errors."""
         with _translated(what, self._settings):
             return call_within(self._settings.timeouts.ceph + extra_s, f"Ceph: {what}", call)
+
+    def _let_go(self, what: str, call: Callable[[], object]) -> None:
+        """Close something. When Ceph does not answer, what was done or went wrong before is the news, not this.
+
+        The process ends soon, and with it whatever could not be closed.
+        """
+        with suppress(UnavailableError):
+            self._call(what, call)
 
     def facts(self) -> ClusterFacts:
         """Return what a domain's XML must know: fsid and every monitor of the cluster's own map."""
@@ -224,7 +237,7 @@ class Cluster:
             for ref in refs:
                 ioctx = stack.enter_context(self._ioctx(ref))
                 image = self._call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
-                stack.callback(self._call, f"closing image {ref}", image.close)
+                stack.callback(self._let_go, f"closing image {ref}", image.close)
                 images[ref] = image
             yield lambda: {
                 ref: self._call(f"listing watchers of {ref}", partial(self._foreign, image))

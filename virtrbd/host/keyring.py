@@ -1,7 +1,6 @@
 """The cephx key, read from the keyring. It goes to libvirt's secret and nowhere else."""
 
 import base64
-import binascii
 import configparser
 from pathlib import Path
 
@@ -37,16 +36,23 @@ def read_key(keyrings: str, user: str) -> Key:
             raise DeniedError(f"{path}: permission denied; run as a user that may read the keyring") from None
         except (OSError, UnicodeDecodeError, configparser.Error):
             # `from None`: the parser's own message would quote the line, which may be the key.
-            raise ConfigError(f"{path}: not a readable keyring") from None
+            raise ConfigError(f"{path}: not a readable keyring; {_get_again(path, user)}") from None
         key = parser.get(f"client.{user}", "key", fallback="")
         if key:
-            return Key(_decode(path, key))
-    where = ", ".join(tried) or "no file"
-    raise ConfigError(f"no key for client.{user} in {where}; write ceph: keyring: to the settings")
+            return Key(_decode(path, user, key))
+    where = ", ".join(path if Path(path).exists() else f"{path} (no such file)" for path in tried) or "no file"
+    raise ConfigError(
+        f"no key for client.{user} in {where}; write ceph: keyring: to the settings, or "
+        f"{_get_again(tried[0] if tried else 'FILE', user)}"
+    )
 
 
-def _decode(path: str, key: str) -> bytes:
+def _decode(path: str, user: str, key: str) -> bytes:
     try:
         return base64.b64decode(key, validate=True)
-    except binascii.Error:
-        raise ConfigError(f"{path}: the key is no base64; get it again with `ceph auth get`") from None
+    except ValueError:
+        raise ConfigError(f"{path}: the key is no base64; {_get_again(path, user)}") from None
+
+
+def _get_again(path: str, user: str) -> str:
+    return f"get it with `ceph auth get client.{user} -o {path}`"

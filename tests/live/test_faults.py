@@ -1,0 +1,334 @@
+"""Deadlines and refusals on a real stack: whatever is dead, paused or wrong, every verb ends in time and says why."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
+CEPH_S, LIBVIRT_S = 3, 6
+# Connecting, one call that hangs and leaving may each take the deadline; the rest is Python's start on a busy machine.
+ENDS_WITHIN_S = 3 * CEPH_S + 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended, and after how long."""
+
+    code: int
+    out: str
+    err: str
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """Runs virtrbd on one host with short deadlines."""
+
+    env: dict[str, str]
+    folder: Path
+
+    def run(self, *words: str, **env: str) -> Ended:
+        began_at = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "virtrbd", *words], env={**self.env, **env}, cwd=self.folder,
+            capture_output=True, text=True, check=False, timeout=50, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return Ended(code=done.returncode, out=done.stdout, err=done.stderr, took_s=time.monotonic() - began_at)
+
+    def with_settings(self, name: str, change: Callable[[str], str]) -> "Operator":
+        """An operator with other settings."""
+        file = self.folder / f"{name}.settings.yaml"
+        file.write_text(change(Path(self.env["VIRTRBD_CONFIG"]).read_text()))
+        return Operator(env={**self.env, "VIRTRBD_CONFIG": str(file)}, folder=self.folder)
+
+
+@pytest.fixture
+def operator(host) -> Operator:  # type: ignore[no-untyped-def]
+    return operator_of(host)
+
+
+def operator_of(host) -> Operator:  # type: ignore[no-untyped-def]
+    env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+    deadlines = f"timeouts:\n  ceph: {CEPH_S}\n  libvirt: {LIBVIRT_S}\n  watcher: 1\n"
+    return Operator(env=env, folder=host.folder).with_settings(
+        "short", lambda text: re.sub(r"timeouts:\n(  .*\n)+", deadlines, text)
+    )
+
+
+def pid_of(daemon: str) -> int:
+    done = subprocess.run([LAB, "status", "--json"], capture_output=True, text=True, check=False)
+    [found] = [entry["pid"] for entry in json.loads(done.stdout)["daemons"] if entry["name"] == daemon]
+    return int(found)
+
+
+def heal() -> None:
+    subprocess.run([LAB, "up", "--hosts", "2"], check=True, capture_output=True, timeout=60)
+
+
+def unpause(host) -> None:  # type: ignore[no-untyped-def]
+    host.ok("ceph", "osd", "unpause", admin=True)
+
+
+def spec_of(host, name: str, **more: str) -> str:  # type: ignore[no-untyped-def]
+    lines = "".join(f"{key}: {value}\n" for key, value in more.items())
+    return str(host.spec(name, f"{lines}disks:\n  - size: 16M\n"))
+
+
+def is_running(host, name: str) -> bool:  # type: ignore[no-untyped-def]
+    return name in host.ok("virsh", "list", "--name").split()
+
+
+@pytest.fixture(params=["osd paused", "mon killed"])
+def fault(request, host) -> Iterator[Callable[[], None]]:  # type: ignore[no-untyped-def]
+    """What breaks Ceph when it is called; it is whole again afterwards."""
+    if request.param == "osd paused":
+        yield lambda: host.ok("ceph", "osd", "pause", admin=True)
+        unpause(host)
+    else:
+        yield lambda: os.kill(pid_of("mon"), signal.SIGKILL)
+        heal()
+
+
+@pytest.mark.timeout(120)
+def test_every_verb_ends_in_time_without_ceph(host, name, operator, fault) -> None:  # type: ignore[no-untyped-def]
+    a, b, c, d = (f"{name}{letter}" for letter in "abcd")
+    for domain in (b, c, d):
+        assert operator.run("define", spec_of(host, domain)).code == 0
+    spec_of(host, a), spec_of(host, f"{name}new")
+    (host.folder / "disk.raw").write_bytes(b"x" * 1024**2)
+    fault()
+    hanging = (
+        ("define", f"{a}.yaml"),
+        ("define", "--start", f"{name}new.yaml"),
+        ("define", f"{d}.yaml"),
+        ("start", b),
+        ("inspect", b),
+        ("undefine", "--trash-images", c),
+        ("image", "import", "disk.raw", f"vms/{name}.imported"),
+        ("image", "info", f"vms/{b}.vda"),
+        ("image", "snapshot", "create", f"vms/{b}.vda@s"),
+    )
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(lambda words: operator.run(*words), hanging))
+    for words, end in zip(hanging, ended, strict=True):
+        assert end.code == 69, (words, end)
+        assert re.search(r"Ceph: [a-z].*: no answer (within 3 s|in time)", end.err), (words, end)
+        assert "leaving the cluster" not in end.err, (words, end)
+        assert "Traceback" not in end.err, (words, end)
+        assert end.took_s < ENDS_WITHIN_S, (words, end)
+    for words in (("list",), ("validate", f"{a}.yaml"), ("render", f"{a}.yaml")):
+        end = operator.run(*words)
+        assert (end.code, end.err) == (0, ""), (words, end)
+        assert a in end.out or b in end.out
+    assert not [found for found in host.ok("virsh", "list", "--name").split() if found.startswith(name)]
+
+
+@pytest.fixture
+def paused_osd(host) -> Iterator[Callable[[], None]]:  # type: ignore[no-untyped-def]
+    yield lambda: host.ok("ceph", "osd", "pause", admin=True)
+    unpause(host)
+
+
+def test_what_a_paused_osd_cut_off_is_finished_by_the_next_run(host, name, operator, paused_osd) -> None:  # type: ignore[no-untyped-def]
+    spec = spec_of(host, name)
+    paused_osd()
+    cut = operator.run("define", "--start", spec)
+    assert cut.code == 69, cut
+    assert not is_running(host, name)
+    unpause(host)
+    done = operator.run("define", "--start", spec)
+    assert done.code == 0, done
+    again = operator.run("define", "--start", spec)
+    assert (again.code, again.out) == (0, f"{name}: nothing to do\n")
+
+
+# virtrbd, but the OSD is paused at the very moment at which it asks libvirt to start: past the gate.
+PAUSED_IN_START = """
+import subprocess, sys
+from virtrbd.__main__ import main
+from virtrbd.host.hypervisor import Hypervisor
+start = Hypervisor.start
+def paused(self, uuid):
+    subprocess.run(PAUSE, check=True, capture_output=True)
+    start(self, uuid)
+Hypervisor.start = paused
+main()
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("verb", ["start", "define"])
+def test_a_start_cut_off_within_libvirt_is_cancelled(host, name, operator, paused_osd, verb) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+    spec = spec_of(host, name)
+    assert operator.run("define", spec).code == 0
+    pause = [LAB, "env", "--admin", "--", "ceph", "osd", "pause"]
+    words = ["start", name] if verb == "start" else ["define", "--start", spec]
+    began_at = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", PAUSED_IN_START.replace("PAUSE", repr(pause)), *words],
+        env=operator.env, cwd=operator.folder, capture_output=True, text=True, check=False, timeout=50,
+    )  # fmt: skip
+    assert done.returncode == 69, done
+    assert "did not start in time; the start was cancelled" in done.stderr, done
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began_at < 2 * LIBVIRT_S + 3 * CEPH_S + 6
+    unpause(host)
+    # An abandoned start would fire now.
+    for _ in range(10):
+        assert not is_running(host, name)
+        time.sleep(0.2)
+    again = operator.run("start", name)
+    assert (again.code, again.out) == (0, f"{name}: started\n"), again
+
+
+def test_no_libvirt_socket(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+    spec = spec_of(host, name)
+    connect = ("--connect", "qemu:///system?socket=/nonexistent/libvirt-sock")
+    for words in (("list",), ("define", spec), ("inspect", name), ("start", name), ("undefine", name)):
+        end = operator.run(*connect, *words)
+        assert end.code == 69, (words, end)
+        assert "/nonexistent/libvirt-sock" in end.err
+        assert "is libvirtd running?" in end.err
+
+
+def test_a_stopped_libvirtd(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+    spec = spec_of(host, name)
+    pid = pid_of("kvm-1 libvirtd")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        verbs = (("list",), ("define", spec), ("inspect", name), ("start", name), ("undefine", name))
+        with ThreadPoolExecutor(3) as pool:
+            ended = list(pool.map(lambda words: operator.run(*words), verbs))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for words, end in zip(verbs, ended, strict=True):
+        assert end.code == 69, (words, end)
+        assert "libvirt: connecting to qemu:///system" in end.err, (words, end)
+        assert "no answer within 6 s" in end.err, (words, end)
+        assert end.took_s < LIBVIRT_S + 6, (words, end)
+
+
+def test_a_killed_libvirtd(make_host) -> None:  # type: ignore[no-untyped-def]
+    host = make_host("kvm-2")
+    operator = operator_of(host)
+    os.kill(pid_of("kvm-2 libvirtd"), signal.SIGKILL)
+    try:
+        end = operator.run("list")
+    finally:
+        heal()
+    assert end.code == 69, end
+    assert "is libvirtd running?" in end.err
+
+
+def with_keyring(operator: Operator, text: str | None) -> tuple[Operator, Path]:
+    keyring = operator.folder / "other.keyring"
+    if text is not None:
+        keyring.write_text(text)
+    return operator.with_settings("keyring", lambda old: old.replace("ceph:\n", f"ceph:\n  keyring: {keyring}\n", 1)), (
+        keyring
+    )
+
+
+CEPH_VERBS = (("define", "{name}.yaml"), ("image", "info", "vms/{name}.vda"), ("inspect", "{name}"))
+
+
+def test_a_wrong_key_is_denied_and_not_shown(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+    assert operator.run("define", spec_of(host, name)).code == 0
+    # type 1, time, length 16: the form of a cephx key
+    key = base64.b64encode(b"\1\0" + bytes(8) + b"\20\0" + os.urandom(16)).decode()
+    wrong, _ = with_keyring(operator, f"[client.virtrbd]\n\tkey = {key}\n")
+    for verb in CEPH_VERBS:
+        end = wrong.run(*(word.format(name=name) for word in verb))
+        assert end.code == 77, end
+        assert "client.virtrbd is not allowed; check its key and caps" in end.err, end
+        assert key not in end.out + end.err
+        assert end.took_s < ENDS_WITHIN_S
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "[client.other]\n\tkey = AQA=\n",
+        "[client.virtrbd]\n\tkey = no*base64*at*all\n",
+        "AQBnot-a-keyring==\n",
+    ],
+    ids=["missing", "empty", "another user's", "no base64", "no keyring"],
+)
+def test_a_keyring_without_the_key_is_named_with_its_setting(host, name, operator, text) -> None:  # type: ignore[no-untyped-def]
+    spec_of(host, name)
+    wrong, keyring = with_keyring(operator, text)
+    for verb in CEPH_VERBS[:2]:
+        end = wrong.run(*(word.format(name=name) for word in verb))
+        assert end.code == 78, end
+        assert str(keyring) in end.err, end
+        assert f"`ceph auth get client.virtrbd -o {keyring}`" in end.err, end
+        if text is None:
+            assert f"{keyring} (no such file); write ceph: keyring: to the settings" in end.err, end
+        assert "no*base64" not in end.err, end
+        assert "AQBnot" not in end.err, end
+        assert "Traceback" not in end.err, end
+
+
+@pytest.mark.parametrize("module", ["rbd", "rados", "libvirt"])
+def test_a_missing_module_names_its_package(host, name, operator, tmp_path, module) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{module!r}] = None\n")
+    end = operator.run("define", spec_of(host, name), PYTHONPATH=str(tmp_path))
+    assert end.code == 69, end
+    assert f"the Python module {module} is missing" in end.err
+    assert f"python3-{module}" in end.err
+    assert "--system-site-packages" in end.err
+    assert "Traceback" not in end.err
+
+
+def test_a_stopped_qemu_holds_up_nobody(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+    stuck, other = f"{name}stuck", f"{name}other"
+    assert operator.run("define", "--start", spec_of(host, stuck)).code == 0
+    [pid] = qemus(stuck)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        spec_of(host, other)
+        for words in (
+            ("list",),
+            ("define", f"{other}.yaml"),
+            ("inspect", other),
+            ("inspect", stuck),
+            ("define", f"{stuck}.yaml"),
+            ("undefine", other),
+        ):
+            end = operator.run(*words)
+            assert (end.code, end.err) == (0, ""), (words, end)
+            assert end.took_s < LIBVIRT_S, (words, end)
+        spec_of(host, stuck, autostart="true")
+        changed = operator.run("define", f"{stuck}.yaml")
+        assert changed.code == 0, changed
+        assert changed.took_s < LIBVIRT_S, changed
+        assert operator.run("list").out.count("running") >= 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def qemus(name: str) -> list[int]:
+    """Return the pids of the domain's QEMUs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if f"guest={name},debug-threads=on".encode() in words:
+                found.append(int(entry.name))
+    return found
