@@ -12,11 +12,15 @@ from virtrbd.spec.document import Document
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# Nobody reads more, and a file that is no spec at all would have thousands.
+_MAX_PROBLEMS = 50
+
 
 class Strict(BaseModel):
     """A mapping in which every key must be known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # defer_build: a part of a document is checked within the whole, a validator of its own is never asked for.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _size(value: object) -> int:
@@ -38,9 +42,11 @@ def check(model: type[Model], document: Document) -> tuple[Model | None, tuple[s
     try:
         return model.model_validate(document.data), ()
     except ValidationError as error:
-        return None, tuple(
-            document.at(detail["loc"], _message(model, detail)) for detail in error.errors(include_url=False)
-        )
+        details = error.errors(include_url=False)
+        problems = [document.at(detail["loc"], _message(model, detail)) for detail in details[:_MAX_PROBLEMS]]
+        if len(details) > _MAX_PROBLEMS:
+            problems.append(document.at((), f"{len(details) - _MAX_PROBLEMS} more problems; mend these first"))
+        return None, tuple(problems)
 
 
 def _message(model: type[BaseModel], detail: ErrorDetails) -> str:

@@ -2,12 +2,19 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import yaml
 
 Path = tuple[Hashable, ...]
 
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Far beyond any spec: aliases of aliases grow to the power of their number, and libyaml recurses without a limit.
+_MAX_BYTES = 1024**2
+_MAX_DEPTH = 50
+_MAX_VALUES = 20_000
+_MAX_MESSAGE = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,21 +28,31 @@ class Document:
     def at(self, path: Path, message: str) -> str:
         """Return `file:line: field: message`, at the nearest line that is known."""
         line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1)
-        return f"{self.file}:{line}: {field_name(path)}{message}"
+        return f"{self.file}:{line}: {field_name(path)}{brief(message)}"
 
 
 def field_name(path: Path) -> str:
     """Return `disks[0].size: ` for ("disks", 0, "size"), nothing for the document itself."""
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return f"{name.removeprefix('.')}: " if name else ""
+    return f"{brief(name.removeprefix('.'))}: " if name else ""
+
+
+def brief(text: str) -> str:
+    """Return the text fit for one line of a terminal: what a file holds may be long, or hold control characters."""
+    shown = text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE // 2]} … {text[-_MAX_MESSAGE // 2 :]}"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
 
 
 def parse_documents(file: str, raw: bytes) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Return the documents of a file and the problems found, each as `file:line: field: message`."""
     documents: list[Document] = []
     problems: list[str] = []
-    loader = _Loader(raw)
+    if len(raw) > _MAX_BYTES:
+        return (), (f"{file}:1: larger than 1 MiB; that is no spec",)
+    loader = None
     try:
+        _check_depth(raw)
+        loader = _Loader(raw)
         while loader.check_node():
             build = _Build(file)
             data = build.value(loader.get_node(), ())
@@ -45,11 +62,26 @@ def parse_documents(file: str, raw: bytes) -> tuple[tuple[Document, ...], tuple[
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.append(f"{file}:{line}: no YAML: {error.problem or error.context}")
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         problems.append(f"{file}:1: no YAML: {str(error).splitlines()[0]}")
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
     return tuple(documents), tuple(problems)
+
+
+def _check_depth(raw: bytes) -> None:
+    """Raise YAMLError for what nests too deep. The parser's events come without recursion, its nodes with it."""
+    depth = 0
+    for event in yaml.parse(raw, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            # The stubs know libyaml's marks for nodes only.
+            mark = cast(yaml.Mark, event.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} deep", problem_mark=mark)
 
 
 class _Build:
@@ -59,8 +91,13 @@ class _Build:
         self.file = file
         self.lines: dict[Path, int] = {}
         self.problems: list[str] = []
+        self.values = 0
 
     def value(self, node: yaml.Node, path: Path) -> object:
+        self.values += 1
+        if self.values > _MAX_VALUES or len(path) > _MAX_DEPTH:
+            problem = f"more than {_MAX_VALUES} values, or an alias inside itself"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -100,4 +137,4 @@ class _Build:
         return None if node.tag.endswith(":null") else text
 
     def _problem(self, line: int, path: Path, message: str) -> None:
-        self.problems.append(f"{self.file}:{line}: {field_name(path)}{message}")
+        self.problems.append(f"{self.file}:{line}: {field_name(path)}{brief(message)}")

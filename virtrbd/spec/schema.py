@@ -1,6 +1,8 @@
 """The spec's schema: what a person may write for a domain."""
 
 import re
+from collections import Counter
+from string import ascii_lowercase
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
@@ -51,6 +53,8 @@ class DiskSpec(Strict):
             raise ValueError(f"{' and '.join(sources)} contradict each other; keep one")
         if not sources and self.size is None and not (self.image and self.image.snapshot):
             raise ValueError("no size; write size: 20G, or clone, import or existing: true")
+        if self.existing and self.size is not None:
+            raise ValueError("existing: true uses an image as it is, so it takes no size; keep one of the two")
         if self.clone and not self.clone.snapshot:
             raise ValueError(f"{self.clone} is no snapshot; clone takes pool/image@snapshot")
         if self.target and self.target[:2] != TARGET_PREFIX[self.bus]:
@@ -93,3 +97,12 @@ class DomainSpec(Strict):
     interfaces: list[InterfaceSpec] = Field(default_factory=list)
     serial_console: StrictBool = True
     guest_agent: StrictBool = True
+
+    @model_validator(mode="after")
+    def _has_targets_for_all(self) -> Self:
+        for prefix, count in Counter(TARGET_PREFIX[disk.bus] for disk in self.disks).items():
+            if count > len(ascii_lowercase):
+                raise ValueError(
+                    f"{count} disks want a target {prefix}a to {prefix}z; 26 have one, use another bus too"
+                )
+        return self
