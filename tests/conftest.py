@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,12 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins without anything remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -20,7 +27,7 @@ def virtrbd(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             settings.write_text(f"host: kvm-1\nstate_dir: {tmp_path}/state\nceph:\n  conf: {tmp_path}/ceph.conf\n")
         return subprocess.run(
             [sys.executable, "-m", "virtrbd", *words],
-            env={"VIRTRBD_CONFIG": str(settings), "PATH": "/usr/bin:/bin", **(env or {})},
+            env={**os.environ, "VIRTRBD_CONFIG": str(settings), **(env or {})},
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50,
         )  # fmt: skip
 

@@ -57,11 +57,10 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     """Make images, secret and definition as the specs say; again: nothing to do."""
     from virtrbd.commands.pipeline import connected, converge, parse_allowed
     from virtrbd.planning.plan import Policy
-    from virtrbd.spec.load import load
-    from virtrbd.spec.resolve import resolve
+    from virtrbd.spec.desired import desired_domains
 
     allowed = parse_allowed(allow)
     settings = run.settings()
-    domains = resolve(load(files), settings)
+    domains = desired_domains(files, settings)
     with connected(run, settings, allowed) as host:
         run.end(converge(run, domains, Policy(host=settings.host, start=start), host, "define"))

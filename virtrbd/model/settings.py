@@ -1,6 +1,7 @@
 """What holds for a whole host: where libvirt and Ceph are, and what a spec need not say."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from virtrbd.model.domain import Cache, Discard
 
@@ -10,10 +11,10 @@ class Timeouts:
     """Deadlines in seconds. `watcher`: how long a start waits for the remains of a crashed client to go;
     a killed client's watch lasts about 30 s."""
 
-    ceph: float = 10
-    libvirt: float = 30
-    transfer: float = 60
-    watcher: float = 40
+    ceph: float = 10.0
+    libvirt: float = 30.0
+    transfer: float = 60.0
+    watcher: float = 40.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class CephSettings:
 class Defaults:
     """What a spec that does not say otherwise gets."""
 
-    hypervisor: str = "kvm"
+    hypervisor: Literal["kvm", "qemu"] = "kvm"
     cache: Cache = Cache.WRITEBACK
     discard: Discard = Discard.UNMAP
 

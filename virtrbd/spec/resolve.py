@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virtrbd.errors import SpecError
+from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Bus, Disk, Domain, Interface
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
@@ -49,7 +50,8 @@ def _domain(item: LoadedSpec, settings: Settings, problems: list[str]) -> Domain
         guest_agent=spec.guest_agent,
         autostart=spec.autostart,
         origin=item.document.at((), "").removesuffix(": "),
-        digest=item.digest,
+        # The settings too: what they default is in the definition.
+        digest=digest_of(item.digest, settings.digest),
     )
 
 

@@ -29,7 +29,12 @@ def load_settings(path: str | None) -> Settings:
 
 
 def _parse(file: str, raw: bytes, host: str) -> Settings:
-    # Here, not above: `virtrbd --help` and hosts without a settings file need no pydantic.
-    from virtrbd.spec.settings_schema import parse_settings
+    def parse() -> Settings:
+        # Here, not above: `virtrbd --help` and settings that were checked before need no pydantic.
+        from virtrbd.spec.settings_schema import parse_settings
 
-    return parse_settings(file, raw, host)
+        return parse_settings(file, raw, host)
+
+    from virtrbd.spec.cache import remembered
+
+    return remembered(Settings, (file, raw, host), parse)

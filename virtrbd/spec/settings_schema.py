@@ -14,32 +14,36 @@ from virtrbd.spec.document import parse_documents
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
+# What a file does not say is what holds without one.
+_CEPH, _TIMEOUTS, _DEFAULTS, _SETTINGS = CephSettings(), Timeouts(), Defaults(), Settings(host="")
+
+
 class CephSection(Strict):
-    conf: str = "/etc/ceph/ceph.conf"
-    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "virtrbd"
-    keyring: str = ""
-    pool: str = "vms"
+    conf: str = _CEPH.conf
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = _CEPH.user
+    keyring: str = _CEPH.keyring
+    pool: str = _CEPH.pool
 
 
 class TimeoutsSection(Strict):
-    ceph: Seconds = 10
-    libvirt: Seconds = 30
-    transfer: Seconds = 60
-    watcher: Annotated[float, Field(ge=0, le=3600)] = 40
+    ceph: Seconds = _TIMEOUTS.ceph
+    libvirt: Seconds = _TIMEOUTS.libvirt
+    transfer: Seconds = _TIMEOUTS.transfer
+    watcher: Annotated[float, Field(ge=0, le=3600)] = _TIMEOUTS.watcher
 
 
 class DefaultsSection(Strict):
-    hypervisor: Literal["kvm", "qemu"] = "kvm"
-    cache: Cache = Cache.WRITEBACK
-    discard: Discard = Discard.UNMAP
+    hypervisor: Literal["kvm", "qemu"] = _DEFAULTS.hypervisor
+    cache: Cache = _DEFAULTS.cache
+    discard: Discard = _DEFAULTS.discard
 
 
 class SettingsFile(Strict):
     """The whole file."""
 
-    connect: str = "qemu:///system"
+    connect: str = _SETTINGS.connect
     host: str | None = None
-    state_dir: str = "/var/lib/virtrbd"
+    state_dir: str = _SETTINGS.state_dir
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
     defaults: DefaultsSection = DefaultsSection()

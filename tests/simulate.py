@@ -1,0 +1,201 @@
+"""A pure model of a host: what an action makes of the world, and what a kill -9 in the middle of it leaves.
+
+The only double of the test suite; the live tests hold it against the lab.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import assert_never
+
+from lxml import etree
+
+from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
+from virtrbd.domainxml.tree import devices_of, parse_tree, to_text
+from virtrbd.model.actual import Actual, Secret
+from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.plan import (
+    Action,
+    CloneImage,
+    CreateImage,
+    DefineDomain,
+    DefineSecret,
+    DropIntent,
+    GrowImage,
+    ImportImage,
+    MarkImage,
+    RemoveHalfImage,
+    RenewMark,
+    SetAutostart,
+    StartDomain,
+)
+
+NOW = 1_700_000_000.0
+MACHINES = {"pc": "pc-i440fx-7.2", "q35": "pc-q35-7.2"}
+
+
+def simulate(action: Action, actual: Actual) -> Actual:
+    """Return the world after the action."""
+    match action:
+        case DefineSecret():
+            return _with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=True))
+        case CreateImage() | CloneImage() | ImportImage():
+            return _made(action, actual)
+        case RemoveHalfImage():
+            return _without_intent(_with_image(actual, action.ref, None), action.ref)
+        case MarkImage():
+            return _marked(actual, action.ref, action.domain_uuid)
+        case DropIntent():
+            return _without_intent(actual, action.ref)
+        case GrowImage():
+            return _with_image(actual, action.ref, replace(_image(actual, action.ref), size_bytes=action.to_bytes))
+        case DefineDomain():
+            return _defined(action, actual)
+        case RenewMark():
+            return _change(actual, action.domain_uuid, lambda found: _recorded(found, action.inputs))
+        case SetAutostart():
+            return _change(actual, action.domain_uuid, lambda found: replace(found, autostart=action.autostart))
+        case StartDomain():
+            running = PowerState.RUNNING
+            return _change(actual, action.domain_uuid, lambda d: replace(d, state=running, live=d.definition))
+        case _:
+            assert_never(action)
+
+
+def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
+    """Yield the worlds that a kill -9 during the action can leave, its beginning included, its end not."""
+    yield actual
+    match action:
+        case DefineSecret():
+            yield _with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=False))
+        case CreateImage() | CloneImage() | ImportImage():
+            yield from _half_made(action, actual)
+        case RemoveHalfImage():
+            yield _with_image(actual, action.ref, None)
+        case DefineDomain():
+            after = simulate(action, actual)
+            yield _change(after, action.domain_uuid, _unrecorded)
+        case _:
+            pass
+
+
+def _half_made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Iterator[Actual]:
+    intent = _intent(action)
+    intended = replace(actual, intents={**actual.intents, action.ref: intent})
+    yield intended
+    made = _with_image(intended, action.ref, _new_image(action, actual))
+    # The image is there, and carries nothing yet.
+    yield made
+    if isinstance(action, ImportImage):
+        filling = replace(_image(made, action.ref), state=f"importing {intent.nonce}")
+        made = _with_image(made, action.ref, filling)
+        yield made
+    yield _marked(made, action.ref, action.domain_uuid)
+
+
+def _made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Actual:
+    assert actual.images.get(action.ref) is None, f"{action.ref} exists: rbd refuses"
+    made = _with_image(actual, action.ref, _new_image(action, actual))
+    return _without_intent(_marked(made, action.ref, action.domain_uuid), action.ref)
+
+
+def _new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Image:
+    parent = action.parent if isinstance(action, CloneImage) else None
+    return Image(
+        ref=action.ref,
+        # Deterministic, and another one each time that an image of this name is made anew.
+        image_id=uuid.uuid5(uuid.NAMESPACE_URL, f"{action.ref} {len(repr(actual))}").hex[:12],
+        size_bytes=action.size_bytes,
+        created_at=NOW,
+        parent=parent,
+        allocated_bytes=0,
+    )
+
+
+def _intent(action: CreateImage | CloneImage | ImportImage) -> Intent:
+    return Intent(
+        ref=action.ref,
+        domain_uuid=action.domain_uuid,
+        size_bytes=action.size_bytes,
+        parent=action.parent if isinstance(action, CloneImage) else None,
+        nonce="d" * 32,
+        written_at=NOW,
+        importing=isinstance(action, ImportImage),
+    )
+
+
+def _marked(actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
+    image = _image(actual, ref)
+    mark = ImageMark(domain_uuid=domain_uuid, image_id=image.image_id, host=actual.host_uuid)
+    return _with_image(actual, ref, replace(image, mark=mark))
+
+
+def _image(actual: Actual, ref: ImageRef) -> Image:
+    image = actual.images[ref]
+    assert image is not None, f"{ref} does not exist"
+    return image
+
+
+def _with_image(actual: Actual, ref: ImageRef, image: Image | None) -> Actual:
+    return replace(actual, images={**actual.images, ref: image})
+
+
+def _without_intent(actual: Actual, ref: ImageRef) -> Actual:
+    return replace(actual, intents={known: intent for known, intent in actual.intents.items() if known != ref})
+
+
+def _with_secret(actual: Actual, secret: Secret) -> Actual:
+    others = [known for known in actual.secrets if known.uuid != secret.uuid]
+    assert secret.usage not in {known.usage for known in others}, "libvirt refuses a second secret for one usage"
+    return replace(actual, secrets=tuple(sorted([*others, secret], key=lambda known: known.uuid)))
+
+
+def _change(actual: Actual, domain_uuid: str, change) -> Actual:  # type: ignore[no-untyped-def]
+    assert domain_uuid in {found.uuid for found in actual.domains}, "the planner acts on a domain that is not there"
+    return replace(
+        actual, domains=tuple(change(found) if found.uuid == domain_uuid else found for found in actual.domains)
+    )
+
+
+def _defined(action: DefineDomain, actual: Actual) -> Actual:
+    root = parse_tree(action.xml)
+    held = next((found for found in actual.domains if found.uuid == action.domain_uuid), None)
+    assert (held.definition if held else "") == action.based_on, "a definition is edited, never replaced"
+    name = root.findtext("name") or ""
+    assert held or name not in {found.name for found in actual.domains}, "libvirt refuses a second one of that name"
+    definition = _as_given_back(root)
+    found = held or DefinedDomain(name=name, uuid=action.domain_uuid, state=PowerState.SHUT_OFF, definition="")
+    others = [known for known in actual.domains if known.uuid != action.domain_uuid]
+    domains = [*others, _recorded(replace(found, definition=definition), action.inputs)]
+    return replace(actual, domains=tuple(sorted(domains, key=lambda known: known.name)))
+
+
+def _as_given_back(root: etree._Element) -> str:
+    """libvirt writes the machine's version, and gives every device an address that it then keeps."""
+    machine = root.find("os/type")
+    machine.set("machine", MACHINES.get(machine.get("machine"), machine.get("machine")))
+    devices = devices_of(root)
+    taken = {address.get("slot") for device in devices for address in device.findall("address")}
+    free = (hex(slot) for slot in range(1, 255) if hex(slot) not in taken)
+    for device in devices:
+        if device.find("address") is None:
+            etree.SubElement(device, "address", type="pci", slot=next(free))
+    return to_text(root)
+
+
+def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
+    """The second half of defining: the digest of what libvirt gave back goes into our element."""
+    return _remarked(found, inputs=inputs, definition=definition_digest(found.definition))
+
+
+def _unrecorded(found: DefinedDomain) -> DefinedDomain:
+    return _remarked(found, definition="")
+
+
+def _remarked(found: DefinedDomain, **changes: str) -> DefinedDomain:
+    mark: DomainMark | None = read_mark(found.definition)
+    assert mark is not None, "the planner marks what it defines"
+    root = parse_tree(found.definition)
+    set_mark(root, replace(mark, **changes))
+    return replace(found, definition=to_text(root))

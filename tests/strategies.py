@@ -1,0 +1,177 @@
+"""Hypothesis strategies: desired domains, and worlds that hold them whole, older, changed, or somebody else's."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from simulate import NOW, simulate
+
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
+from virtrbd.model.actual import Actual, ClusterFacts, Monitor, Secret
+from virtrbd.model.domain import Bus, DefinedDomain, Disk, Domain, Interface, PowerState
+from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.planning.plan import Policy, make_plan
+
+MIB = 1024**2
+HOST, OTHER_HOST = "kvm-1", "kvm-2"
+HOST_UUID, OTHER_HOST_UUID = "aaaaaaaa-0000-0000-0000-000000000001", "aaaaaaaa-0000-0000-0000-000000000002"
+SOMEBODY = "ffffffff-0000-0000-0000-00000000000f"
+CLUSTER = ClusterFacts(fsid="f51d", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
+GOLDEN = ImageRef(pool="golden", name="debian", snapshot="v1")
+GOLDEN_BYTES = 64 * MIB
+FILE, FILE_BYTES = "/srv/images/web.qcow2", 32 * MIB
+EMPTY = Actual(
+    host_uuid=HOST_UUID,
+    hypervisor_digest="h",
+    cluster=CLUSTER,
+    images={GOLDEN: Image(ref=GOLDEN, image_id="golden", size_bytes=GOLDEN_BYTES, created_at=0)},
+    file_sizes={FILE: FILE_BYTES},
+)
+HERE = Policy(host=HOST)
+STARTING = Policy(host=HOST, start=True)
+sizes = st.sampled_from([64 * MIB, 96 * MIB, 128 * MIB])
+
+
+def uuid_of(name: str) -> str:
+    return f"bbbbbbbb-0000-0000-0000-{name.encode().hex():0>12}"
+
+
+# One domain whose image is cloned and grown, for tests that need just any.
+WEB = Domain(
+    name="web",
+    uuid=uuid_of("web"),
+    memory_bytes=256 * MIB,
+    vcpus=1,
+    machine="q35",
+    hypervisor="qemu",
+    host=HOST,
+    disks=(
+        Disk(
+            target="vda", bus=Bus.VIRTIO, image=ImageRef(pool="vms", name="web.vda"), clone=GOLDEN, size_bytes=96 * MIB
+        ),
+    ),
+    origin="web.yaml:1",
+)
+
+
+@st.composite
+def disks(draw: st.DrawFn, name: str, target: str) -> Disk:
+    """A disk that is made empty, by clone or by import, at least as large as its source."""
+    source = draw(st.sampled_from(["empty", "clone", "import"]))
+    size_bytes = draw(sizes if source == "empty" else st.none() | sizes)
+    return Disk(
+        target=target,
+        bus=Bus.VIRTIO,
+        image=ImageRef(pool="vms", name=f"{name}.{target}"),
+        size_bytes=size_bytes,
+        clone=GOLDEN if source == "clone" else None,
+        import_file=FILE if source == "import" else "",
+        line=3,
+    )
+
+
+@st.composite
+def domains(draw: st.DrawFn, name: str, hosts: Sequence[str] = (HOST,)) -> Domain:
+    """A domain as `resolve` makes it: its digest stands for all that it says."""
+    macs = draw(st.lists(st.sampled_from(["01", "02"]), unique=True, max_size=2))
+    domain = Domain(
+        name=name,
+        uuid=uuid_of(name),
+        memory_bytes=draw(st.sampled_from([128, 256])) * MIB,
+        vcpus=draw(st.integers(1, 2)),
+        machine=draw(st.sampled_from(["pc", "q35"])),
+        hypervisor="qemu",
+        host=draw(st.sampled_from(hosts)),
+        disks=tuple(draw(disks(name, target)) for target in ("vda", "vdb")[: draw(st.integers(1, 2))]),
+        interfaces=tuple(Interface(mac=f"52:54:00:00:{name.encode().hex()[:2]}:{mac}", bridge="br0") for mac in macs),
+        autostart=draw(st.booleans()),
+        origin=f"{name}.yaml:1",
+    )
+    return replace(domain, digest=repr(domain))
+
+
+@st.composite
+def fleets(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[Domain, ...]:
+    """One to three domains, no two of one name."""
+    names = draw(st.lists(st.sampled_from("abc"), unique=True, min_size=1, max_size=3))
+    return tuple(draw(domains(name, hosts)) for name in names)
+
+
+def done(plan_of: Sequence[Domain], actual: Actual, policy: Policy = HERE) -> Actual:
+    """Return the world after the whole plan, every hazard allowed."""
+    for domain in make_plan(plan_of, actual, policy).domains:
+        for action in domain.actions:
+            actual = simulate(action, actual)
+    return actual
+
+
+@st.composite
+def worlds(draw: st.DrawFn, fleet: Sequence[Domain]) -> Actual:
+    """A world in which each domain was never made, was made from an older spec, or was meddled with since."""
+    actual = draw(st.sampled_from([EMPTY, replace(EMPTY, secrets=FOREIGN_SECRETS)]))
+    for domain in fleet:
+        if draw(st.booleans()):
+            actual = done([replace(draw(domains(domain.name)), uuid=domain.uuid)], actual)
+        for disk in domain.disks:
+            actual = draw(_meddled_images(actual, disk.image, domain.uuid))
+        actual = draw(_meddled_domains(actual, domain))
+    return actual
+
+
+FOREIGN_SECRETS = (Secret(uuid=SOMEBODY, usage="client.virtrbd secret", is_set=True, holds_key=True),)
+
+
+@st.composite
+def _meddled_images(draw: st.DrawFn, actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
+    held = actual.images.get(ref)
+    image = held or Image(
+        ref=ref, image_id="foreign", size_bytes=draw(sizes), created_at=NOW - 3600, allocated_bytes=MIB
+    )
+    strange = ImageMark(domain_uuid=SOMEBODY, image_id=image.image_id, host=HOST_UUID)
+    elsewhere = ImageMark(domain_uuid=domain_uuid, image_id=image.image_id, host=OTHER_HOST_UUID)
+    outcomes: list[Image | None] = [
+        held, held, held, held,
+        replace(image, mark=None), replace(image, mark=strange), replace(image, mark=elsewhere),
+        replace(image, size_bytes=256 * MIB), replace(image, running_on=OTHER_HOST_UUID),
+    ]  # fmt: skip
+    changed = replace(actual, images={**actual.images, ref: draw(st.sampled_from(outcomes))})
+    if draw(st.integers(0, 4)):
+        return changed
+    # Written down after the image was there, by a run that was killed before it made one: it proves nothing.
+    intent = Intent(
+        ref=ref, domain_uuid=domain_uuid, size_bytes=image.size_bytes, parent=None, nonce="e" * 32,
+        written_at=NOW + 60, importing=draw(st.booleans()),
+    )  # fmt: skip
+    return replace(changed, intents={**changed.intents, ref: intent})
+
+
+@st.composite
+def _meddled_domains(draw: st.DrawFn, actual: Actual, domain: Domain) -> Actual:
+    held = next((found for found in actual.domains if found.uuid == domain.uuid), None)
+    if held is None:
+        return actual
+    running = replace(held, state=PowerState.RUNNING, live=held.definition)
+    outcomes: list[DefinedDomain] = [held, held, held, running, without_mark(held)]
+    outcomes += [replace(held, state=PowerState.SAVED), replace(held, autostart=not held.autostart), edited(held)]
+    changed = draw(st.sampled_from(outcomes))
+    others = tuple(found for found in actual.domains if found.uuid != domain.uuid)
+    return replace(actual, domains=tuple(sorted((*others, changed), key=lambda found: found.name)))
+
+
+def without_mark(found: DefinedDomain) -> DefinedDomain:
+    """The domain as somebody would have defined it without virtrbd."""
+    root = parse_tree(found.definition)
+    for mark in root.iter(MARK_TAG):
+        mark.getparent().remove(mark)
+    return replace(found, definition=to_text(root))
+
+
+def edited(found: DefinedDomain) -> DefinedDomain:
+    """The domain after `virsh edit`: fewer CPUs, and a device of somebody's own."""
+    definition = found.definition.replace("<vcpu>2<", "<vcpu>1<").replace("</devices>", "<watchdog/></devices>")
+    return replace(found, definition=definition)
+
+
+def is_ours(found: DefinedDomain) -> bool:
+    return read_mark(found.definition) is not None

@@ -1,0 +1,138 @@
+"""The cache of checked specs: it saves time, and decides nothing."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from strategies import domains
+
+from virtrbd.errors import SpecError
+from virtrbd.model.domain import Cache, Domain
+from virtrbd.model.settings import Defaults, Settings
+from virtrbd.spec import cache
+from virtrbd.spec.desired import desired_domains
+
+SPEC = "name: web\nmemory: 128M\ndisks:\n  - size: 1G\n  - clone: golden/x@v1\n    import: null\n"
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(host="kvm-1")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    file = tmp_path / "web.yaml"
+    file.write_text(SPEC)
+    return file
+
+
+def entries() -> list[Path]:
+    return sorted((Path(os.environ["XDG_CACHE_HOME"]) / "virtrbd").iterdir())
+
+
+def refuse() -> object:
+    raise AssertionError("it was made anew")
+
+
+@profile(max_examples=100, deadline=None)
+@given(domain=domains("a"))
+def test_an_entry_says_what_was_put_in(domain: Domain) -> None:
+    cache.remembered(tuple[Domain, ...], (repr(domain),), lambda: (domain,))
+    assert cache.remembered(tuple[Domain, ...], (repr(domain),), refuse) == (domain,)  # type: ignore[arg-type]
+
+
+def test_the_second_look_is_the_first_one(spec: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = desired_domains([str(spec)], settings)
+    monkeypatch.setattr("virtrbd.spec.load.check_files", lambda *_: refuse())
+    assert desired_domains([str(spec)], settings) == first
+
+
+@pytest.mark.parametrize("change", [
+    lambda settings: replace(settings, host="kvm-2"),
+    lambda settings: replace(settings, defaults=Defaults(cache=Cache.NONE)),
+    lambda settings: replace(settings, digest="other"),
+])  # fmt: skip
+def test_other_settings_are_another_entry(
+    change: Callable[[Settings], Settings], spec: Path, settings: Settings
+) -> None:
+    first = desired_domains([str(spec)], settings)
+    assert desired_domains([str(spec)], change(settings)) != first
+
+
+def test_other_bytes_are_another_entry(spec: Path, settings: Settings) -> None:
+    desired_domains([str(spec)], settings)
+    spec.write_text(SPEC.replace("128M", "256M"))
+    assert desired_domains([str(spec)], settings)[0].memory_bytes == 256 * 1024**2
+    spec.write_text("name: web\n")
+    with pytest.raises(SpecError):
+        desired_domains([str(spec)], settings)
+
+
+def test_a_relative_file_is_looked_for_beside_its_spec(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "web.yaml").write_text("name: web\nmemory: 128M\ndisks:\n  - import: x.qcow2\n")
+        monkeypatch.chdir(tmp_path / name)
+        assert desired_domains(["web.yaml"], settings)[0].disks[0].import_file == str(tmp_path / name / "x.qcow2")
+
+
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[:-9]),
+    "a changed byte": lambda file: file.write_bytes(file.read_bytes().replace(b"134217728", b"134217729")),
+    "no utf-8": lambda file: file.write_bytes(b"\xff\n\xff"),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "writable by others": lambda file: (
+        file.write_bytes(file.read_bytes().replace(b"134217728", b"134217729")), file.chmod(0o666)
+    ),
+    "a link": lambda file: (file.rename(file.with_suffix(".x")), file.symlink_to(file.with_suffix(".x"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_entry_costs_time_only(name: str, spec: Path, settings: Settings) -> None:
+    first = desired_domains([str(spec)], settings)
+    [entry] = entries()
+    SPOILED[name](entry)
+    assert desired_domains([str(spec)], settings) == first
+
+
+def test_an_entry_that_others_can_write_is_not_believed() -> None:
+    cache.remembered(str, ("key",), lambda: "ours")
+    entries()[0].chmod(0o666)
+    assert cache.remembered(str, ("key",), lambda: "made anew") == "made anew"
+
+
+@pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
+def test_a_folder_that_cannot_be_written_costs_time_only(
+    folder: str, spec: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", folder)
+    for _ in range(2):
+        assert desired_domains([str(spec)], settings)[0].name == "web"
+
+
+def test_entries_are_for_their_owner_only(spec: Path, settings: Settings) -> None:
+    os.umask(os.umask(0))
+    desired_domains([str(spec)], settings)
+    [entry] = entries()
+    assert entry.stat().st_mode & 0o777 == 0o600
+    assert entry.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_oldest_entries_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_MOST_ENTRIES", 3)
+    for number in range(6):
+        cache.remembered(int, (str(number),), lambda number=number: number)  # type: ignore[misc]
+        for entry in entries():
+            os.utime(entry, (entry.stat().st_mtime - 10,) * 2)
+    assert len(entries()) == 3
+    assert cache.remembered(int, ("5",), lambda: -1) == 5
+    assert cache.remembered(int, ("0",), lambda: -1) == -1

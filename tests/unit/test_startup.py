@@ -1,0 +1,70 @@
+"""What starts quickly stays quick: each path imports only what it uses."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec")
+PROBE = """
+import json, sys
+sys.argv = ["virtrbd", *sys.argv[1:]]
+from virtrbd.__main__ import main
+try:
+    main()
+except SystemExit as end:
+    sys.stderr.write("\\n" + json.dumps({"code": end.code, "modules": sorted(sys.modules)}))
+"""
+Imports = Callable[..., set[str]]
+
+
+@pytest.fixture
+def imports(tmp_path: Path) -> Imports:
+    """Run a verb in a process of its own and return which of the heavy modules it imported."""
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"host: kvm-1\nstate_dir: {tmp_path}/state\n")
+
+    def run(*words: str, code: int = 0) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, *words],
+            cwd=tmp_path, env={**os.environ, "VIRTRBD_CONFIG": str(config)},
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        facts = json.loads(done.stderr.splitlines()[-1])
+        assert facts["code"] == code, done.stderr
+        return set(facts["modules"]) & set(HEAVY)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["define", "--help"], ["image", "snapshot", "create", "--help"]]
+)
+def test_help_imports_nothing_heavy(words: list[str], imports: Imports) -> None:
+    assert imports(*words) == set()
+
+
+def test_validate_and_render_need_neither_libvirt_nor_ceph(imports: Imports, tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text("name: web\nmemory: 128M\ndisks:\n  - size: 1G\n")
+    for verb in ("validate", "render"):
+        assert imports(verb, "web.yaml") & {"libvirt", "rbd", "rados"} == set()
+
+
+def test_settings_that_were_checked_before_need_no_pydantic(imports: Imports) -> None:
+    # Without a libvirtd this ends with 69, behind the settings.
+    words = ["--connect", "qemu:///system?socket=/nowhere", "list"]
+    assert {"pydantic", "yaml"} <= imports(*words, code=69)
+    assert {"pydantic", "yaml"} & imports(*words, code=69) == set()
+
+
+def test_specs_that_were_checked_before_need_neither_pydantic_nor_yaml_nor_jinja2(
+    imports: Imports, tmp_path: Path
+) -> None:
+    (tmp_path / "web.yaml").write_text("name: web\nmemory: 128M\ndisks:\n  - size: 1G\n")
+    words = ["--connect", "qemu:///system?socket=/nowhere", "define", "web.yaml"]
+    assert {"pydantic", "yaml"} <= imports(*words, code=69)
+    assert {"pydantic", "yaml", "jinja2"} & imports(*words, code=69) == set()
