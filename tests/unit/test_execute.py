@@ -1,0 +1,134 @@
+"""A plan carried out: what is stopped by what, and how the run ends."""
+
+import pytest
+
+from virtrbd.errors import (
+    BlockedError,
+    BusyError,
+    ClusterError,
+    DeniedError,
+    ExitCode,
+    UnavailableError,
+    VirtrbdError,
+    worst,
+)
+from virtrbd.host.execute import execute
+from virtrbd.model.plan import Action, DomainPlan, Hazard, Outcome, Plan, RenewMark, Result, SetAutostart, StartDomain
+
+TAKES_OVER = (Hazard.TAKES_OVER,)
+
+
+def step(name: str, *hazards: Hazard) -> SetAutostart:
+    """An action that is like any other here, and known by its name."""
+    return SetAutostart(domain_uuid=name, autostart=True, hazards=hazards)
+
+
+def run(
+    *domains: DomainPlan, failing: dict[str, VirtrbdError] | None = None, allowed: tuple[Hazard, ...] = ()
+) -> tuple[list[Outcome], list[str]]:
+    """Execute; return the outcomes, and the names of the steps that were tried."""
+    tried: list[str] = []
+
+    def perform(action: Action) -> None:
+        name = getattr(action, "domain_uuid", "")
+        tried.append(name)
+        if failing and name in failing:
+            raise failing[name]
+
+    return list(execute(Plan(domains=domains), frozenset(allowed), perform)), tried
+
+
+def plan(name: str, *actions: Action) -> DomainPlan:
+    return DomainPlan(name=name, actions=actions)
+
+
+def results(outcomes: list[Outcome]) -> list[tuple[str, Result]]:
+    return [(outcome.domain, outcome.result) for outcome in outcomes]
+
+
+def test_does_all_in_order() -> None:
+    outcomes, tried = run(plan("a", step("1"), step("2")), plan("b", step("3")))
+    assert tried == ["1", "2", "3"]
+    assert {outcome.result for outcome in outcomes} == {Result.DONE}
+    assert worst(*(outcome.exit_code for outcome in outcomes)) is ExitCode.OK
+
+
+def test_a_failure_stops_its_own_domain_only() -> None:
+    failing = {"1": ClusterError("no space")}
+    outcomes, tried = run(plan("a", step("1"), step("2")), plan("b", step("3")), failing=failing)
+    assert tried == ["1", "3"]
+    assert results(outcomes) == [("a", Result.FAILED), ("a", Result.NOT_TRIED), ("b", Result.DONE)]
+    assert outcomes[0].detail == "no space"
+
+
+def test_a_blocked_step_holds_back_its_whole_domain_and_names_the_flag() -> None:
+    outcomes, tried = run(plan("a", step("1"), step("2", Hazard.TAKES_OVER), step("3")), plan("b", step("4")))
+    assert tried == ["4"]
+    assert [result for _, result in results(outcomes)] == [
+        Result.NOT_TRIED, Result.BLOCKED, Result.NOT_TRIED, Result.DONE
+    ]  # fmt: skip
+    assert outcomes[1].detail == "needs --allow takes-over"
+    assert outcomes[1].exit_code is ExitCode.BLOCKED
+
+
+def test_a_blocked_start_holds_back_nothing_before_it() -> None:
+    outcomes, tried = run(plan("a", step("1"), StartDomain(domain_uuid="2", hazards=TAKES_OVER)))
+    assert tried == ["1"]
+    assert [result for _, result in results(outcomes)] == [Result.DONE, Result.BLOCKED]
+
+
+def test_only_the_hazards_that_were_allowed_are_taken() -> None:
+    both = step("1", Hazard.TAKES_OVER, Hazard.LOSES_DATA)
+    outcomes, tried = run(plan("a", both), allowed=TAKES_OVER)
+    assert (tried, outcomes[0].detail) == ([], "needs --allow loses-data")
+    _, tried = run(plan("a", both), allowed=(Hazard.TAKES_OVER, Hazard.LOSES_DATA))
+    assert tried == ["1"]
+
+
+def test_a_problem_is_a_failure_with_the_specs_code() -> None:
+    outcomes, tried = run(DomainPlan(name="a", problems=("too small",)), plan("b", step("1")))
+    assert tried == ["1"]
+    assert (outcomes[0].text, outcomes[0].exit_code) == ("too small", ExitCode.SPEC)
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "code"),
+    [
+        (UnavailableError("no answer"), Result.UNKNOWN, ExitCode.UNAVAILABLE),
+        (BlockedError("last started elsewhere"), Result.BLOCKED, ExitCode.BLOCKED),
+        (DeniedError("caps"), Result.FAILED, ExitCode.DENIED),
+        (ClusterError("no space"), Result.FAILED, ExitCode.FAILED),
+        (BusyError("locked"), Result.FAILED, ExitCode.BUSY),
+    ],
+)
+def test_an_error_keeps_its_exit_code(error: VirtrbdError, result: Result, code: ExitCode) -> None:
+    [outcome], _ = run(plan("a", step("1")), failing={"1": error})
+    assert (outcome.result, outcome.exit_code, outcome.detail) == (result, code, str(error))
+
+
+def test_the_worst_end_wins() -> None:
+    failing = {"1": ClusterError("x"), "2": UnavailableError("y")}
+    outcomes, _ = run(
+        plan("a", step("1")), plan("b", step("2")), plan("c", step("3", Hazard.TAKES_OVER)), plan("d", step("4")),
+        failing=failing,
+    )  # fmt: skip
+    assert {outcome.exit_code for outcome in outcomes} == {
+        ExitCode.FAILED, ExitCode.UNAVAILABLE, ExitCode.BLOCKED, ExitCode.OK
+    }  # fmt: skip
+    assert worst(*(outcome.exit_code for outcome in outcomes)) is ExitCode.UNAVAILABLE
+
+
+def test_every_exit_code_has_its_place_in_the_order() -> None:
+    assert all(worst(ExitCode.OK, code) is code for code in ExitCode)
+    assert worst() is ExitCode.OK
+
+
+def test_a_bug_is_no_outcome() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(plan("a", step("1")), failing={"1": ZeroDivisionError()})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(("action", "is_quiet"), [(step("1"), False), (RenewMark(domain_uuid="1", inputs=""), True)])
+def test_what_is_not_worth_a_word_is_quiet(action: Action, is_quiet: bool) -> None:
+    [outcome], _ = run(plan("a", action))
+    assert outcome.quiet is is_quiet

@@ -1,0 +1,236 @@
+"""The planner's laws: what holds of every plan, for all specs and all worlds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulate import interrupted, simulate
+from strategies import (
+    EMPTY,
+    HERE,
+    HOST,
+    HOST_UUID,
+    OTHER_HOST,
+    STARTING,
+    WEB,
+    domains,
+    done,
+    fleets,
+    is_ours,
+    worlds,
+)
+
+from virtrbd.domainxml.parse import parse_disks, parse_size
+from virtrbd.host.execute import execute
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import Domain
+from virtrbd.model.plan import (
+    Action,
+    CloneImage,
+    CreateImage,
+    DefineDomain,
+    DefineSecret,
+    DomainPlan,
+    GrowImage,
+    Hazard,
+    ImportImage,
+    MarkImage,
+    Plan,
+    RemoveHalfImage,
+    StartDomain,
+)
+from virtrbd.planning.plan import Policy, make_plan
+
+laws = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+policies = st.sampled_from([HERE, STARTING])
+
+
+@st.composite
+def cases(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[tuple[Domain, ...], Actual]:
+    """Desired domains and a world to bring them into."""
+    fleet = draw(fleets(hosts))
+    return fleet, draw(worlds(fleet))
+
+
+def actions_of(plan: Plan) -> list[Action]:
+    return [action for domain in plan.domains for action in domain.actions]
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_after_a_run_there_is_nothing_left_to_do(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, before = case
+    first = make_plan(fleet, before, policy)
+    second = make_plan(fleet, done(fleet, before, policy), policy)
+    assert actions_of(second) == []
+    assert problems(second) == problems(first)
+
+
+def problems(plan: Plan) -> set[tuple[str, str]]:
+    return {(domain.name, problem) for domain in plan.domains for problem in domain.problems}
+
+
+@laws
+@given(case=cases(), policy=policies, data=st.data())
+def test_a_crash_at_any_point_is_finished_by_the_next_run(
+    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+) -> None:
+    fleet, before = case
+    plan = make_plan(fleet, before, policy)
+    steps = actions_of(plan)
+    world = before
+    cut = data.draw(st.integers(0, len(steps)), label="steps done")
+    for action in steps[:cut]:
+        world = simulate(action, world)
+    if cut < len(steps):
+        world = data.draw(st.sampled_from(list(interrupted(steps[cut], world))), label="the crash leaves")
+    again = make_plan(fleet, world, policy)
+    assert hazards(again) <= hazards(plan), "what the crash left must not need more leave than the work did"
+    assert summary(done(fleet, world, policy)) == summary(done(fleet, before, policy))
+    assert actions_of(make_plan(fleet, done(fleet, world, policy), policy)) == []
+
+
+def hazards(plan: Plan) -> set[tuple[str, Hazard]]:
+    return {(domain.name, hazard) for domain in plan.domains for a in domain.actions for hazard in a.hazards}
+
+
+def summary(actual: Actual) -> dict[str, object]:
+    """All that may not depend on how often a run was cut off."""
+    images = {
+        str(ref): image and (image.size_bytes, image.parent, image.state, image.mark and image.mark.domain_uuid)
+        for ref, image in actual.images.items()
+    }
+    return {
+        **images,
+        **{found.name: (found.definition, found.state, found.autostart) for found in actual.domains},
+        "secrets": actual.secrets,
+        "intents": actual.intents,
+    }
+
+
+@laws
+@given(case=cases(hosts=(HOST, OTHER_HOST)), policy=policies, data=st.data())
+def test_the_order_of_inputs_is_irrelevant(
+    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+) -> None:
+    fleet, actual = case
+    shuffled = replace(
+        actual,
+        domains=tuple(data.draw(st.permutations(actual.domains))),
+        secrets=tuple(data.draw(st.permutations(actual.secrets))),
+        images=dict(data.draw(st.permutations(list(actual.images.items())))),
+    )
+    assert make_plan(data.draw(st.permutations(fleet)), shuffled, policy) == make_plan(fleet, actual, policy)
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_a_run_that_may_take_over_nothing_leaves_what_is_not_ours_as_it_was(
+    case: tuple[tuple[Domain, ...], Actual], policy: Policy
+) -> None:
+    fleet, before = case
+    after = run(make_plan(fleet, before, policy), before, frozenset(Hazard) - {Hazard.TAKES_OVER})
+    for found in before.domains:
+        if not is_ours(found):
+            assert found in after.domains
+    for ref, image in before.images.items():
+        owners = {domain.uuid for domain in fleet if ref in {disk.image for disk in domain.disks}}
+        if image and not (image.mark and image.mark.host == HOST_UUID and image.mark.domain_uuid in owners):
+            assert after.images[ref] == image
+    assert set(before.secrets) <= set(after.secrets)
+
+
+def run(plan: Plan, actual: Actual, allowed: frozenset[Hazard]) -> Actual:
+    """Execute the plan as a run does, on the simulated host; return the world after it."""
+    world = [actual]
+
+    def perform(action: Action) -> None:
+        world.append(simulate(action, world[-1]))
+
+    list(execute(plan, allowed, perform))
+    return world[-1]
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_images_never_shrink(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, world = case
+    for action in actions_of(make_plan(fleet, world, policy)):
+        after = simulate(action, world)
+        for ref, image in world.images.items():
+            grown = after.images[ref]
+            if image and grown:
+                assert grown.size_bytes >= image.size_bytes, action
+                assert not isinstance(action, GrowImage) or ref != action.ref or grown.size_bytes > image.size_bytes
+            # Nothing but an import of ours that was cut off is ever removed.
+            assert grown or not image or (isinstance(action, RemoveHalfImage) and world.intents[ref].importing)
+        world = after
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_secret_then_images_then_definition_then_start(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    stages = (DefineSecret, (CreateImage, CloneImage, ImportImage, MarkImage, RemoveHalfImage, GrowImage))
+    stages += (DefineDomain, StartDomain)
+    for domain in make_plan(*case, policy).domains:
+        order = [n for action in domain.actions for n, kinds in enumerate(stages) if isinstance(action, kinds)]
+        assert order == sorted(order)
+
+
+@laws
+@given(case=cases(), policy=policies, data=st.data())
+def test_changing_one_spec_leaves_the_plans_of_the_others_alike(
+    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+) -> None:
+    fleet, actual = case
+    changed = data.draw(st.sampled_from(fleet))
+    other = replace(data.draw(domains(changed.name, (HOST, OTHER_HOST))), uuid=changed.uuid)
+    after = tuple(other if domain is changed else domain for domain in fleet)
+    assert others(make_plan(after, actual, policy), changed) == others(make_plan(fleet, actual, policy), changed)
+
+
+def others(plan: Plan, changed: Domain) -> list[DomainPlan]:
+    """The plans of the other domains, but for the secret: it is the host's, the first that needs it makes it."""
+    return [
+        replace(domain, actions=tuple(a for a in domain.actions if not isinstance(a, DefineSecret)))
+        for domain in plan.domains
+        if domain.name != changed.name
+    ]
+
+
+@laws
+@given(case=cases(hosts=(HOST, OTHER_HOST)), policy=policies)
+def test_domains_of_other_hosts_get_no_action(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, actual = case
+    plans = {domain.name: domain for domain in make_plan(fleet, actual, policy).domains}
+    assert plans.keys() == {domain.name for domain in fleet}
+    for domain in fleet:
+        if domain.host != HOST:
+            assert plans[domain.name].actions == ()
+            assert plans[domain.name].note == f"belongs to host {OTHER_HOST}; left alone on {HOST}"
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, before = case
+    held_back = {name for name, _ in problems(make_plan(fleet, before, policy))}
+    after = done(fleet, before, policy)
+    found = {domain.name: domain for domain in after.domains}
+    for domain in fleet:
+        if domain.name in held_back:
+            continue
+        assert parse_size(found[domain.name].definition) == (domain.memory_bytes, domain.vcpus)
+        assert {d.image for d in parse_disks(found[domain.name].definition)} >= {d.image for d in domain.disks}
+        for disk in domain.disks:
+            image = after.images[disk.image]
+            assert image is not None
+            assert image.is_of(domain.uuid)
+            assert disk.size_bytes is None or image.size_bytes == disk.size_bytes
+
+
+def test_a_world_without_anything_gets_everything() -> None:
+    """The laws above hold of an empty plan too; this one is not."""
+    kinds = [type(action).__name__ for action in actions_of(make_plan([WEB], EMPTY, STARTING))]
+    assert kinds == ["DefineSecret", "CloneImage", "GrowImage", "DefineDomain", "StartDomain"]
