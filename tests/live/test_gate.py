@@ -1,0 +1,202 @@
+"""The start gate on a real stack: never two guests on one image, whoever starts them, and when."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROUNDS = 50
+# Domains that are raced for side by side: ending a QEMU takes 2 s in which nothing else would happen.
+LANES = 5
+
+# virtrbd with everything imported, waiting for the word: two of them then start within the same millisecond.
+WARM = """
+import sys
+from virtrbd.__main__ import main
+import virtrbd.commands.pipeline, virtrbd.host.perform, virtrbd.spec.settings_schema
+print("ready", flush=True)
+sys.stdin.readline() or sys.exit("not told to go")
+main()
+"""
+
+
+@pytest.fixture
+def hosts(make_host) -> tuple:  # type: ignore[no-untyped-def, type-arg]
+    return make_host("kvm-1"), make_host("kvm-2")
+
+
+def settings(host, **timeouts: float) -> str:  # type: ignore[no-untyped-def]
+    """Write a settings file like the lab's with other timeouts, and return its path."""
+    text = host.ok("sh", "-c", 'cat "$VIRTRBD_CONFIG"')
+    lines = "".join(f"  {key}: {value}\n" for key, value in timeouts.items())
+    file = host.folder / "settings.yaml"
+    file.write_text(re.sub(r"timeouts:\n(  .*\n)+", f"timeouts:\n{lines}", text))
+    return str(file)
+
+
+def environment(host) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    """What the lab's `env` would set: entering it costs more than the start itself."""
+    pairs = host.ok("env", "-0").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if pair)
+
+
+def define_bare(host, name: str, *more: str) -> None:  # type: ignore[no-untyped-def]
+    """Define a domain whose disk is empty: QEMU sits in its BIOS, and that is all these tests need."""
+    host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"), *more)
+
+
+def qemus(name: str) -> list[int]:
+    """Return the pids of all QEMUs of that domain, on whatever host of the lab."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if f"guest={name},debug-threads=on".encode() in words and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def await_that(what: str, holds: Callable[[], object], timeout_s: float = 20) -> None:
+    give_up_at = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < give_up_at, what
+        time.sleep(0.05)
+
+
+def watchers(host, image: str) -> list[str]:  # type: ignore[no-untyped-def]
+    return re.findall(r"watcher=(\S+)", host.ok("rbd", "status", image))
+
+
+@pytest.mark.timeout(180)
+def test_two_hosts_at_once_never_start_two_guests(hosts, name) -> None:  # type: ignore[no-untyped-def]
+    environments = [{**environment(host), "VIRTRBD_CONFIG": settings(host, watcher=1.5)} for host in hosts]
+    names = [f"{name}{lane}" for lane in range(LANES)]
+    for lane in names:
+        for host in hosts:
+            define_bare(host, lane, "--allow", "takes-over")
+    with ThreadPoolExecutor(LANES) as pool:
+        lanes = pool.map(lambda lane: [race(lane, environments) for _ in range(ROUNDS // LANES)], names)
+        started = [guests for lane in lanes for guests in lane]
+    # Two that meet let go and come back at different moments: only rarely do both give up.
+    assert started.count(1) >= ROUNDS * 0.8, started
+
+
+def race(name: str, environments: list[dict[str, str]]) -> int:
+    """Let both hosts start the domain at once; return how many guests that made, and end them."""
+    argv = [sys.executable, "-c", WARM, "start", name, "--allow", "takes-over"]
+    pipe = subprocess.PIPE
+    pair = [subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for env in environments]
+    try:
+        for run in pair:
+            assert run.stdout.readline() == "ready\n"  # type: ignore[union-attr]
+        for run in pair:
+            run.stdin.write("go\n")  # type: ignore[union-attr]
+            run.stdin.flush()  # type: ignore[union-attr]
+        answers = [run.communicate(timeout=30) for run in pair]
+    finally:
+        for run in pair:
+            run.kill()
+    running, codes = qemus(name), [run.returncode for run in pair]
+    for env, code in zip(environments, codes, strict=True):
+        if code == 0:
+            subprocess.run(["virsh", "destroy", name], env=env, check=True, capture_output=True)
+    assert len(running) <= 1, f"two guests on one image: {running}, {answers}"
+    assert codes.count(0) == len(running), answers
+    assert set(codes) <= {0, 5}, answers
+    return len(running)
+
+
+@pytest.fixture
+def held(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    """An image that qemu-io holds open read-write."""
+    define_bare(host, name)
+    image = f"vms/{name}.vda"
+    env = environment(host)
+    target = f"rbd:{image}:id=virtrbd:conf={env['CEPH_CONF']}"
+    holder = subprocess.Popen(
+        ["qemu-io", "-f", "raw", target], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    await_that("qemu-io to watch its image", lambda: watchers(host, image))
+    yield image
+    holder.communicate(b"quit\n", timeout=20)
+
+
+def test_an_image_that_another_client_holds_is_refused_by_name(host, name, held) -> None:  # type: ignore[no-untyped-def]
+    [watcher] = watchers(host, held)
+    done = host.virtrbd("--config", settings(host, watcher=1), "start", name)
+    assert done.returncode == 5, done.stdout + done.stderr
+    client = re.search(r"client\.(\d+)", host.ok("rbd", "status", held))[0]  # type: ignore[index]
+    assert f"image {held} is open by {client} at {watcher.split('/')[0]}" in done.stderr
+    assert "still after 1 s; not started" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert host.inspect(name)["state"] == "shut off"
+    assert qemus(name) == []
+
+
+def test_define_start_goes_through_the_gate_too(host, name, held) -> None:  # type: ignore[no-untyped-def]
+    done = host.virtrbd("--config", settings(host, watcher=0), "define", "--start", f"{name}.yaml")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert f"FAILED: start domain: image {held} is open by client." in done.stderr
+    assert qemus(name) == []
+
+
+def test_a_start_waits_out_the_watch_of_a_killed_qemu(host, name) -> None:  # type: ignore[no-untyped-def]
+    define_bare(host, name)
+    host.ok("virtrbd", "start", name)
+    [pid] = qemus(name)
+    os.kill(pid, signal.SIGKILL)
+    await_that("the killed QEMU to be gone", lambda: host.inspect(name)["state"] != "running")
+    assert len(watchers(host, f"vms/{name}.vda")) == 1
+    done = host.virtrbd("start", name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"{name}: started\n"
+    assert re.search(
+        rf"image vms/{name}\.vda is open by client\.\d+ at \S+; waiting up to 15 s in case it is what a crash left",
+        done.stderr,
+    )
+    assert len(qemus(name)) == 1
+
+
+@pytest.mark.parametrize("stop", ["shutdown", "destroy"])
+def test_a_start_elsewhere_needs_a_clean_stop(hosts, name, stop, golden) -> None:  # type: ignore[no-untyped-def]
+    """Killed with virsh, the first host never says that it stopped: only virtrbd's own stop frees the image."""
+    first, second = hosts
+    spec = f"disks:\n  - clone: {golden}\n" if stop == "shutdown" else "disks:\n  - size: 16M\n"
+    for host in hosts:
+        host.ok("virtrbd", "define", host.spec(name, spec), "--allow", "takes-over")
+    first.ok("virtrbd", "start", name)
+    first.ok("virsh", "destroy", name)
+    for words in (["start", name], ["define", "--start", f"{name}.yaml", "--allow", "loses-data"]):
+        refused = second.virtrbd(*words)
+        assert refused.returncode == 4, refused.stdout + refused.stderr
+        assert "takes-over" in refused.stderr
+    assert qemus(name) == []
+    first.ok("virtrbd", "start", name)
+    stop_cleanly(first, name, stop)
+    second.ok("virtrbd", "start", name)
+    assert second.inspect(name)["state"] == "running"
+    # And now it is the other way round.
+    second.ok("virsh", "destroy", name)
+    assert first.virtrbd("start", name).returncode == 4
+    assert first.virtrbd("start", name, "--allow", "takes-over").returncode == 0
+
+
+def stop_cleanly(host, name: str, stop: str) -> None:  # type: ignore[no-untyped-def]
+    if stop == "destroy":
+        host.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
+        return
+    give_up_at = time.monotonic() + 50
+    # A guest that is not up yet does not hear the button; it is asked again.
+    while host.virtrbd("shutdown", name, "--timeout", "5").returncode:
+        assert time.monotonic() < give_up_at, "the guest never shut down"

@@ -1,0 +1,169 @@
+"""The libvirt secret: whose it is, when it is mended, and that its value shows nowhere."""
+
+import base64
+import json
+import re
+import uuid
+from pathlib import Path
+
+import pytest
+
+BOB = "clientbob"
+
+
+def key_of(lab):  # type: ignore[no-untyped-def]
+    """The cephx key of client.virtrbd, base64."""
+    text = (Path(lab["folder"]) / "ceph/client.virtrbd.keyring").read_text()
+    return re.search(r"key\s*=\s*(\S+)", text)[1]
+
+
+@pytest.fixture
+def usage(host):  # type: ignore[no-untyped-def]
+    return f"client.virtrbd@{host.ok('ceph', 'fsid').strip()}"
+
+
+@pytest.fixture
+def bare(make_host, lab):  # type: ignore[no-untyped-def]
+    """kvm-2 without any secret; afterwards it has none but what was there before."""
+    host = make_host("kvm-2")
+    before = {uuid: host.ok("virsh", "secret-dumpxml", uuid) for uuid in uuids(host)}
+    forget(host)
+    yield host
+    forget(host)
+    for xml in before.values():
+        define(host, xml, key_of(lab))
+
+
+def uuids(host):  # type: ignore[no-untyped-def]
+    # the first column; the usage holds the cluster's own UUID
+    return re.findall(r"^ ([0-9a-f]{8}-[0-9a-f-]{27})", host.ok("virsh", "secret-list"), re.MULTILINE)
+
+
+def forget(host):  # type: ignore[no-untyped-def]
+    for found in uuids(host):
+        host.ok("virsh", "secret-undefine", found)
+
+
+def define(host, xml, key=""):  # type: ignore[no-untyped-def]
+    """Define a secret as an operator would; return its UUID."""
+    (host.folder / "secret.xml").write_text(xml)
+    found = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", host.ok("virsh", "secret-define", "secret.xml"))[0]
+    if key:
+        (host.folder / "secret.key").write_text(key)
+        host.ok("virsh", "secret-set-value", found, "--file", "secret.key")
+    return found
+
+
+def secret_xml(usage, *, private="yes", description="by hand"):  # type: ignore[no-untyped-def]
+    return (
+        f"<secret ephemeral='no' private='{private}'><uuid>{uuid.uuid4()}</uuid>"
+        f"<description>{description}</description><usage type='ceph'><name>{usage}</name></usage></secret>"
+    )
+
+
+def used_secrets(host, name):  # type: ignore[no-untyped-def]
+    return set(re.findall(r"<secret type='ceph' uuid='([^']+)'", host.ok("virsh", "dumpxml", "--inactive", name)))
+
+
+def test_the_secret_is_private_named_for_its_user_and_the_same_on_all_hosts(host, bare, name, usage) -> None:  # type: ignore[no-untyped-def]
+    spec = bare.spec(name, "disks:\n  - size: 16M\n")
+    done = bare.virtrbd("define", "--start", spec)
+    assert (done.returncode, done.stderr) == (0, "")
+    [made] = uuids(bare)
+    assert f"{name}: define secret {made} for client.virtrbd\n" in done.stdout
+    xml = bare.ok("virsh", "secret-dumpxml", made)
+    assert "private='yes'" in xml
+    assert "ephemeral='no'" in xml
+    assert f"<name>{usage}</name>" in xml
+    assert used_secrets(bare, name) == {made}
+    host.ok("virtrbd", "define", host.spec(f"{name}b", "disks:\n  - size: 16M\n"))
+    assert used_secrets(host, f"{name}b") == {made}
+    assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
+
+
+@pytest.mark.parametrize("private", ["yes", "no"])
+def test_a_foreign_secret_with_the_same_usage_is_used_and_left_alone(bare, lab, name, usage, private) -> None:  # type: ignore[no-untyped-def]
+    foreign = define(bare, secret_xml(usage, private=private), key_of(lab))
+    before = bare.ok("virsh", "secret-dumpxml", foreign)
+    spec = bare.spec(name, "disks:\n  - size: 16M\n")
+    assert "secret" not in bare.ok("virtrbd", "define", "--start", spec)
+    assert used_secrets(bare, name) == {foreign}
+    assert uuids(bare) == [foreign]
+    assert bare.ok("virsh", "secret-dumpxml", foreign) == before
+    assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
+
+
+def test_a_foreign_secret_with_the_same_key_under_another_usage_is_used(bare, lab, name) -> None:  # type: ignore[no-untyped-def]
+    foreign = define(bare, secret_xml("client.virtrbd secret", private="no"), key_of(lab))
+    before = bare.ok("virsh", "secret-dumpxml", foreign)
+    spec = bare.spec(name, "disks:\n  - size: 16M\n")
+    bare.ok("virtrbd", "define", "--start", spec)
+    assert used_secrets(bare, name) == {foreign}
+    assert uuids(bare) == [foreign]
+    assert bare.ok("virsh", "secret-dumpxml", foreign) == before
+
+
+def test_a_secret_of_another_user_is_no_concern_of_ours(bare, name) -> None:  # type: ignore[no-untyped-def]
+    other = define(bare, secret_xml(BOB), base64.b64encode(b"another key").decode())
+    bare.ok("virtrbd", "define", bare.spec(name, "disks:\n  - size: 16M\n"))
+    [made] = set(uuids(bare)) - {other}
+    assert used_secrets(bare, name) == {made}
+
+
+def test_a_secret_cut_off_before_it_got_its_value_is_mended(bare, name, usage) -> None:  # type: ignore[no-untyped-def]
+    spec = bare.spec(name, "disks:\n  - size: 16M\n")
+    bare.ok("virtrbd", "define", spec)
+    [made] = uuids(bare)
+    whole = bare.ok("virsh", "secret-dumpxml", made)
+    # What a kill -9 between defining and setting leaves.
+    bare.ok("virsh", "secret-undefine", made)
+    half = secret_xml(usage, description="virtrbd: cephx key, value not set yet")
+    define(bare, re.sub("<uuid>.*</uuid>", f"<uuid>{made}</uuid>", half))
+    assert f"define secret {made}" in bare.ok("virtrbd", "define", "--start", spec)
+    assert bare.ok("virsh", "secret-dumpxml", made) == whole
+    assert bare.inspect(name)["state"] == "running"
+    assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
+
+
+def test_a_secret_that_was_undefined_is_made_again(bare, name) -> None:  # type: ignore[no-untyped-def]
+    spec = bare.spec(name, "disks:\n  - size: 16M\n")
+    bare.ok("virtrbd", "define", spec)
+    [made] = uuids(bare)
+    bare.ok("virsh", "secret-undefine", made)
+    assert f"define secret {made}" in bare.ok("virtrbd", "define", "--start", spec)
+    assert uuids(bare) == [made]
+
+
+def test_the_key_shows_nowhere(bare, lab, name) -> None:  # type: ignore[no-untyped-def]
+    """No verb prints it, in text or JSON, in success or failure; nor is it in XML, state files or argv."""
+    key = key_of(lab)
+    spec = bare.spec(name, "disks:\n  - size: 16M\n")
+    bad = bare.spec(f"{name}bad", "disks:\n  - clone: golden/nowhere@v1\n")
+    runs = [
+        ("validate", spec), ("render", spec), ("define", "--start", spec), ("define", spec), ("define", bad), ("list",),
+        ("inspect", name), ("start", name), ("console", name), ("image", "info", f"vms/{name}.vda"), ("reboot", name),
+        ("shutdown", "--timeout", "0", name), ("destroy", name, "--allow", "interrupts-guest"), ("undefine", name),
+    ]  # fmt: skip
+    said = []
+    for words in runs:
+        for more in (("-v", "--output", "json"), ("-v",)) if words[0] != "console" else (("-v", "--output", "json"),):
+            done = bare.virtrbd(*words, *more)
+            said.append(done.stdout + done.stderr)
+            if words[0] == "define" and "--start" in words:
+                said.append(bare.ok("virsh", "dumpxml", "--inactive", name) + bare.ok("virsh", "dumpxml", name))
+                said.append(argv_of_all_processes())
+    settings = json.loads(json.dumps(lab))["folder"]
+    state = Path(settings) / "hosts/kvm-2/virtrbd"
+    said += [file.read_text() for file in state.rglob("*") if file.is_file()]
+    forms = {key, base64.b64decode(key).hex(), repr(base64.b64decode(key))[2:-1]}
+    assert not [text for text in said for form in forms if form in text]
+
+
+def argv_of_all_processes():  # type: ignore[no-untyped-def]
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(file.read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
