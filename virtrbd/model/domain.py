@@ -1,6 +1,7 @@
 """Domains: as they should be, and as libvirt holds them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from virtrbd.model.image import ImageRef
@@ -11,19 +12,29 @@ class Bus(StrEnum):
     SCSI = "scsi"
     SATA = "sata"
     IDE = "ide"
+    USB = "usb"
 
 
 class Cache(StrEnum):
+    """libvirt's cache modes; `default` leaves the choice to libvirt and QEMU, which is write-back for RBD."""
+
     NONE = "none"
     WRITETHROUGH = "writethrough"
     WRITEBACK = "writeback"
     DIRECTSYNC = "directsync"
     UNSAFE = "unsafe"
+    DEFAULT = "default"
 
 
 class Discard(StrEnum):
     UNMAP = "unmap"
     IGNORE = "ignore"
+
+
+class DetectZeroes(StrEnum):
+    OFF = "off"
+    ON = "on"
+    UNMAP = "unmap"
 
 
 class PowerState(StrEnum):
@@ -44,7 +55,10 @@ class PowerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source."""
+    """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
+
+    `discard_granularity_bytes` is what the guest is told, None where nobody said; `iotune` holds libvirt's own names.
+    """
 
     target: str
     bus: Bus
@@ -55,6 +69,17 @@ class Disk:
     existing: bool = False
     cache: Cache = Cache.WRITEBACK
     discard: Discard = Discard.UNMAP
+    discard_granularity_bytes: int | None = None
+    detect_zeroes: DetectZeroes | None = None
+    iotune: Mapping[str, int | str] = field(default_factory=dict)
+    serial: str = ""
+    wwn: str = ""
+    rotation_rate: int | None = None
+    iothread: int | None = None
+    queues: int | None = None
+    error_policy: str = ""
+    rerror_policy: str = ""
+    ceph_config: str = ""
     boot: int | None = None
     readonly: bool = False
     shareable: bool = False
@@ -67,18 +92,98 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cdrom:
+    """A CD-ROM drive; `image` None: empty."""
+
+    target: str
+    bus: Bus
+    image: ImageRef | None = None
+    boot: int | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A network filter of libvirt's with its parameters."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """A network interface, keyed by MAC."""
+    """A network interface, keyed by MAC; exactly one of `network`, `bridge` and `direct` is not empty."""
 
     mac: str
     network: str = ""
     bridge: str = ""
+    direct: str = ""
+    direct_mode: str = "bridge"
     model: str = "virtio"
+    vlan: tuple[int, ...] = ()
+    mtu: int | None = None
+    queues: int | None = None
+    link_up: bool = True
+    filterref: Filter | None = None
+    boot: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    sockets: int
+    cores: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The guest's CPU; `mode` in libvirt's words, `model` for `custom` only, `features` by libvirt's policy."""
+
+    mode: str
+    model: str = ""
+    topology: Topology | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """`bios`, or `uefi` with a loader that libvirt chooses; `secure_boot` None leaves that to it too."""
+
+    kind: str = "bios"
+    secure_boot: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graphics:
+    """A screen for people; `port` None lets libvirt choose one."""
+
+    kind: str
+    listen: str = "127.0.0.1"
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchdog:
+    model: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tpm:
+    """An emulated TPM, by swtpm."""
+
+    model: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """A domain as its spec wants it: every default is decided."""
+    """A domain as its spec wants it: every default is decided.
+
+    `memory_bytes` and `vcpus` are the most it can have, the `current_` ones what it starts with, None for all.
+    `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features` holds what is
+    switched on or off in libvirt's words. `silence` lists the codes of lints that nobody wants to see.
+    """
 
     name: str
     uuid: str
@@ -88,12 +193,39 @@ class Domain:
     hypervisor: str
     host: str
     disks: tuple[Disk, ...]
+    title: str = ""
+    description: str = ""
+    current_memory_bytes: int | None = None
+    hugepages_bytes: int | None = None
+    current_vcpus: int | None = None
+    cpu: Cpu | None = None
+    machine_upgrade: bool = False
+    firmware: Firmware = field(default_factory=Firmware)
+    clock: str = "utc"
+    features: Mapping[str, bool] = field(default_factory=lambda: {"acpi": True, "apic": True})
+    on_poweroff: str = ""
+    on_reboot: str = ""
+    on_crash: str = ""
+    cdroms: tuple[Cdrom, ...] = ()
     interfaces: tuple[Interface, ...] = ()
+    graphics: Graphics | None = None
+    video: str = ""
     serial_console: bool = True
     guest_agent: bool = True
+    rng: bool = True
+    watchdog: Watchdog | None = None
+    tpm: Tpm | None = None
+    vsock_cid: int | None = None
     autostart: bool = False
+    template: str = "domain.xml.j2"
+    silence: tuple[str, ...] = ()
     origin: str = ""
     digest: str = ""
+
+    @property
+    def iothreads(self) -> int:
+        """How many I/O threads its disks ask for."""
+        return max((disk.iothread or 0 for disk in self.disks), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

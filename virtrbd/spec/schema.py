@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validat
 from virtrbd.model.domain import Bus, Cache, Discard
 from virtrbd.spec.checked import ImageName, SizeBytes, Strict
 
-TARGET_PREFIX = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.SATA: "sd", Bus.IDE: "hd"}
+TARGET_PREFIX = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.SATA: "sd", Bus.IDE: "hd", Bus.USB: "sd"}
 
 
 def _domain_name(name: str) -> str:

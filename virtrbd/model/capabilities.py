@@ -1,0 +1,47 @@
+"""What the hypervisor at hand can do: the facts that a rendering depends on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """One emulator with one machine type under one libvirt.
+
+    `machine` is the canonical name (`pc-q35-7.2` for `q35`). `offers` holds what domcapabilities lists, by
+    `element.enum` (`disk.bus`, `os.firmware`, `video.modelType`); what it does not mention is unknown, not refused.
+    """
+
+    libvirt: Version
+    qemu: Version
+    machine: str
+    offers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def offers_value(self, enum: str, value: str) -> bool:
+        """Whether the value may be used, as far as can be told."""
+        return enum not in self.offers or value in self.offers[enum]
+
+    @property
+    def machine_version(self) -> Version | None:
+        """The version in the machine's name, None where it has none (`isapc`, `microvm`)."""
+        tail = self.machine.rpartition("-")[2].split(".")
+        if not all(part.isdecimal() for part in tail):
+            return None
+        numbers = [int(part) for part in tail]
+        return (numbers[0], numbers[1] if len(numbers) > 1 else 0, 0)
+
+
+def parse_version(text: str) -> Version:
+    """Return the version that `11.6` or `7.2.22` names. Raises ValueError."""
+    parts = text.split(".")
+    if not 1 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
+        raise ValueError(f"{text!r} is no version; write it like 11.6")
+    major, minor, micro = (*map(int, parts), 0, 0)[:3]
+    return (major, minor, micro)
+
+
+def version_text(version: Version) -> str:
+    """Return the version as people write it, without a trailing zero micro."""
+    return ".".join(map(str, version if version[2] else version[:2]))

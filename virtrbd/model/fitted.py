@@ -1,0 +1,21 @@
+"""A domain fitted to the hypervisor at hand: what a template needs beside the domain itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from virtrbd.model.domain import Domain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A domain, and the way in which each disk's discard granularity is told to QEMU there, in bytes by target.
+
+    `blockio`: libvirt's own element; `override`: <qemu:override>; `set_device`: `-set device.`, which needs
+    `drops_json_device` where libvirt writes -device as JSON.
+    """
+
+    domain: Domain
+    blockio: Mapping[str, int] = field(default_factory=dict)
+    override: Mapping[str, int] = field(default_factory=dict)
+    set_device: Mapping[str, int] = field(default_factory=dict)
+    drops_json_device: bool = False
