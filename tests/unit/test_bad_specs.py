@@ -68,7 +68,7 @@ def test_names_file_line_field_and_way_out(name: str, virtrbd: Run, tmp_path: Pa
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("flag", ["readonly: true, bus: scsi", "shareable: true"])
+@pytest.mark.parametrize("flag", ["readonly: true, bus: scsi", "shareable: true, cache: none"])
 def test_images_that_are_not_written_alone_may_be_shared(flag: str, virtrbd: Run, tmp_path: Path) -> None:
     disk = f"  - {{image: vms/x, existing: true, {flag}}}\n"
     (tmp_path / "s.yaml").write_text("".join(f"---\nname: {n}\nmemory: 1G\ndisks:\n{disk}" for n in "ab"))

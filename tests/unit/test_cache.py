@@ -11,8 +11,8 @@ from hypothesis import settings as profile
 from strategies import domains
 
 from virtrbd.errors import SpecError
-from virtrbd.model.domain import Cache, Domain
-from virtrbd.model.settings import Defaults, Settings
+from virtrbd.model.domain import Domain
+from virtrbd.model.settings import Settings
 from virtrbd.spec import cache
 from virtrbd.spec.desired import desired_domains
 
@@ -54,7 +54,7 @@ def test_the_second_look_is_the_first_one(spec: Path, settings: Settings, monkey
 
 @pytest.mark.parametrize("change", [
     lambda settings: replace(settings, host="kvm-2"),
-    lambda settings: replace(settings, defaults=Defaults(cache=Cache.NONE)),
+    lambda settings: replace(settings, raw=b"defaults: {disk: {cache: none}}\n"),
     lambda settings: replace(settings, digest="other"),
 ])  # fmt: skip
 def test_other_settings_are_another_entry(

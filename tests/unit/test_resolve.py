@@ -8,14 +8,15 @@ from virtrbd.errors import SpecError
 from virtrbd.model.domain import Bus, Cache, Discard, Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec.load import load
-from virtrbd.spec.resolve import derive_mac, resolve
+from virtrbd.spec.resolve import resolve
+from virtrbd.spec.resolve_interfaces import derive_mac
 
 SETTINGS = Settings(host="kvm-1")
 
 
 def resolved(tmp_path: Path, rest: str, *, memory: str = "1G") -> Domain:
     (tmp_path / "s.yaml").write_text(f"name: web-01\nmemory: {memory}\n{rest}")
-    [domain] = resolve(load([str(tmp_path / "s.yaml")]), SETTINGS)
+    [domain] = resolve(load([str(tmp_path / "s.yaml")], SETTINGS), SETTINGS)
     return domain
 
 
@@ -65,12 +66,12 @@ def test_the_same_mac_in_two_domains_is_refused(tmp_path: Path) -> None:
     text = "".join(f"---\nname: {n}\nmemory: 1G\ndisks:\n  - size: 1G\n{nic}" for n in "ab")
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(SpecError, match=r"s\.yaml:\d+: interfaces\[0\]\.mac: mac 52:54:00:00:00:01 is already used"):
-        resolve(load([str(tmp_path / "s.yaml")]), SETTINGS)
+        resolve(load([str(tmp_path / "s.yaml")], SETTINGS), SETTINGS)
 
 
 def test_specs_come_out_by_name_whatever_their_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nmemory: 1G\ndisks:\n  - size: 1G\n")
     paths = [str(tmp_path / "b.yaml"), str(tmp_path / "a.yaml")]
-    assert resolve(load(paths), SETTINGS) == resolve(load(paths[::-1]), SETTINGS)
-    assert [d.name for d in resolve(load([str(tmp_path)]), SETTINGS)] == ["a", "b"]
+    assert resolve(load(paths, SETTINGS), SETTINGS) == resolve(load(paths[::-1], SETTINGS), SETTINGS)
+    assert [d.name for d in resolve(load([str(tmp_path)], SETTINGS), SETTINGS)] == ["a", "b"]

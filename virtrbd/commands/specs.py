@@ -15,7 +15,8 @@ def validate(run: Run, files: tuple[str, ...]) -> None:
     from virtrbd.spec.load import load
     from virtrbd.spec.resolve import resolve
 
-    domains = resolve(load(files), run.settings())
+    settings = run.settings()
+    domains = resolve(load(files, settings), settings)
     run.answer(
         {"domains": [{"name": domain.name, "origin": domain.origin, "host": domain.host} for domain in domains]},
         [f"{domain.name}: valid ({domain.origin})" for domain in domains],
@@ -41,7 +42,9 @@ def render(run: Run, files: tuple[str, ...]) -> None:
     if not cluster.monitors:
         run.say(f"no monitors in {settings.ceph.conf}: the XML below has none")
     uuid = secret_uuid_for(cluster.secret_usage)
-    rendered = {domain.name: render_domain(domain, cluster, uuid) for domain in resolve(load(files), settings)}
+    rendered = {
+        domain.name: render_domain(domain, cluster, uuid) for domain in resolve(load(files, settings), settings)
+    }
     run.answer(
         {"domains": [{"name": name, "xml": xml} for name, xml in rendered.items()]},
         [xml.rstrip() for xml in rendered.values()],

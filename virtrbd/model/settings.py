@@ -1,9 +1,6 @@
 """What holds for a whole host: where libvirt and Ceph are, and what a spec need not say."""
 
 from dataclasses import dataclass, field
-from typing import Literal
-
-from virtrbd.model.domain import Cache, Discard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +25,18 @@ class CephSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What a spec that does not say otherwise gets."""
-
-    hypervisor: Literal["kvm", "qemu"] = "kvm"
-    cache: Cache = Cache.WRITEBACK
-    discard: Discard = Discard.UNMAP
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one host; `host` is its name in specs, `digest` of the file's raw bytes."""
+    """The settings of one host; `host` is its name in specs, `raw` the bytes of `file`, `digest` theirs.
+
+    Defaults and profiles of specs stand in the same file; whoever reads specs parses them from there.
+    """
 
     host: str
     connect: str = "qemu:///system"
     state_dir: str = "/var/lib/virtrbd"
     ceph: CephSettings = field(default_factory=CephSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    defaults: Defaults = field(default_factory=Defaults)
+    template_dir: str = ""
+    file: str = ""
+    raw: bytes = b""
     digest: str = ""

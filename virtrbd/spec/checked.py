@@ -1,23 +1,24 @@
 """Documents checked against a pydantic model, with messages an operator can act on."""
 
 import difflib
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
 
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import parse_size
 from virtrbd.spec.document import Document
 
-Model = TypeVar("Model", bound=BaseModel)
-
 # Nobody reads more, and a file that is no spec at all would have thousands.
 _MAX_PROBLEMS = 50
 
 
 class Strict(BaseModel):
-    """A mapping in which every key must be known."""
+    """A mapping in which every key must be known; `refused` has the reason why one is not."""
+
+    refused: ClassVar[dict[str, str]] = {}
 
     # defer_build: a part of a document is checked within the whole, a validator of its own is never asked for.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -27,33 +28,64 @@ def _size(value: object) -> int:
     return parse_size(str(value))
 
 
+def _bytes(value: object) -> int:
+    # bool is an int to Python, and 1 byte to nobody.
+    return value if isinstance(value, int) and not isinstance(value, bool) else _size(value)
+
+
 def _image(value: object) -> ImageRef:
     return ImageRef.parse(str(value))
 
 
-SizeBytes = Annotated[int, BeforeValidator(_size)]
-ImageName = Annotated[ImageRef, BeforeValidator(_image)]
+Model = TypeVar("Model", bound=Strict)
+
+SizeBytes = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+# Where a plain number of bytes is usual: 512.
+Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=str | int)]
+ImageName = Annotated[ImageRef, BeforeValidator(_image, json_schema_input_type=str)]
+Boot = Annotated[StrictInt, Field(ge=1, le=100)]
 
 
-def check(model: type[Model], document: Document) -> tuple[Model | None, tuple[str, ...]]:
-    """Return the model, or None and all that is wrong with the document."""
+def short_for(field: str) -> Callable[[object], object]:
+    """Return what lets a person write just the one field's value in the place of a mapping."""
+    return lambda value: {field: value} if isinstance(value, str) else value
+
+
+def list_of_one(value: object) -> object:
+    """Let a person write one value in the place of a list."""
+    return [value] if isinstance(value, str | int) else value
+
+
+def check(model: type[Model], document: Document, *, is_part: bool = False) -> tuple[Model | None, tuple[str, ...]]:
+    """Return the model, or None and all that is wrong with the document; of a part only what no whole mends."""
     if not isinstance(document.data, dict):
         return None, (document.at((), "not a mapping; write `name: …` and the other fields, one a line"),)
     try:
         return model.model_validate(document.data), ()
     except ValidationError as error:
         details = error.errors(include_url=False)
+        if is_part:
+            details = [detail for detail in details if not _is_about_the_whole(detail)]
         problems = [document.at(detail["loc"], _message(model, detail)) for detail in details[:_MAX_PROBLEMS]]
         if len(details) > _MAX_PROBLEMS:
             problems.append(document.at((), f"{len(details) - _MAX_PROBLEMS} more problems; mend these first"))
         return None, tuple(problems)
 
 
-def _message(model: type[BaseModel], detail: ErrorDetails) -> str:
+def _is_about_the_whole(detail: ErrorDetails) -> bool:
+    """Whether it complains of what is missing, or of a mapping that does not add up: the spec may say the rest."""
+    return detail["type"] == "missing" or (detail["type"] == "value_error" and isinstance(detail["input"], dict))
+
+
+def _message(model: type[Strict], detail: ErrorDetails) -> str:
     match detail["type"]:
         case "extra_forbidden":
-            known = sorted(_known_fields(model, detail["loc"][:-1]))
-            near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+            holder = _model_at(model, detail["loc"][:-1])
+            word = str(detail["loc"][-1])
+            if word in holder.refused:
+                return holder.refused[word]
+            known = sorted(field.alias or name for name, field in holder.model_fields.items())
+            near = difflib.get_close_matches(word, known, n=1)
             return (
                 f"unknown field; did you mean `{near[0]}`?" if near else f"unknown field; known are {', '.join(known)}"
             )
@@ -67,15 +99,17 @@ def _message(model: type[BaseModel], detail: ErrorDetails) -> str:
             return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}"
 
 
-def _known_fields(model: type[BaseModel], path: tuple[int | str, ...]) -> set[str]:
-    """Return the fields of the (nested) model that stands at a path."""
+def _model_at(model: type[Strict], path: tuple[int | str, ...]) -> type[Strict]:
+    """Return the (nested) model that stands at a path."""
     for part in path:
-        if isinstance(part, int):
-            continue
-        annotation = next(f.annotation for n, f in model.model_fields.items() if part in (n, f.alias))
-        model = next(
-            kind
-            for kind in (annotation, *getattr(annotation, "__args__", ()))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        )
-    return {field.alias or name for name, field in model.model_fields.items()}
+        if not isinstance(part, int):
+            annotation = next(f.annotation for n, f in model.model_fields.items() if part in (n, f.alias))
+            model = next(_models_in(annotation))
+    return model
+
+
+def _models_in(annotation: object) -> Iterator[type[Strict]]:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_in(inner)

@@ -11,17 +11,17 @@ from virtrbd.spec.files import read_files
 
 def desired_domains(paths: Sequence[str], settings: Settings) -> tuple[Domain, ...]:
     """Return the desired domains by name, those of other hosts too. Raises SpecError with all problems."""
-    files, unreadable = read_files(paths)
+    files = read_files(paths)
 
     def check() -> tuple[Domain, ...]:
         # Here, not above: specs that were checked before need neither pydantic nor yaml.
         from virtrbd.spec.load import check_files
         from virtrbd.spec.resolve import resolve
 
-        return resolve(check_files(files, unreadable), settings)
+        return resolve(check_files(files, settings), settings)
 
-    if unreadable:
+    if files.problems:
         return check()
     # The folder counts: a relative file to import is resolved from it.
-    parts = (repr(settings), os.getcwd(), *(part for file in files for part in (file.path, file.raw)))
-    return remembered(tuple[Domain, ...], parts, check)
+    contents = (part for file in (*files.specs, *files.profiles.values()) for part in (file.path, file.raw))
+    return remembered(tuple[Domain, ...], (repr(settings), os.getcwd(), *contents), check)

@@ -1,7 +1,7 @@
 """YAML documents with line numbers, and the problems that YAML itself hides."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import yaml
@@ -18,17 +18,54 @@ _MAX_MESSAGE = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a value stands; `layer` says why that file has a say: `profile small`, empty for the spec itself."""
+
+    file: str
+    line: int
+    layer: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One YAML document: its data, and the line (from 1) of every path in it."""
+    """One YAML document: its data, and the line (from 1) of every path in it.
+
+    `elsewhere` has the places of what other files laid under it.
+    """
 
     file: str
     data: object
     lines: Mapping[Path, int]
+    elsewhere: Mapping[Path, Place] = field(default_factory=dict)
+
+    def place(self, path: Path) -> Place:
+        """Return where the value at the path stands, or the nearest one around it."""
+        for part in (path[:n] for n in range(len(path), -1, -1)):
+            if part in self.elsewhere:
+                return self.elsewhere[part]
+            if part in self.lines:
+                return Place(file=self.file, line=self.lines[part])
+        return Place(file=self.file, line=1)
+
+    def states(self, path: Path) -> bool:
+        """Whether somebody wrote a value at this very path."""
+        return path in self.lines or path in self.elsewhere
 
     def at(self, path: Path, message: str) -> str:
         """Return `file:line: field: message`, at the nearest line that is known."""
-        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1)
-        return f"{self.file}:{line}: {field_name(path)}{brief(message)}"
+        return f"{self.place(path)}: {field_name(path)}{brief(message)}"
+
+    def part(self, path: Path) -> "Document":
+        """Return what stands at a path as a document of its own. Raises KeyError."""
+        data = self.data
+        for step in path:
+            data = data[step] if isinstance(data, dict) else None
+        size = len(path)
+        lines = {known[size:]: line for known, line in self.lines.items() if known[:size] == path}
+        return Document(file=self.file, data=data, lines=lines)
 
 
 def field_name(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Spec files as bytes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from glob import glob, has_magic
 from pathlib import Path
 
 
@@ -13,20 +14,54 @@ class SpecFile:
     raw: bytes
 
 
-def read_files(paths: Sequence[str]) -> tuple[tuple[SpecFile, ...], tuple[str, ...]]:
-    """Return all files (a directory stands for its *.yaml), and a problem for each that can't be read."""
-    files: list[SpecFile] = []
-    problems: list[str] = []
-    for file in _named(paths):
-        try:
-            files.append(SpecFile(path=str(file), raw=file.read_bytes()))
-        except OSError as error:
-            problems.append(f"{file}: {error.strerror}; check the path")
-    return tuple(files), tuple(problems)
+PROFILES = "profiles.yaml"
 
 
-def _named(paths: Sequence[str]) -> list[Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecFiles:
+    """The files that were named: specs, the profiles beside them by folder, and a problem for each unreadable one."""
+
+    specs: tuple[SpecFile, ...] = ()
+    profiles: Mapping[str, SpecFile] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def profiles_for(self, spec: SpecFile) -> SpecFile | None:
+        """Return the profiles.yaml beside a spec."""
+        return self.profiles.get(str(Path(spec.path).parent))
+
+
+def read_files(paths: Sequence[str]) -> SpecFiles:
+    """Return all files; a directory stands for its *.yaml and *.yml, and a pattern for what it matches."""
+    named, problems = _named(paths)
+    specs = [file for path in named if (file := _read(path, problems))]
+    profiles = {}
+    for folder in dict.fromkeys(Path(spec.path).parent for spec in specs):
+        if (folder / PROFILES).exists() and (file := _read(folder / PROFILES, problems)):
+            profiles[str(folder)] = file
+    return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems))
+
+
+def _read(path: Path, problems: list[str]) -> SpecFile | None:
+    try:
+        return SpecFile(path=str(path), raw=path.read_bytes())
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}; check the path")
+        return None
+
+
+def _named(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     files: list[Path] = []
-    for path in map(Path, paths):
-        files += sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    return list(dict.fromkeys(files))
+    problems: list[str] = []
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+        else:
+            # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
+            found = sorted(map(Path, glob(name, recursive=True))) if has_magic(name) and not path.exists() else [path]
+        # profiles.yaml is no spec; `*.yaml` names it all the same.
+        specs = [file for file in found if file.name != PROFILES]
+        if not specs:
+            problems.append(f"{name}: no spec files (*.yaml) there; check the path")
+        files += specs
+    return list(dict.fromkeys(files)), problems

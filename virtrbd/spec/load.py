@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from virtrbd.errors import SpecError
 from virtrbd.model.digest import digest_of
+from virtrbd.model.settings import Settings
 from virtrbd.spec.checked import check
 from virtrbd.spec.document import Document, parse_documents
-from virtrbd.spec.files import SpecFile, read_files
+from virtrbd.spec.files import SpecFiles, read_files
+from virtrbd.spec.fragments import folder_fragments, settings_fragments, with_fragments
 from virtrbd.spec.schema import DomainSpec
 
 
@@ -20,24 +23,35 @@ class LoadedSpec:
     digest: str
 
 
-def load(paths: Sequence[str]) -> tuple[LoadedSpec, ...]:
-    """Return the specs of all files; a directory stands for its *.yaml. Raises SpecError with all problems."""
-    return check_files(*read_files(paths))
+def load(paths: Sequence[str], settings: Settings) -> tuple[LoadedSpec, ...]:
+    """Return the specs of all files, laid upon their defaults and profiles. Raises SpecError with all problems."""
+    return check_files(read_files(paths), settings)
 
 
-def check_files(files: Sequence[SpecFile], unreadable: Sequence[str] = ()) -> tuple[LoadedSpec, ...]:
+def check_files(files: SpecFiles, settings: Settings) -> tuple[LoadedSpec, ...]:
     """Return the specs that the files hold. Raises SpecError with all problems, of unreadable files too."""
-    problems = list(unreadable)
+    problems = list(files.problems)
     loaded: list[LoadedSpec] = []
-    for file in files:
+    everywhere = settings_fragments(settings)
+    by_folder = {}
+    for folder, file in files.profiles.items():
+        here, found = folder_fragments(file)
+        problems += found
+        by_folder[folder] = everywhere.and_nearer(here)
+    for file in files.specs:
+        profiles = files.profiles_for(file)
+        digest = digest_of(file.raw, profiles.raw if profiles else b"")
         documents, found = parse_documents(file.path, file.raw)
         problems += found
         # Problems already named (a repeated key, an unquoted MAC) leave data good enough to find the others.
         for document in documents:
-            spec, found = check(DomainSpec, document)
+            merged, found = with_fragments(document, by_folder.get(str(Path(file.path).parent), everywhere))
+            problems += found
+            spec, found = check(DomainSpec, merged)
             problems += found
             if spec:
-                loaded.append(LoadedSpec(spec=spec, document=document, digest=digest_of(file.raw)))
+                loaded.append(LoadedSpec(spec=spec, document=merged, digest=digest))
     if problems:
-        raise SpecError(*problems)
+        # One wrong value in a profile shows up in every spec that uses it.
+        raise SpecError(*dict.fromkeys(problems))
     return tuple(loaded)

@@ -1,154 +1,138 @@
 """From specs to desired domains: every decision that a default stands for is taken here."""
 
-import hashlib
 import uuid
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from virtrbd.errors import SpecError
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Bus, Disk, Domain, Interface
-from virtrbd.model.image import ImageRef
+from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Interface
 from virtrbd.model.settings import Settings
+from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems
 from virtrbd.spec.document import Path as FieldPath
 from virtrbd.spec.load import LoadedSpec
-from virtrbd.spec.schema import TARGET_PREFIX, DiskSpec, DomainSpec, InterfaceSpec
+from virtrbd.spec.resolve_disks import TargetsTakenError, resolve_drives
+from virtrbd.spec.resolve_interfaces import resolve_interfaces
+from virtrbd.spec.resolve_machine import (
+    resolve_cpu,
+    resolve_features,
+    resolve_firmware,
+    resolve_graphics,
+    resolve_tpm,
+    resolve_video,
+    resolve_watchdog,
+)
+from virtrbd.spec.schema import DomainSpec
 
 _NAMESPACE = uuid.UUID("8c1d0f5e-52b0-5d0e-9b1c-6d1f3c0a7c11")
-_MAX_IDE_DISKS = 4
 
 
 def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, ...]:
     """Return the desired domains by name, those of other hosts too. Raises SpecError with all problems."""
     problems: list[str] = []
-    domains = [_domain(item, settings, problems) for item in loaded]
-    _check_unique(domains, loaded, problems)
+    resolved: list[tuple[Domain, LoadedSpec]] = []
+    for item in loaded:
+        is_pc = is_i440fx(machine_of(item.spec))
+        try:
+            disks, cdroms = resolve_drives(item, settings, is_pc=is_pc)
+        except TargetsTakenError as error:
+            problems.append(item.document.at(("disks",), str(error)))
+            continue
+        domain = _domain(item, settings, disks, cdroms)
+        found = (*_machine_problems(domain, disks), *disk_problems(disks), *drive_problems(disks, cdroms))
+        problems += [item.document.at(path, message) for path, message in found]
+        resolved.append((domain, item))
+    problems += _clashes(resolved)
     if problems:
         raise SpecError(*problems)
-    return tuple(sorted(domains, key=lambda domain: domain.name))
+    return tuple(sorted((domain for domain, _ in resolved), key=lambda domain: domain.name))
 
 
-def _domain(item: LoadedSpec, settings: Settings, problems: list[str]) -> Domain:
+def machine_of(spec: DomainSpec) -> str:
+    """Return the machine: q35, and pc where a disk is ide, which q35 has no controller for."""
+    has_ide = any(drive.bus is Bus.IDE for drive in (*spec.disks, *(spec.cdroms or ())))
+    return spec.machine or ("pc" if has_ide else "q35")
+
+
+def is_i440fx(machine: str) -> bool:
+    """Whether it is the machine with an IDE controller."""
+    return machine == "pc" or machine.startswith(("pc-i440fx", "pc-0", "pc-1."))
+
+
+def _domain(item: LoadedSpec, settings: Settings, disks: Sequence[Disk], cdroms: Sequence[Cdrom]) -> Domain:
     spec = item.spec
-    has_ide = any(disk.bus is Bus.IDE for disk in spec.disks)
-    machine = spec.machine or ("pc" if has_ide else "q35")
-    disks = _disks(item, settings)
-    for path, message in (*_machine_problems(spec, machine, has_ide), *_disk_problems(disks)):
-        problems.append(item.document.at(path, message))
+    machine, hypervisor = machine_of(spec), spec.hypervisor or "kvm"
+    vcpus = spec.vcpus or 1
+    graphics = resolve_graphics(spec.graphics)
     return Domain(
         name=spec.name,
         uuid=spec.uuid or str(uuid.uuid5(_NAMESPACE, spec.name)),
+        title=spec.title or "",
+        description=spec.description or "",
         memory_bytes=spec.memory,
-        vcpus=spec.vcpus,
+        current_memory_bytes=spec.current_memory,
+        hugepages_bytes=spec.hugepages,
+        vcpus=spec.max_vcpus or vcpus,
+        current_vcpus=vcpus if spec.max_vcpus else None,
+        cpu=resolve_cpu(spec.cpu, hypervisor),
         machine=machine,
-        hypervisor=spec.hypervisor or settings.defaults.hypervisor,
+        machine_upgrade=bool(spec.machine_upgrade),
+        hypervisor=hypervisor,
+        firmware=resolve_firmware(spec.firmware),
+        clock=spec.clock or "utc",
+        features=resolve_features(spec.features),
+        on_poweroff=spec.on_poweroff or "",
+        on_reboot=spec.on_reboot or "",
+        on_crash=spec.on_crash or "",
         host=spec.host or settings.host,
         disks=tuple(sorted(disks, key=lambda disk: disk.target)),
-        interfaces=_interfaces(spec),
-        serial_console=spec.serial_console,
-        guest_agent=spec.guest_agent,
-        autostart=spec.autostart,
-        origin=item.document.at((), "").removesuffix(": "),
+        cdroms=tuple(sorted(cdroms, key=lambda cdrom: cdrom.target)),
+        interfaces=resolve_interfaces(spec),
+        graphics=graphics,
+        video=resolve_video(spec.video, has_graphics=graphics is not None, is_pc=is_i440fx(machine)),
+        serial_console=spec.serial_console is not False,
+        guest_agent=spec.guest_agent is not False,
+        rng=spec.rng is not False,
+        watchdog=resolve_watchdog(spec.watchdog),
+        tpm=resolve_tpm(spec.tpm),
+        vsock_cid=spec.vsock,
+        autostart=bool(spec.autostart),
+        template=spec.template or "domain.xml.j2",
+        silence=spec.silence or (),
+        origin=str(item.document.place(())),
         # The settings too: what they default is in the definition.
         digest=digest_of(item.digest, settings.digest),
     )
 
 
-def _disks(item: LoadedSpec, settings: Settings) -> list[Disk]:
-    taken = {disk.target for disk in item.spec.disks if disk.target}
-    disks = []
-    for index, spec in enumerate(item.spec.disks):
-        target = spec.target or _free_target(spec.bus, taken)
-        taken.add(target)
-        disks.append(_disk(item, spec, target, settings, item.document.lines.get(("disks", index), 1)))
-    return disks
-
-
-def _free_target(bus: Bus, taken: set[str]) -> str:
-    letters = (chr(code) for code in range(ord("a"), ord("z") + 1))
-    return next(target for letter in letters if (target := TARGET_PREFIX[bus] + letter) not in taken)
-
-
-def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, line: int) -> Disk:
-    image = spec.image or ImageRef(pool=settings.ceph.pool, name=f"{item.spec.name}.{target}")
-    # A relative file is meant from where the spec stands: cron has another working directory.
-    file = str(Path(item.document.file).absolute().parent / spec.import_file) if spec.import_file else ""
-    return Disk(
-        target=target,
-        bus=spec.bus,
-        image=image,
-        size_bytes=spec.size,
-        clone=spec.clone,
-        import_file=file,
-        existing=spec.existing or bool(image.snapshot),
-        cache=spec.cache or settings.defaults.cache,
-        discard=spec.discard or settings.defaults.discard,
-        boot=spec.boot,
-        readonly=spec.readonly,
-        shareable=spec.shareable,
-        line=line,
-    )
-
-
-def _interfaces(spec: DomainSpec) -> tuple[Interface, ...]:
-    seen: Counter[str] = Counter()
-    interfaces = []
-    for interface in spec.interfaces:
-        end = interface.network or interface.bridge or ""
-        seen[end] += 1
-        name = interface.name or (end if seen[end] == 1 else f"{end}-{seen[end]}")
-        interfaces.append(_interface(spec.name, name, interface))
-    return tuple(interfaces)
-
-
-def _interface(domain: str, name: str, spec: InterfaceSpec) -> Interface:
-    return Interface(
-        mac=spec.mac or derive_mac(domain, name),
-        network=spec.network or "",
-        bridge=spec.bridge or "",
-        model=spec.model,
-    )
-
-
-def derive_mac(domain: str, interface: str) -> str:
-    """Return the MAC that an interface of a domain has unless the spec says so; 52:54:00 is QEMU's own prefix."""
-    tail = hashlib.sha256(f"{domain}/{interface}".encode()).digest()[:3]
-    return "52:54:00:" + tail.hex(":")
-
-
-def _machine_problems(spec: DomainSpec, machine: str, has_ide: bool) -> list[tuple[FieldPath, str]]:
-    found: list[tuple[FieldPath, str]] = []
-    if spec.memory % 1024**2:
-        found.append((("memory",), "not a whole number of MiB; QEMU rounds it, so write it as it will be"))
-    if has_ide and "q35" in machine:
-        index = next(n for n, disk in enumerate(spec.disks) if disk.bus is Bus.IDE)
-        found.append((("disks", index, "bus"), "q35 has no IDE controller; write machine: pc, or bus: sata"))
-    if sum(disk.bus is Bus.IDE for disk in spec.disks) > _MAX_IDE_DISKS:
-        found.append((("disks",), "five or more ide disks; the one IDE controller takes 4: use sata, scsi or virtio"))
-    return found
-
-
-def _disk_problems(disks: Sequence[Disk]) -> list[tuple[FieldPath, str]]:
-    found: list[tuple[FieldPath, str]] = []
+def _machine_problems(domain: Domain, disks: Sequence[Disk]) -> Iterator[Problem]:
+    for field, value in (("memory", domain.memory_bytes), ("current_memory", domain.current_memory_bytes)):
+        if value is not None and value % 1024**2:
+            yield (field,), "not a whole number of MiB; QEMU rounds it, so write it as it will be"
     for index, disk in enumerate(disks):
-        earlier = disks[:index]
-        if disk.target in {other.target for other in earlier}:
-            found.append((("disks", index, "target"), f"{disk.target} is taken by another disk; give each its own"))
-        if disk.boot is not None and disk.boot in {other.boot for other in earlier}:
-            found.append((("disks", index, "boot"), f"boot {disk.boot} is taken by another disk; give each its own"))
-    return found
+        if disk.bus is Bus.IDE and "q35" in domain.machine:
+            yield ("disks", index, "bus"), "q35 has no IDE controller; write machine: pc, or bus: sata"
+            break
 
 
-def _check_unique(domains: Sequence[Domain], loaded: Sequence[LoadedSpec], problems: list[str]) -> None:
+def _clashes(resolved: Sequence[tuple[Domain, LoadedSpec]]) -> Iterator[str]:
     """Names, UUIDs, MACs and written images belong to one domain each; the first user keeps it."""
     users: dict[tuple[str, str], str] = {}
-    for domain, item in zip(domains, loaded, strict=True):
-        claims: list[tuple[str, str, FieldPath]] = [("name", domain.name, ("name",)), ("uuid", domain.uuid, ("uuid",))]
-        claims += [("mac", nic.mac, ("interfaces", n, "mac")) for n, nic in enumerate(domain.interfaces)]
-        claims += [("image", str(disk.image.image), ("disks",)) for disk in domain.disks if disk.is_written]
-        for kind, value, path in claims:
+    for domain, item in resolved:
+        for kind, value, path in _claims(domain):
             if (kind, value) in users:
                 user = users[kind, value]
-                problems.append(item.document.at(path, f"{kind} {value} is already used in {user}; give each its own"))
+                yield item.document.at(path, f"{kind} {value} is already used in {user}; give each its own")
             users.setdefault((kind, value), domain.origin)
+
+
+def _claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
+    yield "name", domain.name, ("name",)
+    yield "uuid", domain.uuid, ("uuid",)
+    interfaces: Sequence[Interface] = domain.interfaces
+    for index, interface in enumerate(interfaces):
+        yield "mac", interface.mac, ("interfaces", index, "mac")
+    for disk in domain.disks:
+        if disk.is_written:
+            yield "image", str(disk.image.image), ("disks",)
+    if domain.vsock_cid:
+        yield "vsock", str(domain.vsock_cid), ("vsock",)

@@ -1,16 +1,22 @@
 """The spec's schema: what a person may write for a domain."""
 
 import re
-from collections import Counter
-from string import ascii_lowercase
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
-from virtrbd.model.domain import Bus, Cache, Discard
-from virtrbd.spec.checked import ImageName, SizeBytes, Strict
-
-TARGET_PREFIX = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.SATA: "sd", Bus.IDE: "hd", Bus.USB: "sd"}
+from virtrbd.spec.checked import Bytes, SizeBytes, Strict, list_of_one, short_for
+from virtrbd.spec.disk_schema import CdromSpec, DiskSpec
+from virtrbd.spec.interface_schema import InterfaceSpec
+from virtrbd.spec.machine_schema import (
+    CPU_MODES,
+    CpuSpec,
+    FeaturesSpec,
+    FirmwareSpec,
+    GraphicsSpec,
+    TpmSpec,
+    WatchdogSpec,
+)
 
 
 def _domain_name(name: str) -> str:
@@ -20,89 +26,148 @@ def _domain_name(name: str) -> str:
     return name
 
 
-def _mac(mac: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", mac):
-        raise ValueError(f'{mac!r} is no MAC address; write "52:54:00:12:34:56"')
-    if int(mac[:2], 16) & 1:
-        raise ValueError(f"{mac!r} is a multicast address; the first byte must be even, like 52")
-    return mac.lower()
+def _cpu(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return {"mode": value} if value in CPU_MODES else {"mode": "custom", "model": value}
 
 
-class DiskSpec(Strict):
-    """One disk: an RBD image behind a target."""
-
-    target: Annotated[str, Field(pattern=r"^(vd|sd|hd)[a-z]$")] | None = None
-    bus: Bus = Bus.VIRTIO
-    image: ImageName | None = None
-    size: SizeBytes | None = None
-    clone: ImageName | None = None
-    import_file: Annotated[str | None, Field(alias="import")] = None
-    existing: StrictBool = False
-    cache: Cache | None = None
-    discard: Discard | None = None
-    boot: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
-    readonly: StrictBool = False
-    shareable: StrictBool = False
-
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        sources = [word for word, given in (
-            ("clone", self.clone), ("import", self.import_file), ("existing", self.existing)
-        ) if given]  # fmt: skip
-        if len(sources) > 1:
-            raise ValueError(f"{' and '.join(sources)} contradict each other; keep one")
-        if not sources and self.size is None and not (self.image and self.image.snapshot):
-            raise ValueError("no size; write size: 20G, or clone, import or existing: true")
-        if self.existing and self.size is not None:
-            raise ValueError("existing: true uses an image as it is, so it takes no size; keep one of the two")
-        if self.clone and not self.clone.snapshot:
-            raise ValueError(f"{self.clone} is no snapshot; clone takes pool/image@snapshot")
-        if self.target and self.target[:2] != TARGET_PREFIX[self.bus]:
-            raise ValueError(f"target {self.target} does not fit bus {self.bus}; write {TARGET_PREFIX[self.bus]}a")
-        if self.readonly and self.bus in (Bus.IDE, Bus.SATA):
-            raise ValueError(f"a {self.bus} disk can't be readonly (libvirt refuses it); use virtio or scsi")
-        if self.image and self.image.snapshot and not self.readonly:
-            raise ValueError(f"{self.image} is a snapshot; write readonly: true beside it")
-        return self
+def _tpm(value: object) -> object:
+    return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
 
 
-class InterfaceSpec(Strict):
-    """One network interface."""
+def _graphics(value: object) -> object:
+    return None if value == "none" else short_for("type")(value)
 
-    network: str | None = None
-    bridge: str | None = None
-    model: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+$")] = "virtio"
-    mac: Annotated[str, AfterValidator(_mac)] | None = None
-    name: str | None = None
 
-    @model_validator(mode="after")
-    def _has_one_end(self) -> Self:
-        if (self.network is None) == (self.bridge is None):
-            raise ValueError("write either network: NAME or bridge: NAME")
-        return self
+def _hugepages(value: object) -> object:
+    """True means the host's default size, 0; Bytes reads the rest."""
+    return {True: 0, False: None}[value] if isinstance(value, bool) else value
+
+
+def _vsock(value: object) -> object:
+    return 0 if value is True or value == "auto" else value
+
+
+Power = Literal["destroy", "restart"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class DomainSpec(Strict):
     """One domain."""
 
-    name: Annotated[str, AfterValidator(_domain_name)]
-    uuid: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
-    host: str | None = None
-    memory: SizeBytes
-    vcpus: Annotated[StrictInt, Field(ge=1, le=4096)] = 1
-    machine: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$")] | None = None
-    hypervisor: Literal["kvm", "qemu"] | None = None
-    autostart: StrictBool = False
+    refused: ClassVar[dict[str, str]] = {
+        "monitors": "they come from the cluster's own map; leave them out",
+        "secret": "virtrbd makes it from the keyring of the settings; leave it out",
+        "auth": "user and keyring stand in the settings; leave it out",
+    }
+
+    name: Annotated[str, AfterValidator(_domain_name), Field(description="The domain's name in libvirt.")]
+    uuid: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Derived from the name."),
+    ] = None
+    title: Annotated[str | None, Field(pattern=r"^[^\n]+$", description="One line for people.")] = None
+    description: Annotated[str | None, Field(description="As much as you like, for people.")] = None
+    host: Annotated[str | None, Field(description="Where it runs; other hosts leave it alone.")] = None
+    uses: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
+        Field(description="Profiles that lie under this spec; the last one wins."),
+    ] = None
+    template: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="A template of your own.")
+    ] = None
+    silence: Annotated[tuple[str, ...] | None, Field(description="Codes of lints not to be told again.")] = None
+    memory: Annotated[SizeBytes, Field(description="Like 2G, in whole MiB.")]
+    current_memory: Annotated[SizeBytes | None, Field(description="What it starts with; the rest by balloon.")] = None
+    hugepages: Annotated[
+        Bytes | None,
+        BeforeValidator(_hugepages, json_schema_input_type=bool | str),
+        Field(description="true for the host's default size, or a size like 1G."),
+    ] = None
+    vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="1 unless stated.")] = None
+    max_vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="As many can be plugged in.")] = None
+    cpu: Annotated[
+        CpuSpec | None,
+        BeforeValidator(_cpu, json_schema_input_type=CpuSpec | str),
+        Field(description="A mode (host-model, host-passthrough), a model, or a mapping."),
+    ] = None
+    machine: Annotated[
+        str | None, Field(pattern=r"^[a-zA-Z0-9._-]+$", description="q35, or pc when a disk is ide; stays as defined.")
+    ] = None
+    machine_upgrade: Annotated[StrictBool | None, Field(description="Follow libvirt's newest version of it.")] = None
+    hypervisor: Annotated[Literal["kvm", "qemu"] | None, Field(description="kvm unless stated.")] = None
+    firmware: Annotated[
+        FirmwareSpec | None,
+        BeforeValidator(short_for("type"), json_schema_input_type=FirmwareSpec | Literal["bios", "uefi"]),
+        Field(description="bios unless stated."),
+    ] = None
+    clock: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$",
+            description="utc unless stated; or a zone.",
+        ),
+    ] = None
+    features: FeaturesSpec | None = None
+    on_poweroff: Power | None = None
+    on_reboot: Power | None = None
+    on_crash: Literal["destroy", "restart", "preserve", "coredump-destroy", "coredump-restart"] | None = None
+    autostart: Annotated[StrictBool | None, Field(description="Start with the host; false unless stated.")] = None
     disks: Annotated[list[DiskSpec], Field(min_length=1)]
-    interfaces: list[InterfaceSpec] = Field(default_factory=list)
-    serial_console: StrictBool = True
-    guest_agent: StrictBool = True
+    cdroms: list[CdromSpec] | None = None
+    interfaces: list[InterfaceSpec] | None = None
+    graphics: Annotated[
+        GraphicsSpec | None,
+        BeforeValidator(_graphics, json_schema_input_type=GraphicsSpec | Literal["none", "vnc", "spice"]),
+        Field(description="none unless stated: a server has a serial console."),
+    ] = None
+    video: Annotated[
+        Literal["none", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"] | None,
+        Field(description="virtio on q35, vga on pc, when there are graphics."),
+    ] = None
+    serial_console: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
+    guest_agent: Annotated[StrictBool | None, Field(description="true unless stated: its channel.")] = None
+    rng: Annotated[StrictBool | None, Field(description="true unless stated: entropy from /dev/urandom.")] = None
+    watchdog: Annotated[
+        WatchdogSpec | None,
+        BeforeValidator(short_for("model"), json_schema_input_type=WatchdogSpec | str),
+        Field(description="A model like i6300esb, or a mapping."),
+    ] = None
+    tpm: Annotated[
+        TpmSpec | None,
+        BeforeValidator(_tpm, json_schema_input_type=TpmSpec | bool),
+        Field(description="true for a TPM 2.0, or a mapping."),
+    ] = None
+    vsock: Annotated[
+        StrictInt | None,
+        BeforeValidator(_vsock, json_schema_input_type=int | Literal["auto"]),
+        Field(description="auto, or a context id from 3."),
+    ] = None
 
     @model_validator(mode="after")
-    def _has_targets_for_all(self) -> Self:
-        for prefix, count in Counter(TARGET_PREFIX[disk.bus] for disk in self.disks).items():
-            if count > len(ascii_lowercase):
-                raise ValueError(
-                    f"{count} disks want a target {prefix}a to {prefix}z; 26 have one, use another bus too"
-                )
+    def _counts_right(self) -> Self:
+        vcpus = self.vcpus or 1
+        if self.max_vcpus is not None and self.max_vcpus < vcpus:
+            raise ValueError(f"max_vcpus {self.max_vcpus} is less than vcpus {vcpus}; raise it, or leave it out")
+        if self.current_memory is not None and self.current_memory > self.memory:
+            raise ValueError("current_memory is more than memory; memory is the most that the guest can have")
+        if self.vsock and not 3 <= self.vsock < 2**32:
+            raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
+        topology = self.cpu.topology if self.cpu else None
+        most = self.max_vcpus or vcpus
+        if topology and topology.sockets * topology.cores * topology.threads != most:
+            raise ValueError(
+                f"cpu.topology makes {topology.sockets} x {topology.cores} x {topology.threads} vcpus, not {most}; "
+                f"libvirt wants the same number"
+            )
         return self
+
+
+class FragmentSpec(DomainSpec):
+    """Defaults or a profile: a part of a spec; `disk`, `cdrom` and `interface` stand for every item."""
+
+    disk: DiskSpec | None = None
+    cdrom: CdromSpec | None = None
+    interface: InterfaceSpec | None = None

@@ -1,21 +1,21 @@
 """The settings file's schema."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from virtrbd.errors import ConfigError
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Cache, Discard
-from virtrbd.model.settings import CephSettings, Defaults, Settings, Timeouts
+from virtrbd.model.settings import CephSettings, Settings, Timeouts
 from virtrbd.spec.checked import Strict, check
 from virtrbd.spec.document import parse_documents
+from virtrbd.spec.fragments import fragments_of
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 # What a file does not say is what holds without one.
-_CEPH, _TIMEOUTS, _DEFAULTS, _SETTINGS = CephSettings(), Timeouts(), Defaults(), Settings(host="")
+_CEPH, _TIMEOUTS, _SETTINGS = CephSettings(), Timeouts(), Settings(host="")
 
 
 class CephSection(Strict):
@@ -32,12 +32,6 @@ class TimeoutsSection(Strict):
     watcher: Annotated[float, Field(ge=0, le=3600)] = _TIMEOUTS.watcher
 
 
-class DefaultsSection(Strict):
-    hypervisor: Literal["kvm", "qemu"] = _DEFAULTS.hypervisor
-    cache: Cache = _DEFAULTS.cache
-    discard: Discard = _DEFAULTS.discard
-
-
 class SettingsFile(Strict):
     """The whole file."""
 
@@ -46,7 +40,9 @@ class SettingsFile(Strict):
     state_dir: str = _SETTINGS.state_dir
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
-    defaults: DefaultsSection = DefaultsSection()
+    template_dir: str = _SETTINGS.template_dir
+    defaults: dict[str, Any] | None = None
+    profiles: dict[str, dict[str, Any]] | None = None
 
 
 def parse_settings(file: str, raw: bytes, host: str) -> Settings:
@@ -55,9 +51,10 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
     if problems or len(documents) > 1:
         raise ConfigError("\n".join(problems) or f"{file}: more than one document; keep one")
     if not documents:
-        return Settings(host=host, digest=digest_of(raw))
+        return Settings(host=host, file=file, raw=raw, digest=digest_of(raw))
     checked, problems = check(SettingsFile, documents[0])
-    if checked is None:
+    problems += fragments_of(documents[0], "of the settings")[1] if checked else ()
+    if checked is None or problems:
         raise ConfigError("\n".join(problems))
     return Settings(
         host=checked.host or host,
@@ -65,6 +62,8 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
         state_dir=checked.state_dir,
         ceph=CephSettings(**checked.ceph.model_dump()),
         timeouts=Timeouts(**checked.timeouts.model_dump()),
-        defaults=Defaults(**checked.defaults.model_dump()),
+        template_dir=checked.template_dir,
+        file=file,
+        raw=raw,
         digest=digest_of(raw),
     )

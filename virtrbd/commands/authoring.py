@@ -1,0 +1,28 @@
+"""The verbs that help to write specs: new, schema."""
+
+import json
+
+import click
+
+from virtrbd.commands.app import Run, app, with_global_options
+
+
+@app.command()
+@click.argument("name")
+@with_global_options
+def new(run: Run, name: str) -> None:
+    """Print a commented spec to start from."""
+    from virtrbd.spec.starting import starting_spec
+
+    text = starting_spec(name, run.settings().ceph.pool)
+    run.answer({"name": name, "spec": text}, [text.rstrip()])
+
+
+@app.command()
+@with_global_options
+def schema(run: Run) -> None:
+    """Print the JSON Schema of specs, for completion and checking in an editor."""
+    from virtrbd.spec.json_schema import spec_schema
+
+    document = spec_schema()
+    run.answer({"json_schema": document}, [json.dumps(document, indent=2)])

@@ -1,0 +1,113 @@
+"""What no libvirt and no QEMU takes of a disk, whatever their version; each rule with its reason."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from virtrbd.model.domain import Bus, Cache, Cdrom, Disk
+from virtrbd.spec.disk_schema import TARGET_PREFIX
+from virtrbd.spec.document import Path
+
+Problem = tuple[Path, str]
+
+_MAX_IDE_DISKS = 4
+# What QEMU hands to the guest of a serial: more is cut off silently (libvirt's formatdomain, "serial").
+_MAX_SERIAL = {Bus.VIRTIO: 20, Bus.IDE: 20, Bus.SATA: 20}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """A field, when it is wrong, and what is said then."""
+
+    field: str
+    is_broken: Callable[[Disk], object]
+    message: Callable[[Disk], str]
+
+
+_RULES = (
+    _Rule(
+        field="target",
+        is_broken=lambda disk: disk.target[:2] != TARGET_PREFIX[disk.bus],
+        message=lambda disk: f"target {disk.target} does not fit bus {disk.bus}; write {TARGET_PREFIX[disk.bus]}a",
+    ),
+    _Rule(
+        field="readonly",
+        is_broken=lambda disk: disk.readonly and disk.bus in (Bus.IDE, Bus.SATA),
+        message=lambda disk: f"a {disk.bus} disk can't be readonly (libvirt refuses it); use virtio or scsi",
+    ),
+    _Rule(
+        field="image",
+        is_broken=lambda disk: disk.image.snapshot and not disk.readonly,
+        message=lambda disk: f"{disk.image} is a snapshot; write readonly: true beside it",
+    ),
+    _Rule(
+        field="iothread",
+        is_broken=lambda disk: disk.iothread and disk.bus is not Bus.VIRTIO,
+        message=lambda disk: f"libvirt gives I/O threads to virtio disks, not to {disk.bus}; leave it out",
+    ),
+    _Rule(
+        field="queues",
+        is_broken=lambda disk: disk.queues and disk.bus is not Bus.VIRTIO,
+        message=lambda disk: f"queues are a virtio disk's, not a {disk.bus} disk's; leave it out",
+    ),
+    _Rule(
+        field="rotation_rate",
+        is_broken=lambda disk: disk.rotation_rate is not None and disk.bus in (Bus.VIRTIO, Bus.USB),
+        message=lambda disk: f"a {disk.bus} disk has no rotation_rate; use scsi or sata, or leave it out",
+    ),
+    _Rule(
+        field="rotation_rate",
+        is_broken=lambda disk: disk.rotation_rate not in (None, 1, *range(1025, 65535)),
+        message=lambda _disk: "rotation_rate is 1 for an SSD or 1025 to 65534 rpm (ATA)",
+    ),
+    _Rule(
+        field="wwn",
+        is_broken=lambda disk: disk.wwn and disk.bus in (Bus.VIRTIO, Bus.USB),
+        message=lambda disk: f"libvirt gives a wwn to ide, sata and scsi disks, not to {disk.bus}; write serial",
+    ),
+    _Rule(
+        field="serial",
+        is_broken=lambda disk: len(disk.serial) > _MAX_SERIAL.get(disk.bus, 36),
+        message=lambda disk: f"{len(disk.serial)} characters; the guest sees {_MAX_SERIAL[disk.bus]} on {disk.bus}",
+    ),
+    _Rule(
+        field="discard_granularity",
+        is_broken=lambda disk: disk.discard_granularity_bytes and disk.discard_granularity_bytes % 512,
+        message=lambda _disk: "not a multiple of 512, the logical block size; write one like 64K",
+    ),
+    _Rule(
+        field="shareable",
+        is_broken=lambda disk: disk.shareable and disk.cache is not Cache.NONE,
+        message=lambda disk: (
+            f"shareable with cache {disk.cache}: librbd's cache is one client's own, guests would read "
+            f"stale blocks; write cache: none"
+        ),
+    ),
+    _Rule(
+        field="shareable",
+        is_broken=lambda disk: disk.shareable and disk.readonly,
+        message=lambda _disk: "shareable and readonly contradict each other; keep one",
+    ),
+)
+
+
+def disk_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
+    """Yield what is wrong with disks in the order of the spec."""
+    for index, disk in enumerate(disks):
+        for rule in _RULES:
+            if rule.is_broken(disk):
+                yield ("disks", index, rule.field), rule.message(disk)
+
+
+def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom]) -> Iterator[Problem]:
+    """Yield what disks and drives want twice: targets, boot orders, and places on the IDE controller."""
+    drives: list[tuple[Path, Disk | Cdrom]] = [(("disks", n), disk) for n, disk in enumerate(disks)]
+    drives += [(("cdroms", n), cdrom) for n, cdrom in enumerate(cdroms)]
+    for index, (path, drive) in enumerate(drives):
+        earlier = [other for _, other in drives[:index]]
+        if drive.target in {other.target for other in earlier}:
+            yield (*path, "target"), f"{drive.target} is taken by another disk; give each its own"
+        if drive.boot is not None and drive.boot in {other.boot for other in earlier}:
+            yield (*path, "boot"), f"boot {drive.boot} is taken by another disk; give each its own"
+    if sum(drive.bus is Bus.IDE for _, drive in drives) > _MAX_IDE_DISKS:
+        message = "five or more ide disks; the one IDE controller takes 4: use sata, scsi or virtio"
+        yield ("disks",), message

@@ -1,0 +1,91 @@
+"""Disks and CD-ROM drives as a spec means them: targets, images and defaults decided."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import ascii_lowercase
+
+from virtrbd.model.domain import Bus, Cache, Cdrom, Discard, Disk
+from virtrbd.model.image import ImageRef
+from virtrbd.model.settings import Settings
+from virtrbd.spec.disk_schema import TARGET_PREFIX, CdromSpec, DiskSpec, IoTuneSpec
+from virtrbd.spec.load import LoadedSpec
+
+
+class TargetsTakenError(Exception):
+    """More disks than a prefix has letters; the message says which."""
+
+
+def resolve_drives(item: LoadedSpec, settings: Settings, *, is_pc: bool) -> tuple[list[Disk], list[Cdrom]]:
+    """Return the disks and drives in the order of the spec. Raises TargetsTakenError."""
+    spec = item.spec
+    cdrom_specs = spec.cdroms or []
+    targets = [disk.target for disk in spec.disks] + [cdrom.target for cdrom in cdrom_specs]
+    taken = {target for target in targets if target}
+    disks = []
+    for index, disk in enumerate(spec.disks):
+        target = disk.target or _free_target(disk.bus or Bus.VIRTIO, taken)
+        disks.append(_disk(item, disk, target, settings, _line(item, ("disks", index))))
+    cdroms = []
+    for index, cdrom in enumerate(cdrom_specs):
+        bus = Bus(cdrom.bus) if cdrom.bus else Bus.IDE if is_pc else Bus.SATA
+        target = cdrom.target or _free_target(bus, taken)
+        cdroms.append(_cdrom(cdrom, bus, target, _line(item, ("cdroms", index))))
+    return disks, cdroms
+
+
+def _line(item: LoadedSpec, path: tuple[str, int]) -> int:
+    return item.document.lines.get(path, 1)
+
+
+def _free_target(bus: Bus, taken: set[str]) -> str:
+    prefix = TARGET_PREFIX[bus]
+    for letter in ascii_lowercase:
+        target = prefix + letter
+        if target not in taken:
+            taken.add(target)
+            return target
+    raise TargetsTakenError(f"{prefix}a to {prefix}z are taken; 26 disks have one, use another bus too")
+
+
+def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, line: int) -> Disk:
+    image = spec.image or ImageRef(pool=settings.ceph.pool, name=f"{item.spec.name}.{target}")
+    # A relative file is meant from where the spec stands: cron has another working directory.
+    file = str(Path(item.document.file).absolute().parent / spec.import_file) if spec.import_file else ""
+    return Disk(
+        target=target,
+        bus=spec.bus or Bus.VIRTIO,
+        image=image,
+        size_bytes=spec.size,
+        clone=spec.clone,
+        import_file=file,
+        existing=bool(spec.existing or image.snapshot),
+        cache=spec.cache or Cache.WRITEBACK,
+        discard=spec.discard or Discard.UNMAP,
+        discard_granularity_bytes=spec.discard_granularity,
+        detect_zeroes=spec.detect_zeroes,
+        iotune=_iotune(spec.iotune),
+        serial=spec.serial or "",
+        wwn=spec.wwn or "",
+        rotation_rate=spec.rotation_rate,
+        iothread=spec.iothread,
+        queues=spec.queues,
+        error_policy=spec.error_policy or "",
+        rerror_policy=spec.rerror_policy or "",
+        ceph_config=spec.ceph_config or "",
+        boot=spec.boot,
+        readonly=bool(spec.readonly),
+        shareable=bool(spec.shareable),
+        line=line,
+    )
+
+
+def _iotune(spec: IoTuneSpec | None) -> Mapping[str, int | str]:
+    if spec is None:
+        return {}
+    # 0 is no limit, which is what libvirt takes an absent element for; it gives none back.
+    limits: dict[str, int | str] = {name: value for name, value in spec if value}
+    return limits
+
+
+def _cdrom(spec: CdromSpec, bus: Bus, target: str, line: int) -> Cdrom:
+    return Cdrom(target=target, bus=bus, image=spec.image, boot=spec.boot, line=line)
