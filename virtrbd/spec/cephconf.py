@@ -25,13 +25,17 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
     )
 
 
+# `v2:10.0.0.1:3300/0`, `[fd00::1]:3301`, `mon-b`: the brackets around a group of these mean nothing here.
+_ADDRESS = re.compile(r"(?:v[12]:)?(?P<name>\[[0-9a-fA-F:.]+\]|[^\s,:/\[\]]+)(?::(?P<port>\d+))?(?:/\d+)?")
+# Without a port librados tries both of these (src/mon/MonMap.cc); with one of them it speaks one protocol only.
+_USUAL_PORTS = ("3300", "6789")
+
+
 def _monitors(mon_host: str) -> tuple[Monitor, ...]:
     """Return the monitors of `[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0] 10.0.0.2 [fd00::1]`, each once."""
     found: dict[str, Monitor] = {}
-    for group in re.findall(r"\[v[12]:[^\s]*?\](?=[\s,]|$)|[^\s,]+", mon_host):
-        address = re.search(r"(?:v2:|v1:)?(\[[0-9a-fA-F:.]+\]|[^\s,\[\]:]+)(?::(\d+))?", group.removeprefix("[v2:"))
-        if address:
-            port = int(address[2]) if address[2] and address[2] not in ("3300", "6789") else None
-            name = address[1].strip("[]")
-            found.setdefault(name, Monitor(address=name, port=port))
+    for match in _ADDRESS.finditer(mon_host):
+        name, port = match["name"].strip("[]"), match["port"]
+        # Of a monitor with two addresses the first counts: Ceph writes v2 first.
+        found.setdefault(name, Monitor(address=name, port=int(port) if port and port not in _USUAL_PORTS else None))
     return tuple(sorted(found.values(), key=lambda monitor: (monitor.address, monitor.port or 0)))
