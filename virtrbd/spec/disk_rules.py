@@ -11,7 +11,8 @@ Problem = tuple[Path, str]
 
 _MAX_IDE_DISKS = 4
 # What QEMU hands to the guest of a serial: more is cut off silently (libvirt's formatdomain, "serial").
-_MAX_SERIAL = {Bus.VIRTIO: 20, Bus.IDE: 20, Bus.SATA: 20}
+_MAX_SERIAL = {Bus.VIRTIO: 20, Bus.IDE: 20, Bus.SATA: 20, Bus.SCSI: 36, Bus.USB: 36}
+_RPM = range(1025, 65535)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ _RULES = (
     ),
     _Rule(
         field="rotation_rate",
-        is_broken=lambda disk: disk.rotation_rate not in (None, 1, *range(1025, 65535)),
+        is_broken=lambda disk: disk.rotation_rate not in (None, 1) and disk.rotation_rate not in _RPM,
         message=lambda _disk: "rotation_rate is 1 for an SSD or 1025 to 65534 rpm (ATA)",
     ),
     _Rule(
@@ -66,7 +67,7 @@ _RULES = (
     ),
     _Rule(
         field="serial",
-        is_broken=lambda disk: len(disk.serial) > _MAX_SERIAL.get(disk.bus, 36),
+        is_broken=lambda disk: len(disk.serial) > _MAX_SERIAL[disk.bus],
         message=lambda disk: f"{len(disk.serial)} characters; the guest sees {_MAX_SERIAL[disk.bus]} on {disk.bus}",
     ),
     _Rule(

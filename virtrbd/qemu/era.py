@@ -1,0 +1,95 @@
+"""What a version of QEMU can do with RBD disks: one name for each change in its history."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from virtrbd.model.capabilities import Capabilities, Version, version_text
+
+OLDEST: Version = (1, 0, 0)  # rbd: file names know backslashes from 1.0 on ("rbd: allow escaping in config string")
+Q35: Version = (1, 4, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Era:
+    """A QEMU and the machine that it runs; `machine_version` is QEMU's own where the name has none."""
+
+    qemu: Version
+    machine: str
+    machine_version: Version
+
+    @classmethod
+    def of(cls, capabilities: Capabilities) -> Self:
+        """Return the era; a machine that this QEMU has not yet becomes the nearest one that it has."""
+        qemu, machine = capabilities.qemu, capabilities.machine or "pc"
+        version = capabilities.machine_version
+        if version is not None and version > qemu:
+            machine, version = ("q35" if "q35" in machine else "pc"), None
+        if "q35" in machine and qemu < Q35:
+            machine, version = "pc", None
+        return cls(qemu=qemu, machine=machine, machine_version=qemu if version is None else version)
+
+    def __str__(self) -> str:
+        return f"QEMU {version_text(self.qemu)}, machine {self.machine}"
+
+    @property
+    def is_q35(self) -> bool:
+        return "q35" in self.machine
+
+    def both(self, version: Version) -> bool:
+        """Whether QEMU and the machine are that new: what a machine's compat properties may hold back."""
+        return self.qemu >= version and self.machine_version >= version
+
+    @property
+    def has_blockdev(self) -> bool:
+        """-blockdev is complete from 4.2 on, where libvirt takes to it too."""
+        return self.qemu >= (4, 2, 0)
+
+    @property
+    def has_namespaces(self) -> bool:
+        """block/rbd.c knows namespaces from 5.0 (19ae9ae014)."""
+        return self.qemu >= (5, 0, 0)
+
+    @property
+    def cache_drives_librbd(self) -> bool:
+        """cache= sets rbd_cache from 1.2 on (b11f38fcdf)."""
+        return self.qemu >= (1, 2, 0)
+
+    @property
+    def cache_beats_ceph_conf(self) -> bool:
+        """rbd_cache is set after ceph.conf was read from 2.4 on (99a3c89d5d)."""
+        return self.qemu >= (2, 4, 0)
+
+    @property
+    def discards(self) -> bool:
+        """block/rbd.c discards from 1.1 on (787f31330e)."""
+        return self.qemu >= (1, 1, 0)
+
+    @property
+    def has_discard_option(self) -> bool:
+        """discard= came in 1.5 (9e8f1835ea); before it every request was passed on."""
+        return self.qemu >= (1, 5, 0)
+
+    @property
+    def offers_discard_by_default(self) -> bool:
+        """Guests see TRIM and UNMAP unasked from 1.5 on (215e47b9ea); machines up to 1.4 keep it off."""
+        return self.both((1, 5, 0))
+
+    @property
+    def virtio_discards(self) -> bool:
+        """virtio-blk has DISCARD from 4.0 (37b06f8d46); hw_compat_3_1 switches it off."""
+        return self.both((4, 0, 0))
+
+    @property
+    def virtio_tells_granularity(self) -> bool:
+        """virtio-blk tells guests the granularity from 6.0 (fb0b154c80); hw_compat_5_2 switches it off."""
+        return self.both((6, 0, 0))
+
+    @property
+    def usb_has_block_properties(self) -> bool:
+        """usb-storage hands write-cache and discard_granularity on from 9.0 (3089637461); before, it drops them."""
+        return self.qemu >= (9, 0, 0)
+
+    @property
+    def has_write_cache(self) -> bool:
+        """Devices have write-cache from 2.7 (f6166a06ff)."""
+        return self.qemu >= (2, 7, 0)
