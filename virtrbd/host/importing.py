@@ -2,13 +2,16 @@
 
 import time
 import uuid
+from contextlib import suppress
 
-from virtrbd.errors import ClusterError
+from virtrbd.errors import ClusterError, VirtrbdError
 from virtrbd.host.cluster import Cluster
+from virtrbd.host.gate import once_free
 from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import Progress, import_file
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.settings import Settings
+from virtrbd.planning.images import is_half
 
 
 def import_into(
@@ -18,7 +21,7 @@ def import_into(
 
     Raises ClusterError when the image exists, UnavailableError; a failed import removes what it made.
     """
-    _remove_half(cluster, state, ref)
+    _remove_half(cluster, state, ref, settings.timeouts.watcher)
     intent = Intent(
         ref=ref,
         domain_uuid="",
@@ -33,19 +36,21 @@ def import_into(
     try:
         import_file(file, ref, settings, progress)
     except BaseException:
-        cluster.remove_half(ref, image_id)
-        state.drop_intent(ref)
+        # What can't be removed now stays marked as not ready, and the intent lets the next run remove it.
+        with suppress(VirtrbdError):
+            cluster.remove_half(ref, image_id)
+            state.drop_intent(ref)
         raise
     cluster.set_ready(ref)
     state.drop_intent(ref)
 
 
-def _remove_half(cluster: Cluster, state: StateDir, ref: ImageRef) -> None:
-    image, intent = cluster.image(ref), state.read_intent(ref)
+def _remove_half(cluster: Cluster, state: StateDir, ref: ImageRef, wait_s: float) -> None:
+    image, intent = cluster.image(ref, usage=True), state.read_intent(ref)
     if image is None:
         return
-    if intent is None or not image.state or intent.nonce not in image.state:
+    if not is_half(image, intent, domain_uuid=""):
         fact = f"is not ready: {image.state}" if image.state else "exists"
         raise ClusterError(f"image {ref} {fact}; import under another name, or remove it")
-    cluster.remove_half(ref, image.image_id)
+    once_free(lambda: cluster.remove_half(ref, image.image_id), wait_s=wait_s, say=lambda _text: None)
     state.drop_intent(ref)

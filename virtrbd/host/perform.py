@@ -4,13 +4,14 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import HypervisorError
 from virtrbd.host.cluster import Cluster
-from virtrbd.host.gate import start_through_gate
+from virtrbd.host.gate import once_free, start_through_gate
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import import_file
@@ -56,7 +57,7 @@ def perform(action: Action, host: Host) -> None:
         case CreateImage() | CloneImage() | ImportImage():
             _make_image(action, host)
         case RemoveHalfImage():
-            host.cluster.remove_half(action.ref, action.image_id)
+            _once_free(host, partial(host.cluster.remove_half, action.ref, action.image_id))
             host.state.drop_intent(action.ref)
         case MarkImage():
             _tell_dropped(host, action.ref, host.cluster.strip_inherited(action.ref))
@@ -68,7 +69,7 @@ def perform(action: Action, host: Host) -> None:
         case DefineDomain():
             _define(action, host)
         case RenewMark():
-            host.hypervisor.renew_mark(action.domain_uuid, action.inputs)
+            host.hypervisor.renew_mark(action.domain_uuid, action.inputs, action.stated)
         case SetAutostart():
             host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
         case StartDomain():
@@ -136,7 +137,11 @@ def _grow(action: GrowImage, host: Host) -> None:
     if action.live:
         host.hypervisor.block_resize(action.domain_uuid, action.target, action.to_bytes)
     else:
-        host.cluster.grow(action.ref, action.to_bytes)
+        _once_free(host, partial(host.cluster.grow, action.ref, action.to_bytes))
+
+
+def _once_free(host: Host, use: Callable[[], None]) -> None:
+    once_free(use, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
 def _define(action: DefineDomain, host: Host) -> None:

@@ -31,7 +31,8 @@ class StateDir:
     def write_intent(self, intent: Intent) -> None:
         """Write the intent so that it is on disk before the image is."""
         file = self._file("intents", str(intent.ref))
-        half = file.with_suffix(".new")
+        # No image's own intent is named so: quote() leaves no plus sign.
+        half = file.with_name(f"{file.name}+new")
         with half.open("w") as stream:
             json.dump(_intent_as_data(intent), stream)
             stream.flush()

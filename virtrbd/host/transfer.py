@@ -6,7 +6,7 @@ import re
 import select
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from virtrbd.errors import ClusterError, UnavailableError, VirtrbdError
@@ -14,6 +14,11 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
 
 Progress = Callable[[float], None]
+
+# A writer that outlives a killed virtrbd would go on into an image that the next run makes anew. The kernel kills it
+# with the *thread* that started it, so that must be one that lives as long as the transfer. `sh` looks whether we were
+# dead before setpriv could ask for that.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 
 
 def file_size(path: str) -> int | None:
@@ -65,9 +70,7 @@ def import_file(path: str, ref: ImageRef, settings: Settings, progress: Progress
         options.append(f"keyring={settings.ceph.keyring}")
     target = ":".join([f"rbd:{ref}", *map(_escaped, options)])
     command = ["qemu-img", "convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw", "--"]
-    with subprocess.Popen(
-        [*command, _as_file(path), target], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with _started([*command, _as_file(path), target]) as process:
         try:
             _follow(process, settings.timeouts.transfer, progress)
         finally:
@@ -77,6 +80,19 @@ def import_file(path: str, ref: ImageRef, settings: Settings, progress: Progress
         if process.returncode:
             message = process.stderr.read().decode(errors="replace").strip()
             raise ClusterError(f"importing {path} into {ref}: {message}")
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program that dies with us. Raises UnavailableError."""
+    try:
+        return subprocess.Popen(
+            [*_WITH_US, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise UnavailableError("setpriv is missing; apt install util-linux") from None
 
 
 def _escaped(option: str) -> str:

@@ -1,0 +1,457 @@
+"""kill -9 at any step of `define`: the next `define` finishes, with nothing lost and nothing doubled."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import libvirt
+import pytest
+import rados
+import rbd
+
+from virtrbd.host.state import StateDir
+from virtrbd.model.image import ImageRef, Intent
+
+MIB = 1024**2
+WHEN = ("before", "after")
+
+# virtrbd, killed before or after the n-th call by which it changes the world. Each is noted in a file as it comes.
+CRASHING = """
+import os, signal, subprocess, sys
+import libvirt, rbd
+from virtrbd.__main__ import main
+import virtrbd.host.transfer
+n, when, log = int(sys.argv.pop(1)), sys.argv.pop(1), open(sys.argv.pop(1), "a")
+came = 0
+
+def step(name, call, counts=lambda *_: True):
+    def run(*words, **more):
+        global came
+        if not counts(*words):
+            return call(*words, **more)
+        came += 1
+        print(name, file=log, flush=True)
+        is_the_one = came == n
+        if is_the_one and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call(*words, **more)
+        if is_the_one:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return run
+
+class Image(rbd.Image):
+    pass
+
+STEPS = {
+    rbd.RBD: ("create", "clone", "remove", "rename", "trash_move"),
+    Image: ("resize", "metadata_set", "metadata_remove", "create_snap", "protect_snap"),
+    libvirt.virConnect: ("defineXML", "defineXMLFlags", "secretDefineXML", "secretDefineXMLFlags"),
+    libvirt.virSecret: ("setValue", "undefine"),
+    libvirt.virDomain: (
+        "create", "createWithFlags", "destroy", "undefine", "setAutostart", "setMetadata", "blockResize",
+    ),
+}
+for owner, names in STEPS.items():
+    for name in names:
+        if hasattr(owner, name):
+            setattr(owner, name, step(f"{owner.__name__}.{name}", getattr(owner, name)))
+rbd.Image = Image
+for name in ("rename", "unlink"):
+    setattr(os, name, step(f"intent {name}", getattr(os, name), lambda path, *_: "/intents/" in str(path)))
+subprocess.Popen = step("qemu-img convert", subprocess.Popen, lambda argv, *_: "convert" in argv)
+main()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One host as the tests see it: virtrbd as its operator runs it, libvirt and Ceph by their own bindings."""
+
+    host: object
+    env: dict[str, str]
+    libvirt: libvirt.virConnect
+    vms: rados.Ioctx
+
+    def virtrbd(self, *words: str, program: Sequence[str] = ("-m", "virtrbd")) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *program, *words], env=self.env, cwd=self.host.folder, capture_output=True, text=True,
+            check=False, timeout=50, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def run_killed(self, n: int, when: str, *words: str) -> tuple[int, list[str]]:
+        """Run virtrbd, killed at the n-th step; return its exit code and the steps that it came to."""
+        log = self.host.folder / f"{quote(words[-1], safe='')}.steps"
+        log.unlink(missing_ok=True)
+        done = self.virtrbd(*words, program=("-c", CRASHING, str(n), when, str(log)))
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, log.read_text().splitlines() if log.exists() else []
+
+    def images(self, name: str) -> list[str]:
+        return sorted(image for image in rbd.RBD().list(self.vms) if image.startswith(f"{name}."))
+
+    def content(self, image: str) -> bytes:
+        with rbd.Image(self.vms, image, read_only=True) as opened:
+            return bytes(opened.read(0, opened.size()))
+
+    def intents(self, name: str) -> list[str]:
+        return [file.name for file in (self.state / "intents").glob(f"{quote(f'vms/{name}.', safe='')}*")]
+
+    @property
+    def state(self) -> Path:
+        return Path(re.search('state_dir: "(.*)"', Path(self.env["VIRTRBD_CONFIG"]).read_text())[1])
+
+    def secrets(self) -> list[libvirt.virSecret]:
+        return [found for found in self.libvirt.listAllSecrets() if found.usageID().startswith("client.virtrbd@")]
+
+    def forget(self, name: str) -> None:
+        """Take away a domain and its images."""
+        # A connection of its own: libvirt works at five calls of one client at a time, and a destroy takes seconds.
+        with suppress(libvirt.libvirtError), closing(libvirt.open(self.libvirt.getURI())) as connection:
+            domain = connection.lookupByName(name)
+            if domain.isActive():
+                domain.destroy()
+            domain.undefine()
+        for image in self.images(name):
+            # A client that was killed watches on for some seconds.
+            eventually(lambda image=image: removed(self.vms, image), f"{image} can be removed")
+
+
+def removed(ioctx: rados.Ioctx, image: str) -> bool:
+    try:
+        rbd.RBD().remove(ioctx, image)
+    except rbd.ImageBusy:
+        return False
+    return True
+
+
+def eventually(is_so: Callable[[], bool], what: str, within_s: float = 20) -> None:
+    give_up_at = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def make_world(make_host) -> Iterator[Callable[[str], World]]:  # type: ignore[no-untyped-def]
+    connections = []
+
+    def make(name: str) -> World:
+        host = make_host(name)
+        env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+        ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
+        connections.append(ceph)
+        ceph.connect(timeout=10)
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        uri = env["LIBVIRT_DEFAULT_URI"]
+        return World(host=host, env=env, libvirt=libvirt.open(uri), vms=ceph.open_ioctx("vms"))
+
+    yield make
+    for connection in connections:
+        connection.shutdown()
+
+
+@pytest.fixture
+def world(make_world) -> World:  # type: ignore[no-untyped-def]
+    made: World = make_world("kvm-1")
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What disks are made from, and what is in it."""
+
+    snapshot: str
+    snapshot_content: bytes
+    file: Path
+    file_content: bytes
+
+
+@pytest.fixture
+def sources(world, name, tmp_path) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
+    """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
+    parent, file = f"{name}parent", tmp_path / "disk.raw"
+    in_snapshot, in_file = os.urandom(4 * MIB), os.urandom(6 * MIB)
+    file.write_bytes(in_file)
+    rbd.RBD().create(world.vms, parent, 4 * MIB, old_format=False)
+    with rbd.Image(world.vms, parent) as image:
+        image.write(in_snapshot, 0)
+        image.metadata_set("conf_rbd_balance_parent_reads", "false")
+        image.create_snap("v1")
+        image.protect_snap("v1")
+    yield Sources(snapshot=f"vms/{parent}@v1", snapshot_content=in_snapshot, file=file, file_content=in_file)
+    with rbd.Image(world.vms, parent) as image:
+        image.unprotect_snap("v1")
+        image.remove_snap("v1")
+    rbd.RBD().remove(world.vms, parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """A domain whose define was killed at a step."""
+
+    name: str
+    spec: str
+    n: int
+    when: str
+
+
+def kill_at_each_step(world, steps: Sequence[str], killed: Sequence[Killed]) -> None:  # type: ignore[no-untyped-def]
+    """Kill a `define` of each domain at its step, run it again, and demand that a third run finds nothing to do."""
+
+    def kill_and_finish(one: Killed) -> str:
+        code, came = world.run_killed(one.n, one.when, "define", "--start", one.spec)
+        assert (code, came) == (-signal.SIGKILL, list(steps[: one.n])), one
+        done = world.virtrbd("define", "--start", one.spec)
+        is_well = (done.returncode, done.stderr) == (0, allowed_words(done.stderr))
+        return "" if is_well else f"{one.when} {steps[one.n - 1]} ({one.n}): {done.returncode}\n{done.stderr}"
+
+    # Many of them wait: for what a killed client still watches.
+    with ThreadPoolExecutor(12) as pool:
+        troubles = list(pool.map(kill_and_finish, killed))
+    assert not any(troubles), "\n".join(filter(None, troubles))
+    third = world.virtrbd("define", "--start", *(one.spec for one in killed))
+    assert third.stderr == ""
+    assert sorted(third.stdout.splitlines()) == sorted(f"{one.name}: nothing to do" for one in killed)
+    assert len(world.secrets()) == 1
+
+
+def allowed_words(stderr: str) -> str:
+    """What a run may say besides what it did: settings left behind, a crashed client waited for."""
+    lines = stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if "not taken over from its parent" in line or "waiting up to" in line)
+
+
+def check_domain(world, name: str, contents: dict[str, bytes]) -> None:  # type: ignore[no-untyped-def]
+    """One domain with that name, running, and exactly these images: its own, ready, with this in them."""
+    [domain] = [found for found in world.libvirt.listAllDomains() if found.name() == name]
+    assert domain.isActive()
+    assert domain.autostart()
+    assert world.images(name) == sorted(f"{name}.{target}" for target in contents)
+    assert world.intents(name) == []
+    for target, content in contents.items():
+        with rbd.Image(world.vms, f"{name}.{target}", read_only=True) as image:
+            held = dict(image.metadata_list())
+            assert sorted(held) == ["virtrbd.owner", "virtrbd.running"], (name, target)
+            owner = json.loads(held["virtrbd.owner"])
+            assert (owner["domain"], owner["image"]) == (domain.UUIDString(), image.id()), (name, target)
+            assert image.size() == len(content), (name, target)
+            assert image.read(0, image.size()) == content, (name, target)
+
+
+def forget(world, killed: Sequence[Killed]) -> None:  # type: ignore[no-untyped-def]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda one: world.forget(one.name), killed))
+
+
+THREE_DISKS = """autostart: true
+disks:
+  - size: 8M
+  - {{clone: {snapshot}, size: 8M}}
+  - {{import: {file}, size: 8M}}
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("when", WHEN)
+def test_a_define_killed_at_any_step_is_finished_by_the_next(world, name, sources, when) -> None:  # type: ignore[no-untyped-def]
+    text = THREE_DISKS.format(snapshot=sources.snapshot, file=sources.file)
+
+    def make(n: int) -> Killed:
+        return Killed(name=f"{name}{n}", spec=world.host.spec(f"{name}{n}", text), n=n, when=when)
+
+    whole = make(0)
+    code, steps = world.run_killed(0, when, "define", "--start", whole.spec)
+    assert code == 0
+    assert steps.count("intent rename") == steps.count("intent unlink") == 3
+    assert {"RBD.create", "RBD.clone", "qemu-img convert", "Image.metadata_remove", "Image.resize"} <= set(steps)
+    assert {"virConnect.defineXMLFlags", "virDomain.setMetadata"} <= set(steps)
+    assert {"virDomain.setAutostart", "virDomain.create"} <= set(steps)
+    # After any other step the world is as before the next one; here an image may still be open, or a child at work.
+    ends_open = re.compile("RBD|Image|qemu-img|virDomain.create")
+    numbers = [n for n, step in enumerate(steps, 1) if when == "before" or ends_open.match(step)]
+    killed = [make(n) for n in numbers]
+    try:
+        kill_at_each_step(world, steps, killed)
+        contents = {
+            "vda": bytes(8 * MIB),
+            "vdb": sources.snapshot_content + bytes(4 * MIB),
+            "vdc": sources.file_content + bytes(2 * MIB),
+        }
+        for one in killed:
+            check_domain(world, one.name, contents)
+    finally:
+        forget(world, [whole, *killed])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("state", ["shut off", "running"])
+def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world, name, state) -> None:  # type: ignore[no-untyped-def]
+    # There is no bridge of that name: a domain that has it can be defined, not started.
+    interface = "interfaces:\n  - bridge: br-a\n" if state == "shut off" else ""
+    old = f"{interface}disks:\n  - size: 8M\n"
+    new = "vcpus: 2\nautostart: true\ndisks:\n  - size: 16M\n"
+    steps = ["Image.resize", "virConnect.defineXMLFlags", "virDomain.setMetadata", "virDomain.setAutostart"]
+    if state == "running":
+        steps[0] = "virDomain.blockResize"
+    else:
+        steps += ["Image.metadata_set", "virDomain.create"]
+    killed = [
+        Killed(name=f"{name}{n}{when}", spec=world.host.spec(f"{name}{n}{when}", old), n=n, when=when)
+        for n in range(1, len(steps) + 1) for when in WHEN
+    ]  # fmt: skip
+    data = os.urandom(8 * MIB)
+    try:
+        done = world.virtrbd("define", *(one.spec for one in killed))
+        assert done.returncode == 0, done
+        for one in killed:
+            with rbd.Image(world.vms, f"{one.name}.vda") as image:
+                image.write(data, 0)
+        if state == "running":
+            done = world.virtrbd("define", "--start", *(one.spec for one in killed))
+            assert done.returncode == 0, done
+        for one in killed:
+            world.host.spec(one.name, new)
+        kill_at_each_step(world, steps, killed)
+        for one in killed:
+            check_domain(world, one.name, {"vda": data + bytes(8 * MIB)})
+            xml = world.libvirt.lookupByName(one.name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            assert "<interface" not in xml
+            assert ">2</vcpu>" in xml
+    finally:
+        forget(world, killed)
+
+
+@pytest.mark.timeout(120)
+def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world, name) -> None:  # type: ignore[no-untyped-def]
+    world = make_world("kvm-2")
+    text = "autostart: true\ndisks:\n  - size: 8M\n"
+    killed = [
+        Killed(name=f"{name}{n}{when}", spec=world.host.spec(f"{name}{n}{when}", text), n=n, when=when)
+        for n in range(1, 4) for when in WHEN
+    ]  # fmt: skip
+    steps = ["virConnect.secretDefineXML", "virSecret.setValue", "virConnect.secretDefineXML"]
+    try:
+        # One by one: there is one secret for all.
+        for one in killed:
+            for secret in world.secrets():
+                secret.undefine()
+            kill_at_each_step(world, steps, [one])
+            # It runs, so libvirt could give QEMU the key.
+            check_domain(world, one.name, {"vda": bytes(8 * MIB)})
+    finally:
+        forget(world, killed)
+
+
+@pytest.mark.timeout(120)
+def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+    steps = [
+        "intent rename", "RBD.create", "Image.metadata_set", "qemu-img convert", "Image.metadata_remove",
+        "intent unlink",
+    ]  # fmt: skip
+
+    def kill_and_finish(n: int, when: str) -> None:
+        image = f"{name}.{n}{when}"
+        code, came = world.run_killed(n, when, "image", "import", str(sources.file), f"vms/{image}")
+        assert (code, came) == (-signal.SIGKILL, steps[:n])
+        done = world.virtrbd("image", "import", str(sources.file), f"vms/{image}")
+        is_done = n == len(steps) or (steps[n - 1], when) == ("Image.metadata_remove", "after")
+        assert done.returncode == (5 if is_done else 0), (n, when, done)
+        assert "exists" in done.stderr or not is_done
+        with rbd.Image(world.vms, image, read_only=True) as opened:
+            assert dict(opened.metadata_list()) == {}
+        assert world.content(image) == sources.file_content
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda at: kill_and_finish(*at), [(n, when) for n in range(1, len(steps) + 1) for when in WHEN]))
+    world.forget(name)
+
+
+@pytest.mark.timeout(120)
+def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab, name, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file, content = tmp_path / "big.raw", os.urandom(128 * MIB)
+    file.write_bytes(content)
+    spec = world.host.spec(name, f"disks:\n  - import: {file}\n")
+    qemu_img = None
+    with subprocess.Popen(
+        [sys.executable, "-m", "virtrbd", "define", spec], env=world.env, cwd=world.host.folder,
+        stdin=subprocess.DEVNULL,
+    ) as virtrbd:  # fmt: skip
+        try:
+            eventually(lambda: importer(name) is not None, "qemu-img runs")
+            qemu_img = importer(name)
+            eventually(lambda: is_partly_filled(world, f"{name}.vda"), "something was imported")
+            # Stopped, it surely is in the middle; what is stopped can be killed as well.
+            os.kill(qemu_img, signal.SIGSTOP)
+            assert virtrbd.poll() is None
+            [key] = re.findall(r"key\s*=\s*(\S+)", (Path(lab["folder"]) / "ceph/client.virtrbd.keyring").read_text())
+            seen = argvs()
+            assert {virtrbd.pid, qemu_img} <= set(seen)
+            assert not [argv for argv in seen.values() if key.encode() in argv]
+            virtrbd.kill()
+            virtrbd.wait()
+            eventually(lambda: qemu_img not in argvs(), "qemu-img is dead", within_s=5)
+        finally:
+            virtrbd.kill()
+            if qemu_img in argvs():
+                os.kill(qemu_img, signal.SIGKILL)
+    done = world.virtrbd("define", spec)
+    assert done.returncode == 0, done
+    assert f"{name}: remove half-imported image vms/{name}.vda\n" in done.stdout
+    assert world.content(f"{name}.vda") == content
+    assert world.virtrbd("define", spec).stdout == f"{name}: nothing to do\n"
+
+
+def argvs() -> dict[int, bytes]:
+    """The command lines of all processes."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found[int(file.parent.name)] = file.read_bytes()
+    # The dead that nobody asked for yet have none.
+    return {pid: argv for pid, argv in found.items() if argv}
+
+
+def importer(name: str) -> int | None:
+    """The qemu-img that writes to the domain's image."""
+    return next(
+        (
+            pid
+            for pid, argv in argvs().items()
+            if argv.startswith(b"qemu-img\0convert") and f"/{name}.".encode() in argv
+        ),
+        None,
+    )
+
+
+def is_partly_filled(world, image: str) -> bool:  # type: ignore[no-untyped-def]
+    filled = 0
+
+    def count(_offset: int, length: int, exists: bool) -> None:
+        nonlocal filled
+        filled += length if exists else 0
+
+    with rbd.Image(world.vms, image, read_only=True) as opened:
+        opened.diff_iterate(0, opened.size(), None, count, whole_object=True)
+        return 0 < filled < opened.size()
+
+
+def test_an_intent_on_its_way_is_never_that_of_another_image(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    state = StateDir(str(tmp_path))
+    intents = [
+        Intent(ref=ImageRef(pool="vms", name=name), domain_uuid="", size_bytes=1, parent=None, nonce=name, written_at=0)
+        for name in ("x.new", "x.vda", "x", "x.vdb")
+    ]
+    for intent in intents:
+        state.write_intent(intent)
+    assert [state.read_intent(intent.ref) for intent in intents] == intents
