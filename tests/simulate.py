@@ -53,7 +53,7 @@ def simulate(action: Action, actual: Actual) -> Actual:
         case DefineDomain():
             return _defined(action, actual)
         case RenewMark():
-            return _change(actual, action.domain_uuid, lambda found: _recorded(found, action.inputs))
+            return _change(actual, action.domain_uuid, lambda found: _renewed(found, action))
         case SetAutostart():
             return _change(actual, action.domain_uuid, lambda found: replace(found, autostart=action.autostart))
         case StartDomain():
@@ -189,11 +189,15 @@ def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
     return _remarked(found, inputs=inputs, definition=definition_digest(found.definition))
 
 
+def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
+    return _recorded(_remarked(found, stated=action.stated), action.inputs)
+
+
 def _unrecorded(found: DefinedDomain) -> DefinedDomain:
     return _remarked(found, definition="")
 
 
-def _remarked(found: DefinedDomain, **changes: str) -> DefinedDomain:
+def _remarked(found: DefinedDomain, **changes: str | tuple[str, ...]) -> DefinedDomain:
     mark: DomainMark | None = read_mark(found.definition)
     assert mark is not None, "the planner marks what it defines"
     root = parse_tree(found.definition)

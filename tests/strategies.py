@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import strategies as st
-from simulate import NOW, simulate
+from simulate import MACHINES, NOW, simulate
 
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
 from virtrbd.model.actual import Actual, ClusterFacts, Monitor, Secret
+from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, DefinedDomain, Disk, Domain, Interface, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
 from virtrbd.planning.plan import Policy, make_plan
@@ -27,6 +28,11 @@ EMPTY = Actual(
     cluster=CLUSTER,
     images={GOLDEN: Image(ref=GOLDEN, image_id="golden", size_bytes=GOLDEN_BYTES, created_at=0)},
     file_sizes={FILE: FILE_BYTES},
+    capabilities={
+        ("qemu", name): Capabilities(libvirt=(9, 0, 0), qemu=(7, 2, 22), machine=machine)
+        for alias, machine in MACHINES.items()
+        for name in (alias, machine)
+    },
 )
 HERE = Policy(host=HOST)
 STARTING = Policy(host=HOST, start=True)

@@ -1,9 +1,9 @@
 """`virtrbd` and `python -m virtrbd`."""
 
-from virtrbd.commands import authoring, domains, images, specs
+from virtrbd.commands import authoring, domains, images, rendering, specs
 from virtrbd.commands.app import run_app
 
-__all__ = ["authoring", "domains", "images", "main", "specs"]
+__all__ = ["authoring", "domains", "images", "main", "rendering", "specs"]
 
 
 def main() -> None:

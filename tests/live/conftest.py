@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent.parent
-GOLDEN = "golden/guest@v1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -98,12 +97,13 @@ def name(make_host: Callable[[str], Host]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def golden(lab: dict[str, object]) -> str:  # noqa: ARG001
-    """The snapshot that test guests are cloned from."""
+    """The snapshot that test guests are cloned from, named for its recipe: a lab may outlive one."""
     tool = [str(CHECKOUT / "tools/lab"), "env", "--"]
     quiet = {"capture_output": True, "text": True, "check": False, "env": os.environ}
-    if subprocess.run([*tool, "rbd", "info", GOLDEN], **quiet).returncode:  # type: ignore[call-overload]
-        image = subprocess.run([str(CHECKOUT / "tools/guest")], **quiet).stdout.split()[-1]  # type: ignore[call-overload]
-        for words in (["import", image, GOLDEN.split("@")[0]], ["snapshot", "create", GOLDEN, "--protect"]):
+    file = subprocess.run([str(CHECKOUT / "tools/guest")], **quiet).stdout.split()[-1]  # type: ignore[call-overload]
+    image = f"golden/{Path(file).stem}"
+    if subprocess.run([*tool, "rbd", "info", f"{image}@v1"], **quiet).returncode:  # type: ignore[call-overload]
+        for words in (["import", file, image], ["snapshot", "create", f"{image}@v1", "--protect"]):
             done = subprocess.run([*tool, "virtrbd", "image", *words], **quiet)  # type: ignore[call-overload]
             assert done.returncode == 0, done.stderr
-    return GOLDEN
+    return f"{image}@v1"

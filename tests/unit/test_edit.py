@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from lxml import etree
 
-from virtrbd.domainxml.edit import device_keys, edit_definition, new_definition
-from virtrbd.domainxml.mark import definition_digest, read_mark
+from virtrbd.domainxml.edit import edit_definition, new_definition
+from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.render import render
+from virtrbd.domainxml.stated import stated_paths
 from virtrbd.model.actual import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Interface
+from virtrbd.model.domain import Bus, Cdrom, Cpu, Disk, Domain, DomainMark, Firmware, Graphics, Interface
+from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
@@ -30,11 +32,11 @@ DOMAIN = Domain(
 
 
 def rendered(domain: Domain = DOMAIN, cluster: ClusterFacts = CLUSTER) -> str:
-    return render(domain, cluster, SECRET)
+    return render(Fitted(domain=domain), cluster, SECRET)
 
 
 def mark_for(xml: str) -> DomainMark:
-    return DomainMark(uuid=DOMAIN.uuid, host="h", inputs="i", devices=device_keys(xml))
+    return DomainMark(uuid=DOMAIN.uuid, host="h", inputs="i", stated=stated_paths(xml))
 
 
 def held(xml: str | None = None) -> str:
@@ -70,6 +72,13 @@ def test_keeps_the_machine_version_that_libvirt_chose() -> None:
     assert root.findtext("vcpu") == "4"
 
 
+def test_lays_a_canonical_machine_over_an_older_one() -> None:
+    upgraded = replace(DOMAIN, machine="pc-i440fx-7.2")
+    edit = edited(held(), upgraded)
+    assert [str(d) for d in edit.differences] == ["/os/type/@machine: pc-i440fx-7.1 -> pc-i440fx-7.2"]
+    assert edited(edit.xml, upgraded).differences == ()
+
+
 def test_keeps_devices_and_metadata_of_others() -> None:
     root = etree.fromstring(held())
     foreign = etree.SubElement(root.find("devices"), "interface", type="bridge")
@@ -84,7 +93,7 @@ def test_keeps_devices_and_metadata_of_others() -> None:
 def test_follows_monitors_that_moved() -> None:
     moved = replace(CLUSTER, monitors=(Monitor(address="10.0.0.9", port=3301),))
     edit = edited(held(), cluster=moved)
-    assert [str(d) for d in edit.differences] == ["/devices/disk:vda/source/host: 10.0.0.1: -> 10.0.0.9:3301"]
+    assert [str(d) for d in edit.differences] == ["/devices/disk:vda/source/host: 10.0.0.1 -> 10.0.0.9:3301"]
     assert edited(edit.xml, cluster=moved).differences == ()
 
 
@@ -110,3 +119,213 @@ def test_image_names_are_escaped() -> None:
     disk = replace(DOMAIN.disks[0], image=ImageRef(pool="vms", name='a"&<b'))
     source = etree.fromstring(rendered(replace(DOMAIN, disks=(disk,)))).find("devices/disk/source")
     assert source.get("name") == 'vms/a"&<b'
+
+
+def changed(definition: str, change) -> str:  # type: ignore[no-untyped-def]
+    """The definition after somebody's `virsh edit`."""
+    root = etree.fromstring(definition)
+    change(root)
+    return etree.tostring(root, encoding="unicode")
+
+
+def with_disk(**fields: object) -> Domain:
+    return replace(DOMAIN, disks=(replace(DOMAIN.disks[0], **fields),))  # type: ignore[arg-type]
+
+
+def test_what_is_stated_no_more_goes_and_what_others_added_beside_it_stays() -> None:
+    before = with_disk(iotune={"read_iops_sec": 100, "write_iops_sec": 50}, serial="S1", iothread=1)
+    definition = changed(
+        held(rendered(before)),
+        lambda root: etree.SubElement(root.find("devices/disk/driver"), "metadata_cache"),
+    )
+    edit = edited(definition, with_disk(iotune={"write_iops_sec": 50}))
+    assert sorted(str(d) for d in edit.differences) == [
+        "/devices/disk:vda/driver/@iothread: 1 -> absent",
+        "/devices/disk:vda/iotune/read_iops_sec: 100 -> absent",
+        "/devices/disk:vda/serial: S1 -> absent",
+        "/iothreads: 1 -> absent",
+    ]
+    disk = etree.fromstring(edit.xml).find("devices/disk")
+    assert disk.findtext("iotune/write_iops_sec") == "50"
+    assert disk.find("driver/metadata_cache") is not None
+
+
+def test_an_element_that_becomes_empty_goes() -> None:
+    edit = edited(held(rendered(with_disk(iotune={"read_iops_sec": 100}))))
+    assert etree.fromstring(edit.xml).find("devices/disk/iotune") is None
+
+
+def test_what_nobody_stated_is_not_taken_away() -> None:
+    definition = changed(
+        held(), lambda root: setattr(etree.SubElement(root.find("devices/disk"), "serial"), "text", "BY-HAND")
+    )
+    edit = edited(definition)
+    assert edit.differences == ()
+    assert "BY-HAND" in edit.xml
+
+
+def test_a_cpu_that_is_stated_no_more_goes_with_what_libvirt_added() -> None:
+    definition = held(rendered(replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))))
+    definition = changed(definition, lambda root: root.find("cpu").set("migratable", "on"))
+    assert etree.fromstring(edited(definition).xml).find("cpu") is None
+
+
+def test_another_cpu_mode_keeps_nothing_of_the_old_one() -> None:
+    definition = held(rendered(replace(DOMAIN, cpu=Cpu(mode="custom", model="EPYC"))))
+    root = etree.fromstring(edited(definition, replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))).xml)
+    assert root.find("cpu/model") is None
+    assert dict(root.find("cpu").attrib) == {"mode": "host-passthrough"}
+
+
+def test_an_interface_that_moves_to_a_network_keeps_its_place() -> None:
+    moved = replace(DOMAIN.interfaces[0], bridge="", network="lan")
+    root = etree.fromstring(edited(held(), replace(DOMAIN, interfaces=(moved, DOMAIN.interfaces[1]))).xml)
+    interface = root.find("devices/interface")
+    assert interface.get("type") == "network"
+    assert [dict(source.attrib) for source in interface.findall("source")] == [{"network": "lan"}]
+    assert interface.find("address") is not None
+
+
+def test_a_cdrom_is_filled_and_emptied() -> None:
+    empty = replace(DOMAIN, cdroms=(Cdrom(target="sda", bus=Bus.SATA),))
+    full = replace(
+        DOMAIN, cdroms=(Cdrom(target="sda", bus=Bus.SATA, image=ImageRef(pool="iso", name="i", snapshot="s")),)
+    )
+    filled = edited(held(rendered(empty)), full)
+    drive = etree.fromstring(filled.xml).find("devices/disk[@device='cdrom']")
+    assert (drive.get("type"), drive.find("source").get("name")) == ("network", "iso/i")
+    ejected = edited(filled.xml, empty)
+    drive = etree.fromstring(ejected.xml).find("devices/disk[@device='cdrom']")
+    assert drive.get("type") == "file"
+    assert drive.find("source") is None
+    assert edited(ejected.xml, empty).differences == ()
+
+
+def test_another_kind_of_screen_replaces_the_old_one_and_its_sound() -> None:
+    definition = changed(
+        held(rendered(replace(DOMAIN, graphics=Graphics(kind="spice", port=5950)))),
+        lambda root: etree.SubElement(root.find("devices"), "audio", id="1", type="spice"),
+    )
+    root = etree.fromstring(edited(definition, replace(DOMAIN, graphics=Graphics(kind="vnc"))).xml)
+    screens = [dict(graphics.attrib) for graphics in root.findall("devices/graphics")]
+    assert screens == [{"type": "vnc", "autoport": "yes", "listen": "127.0.0.1"}]
+    assert root.find("devices/audio") is None
+
+
+def test_the_loader_that_libvirt_chose_stays_until_the_firmware_is_another() -> None:
+    uefi = replace(DOMAIN, firmware=Firmware(kind="uefi"))
+
+    def fill_in(root: etree._Element) -> None:
+        etree.SubElement(root.find("os"), "loader").text = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+        etree.SubElement(root.find("os"), "nvram").text = "/var/lib/libvirt/qemu/nvram/web-01_VARS.fd"
+
+    definition = changed(held(rendered(uefi)), fill_in)
+    assert edited(definition, uefi).differences == ()
+    assert "OVMF_CODE" in edited(definition, replace(uefi, title="t")).xml
+    os = etree.fromstring(edited(definition).xml).find("os")
+    assert [os.find(tag) for tag in ("loader", "nvram")] == [None, None]
+    assert os.get("firmware") is None
+
+
+OVERRIDDEN = Fitted(domain=DOMAIN, override={"vda": 65536})
+SET = Fitted(domain=DOMAIN, set_device={"vda": 65536}, drops_json_device=True)
+
+
+def fitted_edit(definition: str, fitted: Fitted):  # type: ignore[no-untyped-def]
+    wanted = render(fitted, CLUSTER, SECRET)
+    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+
+
+def test_an_override_gives_way_to_what_a_newer_libvirt_has_for_it() -> None:
+    definition = held(render(OVERRIDDEN, CLUSTER, SECRET))
+    edit = fitted_edit(definition, Fitted(domain=DOMAIN, blockio={"vda": 65536}))
+    root = etree.fromstring(edit.xml)
+    assert root.find("{*}override") is None
+    assert root.find("devices/disk/alias") is None
+    assert root.find("devices/disk/blockio").get("discard_granularity") == "65536"
+
+
+def test_arguments_of_others_stay_where_ours_come_and_go() -> None:
+    def add_theirs(root: etree._Element) -> None:
+        commandline = root.find("{*}commandline")
+        for value in ("-device", "theirs"):
+            commandline.append(commandline.makeelement(commandline[0].tag, value=value))
+
+    definition = changed(held(render(SET, CLUSTER, SECRET)), add_theirs)
+    assert fitted_edit(definition, SET).differences == ()
+    edit = fitted_edit(definition, Fitted(domain=DOMAIN))
+    arguments = [argument.get("value") for argument in etree.fromstring(edit.xml).find("{*}commandline")]
+    assert arguments == ["-device", "theirs"]
+    assert etree.fromstring(edit.xml).find("{*}capabilities") is None
+
+
+def with_hostdevs(*slots: int) -> str:
+    """The document of a site's template that states hostdevs, which have no key of their own."""
+    hostdevs = "".join(
+        f"<hostdev mode='subsystem' type='pci'><source><address bus='0x06' slot='{slot}'/></source></hostdev>"
+        for slot in slots
+    )
+    return rendered().replace("</devices>", f"{hostdevs}</devices>")
+
+
+def edited_to(definition: str, wanted: str):  # type: ignore[no-untyped-def]
+    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+
+
+def slots_of(xml: str) -> list[tuple[str, str]]:
+    """Each hostdev's slot on the host and in the guest."""
+    return [
+        (hostdev.find("source/address").get("slot"), hostdev.find("address").get("slot"))
+        for hostdev in etree.fromstring(xml).findall("devices/hostdev")
+    ]
+
+
+def test_of_devices_without_a_key_the_one_that_is_left_stays_in_its_place() -> None:
+    definition = held(with_hostdevs(1, 2))
+    _, second = slots_of(definition)
+    edit = edited_to(definition, with_hostdevs(2))
+    assert slots_of(edit.xml) == [second]
+    assert [d.path for d in edit.differences] == ["/devices/hostdev"]
+
+
+def test_a_device_of_others_is_not_taken_for_ours() -> None:
+    theirs = held(with_hostdevs(9))
+    foreign = theirs.replace('<virtrbd:states of="devices/hostdev"', '<virtrbd:states of="devices/other"')
+    once = edited_to(foreign, with_hostdevs(1)).xml
+    slots = [
+        hostdev.find("source/address").get("slot") for hostdev in etree.fromstring(once).findall("devices/hostdev")
+    ]
+    assert slots == ["1", "9"]
+    gone = edited_to(once, rendered()).xml
+    slots = [
+        hostdev.find("source/address").get("slot") for hostdev in etree.fromstring(gone).findall("devices/hostdev")
+    ]
+    assert slots == ["9"]
+
+
+def test_another_chipset_keeps_no_address() -> None:
+    root = etree.fromstring(edited(held(), replace(DOMAIN, machine="q35")).xml)
+    assert root.find("devices/*/address") is None
+
+
+def test_the_mark_reads_as_it_was_written() -> None:
+    wanted = render(SET, CLUSTER, SECRET)
+    mark = mark_for(wanted)
+    assert read_mark(new_definition(wanted, mark)) == mark
+    assert 'of="devices/disk:vda" parts=". alias/@name driver/@cache driver/@discard"' in mark_text(mark)
+
+
+def test_a_mark_of_the_first_version_still_counts() -> None:
+    definition = held().replace("virtrbd:states of=", "virtrbd:x was=")
+    definition = definition.replace("virtrbd:x was=", 'virtrbd:device key="interface:52:54:00:00:00:01" was=', 1)
+    mark = read_mark(definition)
+    assert mark is not None
+    assert "devices/interface:52:54:00:00:00:01" in mark.stated
+
+
+def test_memory_that_virsh_set_for_the_next_start_follows_the_spec() -> None:
+    definition = changed(
+        held(), lambda root: setattr(etree.SubElement(root, "currentMemory", unit="KiB"), "text", "524288")
+    )
+    edit = edited(definition)
+    assert [str(d) for d in edit.differences] == ["/currentMemory: 524288 -> 1048576"]

@@ -50,8 +50,17 @@ def test_help_imports_nothing_heavy(words: list[str], imports: Imports) -> None:
 
 def test_validate_and_render_need_neither_libvirt_nor_ceph(imports: Imports, tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text("name: web\nmemory: 128M\ndisks:\n  - size: 1G\n")
-    for verb in ("validate", "render"):
-        assert imports(verb, "web.yaml") & {"libvirt", "rbd", "rados"} == set()
+    for words in (
+        ["validate"],
+        ["render", "--for", "libvirt=9.0,qemu=7.2"],
+        ["render", "--explain", "--for", "qemu=10.0"],
+    ):
+        assert imports(*words, "web.yaml") & {"libvirt", "rbd", "rados"} == set()
+
+
+def test_render_goes_on_without_libvirt(imports: Imports, tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text("name: web\nmemory: 128M\ndisks:\n  - size: 1G\n")
+    assert imports("--connect", "qemu:///system?socket=/nowhere", "render", "web.yaml") & {"rbd", "rados"} == set()
 
 
 def test_settings_that_were_checked_before_need_no_pydantic(imports: Imports) -> None:

@@ -1,4 +1,4 @@
-"""The disk image: MBR, a FAT partition with syslinux and kernel, an ext4 partition for data.
+"""The disk image: MBR, a FAT partition with syslinux, kernel and a UEFI shell's script, an ext4 partition for data.
 
 Everything is written into a plain file: no loop device, no mount, no root.
 """
@@ -26,10 +26,12 @@ DEFAULT guest
 PROMPT 0
 TIMEOUT 0
 LABEL guest
-  KERNEL /vmlinuz
+  LINUX /vmlinuz.efi
   INITRD /initrd
   APPEND {options}
 """
+# What a UEFI shell runs when it finds nothing else to boot; the kernel is an EFI program itself.
+_UEFI_STARTUP = "fs0:\r\nvmlinuz.efi initrd=\\initrd {options}\r\n"
 # All but the first two are there for speed under emulation.
 _KERNEL_OPTIONS = (
     "console=ttyS0,115200",
@@ -73,16 +75,19 @@ def _partition(flag: int, kind: int, start: int, size: int) -> bytes:
 def _make_boot_partition(raw: Path, kernel: Path, initrd: bytes) -> None:
     if kernel.stat().st_size + len(initrd) > _BOOT_SIZE - _MIB:
         raise RecipeError("kernel and initramfs don't fit — raise _BOOT_SIZE in disk.py")
-    initrd_file, configuration = raw.with_name("initrd"), raw.with_name("syslinux.cfg")
+    options = " ".join(_KERNEL_OPTIONS)
+    initrd_file, configuration, startup = (raw.with_name(name) for name in ("initrd", "syslinux.cfg", "startup.nsh"))
     initrd_file.write_bytes(initrd)
-    configuration.write_text(_CONFIGURATION.format(options=" ".join(_KERNEL_OPTIONS)))
+    configuration.write_text(_CONFIGURATION.format(options=options))
+    startup.write_text(_UEFI_STARTUP.format(options=options), newline="")
     place = f"{raw}@@{_BOOT_START}"
     sectors, hidden = _BOOT_SIZE // _SECTOR, _BOOT_START // _SECTOR
     # -H: where the partition starts, for the boot sector; -N: a serial number, so that builds are alike.
-    options = f"-T {sectors} -H {hidden} -c 8 -v BOOT -N 76726264"
-    run([_mtool("mformat"), "-i", place, *options.split()])
+    layout = f"-T {sectors} -H {hidden} -c 8 -v BOOT -N 76726264"
+    run([_mtool("mformat"), "-i", place, *layout.split()])
     run([tool("syslinux", package="syslinux"), "--install", "--offset", str(_BOOT_START), raw])
-    for source, name in ((configuration, "syslinux.cfg"), (kernel, "vmlinuz"), (initrd_file, "initrd")):
+    kept_names = (configuration, startup, initrd_file)
+    for source, name in (*((file, file.name) for file in kept_names), (kernel, "vmlinuz.efi")):
         run([_mtool("mcopy"), "-i", place, source, f"::/{name}"], MTOOLS_SKIP_CHECK="1")
 
 

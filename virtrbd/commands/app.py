@@ -22,6 +22,9 @@ from virtrbd.model.settings import Settings
 
 SCHEMA_VERSION = 1
 
+# Not empty once the JSON answer is out: leaving may still fail, and stdout holds one document.
+_answered: list[bool] = []
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -53,6 +56,7 @@ class Run:
     def answer(self, data: dict[str, Any], lines: list[str]) -> None:
         """Print the answer: one JSON document, or the lines."""
         if self.is_json:
+            _answered.append(True)
             click.echo(json.dumps({"schema": SCHEMA_VERSION, **data}, indent=2, default=str))
         else:
             for line in lines:
@@ -131,15 +135,12 @@ def _guarded() -> ExitCode:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.CLOSED_PIPE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("virtrbd: interrupted; run again to finish what was begun", err=True)
-        return ExitCode.INTERRUPTED
+        return _refuse(ExitCode.INTERRUPTED, "virtrbd: interrupted; run again to finish what was begun")
     except _TerminatedError:
-        click.echo("virtrbd: terminated; run again to finish what was begun", err=True)
-        return ExitCode.TERMINATED
+        return _refuse(ExitCode.TERMINATED, "virtrbd: terminated; run again to finish what was begun")
     except Exception:
         traceback.print_exc()
-        click.echo("virtrbd: this is a bug in virtrbd; please report it with the lines above", err=True)
-        return ExitCode.BUG
+        return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 
 
 def _invoke() -> ExitCode:
@@ -150,20 +151,26 @@ def _invoke() -> ExitCode:
             return worst(*run.ended)
     except click.exceptions.Exit as done:
         return ExitCode(done.exit_code)
-    except click.UsageError as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return ExitCode.USAGE
+    except click.UsageError as error:
+        if error.ctx:
+            click.echo(error.ctx.get_usage(), err=True)
+        return _refuse(ExitCode.USAGE, f"virtrbd: {error.format_message()}")
     except VirtrbdError as error:
-        _report(error)
-        return error.exit_code
+        prefix = "virtrbd: " if isinstance(error, UsageError) else ""
+        return _refuse(error.exit_code, *(prefix + line for line in str(error).splitlines()))
 
 
-def _report(error: VirtrbdError) -> None:
-    if _wants_json():
-        document = {"schema": SCHEMA_VERSION, "errors": str(error).splitlines(), "exit_code": int(error.exit_code)}
-        click.echo(json.dumps(document, indent=2))
-    for line in str(error).splitlines():
-        click.echo(f"virtrbd: {line}" if isinstance(error, UsageError) else line, err=True)
+def _refuse(code: ExitCode, *lines: str) -> ExitCode:
+    """Say why the run ends; as the one JSON document too when that was asked for and no answer is out yet."""
+    for line in lines:
+        click.echo(line, err=True)
+    if _wants_json() and not _answered:
+        errors = [line.removeprefix("virtrbd: ") for line in lines]
+        click.echo(json.dumps({"schema": SCHEMA_VERSION, "errors": errors, "exit_code": int(code)}, indent=2))
+    return code
 
 
 def _wants_json() -> bool:

@@ -1,7 +1,5 @@
 """The verbs about domains that exist: list, inspect, power, undefine, console."""
 
-import os
-
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
@@ -75,13 +73,13 @@ def inspect(run: Run, name: str) -> None:
 def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """Start a domain, once nobody else has its images open."""
     from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.commands.power import require, require_awake
     from virtrbd.host.perform import start_domain
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, host.state.locked([name], "start"):
-        domain = host.hypervisor.domain(name)
-        if domain is None:
-            raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+        domain = require(host, name)
+        require_awake(domain)
         if domain.state.is_active:
             run.answer({"name": name, "state": domain.state.value, "changed": False}, [f"{name}: runs already"])
             return
@@ -96,10 +94,11 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
 def shutdown(run: Run, name: str, timeout: float) -> None:
     """Ask the guest to shut down and wait for it; never destroys it."""
     from virtrbd.commands.pipeline import connected
-    from virtrbd.commands.power import await_off, note_clean_stop, require
+    from virtrbd.commands.power import await_off, note_clean_stop, require, require_awake
 
     with connected(run, run.settings()) as host:
         domain = require(host, name)
+        require_awake(domain)
         changed = domain.state.is_active
         if changed:
             host.hypervisor.shutdown(domain.uuid)
@@ -121,10 +120,11 @@ def shutdown(run: Run, name: str, timeout: float) -> None:
 def reboot(run: Run, name: str) -> None:
     """Ask the guest to reboot."""
     from virtrbd.commands.pipeline import connected
-    from virtrbd.commands.power import require
+    from virtrbd.commands.power import require, require_awake
 
     with connected(run, run.settings()) as host:
         domain = require(host, name)
+        require_awake(domain)
         if not domain.state.is_active:
             raise HypervisorError(f"{name}: is {domain.state.value}; start it with virtrbd start {name}")
         host.hypervisor.reboot(domain.uuid)
@@ -178,13 +178,16 @@ def undefine(run: Run, name: str, trash_images: bool, allow: tuple[str, ...]) ->
 @with_global_options
 def console(run: Run, name: str) -> None:
     """Open the guest's serial console, with virsh; leave it with Ctrl-]."""
+    from virtrbd.commands.terminal import lend_terminal
     from virtrbd.domainxml.parse import parse_console
     from virtrbd.host.hypervisor import Hypervisor
 
     settings = run.settings()
     with Hypervisor.connect(settings) as hypervisor:
         domain = hypervisor.domain(name)
-    if domain is None or not domain.live:
+    if domain is None:
+        raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+    if not domain.live:
         raise HypervisorError(f"{name}: is not running; start it with virtrbd start {name}")
     pty = parse_console(domain.live)
     if not pty:
@@ -192,4 +195,4 @@ def console(run: Run, name: str) -> None:
     if run.is_json:
         run.answer({"name": name, "pty": pty}, [])
         return
-    os.execvp("virsh", ["virsh", "--connect", settings.connect, "console", "--safe", domain.uuid])
+    lend_terminal(name, ["virsh", "--connect", settings.connect, "console", "--safe", domain.uuid])

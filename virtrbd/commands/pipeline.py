@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import click
 
@@ -50,6 +51,7 @@ def converge(run: Run, domains: tuple[Domain, ...], policy: Policy, host: Host, 
     locks += [str(disk.image) for domain in mine for disk in domain.disks if disk.is_written]
     with host.state.locked(locks, verb):
         plan = _plan(domains, policy, host)
+        _tell_lints(run, plan)
         outcomes = []
         for outcome in execute(plan, host.allowed, lambda action: perform(action, host)):
             outcomes.append(outcome)
@@ -78,6 +80,14 @@ def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
                 )
 
 
+def _tell_lints(run: Run, plan: Plan) -> None:
+    """Lints come when a definition is rendered anew, so a run that changes nothing is silent."""
+    for domain in plan.domains:
+        for lint in domain.lints:
+            if not run.is_json:
+                run.say(str(lint))
+
+
 def _tell(run: Run, outcome: Outcome) -> None:
     if run.is_json or outcome.quiet:
         return
@@ -99,6 +109,7 @@ def _answer(run: Run, plan: Plan, outcomes: Sequence[Outcome], code: ExitCode) -
             {
                 "name": domain.name,
                 "note": domain.note,
+                "lints": [asdict(lint) for lint in domain.lints],
                 "actions": [
                     {"text": o.text, "result": o.result.value, "detail": o.detail}
                     for o in outcomes

@@ -5,7 +5,7 @@ import time
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import HypervisorError
 from virtrbd.host.perform import Host
-from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.domain import DefinedDomain, PowerState
 
 
 def require(host: Host, name: str) -> DefinedDomain:
@@ -14,6 +14,12 @@ def require(host: Host, name: str) -> DefinedDomain:
     if domain is None:
         raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
     return domain
+
+
+def require_awake(domain: DefinedDomain) -> None:
+    """Raise HypervisorError when the guest is paused: it hears nothing until somebody resumes it."""
+    if domain.state is PowerState.PAUSED:
+        raise HypervisorError(f"{domain.name}: is paused; virsh resume {domain.name} lets it go on")
 
 
 def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
@@ -29,7 +35,18 @@ def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
 
 
 def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
-    """Say on the images that this host let go of them, so that another may start them without taking over."""
+    """Say on the images that this host let go of them, so that another may start them without taking over.
+
+    Raises HypervisorError when it did not: a managed save holds memory that belongs to the disks as they are.
+    """
+    now = host.hypervisor.domain(domain.uuid)
+    if now and now.state is PowerState.SAVED:
+        raise HypervisorError(
+            f"{now.name}: holds a managed save; resume it with virtrbd start {now.name}, "
+            f"or drop it with virsh managedsave-remove {now.name}"
+        )
+    if now and now.state.is_active:
+        raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
     images = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
     held = [ref for ref in images if (image := host.cluster.image(ref)) and image.running_on == host.host_uuid]
     host.cluster.set_running(held, "")

@@ -1,4 +1,4 @@
-"""The verbs about specs: validate, render, define."""
+"""The verbs about specs: validate, define."""
 
 import click
 
@@ -25,34 +25,6 @@ def validate(run: Run, files: tuple[str, ...]) -> None:
 
 @app.command()
 @FILES
-@with_global_options
-def render(run: Run, files: tuple[str, ...]) -> None:
-    """Print the domain XML of specs; needs neither libvirt nor Ceph.
-
-    fsid and monitors come from ceph.conf; without one the XML has no monitors and a secret of no cluster.
-    """
-    from virtrbd.domainxml.render import render as render_domain
-    from virtrbd.planning.plan import secret_uuid_for
-    from virtrbd.spec.cephconf import read_cluster_facts
-    from virtrbd.spec.load import load
-    from virtrbd.spec.resolve import resolve
-
-    settings = run.settings()
-    cluster = read_cluster_facts(settings)
-    if not cluster.monitors:
-        run.say(f"no monitors in {settings.ceph.conf}: the XML below has none")
-    uuid = secret_uuid_for(cluster.secret_usage)
-    rendered = {
-        domain.name: render_domain(domain, cluster, uuid) for domain in resolve(load(files, settings), settings)
-    }
-    run.answer(
-        {"domains": [{"name": name, "xml": xml} for name, xml in rendered.items()]},
-        [xml.rstrip() for xml in rendered.values()],
-    )
-
-
-@app.command()
-@FILES
 @click.option("--start", is_flag=True, help="Start the domains that do not run.")
 @ALLOW
 @with_global_options
@@ -65,5 +37,6 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     allowed = parse_allowed(allow)
     settings = run.settings()
     domains = desired_domains(files, settings)
+    policy = Policy(host=settings.host, start=start, template_dir=settings.template_dir)
     with connected(run, settings, allowed) as host:
-        run.end(converge(run, domains, Policy(host=settings.host, start=start), host, "define"))
+        run.end(converge(run, domains, policy, host, "define"))

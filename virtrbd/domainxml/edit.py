@@ -2,22 +2,27 @@
 
 Defining the rendered XML afresh moves every PCI device to a new slot, bumps an old machine version to today's
 and drops what others added. So the desired tree is laid into libvirt's own: what it states must hold there, what
-it does not state stays.
+the last one stated and this one does not goes, and everything else stays.
 """
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from virtrbd.domainxml.canonical import make_canonical
+from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.mark import set_mark
-from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree, to_text
+from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
+from virtrbd.domainxml.tree import Element, children, device_key, key_name, parse_tree, remove, steps, to_text, word
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.plan import Difference
 
-# The agent's socket path is libvirt's to choose; the children of these are whole lists, compared as one value.
-_LISTS = frozenset({"source"})
-
-# What a spec may state of a device or not: it goes when the spec has it no more, unless somebody else put it there.
-_OPTIONAL = {"disk": ("boot", "readonly", "shareable", "source/snapshot")}
+# With what a spec stated of these goes what libvirt added to it: a CPU without a mode is none.
+_WHOLE = frozenset({"cpu", "topology", "source", *LISTS})
+# What libvirt writes into an element by itself: it is no reason to keep one that nobody states any more.
+_LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
+# Of these a domain has one, whoever made it: a stated one is laid over it, not added beside it.
+_SINGLE = frozenset({"graphics", "video", "tpm", "watchdog", "vsock", "memballoon", "iommu", "nvram", "rng", "panic"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,36 +33,20 @@ class Edit:
     differences: tuple[Difference, ...]
 
 
-def device_keys(xml: str) -> tuple[str, ...]:
-    """Return the keys of all devices in a document and of their optional parts (`disk:vda/boot`), sorted."""
-    return tuple(sorted(_keyed(parse_tree(xml))))
-
-
-def _keyed(root: Element) -> dict[str, Element]:
-    """Return the devices and their optional parts by key: what a mark lists, and what may go when nobody wants it."""
-    found: dict[str, Element] = {}
-    for device in devices_of(root):
-        if key := device_key(device):
-            found[key] = device
-            for path in _OPTIONAL.get(str(device.tag), ()):
-                part = device.find(path)
-                if part is not None:
-                    found[f"{key}/{path}"] = part
-    return found
-
-
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
-    """Return the definition with all that `desired` states; devices that `mark` lists and nobody wants go."""
+    """Return the definition with all that `desired` states, and without what only `mark` says was stated."""
     root, wanted = parse_tree(definition), parse_tree(desired)
-    differences: list[Difference] = []
-    for child in wanted:
-        if child.tag != "devices":
-            _lay(root, child, "", differences)
-    if root.get("type") != wanted.get("type"):
-        _set(root, "type", wanted.get("type", ""), "", differences)
-    _lay_devices(root, wanted, mark.devices if mark else (), differences)
+    make_canonical(wanted)
+    old = read_stated(mark.stated if mark else ())
+    editor = _Editor()
+    switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
+    editor.merge(root, wanted, old, "")
+    drop_orphans(root)
+    editor.follow_memory(root, wanted)
+    editor.follow_vcpus(root, wanted)
+    editor.lay_boot(root, wanted)
     set_mark(root, new_mark)
-    return Edit(xml=to_text(root), differences=tuple(differences))
+    return Edit(xml=to_text(root), differences=tuple(editor.differences))
 
 
 def new_definition(desired: str, mark: DomainMark) -> str:
@@ -67,111 +56,204 @@ def new_definition(desired: str, mark: DomainMark) -> str:
     return to_text(root)
 
 
-def _lay(parent: Element, wanted: Element, path: str, differences: list[Difference]) -> None:
-    """Make one child of `parent` hold what `wanted` states."""
-    here = f"{path}/{wanted.tag}"
-    found = _counterpart(parent, wanted)
-    if found is None:
-        parent.append(copy.deepcopy(wanted))
-        differences.append(Difference(path=here, wanted=_brief(wanted), found=""))
-        return
-    _lay_content(found, wanted, here, differences)
+@dataclass(slots=True)
+class _Editor:
+    """Lays one tree into another, and keeps what it changed."""
+
+    differences: list[Difference] = field(default_factory=list)
+
+    def merge(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
+        """Make `found` hold what `wanted` states; what only `old` stated goes."""
+        switch_kind(found, wanted)
+        self._merge_attributes(found, wanted, old, path)
+        text, held = (wanted.text or "").strip(), (found.text or "").strip()
+        if text and text != held:
+            self._note(path, text, held)
+            found.text = text
+        if wanted.tag in LISTS:
+            self._merge_list(found, wanted, LISTS[str(wanted.tag)], path)
+        if word(wanted) == "qemu:commandline":
+            self._merge_arguments(found, wanted, old, path)
+        if wanted.tag == "devices":
+            self._merge_devices(found, wanted, old, path)
+        else:
+            self._merge_children(found, wanted, old, path)
+
+    def _note(self, path: str, wanted: str, found: str) -> None:
+        self.differences.append(Difference(path=path, wanted=wanted, found=found))
+
+    def _merge_attributes(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
+        want = {str(name): str(value) for name, value in wanted.attrib.items()}
+        for name in sorted(old.attributes - want.keys()):
+            self._withdraw_attribute(found, name, path)
+        for name, value in want.items():
+            held = found.get(name, "")
+            if not _same(wanted, name, value, held):
+                self._note(f"{path}/@{name}", value, held)
+                found.set(name, value)
+
+    def _merge_list(self, found: Element, wanted: Element, tag: str, path: str) -> None:
+        """The monitors are one value: a moved cluster has other ones, and stale ones only delay a start."""
+        want, have = _listed(wanted, tag), _listed(found, tag)
+        if want == have:
+            return
+        self._note(f"{path}/{tag}", want, have)
+        for item in found.findall(tag):
+            found.remove(item)
+        for index, item in enumerate(wanted.findall(tag)):
+            found.insert(index, copy.deepcopy(item))
+
+    def _merge_arguments(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
+        """Options beside those of others: ours are known by what they say."""
+        have, want = argument_groups(found), argument_groups(wanted)
+        for name in sorted(old.children.keys() & have.keys() - want.keys()):
+            self._note(path, "", _values(have[name]))
+            for argument in have[name]:
+                found.remove(argument)
+        for name in want.keys() - have.keys():
+            self._note(path, _values(want[name]), "")
+        for name, group in want.items():
+            if name not in have:
+                found.extend(copy.deepcopy(group))
+
+    def _merge_children(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
+        listed = LISTS.get(str(wanted.tag))
+        have, want = dict(steps(found)), dict(steps(wanted))
+        for name in sorted(old.children.keys() & have.keys() - want.keys()):
+            self._withdraw(have[name], old.child(name), f"{path}/{name}")
+        for name, child in want.items():
+            if child.tag == listed or word(child) == "qemu:arg":
+                continue
+            if name in have:
+                self.merge(have[name], child, old.child(name), f"{path}/{name}")
+            else:
+                found.append(copy.deepcopy(child))
+                self._note(f"{path}/{name}", _brief(child), "")
+
+    def _merge_devices(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
+        have = dict(steps(found))
+        pairs = dict(_pairs(have, wanted, old))
+        taken = set(pairs.values())
+        for name in sorted(old.children.keys() & have.keys() - taken):
+            # A controller may carry devices of others; an idle one does no harm.
+            if have[name].tag != "controller":
+                found.remove(have[name])
+                self._note(f"{path}/{name}", "", "present")
+        for name, device in steps(wanted):
+            if name in pairs:
+                held = pairs[name]
+                self.merge(have[held], device, old.child(held), f"{path}/{name}")
+            else:
+                _insert(found, device, [have[held] for held in old.children if held in have])
+                self._note(f"{path}/{name}", "present", "")
+
+    def _withdraw(self, element: Element, old: Stated, path: str) -> None:
+        """Take away what was stated of an element that is stated no more, and the element when nothing is left."""
+        key = key_name(element)
+        if element.tag in _WHOLE or (old.itself and not key):
+            self._note(path, "", _brief(element))
+            remove(element)
+            return
+        for name in sorted(old.attributes):
+            self._withdraw_attribute(element, name, path)
+        if word(element) == "qemu:commandline":
+            self._merge_arguments(element, element.makeelement(element.tag), old, path)
+        have = dict(steps(element))
+        for name in sorted(old.children.keys() & have.keys()):
+            self._withdraw(have[name], old.child(name), f"{path}/{name}")
+        left = {str(name) for name in element.attrib} - {key} - _LIBVIRTS_OWN.get(str(element.tag), frozenset())
+        if not left and next(children(element), None) is None and not (element.text or "").strip():
+            if old.itself:
+                self._note(path, "", "present")
+            remove(element)
+
+    def _withdraw_attribute(self, element: Element, name: str, path: str) -> None:
+        if name in element.attrib:
+            self._note(f"{path}/@{name}", "", str(element.attrib.pop(name)))
+
+    def follow_memory(self, root: Element, wanted: Element) -> None:
+        """currentMemory is what the guest gets of the memory; a spec that has one figure means both."""
+        memory, current = root.findtext("memory"), root.find("currentMemory")
+        if current is None or wanted.find("currentMemory") is not None or current.text == memory:
+            return
+        if not any(difference.path == "/memory" for difference in self.differences):
+            self._note("/currentMemory", memory or "", current.text or "")
+        current.text = memory
+
+    def follow_vcpus(self, root: Element, wanted: Element) -> None:
+        """A current number of vcpus (virsh setvcpus) goes where none is stated: all, and never more than all."""
+        vcpu, stated = root.find("vcpu"), wanted.find("vcpu")
+        if vcpu is not None and stated is not None and "current" not in stated.attrib:
+            self._withdraw_attribute(vcpu, "current", "/vcpu")
+
+    def lay_boot(self, root: Element, wanted: Element) -> None:
+        """libvirt gives a domain without boot orders an <os><boot>, and refuses that beside boot orders of devices."""
+        general = root.findall("os/boot")
+        if general and wanted.find("devices/*/boot") is not None:
+            self._note("/os/boot", "", " ".join(element.get("dev", "") for element in general))
+            for element in general:
+                remove(element)
 
 
-def _counterpart(parent: Element, wanted: Element) -> Element | None:
-    if wanted.tag == "entry":
-        return next((child for child in parent.findall("entry") if child.get("name") == wanted.get("name")), None)
-    return parent.find(str(wanted.tag))
+def _pairs(have: dict[str, Element], wanted: Element, old: Stated) -> Iterator[tuple[str, str]]:
+    """Yield which held device each wanted one is, by step: by key, else by what it says, else by order.
+
+    Of those without a key, only ours and those of which there is one may be laid over.
+    """
+    left = dict(have)
+    open_ends = []
+    for name, device in steps(wanted):
+        if device_key(device):
+            if left.pop(name, None) is not None:
+                yield name, name
+            continue
+        same = next((held for held, found in left.items() if found.tag == device.tag and _holds(found, device)), None)
+        if same is None:
+            open_ends.append((name, device))
+        else:
+            del left[same]
+            yield name, same
+    for name, device in open_ends:
+        for held, found in left.items():
+            if found.tag == device.tag and (held in old.children or device.tag in _SINGLE):
+                del left[held]
+                yield name, held
+                break
 
 
-def _lay_content(found: Element, wanted: Element, path: str, differences: list[Difference]) -> None:
-    source = found.find("source")
-    if wanted.tag == "interface" and found.get("type") != wanted.get("type") and source is not None:
-        # A bridge's source beside a network's: libvirt would refuse it.
-        found.remove(source)
-    for name, value in wanted.items():
-        if not _same(wanted, name, value, found.get(name, "")):
-            _set(found, str(name), str(value), path, differences)
-    text, held = (wanted.text or "").strip(), (found.text or "").strip()
-    if text and text != held:
-        differences.append(Difference(path=path, wanted=text, found=held))
-        found.text = text
-        _follow_memory(found, text)
-    if wanted.tag in _LISTS:
-        _lay_hosts(found, wanted, path, differences)
-    for child in wanted:
-        if child.tag != "host":
-            _lay(found, child, path, differences)
+def _holds(found: Element, wanted: Element) -> bool:
+    """Whether all that is wanted holds in the found device already."""
+    trial = _Editor()
+    trial.merge(copy.deepcopy(found), wanted, NOTHING, "")
+    return not trial.differences
 
 
-def _same(wanted: Element, name: object, value: object, held: str) -> bool:
+def _insert(devices: Element, device: Element, ours: list[Element]) -> None:
+    """Put a device behind ours of its kind and before those of others: by that order they are told apart."""
+    alike = [found for found in devices.findall(str(device.tag)) if not device_key(found)]
+    last = [found for found in alike if found in ours]
+    if not alike or device_key(device):
+        devices.append(copy.deepcopy(device))
+    elif last:
+        last[-1].addnext(copy.deepcopy(device))
+    else:
+        alike[0].addprevious(copy.deepcopy(device))
+
+
+def _same(wanted: Element, name: str, value: str, held: str) -> bool:
     # libvirt writes the version it chose for an alias; that choice stays: `pc` is pc-i440fx-*, `q35` is pc-q35-*.
     if wanted.tag == "type" and name == "machine":
-        family = {"pc": "pc-i440fx-", "q35": "pc-q35-"}.get(str(value))
+        family = {"pc": "pc-i440fx-", "q35": "pc-q35-"}.get(value)
         return held == value or (family is not None and held.startswith(family))
     return held == value
 
 
-def _set(element: Element, name: str, value: str, path: str, differences: list[Difference]) -> None:
-    differences.append(Difference(path=f"{path}/@{name}", wanted=value, found=element.get(name, "")))
-    element.set(name, value)
+def _listed(element: Element, tag: str) -> str:
+    return " ".join(sorted(":".join(map(str, item.attrib.values())) for item in element.findall(tag)))
 
 
-def _follow_memory(memory: Element, text: str) -> None:
-    """currentMemory is what the guest gets of the memory; the spec has one figure for both."""
-    parent = memory.getparent()
-    current = parent.find("currentMemory") if memory.tag == "memory" and parent is not None else None
-    if current is not None:
-        current.text = text
-
-
-def _lay_hosts(found: Element, wanted: Element, path: str, differences: list[Difference]) -> None:
-    """The monitors are one value: a moved cluster has other ones, and stale ones only delay a start."""
-    want, have = _monitors(wanted), _monitors(found)
-    if want == have:
-        return
-    differences.append(Difference(path=f"{path}/host", wanted=want, found=have))
-    for host in found.findall("host"):
-        found.remove(host)
-    for index, host in enumerate(wanted.findall("host")):
-        found.insert(index, copy.deepcopy(host))
-
-
-def _monitors(source: Element) -> str:
-    return " ".join(sorted(f"{host.get('name')}:{host.get('port', '')}" for host in source.findall("host")))
-
-
-def _lay_devices(root: Element, wanted: Element, owned: tuple[str, ...], differences: list[Difference]) -> None:
-    devices = root.find("devices")
-    assert devices is not None, "libvirt gives every domain a <devices>"
-    found_by_key, wanted_by_key = _keyed(root), _keyed(wanted)
-    for key in sorted(set(owned) - wanted_by_key.keys()):
-        if key in found_by_key and not key.startswith("controller:"):
-            _remove(found_by_key[key])
-            differences.append(Difference(path=f"/devices/{key}", wanted="", found="present"))
-    for device in devices_of(wanted):
-        key = device_key(device)
-        if key in found_by_key:
-            _lay_content(found_by_key[key], device, f"/devices/{key}", differences)
-        else:
-            devices.append(copy.deepcopy(device))
-            differences.append(Difference(path=f"/devices/{key}", wanted="present", found=""))
-    _lay_boot(root, wanted, differences)
-
-
-def _lay_boot(root: Element, wanted: Element, differences: list[Difference]) -> None:
-    """libvirt gives a domain without boot orders an <os><boot>, and refuses that beside boot orders of devices."""
-    general = root.findall("os/boot")
-    if general and wanted.find("devices/*/boot") is not None:
-        differences.append(Difference(path="/os/boot", wanted="", found=" ".join(e.get("dev", "") for e in general)))
-        for element in general:
-            _remove(element)
-
-
-def _remove(element: Element) -> None:
-    parent = element.getparent()
-    if parent is not None:
-        parent.remove(element)
+def _values(arguments: list[Element]) -> str:
+    return " ".join(argument.get("value", "") for argument in arguments)
 
 
 def _brief(element: Element) -> str:

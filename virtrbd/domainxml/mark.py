@@ -1,5 +1,7 @@
 """virtrbd's own metadata element in a domain's XML."""
 
+from collections.abc import Iterator, Sequence
+
 from lxml import etree
 
 from virtrbd.domainxml.tree import MARK_TAG, NAMESPACE, Element, devices_of, parse_tree
@@ -15,17 +17,41 @@ def mark_element(mark: DomainMark) -> Element:
     ):  # fmt: skip
         if value:
             element.set(name, value)
-    for key in mark.devices:
-        etree.SubElement(element, f"{{{NAMESPACE}}}device").set("key", key)
+    for of, parts in _by_element(mark.stated).items():
+        child = etree.SubElement(element, f"{{{NAMESPACE}}}states")
+        child.set("of", of)
+        if parts != [""]:
+            child.set("parts", " ".join(part or "." for part in parts))
     return element
+
+
+def _by_element(stated: Sequence[str]) -> dict[str, list[str]]:
+    """Return the paths below each device and each child of the root, empty for that itself."""
+    found: dict[str, list[str]] = {}
+    for path in stated:
+        names = path.split("/")
+        length = 2 if names[0] == "devices" else 1
+        found.setdefault("/".join(names[:length]), []).append("/".join(names[length:]))
+    return found
+
+
+def _stated(element: Element) -> Iterator[str]:
+    for child in element:
+        of = child.get("of")
+        if of is None:
+            # Marks of the first version list devices and their parts by key alone.
+            yield f"devices/{child.get('key', '')}"
+            continue
+        for part in child.get("parts", ".").split():
+            yield of if part == "." else f"{of}/{part}"
 
 
 def mark_text(mark: DomainMark) -> str:
     """Return the element as setMetadata takes it: without the prefix, which libvirt adds itself."""
-    element = etree.Element("domain")
-    element.attrib.update(mark_element(mark).attrib)
-    for key in mark.devices:
-        etree.SubElement(element, "device").set("key", key)
+    element = mark_element(mark)
+    for child in element.iter():
+        child.tag = etree.QName(child).localname
+    etree.cleanup_namespaces(element)
     return etree.tostring(element, encoding="unicode")
 
 
@@ -43,7 +69,7 @@ def read_mark(xml: str) -> DomainMark | None:
         host=element.get("host", ""),
         inputs=element.get("inputs", ""),
         definition=element.get("definition", ""),
-        devices=tuple(child.get("key", "") for child in element),
+        stated=tuple(_stated(element)),
     )
 
 

@@ -1,24 +1,124 @@
-"""Domain XML rendered from a desired domain. The only place that knows Jinja2."""
+"""Domain XML rendered from a fitted domain. The only place that knows Jinja2."""
 
-from functools import cache
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
 
-from jinja2 import PackageLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    FileSystemLoader,
+    PackageLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplatesNotFound,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from virtrbd.domainxml.tree import parse_tree, to_text
+from virtrbd.errors import SpecError
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import Domain
+from virtrbd.model.fitted import Fitted
+
+STOCK = "domain.xml.j2"
 
 
-@cache
-def _environment() -> SandboxedEnvironment:
-    # autoescape=True: select_autoescape() does not know *.xml.j2, and an image's name may hold `&`.
+@lru_cache(maxsize=8)
+def _environment(template_dir: str) -> ImmutableSandboxedEnvironment:
     # The empty path: PackageLoader("virtrbd", "templates") finds nothing in an editable install.
-    return SandboxedEnvironment(
-        loader=PackageLoader("virtrbd.templates", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    package = PackageLoader("virtrbd.templates", "")
+    # `virtrbd/…` is always the packaged one: a site's domain.xml.j2 extends it without finding itself.
+    loaders: list[BaseLoader] = [PrefixLoader({"virtrbd": package})]
+    if template_dir:
+        loaders.append(FileSystemLoader(template_dir))
+    # autoescape=True: select_autoescape() does not know *.xml.j2, and an image's name may hold `&`.
+    # Immutable: a template can't change the domain that other code goes on with.
+    return ImmutableSandboxedEnvironment(
+        loader=ChoiceLoader([*loaders, package]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
-def render(domain: Domain, cluster: ClusterFacts, secret_uuid: str) -> str:
-    """Return the domain's XML, without addresses: libvirt gives those at the first define."""
-    template = _environment().get_template("domain.xml.j2")
-    return template.render(domain=domain, cluster=cluster, secret_uuid=secret_uuid).strip() + "\n"
+def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> str:
+    """Return the domain's XML, without addresses: libvirt gives those at the first define.
+
+    The site's `template_dir` is searched before the packaged templates. Raises SpecError naming template and line.
+    """
+    domain = fitted.domain
+    try:
+        template = _environment(template_dir).get_template(domain.template)
+        xml = template.render(domain=domain, fitted=fitted, cluster=cluster, secret_uuid=secret_uuid)
+    except Exception as error:  # A template is a program of the site's: whatever it raises is its own.
+        raise SpecError(_message(error, domain, template_dir)) from error
+    try:
+        return _tidy(xml)
+    except ValueError as error:
+        raise SpecError(f"template {domain.template}: domain {domain.name}: renders {error}") from error
+
+
+def _tidy(xml: str) -> str:
+    """Return the document with even indentation, whatever blocks and parts it came from."""
+    root = parse_tree(xml.strip())
+    for element in root.iter():
+        if len(element) == 0 and not (element.text or "").strip():
+            element.text = None
+    return to_text(root)
+
+
+def _message(error: Exception, domain: Domain, template_dir: str) -> str:
+    where = f"template {_place(error, domain.template, template_dir)}: domain {domain.name}: "
+    match error:
+        case TemplatesNotFound() | TemplateNotFound():
+            searched = f"{template_dir} or the packaged templates" if template_dir else "the packaged templates"
+            return (
+                f"{where}there is no template {error.name} in {searched}; "
+                f"put it into the template_dir of the settings, or correct its name"
+            )
+        case TemplateSyntaxError():
+            return f"{where}{error.message}"
+        case RecursionError():
+            return f"{where}it includes or calls itself without end"
+        case OSError():
+            return f"{where}{error.filename or template_dir}: {error.strerror}"
+        case _:
+            return f"{where}{type(error).__name__}: {error}" if _is_bare(error) else f"{where}{error}"
+
+
+def _is_bare(error: Exception) -> bool:
+    """Whether the text alone says too little: Python's own errors, not Jinja's."""
+    return not type(error).__module__.startswith("jinja2")
+
+
+def _place(error: Exception, template: str, template_dir: str) -> str:
+    """Return `template:line` of where it went wrong, just the template where that is not known."""
+    if isinstance(error, TemplateSyntaxError):
+        return f"{_short(error.filename or error.name or template, template_dir)}:{error.lineno}"
+    places = list(_template_lines(error.__traceback__))
+    if not places:
+        return template
+    file, line = places[-1]
+    return f"{_short(file, template_dir)}:{line}"
+
+
+def _template_lines(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
+    """Yield file and line of each template in a traceback, which Jinja rewrites to tell them."""
+    while traceback is not None:
+        if "__jinja_exception__" in traceback.tb_frame.f_globals:
+            yield traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def _short(file: str, template_dir: str) -> str:
+    """Return a template's path from the site's folder, the name alone for a packaged one."""
+    path = Path(file)
+    if template_dir and path.is_relative_to(template_dir):
+        return str(path.relative_to(template_dir))
+    return path.name

@@ -1,6 +1,10 @@
 """Domain XML as a tree: parsed safely, and how its devices are told apart."""
 
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
 from lxml import etree
 
@@ -8,6 +12,24 @@ NAMESPACE: Final = "urn:virtrbd:domain:1"
 MARK_TAG: Final = f"{{{NAMESPACE}}}domain"
 
 Element = etree._Element
+
+_QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+# Elements that stand more than once in their parent, and what tells them apart.
+_KEYS: Final = {
+    "entry": "name",
+    "feature": "name",
+    "timer": "name",
+    "parameter": "name",
+    "seclabel": "model",
+    "sysinfo": "type",
+    "qemu:env": "name",
+    "qemu:device": "alias",
+    "qemu:property": "name",
+    "qemu:add": "capability",
+    "qemu:del": "capability",
+}
+# Of a key, what may stand in a path as it is: neither `/` nor space nor `%`.
+_PLAIN: Final = ":.,_+=@-"
 
 # libvirt's XML comes over a socket that others write to as well: no entities, no network, no huge trees.
 _PARSER = etree.XMLParser(remove_blank_text=True, resolve_entities=False, no_network=True, remove_comments=True)
@@ -32,6 +54,12 @@ def attribute(element: Element | None, path: str, name: str) -> str:
     return "" if found is None else found.get(name, "")
 
 
+def word(element: Element) -> str:
+    """Return the tag as people write it: `cpu`, `qemu:arg`."""
+    tag = str(element.tag)
+    return f"qemu:{tag.removeprefix(_QEMU)}" if tag.startswith(_QEMU) else tag
+
+
 def device_key(device: Element) -> str:
     """Return what tells this device from others of its kind, over any edit: `disk:vda`, `interface:52:54:…`.
 
@@ -44,6 +72,8 @@ def device_key(device: Element) -> str:
             return f"interface:{attribute(device, 'mac', 'address').lower()}"
         case "channel":
             return f"channel:{attribute(device, 'target', 'name')}"
+        case "filesystem":
+            return f"filesystem:{attribute(device, 'target', 'dir')}"
         case "controller":
             return f"controller:{device.get('type')}:{device.get('index', '0')}"
         case "serial" | "console":
@@ -52,7 +82,49 @@ def device_key(device: Element) -> str:
             return ""
 
 
+def key_name(element: Element) -> str:
+    """Return the attribute that tells an element from its like, empty where there is none."""
+    return _KEYS.get(word(element), "")
+
+
+def step(element: Element) -> str:
+    """Return the element's part of a path: its word, and its key where it has one."""
+    parent = element.getparent()
+    if parent is not None and parent.tag == "devices":
+        key = device_key(element) or word(element)
+    else:
+        name = key_name(element)
+        key = f"{word(element)}:{element.get(name, '')}" if name else word(element)
+    return _quoted(key)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(key: str) -> str:
+    return quote(key, safe=_PLAIN)
+
+
+def steps(parent: Element) -> Iterator[tuple[str, Element]]:
+    """Yield the children with their steps, `rng#2` for the second that has no other name."""
+    seen: Counter[str] = Counter()
+    for child in children(parent):
+        name = step(child)
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), child
+
+
+def children(parent: Element) -> Iterator[Element]:
+    """Yield the elements in an element, without comments and the like."""
+    return (child for child in parent if isinstance(child.tag, str))
+
+
 def devices_of(root: Element) -> list[Element]:
     """Return the children of <devices>, in order."""
     devices = root.find("devices")
-    return [] if devices is None else [child for child in devices if isinstance(child.tag, str)]
+    return [] if devices is None else list(children(devices))
+
+
+def remove(element: Element) -> None:
+    """Take the element out of its tree."""
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)

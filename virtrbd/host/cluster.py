@@ -111,6 +111,20 @@ class Cluster:
 
         return self._call(f"reading image {ref}", read)
 
+    def pool_config(self, pool: str) -> dict[str, str]:
+        """Return the librbd options that are set on the pool: they beat ceph.conf, and QEMU's too."""
+
+        def read() -> dict[str, str]:
+            # librbd reads them from the default namespace, also for an image in another one.
+            with self._ioctx(ImageRef(pool=pool, name="")) as ioctx:
+                try:
+                    return _config_of(dict(rbd.RBD().pool_metadata_list(ioctx)))
+                except rbd.PermissionError:
+                    # A user of one namespace alone can't look, and nothing but a lint depends on it.
+                    return {}
+
+        return self._call(f"reading the configuration of pool {pool}", read)
+
     def create(self, ref: ImageRef, size_bytes: int, state: str = "") -> str:
         """Create an empty image and return its id; with `state` it is not ready until that is cleared."""
 
@@ -198,14 +212,18 @@ class Cluster:
         return self._with_image(f"creating snapshot {ref}", ref.image, create)
 
     def remove_half(self, ref: ImageRef, image_id: str) -> None:
-        """Remove an image whose making was cut off; the id makes sure that it is that one."""
+        """Remove an image whose making was cut off; the id makes sure that it is that one. Raises ImageBusyError."""
 
         def remove() -> None:
             with self._ioctx(ref) as ioctx:
                 with rbd.Image(ioctx, ref.name, read_only=True) as image:
                     if image.id() != image_id:
                         raise ClusterError(f"image {ref} was replaced meanwhile; run again")
-                rbd.RBD().remove(ioctx, ref.name)
+                    watchers = self._foreign(image)
+                try:
+                    rbd.RBD().remove(ioctx, ref.name)
+                except rbd.ImageBusy:
+                    raise ImageBusyError(_busy(ref, watchers), tuple(map(str, watchers))) from None
 
         self._call(f"removing half image {ref}", remove)
 
@@ -287,6 +305,7 @@ def _describe(ref: ImageRef, image: Any, usage: bool) -> Image:
         object_bytes=1 << image.stat()["order"],
         features=tuple(name for bit, name in _FEATURES.items() if image.features() & bit),
         snapshots=tuple(sorted(snap["name"] for snap in image.list_snaps() if snap.get("namespace", 0) == 0)),
+        config=_config_of(metadata),
     )
     return replace(described, allocated_bytes=_allocated(image)) if usage else described
 
@@ -329,6 +348,12 @@ def _parent(image: Any) -> ImageRef | None:
     return ImageRef(
         pool=spec["pool_name"], namespace=spec["pool_namespace"], name=spec["image_name"], snapshot=spec["snap_name"]
     )
+
+
+def _config_of(metadata: dict[str, str]) -> dict[str, str]:
+    """Return librbd's options among the metadata; only those that begin so are its own."""
+    prefix = "conf_"
+    return {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
 
 
 def _mark_of(metadata: dict[str, str], image_id: str) -> ImageMark | None:
@@ -376,7 +401,7 @@ def _monitors(mons: Sequence[dict[str, Any]]) -> tuple[Monitor, ...]:
 
 
 def _busy(ref: ImageRef, watchers: Sequence[Watcher]) -> str:
-    return f"image {ref} is open by {', '.join(map(str, watchers))}; stop that client first"
+    return f"image {ref} is open by {', '.join(map(str, watchers)) or 'another client'}; stop that client first"
 
 
 @contextmanager

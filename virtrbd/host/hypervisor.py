@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
+from virtrbd.domainxml.capabilities import parse_capabilities
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.parse import parse_host_uuid, parse_secret, secret_xml
 from virtrbd.domainxml.tree import NAMESPACE
@@ -11,6 +13,7 @@ from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.host.deadline import call_within
 from virtrbd.host.keyring import Key
 from virtrbd.model.actual import Secret
+from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
 from virtrbd.model.settings import Settings
@@ -85,6 +88,26 @@ class Hypervisor:
             lambda: digest_of(str(self._connection.getLibVersion()), str(self._connection.getVersion())),
         )
 
+    def capabilities(self, hypervisor_type: str, machine: str) -> Capabilities | None:
+        """Return what libvirt's own choice of emulator does with the machine, None where it does not know the two.
+
+        A driver that tells nothing (libvirt's test driver) gets no offers: what it has is unknown, not refused.
+        """
+
+        def read() -> Capabilities | None:
+            versions = self._connection.getLibVersion(), self._connection.getVersion()
+            try:
+                xml = self._connection.getDomainCapabilities(None, "x86_64", machine, hypervisor_type)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+                    return replace(parse_capabilities("<domainCapabilities/>", *versions), machine=machine)
+                if error.get_error_code() == libvirt.VIR_ERR_INVALID_ARG:
+                    return None
+                raise
+            return parse_capabilities(xml, *versions)
+
+        return self._call(f"reading the capabilities of {machine} on {hypervisor_type}", read)
+
     def domains(self) -> tuple[DefinedDomain, ...]:
         """Return all domains by name. Uses only calls that answer while a QEMU is stuck."""
 
@@ -124,14 +147,14 @@ class Hypervisor:
 
         self._call("defining the domain", define)
 
-    def renew_mark(self, uuid: str, inputs: str) -> None:
+    def renew_mark(self, uuid: str, inputs: str, stated: tuple[str, ...]) -> None:
         """Record the digests of a definition that was found to be as desired."""
 
         def renew() -> None:
             domain = self._connection.lookupByUUIDString(uuid)
             mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             if mark:
-                _record(domain, DomainMark(uuid=uuid, host=mark.host, inputs=inputs, devices=mark.devices))
+                _record(domain, DomainMark(uuid=uuid, host=mark.host, inputs=inputs, stated=stated))
 
         self._call("renewing digests", renew)
 
@@ -165,8 +188,10 @@ class Hypervisor:
         self._on(uuid, "destroying the domain", lambda domain: domain.destroy())
 
     def undefine(self, uuid: str) -> None:
-        """Forget the definition. libvirt itself refuses while a managed save or NVRAM would be lost."""
-        self._on(uuid, "undefining the domain", lambda domain: domain.undefine())
+        """Forget the definition; NVRAM and TPM state stay. libvirt refuses while a managed save would be lost."""
+        # KEEP_TPM came with 8.9.
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
+        self._on(uuid, "undefining the domain", lambda domain: domain.undefineFlags(flags))
 
     def block_resize(self, uuid: str, target: str, to_bytes: int) -> None:
         """Grow a running guest's disk: QEMU resizes the image and tells the guest. Never shrinks."""
@@ -222,7 +247,7 @@ def _describe(domain: Any) -> DefinedDomain:
 def _record(domain: Any, mark: DomainMark) -> None:
     digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     text = mark_text(
-        DomainMark(uuid=mark.uuid, host=mark.host, inputs=mark.inputs, definition=digest, devices=mark.devices)
+        DomainMark(uuid=mark.uuid, host=mark.host, inputs=mark.inputs, definition=digest, stated=mark.stated)
     )
     domain.setMetadata(
         libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "virtrbd", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_CONFIG

@@ -6,7 +6,8 @@ from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import file_size
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
-from virtrbd.planning.images import images_of_interest
+from virtrbd.planning.images import images_of_interest, pools_of_interest
+from virtrbd.planning.machines import capabilities_of_interest
 
 
 def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluster, state: StateDir) -> Actual:
@@ -14,20 +15,27 @@ def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluste
     refs = images_of_interest(domains)
     intents = {ref: intent for ref in refs if (intent := state.read_intent(ref))}
     images = {ref: cluster.image(ref, usage=ref in intents) for ref in refs}
-    # A file that was imported already may be gone, and reading it costs a process.
+    # A file that was imported already may be gone, and reading it costs a process. An intent tells of an import that
+    # may have been cut off before the image said so.
     files = {
         disk.import_file
         for domain in domains
         for disk in domain.disks
-        if disk.import_file and ((image := images[disk.image.image]) is None or image.state)
+        if disk.import_file
+        and ((image := images[disk.image.image]) is None or image.state or disk.image.image in intents)
     }
+    defined = hypervisor.domains()
+    keys = capabilities_of_interest(domains, defined)
+    found = {key: hypervisor.capabilities(*key) for key in keys}
     return Actual(
         host_uuid=hypervisor.host_uuid(),
         hypervisor_digest=hypervisor.digest(),
         cluster=cluster.facts(),
         secrets=hypervisor.secrets(cluster.key()),
-        domains=hypervisor.domains(),
+        domains=defined,
         images=images,
         intents=intents,
         file_sizes={file: file_size(file) for file in sorted(files)},
+        capabilities={key: capabilities for key, capabilities in found.items() if capabilities},
+        pool_config={pool: cluster.pool_config(pool) for pool in pools_of_interest(domains)},
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.image import Image, ImageRef, Intent
 
@@ -41,7 +42,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actual:
-    """The world; images that were looked for and are not there are None."""
+    """The world; images that were looked for and are not there are None.
+
+    `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
+    librbd options.
+    """
 
     host_uuid: str
     hypervisor_digest: str
@@ -51,3 +56,5 @@ class Actual:
     images: Mapping[ImageRef, Image | None] = field(default_factory=dict)
     intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
     file_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    capabilities: Mapping[tuple[str, str], Capabilities] = field(default_factory=dict)
+    pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ class Capabilities:
 
     `machine` is the canonical name (`pc-q35-7.2` for `q35`). `offers` holds what domcapabilities lists, by
     `element.enum` (`disk.bus`, `os.firmware`, `video.modelType`); what it does not mention is unknown, not refused.
+    An element that is not supported at all stands there by its own name (`tpm`), offering nothing.
     """
 
     libvirt: Version
@@ -21,7 +22,10 @@ class Capabilities:
 
     def offers_value(self, enum: str, value: str) -> bool:
         """Whether the value may be used, as far as can be told."""
-        return enum not in self.offers or value in self.offers[enum]
+        if enum in self.offers:
+            return value in self.offers[enum]
+        parts = enum.split(".")
+        return not any(".".join(parts[:length]) in self.offers for length in range(1, len(parts)))
 
     @property
     def machine_version(self) -> Version | None:

@@ -232,14 +232,14 @@ class Domain:
 class DomainMark:
     """virtrbd's own metadata element; it counts only where `uuid` is the domain's: copies carry it too.
 
-    `devices` are the keys of the devices that virtrbd put there: the only ones it may take away again.
+    `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again.
     """
 
     uuid: str
     host: str
     inputs: str = ""
     definition: str = ""
-    devices: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

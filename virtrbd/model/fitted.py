@@ -11,7 +11,7 @@ class Fitted:
     """A domain, and the way in which each disk's discard granularity is told to QEMU there, in bytes by target.
 
     `blockio`: libvirt's own element; `override`: <qemu:override>; `set_device`: `-set device.`, which needs
-    `drops_json_device` where libvirt writes -device as JSON.
+    `drops_json_device` where libvirt writes -device as JSON: by taking `json_device_capability` away.
     """
 
     domain: Domain
@@ -19,3 +19,4 @@ class Fitted:
     override: Mapping[str, int] = field(default_factory=dict)
     set_device: Mapping[str, int] = field(default_factory=dict)
     drops_json_device: bool = False
+    json_device_capability: str = "device.json+hotplug"

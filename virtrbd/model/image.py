@@ -1,7 +1,8 @@
 """RBD images: how they are named, what is known of them, whose they are."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 _PART = r"[^/@:\s][^/@:]*"
@@ -67,7 +68,10 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image as the cluster holds it; `allocated_bytes` is None where it was not asked for."""
+    """An image as the cluster holds it; `allocated_bytes` is None where it was not asked for.
+
+    `config` holds the image's own librbd options, which beat ceph.conf and QEMU.
+    """
 
     ref: ImageRef
     image_id: str
@@ -82,6 +86,7 @@ class Image:
     object_bytes: int = 4 * 1024**2
     features: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
 
     def is_of(self, domain_uuid: str) -> bool:
         """Whether the mark says that this very image belongs to the domain."""

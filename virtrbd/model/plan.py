@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.image import ImageRef
+from virtrbd.model.lint import Lint
 from virtrbd.model.size import format_size
 
 
@@ -154,10 +155,11 @@ class DefineDomain(_Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewMark(_Action):
-    """Record the digests of a definition that is as desired; changes nothing for the guest."""
+    """Record the digests of a definition that is as desired, and what states it; changes nothing for the guest."""
 
     domain_uuid: str
     inputs: str
+    stated: tuple[str, ...] = ()
     quiet: ClassVar[bool] = True
 
     @property
@@ -202,12 +204,13 @@ Action = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainPlan:
-    """What one domain needs, in order. A problem holds the whole domain back."""
+    """What one domain needs, in order. A problem holds the whole domain back; lints hold nothing back."""
 
     name: str
     actions: tuple[Action, ...] = ()
     problems: tuple[str, ...] = ()
     note: str = ""
+    lints: tuple[Lint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ def _plan_existing(disk: Disk, image: Image) -> ImagePlan:
 
 def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
     intent = actual.intents.get(image.ref)
-    if _is_half(image, intent, domain):
+    if is_half(image, intent, domain.uuid):
         again = _plan_missing(domain, disk, actual)
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
@@ -113,12 +113,13 @@ def _not_ready(image: Image) -> str:
     return f"image {image.ref} is not ready: {image.state}; wait for it, or remove it"
 
 
-def _is_half(image: Image, intent: Intent | None, domain: Domain) -> bool:
+def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
     """Whether an import of ours was cut off: its nonce says so, or nothing was written to the image yet.
 
+    An import that is for no domain has the UUID "".
     Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
     """
-    if intent is None or not intent.importing or intent.domain_uuid != domain.uuid:
+    if intent is None or not intent.importing or intent.domain_uuid != domain_uuid:
         return False
     return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
 
@@ -161,3 +162,8 @@ def images_of_interest(domains: tuple[Domain, ...]) -> tuple[ImageRef, ...]:
     """Return every image and parent that the domains name, sorted: all that a run has to look at."""
     refs = {disk.image.image for domain in domains for disk in domain.disks}
     return tuple(sorted(refs | {disk.clone for domain in domains for disk in domain.disks if disk.clone}))
+
+
+def pools_of_interest(domains: tuple[Domain, ...]) -> tuple[str, ...]:
+    """Return the pools of the domains' disks, sorted."""
+    return tuple(sorted({disk.image.pool for domain in domains for disk in domain.disks}))

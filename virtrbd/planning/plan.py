@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from virtrbd import __version__
-from virtrbd.domainxml.edit import device_keys, edit_definition, new_definition
+from virtrbd.domainxml.edit import edit_definition, new_definition
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.stated import stated_paths
 from virtrbd.domainxml.templates import templates_digest
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, PowerState
+from virtrbd.model.lint import Lint
 from virtrbd.model.plan import (
     Action,
     DefineDomain,
@@ -26,7 +28,10 @@ from virtrbd.model.plan import (
     StartDomain,
 )
 from virtrbd.planning.images import ImagePlan, plan_image
+from virtrbd.planning.machines import capabilities_key
 
+# A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
+_OTHER_IMAGE = ("source/@name", "@type")
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 
 
@@ -36,6 +41,7 @@ class Policy:
 
     host: str
     start: bool = False
+    template_dir: str = ""
 
 
 def secret_uuid_for(usage: str) -> str:
@@ -70,16 +76,16 @@ def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
         planned: ImagePlan = plan_image(domain, disk, defined, actual)
         actions += planned.actions
         problems += planned.problems
-    definition, found = _plan_definition(domain, defined, secret_uuid, actual)
-    actions += definition
-    problems += found
+    definition = _plan_definition(domain, defined, secret_uuid, actual, policy.template_dir)
+    actions += definition.actions
+    problems += definition.problems
     if (defined.autostart if defined else False) != domain.autostart:
         actions.append(SetAutostart(domain_uuid=domain.uuid, autostart=domain.autostart))
     if policy.start and not (defined and defined.state.is_active):
         actions.append(StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual)))
     if problems:
-        return DomainPlan(name=domain.name, problems=tuple(problems))
-    return DomainPlan(name=domain.name, actions=tuple(actions))
+        return DomainPlan(name=domain.name, problems=tuple(problems), lints=definition.lints)
+    return DomainPlan(name=domain.name, actions=tuple(actions), lints=definition.lints)
 
 
 def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:
@@ -139,10 +145,10 @@ def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
     return ours, [DefineSecret(uuid=ours, usage=usage)]
 
 
-def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str) -> str:
+def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str, template_dir: str) -> str:
     parts = (
         domain.digest,
-        templates_digest(),
+        templates_digest(template_dir),
         __version__,
         actual.hypervisor_digest,
         repr(actual.cluster),
@@ -151,28 +157,74 @@ def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str) -> str:
     return digest_of(*parts, domain.uuid)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DefinitionPlan:
+    """What a definition needs, and what was found when it was rendered anew."""
+
+    actions: tuple[Action, ...] = ()
+    problems: tuple[str, ...] = ()
+    lints: tuple[Lint, ...] = ()
+
+
 def _plan_definition(
-    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual
-) -> tuple[list[Action], list[str]]:
-    inputs = _inputs_digest(domain, actual, secret_uuid)
+    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual, template_dir: str
+) -> _DefinitionPlan:
+    inputs = _inputs_digest(domain, actual, secret_uuid, template_dir)
     mark = read_mark(defined.definition) if defined else None
     if defined and mark and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition)):
-        return [], []
-    # Here, not above: a run in which nothing changed needs no Jinja2.
-    from virtrbd.domainxml.render import render
+        return _DefinitionPlan()
+    # Here, not above: a run in which nothing changed needs no Jinja2, and fits nothing.
+    from virtrbd.domainxml.document import render_document
+    from virtrbd.fitting.fit import fit
 
-    rendered = render(domain, actual.cluster, secret_uuid)
-    new_mark = DomainMark(uuid=domain.uuid, host=actual.host_uuid, inputs=inputs, devices=device_keys(rendered))
+    capabilities = actual.capabilities.get(capabilities_key(domain, defined))
+    if capabilities is None:
+        return _DefinitionPlan(problems=(_unknown_machine(domain, defined),))
+    if domain.machine_upgrade:
+        # An alias would be held to mean the version that libvirt chose at the first define.
+        domain = replace(domain, machine=capabilities.machine)
+    fitted = fit(domain, capabilities, actual.images, actual.pool_config)
+    if fitted.problems:
+        return _DefinitionPlan(problems=fitted.problems, lints=fitted.lints)
+    document = render_document(fitted.fitted, actual.cluster, secret_uuid, template_dir)
+    if document.problems:
+        return _DefinitionPlan(problems=document.problems, lints=fitted.lints)
+    found = _plan_rendered(domain, defined, document.xml, inputs, mark, actual)
+    return replace(found, lints=fitted.lints)
+
+
+def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
+    hypervisor, machine = capabilities_key(domain, defined)
+    way_out = "write another machine or hypervisor"
+    if machine != domain.machine:
+        way_out = "write machine_upgrade: true, or use a QEMU that has it"
+    return (
+        f"{domain.origin}: {domain.name}: libvirt knows no machine {machine} with hypervisor {hypervisor} here "
+        f"(virsh domcapabilities --virttype {hypervisor} --machine {machine}); {way_out}"
+    )
+
+
+def _plan_rendered(
+    domain: Domain,
+    defined: DefinedDomain | None,
+    rendered: str,
+    inputs: str,
+    mark: DomainMark | None,
+    actual: Actual,
+) -> _DefinitionPlan:
+    new_mark = DomainMark(uuid=domain.uuid, host=actual.host_uuid, inputs=inputs, stated=stated_paths(rendered))
     if not defined:
-        return [DefineDomain(domain_uuid=domain.uuid, xml=new_definition(rendered, new_mark), inputs=inputs)], []
+        xml = new_definition(rendered, new_mark)
+        return _DefinitionPlan(actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs),))
     edit = edit_definition(defined.definition, rendered, mark, new_mark)
     if mark and not edit.differences:
-        return [RenewMark(domain_uuid=domain.uuid, inputs=inputs)], []
+        return _DefinitionPlan(actions=(RenewMark(domain_uuid=domain.uuid, inputs=inputs, stated=new_mark.stated),))
     if defined.state is PowerState.SAVED:
-        return [], [
+        problem = (
             f"{domain.origin}: {domain.name} holds a managed save, whose own definition is in force; "
             f"start it to resume, or drop the save with virsh managedsave-remove, then define again"
-        ]
+        )
+        return _DefinitionPlan(problems=(problem,))
     action = DefineDomain(
         domain_uuid=domain.uuid,
         xml=edit.xml,
@@ -180,14 +232,15 @@ def _plan_definition(
         based_on=defined.definition,
         differences=edit.differences,
         pending=defined.state.is_active and bool(edit.differences),
-        hazards=_edit_hazards(mark, edit.differences),
+        hazards=_edit_hazards(domain, mark, edit.differences),
     )
-    return [action], []
+    return _DefinitionPlan(actions=(action,))
 
 
-def _edit_hazards(mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:
+def _edit_hazards(domain: Domain, mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:
     hazards = [] if mark else [Hazard.TAKES_OVER]
     # Another image behind a known target: the guest would boot into somebody else's data.
-    if any(d.path.startswith("/devices/disk:") and d.path.endswith("/source/@name") for d in differences):
+    sources = {f"/devices/disk:{disk.target}/{end}" for disk in domain.disks for end in _OTHER_IMAGE}
+    if any(difference.path in sources for difference in differences):
         hazards.append(Hazard.LOSES_DATA)
     return tuple(hazards)

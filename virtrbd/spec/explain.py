@@ -87,9 +87,9 @@ def _members(value: object) -> list[tuple[str | int, object]] | None:
 
 
 def _explained(document: Document, path: Path, value: object) -> Explained:
-    return Explained(
-        field=field_name(path).removesuffix(": "), value=_shown(path, value), source=_source(document, path)
-    )
+    shown = _shown(path, value)
+    source = _stated_at(document, path) or _reason(path, is_set=shown != "-")
+    return Explained(field=field_name(path).removesuffix(": "), value=shown, source=source)
 
 
 def _shown(path: Path, value: object) -> str:
@@ -110,14 +110,20 @@ def _shown(path: Path, value: object) -> str:
             return str(value)
 
 
-def _source(document: Document, path: Path) -> str:
+def _stated_at(document: Document, path: Path) -> str:
     # A short form (`cpu: host-model`) stands at the field around; a mapping around says nothing of what it lacks.
     for known in (path, path[:-1]):
         if known and document.states(known) and (known == path or _is_short(document, known)):
             place = document.place(known)
             return f"{place} ({place.layer})" if place.layer else str(place)
+    return ""
+
+
+def _reason(path: Path, *, is_set: bool) -> str:
     words = [part for part in path if isinstance(part, str)]
-    reason = next((_REASONS[key] for n in range(len(words), 0, -1) if (key := ".".join(words[:n])) in _REASONS), "")
+    lengths = range(len(words), 0, -1) if is_set else (len(words),)
+    reasons = (_REASONS.get(".".join(words[:length])) for length in lengths)
+    reason = next(filter(None, reasons), "")
     return f"default: {reason}" if reason else "default"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from virtrbd.errors import SpecError
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Interface
+from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
 from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems
 from virtrbd.spec.document import Path as FieldPath
@@ -105,6 +106,8 @@ def _domain(item: LoadedSpec, settings: Settings, disks: Sequence[Disk], cdroms:
 
 
 def _machine_problems(domain: Domain, disks: Sequence[Disk]) -> Iterator[Problem]:
+    for word in unknown_codes(domain.silence):
+        yield ("silence",), f"there is no lint {word}; known are {', '.join(all_codes())}"
     for field, value in (("memory", domain.memory_bytes), ("current_memory", domain.current_memory_bytes)):
         if value is not None and value % 1024**2:
             yield (field,), "not a whole number of MiB; QEMU rounds it, so write it as it will be"

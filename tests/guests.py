@@ -1,0 +1,83 @@
+"""Running guests, for the tests that talk to one."""
+
+import base64
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, kw_only=True)
+class Guest:
+    """A running guest: its console is read all the time, its agent runs what a test needs."""
+
+    name: str
+    bus: str
+    env: dict[str, str]
+    console: int = -1
+    said: str = field(default="", repr=False)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, env=self.env, capture_output=True, text=True, check=False, timeout=60)
+
+    def ok(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def json(self, *words: str) -> dict:  # type: ignore[type-arg]
+        return dict(json.loads(self.ok("virtrbd", *words, "--output", "json")))
+
+    def start(self) -> None:
+        self.ok("virtrbd", "start", self.name)
+        pty = self.json("console", self.name)["pty"]
+        self.console = os.open(pty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+
+    def listen(self) -> str:
+        """Return all that the console has said until now."""
+        try:
+            while data := os.read(self.console, 65536):
+                self.said += data.decode(errors="replace")
+        except (BlockingIOError, OSError):
+            pass
+        return self.said
+
+    def ups(self) -> int:
+        return self.listen().count(f"guest up: {self.name}")
+
+    def await_up(self, count: int, timeout_s: float) -> None:
+        """Wait until the guest has said this often that it is up."""
+        give_up_at = time.monotonic() + timeout_s
+        while self.ups() < count:
+            assert time.monotonic() < give_up_at, f"{self.name} is not up; its console said {self.said[-1000:]!r}"
+            time.sleep(0.1)
+
+    def agent(self, command: str, **arguments: object) -> dict:  # type: ignore[type-arg]
+        words = json.dumps({"execute": command, "arguments": arguments})
+        return dict(json.loads(self.ok("virsh", "qemu-agent-command", self.name, "--timeout", "20", words))["return"])
+
+    def shell(self, script: str) -> str:
+        """Run a script in the guest, which must succeed, and return its output."""
+        arguments = {"path": "/bin/sh", "arg": ["-ec", script], "capture-output": True}
+        pid = self.agent("guest-exec", **arguments)["pid"]
+        status: dict[str, object] = {}
+
+        def has_exited() -> object:
+            status.update(self.agent("guest-exec-status", pid=pid))
+            return status["exited"]
+
+        await_that(f"{self.name}: {script}", has_exited, 40)
+        assert status["exitcode"] == 0, status
+        return base64.b64decode(str(status.get("out-data", ""))).decode()
+
+    def images(self) -> list[dict]:  # type: ignore[type-arg]
+        return list(self.json("inspect", self.name)["domain"]["disks"])
+
+
+def await_that(what: str, holds: Callable[[], object], timeout_s: float = 20) -> None:
+    give_up_at = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < give_up_at, what
+        time.sleep(0.1)

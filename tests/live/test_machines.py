@@ -1,0 +1,84 @@
+"""UEFI, a TPM and a libvirt network: each is booted once, from RBD, with what libvirt chooses for it."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+
+import pytest
+from guests import Guest
+
+UEFI_BOOT_TIMEOUT_S = 100
+
+
+def define(host, name: str, text: str) -> str:  # type: ignore[no-untyped-def]
+    """Define the spec and return what that said. OVMF crashes on 128 MiB, which BIOS guests get."""
+    (host.folder / f"{name}.yaml").write_text(f"name: {name}\nmemory: 512M\n{text}")
+    return str(host.ok("virtrbd", "define", f"{name}.yaml"))
+
+
+@pytest.fixture
+def boot(host, name) -> Iterator[Callable[[str], Guest]]:  # type: ignore[no-untyped-def]
+    """Define a spec, start it and listen to its console."""
+    env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+    guest = Guest(name=name, bus="virtio", env=env)
+
+    def define_and_start(text: str) -> Guest:
+        define(host, name, text)
+        guest.start()
+        return guest
+
+    yield define_and_start
+    host.run("virsh", "destroy", name)
+    # The NVRAM is the definition's own file: virsh undefines such a domain only when it is told.
+    host.run("virsh", "undefine", "--nvram", name)
+
+
+@pytest.mark.timeout(150)
+def test_a_uefi_guest_with_a_tpm_boots_and_keeps_its_loader(host, name, golden, boot) -> None:  # type: ignore[no-untyped-def]
+    text = f"firmware: {{type: uefi, secure_boot: false}}\ntpm: true\ndisks:\n  - clone: {golden}\n"
+    guest = boot(text)
+    guest.await_up(1, UEFI_BOOT_TIMEOUT_S)
+    assert guest.shell("ls -d /sys/firmware/efi /sys/class/tpm/tpm0").split() == [
+        "/sys/class/tpm/tpm0",
+        "/sys/firmware/efi",
+    ]
+    live = ET.fromstring(host.ok("virsh", "dumpxml", name))
+    assert "OVMF" in live.findtext("os/loader", "")
+    assert live.find("devices/tpm").get("model") == "tpm-crb"
+    assert define(host, name, text) == f"{name}: nothing to do\n"
+    define(host, name, f"title: changed\n{text}")
+    kept = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name))
+    assert (kept.find("os").get("firmware"), kept.findtext("title")) == ("efi", "changed")
+    host.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
+    assert "undefined" in host.ok("virtrbd", "undefine", name)
+
+
+NETWORK = """
+<network>
+  <name>{name}</name>
+  <bridge name="{bridge}"/>
+  <ip address="192.168.217.1" netmask="255.255.255.0">
+    <dhcp><range start="192.168.217.10" end="192.168.217.20"/></dhcp>
+  </ip>
+</network>
+"""
+
+
+@pytest.fixture
+def network(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    bridge = f"vr{name[-8:]}"
+    (host.folder / "network.xml").write_text(NETWORK.format(name=name, bridge=bridge))
+    host.ok("virsh", "net-define", "network.xml")
+    host.ok("virsh", "net-start", name)
+    yield name
+    host.run("virsh", "net-destroy", name)
+    host.run("virsh", "net-undefine", name)
+
+
+@pytest.mark.timeout(120)
+def test_a_guest_gets_its_address_from_a_libvirt_network(host, name, golden, boot, network) -> None:  # type: ignore[no-untyped-def]
+    guest = boot(f"interfaces:\n  - {{network: {network}, mtu: 1400}}\ndisks:\n  - clone: {golden}\n")
+    guest.await_up(1, 60)
+    mac = ET.fromstring(host.ok("virsh", "dumpxml", name)).find("devices/interface/mac").get("address")
+    # The agent tells what the guest itself sees: the MAC that was derived from the spec.
+    assert mac in host.ok("virsh", "domifaddr", name, "--source", "agent", "--full")
+    assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"

@@ -1,0 +1,229 @@
+"""Hypothesis strategies over the whole Domain model: everything that a spec can make of it."""
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from virtrbd.model.domain import (
+    Bus,
+    Cache,
+    Cdrom,
+    Cpu,
+    DetectZeroes,
+    Discard,
+    Disk,
+    Domain,
+    Filter,
+    Firmware,
+    Graphics,
+    Interface,
+    Topology,
+    Tpm,
+    Watchdog,
+)
+from virtrbd.model.fitted import Fitted
+from virtrbd.model.image import ImageRef
+from virtrbd.spec.disk_schema import IoTuneSpec
+
+MIB = 1024**2
+UUID = "22222222-2222-2222-2222-222222222222"
+
+# What an image may be called, XML's own characters too.
+image_names = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/@:"), min_size=1, max_size=20
+)
+prose = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc"]), max_size=30)
+words = st.from_regex(r"\A[A-Za-z][A-Za-z0-9._-]{0,8}\Z")
+rates = st.integers(1, 10**12)
+# libvirt's schema takes no others of a snapshot (basictypes.rng, genericName).
+snapshot_names = st.from_regex(r"\A[a-zA-Z0-9_+-]{1,9}\Z")
+images = st.builds(
+    ImageRef,
+    pool=image_names,
+    name=image_names,
+    namespace=st.just("") | image_names,
+    snapshot=st.just("") | snapshot_names,
+)
+
+
+@st.composite
+def iotunes(draw: st.DrawFn) -> dict[str, int | str]:
+    """Limits as libvirt takes them: a total, or one of read and write, each with its burst."""
+    limits: dict[str, int | str] = {}
+    for kind in ("bytes_sec", "iops_sec"):
+        for name in draw(st.sampled_from([(), (f"total_{kind}",), (f"read_{kind}", f"write_{kind}")])):
+            limits[name] = draw(st.integers(1, 10**6))
+            if draw(st.booleans()):
+                limits[f"{name}_max"] = draw(st.integers(10**6, 10**9))
+                if draw(st.booleans()):
+                    limits[f"{name}_max_length"] = draw(st.integers(1, 1000))
+    if limits and draw(st.booleans()):
+        limits["group_name"] = draw(words)
+    # By libxml2 the schema takes them in this order only, which is also the spec's.
+    return {name: limits[name] for name in IoTuneSpec.model_fields if name in limits}
+
+
+@st.composite
+def disks(draw: st.DrawFn, letter: str, buses: Sequence[Bus]) -> Disk:
+    bus = draw(st.sampled_from(buses))
+    is_virtio, has_media = bus is Bus.VIRTIO, bus not in (Bus.VIRTIO, Bus.USB)
+    return Disk(
+        target={Bus.VIRTIO: "vd", Bus.IDE: "hd"}.get(bus, "sd") + letter,
+        bus=bus,
+        image=draw(images),
+        cache=draw(st.sampled_from(Cache)),
+        discard=draw(st.sampled_from(Discard)),
+        detect_zeroes=draw(st.none() | st.sampled_from(DetectZeroes)),
+        iotune=draw(iotunes()),
+        serial=draw(st.just("") | words),
+        wwn=draw(st.just("") | st.from_regex(r"\A[0-9a-f]{16}\Z")) if has_media else "",
+        rotation_rate=draw(st.none() | st.just(1) | st.integers(1025, 65534)) if has_media else None,
+        iothread=draw(st.none() | st.integers(1, 3)) if is_virtio else None,
+        queues=draw(st.none() | st.integers(1, 8)) if is_virtio else None,
+        error_policy=draw(st.sampled_from(["", "stop", "report", "ignore", "enospace"])),
+        rerror_policy=draw(st.sampled_from(["", "stop", "report", "ignore"])),
+        ceph_config=draw(st.sampled_from(["", "/etc/ceph/other.conf"])),
+        readonly=draw(st.booleans()) if bus in (Bus.VIRTIO, Bus.SCSI, Bus.USB) else False,
+        shareable=draw(st.booleans()),
+    )
+
+
+def cdroms(letter: str) -> st.SearchStrategy[Cdrom]:
+    return st.builds(
+        Cdrom,
+        target=st.just(f"sd{letter}"),
+        bus=st.sampled_from([Bus.SATA, Bus.SCSI]),
+        image=st.none() | images,
+    )
+
+
+filters = st.builds(
+    Filter,
+    name=words,
+    parameters=st.dictionaries(st.sampled_from(["IP", "MAC", "PORT"]), st.from_regex(r"\A[a-zA-Z0-9_.:]{1,9}\Z")),
+)
+
+
+@st.composite
+def interfaces(draw: st.DrawFn, mac: str) -> Interface:
+    kind = draw(st.sampled_from(["network", "bridge", "direct"]))
+    model = draw(st.sampled_from(["virtio", "e1000", "rtl8139"]))
+    return Interface(
+        mac=mac,
+        network=draw(words) if kind == "network" else "",
+        bridge=draw(words) if kind == "bridge" else "",
+        direct=draw(words) if kind == "direct" else "",
+        direct_mode=draw(st.sampled_from(["bridge", "vepa", "private", "passthrough"])),
+        model=model,
+        vlan=tuple(draw(st.lists(st.integers(0, 4095), max_size=3))),
+        mtu=draw(st.none() | st.integers(68, 65535)) if kind != "direct" else None,
+        queues=draw(st.none() | st.integers(1, 8)) if model == "virtio" else None,
+        link_up=draw(st.booleans()),
+        # libvirt drops one on a direct interface silently (virDomainNetDefParseXML).
+        filterref=draw(st.none() | filters) if kind != "direct" else None,
+    )
+
+
+@st.composite
+def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
+    mode = draw(st.sampled_from(["host-model", "host-passthrough", "maximum", "custom"]))
+    cores = draw(st.sampled_from([cores for cores in (1, 2, 4) if vcpus % cores == 0]))
+    return Cpu(
+        mode=mode,
+        model=draw(words) if mode == "custom" else "",
+        topology=draw(st.none() | st.just(Topology(sockets=vcpus // cores, cores=cores, threads=1))),
+        features=draw(
+            st.dictionaries(words, st.sampled_from(["force", "require", "optional", "disable", "forbid"]), max_size=3)
+        ),
+    )
+
+
+features = st.dictionaries(
+    st.sampled_from(["acpi", "apic", "pae", "hap", "smm", "vmport", "pmu", "hyperv", "kvm_hidden"]), st.booleans()
+)
+graphics = st.builds(
+    Graphics,
+    kind=st.sampled_from(["vnc", "spice"]),
+    listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1"]),
+    port=st.none() | st.integers(5900, 65535),
+)
+watchdogs = st.builds(
+    Watchdog,
+    model=st.sampled_from(["i6300esb", "ib700"]),
+    action=st.sampled_from(["reset", "shutdown", "poweroff", "pause", "none", "dump", "inject-nmi"]),
+)
+tpms = st.sampled_from([Tpm(model="tpm-crb", version="2.0"), Tpm(model="tpm-tis", version="1.2")])
+
+
+@st.composite
+def domains(
+    draw: st.DrawFn, hypervisor: str, machine: str = "pc", buses: Sequence[Bus] = tuple(Bus), name: str = "law"
+) -> Domain:
+    """Any domain of this name; boot orders stand behind all else that has one."""
+    vcpus = draw(st.integers(1, 8))
+    memory = draw(st.integers(1, 4096)) * MIB
+    letters = draw(st.lists(st.sampled_from("abcd"), unique=True, min_size=1, max_size=3))
+    drives = draw(st.lists(st.sampled_from("efg"), unique=True, max_size=2))
+    macs = draw(st.lists(st.integers(0, 5), unique=True, max_size=3))
+    domain_disks = tuple(draw(disks(letter, buses)) for letter in sorted(letters))
+    firmware = draw(
+        st.builds(Firmware, kind=st.just("bios"))
+        | st.builds(Firmware, kind=st.just("uefi"), secure_boot=st.none() | st.booleans())
+    )
+    return with_boot_orders(
+        draw(st.lists(st.integers(1, 30), unique=True, max_size=6)),
+        Domain(
+            name=name,
+            uuid=UUID,
+            memory_bytes=memory,
+            vcpus=vcpus,
+            machine=machine,
+            hypervisor=hypervisor,
+            host="kvm-1",
+            disks=domain_disks,
+            title=draw(prose),
+            description=draw(prose),
+            current_memory_bytes=draw(st.none() | st.integers(1, memory // MIB).map(lambda n: n * MIB)),
+            hugepages_bytes=draw(st.sampled_from([None, 0, 2 * MIB, 1024 * MIB])),
+            current_vcpus=draw(st.none() | st.integers(1, vcpus)),
+            cpu=draw(st.none() | cpus(vcpus)),
+            firmware=firmware,
+            clock=draw(st.sampled_from(["utc", "localtime", "Europe/Berlin", "America/Indiana/Knox"])),
+            features=draw(features),
+            on_poweroff=draw(st.sampled_from(["", "destroy", "restart"])),
+            on_reboot=draw(st.sampled_from(["", "destroy", "restart"])),
+            on_crash=draw(st.sampled_from(["", "destroy", "restart", "preserve", "coredump-destroy"])),
+            cdroms=tuple(draw(cdroms(letter)) for letter in sorted(drives)),
+            interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
+            graphics=draw(st.none() | graphics),
+            video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
+            serial_console=draw(st.booleans()),
+            guest_agent=draw(st.booleans()),
+            rng=draw(st.booleans()),
+            watchdog=draw(st.none() | watchdogs),
+            tpm=draw(st.none() | tpms),
+            vsock_cid=draw(st.none() | st.just(0) | st.integers(3, 2**32 - 1)),
+        ),
+    )
+
+
+def with_boot_orders(orders: Sequence[int], domain: Domain) -> Domain:
+    """Give boot orders to the first devices, one each: libvirt takes none twice."""
+    from dataclasses import replace
+
+    left = iter(orders)
+    return replace(
+        domain,
+        interfaces=tuple(replace(each, boot=next(left, None)) for each in domain.interfaces),
+        disks=tuple(replace(each, boot=next(left, None)) for each in domain.disks),
+        cdroms=tuple(replace(each, boot=next(left, None)) for each in domain.cdroms),
+    )
+
+
+@st.composite
+def fittings(draw: st.DrawFn, domain: Domain, *, has_blockio: bool) -> Fitted:
+    """Some way of telling the granularity for some of the disks."""
+    ways = ["override", "set_device", *(["blockio"] if has_blockio else [])]
+    told = {disk.target: draw(st.sampled_from([512, 65536, 4 * MIB])) for disk in domain.disks if draw(st.booleans())}
+    way = draw(st.sampled_from(ways))
+    return Fitted(domain=domain, **{way: told}, drops_json_device=bool(told) and way == "set_device")

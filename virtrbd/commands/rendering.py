@@ -1,0 +1,130 @@
+"""The verb that shows what a spec becomes: XML, a plain QEMU command line, or where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from virtrbd.commands.app import Run, app, with_global_options
+from virtrbd.commands.specs import FILES
+from virtrbd.errors import DeniedError, SpecError, UnavailableError
+from virtrbd.model.capabilities import Capabilities, version_text
+from virtrbd.model.domain import Domain
+from virtrbd.model.settings import Settings
+
+if TYPE_CHECKING:
+    from virtrbd.spec.load import LoadedSpec
+
+
+@app.command()
+@FILES
+@click.option("--for", "hypervisor", metavar="VERSIONS", default="", help="Like libvirt=11.6,qemu=10.0,machine=q35.")
+@click.option("--as", "form", type=click.Choice(["xml", "qemu"]), default="xml", help="XML, or a QEMU command line.")
+@click.option("--explain", is_flag=True, help="Say of every value where it came from, and what librbd will do.")
+@with_global_options
+def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain: bool) -> None:
+    """Print what specs become, for this host's libvirt or --for another; touches nothing, needs neither.
+
+    fsid and monitors come from ceph.conf; without one the XML has no monitors and a secret of no cluster.
+    """
+    from virtrbd.spec.load import load
+    from virtrbd.spec.resolve import resolve
+
+    settings = run.settings()
+    loaded = load(files, settings)
+    domains = resolve(loaded, settings)
+    documents = {item.spec.name: item for item in loaded}
+    with _known(run, settings, hypervisor) as known:
+        if explain:
+            answers = [_explained(documents[d.name], d, settings, known) for d in domains]
+        elif form == "qemu":
+            answers = [_as_qemu(d, settings, known) for d in domains]
+        else:
+            answers = [_as_xml(run, d, settings, known) for d in domains]
+    run.answer({"domains": [data for data, _ in answers]}, [text for _, text in answers])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hypervisor:
+    """What is rendered for; `is_here`: this host's, whose schema the XML can be held against."""
+
+    capabilities: Callable[[Domain], Capabilities]
+    is_here: bool
+
+
+@contextmanager
+def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
+    """Yield what is rendered for: by hand, else this host's, else the newest with a word about it."""
+    from virtrbd.fitting.by_hand import capabilities_by_hand
+
+    elsewhere = _Hypervisor(capabilities=lambda d: capabilities_by_hand(by_hand, d.machine), is_here=False)
+    if by_hand:
+        yield elsewhere
+        return
+    with ExitStack() as stack:
+        try:
+            from virtrbd.host.hypervisor import Hypervisor
+
+            here = stack.enter_context(Hypervisor.connect(settings))
+        except (UnavailableError, DeniedError):
+            newest = capabilities_by_hand("", "q35")
+            versions = f"libvirt {version_text(newest.libvirt)} and QEMU {version_text(newest.qemu)}"
+            run.say(f"no libvirt at {settings.connect}: rendered for {versions}; --for names others")
+            yield elsewhere
+            return
+        yield _Hypervisor(
+            capabilities=lambda d: here.capabilities(d.hypervisor, d.machine) or elsewhere.capabilities(d),
+            is_here=True,
+        )
+
+
+def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
+    from virtrbd.domainxml.document import render_document
+    from virtrbd.fitting.fit import fit
+    from virtrbd.planning.plan import secret_uuid_for
+    from virtrbd.spec.cephconf import read_cluster_facts
+
+    cluster = read_cluster_facts(settings)
+    if not cluster.monitors:
+        run.say(f"no monitors in {settings.ceph.conf}: the XML of {domain.name} has none")
+    fitted = fit(domain, known.capabilities(domain))
+    document = render_document(
+        fitted.fitted, cluster, secret_uuid_for(cluster.secret_usage), settings.template_dir, check_schema=known.is_here
+    )
+    if fitted.problems or document.problems:
+        raise SpecError(*fitted.problems, *document.problems)
+    if not run.is_json:
+        for lint in fitted.lints:
+            run.say(str(lint))
+    data = {"name": domain.name, "xml": document.xml, "lints": [asdict(lint) for lint in fitted.lints]}
+    return data, document.xml.rstrip()
+
+
+def _as_qemu(domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
+    from virtrbd.qemu.command import command_text, qemu_command
+    from virtrbd.spec.cephconf import read_cluster_facts
+
+    command = qemu_command(domain, read_cluster_facts(settings), known.capabilities(domain), settings.ceph.conf)
+    data = {"name": domain.name, "argv": list(command.words), "notes": list(command.notes)}
+    return data, command_text(command).rstrip()
+
+
+def _explained(item: LoadedSpec, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
+    from virtrbd.commands.output import table
+    from virtrbd.fitting.explain import explain_cache
+    from virtrbd.spec.explain import explain
+
+    values = explain(item, domain, settings)
+    caches = {disk.target: explain_cache(disk, known.capabilities(domain)) for disk in domain.disks}
+    lines = table(("field", "value", "from"), [(each.field, each.value, each.source) for each in values])
+    lines += ["", *(f"disk {target}: {text}" for target, text in caches.items())]
+    data = {
+        "name": domain.name,
+        "values": [{"field": each.field, "value": each.value, "from": each.source} for each in values],
+        "librbd": caches,
+    }
+    return data, "\n".join([f"{domain.name} ({domain.origin})", *lines])

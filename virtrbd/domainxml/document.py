@@ -1,0 +1,46 @@
+"""A domain's document: rendered, held against libvirt's schema, and the blame laid where it belongs."""
+
+from dataclasses import dataclass, replace
+
+from virtrbd.domainxml.render import STOCK, render
+from virtrbd.domainxml.validate import schema_problems
+from virtrbd.errors import SpecError
+from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.fitted import Fitted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """The rendered XML, and why it can't be defined: each `file:line: name: reason`."""
+
+    xml: str
+    problems: tuple[str, ...] = ()
+
+
+def render_document(
+    fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "", *, check_schema: bool = True
+) -> Document:
+    """Return the document; a template's error is a problem like one of the schema's.
+
+    The schema is that of this machine's libvirt: for another one it proves nothing.
+    """
+    domain = fitted.domain
+    where = f"{domain.origin}: {domain.name}"
+    try:
+        xml = render(fitted, cluster, secret_uuid, template_dir)
+    except SpecError as error:
+        return Document(xml="", problems=tuple(f"{domain.origin}: {message}" for message in error.messages))
+    problems = schema_problems(xml) if check_schema else ()
+    if problems and (template_dir or domain.template != STOCK):
+        plain = replace(fitted, domain=replace(domain, template=STOCK))
+        # What the packaged templates make of the same spec tells whose part it is.
+        stock = {_without_line(problem) for problem in schema_problems(render(plain, cluster, secret_uuid))}
+        problems = tuple(
+            problem if _without_line(problem) in stock else f"in template {domain.template}: {problem}"
+            for problem in problems
+        )
+    return Document(xml=xml, problems=tuple(f"{where}: {problem}" for problem in problems))
+
+
+def _without_line(problem: str) -> str:
+    return problem.partition(" (line ")[0]

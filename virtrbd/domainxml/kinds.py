@@ -1,0 +1,134 @@
+"""Elements that become another kind of thing by one attribute: what belonged to the old kind must go first.
+
+A bridge's source beside a network's, a qxl's memory beside a virtio's: libvirt would refuse it.
+"""
+
+from dataclasses import dataclass
+
+from virtrbd.domainxml.tree import Element, attribute, children, remove
+
+# A path to drop; this one stands for all children and attributes.
+_ALL = "*"
+_CHOSEN_FIRMWARE = ("loader", "firmware")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """The attribute `name` at `path` of elements of a tag; `drops` are paths, `@name` or `*` for what goes with it."""
+
+    tag: str
+    name: str
+    path: str = "."
+    drops: tuple[str, ...]
+
+
+_KINDS = (
+    _Kind(tag="disk", name="type", drops=("source", "backingStore", "mirror")),
+    # Another bus has other addresses, and other names for what libvirt calls the device.
+    _Kind(tag="disk", name="bus", path="target", drops=("address", "alias")),
+    _Kind(tag="interface", name="type", drops=("source", "virtualport", "backend", "target")),
+    _Kind(tag="graphics", name="type", drops=(_ALL,)),
+    _Kind(tag="video", name="type", path="model", drops=(_ALL,)),
+    _Kind(tag="cpu", name="mode", drops=(_ALL,)),
+    _Kind(tag="clock", name="offset", drops=("@timezone", "@adjustment", "@basis", "@start")),
+    _Kind(tag="watchdog", name="model", drops=("address",)),
+    _Kind(tag="tpm", name="type", path="backend", drops=("backend",)),
+    _Kind(tag="tpm", name="model", drops=("address",)),
+    _Kind(tag="rng", name="model", path="backend", drops=("backend",)),
+    _Kind(tag="rng", name="model", drops=("address",)),
+    _Kind(tag="controller", name="model", drops=("address",)),
+    _Kind(tag="serial", name="type", drops=("source", "protocol", "log")),
+    _Kind(tag="console", name="type", drops=("source", "protocol", "log")),
+    _Kind(tag="channel", name="type", drops=("source", "protocol", "log")),
+    _Kind(tag="hostdev", name="type", drops=(_ALL,)),
+    _Kind(tag="filesystem", name="type", drops=("source", "driver", "binary")),
+)
+
+
+def switch_kind(found: Element, wanted: Element) -> None:
+    """Drop from `found` what belongs to a kind that it is not to be any more."""
+    for kind in _KINDS:
+        if kind.tag == wanted.tag and wanted.find(kind.path) is not None:
+            want, have = attribute(wanted, kind.path, kind.name), attribute(found, kind.path, kind.name)
+            if have and want != have:
+                _drop(found, kind.drops)
+
+
+def switch_domain(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None:
+    """Drop from a definition what belongs to a firmware, a chipset or a number of vcpus that it is not to have."""
+    _switch_firmware(root, wanted, is_uefi_ours=is_uefi_ours)
+    held, machine = attribute(root, "os/type", "machine"), attribute(wanted, "os/type", "machine")
+    if _chipset(held) and _chipset(machine) and _chipset(held) != _chipset(machine):
+        _drop_addresses(root)
+    _switch_usb(root, wanted)
+    _switch_vcpus(root, wanted)
+
+
+def drop_orphans(root: Element) -> None:
+    """Drop the <audio> that libvirt added for a spice screen, where there is none any more: it refuses that."""
+    if root.find("devices/graphics[@type='spice']") is None:
+        for audio in root.findall("devices/audio[@type='spice']"):
+            remove(audio)
+
+
+def _switch_firmware(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None:
+    """The loader is libvirt's choice by what <firmware> asks for; the guest's variables stay while it has UEFI."""
+    os, want = root.find("os"), wanted.find("os")
+    if os is None or want is None:
+        return
+    if want.get("firmware") == "efi":
+        if os.get("firmware") != "efi" or _secure_boot(os) not in ("", _secure_boot(want)):
+            _drop(os, _CHOSEN_FIRMWARE)
+    elif os.get("firmware") == "efi" and is_uefi_ours:
+        _drop(os, (*_CHOSEN_FIRMWARE, "nvram"))
+
+
+def _secure_boot(os: Element) -> str:
+    return attribute(os, "firmware/feature[@name='secure-boot']", "enabled")
+
+
+def _chipset(machine: str) -> str:
+    if machine == "q35" or machine.startswith("pc-q35"):
+        return "q35"
+    return "i440fx" if machine == "pc" or machine.startswith("pc-i440fx") else ""
+
+
+def _drop_addresses(root: Element) -> None:
+    """Every place is another one on another chipset; libvirt gives new ones."""
+    for device in root.findall("devices/*"):
+        if device.tag == "controller" and device.get("type") in ("pci", "ide", "sata", "usb"):
+            remove(device)
+        for address in device.findall("address[@type='pci']") + device.findall("address[@type='drive']"):
+            device.remove(address)
+
+
+def _switch_usb(root: Element, wanted: Element) -> None:
+    """A USB 2 controller is several functions of one index; another model has no use for its companions."""
+    want = wanted.find("devices/controller[@type='usb'][@index='0']")
+    held = root.findall("devices/controller[@type='usb'][@index='0']")
+    if want is not None and held and want.get("model") not in {each.get("model") for each in held}:
+        for companion in held[1:]:
+            remove(companion)
+
+
+def _switch_vcpus(root: Element, wanted: Element) -> None:
+    """A list of single vcpus, or more of them at start than there are to be, would contradict the number."""
+    vcpu, want = root.find("vcpu"), wanted.find("vcpu")
+    if vcpu is None or want is None or (vcpu.text, vcpu.get("current")) == (want.text, want.get("current")):
+        return
+    _drop(root, ("vcpus",))
+    if int(vcpu.get("current") or 0) > int(want.text or 1):
+        vcpu.attrib.pop("current")
+
+
+def _drop(element: Element, paths: tuple[str, ...]) -> None:
+    for path in paths:
+        if path.startswith("@"):
+            element.attrib.pop(path[1:], "")
+        elif path == _ALL:
+            element.attrib.clear()
+            for child in list(children(element)):
+                element.remove(child)
+        else:
+            for child in element.findall(path):
+                element.remove(child)

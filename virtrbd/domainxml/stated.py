@@ -1,0 +1,105 @@
+"""What a rendered document states: paths of elements and attributes, to be known again when they are stated no more.
+
+`title` is an element, `vcpu/@current` an attribute, `devices/disk:vda/iotune/read_iops_sec` an element of a device.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from virtrbd.domainxml.tree import Element, children, key_name, parse_tree, steps, word
+
+# These are one value each: they are compared, and go, as a whole.
+LISTS = {"source": "host", "vlan": "tag"}
+
+_TARGET = ("target/@dev", "target/@bus", "target/@type", "target/@name", "target/@port")
+_SOURCE = (
+    "source", "source/@protocol", "source/@name", "source/@network", "source/@bridge", "source/@dev", "source/@mode",
+    "source/auth/@username", "source/auth/secret/@type", "source/auth/secret/@uuid",
+)  # fmt: skip
+# What no domain and no device of the kind can be without: it would only make the list longer.
+_ALWAYS: Mapping[str, frozenset[str]] = {
+    "domain": frozenset(
+        ["@type", "name", "uuid", "memory", "memory/@unit", "vcpu", "os/type", "os/type/@arch", "os/type/@machine"]
+    ),
+    "disk": frozenset(["@type", "@device", "driver/@name", "driver/@type", *_TARGET, *_SOURCE]),
+    "interface": frozenset(["@type", "mac/@address", "model/@type", *_SOURCE]),
+    **dict.fromkeys(("controller", "serial", "console", "channel"), frozenset(["@type", "@index", "@model", *_TARGET])),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What was stated of one element: `itself`, its attributes and its children by step."""
+
+    itself: bool = False
+    attributes: frozenset[str] = frozenset()
+    children: Mapping[str, "Stated"] = field(default_factory=dict)
+
+    def child(self, name: str) -> "Stated":
+        """Return what was stated of a child; nothing where it was not mentioned."""
+        return self.children.get(name, NOTHING)
+
+    def __bool__(self) -> bool:
+        return self.itself or bool(self.attributes) or bool(self.children)
+
+
+NOTHING = Stated()
+
+
+def stated_paths(xml: str) -> tuple[str, ...]:
+    """Return the paths of all that a document states and could leave out, sorted."""
+    root = parse_tree(xml)
+    always = _ALWAYS["domain"]
+    paths = [path for path in _paths(root) if path not in always and not path.startswith("devices")]
+    devices = root.find("devices")
+    for name, device in steps(devices) if devices is not None else ():
+        always = _ALWAYS.get(str(device.tag), frozenset())
+        paths.append(f"devices/{name}")
+        paths += [f"devices/{name}/{path}" for path in _paths(device) if path not in always]
+    return tuple(sorted(set(paths)))
+
+
+def read_stated(paths: Sequence[str]) -> Stated:
+    """Return the paths as what they say of the root."""
+    itself = "" in paths
+    attributes = frozenset(path[1:] for path in paths if path.startswith("@"))
+    below: dict[str, list[str]] = {}
+    for path in paths:
+        name, _, rest = path.partition("/")
+        if name and not name.startswith("@"):
+            below.setdefault(name, []).append(rest)
+    return Stated(itself, attributes, {name: read_stated(rests) for name, rests in below.items()})
+
+
+def argument_groups(commandline: Element) -> dict[str, list[Element]]:
+    """Return the arguments of a <qemu:commandline> by what they say: an option with its values is one."""
+    groups: list[list[Element]] = []
+    for child in children(commandline):
+        if word(child) != "qemu:arg":
+            continue
+        if groups and not child.get("value", "").startswith("-"):
+            groups[-1].append(child)
+        else:
+            groups.append([child])
+    return {"qemu:arg:" + quote(" ".join(arg.get("value", "") for arg in group), safe=""): group for group in groups}
+
+
+def _paths(element: Element) -> Iterator[str]:
+    """Yield what the element states, by path from itself; the element itself is none of it."""
+    key, listed = key_name(element), LISTS.get(str(element.tag))
+    yield from (f"@{name}" for name in map(str, element.attrib) if name != key)
+    if word(element) == "qemu:commandline":
+        yield from argument_groups(element)
+    for name, child in steps(element):
+        if child.tag == listed or word(child) == "qemu:arg":
+            continue
+        if _states_itself(child):
+            yield name
+        yield from (f"{name}/{path}" for path in _paths(child))
+
+
+def _states_itself(element: Element) -> bool:
+    key = key_name(element)
+    is_bare = not element.attrib and next(children(element), None) is None
+    return bool(key) or is_bare or bool((element.text or "").strip()) or element.tag in LISTS

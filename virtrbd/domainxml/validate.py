@@ -1,0 +1,117 @@
+"""Rendered XML against libvirt's own schema, in process and before anything is touched.
+
+libvirt names no culprit ("Extra element devices in interleave"), so it is found by validating parts.
+"""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from lxml import etree
+
+from virtrbd.domainxml.tree import Element, children, device_key, parse_tree, word
+
+SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
+
+# The least that the schema takes for a domain; each part of a document is tried beside it.
+_LEAST = {"name": "<name>x</name>", "memory": "<memory>1024</memory>", "os": "<os><type>hvm</type></os>"}
+
+
+def schema_problems(xml: str) -> tuple[str, ...]:
+    """Return what libvirt's schema refuses of a document, each with its line; nothing where none is installed."""
+    schema = _schema()
+    if schema is None:
+        return ()
+    root = parse_tree(xml)
+    if schema.validate(root):
+        return ()
+    culprits = [_narrowed(schema, culprit) for culprit in _culprits(schema, root)]
+    return tuple(_text(culprit) for culprit in culprits) or (f"libvirt's schema refuses it: {_said(schema, root)}",)
+
+
+@cache
+def _schema() -> etree.RelaxNG | None:
+    try:
+        return etree.RelaxNG(etree.parse(str(SCHEMA)))
+    except OSError:
+        return None
+
+
+def _culprits(schema: etree.RelaxNG, root: Element) -> Iterator[tuple[Element, ...]]:
+    """Yield the children of the root and the devices that alone make a document wrong, as (least document, part)."""
+    for child in children(root):
+        parts = list(children(child)) if child.tag == "devices" else [child]
+        for part in parts:
+            document, placed = _alone(root, part)
+            if not schema.validate(document):
+                yield document, placed, part
+
+
+def _alone(root: Element, part: Element) -> tuple[Element, Element]:
+    """Return a document that holds nothing but the part, and the part in it."""
+    document = etree.Element("domain")
+    document.attrib.update(root.attrib)
+    for tag, least in _LEAST.items():
+        if tag != part.tag or part.getparent() is not root:
+            document.append(etree.fromstring(least))
+    placed = copy.deepcopy(part)
+    parent = part.getparent()
+    if parent is not None and parent.tag == "devices":
+        etree.SubElement(document, "devices").append(placed)
+    else:
+        document.append(placed)
+    return document, placed
+
+
+def _narrowed(schema: etree.RelaxNG, culprit: tuple[Element, ...]) -> tuple[Element, str, Element]:
+    """Return the smallest thing without which the document is right: an element, its attribute if any, the part.
+
+    The part itself where no single thing is to blame.
+    """
+    document, placed, part = culprit
+    # Backwards is from the inside out: what stands in an element comes behind it.
+    for element in reversed(list(placed.iterdescendants())):
+        if name := _wrong_attribute(schema, document, element):
+            return element, name, part
+        if _is_wrong(schema, document, element):
+            return element, "", part
+    return placed, _wrong_attribute(schema, document, placed), part
+
+
+def _wrong_attribute(schema: etree.RelaxNG, document: Element, element: Element) -> str:
+    for name, value in list(element.attrib.items()):
+        del element.attrib[name]
+        is_right = schema.validate(document)
+        element.set(name, value)
+        if is_right:
+            return str(name)
+    return ""
+
+
+def _is_wrong(schema: etree.RelaxNG, document: Element, element: Element) -> bool:
+    parent = element.getparent()
+    assert parent is not None, "a descendant has a parent"
+    index = parent.index(element)
+    parent.remove(element)
+    is_right: bool = schema.validate(document)
+    parent.insert(index, element)
+    return is_right
+
+
+def _text(culprit: tuple[Element, str, Element]) -> str:
+    element, attribute, part = culprit
+    attributes = "".join(f' {name!s}="{value!s}"' for name, value in element.attrib.items())
+    shown = f"<{word(element)}{attributes}>{(element.text or '').strip()[:60]}"
+    what = f'{attribute}="{element.get(attribute)}" of {shown}' if attribute else shown
+    parent = part.getparent()
+    is_device = parent is not None and parent.tag == "devices"
+    name = (device_key(part) or word(part)) if is_device else word(part)
+    inside = f" in {name}" if name != word(element) else ""
+    # copy.deepcopy keeps the line of each element.
+    return f"libvirt's schema refuses {what}{inside} (line {element.sourceline} of the XML)"
+
+
+def _said(schema: etree.RelaxNG, root: Element) -> str:
+    schema.validate(root)
+    return "; ".join(dict.fromkeys(entry.message for entry in schema.error_log)) or "for a reason that it does not name"

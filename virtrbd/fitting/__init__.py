@@ -1,0 +1,1 @@
+"""What a desired domain becomes on the hypervisor at hand. Pure functions."""

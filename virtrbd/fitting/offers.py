@@ -1,0 +1,104 @@
+"""What a domain may only use where the hypervisor lists it: one row for each enum of its domcapabilities."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.domain import Bus, Domain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """An enum, the value that a domain takes from it (empty for none), its name in a spec, and what else to do."""
+
+    enum: str
+    value: Callable[[Domain], str]
+    field: str
+    way_out: str
+
+
+OFFERS = (
+    Offer(
+        enum="os.firmware",
+        value=lambda domain: "efi" if domain.firmware.kind == "uefi" else "",
+        field="firmware uefi",
+        way_out="install OVMF (the package ovmf or edk2-ovmf), or use bios",
+    ),
+    Offer(
+        enum="os.loader.secure",
+        value=lambda domain: "yes" if domain.firmware.secure_boot else "",
+        field="firmware.secure_boot",
+        way_out="install OVMF with Secure Boot and use q35, or leave it out",
+    ),
+    Offer(
+        enum="cpu.mode",
+        value=lambda domain: domain.cpu.mode if domain.cpu else "",
+        field="cpu mode",
+        way_out="use another mode, or a model; see virsh domcapabilities",
+    ),
+    Offer(
+        enum="cpu.custom.model",
+        value=lambda domain: domain.cpu.model if domain.cpu else "",
+        field="cpu model",
+        way_out="use one that virsh domcapabilities lists",
+    ),
+    Offer(
+        enum="tpm.model",
+        value=lambda domain: domain.tpm.model if domain.tpm else "",
+        field="tpm model",
+        way_out="install swtpm, or leave tpm out",
+    ),
+    Offer(
+        enum="tpm.backendModel",
+        value=lambda domain: "emulator" if domain.tpm else "",
+        field="tpm backend",
+        way_out="install swtpm and restart libvirtd, or leave tpm out",
+    ),
+    Offer(
+        enum="tpm.backendVersion",
+        value=lambda domain: domain.tpm.version if domain.tpm else "",
+        field="tpm version",
+        way_out="use the other one, or leave tpm out",
+    ),
+    Offer(
+        enum="graphics.type",
+        value=lambda domain: domain.graphics.kind if domain.graphics else "",
+        field="graphics",
+        way_out="use another type, or none",
+    ),
+    Offer(
+        enum="video.modelType",
+        value=lambda domain: domain.video,
+        field="video",
+        way_out="use another model",
+    ),
+    Offer(
+        enum="rng.model",
+        value=lambda domain: "virtio" if domain.rng else "",
+        field="rng model",
+        way_out="write rng: false",
+    ),
+)
+
+
+def not_offered(domain: Domain, capabilities: Capabilities) -> Iterator[str]:
+    """Yield what of the machine around the disks the hypervisor does not list."""
+    for offer in OFFERS:
+        value = offer.value(domain)
+        if value and not capabilities.offers_value(offer.enum, value):
+            yield f"{_name(offer.field, value)} is not offered by {capabilities.machine} here; {offer.way_out}"
+
+
+def _name(field: str, value: str) -> str:
+    # "firmware uefi" says it all, its enum's own word does not stand in a spec.
+    return field if field.startswith("firmware") else f"{field} {value}"
+
+
+def bus_problem(bus: Bus, capabilities: Capabilities) -> str:
+    """Return why a drive can't sit on the bus, empty where it can."""
+    if capabilities.offers_value("disk.bus", bus):
+        return ""
+    known = {member.value for member in Bus}
+    offered = ", ".join(sorted(known & capabilities.offers.get("disk.bus", frozenset()))) or "none"
+    way_out = "write machine: pc, or bus: sata" if bus is Bus.IDE else "use another bus"
+    return f"bus {bus} is not offered by {capabilities.machine} here ({offered}); {way_out}"

@@ -1,0 +1,28 @@
+"""Which machine a domain runs on: what a spec leaves open, libvirt chose at the first define, and it stays."""
+
+from collections.abc import Sequence
+
+from virtrbd.domainxml.parse import parse_machine
+from virtrbd.model.domain import DefinedDomain, Domain
+
+CapabilitiesKey = tuple[str, str]
+
+_FAMILIES = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
+
+
+def capabilities_key(domain: Domain, defined: DefinedDomain | None) -> CapabilitiesKey:
+    """Return the hypervisor type and the machine that the domain is rendered for."""
+    if defined and not domain.machine_upgrade:
+        pinned = parse_machine(defined.definition)[1]
+        if pinned.startswith(_FAMILIES.get(domain.machine, "\n")):
+            return domain.hypervisor, pinned
+    return domain.hypervisor, domain.machine
+
+
+def capabilities_of_interest(
+    domains: Sequence[Domain], defined: Sequence[DefinedDomain]
+) -> tuple[CapabilitiesKey, ...]:
+    """Return all that a run may have to render for, sorted."""
+    by_uuid, by_name = {found.uuid: found for found in defined}, {found.name: found for found in defined}
+    keys = {capabilities_key(domain, by_uuid.get(domain.uuid) or by_name.get(domain.name)) for domain in domains}
+    return tuple(sorted(keys))
