@@ -248,8 +248,8 @@ def test_an_override_gives_way_to_what_a_newer_libvirt_has_for_it() -> None:
 def test_arguments_of_others_stay_where_ours_come_and_go() -> None:
     def add_theirs(root: etree._Element) -> None:
         commandline = root.find("{*}commandline")
-        for value in ("-device", "theirs"):
-            commandline.append(commandline.makeelement(commandline[0].tag, value=value))
+        for index, value in enumerate(("-device", "theirs")):
+            commandline.insert(index, commandline.makeelement(commandline[0].tag, value=value))
 
     definition = changed(held(render(SET, CLUSTER, SECRET)), add_theirs)
     assert fitted_edit(definition, SET).differences == ()

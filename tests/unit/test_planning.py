@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulate import interrupted, simulate
@@ -11,6 +12,7 @@ from strategies import (
     HERE,
     HOST,
     HOST_UUID,
+    MIB,
     OTHER_HOST,
     STARTING,
     WEB,
@@ -24,7 +26,8 @@ from strategies import (
 from virtrbd.domainxml.parse import parse_disks, parse_size
 from virtrbd.host.execute import execute
 from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Domain
+from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import (
     Action,
     CloneImage,
@@ -234,3 +237,29 @@ def test_a_world_without_anything_gets_everything() -> None:
     """The laws above hold of an empty plan too; this one is not."""
     kinds = [type(action).__name__ for action in actions_of(make_plan([WEB], EMPTY, STARTING))]
     assert kinds == ["DefineSecret", "CloneImage", "GrowImage", "DefineDomain", "StartDomain"]
+
+
+ISO = ImageRef(pool="golden", name="iso")
+
+
+@pytest.mark.parametrize(
+    ("held", "problem"),
+    [
+        (None, "cdrom sda: image golden/iso does not exist; make it with `virtrbd image import FILE golden/iso`"),
+        (Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0, state="importing x"), "golden/iso is not ready"),
+        (Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0), ""),
+    ],
+)
+def test_a_cdroms_image_must_be_there(held: Image | None, problem: str) -> None:
+    web = replace(WEB, cdroms=(Cdrom(target="sda", bus=Bus.SATA, image=ISO, line=7),))
+    [planned] = make_plan([web], replace(EMPTY, images={**EMPTY.images, ISO: held}), HERE).domains
+    assert [problem in text for text in planned.problems] == [True] * bool(problem)
+
+
+def test_a_paused_guest_is_not_called_started() -> None:
+    world = done([WEB], EMPTY, STARTING)
+    [found] = world.domains
+    paused = replace(world, domains=(replace(found, state=PowerState.PAUSED),))
+    [planned] = make_plan([WEB], paused, STARTING).domains
+    assert (planned.actions, planned.note) == ((), "is paused; virsh resume web lets it go on")
+    assert make_plan([WEB], paused, HERE).domains[0].note == ""

@@ -53,7 +53,7 @@ def import_image(run: Run, file: str, ref: ImageRef) -> None:
         raise SpecError(f"{file}: no file that qemu-img can read; check the path")
     state = StateDir(settings.state_dir)
     with Cluster.connect(settings) as cluster, state.locked([str(ref)], "image import"):
-        import_into(cluster, state, settings, file, ref, size_bytes, _progress(run))
+        import_into(cluster, state, settings, file, ref, size_bytes, _progress(run), run.say)
     run.answer(
         {"image": str(ref), "size_bytes": size_bytes}, [f"{ref}: imported from {file} ({format_size(size_bytes)})"]
     )

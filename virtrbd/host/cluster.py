@@ -1,34 +1,32 @@
-"""Ceph: the only place that knows rados and rbd. No object of theirs leaves it."""
+"""Ceph. With image_facts the only place that calls rados and rbd; no object of theirs leaves these."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, UnavailableError
+from virtrbd.host.bindings import rados, rbd
 from virtrbd.host.deadline import call_within
+from virtrbd.host.image_facts import describe, watchers_of
+from virtrbd.host.image_metadata import (
+    OWNER,
+    RUNNING,
+    STATE,
+    config_of,
+    owner_value,
+    remove_metadata,
+    running_value,
+    strip_inherited,
+)
 from virtrbd.host.keyring import Key, read_key
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.settings import Settings
 
-try:
-    import rados
-    import rbd
-except ImportError as missing:
-    raise UnavailableError(
-        f"the Python module {missing.name} is missing; apt install python3-rados python3-rbd, and use the "
-        f"distribution's own Python (a venv: /usr/bin/python3 -m venv --system-site-packages)"
-    ) from missing
-
 T = TypeVar("T")
-
-OWNER = "virtrbd.owner"
-STATE = "virtrbd.state"
-RUNNING = "virtrbd.running"
 
 
 class Cluster:
@@ -105,7 +103,7 @@ class Cluster:
                     self._ioctx(ref) as ioctx,
                     rbd.Image(ioctx, ref.name, ref.snapshot or None, read_only=True) as image,
                 ):
-                    return _describe(ref, image, usage)
+                    return describe(ref, image, usage)
             except rbd.ImageNotFound:
                 return None
 
@@ -118,7 +116,7 @@ class Cluster:
             # librbd reads them from the default namespace, also for an image in another one.
             with self._ioctx(ImageRef(pool=pool, name="")) as ioctx:
                 try:
-                    return _config_of(dict(rbd.RBD().pool_metadata_list(ioctx)))
+                    return config_of(dict(rbd.RBD().pool_metadata_list(ioctx)))
                 except rbd.PermissionError:
                     # A user of one namespace alone can't look, and nothing but a lint depends on it.
                     return {}
@@ -151,17 +149,17 @@ class Cluster:
                     features = image.features() & ~_NOT_FOR_CLONES
                 rbd.RBD().clone(source, parent.name, parent.snapshot, ioctx, ref.name, features)
                 with rbd.Image(ioctx, ref.name) as image:
-                    return str(image.id()), _strip_inherited(image)
+                    return str(image.id()), strip_inherited(image)
 
         return self._call(f"cloning {parent} to {ref}", clone)
 
     def strip_inherited(self, ref: ImageRef) -> tuple[str, ...]:
         """Free an image from the settings it inherited; return them as `key=value`."""
-        return self._with_image(f"cleaning image {ref}", ref, _strip_inherited)
+        return self._with_image(f"cleaning image {ref}", ref, strip_inherited)
 
     def mark(self, ref: ImageRef, mark: ImageMark) -> None:
         """Mark the image as a domain's. Raises ClusterError when it is another image by now."""
-        value = json.dumps({"domain": mark.domain_uuid, "image": mark.image_id, "host": mark.host})
+        value = owner_value(mark)
 
         def write(image: Any) -> None:
             if image.id() != mark.image_id:
@@ -172,7 +170,7 @@ class Cluster:
 
     def set_ready(self, ref: ImageRef) -> None:
         """Say that a transfer into the image is done."""
-        self._with_image(f"finishing image {ref}", ref, lambda image: _metadata_remove(image, STATE))
+        self._with_image(f"finishing image {ref}", ref, lambda image: remove_metadata(image, STATE))
 
     def set_running(self, refs: Sequence[ImageRef], host: str) -> None:
         """Keep the host of the last start with the images; an empty host says that it stopped cleanly."""
@@ -180,9 +178,9 @@ class Cluster:
 
             def write(image: Any) -> None:
                 if host:
-                    image.metadata_set(RUNNING, json.dumps({"host": host, "image": image.id()}))
+                    image.metadata_set(RUNNING, running_value(host, image.id()))
                 else:
-                    _metadata_remove(image, RUNNING)
+                    remove_metadata(image, RUNNING)
 
             self._with_image(f"noting the host of image {ref}", ref, write)
 
@@ -264,7 +262,7 @@ class Cluster:
 
     def _foreign(self, image: Any) -> tuple[Watcher, ...]:
         own = self._rados.get_instance_id()
-        return tuple(watcher for watcher in _watchers(image) if watcher.client_id != own)
+        return tuple(watcher for watcher in watchers_of(image) if watcher.client_id != own)
 
     def _with_image(self, what: str, ref: ImageRef, use: Callable[[Any], T]) -> T:
         def run() -> T:
@@ -288,104 +286,6 @@ class Cluster:
 _NOT_FOR_CLONES = (
     rbd.RBD_FEATURE_JOURNALING | rbd.RBD_FEATURE_MIGRATING | rbd.RBD_FEATURE_OPERATIONS | rbd.RBD_FEATURE_DATA_POOL
 )
-
-
-def _describe(ref: ImageRef, image: Any, usage: bool) -> Image:
-    metadata = dict(image.metadata_list())
-    described = Image(
-        ref=ref,
-        image_id=str(image.id()),
-        size_bytes=image.size(),
-        created_at=image.create_timestamp().timestamp() if ref.snapshot == "" else 0.0,
-        mark=_mark_of(metadata, image.id()),
-        state=metadata.get(STATE, ""),
-        running_on=_running_on(metadata, image.id()),
-        parent=_parent(image),
-        watchers=_watchers(image),
-        object_bytes=1 << image.stat()["order"],
-        features=tuple(name for bit, name in _FEATURES.items() if image.features() & bit),
-        snapshots=tuple(sorted(snap["name"] for snap in image.list_snaps() if snap.get("namespace", 0) == 0)),
-        config=_config_of(metadata),
-    )
-    return replace(described, allocated_bytes=_allocated(image)) if usage else described
-
-
-_FEATURES = {
-    rbd.RBD_FEATURE_LAYERING: "layering",
-    rbd.RBD_FEATURE_EXCLUSIVE_LOCK: "exclusive-lock",
-    rbd.RBD_FEATURE_OBJECT_MAP: "object-map",
-    rbd.RBD_FEATURE_FAST_DIFF: "fast-diff",
-    rbd.RBD_FEATURE_DEEP_FLATTEN: "deep-flatten",
-    rbd.RBD_FEATURE_JOURNALING: "journaling",
-    rbd.RBD_FEATURE_DATA_POOL: "data-pool",
-}
-
-
-def _allocated(image: Any) -> int | None:
-    """Bytes in allocated objects, by fast-diff; None where there is none: without it every object is asked for."""
-    if not image.features() & rbd.RBD_FEATURE_FAST_DIFF or image.flags() & rbd.RBD_FLAG_FAST_DIFF_INVALID:
-        return None
-    total = 0
-
-    def count(_offset: int, length: int, exists: bool) -> None:
-        nonlocal total
-        total += length if exists else 0
-
-    image.diff_iterate(0, image.size(), None, count, include_parent=False, whole_object=True)
-    return total
-
-
-def _watchers(image: Any) -> tuple[Watcher, ...]:
-    found = {Watcher(address=item["addr"], client_id=item["id"]) for item in image.watchers_list()}
-    return tuple(sorted(found, key=lambda watcher: watcher.client_id))
-
-
-def _parent(image: Any) -> ImageRef | None:
-    try:
-        spec = image.get_parent_image_spec()
-    except rbd.ImageNotFound:
-        return None
-    return ImageRef(
-        pool=spec["pool_name"], namespace=spec["pool_namespace"], name=spec["image_name"], snapshot=spec["snap_name"]
-    )
-
-
-def _config_of(metadata: dict[str, str]) -> dict[str, str]:
-    """Return librbd's options among the metadata; only those that begin so are its own."""
-    prefix = "conf_"
-    return {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
-
-
-def _mark_of(metadata: dict[str, str], image_id: str) -> ImageMark | None:
-    try:
-        data = json.loads(metadata.get(OWNER, ""))
-        mark = ImageMark(domain_uuid=data["domain"], image_id=data["image"], host=data["host"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    return mark if mark.image_id == image_id else None
-
-
-def _running_on(metadata: dict[str, str], image_id: str) -> str:
-    try:
-        data = json.loads(metadata.get(RUNNING, ""))
-        return str(data["host"]) if data["image"] == image_id else ""
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _strip_inherited(image: Any) -> tuple[str, ...]:
-    dropped = []
-    for key, value in sorted(image.metadata_list()):
-        if key.startswith("conf_rbd_"):
-            dropped.append(f"{key.removeprefix('conf_')}={value}")
-        if key.startswith(("conf_rbd_", "virtrbd.")):
-            _metadata_remove(image, key)
-    return tuple(dropped)
-
-
-def _metadata_remove(image: Any, key: str) -> None:
-    if key in dict(image.metadata_list()):
-        image.metadata_remove(key)
 
 
 def _monitors(mons: Sequence[dict[str, Any]]) -> tuple[Monitor, ...]:

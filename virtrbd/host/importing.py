@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 
 from virtrbd.errors import ClusterError, VirtrbdError
@@ -15,13 +16,20 @@ from virtrbd.planning.images import is_half
 
 
 def import_into(
-    cluster: Cluster, state: StateDir, settings: Settings, file: str, ref: ImageRef, size_bytes: int, progress: Progress
+    cluster: Cluster,
+    state: StateDir,
+    settings: Settings,
+    file: str,
+    ref: ImageRef,
+    size_bytes: int,
+    progress: Progress,
+    say: Callable[[str], None],
 ) -> None:
     """Create the image and fill it; what a killed import of ours left is made anew.
 
     Raises ClusterError when the image exists, UnavailableError; a failed import removes what it made.
     """
-    _remove_half(cluster, state, ref, settings.timeouts.watcher)
+    _remove_half(cluster, state, ref, settings.timeouts.watcher, say)
     intent = Intent(
         ref=ref,
         domain_uuid="",
@@ -45,12 +53,12 @@ def import_into(
     state.drop_intent(ref)
 
 
-def _remove_half(cluster: Cluster, state: StateDir, ref: ImageRef, wait_s: float) -> None:
+def _remove_half(cluster: Cluster, state: StateDir, ref: ImageRef, wait_s: float, say: Callable[[str], None]) -> None:
     image, intent = cluster.image(ref, usage=True), state.read_intent(ref)
     if image is None:
         return
     if not is_half(image, intent, domain_uuid=""):
         fact = f"is not ready: {image.state}" if image.state else "exists"
         raise ClusterError(f"image {ref} {fact}; import under another name, or remove it")
-    once_free(lambda: cluster.remove_half(ref, image.image_id), wait_s=wait_s, say=lambda _text: None)
+    once_free(lambda: cluster.remove_half(ref, image.image_id), wait_s=wait_s, say=say)
     state.drop_intent(ref)

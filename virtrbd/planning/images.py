@@ -158,9 +158,27 @@ def _grow(domain: Domain, disk: Disk, from_bytes: int, *, live: bool) -> GrowIma
     )
 
 
+def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
+    """Return what keeps the images of CD-ROM drives from being read: virtrbd makes none, it only uses them."""
+    problems = []
+    for cdrom in domain.cdroms:
+        if cdrom.image:
+            where = f"{domain.origin.rpartition(':')[0]}:{cdrom.line}: cdrom {cdrom.target}: "
+            image = actual.images.get(cdrom.image.image)
+            if image is None:
+                way_out = f"make it with `virtrbd image import FILE {cdrom.image.image}`, or leave the drive empty"
+                problems.append(f"{where}image {cdrom.image.image} does not exist; {way_out}")
+            elif image.state:
+                problems.append(where + _not_ready(image))
+            elif cdrom.image.snapshot and cdrom.image.snapshot not in image.snapshots:
+                problems.append(f"{where}snapshot {cdrom.image} does not exist; make it, or name the image alone")
+    return problems
+
+
 def images_of_interest(domains: tuple[Domain, ...]) -> tuple[ImageRef, ...]:
     """Return every image and parent that the domains name, sorted: all that a run has to look at."""
     refs = {disk.image.image for domain in domains for disk in domain.disks}
+    refs |= {cdrom.image.image for domain in domains for cdrom in domain.cdroms if cdrom.image}
     return tuple(sorted(refs | {disk.clone for domain in domains for disk in domain.disks if disk.clone}))
 
 

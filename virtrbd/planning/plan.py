@@ -27,7 +27,7 @@ from virtrbd.model.plan import (
     SetAutostart,
     StartDomain,
 )
-from virtrbd.planning.images import ImagePlan, plan_image
+from virtrbd.planning.images import ImagePlan, cdrom_problems, plan_image
 from virtrbd.planning.machines import capabilities_key
 
 # A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
@@ -76,6 +76,7 @@ def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
         planned: ImagePlan = plan_image(domain, disk, defined, actual)
         actions += planned.actions
         problems += planned.problems
+    problems += cdrom_problems(domain, actual)
     definition = _plan_definition(domain, defined, secret_uuid, actual, policy.template_dir)
     actions += definition.actions
     problems += definition.problems
@@ -85,7 +86,9 @@ def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
         actions.append(StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual)))
     if problems:
         return DomainPlan(name=domain.name, problems=tuple(problems), lints=definition.lints)
-    return DomainPlan(name=domain.name, actions=tuple(actions), lints=definition.lints)
+    is_paused = policy.start and defined is not None and defined.state is PowerState.PAUSED
+    note = f"is paused; virsh resume {domain.name} lets it go on" if is_paused else ""
+    return DomainPlan(name=domain.name, actions=tuple(actions), lints=definition.lints, note=note)
 
 
 def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:

@@ -1,0 +1,58 @@
+"""What virtrbd keeps in an image's own metadata, and what librbd does there."""
+
+import json
+from typing import Any
+
+from virtrbd.model.image import ImageMark
+
+OWNER = "virtrbd.owner"
+STATE = "virtrbd.state"
+RUNNING = "virtrbd.running"
+
+
+def owner_value(mark: ImageMark) -> str:
+    """Return the mark as it is kept."""
+    return json.dumps({"domain": mark.domain_uuid, "image": mark.image_id, "host": mark.host})
+
+
+def running_value(host: str, image_id: str) -> str:
+    """Return the host of the last start as it is kept: with the image's id, because clones inherit all metadata."""
+    return json.dumps({"host": host, "image": image_id})
+
+
+def config_of(metadata: dict[str, str]) -> dict[str, str]:
+    """Return librbd's options among the metadata; only those that begin so are its own."""
+    prefix = "conf_"
+    return {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
+
+
+def mark_of(metadata: dict[str, str], image_id: str) -> ImageMark | None:
+    try:
+        data = json.loads(metadata.get(OWNER, ""))
+        mark = ImageMark(domain_uuid=data["domain"], image_id=data["image"], host=data["host"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return mark if mark.image_id == image_id else None
+
+
+def running_on(metadata: dict[str, str], image_id: str) -> str:
+    try:
+        data = json.loads(metadata.get(RUNNING, ""))
+        return str(data["host"]) if data["image"] == image_id else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def strip_inherited(image: Any) -> tuple[str, ...]:
+    dropped = []
+    for key, value in sorted(image.metadata_list()):
+        if key.startswith("conf_rbd_"):
+            dropped.append(f"{key.removeprefix('conf_')}={value}")
+        if key.startswith(("conf_rbd_", "virtrbd.")):
+            remove_metadata(image, key)
+    return tuple(dropped)
+
+
+def remove_metadata(image: Any, key: str) -> None:
+    if key in dict(image.metadata_list()):
+        image.metadata_remove(key)
