@@ -1,6 +1,7 @@
 """Hypothesis strategies over the whole Domain model: everything that a spec can make of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -209,8 +210,6 @@ def domains(
 
 def with_boot_orders(orders: Sequence[int], domain: Domain) -> Domain:
     """Give boot orders to the first devices, one each: libvirt takes none twice."""
-    from dataclasses import replace
-
     left = iter(orders)
     return replace(
         domain,

@@ -45,7 +45,7 @@ from virtrbd.model.plan import (
 )
 from virtrbd.planning.plan import Policy, make_plan
 
-laws = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+laws = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 policies = st.sampled_from([HERE, STARTING])
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from virtrbd.domainxml.render import render
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain
+from virtrbd.model.fitted import Fitted
 from virtrbd.model.settings import Settings
 from virtrbd.spec.load import load
 from virtrbd.spec.resolve import resolve
@@ -57,7 +58,7 @@ def seconds_of(folder: str) -> dict[str, float]:
 
 def rendered(domain: Domain) -> str:
     """Return the domain's XML."""
-    return render(domain, CLUSTER, SECRET_UUID)
+    return render(Fitted(domain=domain), CLUSTER, SECRET_UUID)
 
 
 def peak_bytes() -> int:

@@ -1,6 +1,7 @@
 """What no libvirt and no QEMU takes of a disk, whatever their version; each rule with its reason."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from virtrbd.model.domain import Bus, Cache, Cdrom, Disk
@@ -13,6 +14,8 @@ _MAX_IDE_DISKS = 4
 # What QEMU hands to the guest of a serial: more is cut off silently (libvirt's formatdomain, "serial").
 _MAX_SERIAL = {Bus.VIRTIO: 20, Bus.IDE: 20, Bus.SATA: 20, Bus.SCSI: 36, Bus.USB: 36}
 _RPM = range(1025, 65535)
+# libvirt's storagecommon.rng, genericName
+_SNAPSHOT = re.compile(r"[A-Za-z0-9_+-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,14 @@ _RULES = (
         message=lambda disk: f"{disk.image} is a snapshot; write readonly: true beside it",
     ),
     _Rule(
+        field="image",
+        is_broken=lambda disk: disk.image.snapshot and not _SNAPSHOT.fullmatch(disk.image.snapshot),
+        message=lambda disk: (
+            f"libvirt's schema takes letters, digits, _, + and - in a snapshot's name, not "
+            f"{disk.image.snapshot}; clone it instead"
+        ),
+    ),
+    _Rule(
         field="iothread",
         is_broken=lambda disk: disk.iothread and disk.bus is not Bus.VIRTIO,
         message=lambda disk: f"libvirt gives I/O threads to virtio disks, not to {disk.bus}; leave it out",
@@ -62,8 +73,8 @@ _RULES = (
     ),
     _Rule(
         field="wwn",
-        is_broken=lambda disk: disk.wwn and disk.bus in (Bus.VIRTIO, Bus.USB),
-        message=lambda disk: f"libvirt gives a wwn to ide, sata and scsi disks, not to {disk.bus}; write serial",
+        is_broken=lambda disk: disk.wwn and disk.bus not in (Bus.IDE, Bus.SCSI),
+        message=lambda disk: f"libvirt gives a wwn to ide and scsi disks, not to {disk.bus}; write serial",
     ),
     _Rule(
         field="serial",
@@ -97,6 +108,15 @@ def disk_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
         for rule in _RULES:
             if rule.is_broken(disk):
                 yield ("disks", index, rule.field), rule.message(disk)
+
+
+def group_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
+    """Yield the disks of an iotune group that state other limits than its first one: libvirt refuses them."""
+    limits_by_group: dict[object, Mapping[str, int | str]] = {}
+    for index, disk in enumerate(disks):
+        group = disk.iotune.get("group_name")
+        if group and limits_by_group.setdefault(group, disk.iotune) != disk.iotune:
+            yield ("disks", index, "iotune"), f"group {group} has other limits before; write the same in all its disks"
 
 
 def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom]) -> Iterator[Problem]:

@@ -72,4 +72,6 @@ class InterfaceSpec(Strict):
             raise ValueError(f"queues are virtio's; a {self.model} has one")
         if self.mtu and self.direct:
             raise ValueError("libvirt sets no mtu on a direct interface; set it on the host's")
+        if self.filterref and self.direct:
+            raise ValueError("libvirt filters nothing on a direct interface; use bridge or network")
         return self

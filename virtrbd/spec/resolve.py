@@ -8,7 +8,7 @@ from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Interface
 from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
-from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems
+from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems, group_problems
 from virtrbd.spec.document import Path as FieldPath
 from virtrbd.spec.load import LoadedSpec
 from virtrbd.spec.resolve_disks import TargetsTakenError, resolve_drives
@@ -39,7 +39,12 @@ def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, .
             problems.append(item.document.at(("disks",), str(error)))
             continue
         domain = _domain(item, settings, disks, cdroms)
-        found = (*_machine_problems(domain, disks), *disk_problems(disks), *drive_problems(disks, cdroms))
+        found = (
+            *_machine_problems(domain, disks),
+            *disk_problems(disks),
+            *drive_problems(disks, cdroms),
+            *group_problems(disks),
+        )
         problems += [item.document.at(path, message) for path, message in found]
         resolved.append((domain, item))
     problems += _clashes(resolved)

@@ -155,6 +155,10 @@ class DomainSpec(Strict):
             raise ValueError("current_memory is more than memory; memory is the most that the guest can have")
         if self.vsock and not 3 <= self.vsock < 2**32:
             raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
+        if self.firmware and self.firmware.type == "uefi" and self.features and self.features.acpi is False:
+            raise ValueError("firmware uefi needs acpi; leave features.acpi on")
+        if (self.on_poweroff, self.on_reboot) == ("restart", "destroy"):
+            raise ValueError("libvirt refuses on_poweroff: restart with on_reboot: destroy; change one of the two")
         topology = self.cpu.topology if self.cpu else None
         most = self.max_vcpus or vcpus
         if topology and topology.sockets * topology.cores * topology.threads != most:
