@@ -263,3 +263,11 @@ def test_a_paused_guest_is_not_called_started() -> None:
     [planned] = make_plan([WEB], paused, STARTING).domains
     assert (planned.actions, planned.note) == ((), "is paused; virsh resume web lets it go on")
     assert make_plan([WEB], paused, HERE).domains[0].note == ""
+
+
+def test_a_disk_that_goes_names_the_image_that_stays() -> None:
+    disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"))
+    world = done([replace(WEB, disks=(*WEB.disks, disk), digest="two")], EMPTY)
+    [planned] = make_plan([WEB], world, HERE).domains
+    [edit] = [action for action in planned.actions if isinstance(action, DefineDomain)]
+    assert "/devices/disk:vdb: vms/web.vdb, an image that stays -> absent" in edit.text

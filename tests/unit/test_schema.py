@@ -1,6 +1,7 @@
 """What a spec may say: every valid example, every refusal, and the JSON Schema that says the same."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,8 @@ def test_a_short_form_says_the_same_as_the_mapping(tmp_path: Path) -> None:
     pairs = [
         ("cpu: host-passthrough", "cpu: {mode: host-passthrough}"), ("cpu: EPYC", "cpu: {mode: custom, model: EPYC}"),
         ("firmware: uefi", "firmware: {type: uefi}"), ("graphics: vnc", "graphics: {type: vnc}"),
+        ("disks: [{size: 1G, detect_zeroes: on}]", "disks: [{size: 1G, detect_zeroes: 'on'}]"),
+        ("silence: cache-none", "silence: [cache-none]"),
         ("tpm: true", "tpm: {version: '2.0'}"), ("watchdog: ib700", "watchdog: {model: ib700, action: reset}"),
         ("vsock: auto", "vsock: true"), ("uses: []", ""), ("graphics: none", ""), ("tpm: false", ""),
         ("interfaces: [{bridge: b, vlan: 3, filterref: f}]",
@@ -139,3 +142,17 @@ def test_the_schema_is_json_and_describes_what_people_write() -> None:
     assert "import" in schema["$defs"]["DiskSpec"]["properties"]
     assert schema["properties"]["graphics"]["anyOf"][1]["enum"] == ["none", "vnc", "spice"]
     assert "anyOf" not in schema["$defs"]["DiskSpec"]["properties"]["size"]
+
+
+def test_an_empty_file_is_no_spec_in_sync(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("# nothing yet\n")
+    with pytest.raises(SpecError, match=r"s\.yaml:1: no domain in it"):
+        domains_of(tmp_path / "s.yaml")
+
+
+def test_only_regular_files_are_read_and_not_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "large.yaml").write_bytes(b"x" * (1024**2 + 1))
+    for name, reason in (("pipe", "not a regular file"), ("large", "larger than 1 MiB")):
+        with pytest.raises(SpecError, match=reason):
+            domains_of(tmp_path / f"{name}.yaml")

@@ -5,6 +5,7 @@ import json
 import click
 
 from virtrbd.commands.app import Run, app, with_global_options
+from virtrbd.errors import UsageError
 
 
 @app.command()
@@ -12,8 +13,13 @@ from virtrbd.commands.app import Run, app, with_global_options
 @with_global_options
 def new(run: Run, name: str) -> None:
     """Print a commented spec to start from."""
+    from virtrbd.spec.schema import check_name
     from virtrbd.spec.starting import starting_spec
 
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     text = starting_spec(name, run.settings().ceph.pool)
     run.answer({"name": name, "spec": text}, [text.rstrip()])
 

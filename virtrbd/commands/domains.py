@@ -89,7 +89,9 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
 
 @app.command()
 @NAME
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the guest.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, 86400), default=60.0, show_default=True, help="Seconds to wait for the guest."
+)
 @with_global_options
 def shutdown(run: Run, name: str, timeout: float) -> None:
     """Ask the guest to shut down and wait for it; never destroys it."""

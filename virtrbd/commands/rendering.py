@@ -11,7 +11,7 @@ import click
 
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.commands.specs import FILES
-from virtrbd.errors import DeniedError, SpecError, UnavailableError
+from virtrbd.errors import DeniedError, SpecError, UnavailableError, UsageError
 from virtrbd.model.capabilities import Capabilities, version_text
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
@@ -34,6 +34,8 @@ def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain
     from virtrbd.spec.load import load
     from virtrbd.spec.resolve import resolve
 
+    if explain and form != "xml":
+        raise UsageError("--explain tells of the spec, --as qemu of a command line; write one of the two")
     settings = run.settings()
     loaded = load(files, settings)
     domains = resolve(loaded, settings)
@@ -116,10 +118,16 @@ def _as_qemu(domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[di
 def _explained(item: LoadedSpec, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
     from virtrbd.commands.output import table
     from virtrbd.fitting.explain import explain_cache
+    from virtrbd.fitting.fit import fit
     from virtrbd.spec.explain import explain
 
-    values = explain(item, domain, settings)
-    caches = {disk.target: explain_cache(disk, known.capabilities(domain)) for disk in domain.disks}
+    capabilities = known.capabilities(domain)
+    fitted = fit(domain, capabilities)
+    if fitted.problems:
+        raise SpecError(*fitted.problems)
+    told = {**fitted.fitted.blockio, **fitted.fitted.override, **fitted.fitted.set_device}
+    values = explain(item, domain, settings, told)
+    caches = {disk.target: explain_cache(disk, capabilities) for disk in domain.disks}
     lines = table(("field", "value", "from"), [(each.field, each.value, each.source) for each in values])
     lines += ["", *(f"disk {target}: {text}" for target, text in caches.items())]
     data = {

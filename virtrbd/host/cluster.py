@@ -147,7 +147,14 @@ class Cluster:
                 features = rbd.RBD_FEATURE_LAYERING
                 with rbd.Image(source, parent.name, read_only=True) as image:
                     features = image.features() & ~_NOT_FOR_CLONES
-                rbd.RBD().clone(source, parent.name, parent.snapshot, ioctx, ref.name, features)
+                try:
+                    rbd.RBD().clone(source, parent.name, parent.snapshot, ioctx, ref.name, features)
+                except rbd.InvalidArgument as error:
+                    # Clones v1, which a cluster makes until its min-compat-client is mimic, need protection.
+                    raise ClusterError(
+                        f"cloning {parent}: {error}; where it is not protected, do that with "
+                        f"`virtrbd image snapshot create --protect {parent}`"
+                    ) from error
                 with rbd.Image(ioctx, ref.name) as image:
                     return str(image.id()), strip_inherited(image)
 

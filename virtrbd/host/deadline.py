@@ -44,11 +44,6 @@ def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
     return results[0]
 
 
-def has_abandoned_calls() -> bool:
-    """Whether a call of this process is still out there."""
-    return bool(_abandoned)
-
-
 def leave(code: int) -> NoReturn:
     """End the process with the code: at once when a call was abandoned."""
     if _abandoned:

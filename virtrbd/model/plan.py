@@ -217,11 +217,6 @@ class DomainPlan:
 class Plan:
     domains: tuple[DomainPlan, ...] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing worth a word is left to do."""
-        return not any(domain.problems or any(not a.quiet for a in domain.actions) for domain in self.domains)
-
 
 class Result(StrEnum):
     DONE = "done"

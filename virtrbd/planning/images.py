@@ -72,7 +72,10 @@ def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
         return size_bytes or 0, "" if size_bytes else f"{disk.import_file}: no file that qemu-img can read"
     parent = actual.images.get(disk.clone)
     if parent is None:
-        return 0, f"parent {disk.clone} does not exist; make it with `virtrbd image snapshot create {disk.clone}`"
+        return (
+            0,
+            f"parent {disk.clone} does not exist; make it with `virtrbd image snapshot create --protect {disk.clone}`",
+        )
     if parent.state:
         return 0, f"parent {disk.clone} is not ready ({parent.state}); wait for it"
     return parent.size_bytes, ""

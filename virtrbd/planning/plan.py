@@ -233,11 +233,22 @@ def _plan_rendered(
         xml=edit.xml,
         inputs=inputs,
         based_on=defined.definition,
-        differences=edit.differences,
+        differences=_with_images(edit.differences, defined),
         pending=defined.state.is_active and bool(edit.differences),
         hazards=_edit_hazards(domain, mark, edit.differences),
     )
     return _DefinitionPlan(actions=(action,))
+
+
+def _with_images(differences: Sequence[Difference], defined: DefinedDomain) -> tuple[Difference, ...]:
+    """Name the images that disks leave behind: they stay, and nobody else would tell which they were."""
+    images = {f"/devices/disk:{disk.target}": disk.image for disk in parse_disks(defined.definition) if disk.image}
+    return tuple(
+        replace(difference, found=f"{images[difference.path]}, an image that stays")
+        if difference.path in images and not difference.wanted
+        else difference
+        for difference in differences
+    )
 
 
 def _edit_hazards(domain: Domain, mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:

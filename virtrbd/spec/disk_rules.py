@@ -87,6 +87,13 @@ _RULES = (
         message=lambda _disk: "not a multiple of 512, the logical block size; write one like 64K",
     ),
     _Rule(
+        field="discard_granularity",
+        is_broken=lambda disk: disk.bus in (Bus.IDE, Bus.SATA) and disk.discard_granularity_bytes not in (None, 0, 512),
+        message=lambda disk: (
+            f"QEMU takes 512 only on {disk.bus} (hw/ide/ide-dev.c); leave it out, or use virtio or scsi"
+        ),
+    ),
+    _Rule(
         field="shareable",
         is_broken=lambda disk: disk.shareable and disk.cache is not Cache.NONE,
         message=lambda disk: (

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard
 from virtrbd.spec.checked import Boot, Bytes, ImageName, SizeBytes, Strict
@@ -18,6 +18,11 @@ def _wwn(wwn: str) -> str:
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{16}", wwn):
         raise ValueError(f"{wwn!r} is no WWN; write 16 hexadecimal digits, in quotes")
     return wwn.removeprefix("0x").lower()
+
+
+def _on_off(value: object) -> object:
+    # YAML 1.1 reads on and off as booleans.
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def _absolute(path: str) -> str:
@@ -71,6 +76,7 @@ class DiskSpec(Strict):
 
     # What libvirt has a word for, and why a spec has none (libvirt's disk validation, or no effect on RBD).
     refused: ClassVar[dict[str, str]] = {
+        "snapshot": "write it behind the image: image: pool/image@snapshot",
         "io": "has no effect on RBD (libvirt drops it silently, or wants cache none); leave it out",
         "device": "write a CD-ROM under cdroms:; libvirt takes no lun on RBD",
         "format": "images in RBD are raw; import: takes files of any format",
@@ -103,7 +109,9 @@ class DiskSpec(Strict):
     discard_granularity: Annotated[
         Bytes | None, Field(ge=0, description="What the guest is told: 64K unless stated, where libvirt can say it.")
     ] = None
-    detect_zeroes: Annotated[DetectZeroes | None, Field(description="Turn writes of zeroes into discards.")] = None
+    detect_zeroes: Annotated[
+        DetectZeroes | None, BeforeValidator(_on_off), Field(description="Turn writes of zeroes into discards.")
+    ] = None
     iotune: Annotated[IoTuneSpec | None, Field(description="Limits, in libvirt's words.")] = None
     serial: Annotated[
         str | None,

@@ -6,12 +6,13 @@ from typing import cast
 
 import yaml
 
+from virtrbd.spec.files import MAX_BYTES
+
 Path = tuple[Hashable, ...]
 
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Far beyond any spec: aliases of aliases grow to the power of their number, and libyaml recurses without a limit.
-_MAX_BYTES = 1024**2
 _MAX_DEPTH = 50
 _MAX_VALUES = 20_000
 _MAX_MESSAGE = 400
@@ -84,7 +85,7 @@ def parse_documents(file: str, raw: bytes) -> tuple[tuple[Document, ...], tuple[
     """Return the documents of a file and the problems found, each as `file:line: field: message`."""
     documents: list[Document] = []
     problems: list[str] = []
-    if len(raw) > _MAX_BYTES:
+    if len(raw) > MAX_BYTES:
         return (), (f"{file}:1: larger than 1 MiB; that is no spec",)
     loader = None
     try:

@@ -1,7 +1,7 @@
 """Where every value of a desired domain comes from: a line of a file, or a default and its reason."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 
 from virtrbd.model.domain import Domain
@@ -51,9 +51,18 @@ class Explained:
     source: str
 
 
-def explain(item: LoadedSpec, domain: Domain, settings: Settings) -> tuple[Explained, ...]:
-    """Return every value of the domain, in the order of the model, with its source."""
+def explain(
+    item: LoadedSpec, domain: Domain, settings: Settings, told_granularity: Mapping[str, int] | None = None
+) -> tuple[Explained, ...]:
+    """Return every value of the domain, in the order of the model, with its source.
+
+    `told_granularity`: what the hypervisor at hand tells guests of discarding, in bytes by target.
+    """
     disks, cdroms = resolve_drives(item, settings, is_pc=is_i440fx(domain.machine))
+    told = told_granularity or {}
+    disks = [
+        replace(disk, discard_granularity_bytes=told.get(disk.target, disk.discard_granularity_bytes)) for disk in disks
+    ]
     parts: dict[str, object] = {field.name: getattr(domain, field.name) for field in fields(domain)}
     # In the order of the spec again: that is how its lines are known.
     parts |= {"disks": tuple(disks), "cdroms": tuple(cdroms)}

@@ -1,5 +1,8 @@
 """Spec files as bytes."""
 
+import errno
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob, has_magic
@@ -15,6 +18,8 @@ class SpecFile:
 
 
 PROFILES = "profiles.yaml"
+# Far beyond any spec.
+MAX_BYTES = 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +46,22 @@ def read_files(paths: Sequence[str]) -> SpecFiles:
     return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems))
 
 
+def read_bounded(path: str | Path) -> bytes:
+    """Return the bytes of a regular file, one more than MAX_BYTES of a larger one. Raises OSError.
+
+    A pipe may never end, and /dev/zero never does.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if stat.S_ISDIR(os.fstat(stream.fileno()).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return stream.read(MAX_BYTES + 1)
+
+
 def _read(path: Path, problems: list[str]) -> SpecFile | None:
     try:
-        return SpecFile(path=str(path), raw=path.read_bytes())
+        return SpecFile(path=str(path), raw=read_bounded(path))
     except OSError as error:
         problems.append(f"{path}: {error.strerror}; check the path")
         return None

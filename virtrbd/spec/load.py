@@ -43,6 +43,9 @@ def check_files(files: SpecFiles, settings: Settings) -> tuple[LoadedSpec, ...]:
         digest = digest_of(file.raw, profiles.raw if profiles else b"")
         documents, found = parse_documents(file.path, file.raw)
         problems += found
+        if not documents and not found:
+            # A truncated file must not look like one that is in sync.
+            problems.append(f"{file.path}:1: no domain in it; write `name: …`, or remove the file")
         # Problems already named (a repeated key, an unquoted MAC) leave data good enough to find the others.
         for document in documents:
             merged, found = with_fragments(document, by_folder.get(str(Path(file.path).parent), everywhere))

@@ -1,6 +1,8 @@
 """The spec's schema: what a person may write for a domain."""
 
 import re
+import zoneinfo
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
@@ -19,7 +21,8 @@ from virtrbd.spec.machine_schema import (
 )
 
 
-def _domain_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Return a domain's name. Raises ValueError."""
     # The name becomes a part of image names and of file names.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
         raise ValueError(f"{name!r} is no domain name; write letters, digits, '.', '_' and '-', 63 at most")
@@ -42,15 +45,39 @@ def _graphics(value: object) -> object:
 
 def _hugepages(value: object) -> object:
     """True means the host's default size, 0; Bytes reads the rest."""
-    return {True: 0, False: None}[value] if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return {True: 0, False: None}[value]
+    if value == 0:
+        raise ValueError("no size; write true for the host's default, or a size like 2M")
+    return value
 
 
 def _vsock(value: object) -> object:
+    if value == 0 and not isinstance(value, bool):
+        raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
     return 0 if value is True or value == "auto" else value
 
 
+def _zone(clock: str | None) -> str | None:
+    folders = [Path(folder) for folder in zoneinfo.TZPATH if Path(folder).is_dir()]
+    if clock and "/" in clock and folders and not any((folder / clock).is_file() for folder in folders):
+        raise ValueError(f"there is no time zone {clock}; write utc, localtime, or a zone like Europe/Berlin")
+    return clock
+
+
+def _machine(machine: str | None) -> str | None:
+    if machine and not re.fullmatch(r"pc|q35|pc-(i440fx|q35)-[0-9.a-z-]+|pc-[01]\.[0-9]+", machine):
+        raise ValueError(f"{machine!r} is not supported; write pc, q35, or one of their versions like pc-q35-9.0")
+    return machine
+
+
+def _text(text: str | None) -> str | None:
+    if text and not all(char.isprintable() or char in "\n\t" for char in text):
+        raise ValueError("holds control characters, which XML has no way to say; leave them out")
+    return text
+
+
 Power = Literal["destroy", "restart"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class DomainSpec(Strict):
@@ -62,14 +89,18 @@ class DomainSpec(Strict):
         "auth": "user and keyring stand in the settings; leave it out",
     }
 
-    name: Annotated[str, AfterValidator(_domain_name), Field(description="The domain's name in libvirt.")]
+    name: Annotated[str, AfterValidator(check_name), Field(description="The domain's name in libvirt.")]
     uuid: Annotated[
         str | None,
         Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Derived from the name."),
     ] = None
-    title: Annotated[str | None, Field(pattern=r"^[^\n]+$", description="One line for people.")] = None
-    description: Annotated[str | None, Field(description="As much as you like, for people.")] = None
-    host: Annotated[str | None, Field(description="Where it runs; other hosts leave it alone.")] = None
+    title: Annotated[
+        str | None, AfterValidator(_text), Field(pattern=r"^[^\n]+$", description="One line for people.")
+    ] = None
+    description: Annotated[str | None, AfterValidator(_text), Field(description="As much as you like, for people.")] = (
+        None
+    )
+    host: Annotated[str | None, Field(min_length=1, description="Where it runs; other hosts leave it alone.")] = None
     uses: Annotated[
         tuple[str, ...] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
@@ -78,7 +109,11 @@ class DomainSpec(Strict):
     template: Annotated[
         str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="A template of your own.")
     ] = None
-    silence: Annotated[tuple[str, ...] | None, Field(description="Codes of lints not to be told again.")] = None
+    silence: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
+        Field(description="Codes of lints not to be told again."),
+    ] = None
     memory: Annotated[SizeBytes, Field(description="Like 2G, in whole MiB.")]
     current_memory: Annotated[SizeBytes | None, Field(description="What it starts with; the rest by balloon.")] = None
     hugepages: Annotated[
@@ -94,7 +129,7 @@ class DomainSpec(Strict):
         Field(description="A mode (host-model, host-passthrough), a model, or a mapping."),
     ] = None
     machine: Annotated[
-        str | None, Field(pattern=r"^[a-zA-Z0-9._-]+$", description="q35, or pc when a disk is ide; stays as defined.")
+        str | None, AfterValidator(_machine), Field(description="q35, or pc when a disk is ide; stays as defined.")
     ] = None
     machine_upgrade: Annotated[StrictBool | None, Field(description="Follow libvirt's newest version of it.")] = None
     hypervisor: Annotated[Literal["kvm", "qemu"] | None, Field(description="kvm unless stated.")] = None
@@ -105,6 +140,7 @@ class DomainSpec(Strict):
     ] = None
     clock: Annotated[
         str | None,
+        AfterValidator(_zone),
         Field(
             pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$",
             description="utc unless stated; or a zone.",
@@ -153,6 +189,8 @@ class DomainSpec(Strict):
             raise ValueError(f"max_vcpus {self.max_vcpus} is less than vcpus {vcpus}; raise it, or leave it out")
         if self.current_memory is not None and self.current_memory > self.memory:
             raise ValueError("current_memory is more than memory; memory is the most that the guest can have")
+        if self.hugepages and self.hugepages & (self.hugepages - 1):
+            raise ValueError("hugepages: no host has pages of that size; write one like 2M or 1G")
         if self.vsock and not 3 <= self.vsock < 2**32:
             raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
         if self.firmware and self.firmware.type == "uefi" and self.features and self.features.acpi is False:

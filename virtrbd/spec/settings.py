@@ -2,10 +2,10 @@
 
 import os
 import socket
-from pathlib import Path
 
 from virtrbd.errors import ConfigError
 from virtrbd.model.settings import Settings
+from virtrbd.spec.files import read_bounded
 
 SYSTEM_FILE = "/etc/virtrbd/virtrbd.yaml"
 
@@ -18,7 +18,7 @@ def load_settings(path: str | None) -> Settings:
     named = path or os.environ.get("VIRTRBD_CONFIG")
     host = socket.gethostname().split(".")[0]
     try:
-        raw = Path(named or SYSTEM_FILE).read_bytes()
+        raw = read_bounded(named or SYSTEM_FILE)
     except FileNotFoundError:
         if named is None:
             return Settings(host=host)
