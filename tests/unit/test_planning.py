@@ -271,3 +271,16 @@ def test_a_disk_that_goes_names_the_image_that_stays() -> None:
     [planned] = make_plan([WEB], world, HERE).domains
     [edit] = [action for action in planned.actions if isinstance(action, DefineDomain)]
     assert "/devices/disk:vdb: vms/web.vdb, an image that stays -> absent" in edit.text
+
+
+def test_a_cache_option_set_on_an_image_later_is_told_once() -> None:
+    world = done([WEB], EMPTY)
+    ref = WEB.disks[0].image
+    image = world.images[ref]
+    assert image is not None
+    meddled = replace(world, images={**world.images, ref: replace(image, config={"rbd_cache": "false"})})
+    [planned] = make_plan([WEB], meddled, HERE).domains
+    assert [lint.code for lint in planned.lints] == ["cache-override"]
+    assert all(action.quiet for action in planned.actions)
+    [again] = make_plan([WEB], done([WEB], meddled), HERE).domains
+    assert (again.lints, again.actions) == ((), ())

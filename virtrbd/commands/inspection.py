@@ -46,6 +46,8 @@ def _disk(host: Host, disk: DefinedDisk, uuid: str) -> dict[str, Any]:
             "parent": str(image.parent) if image.parent else None,
             "watchers": [str(watcher) for watcher in image.watchers],
             "owned": image.is_of(uuid),
+            # librbd's own options here beat ceph.conf and the cache mode.
+            "config": dict(image.config),
         }
     return data
 
@@ -74,7 +76,10 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
         for disk in data["disks"]
     ]
     titles = ("target", "bus", "cache", "discard", "image", "size", "allocated", "parent", "watchers")
-    return head + table(titles, rows)
+    options = [
+        f"{disk['image']}: {key}={value}" for disk in data["disks"] for key, value in disk.get("config", {}).items()
+    ]
+    return head + table(titles, rows) + (["", *options] if options else [])
 
 
 def _size(size_bytes: int | None, otherwise: str) -> str:

@@ -156,8 +156,22 @@ def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str, template_di
         actual.hypervisor_digest,
         repr(actual.cluster),
         secret_uuid,
+        repr(_cache_options(domain, actual)),
     )
     return digest_of(*parts, domain.uuid)
+
+
+def _cache_options(domain: Domain, actual: Actual) -> list[tuple[str, str, str]]:
+    """Return what images and pools say of librbd's cache: set later, it must bring its lint up all the same."""
+    found = []
+    for disk in domain.disks:
+        image = actual.images.get(disk.image.image)
+        for where, config in (
+            (str(disk.image.image), image.config if image else {}),
+            (disk.image.pool, actual.pool_config.get(disk.image.pool, {})),
+        ):
+            found += [(where, key, value) for key, value in sorted(config.items()) if key.startswith("rbd_cache")]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
