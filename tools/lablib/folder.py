@@ -25,6 +25,8 @@ HIDDEN = (
     "/var/lib/libvirt",
     "/var/log/libvirt",
     "/var/cache/libvirt",
+    "/var/lib/swtpm-localca",
+    "/var/log/swtpm",
 )
 """Folders that a host sees its own version of, so that a lab cannot lie in them."""
 

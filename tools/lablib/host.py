@@ -27,6 +27,8 @@ PRIVATE = (
     ("lib", "/var/lib/libvirt"),
     ("log", "/var/log/libvirt"),
     ("cache", "/var/cache/libvirt"),
+    ("swtpm-ca", "/var/lib/swtpm-localca"),
+    ("swtpm-log", "/var/log/swtpm"),
 )
 
 # $0 is the host's name, $1 its folder; then pairs of PRIVATE, "--" and the daemon. There is no namespace to
@@ -36,7 +38,7 @@ ENTER = """
 name=$0 folder=$1; shift
 echo "$name" >/proc/sys/kernel/hostname
 mount --no-mtab --bind "$folder/hosts.txt" /etc/hosts
-while [ "$1" != -- ]; do mount --no-mtab --bind "$folder/$1" "$2"; shift 2; done
+while [ "$1" != -- ]; do mkdir -p "$2"; mount --no-mtab --bind "$folder/$1" "$2"; shift 2; done
 shift
 exec "$@"
 """
@@ -57,6 +59,8 @@ log_outputs = "2:file:/var/log/libvirt/virtlogd.log"
 QEMU_CONF = """\
 user = "root"
 group = "root"
+swtpm_user = "root"
+swtpm_group = "root"
 dynamic_ownership = 0
 remember_owner = 0
 security_driver = "none"
