@@ -8,6 +8,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+# Not zeros: those would be told apart from data on the way.
+FILL = "tr '\\0' x </dev/zero | dd of={file} bs=1M count=24 iflag=fullblock && sync"
+
+# The disk without partitions is the second one, whatever letter the guest gave it; one group of blocks, one object.
+FORMAT = """
+for disk in /sys/block/[sv]d?; do
+    name=${disk##*/}
+    [ -e $disk/${name}1 ] || second=/dev/$name
+done
+mke2fs -b 4096 $second
+mkdir -p /mnt
+mount -t ext4 $second /mnt
+sync
+"""
+
 
 @dataclass(slots=True, kw_only=True)
 class Guest:

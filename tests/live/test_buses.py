@@ -14,28 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from guests import Guest
+from guests import FILL, FORMAT, Guest
 
 LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
 BUSES = {"ide": "pc-i440fx-", "sata": "pc-q35-", "virtio": "pc-q35-", "scsi": "pc-q35-"}
 MIB = 1024**2
 WRITTEN = 24 * MIB
 BOOT_TIMEOUT_S = 120
-
-# Not zeros: those would be told apart from data on the way.
-FILL = "tr '\\0' x </dev/zero | dd of={file} bs=1M count=24 iflag=fullblock && sync"
-
-# The disk without partitions is the second one, whatever letter the guest gave it; one group of blocks, one object.
-FORMAT = """
-for disk in /sys/block/[sv]d?; do
-    name=${disk##*/}
-    [ -e $disk/${name}1 ] || second=/dev/$name
-done
-mke2fs -b 4096 $second
-mkdir -p /mnt
-mount -t ext4 $second /mnt
-sync
-"""
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 
 import pytest
-from guests import Guest
+from guests import FILL, FORMAT, Guest
 
 UEFI_BOOT_TIMEOUT_S = 100
 
@@ -82,3 +82,17 @@ def test_a_guest_gets_its_address_from_a_libvirt_network(host, name, golden, boo
     # The agent tells what the guest itself sees: the MAC that was derived from the spec.
     assert mac in host.ok("virsh", "domifaddr", name, "--source", "agent", "--full")
     assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
+
+
+@pytest.mark.timeout(120)
+def test_with_discard_ignored_a_trim_gives_nothing_back(golden, boot) -> None:  # type: ignore[no-untyped-def]
+    """The other half of test_buses' trims: the guest trims all the same, and QEMU drops it."""
+    guest = boot(f"silence: discard-ignored\ndisks:\n  - clone: {golden}\n  - {{size: 32M, discard: ignore}}\n")
+    guest.await_up(1, 60)
+    guest.shell(FORMAT)
+    guest.shell(FILL.format(file="/mnt/big"))
+    full = guest.images()[1]["allocated_bytes"]
+    guest.shell("rm /mnt/big; sync")
+    trimmed = {found["path"]: found for found in guest.agent("guest-fstrim")["paths"]}
+    assert "error" not in trimmed["/mnt"]
+    assert guest.images()[1]["allocated_bytes"] == full
