@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 # Not zeros: those would be told apart from data on the way.
-FILL = "tr '\\0' x </dev/zero | dd of={file} bs=1M count=24 iflag=fullblock && sync"
+FILL = "tr '\\0' x </dev/zero | dd of={file} bs=1M count=64 iflag=fullblock && sync"
 
 # The disk without partitions is the second one, whatever letter the guest gave it; one group of blocks, one object.
 FORMAT = """

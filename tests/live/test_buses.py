@@ -19,7 +19,7 @@ from guests import FILL, FORMAT, Guest
 LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
 BUSES = {"ide": "pc-i440fx-", "sata": "pc-q35-", "virtio": "pc-q35-", "scsi": "pc-q35-"}
 MIB = 1024**2
-WRITTEN = 24 * MIB
+WRITTEN = 64 * MIB
 BOOT_TIMEOUT_S = 120
 
 
@@ -33,7 +33,7 @@ def guests(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     files = []
     for guest in found.values():
         file = folder / f"{guest.name}.yaml"
-        disks = f"disks:\n  - {{bus: {guest.bus}, clone: {golden}}}\n  - {{bus: {guest.bus}, size: 32M}}\n"
+        disks = f"disks:\n  - {{bus: {guest.bus}, clone: {golden}}}\n  - {{bus: {guest.bus}, size: 96M}}\n"
         file.write_text(f"name: {guest.name}\nmemory: 128M\n{disks}")
         files.append(str(file))
     try:

@@ -85,9 +85,11 @@ def test_a_guest_gets_its_address_from_a_libvirt_network(host, name, golden, boo
 
 
 @pytest.mark.timeout(120)
-def test_with_discard_ignored_a_trim_gives_nothing_back(golden, boot) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("bus", ["ide", "sata", "scsi", "virtio"])
+def test_with_discard_ignored_a_trim_gives_nothing_back(golden, boot, bus) -> None:  # type: ignore[no-untyped-def]
     """The other half of test_buses' trims: the guest trims all the same, and QEMU drops it."""
-    guest = boot(f"silence: discard-ignored\ndisks:\n  - clone: {golden}\n  - {{size: 32M, discard: ignore}}\n")
+    disks = f"  - {{bus: {bus}, clone: {golden}}}\n  - {{bus: {bus}, size: 96M, discard: ignore}}\n"
+    guest = boot(f"silence: discard-ignored\ndisks:\n{disks}")
     guest.await_up(1, 60)
     guest.shell(FORMAT)
     guest.shell(FILL.format(file="/mnt/big"))

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import libvirt
 import pytest
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from whole_domains import domains
 
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition, new_definition
@@ -14,7 +18,7 @@ from virtrbd.domainxml.stated import stated_paths
 from virtrbd.fitting.fit import fit
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.model.actual import ClusterFacts, Monitor
-from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.domain import Bus, Domain, DomainMark
 from virtrbd.model.settings import Settings
 from virtrbd.spec.load import load
 from virtrbd.spec.resolve import resolve
@@ -41,7 +45,7 @@ def define(uri: str) -> Iterator[Callable[[str], str]]:
         return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
     yield run
-    for domain in defined:
+    for domain in {each.UUIDString(): each for each in defined}.values():
         domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
     connection.close()
 
@@ -71,3 +75,47 @@ def test_every_valid_spec_comes_back_as_it_was_rendered(file, uri, name, define)
             mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(document.xml))
             given_back = define(new_definition(document.xml, mark))
             assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()
+
+
+def without_what_is_newer(domain: Domain) -> Domain:
+    """Most random wholes hold something that this libvirt refuses: namespaces, VLANs on plain bridges, Secure Boot."""
+
+    def flat(drive):  # type: ignore[no-untyped-def]
+        return replace(drive, image=replace(drive.image, namespace="")) if drive.image else drive
+
+    return replace(
+        domain,
+        cpu=None,
+        firmware=replace(domain.firmware, secure_boot=None),
+        features={**domain.features, "acpi": True},
+        disks=tuple(map(flat, domain.disks)),
+        cdroms=tuple(map(flat, domain.cdroms)),
+        interfaces=tuple(replace(nic, vlan=() if nic.bridge else nic.vlan) for nic in domain.interfaces),
+    )
+
+
+@pytest.mark.timeout(120)
+@profile(
+    max_examples=25,
+    deadline=None,
+    # What libvirt refuses of a random whole is filtered; too much of it would fail the health check.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_domain_that_is_taken_comes_back_as_it_was_rendered(uri, define, data) -> None:  # type: ignore[no-untyped-def]
+    machine = data.draw(st.sampled_from(["pc", "q35"]))
+    buses = [bus for bus in Bus if machine == "pc" or bus is not Bus.IDE]
+    domain = without_what_is_newer(data.draw(domains("qemu", machine=machine, buses=buses)))
+    with Hypervisor.connect(Settings(host="kvm-1", connect=uri)) as hypervisor:
+        capabilities = hypervisor.capabilities("qemu", machine)
+    assert capabilities is not None
+    fitted = fit(domain, capabilities)
+    assume(not fitted.problems)
+    document = render_document(fitted.fitted, CLUSTER, SECRET)
+    assert document.problems == ()
+    mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(document.xml))
+    try:
+        given_back = define(new_definition(document.xml, mark))
+    except libvirt.libvirtError:
+        assume(False)
+    assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ import click
 
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.commands.specs import FILES
-from virtrbd.errors import DeniedError, SpecError, UnavailableError, UsageError
+from virtrbd.errors import DeniedError, SpecError, UnavailableError, UsageError, VirtrbdError
 from virtrbd.model.capabilities import Capabilities, version_text
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 
 if TYPE_CHECKING:
+    from virtrbd.fitting.fit import Fit
+    from virtrbd.host.cluster import Cluster
     from virtrbd.spec.load import LoadedSpec
 
 
@@ -56,6 +58,20 @@ class _Hypervisor:
 
     capabilities: Callable[[Domain], Capabilities]
     is_here: bool
+    cluster: Cluster | None = None
+
+    def fit(self, domain: Domain) -> Fit:
+        """Return the domain as it is there, with the lints that images and pools give rise to."""
+        from virtrbd.fitting.fit import fit
+        from virtrbd.planning.images import images_of_interest, pools_of_interest
+
+        capabilities = self.capabilities(domain)
+        if self.cluster:
+            with suppress(VirtrbdError):
+                images = {ref: self.cluster.image(ref) for ref in images_of_interest((domain,))}
+                pools = {pool: self.cluster.pool_config(pool) for pool in pools_of_interest((domain,))}
+                return fit(domain, capabilities, images, pools)
+        return fit(domain, capabilities)
 
 
 @contextmanager
@@ -81,19 +97,29 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
         yield _Hypervisor(
             capabilities=lambda d: here.capabilities(d.hypervisor, d.machine) or elsewhere.capabilities(d),
             is_here=True,
+            cluster=_reachable_cluster(stack, settings),
         )
+
+
+def _reachable_cluster(stack: ExitStack, settings: Settings) -> Cluster | None:
+    """Return the cluster when it answers: it knows options that beat the spec's cache mode."""
+    try:
+        from virtrbd.host.cluster import Cluster
+
+        return stack.enter_context(Cluster.connect(settings))
+    except VirtrbdError:
+        return None
 
 
 def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
     from virtrbd.domainxml.document import render_document
-    from virtrbd.fitting.fit import fit
     from virtrbd.planning.plan import secret_uuid_for
     from virtrbd.spec.cephconf import read_cluster_facts
 
     cluster = read_cluster_facts(settings)
     if not cluster.monitors:
         run.say(f"no monitors in {settings.ceph.conf}: the XML of {domain.name} has none")
-    fitted = fit(domain, known.capabilities(domain))
+    fitted = known.fit(domain)
     document = render_document(
         fitted.fitted, cluster, secret_uuid_for(cluster.secret_usage), settings.template_dir, check_schema=known.is_here
     )
@@ -118,20 +144,20 @@ def _as_qemu(domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[di
 def _explained(item: LoadedSpec, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
     from virtrbd.commands.output import table
     from virtrbd.fitting.explain import explain_cache
-    from virtrbd.fitting.fit import fit
     from virtrbd.spec.explain import explain
 
-    capabilities = known.capabilities(domain)
-    fitted = fit(domain, capabilities)
+    fitted = known.fit(domain)
     if fitted.problems:
         raise SpecError(*fitted.problems)
     told = {**fitted.fitted.blockio, **fitted.fitted.override, **fitted.fitted.set_device}
     values = explain(item, domain, settings, told)
-    caches = {disk.target: explain_cache(disk, capabilities) for disk in domain.disks}
+    caches = {disk.target: explain_cache(disk, known.capabilities(domain)) for disk in domain.disks}
     lines = table(("field", "value", "from"), [(each.field, each.value, each.source) for each in values])
     lines += ["", *(f"disk {target}: {text}" for target, text in caches.items())]
+    lines += [str(lint) for lint in fitted.lints]
     data = {
         "name": domain.name,
+        "lints": [asdict(lint) for lint in fitted.lints],
         "values": [{"field": each.field, "value": each.value, "from": each.source} for each in values],
         "librbd": caches,
     }
