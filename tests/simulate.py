@@ -22,6 +22,7 @@ from virtrbd.model.plan import (
     DefineDomain,
     DefineSecret,
     DropIntent,
+    FinishRollback,
     GrowImage,
     ImportImage,
     MarkImage,
@@ -50,6 +51,8 @@ def simulate(action: Action, actual: Actual) -> Actual:
             return _without_intent(actual, action.ref)
         case GrowImage():
             return _with_image(actual, action.ref, replace(_image(actual, action.ref), size_bytes=action.to_bytes))
+        case FinishRollback():
+            return _with_image(actual, action.ref.image, replace(_image(actual, action.ref.image), state=""))
         case DefineDomain():
             return _defined(action, actual)
         case RenewMark():

@@ -11,7 +11,7 @@ from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
 from virtrbd.model.actual import Actual, ClusterFacts, Monitor, Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, DefinedDomain, Disk, Domain, Interface, PowerState
-from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
 from virtrbd.planning.plan import Policy, make_plan
 
 MIB = 1024**2
@@ -140,6 +140,8 @@ def _meddled_images(draw: st.DrawFn, actual: Actual, ref: ImageRef, domain_uuid:
         held, held, held, held,
         replace(image, mark=None), replace(image, mark=strange), replace(image, mark=elsewhere),
         replace(image, size_bytes=256 * MIB), replace(image, running_on=OTHER_HOST_UUID),
+        # A rollback that was killed; to a snapshot that is gone since, it can't be finished.
+        replace(image, state=f"{ROLLING_BACK}s1", snapshots=("s1",)), replace(image, state=f"{ROLLING_BACK}s1"),
     ]  # fmt: skip
     changed = replace(actual, images={**actual.images, ref: draw(st.sampled_from(outcomes))})
     if draw(st.integers(0, 4)):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from virtrbd.ceph.keyring import Key, read_key
 from virtrbd.errors import ConfigError, VirtrbdError
-from virtrbd.host.keyring import Key, read_key
 
 RAW = b"\x01\x00secret-bytes-of-a-key"
 KEY = base64.b64encode(RAW).decode()

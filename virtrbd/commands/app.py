@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from virtrbd import __version__
+from virtrbd.deadline import leave
 from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
-from virtrbd.host.deadline import leave
 from virtrbd.model.settings import Settings
 
 SCHEMA_VERSION = 1

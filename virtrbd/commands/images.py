@@ -1,27 +1,15 @@
-"""The verbs about images: import, info, snapshot create."""
-
-import sys
-from collections.abc import Callable
+"""The verbs about images: create, resize, info, list, usage."""
 
 import click
 
-from virtrbd.commands.app import Run, app, with_global_options
-from virtrbd.errors import ClusterError, SpecError, UsageError
-from virtrbd.model.image import Image, ImageRef
+from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.commands.image_session import IMAGE, SIZE_TYPE, image_session, require_plain
+from virtrbd.commands.layout import LAYOUT, layout_of
+from virtrbd.errors import ClusterError, UsageError
+from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
-
-class _ImageType(click.ParamType[ImageRef]):
-    name = "image"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> ImageRef:
-        try:
-            return ImageRef.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-IMAGE = click.argument("ref", metavar="IMAGE", type=_ImageType())
+POOLS = click.argument("pools", metavar="[POOL[/NAMESPACE]]...", nargs=-1)
 
 
 @app.group()
@@ -29,97 +17,131 @@ def image() -> None:
     """Images in RBD, named pool[/namespace]/image[@snapshot]."""
 
 
-@image.group()
-def snapshot() -> None:
-    """Snapshots of images."""
-
-
-@image.command(name="import")
-@click.argument("file", type=click.Path())
+@image.command()
 @IMAGE
+@click.argument("size", type=SIZE_TYPE)
+@LAYOUT
 @with_global_options
-def import_image(run: Run, file: str, ref: ImageRef) -> None:
-    """Import an image FILE of any format that qemu-img reads into a new image."""
-    from virtrbd.host.cluster import Cluster
-    from virtrbd.host.importing import import_into
-    from virtrbd.host.state import StateDir
-    from virtrbd.host.transfer import file_size
+def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
+    """Create an empty image of SIZE, like 20G."""
+    from virtrbd.host.by_hand import create_by_hand
 
-    if ref.snapshot:
-        raise UsageError(f"{ref} is a snapshot; import into pool/image, then make the snapshot")
-    settings = run.settings()
-    size_bytes = file_size(file)
-    if not size_bytes:
-        raise SpecError(f"{file}: no file that qemu-img can read; check the path")
-    state = StateDir(settings.state_dir)
-    with Cluster.connect(settings) as cluster, state.locked([str(ref)], "image import"):
-        import_into(cluster, state, settings, file, ref, size_bytes, _progress(run), run.say)
-    run.answer(
-        {"image": str(ref), "size_bytes": size_bytes}, [f"{ref}: imported from {file} ({format_size(size_bytes)})"]
-    )
+    require_plain(ref)
+    with image_session(run) as session:
+        create_by_hand(session.host, ref, size, layout_of(layout))
+    run.answer({"image": str(ref), "size_bytes": size}, [f"{ref}: created ({format_size(size)})"])
 
 
-def _progress(run: Run) -> Callable[[float], None]:
-    """Return what shows progress: a line that is rewritten, on a terminal only."""
-    if run.quiet or run.is_json or not sys.stderr.isatty():
-        return lambda _percent: None
-    return lambda percent: click.echo(f"\r{percent:5.1f} %", err=True, nl=percent >= 100)
+@image.command()
+@IMAGE
+@click.argument("size", type=SIZE_TYPE)
+@ALLOW
+@with_global_options
+def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
+    """Grow an image to SIZE, and tell the guest that runs with it; images never shrink."""
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.host.changing import grow
+
+    require_plain(ref)
+    allowed = parse_allowed(allow)
+    with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
+        before, told = grow(session.host, session.hypervisor, session.uses(), ref, size, allowed)
+    done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "changed": before != size, "told": told}
+    if before == size:
+        run.answer(done, [f"{ref}: is {format_size(size)} already"])
+        return
+    line = f"{ref}: grown from {format_size(before)} to {format_size(size)}"
+    run.answer(done, [line + (f", and domain {told} was told" if told else "")])
 
 
 @image.command()
 @IMAGE
 @with_global_options
 def info(run: Run, ref: ImageRef) -> None:
-    """Show an image: size, allocated bytes, parent, watchers, owner."""
-    from virtrbd.host.cluster import Cluster
+    """Show all about an image: usage, watchers, parents, clones, owner, librbd's options."""
+    from virtrbd.ceph.details import read_details
+    from virtrbd.commands.image_info import info_data, info_lines
 
-    with Cluster.connect(run.settings()) as cluster:
-        found = cluster.image(ref, usage=True)
-    if found is None:
-        raise ClusterError(f"image {ref} does not exist; check the name")
-    data = _as_data(found)
-    width = max(map(len, data))
-    run.answer({"image": data}, [f"{key.ljust(width)}  {value}" for key, value in _as_text(found).items()])
+    with image_session(run) as session:
+        details = read_details(session.host.cluster, ref)
+        uses = session.uses() or ()
+        limit = session.host.settings.ceph.clone_depth
+    if details is None:
+        raise ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.pool}")
+    if ref.snapshot and ref.snapshot not in details.image.snapshots:
+        names = ", ".join(details.image.snapshots) or "none"
+        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")
+    names_by_uuid = {use.uuid: use.name for use in uses}
+    users = tuple(use.name for use in uses if use.uses(ref))
+    run.answer({"image": info_data(details, names_by_uuid, users)}, info_lines(details, names_by_uuid, users, limit))
 
 
-@snapshot.command(name="create")
-@IMAGE
-@click.option("--protect", is_flag=True, help="Protect it, which clones need unless the cluster makes clones v2.")
+@image.command(name="list")
+@POOLS
 @with_global_options
-def create_snapshot(run: Run, ref: ImageRef, protect: bool) -> None:
-    """Create the snapshot pool/image@SNAPSHOT; one that exists is left as it is."""
-    from virtrbd.host.cluster import Cluster
+def list_images(run: Run, pools: tuple[str, ...]) -> None:
+    """List images with size, features and parent; of the default pool, unless others are named."""
+    from virtrbd.ceph.cluster import Cluster
+    from virtrbd.ceph.listing import list_images as read
+    from virtrbd.commands.image_info import iso_time
+    from virtrbd.commands.output import table
 
-    if not ref.snapshot:
-        raise UsageError(f"{ref} names no snapshot; write {ref}@NAME")
-    with Cluster.connect(run.settings()) as cluster:
-        created = cluster.snapshot(ref, protect=protect)
-    word = "created" if created else "exists already"
-    run.answer({"snapshot": str(ref), "changed": created}, [f"{ref}: {word}{', protected' if protect else ''}"])
+    settings = run.settings()
+    with Cluster.connect(settings) as cluster:
+        found = [each for pool, space in rooms_of(pools, settings.ceph.pool) for each in read(cluster, pool, space)]
+    data = [
+        {
+            "name": str(each.ref),
+            "id": each.image_id,
+            "size_bytes": each.size_bytes,
+            "object_bytes": each.object_bytes,
+            "features": list(each.features),
+            "parent": str(each.parent) if each.parent else None,
+            "snapshots": each.snapshots,
+            "owner": each.mark.domain_uuid or None if each.mark else None,
+            "owner_host": each.mark.host if each.mark else None,
+            "state": each.state or "ready",
+            "created": iso_time(each.created_at),
+        }
+        for each in found
+    ]
+    rows = [
+        (
+            str(each.ref),
+            format_size(each.size_bytes),
+            str(each.parent or "-"),
+            str(each.snapshots or "-"),
+            ",".join(each.features),
+            each.state or "ready",
+        )
+        for each in found
+    ]
+    lines = table(("image", "size", "parent", "snapshots", "features", "state"), rows) if rows else ["no images"]
+    run.answer({"images": data}, lines)
 
 
-def _as_data(found: Image) -> dict[str, object]:
-    return {
-        "name": str(found.ref),
-        "id": found.image_id,
-        "size_bytes": found.size_bytes,
-        "allocated_bytes": found.allocated_bytes,
-        "object_bytes": found.object_bytes,
-        "features": list(found.features),
-        "parent": str(found.parent) if found.parent else None,
-        "snapshots": list(found.snapshots),
-        "watchers": [str(watcher) for watcher in found.watchers],
-        "owner": found.mark.domain_uuid if found.mark else None,
-        "state": found.state or "ready",
-    }
+@image.command()
+@click.argument("names", metavar="[POOL[/NAMESPACE] | IMAGE]...", nargs=-1)
+@with_global_options
+def usage(run: Run, names: tuple[str, ...]) -> None:
+    """Show how much space images take, snapshots included; of a POOL all, or of the IMAGE named pool/image."""
+    from virtrbd.ceph.cluster import Cluster
+    from virtrbd.ceph.usage import read_usages
+    from virtrbd.commands.image_usage import refs_of, usage_data, usage_lines
+
+    settings = run.settings()
+    with Cluster.connect(settings) as cluster:
+        refs = refs_of(cluster, names or (settings.ceph.pool,))
+        found = read_usages(cluster, refs)
+    run.answer(usage_data(found), usage_lines(found))
 
 
-def _as_text(found: Image) -> dict[str, object]:
-    data = _as_data(found)
-    for key in ("size_bytes", "allocated_bytes", "object_bytes"):
-        value = data[key]
-        data[key] = format_size(value) if isinstance(value, int) else "unknown (no valid fast-diff)"
-    return {
-        key.removesuffix("_bytes"): ", ".join(value) or "-" if isinstance(value, list) else value or "-"
-        for key, value in data.items()
-    }
+def rooms_of(pools: tuple[str, ...], default: str) -> list[tuple[str, str]]:
+    """Return pool and namespace of each argument. Raises UsageError."""
+    rooms = []
+    for text in pools or (default,):
+        pool, _, namespace = text.partition("/")
+        if not pool or "/" in namespace or "@" in text:
+            raise UsageError(f"{text!r} names no pool; write pool or pool/namespace")
+        rooms.append((pool, namespace))
+    return rooms

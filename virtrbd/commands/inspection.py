@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from virtrbd.ceph.images import read_image
 from virtrbd.commands.output import table
 from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
@@ -38,7 +39,7 @@ def _disk(host: Host, disk: DefinedDisk, uuid: str) -> dict[str, Any]:
         "discard": disk.discard,
         "image": str(disk.image) if disk.image else None,
     }
-    image = host.cluster.image(disk.image, usage=True) if disk.image else None
+    image = read_image(host.cluster, disk.image, usage=True) if disk.image else None
     if image:
         data |= {
             "size_bytes": image.size_bytes,

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import click
 
+from virtrbd.ceph.cluster import Cluster
 from virtrbd.commands.app import Run
 from virtrbd.errors import ExitCode, UsageError, worst
-from virtrbd.host.cluster import Cluster
 from virtrbd.host.execute import execute
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.observe import observe
@@ -40,7 +40,7 @@ def connected(run: Run, settings: Settings, allowed: frozenset[Hazard] = frozens
             host_uuid=hypervisor.host_uuid(),
             allowed=allowed,
             say=run.say,
-            progress=lambda _percent: None,
+            progress=lambda _done, _total: None,
         )
 
 

@@ -2,6 +2,7 @@
 
 import time
 
+from virtrbd.ceph.images import read_image, set_running
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import HypervisorError
 from virtrbd.host.perform import Host
@@ -50,5 +51,5 @@ def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
     images = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
-    held = [ref for ref in images if (image := host.cluster.image(ref)) and image.running_on == host.host_uuid]
-    host.cluster.set_running(held, "")
+    held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
+    set_running(host.cluster, held, "")

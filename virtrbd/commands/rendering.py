@@ -17,8 +17,8 @@ from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 
 if TYPE_CHECKING:
+    from virtrbd.ceph.cluster import Cluster
     from virtrbd.fitting.fit import Fit
-    from virtrbd.host.cluster import Cluster
     from virtrbd.spec.load import LoadedSpec
 
 
@@ -67,9 +67,11 @@ class _Hypervisor:
 
         capabilities = self.capabilities(domain)
         if self.cluster:
+            from virtrbd.ceph.images import pool_config, read_image
+
             with suppress(VirtrbdError):
-                images = {ref: self.cluster.image(ref) for ref in images_of_interest((domain,))}
-                pools = {pool: self.cluster.pool_config(pool) for pool in pools_of_interest((domain,))}
+                images = {ref: read_image(self.cluster, ref) for ref in images_of_interest((domain,))}
+                pools = {pool: pool_config(self.cluster, pool) for pool in pools_of_interest((domain,))}
                 return fit(domain, capabilities, images, pools)
         return fit(domain, capabilities)
 
@@ -104,7 +106,7 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
 def _reachable_cluster(stack: ExitStack, settings: Settings) -> Cluster | None:
     """Return the cluster when it answers: it knows options that beat the spec's cache mode."""
     try:
-        from virtrbd.host.cluster import Cluster
+        from virtrbd.ceph.cluster import Cluster
 
         return stack.enter_context(Cluster.connect(settings))
     except VirtrbdError:

@@ -1,5 +1,7 @@
 """Undefine: the domain goes, its images stay or go to the trash."""
 
+from virtrbd.ceph.images import read_image
+from virtrbd.ceph.trash import trash_image
 from virtrbd.commands.power import note_clean_stop, require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
@@ -27,7 +29,7 @@ def undefine_domain(host: Host, name: str, *, trash_images: bool) -> list[str]:
     lines = []
     # Images first: a crash in between leaves a domain that can be named again, not images that nobody knows.
     for ref in owned if trash_images else ():
-        host.cluster.trash(ref, TRASH_DELAY_S)
+        trash_image(host.cluster, ref, TRASH_DELAY_S)
         lines.append(f"moved image {ref} to the trash for 14 days")
     host.hypervisor.undefine(domain.uuid)
     kept = [] if trash_images else [f"kept image {ref}" for ref in owned]
@@ -36,4 +38,4 @@ def undefine_domain(host: Host, name: str, *, trash_images: bool) -> list[str]:
 
 def _owned_images(host: Host, uuid: str, definition: str) -> list[ImageRef]:
     refs = [disk.image.image for disk in parse_disks(definition) if disk.image]
-    return [ref for ref in refs if (image := host.cluster.image(ref)) and image.is_of(uuid)]
+    return [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.is_of(uuid)]

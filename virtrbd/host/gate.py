@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from virtrbd.errors import BlockedError, ImageBusyError, UnavailableError
-from virtrbd.host.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import read_image, set_running
+from virtrbd.ceph.watching import registered
+from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.model.image import ImageRef, Watcher
 from virtrbd.model.plan import Hazard
@@ -34,11 +36,11 @@ def start_through_gate(
     give_up_at = time.monotonic() + wait_s
     told = False
     while True:
-        with cluster.registered(refs) as look:
+        with registered(cluster, refs) as look:
             others = {ref: found for ref, found in look().items() if found}
             if not others:
-                _check_last_host(cluster, refs, host_uuid, allowed)
-                cluster.set_running(refs, host_uuid)
+                _check_images(cluster, refs, host_uuid, allowed)
+                set_running(cluster, refs, host_uuid)
                 hypervisor.start(uuid)
                 # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
                 _await_qemu(look, refs)
@@ -71,9 +73,11 @@ def once_free(use: Callable[[], T], *, wait_s: float, say: Callable[[str], None]
         time.sleep(0.5)
 
 
-def _check_last_host(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:
+def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:
     for ref in refs:
-        image = cluster.image(ref)
+        image = read_image(cluster, ref)
+        if image and image.state:
+            raise ClusterError(f"image {ref} is not ready: {image.state}; not started: let that end, or run it again")
         if image and image.running_on not in ("", host_uuid) and Hazard.TAKES_OVER not in allowed:
             raise BlockedError(
                 f"image {ref} was last started on host {image.running_on}, which never said that it stopped; "

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
+from virtrbd.ceph.keyring import Key
+from virtrbd.deadline import call_within
 from virtrbd.domainxml.capabilities import parse_capabilities
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.parse import parse_host_uuid, parse_secret, secret_xml
 from virtrbd.domainxml.tree import NAMESPACE
 from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
-from virtrbd.host.deadline import call_within
-from virtrbd.host.keyring import Key
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of

@@ -1,9 +1,10 @@
 """The world, read once: one pass over libvirt, and only the images that specs name."""
 
-from virtrbd.host.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.host.qemu_img import file_size
 from virtrbd.host.state import StateDir
-from virtrbd.host.transfer import file_size
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.planning.images import images_of_interest, pools_of_interest
@@ -14,7 +15,7 @@ def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluste
     """Return what libvirt and Ceph hold of these domains and their images."""
     refs = images_of_interest(domains)
     intents = {ref: intent for ref in refs if (intent := state.read_intent(ref))}
-    images = {ref: cluster.image(ref, usage=ref in intents) for ref in refs}
+    images = {ref: read_image(cluster, ref, usage=ref in intents) for ref in refs}
     # A file that was imported already may be gone, and reading it costs a process. An intent tells of an import that
     # may have been cut off before the image said so.
     files = {
@@ -37,5 +38,5 @@ def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluste
         intents=intents,
         file_sizes={file: file_size(file) for file in sorted(files)},
         capabilities={key: capabilities for key, capabilities in found.items() if capabilities},
-        pool_config={pool: cluster.pool_config(pool) for pool in pools_of_interest(domains)},
+        pool_config={pool: pool_config(cluster, pool) for pool in pools_of_interest(domains)},
     )

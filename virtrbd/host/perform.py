@@ -1,21 +1,23 @@
 """Actions performed: the one place where the world is changed."""
 
-import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import HypervisorError
-from virtrbd.host.cluster import Cluster
+from virtrbd.host.changing import finish_rollback
 from virtrbd.host.gate import once_free, start_through_gate
 from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.host.image_host import ImageHost, Progress
+from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import import_file
-from virtrbd.model.image import ImageMark, ImageRef, Intent
+from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.plan import (
     Action,
     CloneImage,
@@ -23,6 +25,7 @@ from virtrbd.model.plan import (
     DefineDomain,
     DefineSecret,
     DropIntent,
+    FinishRollback,
     GrowImage,
     Hazard,
     ImportImage,
@@ -46,7 +49,19 @@ class Host:
     host_uuid: str
     allowed: frozenset[Hazard]
     say: Callable[[str], None]
-    progress: Callable[[float], None]
+    progress: Progress
+
+    @property
+    def for_images(self) -> ImageHost:
+        """What work on images needs of it."""
+        return ImageHost(
+            cluster=self.cluster,
+            state=self.state,
+            settings=self.settings,
+            host_uuid=self.host_uuid,
+            say=self.say,
+            progress=self.progress,
+        )
 
 
 def perform(action: Action, host: Host) -> None:
@@ -57,15 +72,17 @@ def perform(action: Action, host: Host) -> None:
         case CreateImage() | CloneImage() | ImportImage():
             _make_image(action, host)
         case RemoveHalfImage():
-            _once_free(host, partial(host.cluster.remove_half, action.ref, action.image_id))
-            host.state.drop_intent(action.ref)
+            remove_half_made(host.for_images, action.ref, action.image_id)
         case MarkImage():
-            _tell_dropped(host, action.ref, host.cluster.strip_inherited(action.ref))
-            _mark(host, action.ref, action.image_id, action.domain_uuid)
+            host.for_images.tell_dropped(action.ref, free_of_inherited(host.cluster, action.ref))
+            mark = ImageMark(domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid)
+            mark_image(host.cluster, action.ref, mark)
         case DropIntent():
             host.state.drop_intent(action.ref)
         case GrowImage():
             _grow(action, host)
+        case FinishRollback():
+            finish_rollback(host.for_images, action.ref)
         case DefineDomain():
             _define(action, host)
         case RenewMark():
@@ -97,51 +114,22 @@ def start_domain(domain_uuid: str, host: Host) -> None:
 
 
 def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> None:
-    """Intent, image, mark, no intent: a crash anywhere between leaves what the next run can finish."""
-    intent = Intent(
-        ref=action.ref,
-        domain_uuid=action.domain_uuid,
-        size_bytes=action.size_bytes,
-        parent=action.parent if isinstance(action, CloneImage) else None,
-        nonce=uuid.uuid4().hex,
-        written_at=time.time(),
-        importing=isinstance(action, ImportImage),
-    )
-    host.state.write_intent(intent)
     match action:
         case CreateImage():
-            image_id = host.cluster.create(action.ref, action.size_bytes)
+            make_empty(host.for_images, action.ref, action.domain_uuid, action.size_bytes, ImageLayout())
         case CloneImage():
-            image_id, dropped = host.cluster.clone(action.parent, action.ref)
-            _tell_dropped(host, action.ref, dropped)
+            make_clone(host.for_images, action.ref, action.domain_uuid, action.size_bytes, action.parent)
         case ImportImage():
-            # Marked before it is ready: an image without a mark and without a state was never filled.
-            image_id = host.cluster.create(action.ref, action.size_bytes, state=f"importing {intent.nonce}")
-            import_file(action.file, action.ref, host.settings, host.progress)
-    _mark(host, action.ref, image_id, action.domain_uuid)
-    if isinstance(action, ImportImage):
-        host.cluster.set_ready(action.ref)
-    host.state.drop_intent(action.ref)
-
-
-def _tell_dropped(host: Host, ref: ImageRef, dropped: tuple[str, ...]) -> None:
-    if dropped:
-        host.say(f"image {ref}: not taken over from its parent: {', '.join(dropped)}")
-
-
-def _mark(host: Host, ref: ImageRef, image_id: str, domain_uuid: str) -> None:
-    host.cluster.mark(ref, ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid))
+            fill = partial(import_file, host.for_images, action.file, action.size_bytes)
+            make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
 
 
 def _grow(action: GrowImage, host: Host) -> None:
     if action.live:
         host.hypervisor.block_resize(action.domain_uuid, action.target, action.to_bytes)
     else:
-        _once_free(host, partial(host.cluster.grow, action.ref, action.to_bytes))
-
-
-def _once_free(host: Host, use: Callable[[], None]) -> None:
-    once_free(use, wait_s=host.settings.timeouts.watcher, say=host.say)
+        grow = partial(grow_image, host.cluster, action.ref, action.to_bytes)
+        once_free(grow, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
 def _define(action: DefineDomain, host: Host) -> None:

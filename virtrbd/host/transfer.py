@@ -1,120 +1,90 @@
-"""Bulk transfers by qemu-img: the fastest tool for it, fed without a key on its command line."""
+"""Bulk transfers between files and images."""
 
-import json
 import os
-import re
-import select
-import subprocess
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
-from virtrbd.errors import ClusterError, UnavailableError, VirtrbdError
+from virtrbd.ceph.pools import refuse_full
+from virtrbd.errors import VirtrbdError
+from virtrbd.host.image_host import ImageHost
+from virtrbd.host.qemu_img import as_file, as_image, run_qemu_img
 from virtrbd.model.image import ImageRef
-from virtrbd.model.settings import Settings
 
-Progress = Callable[[float], None]
-
-# A writer that outlives a killed virtrbd would go on into an image that the next run makes anew. The kernel kills it
-# with the *thread* that started it, so that must be one that lives as long as the transfer. `sh` looks whether we were
-# dead before setpriv could ask for that.
-_WITH_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
+# -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
+# order, 16 requests at a time; without -W, -m changes nothing.
+_INTO_NEW = ("convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw", "--")
+# How often a transfer asks whether its pool ran full: the writer itself would wait for ever.
+_FULL_EVERY_S = 2.0
 
 
-def file_size(path: str) -> int | None:
-    """Return the virtual size in bytes of an image file of any format qemu-img reads, or None.
+def import_file(host: ImageHost, path: str, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
+    """Copy a file into an image that exists and is all zeroes. Raises ClusterError, UnavailableError."""
+    what = f"importing {path} into {ref}"
+    words = [*_INTO_NEW, as_file(path), as_image(ref, host.settings.ceph)]
+    run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
 
-    Raises VirtrbdError when the file refers to another one: a backing file or data file named inside an
-    uploaded image would be read as root.
+
+def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
+    """Copy an image into one that exists and is all zeroes. Raises ClusterError, UnavailableError."""
+    ceph = host.settings.ceph
+    words = [*_INTO_NEW, as_image(source, ceph), as_image(ref, ceph)]
+    what = f"copying {source} to {ref}"
+    run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
+
+
+def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+    """Copy an image into a new file, which has its name only when it is whole and on disk.
+
+    Raises ClusterError, UnavailableError, VirtrbdError.
     """
-    info = _info(path)
-    if info is None:
-        return None
-    details = info.get("format-specific", {}).get("data", {})
-    other = info.get("backing-filename") or (details.get("data-file") if isinstance(details, dict) else None)
-    if other:
-        raise VirtrbdError(f"{path}: refers to {other}; flatten it first with qemu-img convert")
-    return int(info["virtual-size"])
-
-
-def _info(path: str) -> dict[str, Any] | None:
+    target = Path(path)
+    half = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    words = ["convert", "-p", "-W", "-m", "16", "-O", file_format, "--", as_image(ref, host.settings.ceph)]
     try:
-        done = subprocess.run(
-            ["qemu-img", "info", "--output=json", "--", _as_file(path)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise UnavailableError("qemu-img is missing; apt install qemu-utils") from None
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{path}: qemu-img info did not answer within 60 s") from None
-    info: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
-    return info
+        # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
+        os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        what = f"exporting {ref} to {path}"
+        run_qemu_img([*words, as_file(str(half))], what, host.settings.timeouts.transfer, _watch(host, size_bytes))
+        _sync(half)
+        # Not rename: it would replace what somebody made there meanwhile.
+        os.link(half, target)
+    except FileExistsError:
+        raise VirtrbdError(f"{path}: exists; name another file, or remove it") from None
+    except OSError as error:
+        raise VirtrbdError(f"{path}: {error.strerror}; name a folder that can be written to") from error
+    finally:
+        with suppress(FileNotFoundError):
+            half.unlink()
+    _sync(target.absolute().parent)
 
 
-def _as_file(path: str) -> str:
-    # `file:` keeps qemu-img from reading a colon in a name as a protocol.
-    return f"file:{os.path.abspath(path)}"
+def verify(host: ImageHost, file: str, ref: ImageRef, size_bytes: int) -> None:
+    """Read the file and the image again, byte by byte. Raises ClusterError when they differ."""
+    words = ["compare", "-p", "--", as_file(file), as_image(ref, host.settings.ceph)]
+    run_qemu_img(words, f"verifying {ref}", host.settings.timeouts.transfer, _watch(host, size_bytes))
 
 
-def import_file(path: str, ref: ImageRef, settings: Settings, progress: Progress) -> None:
-    """Copy a file into an image that exists and is all zeroes.
+def _watch(host: ImageHost, size_bytes: int, *pools: str) -> Callable[[float], None]:
+    """Return what shows progress, and looks now and then whether a pool ran full."""
+    asked_at = time.monotonic()
 
-    -n and --target-is-zero: no zeroes are written; -W with -m 16: out of order, 16 at a time; without -W, -m
-    changes nothing. The key comes from the keyring that ceph.conf names. Raises ClusterError, UnavailableError.
-    """
-    options = [f"id={settings.ceph.user}", f"conf={settings.ceph.conf}"]
-    if settings.ceph.keyring:
-        options.append(f"keyring={settings.ceph.keyring}")
-    target = ":".join([f"rbd:{ref}", *map(_escaped, options)])
-    command = ["qemu-img", "convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw", "--"]
-    with _started([*command, _as_file(path), target]) as process:
-        try:
-            _follow(process, settings.timeouts.transfer, progress)
-        finally:
-            if process.poll() is None:
-                process.kill()
-        assert process.stderr is not None, "it was asked for"
-        if process.returncode:
-            message = process.stderr.read().decode(errors="replace").strip()
-            raise ClusterError(f"importing {path} into {ref}: {message}")
+    def watch(percent: float) -> None:
+        nonlocal asked_at
+        host.progress(int(size_bytes * percent / 100), size_bytes)
+        if pools and time.monotonic() > asked_at + _FULL_EVERY_S:
+            refuse_full(host.cluster, *pools)
+            asked_at = time.monotonic()
+
+    return watch
 
 
-def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program that dies with us. Raises UnavailableError."""
+def _sync(path: Path) -> None:
+    """Write a file or folder to disk: qemu-img leaves that to the kernel."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        return subprocess.Popen(
-            [*_WITH_US, str(os.getpid()), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except FileNotFoundError:
-        raise UnavailableError("setpriv is missing; apt install util-linux") from None
-
-
-def _escaped(option: str) -> str:
-    """QEMU's rbd file names end an option at `:`; a backslash keeps it."""
-    return option.replace("\\", "\\\\").replace(":", "\\:")
-
-
-def _follow(process: subprocess.Popen[bytes], stall_s: float, progress: Progress) -> None:
-    """Report progress until the process ends. Raises UnavailableError when it makes none for too long."""
-    assert process.stdout is not None, "it was asked for"
-    best, moved_at = -1.0, time.monotonic()
-    while True:
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, moved_at + stall_s - time.monotonic()))
-        if not ready:
-            raise UnavailableError(
-                f"no progress for {stall_s:g} s; the half image stays marked, the next run starts anew"
-            )
-        chunk = os.read(process.stdout.fileno(), 4096)
-        if not chunk:
-            process.wait()
-            return
-        for found in re.findall(rb"\((\d+\.\d+)/100%\)", chunk):
-            if float(found) > best:
-                best, moved_at = float(found), time.monotonic()
-                progress(best)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

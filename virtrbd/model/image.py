@@ -56,6 +56,24 @@ class ImageMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLayout:
+    """How a new image lies on the cluster; what is empty or 0 is left to the cluster's own defaults.
+
+    `data_pool` takes the data of images whose pool can't hold it: an erasure-coded one.
+    """
+
+    object_bytes: int = 0
+    features: tuple[str, ...] = ()
+    stripe_unit_bytes: int = 0
+    stripe_count: int = 0
+    data_pool: str = ""
+
+
+# The state of an image that is being rolled back, before the snapshot's name: half-way it is a mix of old and new.
+ROLLING_BACK = "rolling back to "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
     """A client that has an image open read-write."""
 

@@ -135,6 +135,17 @@ class GrowImage(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FinishRollback(_Action):
+    """Finish a rollback that was cut off: until then the image is a mix of old and new. `ref` names the snapshot."""
+
+    ref: ImageRef
+
+    @property
+    def text(self) -> str:
+        return f"finish the rollback of image {self.ref.image} to {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DefineDomain(_Action):
     """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own."""
 
@@ -195,6 +206,7 @@ Action = (
     | MarkImage
     | DropIntent
     | GrowImage
+    | FinishRollback
     | DefineDomain
     | RenewMark
     | SetAutostart

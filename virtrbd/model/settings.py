@@ -16,12 +16,16 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CephSettings:
-    """How Ceph is reached. An empty `keyring` means: the one that ceph.conf names."""
+    """How Ceph is reached. An empty `keyring` means: the one that ceph.conf names.
+
+    `clone_depth`: a chain of clones longer than this asks for a flatten; each read of a clone may go through all of it.
+    """
 
     conf: str = "/etc/ceph/ceph.conf"
     user: str = "virtrbd"
     keyring: str = ""
     pool: str = "vms"
+    clone_depth: int = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,17 @@
 """What the image behind one disk needs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
-from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.image import ROLLING_BACK, Image, ImageRef, Intent
 from virtrbd.model.plan import (
     Action,
     CloneImage,
     CreateImage,
     DropIntent,
+    FinishRollback,
     GrowImage,
     Hazard,
     ImportImage,
@@ -102,14 +104,24 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         again = _plan_missing(domain, disk, actual)
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
-    if image.state:
+    actions: list[Action] = []
+    if snapshot := _unfinished_rollback(domain, image, actual):
+        actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot)))
+    elif image.state:
         return ImagePlan(problems=[_not_ready(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
-    actions = _plan_mark(domain, image, actual)
+    actions += _plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
         actions.append(_grow(domain, disk, image.size_bytes, live=bool(defined and defined.state.is_active)))
     return ImagePlan(actions=actions)
+
+
+def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:
+    """Return the snapshot that a rollback of ours was cut off on the way to, or ""."""
+    is_ours = image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
+    snapshot = image.state.removeprefix(ROLLING_BACK)
+    return snapshot if is_ours and snapshot != image.state and snapshot in image.snapshots else ""
 
 
 def _not_ready(image: Image) -> str:
@@ -127,6 +139,24 @@ def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
     return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
 
 
+class Leftover(Enum):
+    """What an image that is there already is to a run that is about to make it."""
+
+    FOREIGN = "it was there before"
+    HALF = "an earlier run was cut off while it was filled"
+    MADE = "an earlier run made it, and was cut off before it could say so"
+
+
+def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> Leftover:
+    """Return what the image is: an intent of ours tells, and nothing else."""
+    if is_half(image, intent, domain_uuid):
+        return Leftover.HALF
+    if intent is None or intent.domain_uuid != domain_uuid or image.state:
+        return Leftover.FOREIGN
+    is_ours = image.mark is None or (image.mark.domain_uuid, image.mark.host) == (domain_uuid, host_uuid)
+    return Leftover.MADE if is_ours and intent.matches(replace(image, mark=None)) else Leftover.FOREIGN
+
+
 def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
     """Whose the image is: ours already, ours but for the mark, or somebody else's."""
     intent = actual.intents.get(image.ref)
@@ -139,7 +169,7 @@ def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
     if image.mark and image.is_of(domain.uuid):
         reason = f"it belongs to this domain on host {image.mark.host}"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
-    owner = f"domain {image.mark.domain_uuid}" if image.mark else "nobody that virtrbd knows"
+    owner = f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "nobody that virtrbd knows"
     return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER), *drop]
 
 

@@ -23,6 +23,7 @@ class CephSection(Strict):
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = _CEPH.user
     keyring: str = _CEPH.keyring
     pool: str = _CEPH.pool
+    clone_depth: Annotated[int, Field(ge=1, le=64)] = _CEPH.clone_depth
 
 
 class TimeoutsSection(Strict):

@@ -3,19 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from virtrbd.host.bindings import rbd
-from virtrbd.host.image_metadata import STATE, config_of, mark_of, running_on
+from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.features import feature_names, seconds_of
+from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on
 from virtrbd.model.image import Image, ImageRef, Watcher
-
-_FEATURES = {
-    rbd.RBD_FEATURE_LAYERING: "layering",
-    rbd.RBD_FEATURE_EXCLUSIVE_LOCK: "exclusive-lock",
-    rbd.RBD_FEATURE_OBJECT_MAP: "object-map",
-    rbd.RBD_FEATURE_FAST_DIFF: "fast-diff",
-    rbd.RBD_FEATURE_DEEP_FLATTEN: "deep-flatten",
-    rbd.RBD_FEATURE_JOURNALING: "journaling",
-    rbd.RBD_FEATURE_DATA_POOL: "data-pool",
-}
 
 
 def describe(ref: ImageRef, image: Any, usage: bool) -> Image:
@@ -25,14 +16,14 @@ def describe(ref: ImageRef, image: Any, usage: bool) -> Image:
         ref=ref,
         image_id=str(image.id()),
         size_bytes=image.size(),
-        created_at=image.create_timestamp().timestamp() if ref.snapshot == "" else 0.0,
+        created_at=seconds_of(image.create_timestamp()) if ref.snapshot == "" else 0.0,
         mark=mark_of(metadata, image.id()),
         state=metadata.get(STATE, ""),
         running_on=running_on(metadata, image.id()),
         parent=_parent(image),
         watchers=watchers_of(image),
         object_bytes=1 << image.stat()["order"],
-        features=tuple(name for bit, name in _FEATURES.items() if image.features() & bit),
+        features=feature_names(image.features()),
         snapshots=tuple(sorted(snap["name"] for snap in image.list_snaps() if snap.get("namespace", 0) == 0)),
         config=config_of(metadata),
     )

@@ -1,6 +1,7 @@
 """What virtrbd keeps in an image's own metadata, and what librbd does there."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from virtrbd.model.image import ImageMark
@@ -20,13 +21,13 @@ def running_value(host: str, image_id: str) -> str:
     return json.dumps({"host": host, "image": image_id})
 
 
-def config_of(metadata: dict[str, str]) -> dict[str, str]:
+def config_of(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return librbd's options among the metadata; only those that begin so are its own."""
     prefix = "conf_"
     return {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
 
 
-def mark_of(metadata: dict[str, str], image_id: str) -> ImageMark | None:
+def mark_of(metadata: Mapping[str, str], image_id: str) -> ImageMark | None:
     try:
         data = json.loads(metadata.get(OWNER, ""))
         mark = ImageMark(domain_uuid=data["domain"], image_id=data["image"], host=data["host"])
@@ -35,7 +36,7 @@ def mark_of(metadata: dict[str, str], image_id: str) -> ImageMark | None:
     return mark if mark.image_id == image_id else None
 
 
-def running_on(metadata: dict[str, str], image_id: str) -> str:
+def running_on(metadata: Mapping[str, str], image_id: str) -> str:
     try:
         data = json.loads(metadata.get(RUNNING, ""))
         return str(data["host"]) if data["image"] == image_id else ""

@@ -20,6 +20,15 @@ _abandoned: list[str] = []
 
 def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
     """Return what the call returns, raise what it raises; UnavailableError when it takes too long."""
+
+    def give_up() -> None:
+        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s; whether it still takes effect is unknown")
+
+    return call_watched(timeout_s, what, call, give_up)
+
+
+def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callable[[], None]) -> T:
+    """Return what the call returns, raise what it raises; `watch` looks at it now and then and may raise to give up."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -32,13 +41,14 @@ def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
     thread = threading.Thread(target=run, daemon=True, name=what)
     thread.start()
     try:
-        thread.join(timeout_s)
+        while thread.is_alive():
+            thread.join(every_s)
+            if thread.is_alive():
+                watch()
     finally:
         # Ctrl-C and SIGTERM end the wait, not the call.
         if thread.is_alive():
             _abandoned.append(what)
-    if thread.is_alive():
-        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s; whether it still takes effect is unknown")
     if errors:
         raise errors[0]
     return results[0]

@@ -1,0 +1,138 @@
+"""The connection to Ceph: its deadline, its errors, and what the cluster says of itself."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.errors import translated
+from virtrbd.ceph.keyring import Key, read_key
+from virtrbd.deadline import call_within
+from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
+from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.image import ImageRef
+from virtrbd.model.settings import Settings
+
+T = TypeVar("T")
+
+# connect(timeout=) is ignored by librados, and the op timeouts are 0 = for ever by default.
+_TIMEOUTS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
+
+
+class Cluster:
+    """A connection to the cluster. What goes through `call` ends within the settings' deadline or raises
+    UnavailableError. The functions of this package take one."""
+
+    def __init__(self, connection: Any, settings: Settings) -> None:
+        self._rados = connection
+        self.settings = settings
+
+    @classmethod
+    @contextmanager
+    def connect(cls, settings: Settings, *, op_timeouts: bool = True) -> Iterator[Self]:
+        """Connect, and disconnect at the end. Raises UnavailableError, DeniedError, ConfigError.
+
+        Without `op_timeouts` only the connecting has one: an op that expires inside a rollback or a flatten tears the
+        image, so these are watched for progress from outside.
+        """
+        conf = settings.ceph.conf
+        if not Path(conf).is_file():
+            raise ConfigError(f"{conf}: no such file; copy the cluster's ceph.conf there, or set ceph: conf:")
+        timeout = str(max(1, int(settings.timeouts.ceph)))
+        options = dict.fromkeys(_TIMEOUTS if op_timeouts else _TIMEOUTS[:1], timeout)
+        if settings.ceph.keyring:
+            options["keyring"] = settings.ceph.keyring
+        connection = rados.Rados(conffile=conf, rados_id=settings.ceph.user, conf=options)
+        cluster = cls(connection, settings)
+        try:
+            cluster.call("connecting to the cluster", connection.connect, extra_s=1)
+        except (DeniedError, ClusterError):
+            # Of a keyring that is missing or broken librados tells neither the file nor the fact: this does.
+            cluster.key()
+            raise
+        try:
+            yield cluster
+        finally:
+            # shutdown waits for calls in flight: it may hang like any other
+            cluster.let_go("leaving the cluster", connection.shutdown)
+
+    def call(self, what: str, call: Callable[[], T], extra_s: float = 0) -> T:
+        """Run a call into librados within the deadline and translate its errors."""
+        with translated(what, self.settings):
+            return call_within(self.settings.timeouts.ceph + extra_s, f"Ceph: {what}", call)
+
+    def let_go(self, what: str, call: Callable[[], object]) -> None:
+        """Close something. When Ceph does not answer, what was done or went wrong before is the news, not this.
+
+        The process ends soon, and with it whatever could not be closed.
+        """
+        with suppress(UnavailableError):
+            self.call(what, call)
+
+    def with_image(self, what: str, ref: ImageRef, use: Callable[[Any], T]) -> T:
+        """Return what `use` returns of the image, opened read-write."""
+
+        def run() -> T:
+            with self.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name) as image:
+                return use(image)
+
+        return self.call(what, run)
+
+    @contextmanager
+    def ioctx(self, ref: ImageRef) -> Iterator[Any]:
+        """Yield the context of an image's pool and namespace, for use within one `call`. Raises ConfigError."""
+        try:
+            ioctx = self._rados.open_ioctx(ref.pool)
+        except rados.ObjectNotFound:
+            raise ConfigError(f"image {ref}: there is no pool {ref.pool}; check the name, or create the pool") from None
+        with ioctx:
+            ioctx.set_namespace(ref.namespace)
+            yield ioctx
+
+    def pool_name(self, pool_id: int) -> str:
+        """Return the name of the pool with that number."""
+        return self.call(f"looking up pool {pool_id}", lambda: str(self._rados.pool_reverse_lookup(pool_id)))
+
+    def option(self, name: str) -> str:
+        """Return an option of Ceph's own as this client has it."""
+        return self._rados.conf_get(name) or ""
+
+    @property
+    def client_id(self) -> int:
+        """Our own number among the clients of the cluster."""
+        return int(self._rados.get_instance_id())
+
+    def command(self, prefix: str, **words: str) -> Any:
+        """Return what the monitors answer to a command. Raises ClusterError."""
+
+        def ask() -> Any:
+            code, out, message = self._rados.mon_command(json.dumps({"prefix": prefix, "format": "json", **words}), b"")
+            if code:
+                raise ClusterError(f"{prefix}: {message}")
+            return json.loads(out)
+
+        return self.call(f"asking the monitors for `{prefix}`", ask)
+
+    def facts(self) -> ClusterFacts:
+        """Return what a domain's XML must know: fsid and every monitor of the cluster's own map."""
+        monitors = _monitors(self.command("mon dump")["mons"])
+        fsid = self.call("reading the fsid", self._rados.get_fsid)
+        return ClusterFacts(fsid=fsid, monitors=monitors, user=self.settings.ceph.user)
+
+    def key(self) -> Key:
+        """Return the user's cephx key. Raises ConfigError, DeniedError."""
+        return read_key(self._rados.conf_get("keyring") or "", self.settings.ceph.user)
+
+
+def _monitors(mons: Sequence[dict[str, Any]]) -> tuple[Monitor, ...]:
+    """Return each monitor once. A port other than the default two is tried with both protocols by librados."""
+    found = set()
+    for mon in mons:
+        addresses = {item["type"]: item["addr"] for item in mon["public_addrs"]["addrvec"]}
+        address, _, port = (addresses.get("v2") or addresses["v1"]).rpartition(":")
+        # Without a port both 3300 (v2) and 6789 (v1) are tried. IPv6 goes without brackets: libvirt refuses them.
+        default = port == "3300" or (port == "6789" and "v2" not in addresses)
+        found.add(Monitor(address=address.strip("[]"), port=None if default else int(port)))
+    return tuple(sorted(found, key=lambda monitor: (monitor.address, monitor.port or 0)))

@@ -1,0 +1,158 @@
+"""All that the cluster knows of one image."""
+
+from contextlib import suppress
+from typing import Any
+
+from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.facts import describe
+from virtrbd.ceph.features import flag_names, seconds_of
+from virtrbd.ceph.usage import usage_of
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import Child, ImageDetails, Option, Snapshot, SnapshotKind
+
+_KINDS = {
+    rbd.RBD_SNAP_NAMESPACE_TYPE_USER: SnapshotKind.USER,
+    rbd.RBD_SNAP_NAMESPACE_TYPE_GROUP: SnapshotKind.GROUP,
+    rbd.RBD_SNAP_NAMESPACE_TYPE_TRASH: SnapshotKind.TRASH,
+    rbd.RBD_SNAP_NAMESPACE_TYPE_MIRROR: SnapshotKind.MIRROR,
+}
+_SOURCES = {
+    rbd.RBD_CONFIG_SOURCE_CONFIG: "config",
+    rbd.RBD_CONFIG_SOURCE_POOL: "pool",
+    rbd.RBD_CONFIG_SOURCE_IMAGE: "image",
+}
+# A chain that is longer is a loop or a mistake, and either way told by its length.
+_LONGEST_CHAIN = 32
+
+
+def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDetails | None:
+    """Return all about an image, or None when there is none; by its id where one is given, as in the trash."""
+
+    def read() -> ImageDetails | None:
+        try:
+            with cluster.ioctx(ref) as ioctx, _opened(ioctx, ref.image, image_id) as image:
+                return _details(cluster, ref.image, image)
+        except rbd.ImageNotFound:
+            return None
+
+    return cluster.call(f"reading image {ref}", read)
+
+
+def _opened(ioctx: Any, ref: ImageRef, image_id: str) -> Any:
+    if image_id:
+        return rbd.Image(ioctx, image_id=image_id, read_only=True)
+    return rbd.Image(ioctx, ref.name, read_only=True)
+
+
+def _details(cluster: Cluster, ref: ImageRef, image: Any) -> ImageDetails:
+    parents = _parents(cluster, image)
+    clone_format = 2 if image.op_features() & rbd.RBD_OPERATION_FEATURE_CLONE_CHILD else 1
+    usage = usage_of(ref, image)
+    used_by_name = usage.by_snapshot if usage else {}
+    has_data_pool = bool(image.features() & rbd.RBD_FEATURE_DATA_POOL)
+    return ImageDetails(
+        # First: the snapshots are read by setting the open image to each.
+        image=describe(ref, image, usage=True),
+        parents=parents,
+        clone_format=clone_format if parents else 0,
+        overlap_bytes=image.overlap() if parents else 0,
+        usage=usage,
+        flags=flag_names(image.flags()),
+        stripe_unit_bytes=image.stripe_unit(),
+        stripe_count=image.stripe_count(),
+        data_pool=cluster.pool_name(image.data_pool_id()) if has_data_pool else "",
+        data_prefix=image.block_name_prefix(),
+        accessed_at=seconds_of(image.access_timestamp()),
+        modified_at=seconds_of(image.modify_timestamp()),
+        lock=_lock(image),
+        options=_options(image),
+        mirroring=_is_mirrored(image),
+        group=_group(image),
+        snapshots=tuple(_snapshot(image, each, used_by_name) for each in _oldest_first(image)),
+    )
+
+
+def _oldest_first(image: Any) -> list[dict[str, Any]]:
+    return sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"]))
+
+
+def _snapshot(image: Any, found: dict[str, Any], used_by_name: Any) -> Snapshot:
+    kind = _KINDS.get(found["namespace"], SnapshotKind.UNKNOWN)
+    image.set_snap_by_id(found["id"])
+    children = tuple(
+        Child(
+            ref=ImageRef(pool=child["pool"], namespace=child["pool_namespace"], name=child["image"]),
+            image_id=child["id"],
+            in_trash=child["trash"],
+        )
+        for child in image.list_children2()
+    )
+    image.set_snap(None)
+    return Snapshot(
+        snapshot_id=found["id"],
+        name=found["name"],
+        kind=kind,
+        label=_label(found, kind),
+        size_bytes=found["size"],
+        created_at=seconds_of(image.get_snap_timestamp(found["id"])),
+        protected=kind is SnapshotKind.USER and bool(image.is_protected_snap(found["name"])),
+        children=tuple(sorted(children)),
+        used_bytes=used_by_name.get(found["name"]) if kind is SnapshotKind.USER else None,
+    )
+
+
+def _label(found: dict[str, Any], kind: SnapshotKind) -> str:
+    match kind:
+        case SnapshotKind.TRASH:
+            return str(found["trash"]["original_name"])
+        case SnapshotKind.GROUP:
+            return f"{found['group']['group_name']}@{found['group']['group_snap_name']}"
+        case _:
+            return str(found["name"])
+
+
+def _parents(cluster: Cluster, image: Any, depth: int = 0) -> tuple[ImageRef, ...]:
+    """Return the chain of parents, the image's own first."""
+    try:
+        spec, image_id = image.get_parent_image_spec(), image.parent_id()
+    except rbd.ImageNotFound:
+        return ()
+    ref = ImageRef(
+        pool=spec["pool_name"], namespace=spec["pool_namespace"], name=spec["image_name"], snapshot=spec["snap_name"]
+    )
+    if depth == _LONGEST_CHAIN:
+        return (ref,)
+    try:
+        # By its id: a parent in the trash has no name.
+        with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, image_id=image_id, read_only=True) as parent:
+            return (ref, *_parents(cluster, parent, depth + 1))
+    except (rbd.ImageNotFound, rbd.PermissionError):
+        return (ref,)
+
+
+def _lock(image: Any) -> tuple[str, ...]:
+    """Return who holds the advisory lock, which is where the exclusive one shows too."""
+    held = image.list_lockers()
+    return tuple(f"{client} at {address}" for client, _, address in held["lockers"]) if held else ()
+
+
+def _options(image: Any) -> tuple[Option, ...]:
+    return tuple(
+        Option(name=each["name"], value=each["value"], source=_SOURCES.get(each["source"], "config"))
+        for each in image.config_list()
+    )
+
+
+def _is_mirrored(image: Any) -> bool:
+    # Pools that are not mirrored at all answer that they don't know.
+    with suppress(rbd.Error):
+        return bool(image.mirror_image_get_info()["state"] != rbd.RBD_MIRROR_IMAGE_DISABLED)
+    return False
+
+
+def _group(image: Any) -> str:
+    with suppress(rbd.Error):
+        found = image.group()
+        return f"{found['pool']}/{found['name']}" if found.get("name") else ""
+    return ""

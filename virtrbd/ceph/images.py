@@ -1,0 +1,163 @@
+"""Images: read, made, marked, grown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.facts import describe
+from virtrbd.ceph.features import feature_bits
+from virtrbd.ceph.metadata import (
+    OWNER,
+    RUNNING,
+    STATE,
+    config_of,
+    owner_value,
+    remove_metadata,
+    running_value,
+    strip_inherited,
+)
+from virtrbd.ceph.watching import refuse_watched
+from virtrbd.errors import ClusterError
+from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
+
+# What a clone must not get from its parent's feature bits: they belong to mirrored or migrating images.
+_NOT_FOR_CLONES = (
+    rbd.RBD_FEATURE_JOURNALING | rbd.RBD_FEATURE_MIGRATING | rbd.RBD_FEATURE_OPERATIONS | rbd.RBD_FEATURE_DATA_POOL
+)
+
+
+def read_image(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | None:
+    """Return the image (at its snapshot, when the reference has one), or None when there is none."""
+
+    def read() -> Image | None:
+        try:
+            with (
+                cluster.ioctx(ref) as ioctx,
+                rbd.Image(ioctx, ref.name, ref.snapshot or None, read_only=True) as image,
+            ):
+                return describe(ref, image, usage)
+        except rbd.ImageNotFound:
+            return None
+
+    return cluster.call(f"reading image {ref}", read)
+
+
+def pool_config(cluster: Cluster, pool: str) -> dict[str, str]:
+    """Return the librbd options that are set on the pool: they beat ceph.conf, and QEMU's too."""
+
+    def read() -> dict[str, str]:
+        # librbd reads them from the default namespace, also for an image in another one.
+        with cluster.ioctx(ImageRef(pool=pool, name="")) as ioctx:
+            try:
+                return config_of(dict(rbd.RBD().pool_metadata_list(ioctx)))
+            except rbd.PermissionError:
+                # A user of one namespace alone can't look, and nothing but a lint depends on it.
+                return {}
+
+    return cluster.call(f"reading the configuration of pool {pool}", read)
+
+
+def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: ImageLayout, state: str = "") -> str:
+    """Create an empty image and return its id; with `state` it is not ready until that is cleared."""
+
+    def create() -> str:
+        with cluster.ioctx(ref) as ioctx:
+            rbd.RBD().create(
+                ioctx,
+                ref.name,
+                size_bytes,
+                layout.object_bytes.bit_length() - 1 if layout.object_bytes else None,
+                old_format=False,
+                features=feature_bits(layout.features) if layout.features else None,
+                stripe_unit=layout.stripe_unit_bytes,
+                stripe_count=layout.stripe_count,
+                data_pool=layout.data_pool or None,
+            )
+            with rbd.Image(ioctx, ref.name) as image:
+                if state:
+                    image.metadata_set(STATE, state)
+                return str(image.id())
+
+    return cluster.call(f"creating image {ref}", create)
+
+
+def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str, tuple[str, ...]]:
+    """Clone a snapshot; return the clone's id and the settings of its parent that it was freed from.
+
+    A clone inherits all image metadata of its source: marks, and conf_rbd_* that would override the spec.
+    """
+
+    def clone() -> tuple[str, tuple[str, ...]]:
+        with cluster.ioctx(parent) as source, cluster.ioctx(ref) as ioctx:
+            with rbd.Image(source, parent.name, read_only=True) as image:
+                features = image.features() & ~_NOT_FOR_CLONES
+            try:
+                rbd.RBD().clone(source, parent.name, parent.snapshot, ioctx, ref.name, features)
+            except rbd.InvalidArgument as error:
+                # Clones v1, which a cluster makes until its min-compat-client is mimic, need protection.
+                raise ClusterError(
+                    f"cloning {parent}: {error}; where it is not protected, do that with "
+                    f"`virtrbd image snapshot protect {parent}`"
+                ) from error
+            with rbd.Image(ioctx, ref.name) as image:
+                return str(image.id()), strip_inherited(image)
+
+    return cluster.call(f"cloning {parent} to {ref}", clone)
+
+
+def free_of_inherited(cluster: Cluster, ref: ImageRef) -> tuple[str, ...]:
+    """Free an image from the settings it inherited; return them as `key=value`."""
+    return cluster.with_image(f"cleaning image {ref}", ref, strip_inherited)
+
+
+def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark) -> None:
+    """Mark the image as a domain's. Raises ClusterError when it is another image by now."""
+
+    def write(image: Any) -> None:
+        require_id(ref, image, mark.image_id)
+        image.metadata_set(OWNER, owner_value(mark))
+
+    cluster.with_image(f"marking image {ref}", ref, write)
+
+
+def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
+    """Say that the image is not ready, and why; an empty state says that it is."""
+
+    def write(image: Any) -> None:
+        if state:
+            image.metadata_set(STATE, state)
+        else:
+            remove_metadata(image, STATE)
+
+    cluster.with_image(f"noting the state of image {ref}", ref, write)
+
+
+def set_running(cluster: Cluster, refs: Sequence[ImageRef], host: str) -> None:
+    """Keep the host of the last start with the images; an empty host says that it stopped cleanly."""
+
+    def write(image: Any) -> None:
+        if host:
+            image.metadata_set(RUNNING, running_value(host, image.id()))
+        else:
+            remove_metadata(image, RUNNING)
+
+    for ref in refs:
+        cluster.with_image(f"noting the host of image {ref}", ref, write)
+
+
+def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
+    """Grow an image that nobody has open. Raises ImageBusyError; never shrinks."""
+
+    def grow(image: Any) -> None:
+        refuse_watched(cluster, ref, image)
+        if image.size() < to_bytes:
+            image.resize(to_bytes, allow_shrink=False)
+
+    cluster.with_image(f"growing image {ref}", ref, grow)
+
+
+def require_id(ref: ImageRef, image: Any, image_id: str) -> None:
+    """Raise ClusterError when the open image is not the one with that id."""
+    if image.id() != image_id:
+        raise ClusterError(f"image {ref} was replaced meanwhile; run again")

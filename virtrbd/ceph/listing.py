@@ -1,0 +1,125 @@
+"""Lists of images, from their headers: opening an image takes 2 to 4 ms, reading its header 0.1 ms."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.features import feature_names
+from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header
+from virtrbd.ceph.images import read_image
+from virtrbd.ceph.metadata import STATE, mark_of
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import ListedImage
+
+_AT_A_TIME = 16
+# Images whose headers are read within one deadline.
+_CHUNK = 32
+
+
+def list_images(cluster: Cluster, pool: str, namespace: str = "") -> tuple[ListedImage, ...]:
+    """Return the images of a pool's namespace by name. Raises ConfigError for a pool that is not there."""
+    where = ImageRef(pool=pool, namespace=namespace, name="")
+    images = _names(cluster, where)
+    headers = _headers(cluster, where, [image_id for image_id, _ in images])
+    parents = _parent_refs(cluster, [header.parent for header in headers.values() if header and header.parent])
+    listed = []
+    for image_id, name in images:
+        ref, header = ImageRef(pool=pool, namespace=namespace, name=name), headers.get(image_id)
+        parent = parents.get(header.parent) if header and header.parent else None
+        if header and (parent or not header.parent):
+            listed.append(_from_header(ref, image_id, header, parent))
+        elif opened := list_opened(cluster, ref):
+            listed.append(opened)
+    return tuple(sorted(listed, key=lambda image: image.ref))
+
+
+def list_opened(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
+    """Return what a list shows of the image, by opening it; None when it is gone."""
+    image = read_image(cluster, ref)
+    if image is None:
+        return None
+    return ListedImage(
+        ref=ref,
+        image_id=image.image_id,
+        size_bytes=image.size_bytes,
+        object_bytes=image.object_bytes,
+        features=image.features,
+        created_at=image.created_at,
+        snapshots=len(image.snapshots),
+        parent=image.parent,
+        mark=image.mark,
+        state=image.state,
+    )
+
+
+def _from_header(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None) -> ListedImage:
+    return ListedImage(
+        ref=ref,
+        image_id=image_id,
+        size_bytes=header.size_bytes,
+        object_bytes=1 << header.order,
+        features=feature_names(header.features),
+        created_at=float(int(header.created_at)),
+        snapshots=len(header.snapshots),
+        parent=parent,
+        mark=mark_of(header.metadata, image_id),
+        state=header.metadata.get(STATE, ""),
+    )
+
+
+def _names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
+    """Return id and name of each image; of the oldest format the id is empty."""
+
+    def read() -> list[tuple[str, str]]:
+        with cluster.ioctx(where) as ioctx:
+            return [(image["id"], image["name"]) for image in rbd.RBD().list2(ioctx)]
+
+    return cluster.call(f"listing pool {where.pool}", read)
+
+
+def _headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dict[str, Header | None]:
+    """Return the headers by image id, None for what must be opened."""
+
+    def read(chunk: Sequence[str]) -> dict[str, Header | None]:
+        # A context of its own: they are not for two threads at once.
+        with cluster.ioctx(where) as ioctx:
+            return {image_id: _header(ioctx, image_id) for image_id in chunk if image_id}
+
+    # An even share for each thread: a pool of few images takes one round trip after the other otherwise.
+    size = max(1, min(_CHUNK, -(-len(image_ids) // _AT_A_TIME)))
+    chunks = [image_ids[at : at + size] for at in range(0, len(image_ids), size)]
+    found: dict[str, Header | None] = {}
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        what = f"reading headers in pool {where.pool}"
+        for part in pool.map(lambda chunk: cluster.call(what, lambda: read(chunk)), chunks):
+            found |= part
+    return found
+
+
+def _header(ioctx: Any, image_id: str) -> Header | None:
+    with rados.ReadOpCtx() as operation:
+        values, _ = ioctx.get_omap_vals(operation, "", "", MOST_KEYS)
+        try:
+            ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
+        except rados.ObjectNotFound:
+            return None
+        return decode_header(dict(values))
+
+
+def _parent_refs(cluster: Cluster, keys: Sequence[ParentKey]) -> Mapping[ParentKey, ImageRef]:
+    """Return the names of parents; one whose image is gone from its pool (into the trash) has none here."""
+    found: dict[ParentKey, ImageRef] = {}
+    rooms = {(key.pool_id, key.namespace) for key in keys}
+    for pool_id, namespace in sorted(rooms):
+        mine = {key for key in keys if (key.pool_id, key.namespace) == (pool_id, namespace)}
+        where = ImageRef(pool=cluster.pool_name(pool_id), namespace=namespace, name="")
+        names = dict(_names(cluster, where))
+        headers = _headers(cluster, where, sorted({key.image_id for key in mine}))
+        for key in mine:
+            header = headers.get(key.image_id)
+            snapshot = header.snapshots.get(key.snapshot_id) if header else None
+            if snapshot and key.image_id in names:
+                found[key] = ImageRef(pool=where.pool, namespace=namespace, name=names[key.image_id], snapshot=snapshot)
+    return found

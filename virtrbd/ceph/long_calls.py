@@ -1,0 +1,126 @@
+"""Calls that take as long as they take: rollback, flatten, remove. They are watched, not timed.
+
+An op timeout that expires inside one of them tears the image, so they run on a connection without any.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.errors import translated
+from virtrbd.ceph.images import read_image, require_id
+from virtrbd.ceph.pools import refuse_full
+from virtrbd.ceph.watching import busy_error, foreign_watchers
+from virtrbd.deadline import call_watched
+from virtrbd.errors import UnavailableError
+from virtrbd.model.image import ImageRef, Watcher
+from virtrbd.model.image_details import TrashEntry
+
+# Done and all, in librbd's own count.
+Steps = Callable[[int, int], None]
+
+_LOOK_EVERY_S = 2.0
+
+
+def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Steps) -> None:
+    """Copy into a clone what it shares with its parent, and part the two. Cut off anywhere the clone stays whole.
+
+    With `image_id` it is opened by that: in the trash it has no name. Raises ClusterError, UnavailableError.
+    """
+
+    def flatten(ioctx: Any) -> None:
+        with rbd.Image(ioctx, image_id=image_id) if image_id else rbd.Image(ioctx, ref.name) as image:
+            image.flatten(_callback(progress))
+
+    _run(cluster, f"flattening {ref}", ref, flatten, writes=True)
+
+
+def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
+    """Make the image what it was at its snapshot. Cut off, it is a mix of both: run it again.
+
+    Raises ClusterError, UnavailableError.
+    """
+
+    def roll_back(ioctx: Any) -> None:
+        with rbd.Image(ioctx, ref.name) as image:
+            image.rollback_to_snap(ref.snapshot)
+
+    _run(cluster, f"rolling back to {ref}", ref, roll_back, writes=True)
+
+
+def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
+    """Remove an image whose making was cut off; the id makes sure that it is that one. Raises ImageBusyError."""
+
+    def look() -> tuple[Watcher, ...]:
+        with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
+            require_id(ref, image, image_id)
+            return foreign_watchers(cluster, image)
+
+    what = f"removing half image {ref}"
+    watchers = cluster.call(what, look)
+
+    def remove(ioctx: Any) -> None:
+        try:
+            rbd.RBD().remove(ioctx, ref.name)
+        except rbd.ImageBusy:
+            raise busy_error(ref, watchers) from None
+
+    _run(cluster, what, ref, remove, writes=False)
+
+
+def remove_trashed(cluster: Cluster, entry: TrashEntry, progress: Steps) -> None:
+    """Remove an image from the trash for good; cut off, it stays there. Raises ClusterError, UnavailableError."""
+
+    def remove(ioctx: Any) -> None:
+        # By force: librbd refuses before its delay is over, and the caller has looked at that.
+        rbd.RBD().trash_remove(ioctx, entry.image_id, force=True, on_progress=_callback(progress))
+
+    _run(cluster, f"removing image {entry.ref} from the trash", entry.ref, remove, writes=False)
+
+
+def _callback(progress: Steps) -> Callable[[int, int], int]:
+    """Return the progress as the bindings want it: they take what it returns for an error number."""
+
+    def call(done: int, total: int) -> int:
+        progress(done, total)
+        return 0
+
+    return call
+
+
+def _run(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None], *, writes: bool) -> None:
+    with Cluster.connect(cluster.settings, op_timeouts=False) as patient, translated(what, cluster.settings):
+
+        def run() -> None:
+            with patient.ioctx(ref) as ioctx:
+                if not writes:
+                    # A full pool takes removals from those only that say so; all else would wait for ever.
+                    ioctx.set_osdmap_full_try()
+                use(ioctx)
+
+        call_watched(_LOOK_EVERY_S, f"Ceph: {what}", run, _watch(cluster, what, ref, writes=writes))
+
+
+def _watch(cluster: Cluster, what: str, ref: ImageRef, *, writes: bool) -> Callable[[], None]:
+    """Return what gives up once Ceph has not answered for as long as a transfer may stall.
+
+    librbd tells nothing of a rollback's progress; that the same pool answers at all must do.
+    """
+    stall_s = cluster.settings.timeouts.transfer
+    answered_at = time.monotonic()
+
+    def watch() -> None:
+        nonlocal answered_at
+        try:
+            if writes:
+                refuse_full(cluster, ref.pool)
+            read_image(cluster, ref.image)
+        except UnavailableError as error:
+            if time.monotonic() > answered_at + stall_s:
+                raise UnavailableError(f"{what}: Ceph has not answered for {stall_s:g} s; run it again") from error
+        else:
+            answered_at = time.monotonic()
+
+    return watch

@@ -1,0 +1,25 @@
+"""Pools that are full: everything that writes to one blocks for ever, and nothing says why."""
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.errors import ClusterError
+from virtrbd.model.size import format_size
+
+
+def refuse_full(cluster: Cluster, *pools: str) -> None:
+    """Raise ClusterError when one of the pools (empty names aside) takes no more data, with the quota that it met."""
+    by_name = {pool["pool_name"]: pool for pool in cluster.command("osd pool ls", detail="detail")}
+    for name in filter(None, pools):
+        pool = by_name.get(name)
+        if pool and "full" in pool["flags_names"].split(","):
+            raise ClusterError(
+                f"pool {name} is full ({_reason(pool)}); free space in it, or raise the limit, then run again"
+            )
+
+
+def _reason(pool: dict[str, object]) -> str:
+    quotas = []
+    if isinstance(size_bytes := pool["quota_max_bytes"], int) and size_bytes:
+        quotas.append(f"quota {format_size(size_bytes)}")
+    if objects := pool["quota_max_objects"]:
+        quotas.append(f"quota {objects} objects")
+    return " and ".join(quotas) if "full_quota" in str(pool["flags_names"]) else "the cluster has no space left"

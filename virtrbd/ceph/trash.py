@@ -1,0 +1,62 @@
+"""The trash: images wait there to be restored, until their delay is over."""
+
+from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.features import seconds_of
+from virtrbd.ceph.watching import refuse_watched
+from virtrbd.errors import ClusterError
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import TrashEntry
+
+
+def trash_image(cluster: Cluster, ref: ImageRef, delay_s: float, *, past_watchers: bool = False) -> None:
+    """Move an image that nobody has open to the trash. Raises ImageBusyError.
+
+    `past_watchers` is for what a client of our own left open when it was killed.
+    """
+
+    def trash() -> None:
+        with cluster.ioctx(ref) as ioctx:
+            # Of a full pool everything but this would wait for ever.
+            ioctx.set_osdmap_full_try()
+            if not past_watchers:
+                with rbd.Image(ioctx, ref.name, read_only=True) as image:
+                    refuse_watched(cluster, ref, image)
+            rbd.RBD().trash_move(ioctx, ref.name, int(delay_s))
+
+    cluster.call(f"moving image {ref} to the trash", trash)
+
+
+def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> tuple[TrashEntry, ...]:
+    """Return what is in the trash of a pool's namespace, by name."""
+    where = ImageRef(pool=pool, namespace=namespace, name="")
+
+    def read() -> tuple[TrashEntry, ...]:
+        with cluster.ioctx(where) as ioctx:
+            found = [
+                TrashEntry(
+                    ref=ImageRef(pool=pool, namespace=namespace, name=entry["name"]),
+                    image_id=entry["id"],
+                    source=entry["source"],
+                    deleted_at=seconds_of(entry["deletion_time"]),
+                    expires_at=seconds_of(entry["deferment_end_time"]),
+                )
+                for entry in rbd.RBD().trash_list(ioctx)
+            ]
+        return tuple(sorted(found, key=lambda entry: (entry.ref, entry.deleted_at)))
+
+    return cluster.call(f"listing the trash of pool {pool}", read)
+
+
+def restore_image(cluster: Cluster, entry: TrashEntry, name: str) -> None:
+    """Take an image out of the trash, under that name. Raises ClusterError when the name is taken."""
+    ref = ImageRef(pool=entry.ref.pool, namespace=entry.ref.namespace, name=name)
+
+    def restore() -> None:
+        with cluster.ioctx(ref) as ioctx:
+            try:
+                rbd.RBD().trash_restore(ioctx, entry.image_id, name)
+            except rbd.ImageExists:
+                raise ClusterError(f"image {ref} exists; restore under another name with --as NAME") from None
+
+    cluster.call(f"restoring image {ref}", restore)

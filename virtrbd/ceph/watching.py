@@ -1,0 +1,52 @@
+"""Who has an image open read-write: the only test of an image that is in use."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.facts import watchers_of
+from virtrbd.errors import ImageBusyError
+from virtrbd.model.image import ImageRef, Watcher
+
+
+def foreign_watchers(cluster: Cluster, image: Any) -> tuple[Watcher, ...]:
+    """Return who else has the open image open; for use within one call to the cluster."""
+    own = cluster.client_id
+    return tuple(watcher for watcher in watchers_of(image) if watcher.client_id != own)
+
+
+def refuse_watched(cluster: Cluster, ref: ImageRef, image: Any) -> None:
+    """Raise ImageBusyError when somebody else has the image open."""
+    watchers = foreign_watchers(cluster, image)
+    if watchers:
+        raise busy_error(ref, watchers)
+
+
+def busy_error(ref: ImageRef, watchers: Sequence[Watcher]) -> ImageBusyError:
+    """Return the error that names who has the image open."""
+    who = ", ".join(map(str, watchers)) or "another client"
+    return ImageBusyError(f"image {ref} is open by {who}; stop that client first", tuple(map(str, watchers)))
+
+
+@contextmanager
+def registered(
+    cluster: Cluster, refs: Sequence[ImageRef]
+) -> Iterator[Callable[[], dict[ImageRef, tuple[Watcher, ...]]]]:
+    """Open images read-write, so that others see us, and yield what lists the others on each.
+
+    Register, then look: two hosts that only look both see nobody and both start.
+    """
+    with ExitStack() as stack:
+        images = {}
+        for ref in refs:
+            ioctx = stack.enter_context(cluster.ioctx(ref))
+            image = cluster.call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
+            stack.callback(cluster.let_go, f"closing image {ref}", image.close)
+            images[ref] = image
+        yield lambda: {
+            ref: cluster.call(f"listing watchers of {ref}", partial(foreign_watchers, cluster, image))
+            for ref, image in images.items()
+        }

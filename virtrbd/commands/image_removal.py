@@ -1,0 +1,288 @@
+"""The verbs that take images away, and bring them back: remove, snapshot remove, restore, trash."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, with_global_options
+from virtrbd.commands.image_session import (
+    DURATION_TYPE,
+    IMAGE,
+    SNAPSHOT,
+    Session,
+    image_session,
+    require_plain,
+    require_snapshot,
+)
+from virtrbd.commands.image_snapshots import snapshot
+from virtrbd.commands.images import POOLS, image, rooms_of
+from virtrbd.commands.progress import PROGRESS, showing_progress
+from virtrbd.errors import ClusterError, ExitCode, UsageError
+from virtrbd.model.image import ImageRef
+from virtrbd.model.plan import Hazard
+
+if TYPE_CHECKING:
+    from virtrbd.model.image_details import TrashEntry
+    from virtrbd.planning.removal import Blocker, RemovalPlan
+
+PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")
+CLEAR = click.option("--clear", is_flag=True, help="Also do the steps that clear the way: flatten clones, unprotect.")
+
+
+@image.command()
+@IMAGE
+@click.option(
+    "--delay", type=DURATION_TYPE, default="14d", show_default=True, help="How long it waits in the trash, like 12h."
+)
+@click.option("--now", is_flag=True, help="Remove it for good, snapshots and all; needs --allow loses-data.")
+@CLEAR
+@PLAN
+@PROGRESS
+@ALLOW
+@with_global_options
+def remove(
+    run: Run,
+    ref: ImageRef,
+    delay: float,
+    now: bool,
+    clear: bool,
+    only_plan: bool,
+    progress: str,
+    allow: tuple[str, ...],
+) -> None:
+    """Move an image to the trash, or say what keeps it and how that is cleared."""
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.planning.removal import plan_removal
+
+    require_plain(ref)
+    allowed = parse_allowed(allow)
+    with image_session(run) as session, session.host.state.locked([str(ref)], "image remove"):
+        details = _require_details(session, ref)
+        plan = plan_removal(details, session.uses(), session.host.host_uuid, delay_s=None if now else delay)
+        _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
+
+
+@snapshot.command(name="remove")
+@SNAPSHOT
+@CLEAR
+@PLAN
+@PROGRESS
+@ALLOW
+@with_global_options
+def remove_snapshot(
+    run: Run, ref: ImageRef, clear: bool, only_plan: bool, progress: str, allow: tuple[str, ...]
+) -> None:
+    """Remove a snapshot, or say what keeps it and how that is cleared."""
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.planning.removal import plan_snapshot_removal
+
+    require_snapshot(ref)
+    allowed = parse_allowed(allow)
+    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot remove"):
+        details = _require_details(session, ref.image)
+        plan = plan_snapshot_removal(details, ref.snapshot, session.host.host_uuid)
+        if plan is None:
+            names = ", ".join(details.image.snapshots) or "none"
+            raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")
+        _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
+
+
+def _require_details(session: Session, ref: ImageRef, image_id: str = "") -> Any:
+    from virtrbd.ceph.details import read_details
+
+    details = read_details(session.host.cluster, ref, image_id)
+    if details is None:
+        raise ClusterError(f"image {ref} does not exist; see virtrbd image list {ref.pool}")
+    return details
+
+
+def _carry_out(
+    run: Run,
+    session: Session,
+    plan: "RemovalPlan",
+    allowed: frozenset[Hazard],
+    progress: str,
+    *,
+    clear: bool,
+    only_plan: bool,
+) -> None:
+    """Do the steps, unless something stands against them; either way say what there is and what was done."""
+    standing = plan.standing(clear=clear, allowed=allowed)
+    done: list[str] = []
+    if not standing and not only_plan:
+        done = _do(run, session, plan, progress)
+    data = {"image": str(plan.subject), **plan_data(plan), "done": done, "changed": bool(done)}
+    if done:
+        run.answer(data, [f"{plan.subject}: {line}" for line in done])
+        return
+    run.answer(data, plan_lines(plan, standing))
+    if standing:
+        run.end(ExitCode.BLOCKED)
+
+
+def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str) -> list[str]:
+    from virtrbd.host.removing import perform_step
+
+    done: list[str] = []
+    with showing_progress(run, progress, str(plan.subject)) as update:
+        host = session.with_progress(update)
+        for step in plan.steps:
+            try:
+                perform_step(host, step)
+            except BaseException:
+                for line in done:
+                    session.host.say(f"{plan.subject}: {line}: done")
+                raise
+            done.append(step.text)
+    return done
+
+
+def plan_data(plan: "RemovalPlan") -> dict[str, Any]:
+    """Return the plan for programs."""
+    return {
+        "blockers": [
+            {"text": b.text, "way_out": b.way_out or "--clear", "hazard": b.hazard.value if b.hazard else None}
+            for b in plan.blockers
+        ],
+        "steps": [step.text for step in plan.steps],
+    }
+
+
+def plan_lines(plan: "RemovalPlan", standing: "Sequence[Blocker]") -> list[str]:
+    """Return what keeps the image or snapshot, and the steps in order."""
+    lines = [f"{plan.subject}: {'kept by' if standing else 'nothing keeps it'}"]
+    lines += [f"  {_blocker_line(blocker)}" for blocker in standing]
+    lines += ["steps:", *(f"  {number}. {step.text}" for number, step in enumerate(plan.steps, 1))]
+    return lines
+
+
+def _blocker_line(blocker: "Blocker") -> str:
+    ways = [blocker.way_out] if blocker.way_out else []
+    if blocker.hazard:
+        ways.append(f"--allow {blocker.hazard}")
+    return f"{blocker.text}; {', or '.join(ways) or 'the steps below clear it: --clear'}"
+
+
+@image.command()
+@IMAGE
+@click.option("--id", "image_id", default="", help="Which one, where several of that name are in the trash.")
+@click.option("--as", "name", default="", help="Restore it under another name.")
+@with_global_options
+def restore(run: Run, ref: ImageRef, image_id: str, name: str) -> None:
+    """Bring an image back from the trash."""
+    from virtrbd.ceph.trash import list_trash, restore_image
+
+    require_plain(ref)
+    target = _renamed(ref, name)
+    with image_session(run) as session, session.host.state.locked([str(target)], "image restore"):
+        found = [
+            entry
+            for entry in list_trash(session.host.cluster, ref.pool, ref.namespace)
+            if entry.ref == ref and image_id in ("", entry.image_id)
+        ]
+        if not found:
+            raise ClusterError(f"image {ref} is not in the trash; see virtrbd image trash list {ref.pool}")
+        if len(found) > 1:
+            ids = ", ".join(entry.image_id for entry in found)
+            raise UsageError(f"{ref} is in the trash {len(found)} times; write --id with one of {ids}")
+        restore_image(session.host.cluster, found[0], target.name)
+    run.answer({"image": str(target), "id": found[0].image_id}, [f"{target}: restored"])
+
+
+def _renamed(ref: ImageRef, name: str) -> ImageRef:
+    if not name:
+        return ref
+    try:
+        return ImageRef.parse(str(ImageRef(pool=ref.pool, namespace=ref.namespace, name=name)))
+    except ValueError as error:
+        raise UsageError(f"--as: {error}") from None
+
+
+@image.group()
+def trash() -> None:
+    """Images that were moved to the trash."""
+
+
+@trash.command(name="list")
+@POOLS
+@with_global_options
+def list_trash_of(run: Run, pools: tuple[str, ...]) -> None:
+    """List the trash of pools; of the default pool, unless others are named."""
+    from virtrbd.ceph.cluster import Cluster
+    from virtrbd.ceph.trash import list_trash
+    from virtrbd.commands.image_info import iso_time, local_time
+    from virtrbd.commands.output import table
+
+    settings = run.settings()
+    with Cluster.connect(settings) as cluster:
+        found = [e for pool, space in rooms_of(pools, settings.ceph.pool) for e in list_trash(cluster, pool, space)]
+    data = [
+        {
+            "name": str(entry.ref),
+            "id": entry.image_id,
+            "source": entry.source,
+            "deleted": iso_time(entry.deleted_at),
+            "expires": iso_time(entry.expires_at),
+        }
+        for entry in found
+    ]
+    rows = [(str(e.ref), e.image_id, e.source, local_time(e.deleted_at), local_time(e.expires_at)) for e in found]
+    lines = table(("image", "id", "source", "deleted", "kept until"), rows) if rows else ["the trash is empty"]
+    run.answer({"trash": data}, lines)
+
+
+@trash.command()
+@POOLS
+@click.option("--now", is_flag=True, help="Those too whose delay is not over; needs --allow loses-data.")
+@CLEAR
+@PLAN
+@PROGRESS
+@ALLOW
+@with_global_options
+def purge(
+    run: Run,
+    pools: tuple[str, ...],
+    now: bool,
+    clear: bool,
+    only_plan: bool,
+    progress: str,
+    allow: tuple[str, ...],
+) -> None:
+    """Remove from the trash for good what has waited its time; what clones still need stays."""
+    from virtrbd.commands.pipeline import parse_allowed
+
+    allowed = parse_allowed(allow)
+    with image_session(run) as session:
+        entries = _due(session, pools, now=now)
+        plans = [(entry, _purge_plan(session, entry)) for entry in entries]
+        lines, data = [], []
+        for entry, plan in plans:
+            standing = plan.standing(clear=clear, allowed=allowed)
+            if standing or only_plan:
+                lines += plan_lines(plan, standing)
+                done: list[str] = []
+            else:
+                done = _do(run, session, plan, progress)
+                lines += [f"{plan.subject}: {line}" for line in done]
+            if standing:
+                run.end(ExitCode.BLOCKED)
+            data.append({"image": str(plan.subject), "id": entry.image_id, **plan_data(plan), "done": done})
+    run.answer({"trash": data}, lines or ["nothing to purge"])
+
+
+def _due(session: Session, pools: Sequence[str], *, now: bool) -> "list[TrashEntry]":
+    from virtrbd.ceph.trash import list_trash
+
+    rooms = rooms_of(tuple(pools), session.host.settings.ceph.pool)
+    found = [entry for pool, space in rooms for entry in list_trash(session.host.cluster, pool, space)]
+    # What mirroring or a migration put there is theirs to end.
+    return [e for e in found if e.source == "USER" and (now or e.expires_at <= time.time())]
+
+
+def _purge_plan(session: Session, entry: "TrashEntry") -> "RemovalPlan":
+    from virtrbd.planning.removal import plan_purge
+
+    details = _require_details(session, entry.ref, entry.image_id)
+    return plan_purge(details, session.host.host_uuid, is_expired=entry.expires_at <= time.time())

@@ -1,0 +1,104 @@
+"""What the image verbs begin with: the arguments, the cluster, and libvirt where there is one."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from virtrbd.commands.app import Run
+from virtrbd.errors import DeniedError, UnavailableError, UsageError
+from virtrbd.model.duration import parse_duration
+from virtrbd.model.image import ImageRef
+from virtrbd.model.size import parse_size
+
+if TYPE_CHECKING:
+    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.host.image_host import ImageHost, Progress
+    from virtrbd.planning.use import DomainUse
+
+
+class _Parsed(click.ParamType[object]):
+    """A parameter that one of the model's own parsers reads."""
+
+    def __init__(self, name: str, parse: object) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)  # type: ignore[operator]
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+IMAGE_TYPE = _Parsed("image", ImageRef.parse)
+SIZE_TYPE = _Parsed("size", parse_size)
+DURATION_TYPE = _Parsed("duration", parse_duration)
+
+IMAGE = click.argument("ref", metavar="IMAGE", type=IMAGE_TYPE)
+SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
+
+
+def require_plain(ref: ImageRef) -> None:
+    """Raise UsageError when the name is a snapshot's."""
+    if ref.snapshot:
+        raise UsageError(f"{ref} is a snapshot; write {ref.image}")
+
+
+def require_snapshot(ref: ImageRef) -> None:
+    """Raise UsageError when the name is not a snapshot's."""
+    if not ref.snapshot:
+        raise UsageError(f"{ref} names no snapshot; write {ref}@NAME")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A host for work on images; `hypervisor` is None where libvirt does not answer."""
+
+    host: "ImageHost"
+    hypervisor: "Hypervisor | None"
+
+    def uses(self) -> "tuple[DomainUse, ...] | None":
+        """Return what the domains of this host use, None where libvirt does not answer."""
+        from virtrbd.host.uses import read_uses
+
+        return read_uses(self.hypervisor) if self.hypervisor else None
+
+    def with_progress(self, progress: "Progress") -> "ImageHost":
+        """Return the host with what shows progress."""
+        return replace(self.host, progress=progress)
+
+
+@contextmanager
+def image_session(run: Run) -> Iterator[Session]:
+    """Connect to Ceph, and to libvirt where it answers: it knows who we are and what its domains use.
+
+    Raises UnavailableError, DeniedError, ConfigError for Ceph.
+    """
+    from virtrbd.ceph.cluster import Cluster
+    from virtrbd.host.image_host import ImageHost
+    from virtrbd.host.state import StateDir
+
+    settings = run.settings()
+    with Cluster.connect(settings) as cluster, ExitStack() as stack:
+        hypervisor = None
+        try:
+            from virtrbd.host.hypervisor import Hypervisor
+
+            hypervisor = stack.enter_context(Hypervisor.connect(settings))
+        except (UnavailableError, DeniedError):
+            # A machine for images alone has none; verbs that must know what domains do say so.
+            pass
+        host = ImageHost(
+            cluster=cluster,
+            state=StateDir(settings.state_dir),
+            settings=settings,
+            host_uuid=hypervisor.host_uuid() if hypervisor else "",
+            say=run.say,
+            progress=lambda _done, _total: None,
+        )
+        yield Session(host=host, hypervisor=hypervisor)

@@ -1,0 +1,140 @@
+"""The verbs about snapshots of images, and about what grows from them: clones."""
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, with_global_options
+from virtrbd.commands.image_session import (
+    IMAGE,
+    IMAGE_TYPE,
+    SNAPSHOT,
+    Session,
+    image_session,
+    require_plain,
+    require_snapshot,
+)
+from virtrbd.commands.images import image
+from virtrbd.commands.progress import PROGRESS, showing_progress
+from virtrbd.errors import ClusterError, UsageError
+from virtrbd.model.image import ImageRef
+
+
+@image.group()
+def snapshot() -> None:
+    """Snapshots of images, named pool[/namespace]/image@snapshot."""
+
+
+@snapshot.command(name="create")
+@SNAPSHOT
+@click.option("--protect", is_flag=True, help="Protect it, which clones need unless the cluster makes clones v2.")
+@with_global_options
+def create_snapshot(run: Run, ref: ImageRef, protect: bool) -> None:
+    """Create the snapshot; one that exists is left as it is."""
+    from virtrbd.ceph.snapshots import create_snapshot as create
+    from virtrbd.host.changing import require_image
+
+    require_snapshot(ref)
+    with image_session(run) as session:
+        found = require_image(session.host, ref)
+        if found.state:
+            raise ClusterError(f"image {ref.image} is not ready: {found.state}; let that end, or run it again")
+        created = create(session.host.cluster, ref.image, ref.snapshot, protect=protect)
+    word = "created" if created else "exists already"
+    run.answer({"snapshot": str(ref), "changed": created}, [f"{ref}: {word}{', protected' if protect else ''}"])
+
+
+@snapshot.command(name="list")
+@IMAGE
+@with_global_options
+def list_snapshots(run: Run, ref: ImageRef) -> None:
+    """List the snapshots of an image, those of groups, mirrors and the trash too."""
+    from virtrbd.ceph.details import read_details
+    from virtrbd.commands.image_info import snapshot_data, snapshot_lines
+
+    require_plain(ref)
+    with image_session(run) as session:
+        details = read_details(session.host.cluster, ref)
+    if details is None:
+        raise ClusterError(f"image {ref} does not exist; see virtrbd image list {ref.pool}")
+    lines = snapshot_lines(details.snapshots) if details.snapshots else ["no snapshots"]
+    run.answer({"image": str(ref), "snapshots": [snapshot_data(each) for each in details.snapshots]}, lines)
+
+
+@snapshot.command()
+@SNAPSHOT
+@with_global_options
+def protect(run: Run, ref: ImageRef) -> None:
+    """Protect a snapshot from being removed; clones v1 need that."""
+    from virtrbd.ceph.snapshots import protect_snapshot
+
+    require_snapshot(ref)
+    with image_session(run) as session:
+        changed = protect_snapshot(session.host.cluster, ref)
+    run.answer({"snapshot": str(ref), "changed": changed}, [f"{ref}: {'protected' if changed else 'is protected'}"])
+
+
+@snapshot.command()
+@SNAPSHOT
+@ALLOW
+@with_global_options
+def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
+    """Make an image what it was at a snapshot; cut off, run it again: nothing starts on it before."""
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.host.changing import roll_back
+
+    require_snapshot(ref)
+    allowed = parse_allowed(allow)
+    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot rollback"):
+        roll_back(session.host, session.uses(), ref, allowed)
+    run.answer({"image": str(ref.image), "snapshot": str(ref)}, [f"{ref.image}: rolled back to {ref}"])
+
+
+@image.command()
+@click.argument("parent", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
+@click.argument("refs", metavar="NEW_IMAGE...", type=IMAGE_TYPE, nargs=-1, required=True)
+@with_global_options
+def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
+    """Clone a snapshot as often as names are given."""
+    from virtrbd.host.by_hand import clone_by_hand
+
+    require_snapshot(parent)
+    for ref in refs:
+        require_plain(ref)
+    if len(set(refs)) < len(refs):
+        raise UsageError("the same name twice; give each clone its own")
+    with image_session(run) as session:
+        clone_by_hand(session.host, parent, refs)
+        _advise_flatten(session, refs[0])
+    run.answer(
+        {"parent": str(parent), "images": [str(ref) for ref in refs]}, [f"{ref}: cloned from {parent}" for ref in refs]
+    )
+
+
+def _advise_flatten(session: Session, ref: ImageRef) -> None:
+    from virtrbd.ceph.details import read_details
+
+    details = read_details(session.host.cluster, ref)
+    depth, limit = len(details.parents) if details else 0, session.host.settings.ceph.clone_depth
+    if depth > limit:
+        session.host.say(
+            f"{ref}: {depth} images deep, over the limit of {limit}: each read may go through all of them; "
+            f"virtrbd image flatten {ref} parts it from them"
+        )
+
+
+@image.command()
+@IMAGE
+@PROGRESS
+@with_global_options
+def flatten(run: Run, ref: ImageRef, progress: str) -> None:
+    """Copy into a clone what it shares with its parent; afterwards the two have nothing to do with each other."""
+    from virtrbd.host.changing import flatten as part
+
+    require_plain(ref)
+    with (
+        image_session(run) as session,
+        showing_progress(run, progress, str(ref)) as update,
+        session.host.state.locked([str(ref)], "image flatten"),
+    ):
+        changed = part(session.with_progress(update), ref)
+    line = f"{ref}: flattened" if changed else f"{ref}: has no parent"
+    run.answer({"image": str(ref), "changed": changed}, [line])

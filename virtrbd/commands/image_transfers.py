@@ -1,0 +1,151 @@
+"""The verbs that move data: import, export, copy."""
+
+from functools import partial
+
+import click
+
+from virtrbd.commands.app import Run, with_global_options
+from virtrbd.commands.image_session import IMAGE, IMAGE_TYPE, Session, image_session, require_plain
+from virtrbd.commands.images import image
+from virtrbd.commands.layout import LAYOUT, layout_of
+from virtrbd.commands.progress import PROGRESS, showing_progress
+from virtrbd.errors import ClusterError, SpecError, UsageError
+from virtrbd.model.image import Image, ImageLayout, ImageRef
+from virtrbd.model.size import format_size
+
+# The snapshot of a base where none is named.
+_BASE = "base"
+
+VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
+
+
+@image.command(name="import")
+@click.argument("file", type=click.Path())
+@IMAGE
+@click.option("--as-base", is_flag=True, help="Also make the protected snapshot @NAME (or @base) to clone from.")
+@VERIFY
+@LAYOUT
+@PROGRESS
+@with_global_options
+def import_image(run: Run, file: str, ref: ImageRef, as_base: bool, verify: bool, progress: str, **layout: str) -> None:
+    """Import FILE (any format that qemu-img reads, a block device, or - for raw data) into a new image."""
+    from virtrbd.host.qemu_img import file_size
+
+    if ref.snapshot and not as_base:
+        raise UsageError(f"{ref} is a snapshot; import into {ref.image}, or write --as-base")
+    target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
+    wanted = layout_of(layout)
+    size_bytes = 0 if file == "-" else file_size(file)
+    if size_bytes is None or (file != "-" and not size_bytes):
+        raise SpecError(f"{file}: no file that qemu-img can read; check the path")
+    with image_session(run) as session, showing_progress(run, progress, str(target)) as update:
+        size_bytes = _import(session, file, target, size_bytes, wanted, base, update, verify=verify)
+    done = f"{target}: imported from {'standard input' if file == '-' else file} ({format_size(size_bytes)})"
+    lines = [done + (", verified" if verify else "")]
+    if base:
+        lines.append(f"{target}@{base}: created, protected")
+    data = {
+        "image": str(target),
+        "size_bytes": size_bytes,
+        "verified": verify,
+        "snapshot": f"{target}@{base}" if base else None,
+    }
+    run.answer(data, lines)
+
+
+def _import(
+    session: Session,
+    file: str,
+    ref: ImageRef,
+    size_bytes: int,
+    layout: ImageLayout,
+    base: str,
+    update: object,
+    *,
+    verify: bool,
+) -> int:
+    """Import, and return the size of the image."""
+    from virtrbd.host.by_hand import fill_by_hand
+    from virtrbd.host.stdin import import_stdin, imported_size
+    from virtrbd.host.transfer import import_file
+    from virtrbd.host.transfer import verify as compare
+
+    host = session.with_progress(update)  # type: ignore[arg-type]
+
+    def fill(target: ImageRef) -> None:
+        if file == "-":
+            import_stdin(host, target, layout.data_pool, check=verify)
+            return
+        import_file(host, file, size_bytes, target, layout.data_pool)
+        if verify:
+            compare(host, file, target, size_bytes)
+
+    fill_by_hand(host, ref, size_bytes, fill, layout, base=base)
+    return imported_size(host, ref)
+
+
+@image.command(name="export")
+@IMAGE
+@click.argument("file", type=click.Path())
+@click.option("--format", "file_format", type=click.Choice(["raw", "qcow2"]), default="raw", show_default=True)
+@VERIFY
+@PROGRESS
+@with_global_options
+def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: bool, progress: str) -> None:
+    """Export an image or a snapshot into a new FILE."""
+    from virtrbd.host.transfer import export_image as export
+    from virtrbd.host.transfer import verify as compare
+
+    with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
+        source = _source(session, ref)
+        host = session.with_progress(update)
+        export(host, ref, source.size_bytes, file, file_format)
+        if verify:
+            compare(host, file, ref, source.size_bytes)
+    size = format_size(source.size_bytes)
+    run.answer(
+        {"image": str(ref), "file": file, "format": file_format, "size_bytes": source.size_bytes, "verified": verify},
+        [f"{ref}: exported to {file} ({size}{', verified' if verify else ''})"],
+    )
+
+
+@image.command()
+@click.argument("source", metavar="IMAGE[@SNAPSHOT]", type=IMAGE_TYPE)
+@click.argument("ref", metavar="NEW_IMAGE", type=IMAGE_TYPE)
+@LAYOUT
+@PROGRESS
+@with_global_options
+def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str) -> None:
+    """Copy an image or a snapshot into a new image, which shares nothing with it."""
+    from virtrbd.host.by_hand import fill_by_hand
+    from virtrbd.host.transfer import copy_image
+
+    require_plain(ref)
+    wanted = layout_of(layout)
+    with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
+        found = _source(session, source)
+        host = session.with_progress(update)
+        fill = partial(copy_image, host, source, found.size_bytes, data_pool=wanted.data_pool)
+        fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying")
+    run.answer(
+        {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes},
+        [f"{ref}: copied from {source} ({format_size(found.size_bytes)})"],
+    )
+
+
+def _source(session: Session, ref: ImageRef) -> Image:
+    """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
+    from virtrbd.ceph.images import read_image
+
+    found = read_image(session.host.cluster, ref)
+    if found is None:
+        kind = "snapshot" if ref.snapshot else "image"
+        raise ClusterError(f"{kind} {ref} does not exist; see virtrbd image list {ref.pool}")
+    if found.state:
+        raise ClusterError(f"image {ref.image} is not ready: {found.state}; let that end, or run it again")
+    if found.watchers and not ref.snapshot:
+        who = ", ".join(map(str, found.watchers))
+        session.host.say(
+            f"image {ref} is open by {who}: what is read of it is of no single moment; make a snapshot, and name that"
+        )
+    return found

@@ -1,0 +1,65 @@
+"""The verb that reports what nothing uses."""
+
+from typing import TYPE_CHECKING
+
+from virtrbd.commands.app import Run, with_global_options
+from virtrbd.commands.image_session import image_session
+from virtrbd.commands.images import POOLS, image, rooms_of
+from virtrbd.errors import UnavailableError
+from virtrbd.model.size import format_size
+
+if TYPE_CHECKING:
+    from virtrbd.planning.unreferenced import Unreferenced
+
+
+@image.command()
+@POOLS
+@with_global_options
+def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
+    """Report images that nothing here uses, and what removing them would free; removes nothing."""
+    from virtrbd.host.unreferenced import find_unreferenced
+    from virtrbd.planning.unreferenced import Verdict
+
+    with image_session(run) as session:
+        uses = session.uses()
+        if uses is None:
+            raise UnavailableError("libvirt does not answer, so what its domains use is unknown; start libvirtd")
+        host = session.host
+        rooms = rooms_of(pools, host.settings.ceph.pool)
+        found = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
+    ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
+    freed = sum(each.reclaimable_bytes or 0 for each in ours)
+    run.answer({"images": [_data(each) for each in found], "reclaimable_bytes": freed}, _lines(found, freed))
+
+
+def _data(each: "Unreferenced") -> dict[str, object]:
+    from virtrbd.commands.image_info import iso_time
+
+    return {
+        "name": str(each.ref),
+        "id": each.image_id,
+        "verdict": each.verdict.value,
+        "reclaimable_bytes": each.reclaimable_bytes,
+        "owner": each.owner or None,
+        "owner_host": each.host or None,
+        "expires": iso_time(each.expires_at) if each.expires_at is not None else None,
+    }
+
+
+def _lines(found: "tuple[Unreferenced, ...]", freed: int) -> list[str]:
+    from virtrbd.commands.output import table
+
+    if not found:
+        return ["every image is used"]
+    rows = [
+        (
+            str(each.ref),
+            each.verdict.value,
+            "unknown" if each.reclaimable_bytes is None else format_size(each.reclaimable_bytes),
+            each.owner or "-",
+            each.host or "-",
+        )
+        for each in found
+    ]
+    total = f"{format_size(freed)} could be freed here; look at what belongs to another host on that host"
+    return [*table(("image", "verdict", "reclaimable", "owner (domain)", "host"), rows), total]

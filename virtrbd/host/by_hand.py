@@ -1,0 +1,77 @@
+"""Images that a person asks for by name: made once, and finished when an earlier run was cut off."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from virtrbd.ceph.images import free_of_inherited, read_image
+from virtrbd.errors import ClusterError
+from virtrbd.host.image_host import ImageHost
+from virtrbd.host.making import finish_made, make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.model.image import Image, ImageLayout, ImageRef
+from virtrbd.planning.images import Leftover, leftover_of
+
+# Clones at a time: each is a dozen round trips, and the cluster works on many.
+_AT_A_TIME = 8
+
+
+def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> None:
+    """Create an empty image. Raises ClusterError when it exists, BusyError."""
+    with host.state.locked([str(ref)], "image create"):
+        if not _finished_earlier(host, ref, lambda image: image.size_bytes == size_bytes):
+            make_empty(host, ref, "", size_bytes, layout)
+
+
+def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -> None:
+    """Clone a snapshot as often as names are given. Raises ClusterError when one exists, BusyError."""
+    source = read_image(host.cluster, parent)
+    if source is None:
+        raise ClusterError(f"snapshot {parent} does not exist; make it with virtrbd image snapshot create {parent}")
+    if source.state:
+        raise ClusterError(f"image {parent.image} is not ready: {source.state}; wait for it")
+
+    def clone(ref: ImageRef) -> None:
+        if not _finished_earlier(host, ref, lambda image: image.parent == parent):
+            make_clone(host, ref, "", source.size_bytes, parent)
+
+    with host.state.locked(list(map(str, refs)), "image clone"), ThreadPoolExecutor(_AT_A_TIME) as pool:
+        list(pool.map(clone, refs))
+
+
+def fill_by_hand(
+    host: ImageHost,
+    ref: ImageRef,
+    size_bytes: int,
+    fill: Callable[[ImageRef], None],
+    layout: ImageLayout,
+    *,
+    word: str = "importing",
+    base: str = "",
+) -> None:
+    """Make an image and fill it; what a killed run of ours left is made anew.
+
+    Raises ClusterError when the image exists, BusyError, UnavailableError; what fails removes what it made.
+    """
+    with host.state.locked([str(ref)], f"image {word}"):
+        if not _finished_earlier(host, ref, lambda image: image.size_bytes == size_bytes):
+            make_filled(host, ref, "", size_bytes, fill, layout=layout, word=word, base=base)
+
+
+def _finished_earlier(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image], bool]) -> bool:
+    """Finish what an earlier run of ours began, and return whether that leaves nothing to do.
+
+    Raises ClusterError when the image is there for another reason.
+    """
+    image = read_image(host.cluster, ref, usage=True)
+    if image is None:
+        return False
+    match leftover_of(image, host.state.read_intent(ref), domain_uuid="", host_uuid=host.host_uuid):
+        case Leftover.HALF:
+            remove_half_made(host, ref, image.image_id)
+            return False
+        case Leftover.MADE if is_the_same(image):
+            host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
+            finish_made(host, ref, image.image_id, "")
+            return True
+        case _:
+            fact = f"is not ready: {image.state}" if image.state else "exists"
+            raise ClusterError(f"image {ref} {fact}; name another one, or remove it")

@@ -1,0 +1,148 @@
+"""Images that exist, changed as a whole: grown, flattened, rolled back. Refused while somebody uses them."""
+
+from collections.abc import Callable, Sequence
+
+from virtrbd.ceph.details import read_details
+from virtrbd.ceph.images import grow_image, read_image, set_state
+from virtrbd.ceph.long_calls import flatten_image, roll_back_image
+from virtrbd.ceph.watching import registered
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
+from virtrbd.host.gate import once_free
+from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.host.image_host import ImageHost
+from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.image_details import SnapshotKind
+from virtrbd.model.plan import Hazard
+from virtrbd.model.size import format_size
+from virtrbd.planning.use import DomainUse, Objection, growth_objections, objections
+
+
+def require_image(host: ImageHost, ref: ImageRef) -> Image:
+    """Return the image. Raises ClusterError when there is none, or when it is not ready."""
+    image = read_image(host.cluster, ref.image)
+    if image is None:
+        raise ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.pool}")
+    return image
+
+
+def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]) -> None:
+    """Raise BlockedError when all that stands against it could be allowed, ImageBusyError otherwise."""
+    standing = [each for each in found if each.hazard is None or each.hazard not in allowed]
+    if not standing:
+        return
+    text = f"image {ref}: " + "; ".join(map(str, standing))
+    if all(each.hazard for each in standing):
+        raise BlockedError(text)
+    raise ImageBusyError(text, tuple(each.text for each in standing))
+
+
+def once_not_used(
+    host: ImageHost, ref: ImageRef, find: Callable[[Image], Sequence[Objection]], allowed: frozenset[Hazard]
+) -> Image:
+    """Return the image once nothing stands against changing it; what a crash left open is waited for.
+
+    Raises ImageBusyError, BlockedError, ClusterError.
+    """
+
+    def look() -> Image:
+        image = require_image(host, ref)
+        refuse(ref, find(image), allowed)
+        return image
+
+    return once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def grow(
+    host: ImageHost,
+    hypervisor: Hypervisor | None,
+    uses: Sequence[DomainUse] | None,
+    ref: ImageRef,
+    to_bytes: int,
+    allowed: frozenset[Hazard],
+) -> tuple[int, str]:
+    """Grow an image; return its size before, and the running domain whose guest was told, or "".
+
+    Raises ClusterError for a smaller size, ImageBusyError, BlockedError, HypervisorError.
+    """
+    image = once_not_used(host, ref, lambda found: growth_objections(found, uses, host.host_uuid)[1], allowed)
+    if image.state:
+        raise ClusterError(f"image {ref} is not ready: {image.state}; let that end, or run it again")
+    if image.size_bytes > to_bytes:
+        raise ClusterError(
+            f"image {ref} is {format_size(image.size_bytes)}, larger than {format_size(to_bytes)}; images never "
+            f"shrink: what is behind the new end would be lost, and no file system is asked. Make a smaller image "
+            f"and copy the files"
+        )
+    running, _ = growth_objections(image, uses, host.host_uuid)
+    if image.size_bytes == to_bytes:
+        return image.size_bytes, ""
+    if running and hypervisor:
+        hypervisor.block_resize(running.uuid, _target(hypervisor, running, ref), to_bytes)
+        return image.size_bytes, running.name
+    grow_image(host.cluster, ref, to_bytes)
+    return image.size_bytes, ""
+
+
+def _target(hypervisor: Hypervisor, use: DomainUse, ref: ImageRef) -> str:
+    domain = hypervisor.domain(use.uuid)
+    disks = parse_disks(domain.live) if domain and domain.live else ()
+    targets = [disk.target for disk in disks if disk.image == ref]
+    if not targets:
+        raise HypervisorError(f"domain {use.name} let go of image {ref} meanwhile; run again")
+    return targets[0]
+
+
+def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, allowed: frozenset[Hazard]) -> None:
+    """Make an image what it was at its snapshot. Raises ImageBusyError, BlockedError, ClusterError, UnavailableError.
+
+    Cut off half-way it is a mix of both, so the intent is on the image first: nothing starts on it, and the next
+    rollback to the same snapshot, or the next run for its domain, finishes.
+    """
+    if Hazard.LOSES_DATA not in allowed:
+        raise BlockedError(f"image {ref.image}: what was written since {ref} is lost; --allow loses-data does it")
+    details = read_details(host.cluster, ref)
+    if details is None or ref.snapshot not in [s.name for s in details.snapshots if s.kind is SnapshotKind.USER]:
+        names = ", ".join(s.name for s in details.snapshots) if details else ""
+        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names or 'none'}")
+    image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
+    intent = ROLLING_BACK + ref.snapshot
+    if image.state not in ("", intent):
+        raise ClusterError(f"image {ref.image} is not ready: {image.state}; let that end, or run it again")
+    finish_rollback(host, ref)
+
+
+def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
+    """Note the intent, roll back, and note that it is done. Raises ImageBusyError, ClusterError, UnavailableError."""
+
+    def look() -> None:
+        # Held open until the end: a start elsewhere sees us, and waits.
+        with registered(host.cluster, [ref.image]) as others:
+            [found] = others().values()
+            if found:
+                raise ImageBusyError(f"image {ref.image} is open by {', '.join(map(str, found))}", ())
+            set_state(host.cluster, ref.image, ROLLING_BACK + ref.snapshot)
+            roll_back_image(host.cluster, ref)
+            set_state(host.cluster, ref.image, "")
+
+    once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
+    """Part a clone from its parent, by its id where one is given; return whether it had one.
+
+    A clone in use may be flattened: librbd asks whoever holds its lock to do it. Raises ClusterError, UnavailableError.
+    """
+    details = read_details(host.cluster, ref, image_id)
+    if details is None:
+        raise ClusterError(f"image {ref} does not exist; see virtrbd image list {ref.pool}")
+    if details.image.state:
+        raise ClusterError(f"image {ref} is not ready: {details.image.state}; let that end, or run it again")
+    if not details.parents:
+        return False
+    object_bytes = details.image.object_bytes
+    # librbd counts objects.
+    flatten_image(
+        host.cluster, ref, image_id, lambda done, total: host.progress(done * object_bytes, total * object_bytes)
+    )
+    return True

@@ -1,0 +1,113 @@
+"""Images made so that a crash anywhere leaves what the next run can finish: intent, image, mark, no intent."""
+
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from virtrbd.ceph.images import clone_image, create_image, mark_image, set_state
+from virtrbd.ceph.long_calls import remove_half
+from virtrbd.ceph.pools import refuse_full
+from virtrbd.ceph.snapshots import create_snapshot
+from virtrbd.ceph.trash import trash_image
+from virtrbd.errors import ImageBusyError, VirtrbdError
+from virtrbd.host.gate import once_free
+from virtrbd.host.image_host import ImageHost
+from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
+
+# What fills a new image: it gets the image's name and is done when it returns.
+Fill = Callable[[ImageRef], None]
+
+
+def make_empty(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, layout: ImageLayout) -> None:
+    """Create an empty image. Raises ClusterError, UnavailableError."""
+    refuse_full(host.cluster, ref.pool, layout.data_pool)
+    host.state.write_intent(_intent(ref, domain_uuid, size_bytes))
+    image_id = create_image(host.cluster, ref, size_bytes, layout)
+    finish_made(host, ref, image_id, domain_uuid)
+
+
+def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
+    """Clone a snapshot. Raises ClusterError, UnavailableError."""
+    refuse_full(host.cluster, ref.pool)
+    host.state.write_intent(_intent(ref, domain_uuid, size_bytes, parent=parent))
+    image_id, dropped = clone_image(host.cluster, parent, ref)
+    host.tell_dropped(ref, dropped)
+    finish_made(host, ref, image_id, domain_uuid)
+
+
+def make_filled(
+    host: ImageHost,
+    ref: ImageRef,
+    domain_uuid: str,
+    size_bytes: int,
+    fill: Fill,
+    *,
+    layout: ImageLayout | None = None,
+    word: str = "importing",
+    base: str = "",
+) -> None:
+    """Create an image that is not ready until it is filled, with a snapshot `base` to clone from if one is named.
+
+    Raises ClusterError, UnavailableError. What fails leaves nothing under the image's name.
+    """
+    layout = layout or ImageLayout()
+    refuse_full(host.cluster, ref.pool, layout.data_pool)
+    intent = _intent(ref, domain_uuid, size_bytes, importing=True)
+    host.state.write_intent(intent)
+    image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
+    try:
+        fill(ref)
+    except BaseException:
+        _discard(host, ref, image_id)
+        raise
+    if base:
+        create_snapshot(host.cluster, ref, base, protect=True)
+    # Marked before it is ready: an image without a mark and without a state was never filled.
+    finish_made(host, ref, image_id, domain_uuid, was_filled=True)
+
+
+def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:
+    """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent."""
+    if host.host_uuid:
+        mark_image(host.cluster, ref, ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid))
+    if was_filled:
+        set_state(host.cluster, ref, "")
+    host.state.drop_intent(ref)
+
+
+def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
+    """Remove what a killed run left, once what it had open is gone. Raises ImageBusyError."""
+    wait_s = host.settings.timeouts.watcher
+    once_free(partial(remove_half, host.cluster, ref, image_id), wait_s=wait_s, say=host.say)
+    host.state.drop_intent(ref)
+
+
+def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
+    """Leave nothing half-made under the image's name.
+
+    What can't be removed at all stays marked as not ready, and the intent lets the next run remove it.
+    """
+    with suppress(VirtrbdError):
+        try:
+            remove_half(host.cluster, ref, image_id)
+        except ImageBusyError:
+            # The killed writer watches on for half a minute, and only removing minds that.
+            trash_image(host.cluster, ref, 0, past_watchers=True)
+            host.say(f"image {ref}: half-made, moved to the trash; `virtrbd image trash purge {ref.pool}` removes it")
+        host.state.drop_intent(ref)
+
+
+def _intent(
+    ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None, importing: bool = False
+) -> Intent:
+    return Intent(
+        ref=ref,
+        domain_uuid=domain_uuid,
+        size_bytes=size_bytes,
+        parent=parent,
+        nonce=uuid.uuid4().hex,
+        written_at=time.time(),
+        importing=importing,
+    )

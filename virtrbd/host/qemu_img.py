@@ -1,0 +1,131 @@
+"""qemu-img: the fastest tool for bulk transfers, run so that it dies with us, shows progress and never hangs us."""
+
+import json
+import os
+import re
+import select
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from virtrbd.errors import ClusterError, UnavailableError, VirtrbdError
+from virtrbd.model.image import ImageRef
+from virtrbd.model.settings import CephSettings
+
+# A writer that outlives a killed virtrbd would go on into an image that the next run makes anew. The kernel kills it
+# with the *thread* that started it, so that must be one that lives as long as the transfer. `sh` looks whether we were
+# dead before setpriv could ask for that.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
+# An idle client still reads a few bytes of keepalives.
+_MOVED_BYTES = 64 * 1024
+
+
+def file_size(path: str) -> int | None:
+    """Return the virtual size in bytes of an image file of any format qemu-img reads, or None.
+
+    Raises VirtrbdError when the file refers to another one: a backing file or data file named inside an
+    uploaded image would be read as root.
+    """
+    info = _info(path)
+    if info is None:
+        return None
+    details = info.get("format-specific", {}).get("data", {})
+    other = info.get("backing-filename") or (details.get("data-file") if isinstance(details, dict) else None)
+    if other:
+        raise VirtrbdError(f"{path}: refers to {other}; flatten it first with qemu-img convert")
+    return int(info["virtual-size"])
+
+
+def _info(path: str) -> dict[str, Any] | None:
+    try:
+        done = subprocess.run(
+            ["qemu-img", "info", "--output=json", "--", as_file(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise UnavailableError("qemu-img is missing; apt install qemu-utils") from None
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{path}: qemu-img info did not answer within 60 s") from None
+    info: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
+    return info
+
+
+def as_file(path: str) -> str:
+    """Return the file as qemu-img names it: without `file:` a colon in its name would be read as a protocol."""
+    return f"file:{os.path.abspath(path)}"
+
+
+def as_image(ref: ImageRef, ceph: CephSettings) -> str:
+    """Return the image as qemu-img names it. The key comes from the keyring, never by the command line."""
+    options = [f"id={ceph.user}", f"conf={ceph.conf}"]
+    if ceph.keyring:
+        options.append(f"keyring={ceph.keyring}")
+    # QEMU's rbd file names end an option at `:`; a backslash keeps it.
+    escaped = [option.replace("\\", "\\\\").replace(":", "\\:") for option in options]
+    return ":".join([f"rbd:{ref}", *escaped])
+
+
+def run_qemu_img(words: Sequence[str], what: str, stall_s: float, watch: Callable[[float], None]) -> None:
+    """Run qemu-img; `watch` gets the percentage at least once a second, and ends the run by what it raises.
+
+    Raises ClusterError when qemu-img fails, UnavailableError when it moves nothing for `stall_s` seconds.
+    """
+    with _started(["qemu-img", *words]) as process:
+        try:
+            said = _follow(process, what, stall_s, watch)
+        finally:
+            if process.poll() is None:
+                process.kill()
+        assert process.stderr is not None, "it was asked for"
+        if process.returncode:
+            message = (process.stderr.read() + said).decode(errors="replace").strip().removeprefix("qemu-img: ")
+            raise ClusterError(f"{what}: {message or f'qemu-img ended with {process.returncode}'}")
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program that dies with us. Raises UnavailableError."""
+    try:
+        return subprocess.Popen(
+            [*_WITH_US, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise UnavailableError("setpriv is missing; apt install util-linux") from None
+
+
+def _follow(process: subprocess.Popen[bytes], what: str, stall_s: float, watch: Callable[[float], None]) -> bytes:
+    """Return what it said on its standard output besides its progress."""
+    assert process.stdout is not None, "it was asked for"
+    percent, moved_bytes, moved_at, said = 0.0, 0, time.monotonic(), b""
+    while True:
+        ready, _, _ = select.select([process.stdout], [], [], 1.0)
+        if ready:
+            chunk = os.read(process.stdout.fileno(), 4096)
+            if not chunk:
+                process.wait()
+                return said.strip()
+            found = [float(each) for each in re.findall(rb"\((\d+\.\d+)/100%\)", chunk)]
+            said += re.sub(rb"\s*\(\d+\.\d+/100%\)\s*", b"", chunk)
+            percent, moved_at = max([percent, *found]), time.monotonic()
+        # It tells of whole percents only: of a large image one takes minutes.
+        elif (now_bytes := _read_bytes(process.pid)) >= moved_bytes + _MOVED_BYTES:
+            moved_bytes, moved_at = now_bytes, time.monotonic()
+        watch(percent)
+        if time.monotonic() > moved_at + stall_s:
+            raise UnavailableError(f"{what}: no progress for {stall_s:g} s; check `ceph status`, then run again")
+
+
+def _read_bytes(pid: int) -> int:
+    """Return the bytes that the process has read so far, from files and sockets: 0 when it is gone."""
+    try:
+        found = re.search(r"^rchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

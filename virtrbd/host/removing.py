@@ -1,0 +1,49 @@
+"""The steps of a removal, done one by one."""
+
+from functools import partial
+
+from virtrbd.ceph.images import read_image
+from virtrbd.ceph.long_calls import remove_trashed
+from virtrbd.ceph.snapshots import remove_snapshot, unprotect_snapshot
+from virtrbd.ceph.trash import list_trash, trash_image
+from virtrbd.host.changing import flatten
+from virtrbd.host.gate import once_free
+from virtrbd.host.image_host import ImageHost
+from virtrbd.planning.removal import (
+    FlattenClone,
+    RemoveImage,
+    RemoveSnapshot,
+    Step,
+    TrashImage,
+    UnprotectSnapshot,
+)
+
+# How long an image waits in the trash that is removed for good: only until the step after that.
+_NO_DELAY = 0.0
+
+
+def perform_step(host: ImageHost, step: Step) -> None:
+    """Do one step of a removal. Raises ImageBusyError, ClusterError, UnavailableError."""
+    wait_s = host.settings.timeouts.watcher
+    match step:
+        case FlattenClone():
+            flatten(host, step.child.ref, step.child.image_id)
+        case UnprotectSnapshot():
+            unprotect_snapshot(host.cluster, step.ref, step.image_id)
+        case RemoveSnapshot():
+            remove_snapshot(host.cluster, step.ref, step.image_id)
+        case TrashImage():
+            trash = partial(trash_image, host.cluster, step.ref, step.delay_s)
+            once_free(trash, wait_s=wait_s, say=host.say)
+        case RemoveImage():
+            _remove_for_good(host, step)
+
+
+def _remove_for_good(host: ImageHost, step: RemoveImage) -> None:
+    image = read_image(host.cluster, step.ref)
+    if image and image.image_id == step.image_id:
+        trash = partial(trash_image, host.cluster, step.ref, _NO_DELAY)
+        once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
+    for entry in list_trash(host.cluster, step.ref.pool, step.ref.namespace):
+        if entry.image_id == step.image_id:
+            remove_trashed(host.cluster, entry, host.progress)

@@ -1,0 +1,22 @@
+"""Spans of time as people write them and as machines count them: seconds."""
+
+import re
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_PATTERN = re.compile(r"(\d+)\s*([smhdw])")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `14d`, `12h` or `30m` means. Raises ValueError."""
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no span of time; write a number with s, m, h, d or w, like 14d")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def format_duration(seconds: float) -> str:
+    """Return the span in the largest unit that divides it: `14d`."""
+    for unit in ("d", "h", "m"):
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"

@@ -1,0 +1,227 @@
+"""How an image or a snapshot is removed: what keeps it, and the steps that would clear that, in order. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
+from virtrbd.model.plan import Hazard
+from virtrbd.planning.use import DomainUse, objections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlattenClone:
+    """Part a clone from the snapshot; it takes as much space as it has data."""
+
+    child: Child
+
+    @property
+    def text(self) -> str:
+        return f"flatten {self.child}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnprotectSnapshot:
+    ref: ImageRef
+    image_id: str
+
+    @property
+    def text(self) -> str:
+        return f"unprotect {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveSnapshot:
+    ref: ImageRef
+    image_id: str
+
+    @property
+    def text(self) -> str:
+        return f"remove snapshot {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrashImage:
+    ref: ImageRef
+    delay_s: float
+
+    @property
+    def text(self) -> str:
+        return f"move {self.ref} to the trash for {self.delay_s / 86400:g} days"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveImage:
+    """Remove for good, by way of the trash: what is cut off there can be seen and removed."""
+
+    ref: ImageRef
+    image_id: str
+
+    @property
+    def text(self) -> str:
+        return f"remove {self.ref} for good"
+
+
+Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | TrashImage | RemoveImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, by a person only."""
+
+    text: str
+    way_out: str = ""
+    hazard: Hazard | None = None
+
+    @property
+    def is_cleared_by_steps(self) -> bool:
+        """Whether `--clear` is all that it takes."""
+        return not self.way_out and self.hazard is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalPlan:
+    subject: ImageRef
+    blockers: tuple[Blocker, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def standing(self, *, clear: bool, allowed: frozenset[Hazard]) -> tuple[Blocker, ...]:
+        """Return the blockers that are left when one clears, or not, and allows these hazards."""
+        return tuple(
+            blocker
+            for blocker in self.blockers
+            if not (clear and blocker.is_cleared_by_steps) and not (blocker.hazard and blocker.hazard in allowed)
+        )
+
+
+def plan_removal(
+    details: ImageDetails, uses: Sequence[DomainUse] | None, host_uuid: str, *, delay_s: float | None
+) -> RemovalPlan:
+    """Return how the image is removed: to the trash for `delay_s` seconds, or, with None, for good.
+
+    Into the trash snapshots go along; clones keep it here all the same: what others build on is in use.
+    """
+    image = details.image
+    blockers = [Blocker(text=o.text, way_out=o.way_out, hazard=o.hazard) for o in objections(image, uses, host_uuid)]
+    blockers += _named_by(details, uses)
+    blockers += _foreign_snapshots(details)
+    if details.mirroring:
+        blockers.append(Blocker(text="it is mirrored", way_out=f"rbd mirror image disable {image.ref}"))
+    if details.group:
+        way_out = f"rbd group image remove {details.group} {image.ref}"
+        blockers.append(Blocker(text=f"it is in group {details.group}", way_out=way_out))
+    steps: list[Step] = []
+    for snapshot in details.snapshots:
+        blockers += _snapshot_blockers(snapshot, for_good=delay_s is None)
+        steps += _snapshot_steps(details, snapshot, remove=delay_s is None)
+    if delay_s is None:
+        blockers.append(Blocker(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
+        steps.append(RemoveImage(ref=image.ref, image_id=image.image_id))
+    else:
+        steps.append(TrashImage(ref=image.ref, delay_s=delay_s))
+    return RemovalPlan(subject=image.ref, blockers=tuple(blockers), steps=tuple(steps))
+
+
+def plan_snapshot_removal(details: ImageDetails, name: str, host_uuid: str) -> RemovalPlan | None:
+    """Return how the snapshot is removed, or None when people made none of that name."""
+    image = details.image
+    found = [each for each in details.snapshots if each.kind is SnapshotKind.USER and each.name == name]
+    if not found:
+        return None
+    [snapshot] = found
+    blockers = _snapshot_blockers(snapshot, for_good=True)
+    if image.mark and image.mark.host != host_uuid:
+        blockers.append(_of_another_host(image.mark.host))
+    if image.state:
+        blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out="let that end, or run it again"))
+    subject = replace(image.ref, snapshot=name)
+    return RemovalPlan(
+        subject=subject, blockers=tuple(blockers), steps=tuple(_snapshot_steps(details, snapshot, remove=True))
+    )
+
+
+def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> RemovalPlan:
+    """Return how an image in the trash is removed for good: with its snapshots, unless clones still need them.
+
+    Whoever moved it there allowed its end, but not before its delay is over.
+    """
+    image = details.image
+    blockers = _foreign_snapshots(details)
+    if not is_expired:
+        blockers.append(Blocker(text="its delay is not over", way_out="wait for it", hazard=Hazard.LOSES_DATA))
+        if image.mark and image.mark.host != host_uuid:
+            blockers.append(_of_another_host(image.mark.host))
+    if image.watchers:
+        who = ", ".join(map(str, image.watchers))
+        blockers.append(Blocker(text=f"it is open by {who}", way_out="stop that client"))
+    steps: list[Step] = []
+    for snapshot in details.snapshots:
+        blockers += _snapshot_blockers(snapshot, for_good=False)
+        steps += _snapshot_steps(details, snapshot, remove=True)
+    return RemovalPlan(
+        subject=image.ref,
+        blockers=tuple(blockers),
+        steps=(*steps, RemoveImage(ref=image.ref, image_id=image.image_id)),
+    )
+
+
+def _of_another_host(host: str) -> Blocker:
+    return Blocker(text=f"the image belongs to host {host}", way_out="do it there", hazard=Hazard.TAKES_OVER)
+
+
+def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[Blocker]:
+    """A domain that is shut off needs its disks as much as one that runs."""
+    return [
+        Blocker(
+            text=f"domain {use.name} has it in its definition",
+            way_out=f"virtrbd undefine {use.name}, or take the disk out of its spec",
+        )
+        for use in uses or ()
+        if use.uses(details.image.ref) and not use.state.is_active
+    ]
+
+
+def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
+    found = []
+    for snapshot in details.snapshots:
+        match snapshot.kind:
+            case SnapshotKind.USER | SnapshotKind.TRASH:
+                continue
+            case SnapshotKind.GROUP:
+                group, _, name = snapshot.label.partition("@")
+                way_out = f"rbd group snap remove {details.image.ref.pool}/{group}@{name}"
+            case SnapshotKind.MIRROR:
+                way_out = f"rbd mirror image disable {details.image.ref}"
+            case SnapshotKind.UNKNOWN:
+                way_out = f"look at rbd snap ls --all {details.image.ref}"
+            case _:
+                assert_never(snapshot.kind)
+        found.append(Blocker(text=f"it has the {snapshot.kind} snapshot {snapshot.label}", way_out=way_out))
+    return found
+
+
+def _snapshot_blockers(snapshot: Snapshot, *, for_good: bool) -> list[Blocker]:
+    found = []
+    if snapshot.children:
+        found.append(_clones_blocker(snapshot))
+    if for_good and snapshot.protected:
+        found.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
+    return found
+
+
+def _clones_blocker(snapshot: Snapshot) -> Blocker:
+    clones = ", ".join(map(str, snapshot.children))
+    where = " (removed, and kept for them in the trash)" if snapshot.kind is SnapshotKind.TRASH else ""
+    return Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}")
+
+
+def _snapshot_steps(details: ImageDetails, snapshot: Snapshot, *, remove: bool) -> list[Step]:
+    steps: list[Step] = [FlattenClone(child=child) for child in snapshot.children]
+    ref, image_id = replace(details.image.ref, snapshot=snapshot.name), details.image.image_id
+    if remove and snapshot.kind is SnapshotKind.USER:
+        if snapshot.protected:
+            steps.append(UnprotectSnapshot(ref=ref, image_id=image_id))
+        steps.append(RemoveSnapshot(ref=ref, image_id=image_id))
+    # One in the trash goes by itself with its last clone.
+    return steps

@@ -1,0 +1,77 @@
+"""Which images nothing uses, as far as one host can tell. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import ImageDetails, ListedImage
+from virtrbd.planning.use import DomainUse
+
+
+class Verdict(StrEnum):
+    """Why an image is in the report."""
+
+    UNREFERENCED = "unreferenced"
+    ELSEWHERE = "another host's"
+    HALF = "half-made"
+    TRASHED = "in the trash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreferenced:
+    """An image that nothing here uses. `reclaimable_bytes` None: without fast-diff nobody can tell.
+
+    `owner` and `host` come from its mark, empty without one; `expires_at` is for the trash, seconds since 1970.
+    """
+
+    ref: ImageRef
+    image_id: str
+    verdict: Verdict
+    reclaimable_bytes: int | None
+    owner: str = ""
+    host: str = ""
+    expires_at: float | None = None
+
+
+def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tuple[ListedImage, ...]:
+    """Return the images that no domain of this host names, and no image that was listed grows from."""
+    named = {ref.image for use in uses for ref in use.refs}
+    parents = {image.parent.image for image in listed if image.parent}
+    return tuple(image for image in listed if image.ref not in named | parents)
+
+
+def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:
+    """Return the report on an image that no domain here names, None when somebody uses it after all.
+
+    A shut-off domain of another host has no watcher: its image is that host's to judge.
+    """
+    image = details.image
+    if image.watchers or details.children:
+        return None
+    usage = details.usage
+    elsewhere = bool(image.mark and image.mark.host != host_uuid) or image.running_on not in ("", host_uuid)
+    verdict = Verdict.HALF if image.state else Verdict.ELSEWHERE if elsewhere else Verdict.UNREFERENCED
+    return Unreferenced(
+        ref=image.ref,
+        image_id=image.image_id,
+        verdict=verdict,
+        reclaimable_bytes=usage.total_bytes if usage else None,
+        owner=image.mark.domain_uuid if image.mark else "",
+        host=image.mark.host if image.mark else image.running_on,
+    )
+
+
+def judge_trashed(details: ImageDetails, expires_at: float) -> Unreferenced:
+    """Return the report on an image in the trash."""
+    usage, mark = details.usage, details.image.mark
+    return Unreferenced(
+        ref=details.image.ref,
+        image_id=details.image.image_id,
+        verdict=Verdict.TRASHED,
+        # What clones still need is not freed by a purge.
+        reclaimable_bytes=0 if details.children else usage.total_bytes if usage else None,
+        owner=mark.domain_uuid if mark else "",
+        host=mark.host if mark else "",
+        expires_at=expires_at,
+    )

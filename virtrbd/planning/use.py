@@ -1,0 +1,106 @@
+"""What stands against changing an image under whoever uses it. librbd itself lets most of it through."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from virtrbd.model.domain import PowerState
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.plan import Hazard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainUse:
+    """A domain of this host with every image that its definition or its live XML names."""
+
+    name: str
+    uuid: str
+    state: PowerState
+    refs: frozenset[ImageRef]
+
+    def uses(self, ref: ImageRef) -> bool:
+        """Whether it names the image, or a snapshot of it."""
+        return any(mine.image == ref.image for mine in self.refs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """One reason not to, and the way out; where a hazard is named, allowing that is one."""
+
+    text: str
+    way_out: str
+    hazard: Hazard | None = None
+
+    def __str__(self) -> str:
+        flag = f", or --allow {self.hazard}" if self.hazard else ""
+        return f"{self.text}; {self.way_out}{flag}"
+
+
+def objections(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -> tuple[Objection, ...]:
+    """Return what stands against changing the image as a whole: who has it open, holds it saved, or owns it.
+
+    `uses` None: nobody could ask libvirt. Whether a domain merely names the image, shut off, is no objection.
+    """
+    return (*_in_use(image, uses), *_of_others(image, host_uuid, libvirt_known=uses is not None))
+
+
+def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
+    mine = [use for use in uses or () if use.uses(image.ref)]
+    running = [use for use in mine if use.state.is_active]
+    found = [
+        Objection(text=f"domain {use.name} is {use.state.value} with it", way_out=f"virtrbd shutdown {use.name}")
+        for use in running
+    ]
+    found += [
+        Objection(
+            text=f"domain {use.name} holds a managed save, whose memory belongs to the image as it is",
+            way_out=f"resume it with virtrbd start {use.name}, or drop it with virsh managedsave-remove {use.name}",
+        )
+        for use in mine
+        if use.state is PowerState.SAVED
+    ]
+    # A watcher is the domain's own QEMU where one runs here.
+    if len(image.watchers) > len(running):
+        who = ", ".join(map(str, image.watchers))
+        found.append(Objection(text=f"it is open by {who}", way_out="stop that client"))
+    return found
+
+
+def _of_others(image: Image, host_uuid: str, *, libvirt_known: bool) -> list[Objection]:
+    found = []
+    if image.running_on not in ("", host_uuid):
+        found.append(
+            Objection(
+                text=f"it was last started on host {image.running_on}, which never said that it stopped",
+                way_out="shut it down there with virtrbd",
+                hazard=Hazard.TAKES_OVER,
+            )
+        )
+    if image.mark and image.mark.host != host_uuid:
+        owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
+        found.append(
+            Objection(
+                text=f"it belongs to {owner}host {image.mark.host}",
+                way_out="do it there",
+                hazard=Hazard.TAKES_OVER,
+            )
+        )
+    if not libvirt_known:
+        found.append(
+            Objection(
+                text="libvirt does not answer here, so whether a domain of this host holds it in a managed save "
+                "is unknown",
+                way_out="start libvirtd",
+                hazard=Hazard.TAKES_OVER,
+            )
+        )
+    return found
+
+
+def growth_objections(
+    image: Image, uses: Sequence[DomainUse] | None, host_uuid: str
+) -> tuple[DomainUse | None, tuple[Objection, ...]]:
+    """Return the domain of this host whose guest is to be told, if one runs, and what stands against growing."""
+    running = [use for use in uses or () if use.uses(image.ref) and use.state.is_active]
+    if len(running) != 1 or len(image.watchers) > 1:
+        return None, objections(image, uses, host_uuid)
+    return running[0], tuple(_of_others(image, host_uuid, libvirt_known=True))
