@@ -3,33 +3,51 @@
 The only double of the test suite; the live tests hold it against the lab.
 """
 
+import copy
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
 from lxml import etree
 
+from virtrbd.domainxml.live import device_xml, with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
-from virtrbd.domainxml.tree import devices_of, parse_tree, to_text
-from virtrbd.model.actual import Actual, Secret
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.tree import devices_of, parse_tree, steps, to_text
+from virtrbd.model.actual import Actual, LastDefinition, Secret
 from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
 from virtrbd.model.plan import (
     Action,
+    AttachDevice,
+    ChangeMedia,
     CloneImage,
     CreateImage,
     DefineDomain,
     DefineSecret,
+    DetachDevice,
     DropIntent,
+    DropManagedSave,
     FinishRollback,
     GrowImage,
     ImportImage,
+    LimitDisk,
+    LiveAction,
     MarkImage,
+    MarkLive,
+    NoteHost,
     RemoveHalfImage,
     RenewMark,
     SetAutostart,
+    SetLink,
+    SetMemory,
+    SetTitle,
+    SetVcpus,
+    ShutDownDomain,
     StartDomain,
+    TrashImage,
+    UndefineDomain,
 )
 
 NOW = 1_700_000_000.0
@@ -53,17 +71,122 @@ def simulate(action: Action, actual: Actual) -> Actual:
             return _with_image(actual, action.ref, replace(_image(actual, action.ref), size_bytes=action.to_bytes))
         case FinishRollback():
             return _with_image(actual, action.ref.image, replace(_image(actual, action.ref.image), state=""))
+        case NoteHost():
+            return _noted(actual, action.refs, actual.host_uuid if action.runs else "")
+        case TrashImage():
+            return _with_image(actual, action.ref, None)
         case DefineDomain():
-            return _defined(action, actual)
+            return _kept(_defined(action, actual), action.domain_uuid)
         case RenewMark():
-            return _change(actual, action.domain_uuid, lambda found: _renewed(found, action))
+            changed = _change(actual, action.domain_uuid, lambda found: _renewed(found, action))
+            return _kept(changed, action.domain_uuid)
         case SetAutostart():
             return _change(actual, action.domain_uuid, lambda found: replace(found, autostart=action.autostart))
         case StartDomain():
-            running = PowerState.RUNNING
-            return _change(actual, action.domain_uuid, lambda d: replace(d, state=running, live=d.definition))
+            return _started(actual, action.domain_uuid)
+        case ShutDownDomain():
+            return _shut_down(actual, action.domain_uuid)
+        case DropManagedSave():
+            return _change(actual, action.domain_uuid, lambda found: replace(found, state=PowerState.SHUT_OFF))
+        case UndefineDomain():
+            return replace(actual, domains=tuple(d for d in actual.domains if d.uuid != action.domain_uuid))
+        case LiveAction():
+            changed = _change(
+                actual, action.domain_uuid, lambda found: replace(found, live=_changed_live(action, found))
+            )
+            match action:
+                case AttachDevice(image=ImageRef() as image):
+                    return _noted(changed, [image], actual.host_uuid)
+                case DetachDevice(image=ImageRef() as image):
+                    return _noted(changed, [image], "")
+                case _:
+                    return changed
         case _:
             assert_never(action)
+
+
+def _started(actual: Actual, uuid: str) -> Actual:
+    started = _change(actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=d.definition))
+    return _noted(started, _written(started, uuid), actual.host_uuid)
+
+
+def _shut_down(actual: Actual, uuid: str) -> Actual:
+    noted = _noted(actual, _written(actual, uuid), "")
+    return _change(noted, uuid, lambda d: replace(d, state=PowerState.SHUT_OFF, live=""))
+
+
+def _written(actual: Actual, uuid: str) -> list[ImageRef]:
+    [found] = [domain for domain in actual.domains if domain.uuid == uuid]
+    return [disk.image for disk in parse_disks(found.definition) if disk.is_written and disk.image in actual.images]
+
+
+def _noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
+    for ref in refs:
+        if image := actual.images.get(ref):
+            actual = _with_image(actual, ref, replace(image, running_on=host))
+    return actual
+
+
+def _kept(actual: Actual, uuid: str) -> Actual:
+    """virtrbd keeps the definition as libvirt gave it back."""
+    [found] = [domain for domain in actual.domains if domain.uuid == uuid]
+    last = LastDefinition(xml=found.definition, hypervisor=actual.hypervisor_digest)
+    return replace(actual, last_definitions={**actual.last_definitions, uuid: last})
+
+
+def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
+    root, definition = parse_tree(found.live), parse_tree(found.definition)
+    devices = root.find("devices")
+    match action:
+        case AttachDevice():
+            devices.append(copy.deepcopy(dict(steps(definition.find("devices")))[action.device]))
+        case DetachDevice():
+            devices.remove(dict(steps(devices))[action.device])
+        case ChangeMedia():
+            replaced = dict(steps(devices))[action.device]
+            replaced.getparent().replace(
+                replaced, copy.deepcopy(dict(steps(definition.find("devices")))[action.device])
+            )
+        case LimitDisk():
+            _limit(dict(steps(devices))[f"disk:{action.target}"], action)
+        case SetLink():
+            return found.live.replace(*_device_texts(found.live, action))
+        case SetMemory():
+            _set_text(root, "currentMemory", str(action.to_bytes // 1024))
+        case SetVcpus():
+            root.find("vcpu").set("current", str(action.to_count))
+        case SetTitle():
+            _set_text(root, "title", action.title)
+            _set_text(root, "description", action.description)
+        case MarkLive():
+            mark = read_mark(found.live) or read_mark(found.definition)
+            set_mark(root, replace(mark, stated=action.stated))
+    return to_text(root)
+
+
+def _limit(disk: etree._Element, action: LimitDisk) -> None:
+    iotune = disk.find("iotune")
+    if iotune is None:
+        iotune = etree.SubElement(disk, "iotune")
+    for name, value in action.limits:
+        for old in iotune.findall(name):
+            iotune.remove(old)
+        if value:
+            etree.SubElement(iotune, name).text = str(value)
+    if len(iotune) == 0:
+        disk.remove(iotune)
+
+
+def _device_texts(live: str, action: SetLink) -> tuple[str, str]:
+    before = device_xml(live, action.device)
+    return before, with_link(before, up=action.up)
+
+
+def _set_text(root: etree._Element, tag: str, text: str) -> None:
+    for old in root.findall(tag):
+        root.remove(old)
+    if text:
+        etree.SubElement(root, tag).text = text
 
 
 def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
@@ -193,7 +316,7 @@ def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
 
 
 def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
-    return _recorded(_remarked(found, stated=action.stated), action.inputs)
+    return _recorded(_remarked(found, stated=action.stated, foreign=action.foreign), action.inputs)
 
 
 def _unrecorded(found: DefinedDomain) -> DefinedDomain:

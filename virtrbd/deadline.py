@@ -54,6 +54,11 @@ def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callab
     return results[0]
 
 
+def abandon(what: str) -> None:
+    """Say that something is left to itself: the process must not wait for it at its end."""
+    _abandoned.append(what)
+
+
 def leave(code: int) -> NoReturn:
     """End the process with the code: at once when a call was abandoned."""
     if _abandoned:

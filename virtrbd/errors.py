@@ -78,6 +78,12 @@ class HypervisorError(VirtrbdError):
     """libvirt refused a call for a reason of its own."""
 
 
+class NotLiveError(HypervisorError):
+    """A running guest does not take a change now; its definition has it, and so will its next boot."""
+
+    exit_code = ExitCode.OK
+
+
 class ClusterError(VirtrbdError):
     """Ceph refused a call for a reason of its own."""
 

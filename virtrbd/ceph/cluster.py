@@ -93,7 +93,11 @@ class Cluster:
 
     def pool_name(self, pool_id: int) -> str:
         """Return the name of the pool with that number."""
-        return self.call(f"looking up pool {pool_id}", lambda: str(self._rados.pool_reverse_lookup(pool_id)))
+        return self.call(f"looking up pool {pool_id}", lambda: self.name_of_pool(pool_id))
+
+    def name_of_pool(self, pool_id: int) -> str:
+        """Return the name of the pool with that number, for use within one `call`."""
+        return str(self._rados.pool_reverse_lookup(pool_id))
 
     def option(self, name: str) -> str:
         """Return an option of Ceph's own as this client has it."""

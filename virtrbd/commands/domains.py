@@ -74,7 +74,7 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """Start a domain, once nobody else has its images open."""
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import require, require_awake
-    from virtrbd.host.perform import start_domain
+    from virtrbd.host.power import start_domain
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, host.state.locked([name], "start"):
@@ -96,7 +96,8 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
 def shutdown(run: Run, name: str, timeout: float) -> None:
     """Ask the guest to shut down and wait for it; never destroys it."""
     from virtrbd.commands.pipeline import connected
-    from virtrbd.commands.power import await_off, note_clean_stop, require, require_awake
+    from virtrbd.commands.power import require, require_awake
+    from virtrbd.host.power import await_off, note_clean_stop
 
     with connected(run, run.settings()) as host:
         domain = require(host, name)
@@ -140,7 +141,8 @@ def reboot(run: Run, name: str) -> None:
 def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """End the guest at once, as a power cut does; definition and images stay."""
     from virtrbd.commands.pipeline import connected, parse_allowed
-    from virtrbd.commands.power import await_off, note_clean_stop, require
+    from virtrbd.commands.power import require
+    from virtrbd.host.power import await_off, note_clean_stop
     from virtrbd.model.plan import Hazard
 
     allowed = parse_allowed(allow)

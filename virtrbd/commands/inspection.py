@@ -7,7 +7,7 @@ from virtrbd.commands.output import table
 from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
-from virtrbd.host.perform import Host
+from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDisk
 from virtrbd.model.size import format_size
 

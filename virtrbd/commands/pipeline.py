@@ -1,23 +1,21 @@
-"""Observe, plan, execute, look again: the one pipeline behind the verbs that change something."""
+"""What the verbs that bring domains into line share: connecting, and telling what was done."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.commands.app import Run
-from virtrbd.errors import ExitCode, UsageError, worst
-from virtrbd.host.execute import execute
+from virtrbd.errors import UsageError
+from virtrbd.host.converge import Report
+from virtrbd.host.host import Host
 from virtrbd.host.hypervisor import Hypervisor
-from virtrbd.host.observe import observe
-from virtrbd.host.perform import Host, perform
 from virtrbd.host.state import StateDir
-from virtrbd.model.domain import Domain
-from virtrbd.model.plan import Hazard, Outcome, Plan, Result
+from virtrbd.model.plan import Finding, Hazard, Outcome, Plan, Result
 from virtrbd.model.settings import Settings
-from virtrbd.planning.plan import Policy, make_plan
 
 
 def parse_allowed(words: Sequence[str]) -> frozenset[Hazard]:
@@ -44,43 +42,7 @@ def connected(run: Run, settings: Settings, allowed: frozenset[Hazard] = frozens
         )
 
 
-def converge(run: Run, domains: tuple[Domain, ...], policy: Policy, host: Host, verb: str) -> ExitCode:
-    """Bring the domains into line, print what was done, and return the run's exit code."""
-    mine = tuple(domain for domain in domains if domain.host == policy.host)
-    locks = [domain.name for domain in mine]
-    locks += [str(disk.image) for domain in mine for disk in domain.disks if disk.is_written]
-    with host.state.locked(locks, verb):
-        plan = _plan(domains, policy, host)
-        _tell_lints(run, plan)
-        outcomes = []
-        for outcome in execute(plan, host.allowed, lambda action: perform(action, host)):
-            outcomes.append(outcome)
-            _tell(run, outcome)
-        if any(outcome.result is Result.DONE for outcome in outcomes):
-            outcomes += _leftovers(_plan(domains, policy, host), outcomes)
-    code = worst(*(outcome.exit_code for outcome in outcomes))
-    _answer(run, plan, outcomes, code)
-    return code
-
-
-def _plan(domains: tuple[Domain, ...], policy: Policy, host: Host) -> Plan:
-    mine = tuple(domain for domain in domains if domain.host == policy.host)
-    return make_plan(domains, observe(mine, host.hypervisor, host.cluster, host.state), policy)
-
-
-def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
-    troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
-    for domain in plan.domains:
-        for action in domain.actions:
-            if domain.name not in troubled and not action.quiet:
-                detail = "done, but a second look wants it again"
-                yield Outcome(
-                    domain=domain.name, text=action.text, result=Result.FAILED, detail=detail, exit_code=ExitCode.FAILED
-                )
-
-
-def _tell_lints(run: Run, plan: Plan) -> None:
+def tell_lints(run: Run, plan: Plan) -> None:
     """Lints come when a definition is rendered anew, so a run that changes nothing is silent."""
     for domain in plan.domains:
         for lint in domain.lints:
@@ -88,11 +50,10 @@ def _tell_lints(run: Run, plan: Plan) -> None:
                 run.say(str(lint))
 
 
-def _tell(run: Run, outcome: Outcome) -> None:
-    if run.is_json or outcome.quiet:
-        return
-    to_stderr = outcome.result is not Result.DONE
-    click.echo(outcome_line(outcome), err=to_stderr)
+def tell(run: Run, outcome: Outcome) -> None:
+    """Print what became of an action, on stderr unless it was done."""
+    if not (run.is_json or outcome.quiet):
+        click.echo(outcome_line(outcome), err=outcome.result is not Result.DONE)
 
 
 def outcome_line(outcome: Outcome) -> str:
@@ -101,23 +62,38 @@ def outcome_line(outcome: Outcome) -> str:
     return f"{outcome.domain}: {word}{outcome.text}" + (f": {outcome.detail}" if outcome.detail else "")
 
 
-def _answer(run: Run, plan: Plan, outcomes: Sequence[Outcome], code: ExitCode) -> None:
-    loud = {outcome.domain for outcome in outcomes if not outcome.quiet}
-    lines = [f"{domain.name}: {domain.note or 'nothing to do'}" for domain in plan.domains if domain.name not in loud]
-    data = {
+def finding_data(finding: Finding) -> dict[str, str]:
+    """Return a finding for programs."""
+    return {"kind": finding.kind.value, "subject": finding.subject, "text": finding.text}
+
+
+def report_data(report: Report) -> dict[str, Any]:
+    """Return what a run did for programs."""
+    return {
         "domains": [
             {
                 "name": domain.name,
                 "note": domain.note,
                 "lints": [asdict(lint) for lint in domain.lints],
+                "findings": [finding_data(finding) for finding in domain.findings],
                 "actions": [
                     {"text": o.text, "result": o.result.value, "detail": o.detail}
-                    for o in outcomes
+                    for o in report.outcomes
                     if o.domain == domain.name and not o.quiet
                 ],
             }
-            for domain in plan.domains
+            for domain in report.left.domains
         ],
-        "exit_code": int(code),
+        "exit_code": int(report.exit_code),
     }
-    run.answer(data, lines)
+
+
+def report_lines(report: Report) -> list[str]:
+    """Return what is to be said at the end: of domains in which nothing was done, and what all should know."""
+    loud = {outcome.domain for outcome in report.outcomes if not outcome.quiet}
+    lines = []
+    for domain in report.left.domains:
+        lines += [str(finding) for finding in domain.findings]
+        if domain.name not in loud and not domain.findings:
+            lines.append(f"{domain.name}: {domain.note or 'nothing to do'}")
+    return lines

@@ -30,7 +30,8 @@ def validate(run: Run, files: tuple[str, ...]) -> None:
 @with_global_options
 def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]) -> None:
     """Make images, secret and definition as the specs say; again: nothing to do."""
-    from virtrbd.commands.pipeline import connected, converge, parse_allowed
+    from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
+    from virtrbd.host.converge import converge
     from virtrbd.planning.plan import Policy
     from virtrbd.spec.desired import desired_domains
 
@@ -39,4 +40,7 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     domains = desired_domains(files, settings)
     policy = Policy(host=settings.host, start=start, template_dir=settings.template_dir)
     with connected(run, settings, allowed) as host:
-        run.end(converge(run, domains, policy, host, "define"))
+        report = converge(domains, policy, host, "define", lambda outcome: tell(run, outcome))
+    tell_lints(run, report.plan)
+    run.answer(report_data(report), report_lines(report))
+    run.end(report.exit_code)

@@ -2,11 +2,12 @@
 
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.trash import trash_image
-from virtrbd.commands.power import note_clean_stop, require
+from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
-from virtrbd.host.perform import Host
+from virtrbd.host.host import Host
+from virtrbd.host.power import note_clean_stop
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import ImageRef
 from virtrbd.model.plan import Hazard

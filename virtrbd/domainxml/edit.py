@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from virtrbd.domainxml.canonical import make_canonical
+from virtrbd.domainxml.drift import brief
+from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
@@ -37,8 +39,10 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     """Return the definition with all that `desired` states, and without what only `mark` says was stated."""
     root, wanted = parse_tree(definition), parse_tree(desired)
     make_canonical(wanted)
-    old = read_stated(mark.stated if mark else ())
-    editor = _Editor()
+    ignored = new_mark.ignored
+    prune(wanted, ignored)
+    old = read_stated(not_ignored(mark.stated if mark else (), ignored))
+    editor = _Editor(ignored)
     switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
     editor.merge(root, wanted, old, "")
     drop_orphans(root)
@@ -60,6 +64,7 @@ def new_definition(desired: str, mark: DomainMark) -> str:
 class _Editor:
     """Lays one tree into another, and keeps what it changed."""
 
+    ignored: tuple[str, ...] = ()
     differences: list[Difference] = field(default_factory=list)
 
     def merge(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
@@ -128,7 +133,7 @@ class _Editor:
                 self.merge(have[name], child, old.child(name), f"{path}/{name}")
             else:
                 found.append(copy.deepcopy(child))
-                self._note(f"{path}/{name}", _brief(child), "")
+                self._note(f"{path}/{name}", brief(child), "")
 
     def _merge_devices(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         have = dict(steps(found))
@@ -151,7 +156,7 @@ class _Editor:
         """Take away what was stated of an element that is stated no more, and the element when nothing is left."""
         key = key_name(element)
         if element.tag in _WHOLE or (old.itself and not key):
-            self._note(path, "", _brief(element))
+            self._note(path, "", brief(element))
             remove(element)
             return
         for name in sorted(old.attributes):
@@ -176,6 +181,8 @@ class _Editor:
         memory, current = root.findtext("memory"), root.find("currentMemory")
         if current is None or wanted.find("currentMemory") is not None or current.text == memory:
             return
+        if is_ignored("currentMemory", self.ignored):
+            return
         if not any(difference.path == "/memory" for difference in self.differences):
             self._note("/currentMemory", memory or "", current.text or "")
         current.text = memory
@@ -183,12 +190,14 @@ class _Editor:
     def follow_vcpus(self, root: Element, wanted: Element) -> None:
         """A current number of vcpus (virsh setvcpus) goes where none is stated: all, and never more than all."""
         vcpu, stated = root.find("vcpu"), wanted.find("vcpu")
+        if is_ignored("vcpu/@current", self.ignored):
+            return
         if vcpu is not None and stated is not None and "current" not in stated.attrib:
             self._withdraw_attribute(vcpu, "current", "/vcpu")
 
     def lay_boot(self, root: Element, wanted: Element) -> None:
         """libvirt gives a domain without boot orders an <os><boot>, and refuses that beside boot orders of devices."""
-        general = root.findall("os/boot")
+        general = [] if is_ignored("os/boot", self.ignored) else root.findall("os/boot")
         if general and wanted.find("devices/*/boot") is not None:
             self._note("/os/boot", "", " ".join(element.get("dev", "") for element in general))
             for element in general:
@@ -254,7 +263,3 @@ def _listed(element: Element, tag: str) -> str:
 
 def _values(arguments: list[Element]) -> str:
     return " ".join(argument.get("value", "") for argument in arguments)
-
-
-def _brief(element: Element) -> str:
-    return (element.text or "").strip() or " ".join(f"{k!s}={v!s}" for k, v in element.attrib.items()) or "present"

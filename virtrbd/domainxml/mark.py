@@ -6,7 +6,7 @@ from lxml import etree
 
 from virtrbd.domainxml.tree import MARK_TAG, NAMESPACE, Element, devices_of, parse_tree
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 
 
 def mark_element(mark: DomainMark) -> Element:
@@ -22,7 +22,21 @@ def mark_element(mark: DomainMark) -> Element:
         child.set("of", of)
         if parts != [""]:
             child.set("parts", " ".join(part or "." for part in parts))
+    for change in mark.foreign:
+        _add(element, "foreign", path=change.path, was=change.was, found=change.found)
+    for path in mark.ignored:
+        _add(element, "ignores", path=path)
+    if mark.hold:
+        until = "" if mark.hold.until is None else repr(mark.hold.until)
+        _add(element, "hold", until=until, why=mark.hold.why)
     return element
+
+
+def _add(element: Element, name: str, **attributes: str) -> None:
+    child = etree.SubElement(element, f"{{{NAMESPACE}}}{name}")
+    for key, value in attributes.items():
+        if value:
+            child.set(key, value)
 
 
 def _by_element(stated: Sequence[str]) -> dict[str, list[str]]:
@@ -36,14 +50,29 @@ def _by_element(stated: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _stated(element: Element) -> Iterator[str]:
-    for child in element:
-        of = child.get("of")
-        if of is None:
-            # Marks of the first version list devices and their parts by key alone.
-            yield f"devices/{child.get('key', '')}"
-            continue
+    # Marks of the first version list devices and their parts by key alone.
+    yield from (f"devices/{child.get('key', '')}" for child in element if child.get("key"))
+    for child in element.iterfind(f"{{{NAMESPACE}}}states"):
+        of = child.get("of", "")
         for part in child.get("parts", ".").split():
             yield of if part == "." else f"{of}/{part}"
+
+
+def _foreign(element: Element) -> Iterator[ForeignChange]:
+    for child in element.iterfind(f"{{{NAMESPACE}}}foreign"):
+        yield ForeignChange(path=child.get("path", ""), was=child.get("was", ""), found=child.get("found", ""))
+
+
+def _hold(element: Element) -> Hold | None:
+    child = element.find(f"{{{NAMESPACE}}}hold")
+    if child is None:
+        return None
+    try:
+        until = float(child.get("until", "")) if "until" in child.attrib else None
+    except ValueError:
+        # Somebody wrote it by hand: hands off until it is released.
+        until = None
+    return Hold(until=until, why=child.get("why", ""))
 
 
 def mark_text(mark: DomainMark) -> str:
@@ -70,6 +99,9 @@ def read_mark(xml: str) -> DomainMark | None:
         inputs=element.get("inputs", ""),
         definition=element.get("definition", ""),
         stated=tuple(_stated(element)),
+        foreign=tuple(_foreign(element)),
+        ignored=tuple(child.get("path", "") for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
+        hold=_hold(element),
     )
 
 

@@ -60,6 +60,14 @@ def stated_paths(xml: str) -> tuple[str, ...]:
     return tuple(sorted(set(paths)))
 
 
+def every_path(xml: str) -> frozenset[str]:
+    """Return the paths of all that a document says, of what no domain can be without too."""
+    root = parse_tree(xml)
+    devices = root.find("devices")
+    paths = [*_paths(root), *(f"devices/{name}" for name, _ in (steps(devices) if devices is not None else ()))]
+    return frozenset([*paths, *(str(child.tag) for child in children(root))])
+
+
 def read_stated(paths: Sequence[str]) -> Stated:
     """Return the paths as what they say of the root."""
     itself = "" in paths

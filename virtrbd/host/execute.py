@@ -1,33 +1,82 @@
-"""A plan carried out: in order, domain by domain; a failure stops that domain only."""
+"""A plan carried out: each domain in order, several domains at a time; a failure stops that domain only."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-from virtrbd.errors import BlockedError, ExitCode, UnavailableError, VirtrbdError
-from virtrbd.model.plan import Action, DomainPlan, Hazard, Outcome, Plan, Result, StartDomain
+from virtrbd.deadline import abandon
+from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
+from virtrbd.model.plan import Action, DefineSecret, DomainPlan, Hazard, Outcome, Plan, Result
+
+Perform = Callable[[Action], None]
 
 
-def execute(plan: Plan, allowed: frozenset[Hazard], perform: Callable[[Action], None]) -> Iterator[Outcome]:
-    """Yield what became of each action, as it happens."""
+def execute(
+    plan: Plan,
+    allowed: frozenset[Hazard],
+    perform: Perform,
+    *,
+    parallel: int = 1,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Yield what became of each action, domain by domain in the plan's order.
+
+    When `is_over` says so no further action is begun.
+    """
+    if plan.stopped:
+        yield from _stopped(plan)
+        return
+
+    def run(domain: DomainPlan) -> list[Outcome]:
+        return list(_execute_domain(domain, allowed, perform, is_over))
+
+    if parallel == 1 or len(plan.domains) < 2:
+        for domain in plan.domains:
+            yield from _execute_domain(domain, allowed, perform, is_over)
+        return
+    # The secret is for all: whoever makes it goes first.
+    first = {d.name: run(d) for d in plan.domains if any(isinstance(action, DefineSecret) for action in d.actions)}
+    pool = ThreadPoolExecutor(parallel)
+    try:
+        running = [(domain.name, pool.submit(run, domain)) for domain in plan.domains if domain.name not in first]
+        ended = dict(running)
+        for domain in plan.domains:
+            yield from first[domain.name] if domain.name in first else ended[domain.name].result()
+    except BaseException:
+        # Ctrl-C and SIGTERM come to this thread only; what the others do is finished by the next run.
+        abandon("domains that are worked on")
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _stopped(plan: Plan) -> Iterator[Outcome]:
     for domain in plan.domains:
-        yield from _execute_domain(domain, allowed, perform)
+        for action in domain.actions:
+            if not action.quiet:
+                yield _outcome(domain, action, Result.BLOCKED, plan.stopped, ExitCode.BLOCKED)
 
 
 def _execute_domain(
-    plan: DomainPlan, allowed: frozenset[Hazard], perform: Callable[[Action], None]
+    plan: DomainPlan, allowed: frozenset[Hazard], perform: Perform, is_over: Callable[[], bool]
 ) -> Iterator[Outcome]:
     for problem in plan.problems:
         yield Outcome(domain=plan.name, text=problem, result=Result.FAILED, exit_code=ExitCode.SPEC)
-    # A start stands at the end and nothing builds on it; any other action that may not be done holds back the whole
-    # domain from the first step on: a foreign domain must not get our images before it refuses our definition.
-    stopped = any(_missing(action, allowed) for action in plan.actions if not isinstance(action, StartDomain))
+    for reason in plan.held_back:
+        yield Outcome(domain=plan.name, text=reason, result=Result.BLOCKED, exit_code=ExitCode.BLOCKED)
+    # Nothing builds on a start or a change in a running guest; any other action that may not be done holds back the
+    # whole domain from the first step on: a foreign domain must not get our images before it refuses our definition.
+    stopped = any(_missing(action, allowed) for action in plan.actions if not action.separable)
     for action in plan.actions:
         if missing := _missing(action, allowed):
             yield _outcome(plan, action, Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED)
         elif stopped:
             yield _outcome(plan, action, Result.NOT_TRIED, "", ExitCode.OK)
+        elif is_over():
+            detail = "the run's deadline is over; the next run goes on (timeouts: reconcile)"
+            yield _outcome(plan, action, Result.NOT_TRIED, detail, ExitCode.UNAVAILABLE)
         else:
             outcome = _perform(plan, action, perform)
-            stopped = outcome.result is not Result.DONE
+            stopped = outcome.result not in (Result.DONE, Result.PENDING)
             yield outcome
 
 
@@ -35,9 +84,11 @@ def _missing(action: Action, allowed: frozenset[Hazard]) -> list[Hazard]:
     return [hazard for hazard in action.hazards if hazard not in allowed]
 
 
-def _perform(plan: DomainPlan, action: Action, perform: Callable[[Action], None]) -> Outcome:
+def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
     try:
         perform(action)
+    except NotLiveError as error:
+        return _outcome(plan, action, Result.PENDING, str(error), error.exit_code)
     except BlockedError as error:
         return _outcome(plan, action, Result.BLOCKED, str(error), error.exit_code)
     except UnavailableError as error:

@@ -9,7 +9,6 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import read_image, set_running
 from virtrbd.ceph.watching import registered
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
-from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.model.image import ImageRef, Watcher
 from virtrbd.model.plan import Hazard
 
@@ -17,18 +16,17 @@ T = TypeVar("T")
 Others = dict[ImageRef, tuple[Watcher, ...]]
 
 
-def start_through_gate(
-    hypervisor: Hypervisor,
+def through_gate(
     cluster: Cluster,
-    uuid: str,
     refs: Sequence[ImageRef],
+    begin: Callable[[], None],
     *,
     host_uuid: str,
     allowed: frozenset[Hazard],
     wait_s: float,
     say: Callable[[str], None],
 ) -> None:
-    """Start the domain once nobody else has its images open read-write.
+    """Begin what lets a QEMU write to the images (a start, an attach) once nobody else has them open read-write.
 
     Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named.
     Raises ImageBusyError, BlockedError (takes-over), UnavailableError, HypervisorError.
@@ -41,7 +39,7 @@ def start_through_gate(
             if not others:
                 _check_images(cluster, refs, host_uuid, allowed)
                 set_running(cluster, refs, host_uuid)
-                hypervisor.start(uuid)
+                begin()
                 # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
                 _await_qemu(look, refs)
                 return
@@ -89,7 +87,7 @@ def _await_qemu(look: Callable[[], Others], refs: Sequence[ImageRef]) -> None:
     give_up_at = time.monotonic() + 10
     while any(not look()[ref] for ref in refs):
         if time.monotonic() >= give_up_at:
-            raise UnavailableError("the domain was started, but its QEMU does not show as a watcher of its images")
+            raise UnavailableError("libvirt says that it is done, but no QEMU shows as a watcher of the images")
         time.sleep(0.05)
 
 

@@ -1,6 +1,7 @@
 """libvirt: the only place that knows its bindings. No object of theirs leaves it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, TypeVar
@@ -15,7 +16,7 @@ from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.domain import DefinedDomain, DomainMark, ForeignChange, PowerState
 from virtrbd.model.settings import Settings
 
 try:
@@ -27,6 +28,11 @@ except ImportError as missing:
     ) from missing
 
 T = TypeVar("T")
+
+_LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+
+# Calls at a time: libvirtd works at five of one client (max_client_requests).
+_AT_A_TIME = 4
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -112,14 +118,9 @@ class Hypervisor:
         """Return all domains by name. Uses only calls that answer while a QEMU is stuck."""
 
         def read() -> tuple[DefinedDomain, ...]:
-            found = []
-            for domain in self._connection.listAllDomains():
-                try:
-                    found.append(_describe(domain))
-                except libvirt.libvirtError as error:
-                    # Somebody undefined it between the listing and now.
-                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                        raise
+            flags = _Flags(self._connection)
+            with ThreadPoolExecutor(_AT_A_TIME) as pool:
+                found = [domain for domain in pool.map(flags.describe, self._connection.listAllDomains()) if domain]
             return tuple(sorted(found, key=lambda domain: domain.name))
 
         return self._call("listing domains", read)
@@ -147,14 +148,16 @@ class Hypervisor:
 
         self._call("defining the domain", define)
 
-    def renew_mark(self, uuid: str, inputs: str, stated: tuple[str, ...]) -> None:
+    def renew_mark(
+        self, uuid: str, inputs: str, stated: tuple[str, ...], foreign: tuple[ForeignChange, ...] = ()
+    ) -> None:
         """Record the digests of a definition that was found to be as desired."""
 
         def renew() -> None:
             domain = self._connection.lookupByUUIDString(uuid)
             mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             if mark:
-                _record(domain, DomainMark(uuid=uuid, host=mark.host, inputs=inputs, stated=stated))
+                _record(domain, replace(mark, inputs=inputs, stated=stated, foreign=foreign))
 
         self._call("renewing digests", renew)
 
@@ -204,6 +207,67 @@ class Hypervisor:
 
         self._on(uuid, f"growing {target}", resize)
 
+    def attach_live(self, uuid: str, xml: str) -> None:
+        """Attach a device to the running guest alone."""
+        self._on(uuid, "attaching a device", lambda domain: domain.attachDeviceFlags(xml, _LIVE))
+
+    def detach_live(self, uuid: str, xml: str) -> None:
+        """Ask the running guest to let go of a device; it may take its time, or not do it."""
+        self._on(uuid, "detaching a device", lambda domain: domain.detachDeviceFlags(xml, _LIVE))
+
+    def update_live(self, uuid: str, xml: str) -> None:
+        """Change a device of the running guest: a medium, a link."""
+        self._on(uuid, "changing a device", lambda domain: domain.updateDeviceFlags(xml, _LIVE))
+
+    def limit_disk_live(self, uuid: str, target: str, limits: Mapping[str, int | str]) -> None:
+        """Set I/O limits of a running guest's disk, by libvirt's names; 0 is none."""
+        self._on(uuid, f"limiting {target}", lambda domain: domain.setBlockIoTune(target, dict(limits), _LIVE))
+
+    def set_memory_live(self, uuid: str, to_bytes: int) -> None:
+        """Set the balloon of the running guest."""
+        self._on(uuid, "setting memory", lambda domain: domain.setMemoryFlags(to_bytes // 1024, _LIVE))
+
+    def set_vcpus_live(self, uuid: str, count: int) -> None:
+        """Plug vcpus of the running guest in or out."""
+        self._on(uuid, "setting vcpus", lambda domain: domain.setVcpusFlags(count, _LIVE))
+
+    def set_title_live(self, uuid: str, title: str, description: str) -> None:
+        """Set title and description of the running domain; empty ones go."""
+
+        def write(domain: Any) -> None:
+            for kind, text in (
+                (libvirt.VIR_DOMAIN_METADATA_TITLE, title),
+                (libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, description),
+            ):
+                domain.setMetadata(kind, text or None, None, None, _LIVE)
+
+        self._on(uuid, "setting title and description", write)
+
+    def mark_live(self, uuid: str, stated: tuple[str, ...]) -> None:
+        """Record in the live XML what of the running guest is ours; the rest of its mark stays."""
+
+        def write(domain: Any) -> None:
+            mark = read_mark(domain.XMLDesc()) or read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if mark:
+                _write_mark(domain, replace(mark, stated=stated), _LIVE)
+
+        self._on(uuid, "marking the running domain", write)
+
+    def set_mark(self, uuid: str, change: Callable[[DomainMark], DomainMark]) -> None:
+        """Change what the definition's mark says. Raises HypervisorError when it has none."""
+
+        def write(domain: Any) -> None:
+            mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if mark is None:
+                raise HypervisorError(f"{domain.name()}: is not virtrbd's; adopt it with virtrbd adopt {domain.name()}")
+            _write_mark(domain, change(mark), _CONFIG)
+
+        self._on(uuid, "writing the domain's mark", write)
+
+    def drop_managed_save(self, uuid: str) -> None:
+        """Drop the memory that a domain was saved with."""
+        self._on(uuid, "dropping the managed save", lambda domain: domain.managedSaveRemove())
+
     def secrets(self, key: Key) -> tuple[Secret, ...]:
         """Return libvirt's ceph secrets by UUID, and which of them holds this key (a private one does not tell)."""
 
@@ -226,6 +290,44 @@ class Hypervisor:
         self._call(what, lambda: use(self._connection.lookupByUUIDString(uuid)))
 
 
+class _Flags:
+    """What lists of domains tell of each, in a few calls for all: asking each domain takes a call a question."""
+
+    def __init__(self, connection: Any) -> None:
+        def uuids(flag: int) -> frozenset[str]:
+            return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flag))
+
+        self._persistent = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+        self._running = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
+        self._shut_off = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_SHUTOFF)
+        self._saved = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        self._autostart = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+
+    def describe(self, domain: Any) -> DefinedDomain | None:
+        """Return the domain, None when somebody undefined it since the listing."""
+        uuid = domain.UUIDString()
+        try:
+            if uuid not in self._running and not (uuid in self._shut_off and uuid in self._persistent):
+                # Paused, crashed, on its way, transient: rare enough to be asked.
+                return _describe(domain)
+            running = uuid in self._running
+            saved = uuid in self._saved
+            off = PowerState.SAVED if saved else PowerState.SHUT_OFF
+            return DefinedDomain(
+                name=domain.name(),
+                uuid=uuid,
+                state=PowerState.RUNNING if running else off,
+                definition=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
+                live=domain.XMLDesc() if running else "",
+                autostart=uuid in self._autostart,
+                persistent=uuid in self._persistent,
+            )
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+
+
 def _describe(domain: Any) -> DefinedDomain:
     persistent = bool(domain.isPersistent())
     active = bool(domain.isActive())
@@ -246,12 +348,11 @@ def _describe(domain: Any) -> DefinedDomain:
 
 def _record(domain: Any, mark: DomainMark) -> None:
     digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    text = mark_text(
-        DomainMark(uuid=mark.uuid, host=mark.host, inputs=mark.inputs, definition=digest, stated=mark.stated)
-    )
-    domain.setMetadata(
-        libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "virtrbd", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
-    )
+    _write_mark(domain, replace(mark, definition=digest), _CONFIG)
+
+
+def _write_mark(domain: Any, mark: DomainMark, where: int) -> None:
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark_text(mark), "virtrbd", NAMESPACE, where)
 
 
 def _secret(secret: Any, key: Key) -> Secret:

@@ -1,42 +1,123 @@
 """The world, read once: one pass over libvirt, and only the images that specs name."""
 
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
+from virtrbd.ceph.reading import read_images
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.qemu_img import file_size
 from virtrbd.host.state import StateDir
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Domain
-from virtrbd.planning.images import images_of_interest, pools_of_interest
+from virtrbd.model.actual import Actual, ClusterFacts, Secret
+from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.machines import capabilities_of_interest
+from virtrbd.planning.plan import Policy, unjudged
 
 
-def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluster, state: StateDir) -> Actual:
-    """Return what libvirt and Ceph hold of these domains and their images."""
-    refs = images_of_interest(domains)
-    intents = {ref: intent for ref in refs if (intent := state.read_intent(ref))}
-    images = {ref: read_image(cluster, ref, usage=ref in intents) for ref in refs}
-    # A file that was imported already may be gone, and reading it costs a process. An intent tells of an import that
-    # may have been cut off before the image said so.
-    files = {
-        disk.import_file
-        for domain in domains
-        for disk in domain.disks
-        if disk.import_file
-        and ((image := images[disk.image.image]) is None or image.state or disk.image.image in intents)
-    }
-    defined = hypervisor.domains()
-    keys = capabilities_of_interest(domains, defined)
-    found = {key: hypervisor.capabilities(*key) for key in keys}
-    return Actual(
+def observe(
+    domains: tuple[Domain, ...],
+    hypervisor: Hypervisor,
+    cluster: Cluster,
+    state: StateDir,
+    policy: Policy,
+    judged: Mapping[str, str],
+) -> Actual:
+    """Return what libvirt and Ceph hold of these domains and their images.
+
+    `judged` is what earlier runs found in order: of these domains less has to be read.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        # The two wait for different servers.
+        ours = pool.submit(_read_hypervisor, hypervisor, cluster)
+        theirs = _read_cluster(domains, cluster, state)
+        defined = ours.result()
+    actual = Actual(
+        host_uuid=defined.host_uuid,
+        hypervisor_digest=defined.digest,
+        cluster=theirs.facts,
+        secrets=defined.secrets,
+        domains=defined.domains,
+        images=theirs.images,
+        intents=theirs.intents,
+        pool_config=theirs.pool_config,
+        judged=judged,
+        now=time.time(),
+    )
+    return _with_details(actual, domains, hypervisor, state, policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Defined:
+    host_uuid: str
+    digest: str
+    secrets: tuple[Secret, ...]
+    domains: tuple[DefinedDomain, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    facts: ClusterFacts
+    intents: Mapping[ImageRef, Intent]
+    images: Mapping[ImageRef, Image | None]
+    pool_config: Mapping[str, Mapping[str, str]]
+
+
+def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
+    return _Defined(
         host_uuid=hypervisor.host_uuid(),
-        hypervisor_digest=hypervisor.digest(),
-        cluster=cluster.facts(),
+        digest=hypervisor.digest(),
         secrets=hypervisor.secrets(cluster.key()),
-        domains=defined,
-        images=images,
+        domains=hypervisor.domains(),
+    )
+
+
+def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir) -> _Stored:
+    refs = images_of_interest(domains)
+    intents = state.read_intents(refs)
+    images = dict(read_images(cluster, [ref for ref in refs if ref not in intents]))
+    # What an intent tells of may be half-made: only opening it shows how much of it was written.
+    images |= {ref: read_image(cluster, ref, usage=True) for ref in intents}
+    images |= read_images(cluster, parents_of_interest(domains, images))
+    return _Stored(
+        facts=cluster.facts(),
         intents=intents,
-        file_sizes={file: file_size(file) for file in sorted(files)},
-        capabilities={key: capabilities for key, capabilities in found.items() if capabilities},
+        images=images,
         pool_config={pool: pool_config(cluster, pool) for pool in pools_of_interest(domains)},
     )
+
+
+def _with_details(
+    actual: Actual, domains: tuple[Domain, ...], hypervisor: Hypervisor, state: StateDir, policy: Policy
+) -> Actual:
+    """Return the world with what only domains need whose documents are to be looked at."""
+    open_ones = unjudged(domains, actual, policy)
+    keys = capabilities_of_interest(open_ones, actual.domains)
+    capabilities = {key: found for key in keys if (found := hypervisor.capabilities(*key))}
+    held = {domain.uuid for domain in open_ones} | {
+        found.uuid for found in actual.domains if found.name in {domain.name for domain in open_ones}
+    }
+    return replace(
+        actual,
+        capabilities=capabilities,
+        last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
+        file_sizes={file: file_size(file) for file in _files(domains, actual)},
+    )
+
+
+def _files(domains: tuple[Domain, ...], actual: Actual) -> tuple[str, ...]:
+    """Return the files that may have to be imported: one that was may be gone, and reading it costs a process.
+
+    An intent tells of an import that may have been cut off before the image said so.
+    """
+    files = set()
+    for domain in domains:
+        for disk in domain.disks:
+            image = actual.images[disk.image.image]
+            if disk.import_file and (image is None or image.state or disk.image.image in actual.intents):
+                files.add(disk.import_file)
+    return tuple(sorted(files))

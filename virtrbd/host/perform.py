@@ -1,116 +1,74 @@
 """Actions performed: the one place where the world is changed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
-from virtrbd.ceph.cluster import Cluster
-from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image
+from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
+from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks
-from virtrbd.errors import HypervisorError
+from virtrbd.errors import HypervisorError, VirtrbdError
+from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
-from virtrbd.host.gate import once_free, start_through_gate
-from virtrbd.host.hypervisor import Hypervisor
-from virtrbd.host.image_host import ImageHost, Progress
+from virtrbd.host.gate import once_free, through_gate
+from virtrbd.host.host import Host
 from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
-from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import import_file
+from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.plan import (
     Action,
+    AttachDevice,
+    ChangeMedia,
     CloneImage,
     CreateImage,
     DefineDomain,
     DefineSecret,
+    DetachDevice,
     DropIntent,
+    DropManagedSave,
     FinishRollback,
     GrowImage,
-    Hazard,
     ImportImage,
+    LimitDisk,
+    LiveAction,
     MarkImage,
+    MarkLive,
+    NoteHost,
     RemoveHalfImage,
     RenewMark,
     SetAutostart,
+    SetLink,
+    SetMemory,
+    SetTitle,
+    SetVcpus,
+    ShutDownDomain,
     StartDomain,
+    TrashImage,
+    UndefineDomain,
 )
-from virtrbd.model.settings import Settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """What actions work on: this host's libvirt, its cluster, its state directory."""
-
-    hypervisor: Hypervisor
-    cluster: Cluster
-    state: StateDir
-    settings: Settings
-    host_uuid: str
-    allowed: frozenset[Hazard]
-    say: Callable[[str], None]
-    progress: Progress
-
-    @property
-    def for_images(self) -> ImageHost:
-        """What work on images needs of it."""
-        return ImageHost(
-            cluster=self.cluster,
-            state=self.state,
-            settings=self.settings,
-            host_uuid=self.host_uuid,
-            say=self.say,
-            progress=self.progress,
-        )
 
 
 def perform(action: Action, host: Host) -> None:
     """Do one action. Raises VirtrbdError."""
     match action:
-        case DefineSecret():
-            host.hypervisor.define_secret(action.uuid, action.usage, host.cluster.key())
         case CreateImage() | CloneImage() | ImportImage():
             _make_image(action, host)
-        case RemoveHalfImage():
-            remove_half_made(host.for_images, action.ref, action.image_id)
-        case MarkImage():
-            host.for_images.tell_dropped(action.ref, free_of_inherited(host.cluster, action.ref))
-            mark = ImageMark(domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid)
-            mark_image(host.cluster, action.ref, mark)
-        case DropIntent():
-            host.state.drop_intent(action.ref)
-        case GrowImage():
-            _grow(action, host)
-        case FinishRollback():
-            finish_rollback(host.for_images, action.ref)
-        case DefineDomain():
-            _define(action, host)
-        case RenewMark():
-            host.hypervisor.renew_mark(action.domain_uuid, action.inputs, action.stated)
-        case SetAutostart():
-            host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
+        case (
+            RemoveHalfImage() | MarkImage() | DropIntent() | GrowImage() | FinishRollback() | NoteHost() | TrashImage()
+        ):
+            _change_image(action, host)
+        case DefineSecret() | DefineDomain() | RenewMark() | SetAutostart() | UndefineDomain():
+            _change_definition(action, host)
         case StartDomain():
-            start_domain(action.domain_uuid, host)
+            power.start_domain(action.domain_uuid, host)
+        case ShutDownDomain():
+            power.shut_down(action.domain_uuid, host)
+        case DropManagedSave():
+            host.hypervisor.drop_managed_save(action.domain_uuid)
+        case LiveAction():
+            _change_guest(action, host)
         case _:
             assert_never(action)
-
-
-def start_domain(domain_uuid: str, host: Host) -> None:
-    """Start a domain through the start gate."""
-    domain = host.hypervisor.domain(domain_uuid)
-    if domain is None:
-        raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
-    written = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
-    start_through_gate(
-        host.hypervisor,
-        host.cluster,
-        domain.uuid,
-        written,
-        host_uuid=host.host_uuid,
-        allowed=host.allowed,
-        wait_s=host.settings.timeouts.watcher,
-        say=host.say,
-    )
 
 
 def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> None:
@@ -124,12 +82,101 @@ def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> N
             make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
 
 
+def _change_image(
+    action: RemoveHalfImage | MarkImage | DropIntent | GrowImage | FinishRollback | NoteHost | TrashImage, host: Host
+) -> None:
+    match action:
+        case RemoveHalfImage():
+            remove_half_made(host.for_images, action.ref, action.image_id)
+        case MarkImage():
+            host.for_images.tell_dropped(action.ref, free_of_inherited(host.cluster, action.ref))
+            mark = ImageMark(domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid)
+            mark_image(host.cluster, action.ref, mark)
+        case DropIntent():
+            host.state.drop_intent(action.ref)
+        case GrowImage():
+            _grow(action, host)
+        case FinishRollback():
+            finish_rollback(host.for_images, action.ref)
+        case NoteHost():
+            _note_host(action, host)
+        case TrashImage():
+            trash = partial(trash_image, host.cluster, action.ref, action.delay_s)
+            once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def _change_definition(
+    action: DefineSecret | DefineDomain | RenewMark | SetAutostart | UndefineDomain, host: Host
+) -> None:
+    match action:
+        case DefineSecret():
+            host.hypervisor.define_secret(action.uuid, action.usage, host.cluster.key())
+        case DefineDomain():
+            _define(action, host)
+        case RenewMark():
+            host.hypervisor.renew_mark(action.domain_uuid, action.inputs, action.stated, action.foreign)
+            _keep_definition(action.domain_uuid, host)
+        case SetAutostart():
+            host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
+        case UndefineDomain():
+            host.hypervisor.undefine(action.domain_uuid)
+            host.state.drop_definition(action.domain_uuid)
+
+
+def _change_guest(action: LiveAction, host: Host) -> None:
+    hypervisor, uuid = host.hypervisor, action.domain_uuid
+    match action:
+        case AttachDevice():
+            _attach(action, host)
+        case DetachDevice():
+            live.detach(hypervisor, uuid, action.device)
+            if action.image:
+                set_running(host.cluster, [action.image], "")
+        case ChangeMedia():
+            live.change_media(hypervisor, uuid, action.device)
+        case LimitDisk():
+            hypervisor.limit_disk_live(uuid, action.target, dict(action.limits))
+        case SetLink():
+            live.set_link(hypervisor, uuid, action.device, up=action.up)
+        case SetMemory():
+            live.set_memory(hypervisor, uuid, action.to_bytes)
+        case SetVcpus():
+            live.set_vcpus(hypervisor, uuid, action.to_count)
+        case SetTitle():
+            hypervisor.set_title_live(uuid, action.title, action.description)
+        case MarkLive():
+            hypervisor.mark_live(uuid, action.stated)
+
+
+def _attach(action: AttachDevice, host: Host) -> None:
+    through_gate(
+        host.cluster,
+        [action.image] if action.image else [],
+        partial(live.attach, host.hypervisor, action.domain_uuid, action.device),
+        host_uuid=host.host_uuid,
+        allowed=host.allowed,
+        wait_s=host.settings.timeouts.watcher,
+        say=host.say,
+    )
+
+
 def _grow(action: GrowImage, host: Host) -> None:
     if action.live:
         host.hypervisor.block_resize(action.domain_uuid, action.target, action.to_bytes)
     else:
         grow = partial(grow_image, host.cluster, action.ref, action.to_bytes)
         once_free(grow, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def _note_host(action: NoteHost, host: Host) -> None:
+    # Somebody may have started or stopped it since it was looked at.
+    domain = host.hypervisor.domain(action.domain_uuid)
+    if domain is None or domain.state.is_active != action.runs:
+        return
+    if action.runs:
+        set_running(host.cluster, action.refs, host.host_uuid)
+    else:
+        power.note_clean_stop(host, domain)
 
 
 def _define(action: DefineDomain, host: Host) -> None:
@@ -140,3 +187,16 @@ def _define(action: DefineDomain, host: Host) -> None:
     mark = read_mark(action.xml)
     assert mark is not None, "the planner marks what it plans to define"
     host.hypervisor.define(action.xml, mark)
+    _keep_definition(action.domain_uuid, host)
+
+
+def _keep_definition(domain_uuid: str, host: Host) -> None:
+    domain = host.hypervisor.domain(domain_uuid)
+    if domain is None:
+        return
+    try:
+        host.state.write_definition(
+            domain_uuid, LastDefinition(xml=domain.definition, hypervisor=host.hypervisor.digest())
+        )
+    except VirtrbdError as error:
+        host.say(f"{domain.name}: {error}. Until then changes by others are seen, but not explained")

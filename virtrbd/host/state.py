@@ -1,14 +1,15 @@
-"""The state directory: intents and locks. No database: libvirt and Ceph hold the rest."""
+"""The state directory: intents, locks, last definitions, what was told. No database: libvirt and Ceph are that."""
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from virtrbd.errors import BusyError, DeniedError, VirtrbdError
+from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageRef, Intent
 
 
@@ -30,19 +31,54 @@ class StateDir:
 
     def write_intent(self, intent: Intent) -> None:
         """Write the intent so that it is on disk before the image is."""
-        file = self._file("intents", str(intent.ref))
-        # No image's own intent is named so: quote() leaves no plus sign.
+        self._write_whole("intents", str(intent.ref), json.dumps(_intent_as_data(intent)), synced=True)
+
+    def _write_whole(self, room: str, name: str, text: str, *, synced: bool) -> None:
+        """Write a file so that it is there whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
+        file = self._file(room, name)
+        # No name of its own is written so: quote() leaves no plus sign.
         half = file.with_name(f"{file.name}+new")
-        with half.open("w") as stream:
-            json.dump(_intent_as_data(intent), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        half.rename(file)
-        folder = os.open(file.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            with half.open("w") as stream:
+                stream.write(text)
+                stream.flush()
+                if synced:
+                    os.fsync(stream.fileno())
+            half.rename(file)
+            if synced:
+                _sync_folder(file.parent)
+        except OSError as error:
+            raise VirtrbdError(f"{file}: {error.strerror}; free space, or set state_dir to another place") from error
+
+    def write_definition(self, uuid: str, last: LastDefinition) -> None:
+        """Keep a definition, to tell later what others changed in it. Raises VirtrbdError."""
+        text = json.dumps({"hypervisor": last.hypervisor, "xml": last.xml})
+        self._write_whole("definitions", uuid, text, synced=False)
+
+    def read_definition(self, uuid: str) -> LastDefinition | None:
+        """Return the definition that was kept; None costs an explanation, never that a change is seen."""
+        try:
+            data = json.loads((self._path / "definitions" / quote(uuid, safe="")).read_text())
+            return LastDefinition(xml=str(data["xml"]), hypervisor=str(data["hypervisor"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def drop_definition(self, uuid: str) -> None:
+        """Forget a definition: its domain is gone."""
+        with suppress(OSError):
+            (self._path / "definitions" / quote(uuid, safe="")).unlink(missing_ok=True)
+
+    def write_told(self, told: Mapping[str, str]) -> None:
+        """Keep what was told, by what it was about. Raises VirtrbdError."""
+        self._write_whole("reconcile", "told", json.dumps(dict(sorted(told.items())), indent=0), synced=False)
+
+    def read_told(self) -> dict[str, str]:
+        """Return what was told; a file that can't be read lets it be told again."""
+        try:
+            data = json.loads((self._path / "reconcile" / "told").read_text())
+            return {str(key): str(value) for key, value in data.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     def read_intent(self, ref: ImageRef) -> Intent | None:
         """Return the intent for an image; one that cannot be read proves nothing, so it is none."""
@@ -52,6 +88,15 @@ class StateDir:
             return Intent(**{**data, "ref": ImageRef.parse(data["ref"]), "parent": parent})
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def read_intents(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Intent]:
+        """Return the intents that there are for these images: one look at the folder for all."""
+        try:
+            written = set(os.listdir(self._path / "intents"))
+        except OSError:
+            return {}
+        mine = [ref for ref in refs if written and quote(str(ref), safe="") in written]
+        return {ref: intent for ref in mine if (intent := self.read_intent(ref))}
 
     def drop_intent(self, ref: ImageRef) -> None:
         """Forget the intent: the image is marked, or gone."""
@@ -68,19 +113,36 @@ class StateDir:
 
     @contextmanager
     def _lock(self, name: str, verb: str) -> Iterator[None]:
-        with self._file("locks", name).open("a+") as stream:
+        file = self._file("locks", name)
+        try:
+            stream = file.open("a+")
+        except OSError as error:
+            raise VirtrbdError(f"{file}: {error.strerror}; free space, or set state_dir to another place") from error
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read().strip() or "another run"
                 raise BusyError(f"{name}: {holder} is at work on it; try again when it is done") from None
-            stream.truncate(0)
-            stream.write(f"virtrbd {verb} (pid {os.getpid()})")
-            stream.flush()
+            _note(file, f"virtrbd {verb} (pid {os.getpid()})")
             # The lock goes with the process, killed or not; the file stays, so that nobody locks a removed one.
             yield
-            stream.truncate(0)
+            _note(file, "")
+
+
+def _note(file: Path, text: str) -> None:
+    """Write who holds a lock; on a full disk nobody is named, and the lock holds all the same."""
+    with suppress(OSError):
+        file.write_text(text)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _intent_as_data(intent: Intent) -> dict[str, object]:

@@ -41,11 +41,20 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastDefinition:
+    """A definition as libvirt gave it back when virtrbd last looked, and the hypervisor's digest at that time."""
+
+    xml: str
+    hypervisor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Actual:
     """The world; images that were looked for and are not there are None.
 
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
-    librbd options.
+    librbd options. By UUID: `last_definitions` of domains whose definition changed, and `judged`, the digest of the
+    documents that the last run found in order. `now` is in seconds since 1970.
     """
 
     host_uuid: str
@@ -58,3 +67,6 @@ class Actual:
     file_sizes: Mapping[str, int | None] = field(default_factory=dict)
     capabilities: Mapping[tuple[str, str], Capabilities] = field(default_factory=dict)
     pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    last_definitions: Mapping[str, LastDefinition] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
+    now: float = 0.0

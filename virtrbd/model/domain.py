@@ -53,6 +53,14 @@ class PowerState(StrEnum):
         return self in (PowerState.RUNNING, PowerState.PAUSED)
 
 
+class WantedState(StrEnum):
+    """What a spec wants of a domain's power; `unmanaged` leaves it to people."""
+
+    RUNNING = "running"
+    SHUT_OFF = "shut-off"
+    UNMANAGED = "unmanaged"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
@@ -217,6 +225,7 @@ class Domain:
     tpm: Tpm | None = None
     vsock_cid: int | None = None
     autostart: bool = False
+    state: WantedState = WantedState.UNMANAGED
     template: str = "domain.xml.j2"
     silence: tuple[str, ...] = ()
     origin: str = ""
@@ -229,10 +238,38 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Hands off, for maintenance. `until` in seconds since 1970, None until it is released."""
+
+    until: float | None = None
+    why: str = ""
+
+    def holds_at(self, now: float) -> bool:
+        """Whether it is in force."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignChange:
+    """What somebody else changed in a definition where no spec states anything: at `path`, from `was` to `found`.
+
+    An empty `was` is an addition, an empty `found` a removal.
+    """
+
+    path: str
+    was: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.was or 'absent'} -> {self.found or 'absent'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainMark:
     """virtrbd's own metadata element; it counts only where `uuid` is the domain's: copies carry it too.
 
-    `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again.
+    `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again. `foreign`
+    holds what others changed, as long as it is there; `ignored` the paths that are none of ours.
     """
 
     uuid: str
@@ -240,6 +277,9 @@ class DomainMark:
     inputs: str = ""
     definition: str = ""
     stated: tuple[str, ...] = ()
+    foreign: tuple[ForeignChange, ...] = ()
+    ignored: tuple[str, ...] = ()
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

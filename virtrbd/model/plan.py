@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from virtrbd.errors import ExitCode
+from virtrbd.model.domain import ForeignChange
 from virtrbd.model.image import ImageRef
 from virtrbd.model.lint import Lint
 from virtrbd.model.size import format_size
@@ -19,13 +20,22 @@ class Hazard(StrEnum):
     TAKES_OVER = "takes-over"
 
 
+class Mend(StrEnum):
+    """How a difference is mended: in the running guest, at its next boot, or only by making it anew."""
+
+    LIVE = "live"
+    NEXT_BOOT = "next-boot"
+    REBUILD = "rebuild"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One thing that is not as desired: where, what was wanted, what was found."""
+    """One thing that is not as desired: where, what was wanted, what was found, how it is mended."""
 
     path: str
     wanted: str
     found: str
+    mend: Mend = Mend.NEXT_BOOT
 
     def __str__(self) -> str:
         return f"{self.path}: {self.found or 'absent'} -> {self.wanted or 'absent'}"
@@ -33,10 +43,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Action:
-    """What all actions share; `quiet` ones change nothing that a person would care about."""
+    """What all actions share; `quiet` ones change nothing that a person would care about.
+
+    Nothing builds on `separable` ones: blocked, they hold back nothing else of their domain.
+    """
 
     hazards: tuple[Hazard, ...] = ()
     quiet: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +185,7 @@ class RenewMark(_Action):
     domain_uuid: str
     inputs: str
     stated: tuple[str, ...] = ()
+    foreign: tuple[ForeignChange, ...] = ()
     quiet: ClassVar[bool] = True
 
     @property
@@ -191,10 +206,181 @@ class SetAutostart(_Action):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartDomain(_Action):
     domain_uuid: str
+    separable: ClassVar[bool] = True
 
     @property
     def text(self) -> str:
         return "start domain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveAction(_Action):
+    """A change in a running guest; one that is blocked holds back nothing else of its domain."""
+
+    domain_uuid: str
+    separable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachDevice(LiveAction):
+    """Attach what the definition has to the running guest. `device` is its step: `disk:vdb`.
+
+    `image` is what the guest will write to: opened through the start gate.
+    """
+
+    device: str
+    image: ImageRef | None = None
+
+    @property
+    def text(self) -> str:
+        return f"attach {_device_words(self.device)}" + (f" (image {self.image})" if self.image else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetachDevice(LiveAction):
+    """Detach what the definition has no more. It holds back the whole domain: a typo must not unplug a disk."""
+
+    device: str
+    image: ImageRef | None = None
+    separable: ClassVar[bool] = False
+
+    @property
+    def text(self) -> str:
+        return f"detach {_device_words(self.device)}" + (f" (image {self.image}, which stays)" if self.image else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeMedia(LiveAction):
+    """Put another medium, or none, into a CD-ROM drive."""
+
+    device: str
+    image: ImageRef | None
+
+    @property
+    def text(self) -> str:
+        target = self.device.partition(":")[2]
+        return f"insert {self.image} into {target}" if self.image else f"eject {target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitDisk(LiveAction):
+    """Set I/O limits, in libvirt's words; 0 is none."""
+
+    target: str
+    limits: tuple[tuple[str, int | str], ...]
+
+    @property
+    def text(self) -> str:
+        return f"limit disk {self.target} ({', '.join(f'{name} {value}' for name, value in self.limits)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLink(LiveAction):
+    device: str
+    up: bool
+
+    @property
+    def text(self) -> str:
+        return f"set link of {_device_words(self.device)} {'up' if self.up else 'down'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMemory(LiveAction):
+    from_bytes: int
+    to_bytes: int
+
+    @property
+    def text(self) -> str:
+        return f"set the guest's memory from {format_size(self.from_bytes)} to {format_size(self.to_bytes)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVcpus(LiveAction):
+    from_count: int
+    to_count: int
+
+    @property
+    def text(self) -> str:
+        return f"set the guest's vcpus from {self.from_count} to {self.to_count}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTitle(LiveAction):
+    title: str
+    description: str
+
+    @property
+    def text(self) -> str:
+        return "set title and description of the running domain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkLive(LiveAction):
+    """Record in the live XML what of the running guest is ours."""
+
+    stated: tuple[str, ...]
+    quiet: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return "mark the running domain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutDownDomain(_Action):
+    domain_uuid: str
+
+    @property
+    def text(self) -> str:
+        return "shut down domain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteHost(_Action):
+    """Say on images that their guest runs on this host, or that it stopped here: somebody else did that."""
+
+    refs: tuple[ImageRef, ...]
+    domain_uuid: str
+    runs: bool
+    quiet: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return f"note on the images that the guest {'runs' if self.runs else 'stopped'} here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropManagedSave(_Action):
+    domain_uuid: str
+
+    @property
+    def text(self) -> str:
+        return "drop the managed save: the memory of the guest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndefineDomain(_Action):
+    domain_uuid: str
+
+    @property
+    def text(self) -> str:
+        return "undefine domain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrashImage(_Action):
+    ref: ImageRef
+    image_id: str
+    delay_s: float
+
+    @property
+    def text(self) -> str:
+        return f"move image {self.ref} to the trash for {self.delay_s / 86400:g} days"
+
+
+def _device_words(device: str) -> str:
+    """Return `disk vdb` for `disk:vdb`."""
+    return device.replace(":", " ", 1)
 
 
 Action = (
@@ -211,31 +397,85 @@ Action = (
     | RenewMark
     | SetAutostart
     | StartDomain
+    | AttachDevice
+    | DetachDevice
+    | ChangeMedia
+    | LimitDisk
+    | SetLink
+    | SetMemory
+    | SetVcpus
+    | SetTitle
+    | MarkLive
+    | ShutDownDomain
+    | NoteHost
+    | DropManagedSave
+    | UndefineDomain
+    | TrashImage
 )
+
+
+class FindingKind(StrEnum):
+    """What a person should know of, and no run mends."""
+
+    PENDING = "pending restart"
+    FOREIGN = "changed by others"
+    ORPHAN = "orphan"
+    REBUILD = "rebuild"
+    HELD = "held"
+    SAVED = "managed save"
+    PAUSED = "paused"
+    MONITORS = "stale monitors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Finding:
+    """One thing that a person should know. `subject` tells it from others of its kind: a path, say."""
+
+    domain: str
+    kind: FindingKind
+    subject: str = ""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.domain}: {self.kind}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainPlan:
-    """What one domain needs, in order. A problem holds the whole domain back; lints hold nothing back."""
+    """What one domain needs, in order. A problem holds the whole domain back; lints and findings hold nothing back.
+
+    `held_back`: why nothing of it may be done now. `exists`: libvirt holds it already, as ours. `judged`: the digest of
+    documents in which there is nothing to do and nothing to say, empty where that is not so.
+    """
 
     name: str
     actions: tuple[Action, ...] = ()
     problems: tuple[str, ...] = ()
     note: str = ""
     lints: tuple[Lint, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    held_back: tuple[str, ...] = ()
+    uuid: str = ""
+    exists: bool = False
+    judged: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """What all domains need, by name. `stopped`: why nothing of it may be done."""
+
     domains: tuple[DomainPlan, ...] = ()
+    stopped: str = ""
 
 
 class Result(StrEnum):
     DONE = "done"
+    PENDING = "pending"
     BLOCKED = "blocked"
     FAILED = "failed"
     UNKNOWN = "unknown"
     NOT_TRIED = "not tried"
+    BUSY = "busy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

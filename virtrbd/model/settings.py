@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Deadlines in seconds. `watcher`: how long a start waits for the remains of a crashed client to go;
-    a killed client's watch lasts about 30 s."""
+    a killed client's watch lasts about 30 s. `shutdown`: for a guest to shut down; `reconcile`: for a whole run."""
 
     ceph: float = 10.0
     libvirt: float = 30.0
     transfer: float = 60.0
     watcher: float = 40.0
+    shutdown: float = 60.0
+    reconcile: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,8 @@ class CephSettings:
 class Settings:
     """The settings of one host; `host` is its name in specs, `raw` the bytes of `file`, `digest` theirs.
 
-    Defaults and profiles of specs stand in the same file; whoever reads specs parses them from there.
+    Defaults and profiles of specs stand in the same file; whoever reads specs parses them from there. `spec_dir` holds
+    all specs; `parallel` domains are worked on at a time; `textfile` is what node_exporter reads, empty for none.
     """
 
     host: str
@@ -41,6 +44,9 @@ class Settings:
     ceph: CephSettings = field(default_factory=CephSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     template_dir: str = ""
+    spec_dir: str = "/etc/virtrbd/domains"
+    parallel: int = 4
+    textfile: str = ""
     file: str = ""
     raw: bytes = b""
     digest: str = ""

@@ -1,5 +1,6 @@
 """What the image behind one disk needs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -11,6 +12,8 @@ from virtrbd.model.plan import (
     CloneImage,
     CreateImage,
     DropIntent,
+    Finding,
+    FindingKind,
     FinishRollback,
     GrowImage,
     Hazard,
@@ -209,12 +212,39 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
 
 
 def images_of_interest(domains: tuple[Domain, ...]) -> tuple[ImageRef, ...]:
-    """Return every image and parent that the domains name, sorted: all that a run has to look at."""
+    """Return every image that the domains name, sorted."""
     refs = {disk.image.image for domain in domains for disk in domain.disks}
-    refs |= {cdrom.image.image for domain in domains for cdrom in domain.cdroms if cdrom.image}
-    return tuple(sorted(refs | {disk.clone for domain in domains for disk in domain.disks if disk.clone}))
+    return tuple(sorted(refs | {cdrom.image.image for domain in domains for cdrom in domain.cdroms if cdrom.image}))
+
+
+def parents_of_interest(domains: tuple[Domain, ...], images: Mapping[ImageRef, Image | None]) -> tuple[ImageRef, ...]:
+    """Return the snapshots that something is still to be cloned from, sorted."""
+    return tuple(
+        sorted(
+            {
+                disk.clone
+                for domain in domains
+                for disk in domain.disks
+                if disk.clone and ((image := images.get(disk.image.image)) is None or image.state)
+            }
+        )
+    )
 
 
 def pools_of_interest(domains: tuple[Domain, ...]) -> tuple[str, ...]:
     """Return the pools of the domains' disks, sorted."""
     return tuple(sorted({disk.image.pool for domain in domains for disk in domain.disks}))
+
+
+def rebuild_findings(domain: Domain, actual: Actual) -> tuple[Finding, ...]:
+    """Return what only an image made anew would have: another parent than the one that it was cloned from."""
+    found = []
+    for disk in domain.disks:
+        image = actual.images.get(disk.image.image)
+        if image and disk.clone and image.parent and image.parent != disk.clone:
+            text = (
+                f"disk {disk.target}: image {image.ref} was cloned from {image.parent}, the spec says {disk.clone}; "
+                f"only an image made anew would have that, without the data in this one"
+            )
+            found.append(Finding(domain=domain.name, kind=FindingKind.REBUILD, subject=disk.target, text=text))
+    return tuple(found)

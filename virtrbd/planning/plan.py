@@ -1,47 +1,50 @@
 """From desired and actual to a plan. Pure: no I/O, no clock, no randomness, stable order."""
 
-import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
-from virtrbd import __version__
-from virtrbd.domainxml.edit import edit_definition, new_definition
-from virtrbd.domainxml.mark import definition_digest, read_mark
-from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.stated import stated_paths
-from virtrbd.domainxml.templates import templates_digest
+from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actual import Actual, Secret
-from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, PowerState
-from virtrbd.model.lint import Lint
+from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
 from virtrbd.model.plan import (
     Action,
-    DefineDomain,
     DefineSecret,
-    Difference,
     DomainPlan,
-    Hazard,
+    Finding,
+    FindingKind,
+    GrowImage,
+    MarkImage,
     Plan,
-    RenewMark,
     SetAutostart,
     StartDomain,
 )
-from virtrbd.planning.images import ImagePlan, cdrom_problems, plan_image
-from virtrbd.planning.machines import capabilities_key
+from virtrbd.planning.definition import DefinitionPlan, plan_definition
+from virtrbd.planning.fleet import Users, others, shared_images, users_by_source
+from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
+from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
+from virtrbd.planning.limits import too_many
+from virtrbd.planning.power import plan_power
 
-# A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
-_OTHER_IMAGE = ("source/@name", "@type")
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What this run may do besides bringing definitions into line."""
+    """What this run may do besides bringing definitions into line.
+
+    `start`: every domain is to run. `by_spec`: a spec's `state` is brought about. `with_orphans`: the specs are all
+    there are, so that ours without one are told of. `limit_percent`: the most existing domains that may change; None
+    for no limit.
+    """
 
     host: str
     start: bool = False
     template_dir: str = ""
+    by_spec: bool = False
+    with_orphans: bool = False
+    limit_percent: int | None = None
 
 
 def secret_uuid_for(usage: str) -> str:
@@ -49,10 +52,61 @@ def secret_uuid_for(usage: str) -> str:
     return str(uuid.uuid5(_SECRETS, usage))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    """What planning one domain must know of all."""
+
+    actual: Actual
+    policy: Policy
+    secret_uuid: str
+    secret_actions: tuple[Action, ...]
+    common: str
+    by_uuid: Mapping[str, DefinedDomain]
+    by_name: Mapping[str, DefinedDomain]
+
+    @classmethod
+    def of(cls, actual: Actual, policy: Policy) -> Self:
+        """Return the world, looked through once."""
+        secret_uuid, actions = _plan_secret(actual)
+        return cls(
+            actual=actual,
+            policy=policy,
+            secret_uuid=secret_uuid,
+            secret_actions=tuple(actions),
+            common=common_digest(actual, secret_uuid, policy.template_dir),
+            by_uuid={found.uuid: found for found in actual.domains},
+            by_name={found.name: found for found in actual.domains},
+        )
+
+    def held(self, domain: Domain) -> DefinedDomain | None:
+        """Return the domain as libvirt holds it: by its UUID, else by its name."""
+        return self.by_uuid.get(domain.uuid) or self.by_name.get(domain.name)
+
+    def documents(self, domain: Domain, defined: DefinedDomain) -> str:
+        """Return the digest of a domain's documents; the domain has the UUID that libvirt has."""
+        return documents_digest(inputs_digest(domain, self.actual, self.common), defined)
+
+    def is_judged(self, domain: Domain) -> bool:
+        """Whether an earlier run looked at these very documents, and found nothing to do and nothing to say."""
+        defined = self.held(domain)
+        if defined is None or defined.uuid not in self.actual.judged:
+            return False
+        return self.actual.judged[defined.uuid] == self.documents(replace(domain, uuid=defined.uuid), defined)
+
+
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
-    """Return what each desired domain needs, by name."""
-    plans = [_plan_domain(domain, actual, policy) for domain in sorted(desired, key=lambda d: d.name)]
-    return Plan(domains=tuple(_once(plans)))
+    """Return what each desired domain needs, by name, and what is to be said of the others here."""
+    world, users = _World.of(actual, policy), users_by_source(actual.domains)
+    plans = [_plan_domain(domain, world, users) for domain in sorted(desired, key=lambda d: d.name)]
+    stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
+    rest = others(desired, actual, here=policy.host, with_orphans=policy.with_orphans)
+    return Plan(domains=tuple(sorted([*_once(plans), *rest], key=lambda plan: plan.name)), stopped=stopped)
+
+
+def unjudged(desired: Sequence[Domain], actual: Actual, policy: Policy) -> tuple[Domain, ...]:
+    """Return the domains of this host whose documents no earlier run has judged: more must be read of these."""
+    world = _World.of(actual, policy)
+    return tuple(domain for domain in desired if domain.host == policy.host and not world.is_judged(domain))
 
 
 def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
@@ -64,71 +118,99 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
         yield replace(plan, actions=actions)
 
 
-def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
+def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
+    policy = world.policy
     if domain.host != policy.host:
         return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
-    defined, problems = _find(domain, actual)
+    defined = world.held(domain)
+    is_judged = world.is_judged(domain)
     if defined:
         domain = replace(domain, uuid=defined.uuid)
-    problems += _shared_images(domain, actual)
-    secret_uuid, actions = _plan_secret(actual)
-    for disk in domain.disks:
-        planned: ImagePlan = plan_image(domain, disk, defined, actual)
-        actions += planned.actions
-        problems += planned.problems
-    problems += cdrom_problems(domain, actual)
-    definition = _plan_definition(domain, defined, secret_uuid, actual, policy.template_dir)
-    actions += definition.actions
-    problems += definition.problems
+    mark = read_mark(defined.definition) if defined and not is_judged else None
+    if mark and mark.hold and mark.hold.holds_at(world.actual.now):
+        return DomainPlan(name=domain.name, findings=(_held_finding(domain, mark.hold),), uuid=domain.uuid, exists=True)
+    plan = _plan_all(domain, defined, mark, world, users, is_judged=is_judged)
+    plan = replace(plan, uuid=domain.uuid, exists=is_judged or mark is not None)
+    if defined and defined.state is PowerState.SAVED:
+        plan = _around_managed_save(domain, plan)
+    if defined is None or plan.actions or plan.problems or plan.findings or plan.held_back:
+        return plan
+    return replace(plan, judged=world.documents(domain, defined))
+
+
+def _plan_all(
+    domain: Domain,
+    defined: DefinedDomain | None,
+    mark: DomainMark | None,
+    world: _World,
+    users: Users,
+    *,
+    is_judged: bool,
+) -> DomainPlan:
+    """Return what images, definition, guest and power need, in that order."""
+    actual, policy = world.actual, world.policy
+    images = [plan_image(domain, disk, defined, actual) for disk in domain.disks]
+    definition = DefinitionPlan()
+    if not is_judged:
+        inputs = inputs_digest(domain, actual, world.common)
+        definition = plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, policy.template_dir)
+    marked = frozenset(a.ref for image in images for a in image.actions if isinstance(a, MarkImage))
+    power = plan_power(domain, defined, actual, marked=marked, start=policy.start, by_spec=policy.by_spec)
+    problems = (
+        *_misfits(domain, defined),
+        *shared_images(domain, users),
+        *(problem for image in images for problem in image.problems),
+        *cdrom_problems(domain, actual),
+        *definition.problems,
+    )
+    actions = [*world.secret_actions, *(action for image in images for action in image.actions), *definition.actions]
     if (defined.autostart if defined else False) != domain.autostart:
         actions.append(SetAutostart(domain_uuid=domain.uuid, autostart=domain.autostart))
-    if policy.start and not (defined and defined.state.is_active):
-        actions.append(StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual)))
-    if problems:
-        return DomainPlan(name=domain.name, problems=tuple(problems), lints=definition.lints)
-    is_paused = policy.start and defined is not None and defined.state is PowerState.PAUSED
-    note = f"is paused; virsh resume {domain.name} lets it go on" if is_paused else ""
-    return DomainPlan(name=domain.name, actions=tuple(actions), lints=definition.lints, note=note)
+    return DomainPlan(
+        name=domain.name,
+        actions=() if problems else (*actions, *power.actions),
+        problems=problems,
+        lints=definition.lints,
+        findings=(*definition.findings, *rebuild_findings(domain, actual), *power.findings),
+    )
 
 
-def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:
-    """A start where another host was last, and never said that it stopped, takes over from it.
-
-    No watcher is no proof of death: a frozen client loses its watch and may come back.
-    """
-    images = [actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written]
-    elsewhere = any(image and image.running_on not in ("", actual.host_uuid) for image in images)
-    return (Hazard.TAKES_OVER,) if elsewhere else ()
+def _held_finding(domain: Domain, hold: Hold) -> Finding:
+    until = f" until {_time(hold.until)}" if hold.until is not None else ""
+    why = f" ({hold.why})" if hold.why else ""
+    text = f"left alone{until}{why}; virtrbd release {domain.name} ends that"
+    return Finding(domain=domain.name, kind=FindingKind.HELD, text=text)
 
 
-def _find(domain: Domain, actual: Actual) -> tuple[DefinedDomain | None, list[str]]:
-    """Return the domain as libvirt holds it: by its UUID, else by its name."""
-    by_uuid = next((found for found in actual.domains if found.uuid == domain.uuid), None)
-    by_name = next((found for found in actual.domains if found.name == domain.name), None)
-    if by_uuid and by_uuid.name != domain.name:
-        message = f"renamed to {by_uuid.name} (UUID {domain.uuid}); rename it back with virsh domrename, or the spec"
-        return by_uuid, [f"{domain.origin}: {domain.name}: {message}"]
-    found = by_uuid or by_name
-    if found and not found.persistent:
-        return found, [f"{domain.origin}: {domain.name}: a transient domain of that name runs; stop it, or rename"]
-    return found, []
+def _time(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _shared_images(domain: Domain, actual: Actual) -> list[str]:
-    """Name the images that another domain of this host writes to already: two writers destroy a disk."""
-    problems = []
-    for disk in domain.disks:
-        # A look at the text spares parsing the XML of every domain; what XML escapes is not found that way.
-        source = re.split("[<>&'\"]", disk.image.path)[0]
-        for other in actual.domains:
-            if not disk.is_written or other.uuid == domain.uuid or source not in other.definition:
-                continue
-            if any(theirs.is_written and theirs.image == disk.image for theirs in parse_disks(other.definition)):
-                problems.append(
-                    f"{domain.origin}: disk {disk.target}: image {disk.image} is already written by domain "
-                    f"{other.name}; give it an image of its own, or write readonly or shareable in both"
-                )
-    return problems
+def _around_managed_save(domain: Domain, plan: DomainPlan) -> DomainPlan:
+    """Return the plan of a domain that is off but holds memory: what would change under that memory waits."""
+    text = f"off, and holds the guest's memory; virtrbd start {domain.name} resumes it"
+    finding = Finding(domain=domain.name, kind=FindingKind.SAVED, text=text)
+    waiting = [a for a in plan.actions if not (a.quiet or isinstance(a, StartDomain | SetAutostart | DefineSecret))]
+    if not waiting:
+        return replace(plan, findings=(*plan.findings, finding))
+    grown = " and the images" if any(isinstance(action, GrowImage) for action in waiting) else ""
+    reason = (
+        f"{'; '.join(action.text for action in waiting)}: waits, for the domain holds a managed save, to which its own "
+        f"definition{grown} belong; start it to resume, or drop the save with virsh managedsave-remove {domain.name}"
+    )
+    return replace(plan, actions=(), findings=(*plan.findings, finding), held_back=(reason,))
+
+
+def _misfits(domain: Domain, defined: DefinedDomain | None) -> tuple[str, ...]:
+    """Return why what libvirt holds under this name or UUID can't be the domain."""
+    if defined and defined.name != domain.name:
+        message = f"renamed to {defined.name} (UUID {domain.uuid}); rename it back with virsh domrename, or the spec"
+        return (f"{domain.origin}: {domain.name}: {message}",)
+    if defined and not defined.persistent:
+        return (f"{domain.origin}: {domain.name}: a transient domain of that name runs; stop it, or rename",)
+    return ()
 
 
 def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
@@ -146,129 +228,3 @@ def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
     if candidates and (candidates[0].is_set or candidates[0].uuid != ours):
         return candidates[0].uuid, []
     return ours, [DefineSecret(uuid=ours, usage=usage)]
-
-
-def _inputs_digest(domain: Domain, actual: Actual, secret_uuid: str, template_dir: str) -> str:
-    parts = (
-        domain.digest,
-        templates_digest(template_dir),
-        __version__,
-        actual.hypervisor_digest,
-        repr(actual.cluster),
-        secret_uuid,
-        repr(_cache_options(domain, actual)),
-    )
-    return digest_of(*parts, domain.uuid)
-
-
-def _cache_options(domain: Domain, actual: Actual) -> list[tuple[str, str, str]]:
-    """Return what images and pools say of librbd's cache: set later, it must bring its lint up all the same."""
-    found = []
-    for disk in domain.disks:
-        image = actual.images.get(disk.image.image)
-        for where, config in (
-            (str(disk.image.image), image.config if image else {}),
-            (disk.image.pool, actual.pool_config.get(disk.image.pool, {})),
-        ):
-            found += [(where, key, value) for key, value in sorted(config.items()) if key.startswith("rbd_cache")]
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DefinitionPlan:
-    """What a definition needs, and what was found when it was rendered anew."""
-
-    actions: tuple[Action, ...] = ()
-    problems: tuple[str, ...] = ()
-    lints: tuple[Lint, ...] = ()
-
-
-def _plan_definition(
-    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual, template_dir: str
-) -> _DefinitionPlan:
-    inputs = _inputs_digest(domain, actual, secret_uuid, template_dir)
-    mark = read_mark(defined.definition) if defined else None
-    if defined and mark and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition)):
-        return _DefinitionPlan()
-    # Here, not above: a run in which nothing changed needs no Jinja2, and fits nothing.
-    from virtrbd.domainxml.document import render_document
-    from virtrbd.fitting.fit import fit
-
-    capabilities = actual.capabilities.get(capabilities_key(domain, defined))
-    if capabilities is None:
-        return _DefinitionPlan(problems=(_unknown_machine(domain, defined),))
-    if domain.machine_upgrade:
-        # An alias would be held to mean the version that libvirt chose at the first define.
-        domain = replace(domain, machine=capabilities.machine)
-    fitted = fit(domain, capabilities, actual.images, actual.pool_config)
-    if fitted.problems:
-        return _DefinitionPlan(problems=fitted.problems, lints=fitted.lints)
-    document = render_document(fitted.fitted, actual.cluster, secret_uuid, template_dir)
-    if document.problems:
-        return _DefinitionPlan(problems=document.problems, lints=fitted.lints)
-    found = _plan_rendered(domain, defined, document.xml, inputs, mark, actual)
-    return replace(found, lints=fitted.lints)
-
-
-def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
-    hypervisor, machine = capabilities_key(domain, defined)
-    way_out = "write another machine or hypervisor"
-    if machine != domain.machine:
-        way_out = "write machine_upgrade: true, or use a QEMU that has it"
-    return (
-        f"{domain.origin}: {domain.name}: libvirt knows no machine {machine} with hypervisor {hypervisor} here "
-        f"(virsh domcapabilities --virttype {hypervisor} --machine {machine}); {way_out}"
-    )
-
-
-def _plan_rendered(
-    domain: Domain,
-    defined: DefinedDomain | None,
-    rendered: str,
-    inputs: str,
-    mark: DomainMark | None,
-    actual: Actual,
-) -> _DefinitionPlan:
-    new_mark = DomainMark(uuid=domain.uuid, host=actual.host_uuid, inputs=inputs, stated=stated_paths(rendered))
-    if not defined:
-        xml = new_definition(rendered, new_mark)
-        return _DefinitionPlan(actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs),))
-    edit = edit_definition(defined.definition, rendered, mark, new_mark)
-    if mark and not edit.differences:
-        return _DefinitionPlan(actions=(RenewMark(domain_uuid=domain.uuid, inputs=inputs, stated=new_mark.stated),))
-    if defined.state is PowerState.SAVED:
-        problem = (
-            f"{domain.origin}: {domain.name} holds a managed save, whose own definition is in force; "
-            f"start it to resume, or drop the save with virsh managedsave-remove, then define again"
-        )
-        return _DefinitionPlan(problems=(problem,))
-    action = DefineDomain(
-        domain_uuid=domain.uuid,
-        xml=edit.xml,
-        inputs=inputs,
-        based_on=defined.definition,
-        differences=_with_images(edit.differences, defined),
-        pending=defined.state.is_active and bool(edit.differences),
-        hazards=_edit_hazards(domain, mark, edit.differences),
-    )
-    return _DefinitionPlan(actions=(action,))
-
-
-def _with_images(differences: Sequence[Difference], defined: DefinedDomain) -> tuple[Difference, ...]:
-    """Name the images that disks leave behind: they stay, and nobody else would tell which they were."""
-    images = {f"/devices/disk:{disk.target}": disk.image for disk in parse_disks(defined.definition) if disk.image}
-    return tuple(
-        replace(difference, found=f"{images[difference.path]}, an image that stays")
-        if difference.path in images and not difference.wanted
-        else difference
-        for difference in differences
-    )
-
-
-def _edit_hazards(domain: Domain, mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:
-    hazards = [] if mark else [Hazard.TAKES_OVER]
-    # Another image behind a known target: the guest would boot into somebody else's data.
-    sources = {f"/devices/disk:{disk.target}/{end}" for disk in domain.disks for end in _OTHER_IMAGE}
-    if any(difference.path in sources for difference in differences):
-        hazards.append(Hazard.LOSES_DATA)
-    return tuple(hazards)

@@ -26,14 +26,30 @@ def remembered(kind: type[T], parts: tuple[bytes | str, ...], make: Callable[[],
 
     Raises what `make` raises.
     """
-    folder = _folder()
-    key = digest_of(str(kind), virtrbd.__version__, _code(), *parts)
-    with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
-        return msgspec.json.decode(_read(folder / key, key), type=kind)
+    found = recall(kind, parts)
+    if found is not None:
+        return found
     made = make()
-    with contextlib.suppress(OSError, TypeError, msgspec.MsgspecError):
-        _write(folder, key, msgspec.json.encode(made))
+    keep(kind, parts, made)
     return made
+
+
+def recall(kind: type[T], parts: tuple[bytes | str, ...]) -> T | None:
+    """Return what was kept for the same parts, None when there is nothing, or nothing that can be trusted."""
+    key = _key(kind, parts)
+    with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
+        return msgspec.json.decode(_read(_folder() / key, key), type=kind)
+    return None
+
+
+def keep(kind: type[T], parts: tuple[bytes | str, ...], value: T) -> None:
+    """Keep a value for these parts. What goes wrong costs time in the next run, and nothing else."""
+    with contextlib.suppress(OSError, TypeError, msgspec.MsgspecError):
+        _write(_folder(), _key(kind, parts), msgspec.json.encode(value))
+
+
+def _key(kind: type[T], parts: tuple[bytes | str, ...]) -> str:
+    return digest_of(str(kind), virtrbd.__version__, _code(), *parts)
 
 
 def _folder() -> Path:
@@ -45,8 +61,8 @@ def _folder() -> Path:
 @cache
 def _code() -> str:
     """Name the state of the code that makes entries: in a checkout it changes without a new version."""
-    package = Path(virtrbd.__file__).parent
-    stats = ((file, file.stat()) for room in ("model", "spec") for file in sorted((package / room).glob("*.py")))
+    rooms = (Path(virtrbd.__file__).parent / room for room in ("model", "spec", "domainxml", "fitting", "planning"))
+    stats = ((file, file.stat()) for room in rooms for file in sorted(room.glob("*.py")))
     return repr([(str(file), stat.st_mtime_ns, stat.st_size) for file, stat in stats])
 
 

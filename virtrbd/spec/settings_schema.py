@@ -31,6 +31,8 @@ class TimeoutsSection(Strict):
     libvirt: Seconds = _TIMEOUTS.libvirt
     transfer: Seconds = _TIMEOUTS.transfer
     watcher: Annotated[float, Field(ge=0, le=3600)] = _TIMEOUTS.watcher
+    shutdown: Seconds = _TIMEOUTS.shutdown
+    reconcile: Seconds = _TIMEOUTS.reconcile
 
 
 class SettingsFile(Strict):
@@ -42,6 +44,9 @@ class SettingsFile(Strict):
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
     template_dir: str = _SETTINGS.template_dir
+    spec_dir: str = _SETTINGS.spec_dir
+    parallel: Annotated[int, Field(ge=1, le=64)] = _SETTINGS.parallel
+    textfile: str = _SETTINGS.textfile
     defaults: dict[str, Any] | None = None
     profiles: dict[str, dict[str, Any]] | None = None
 
@@ -64,6 +69,9 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
         ceph=CephSettings(**checked.ceph.model_dump()),
         timeouts=Timeouts(**checked.timeouts.model_dump()),
         template_dir=checked.template_dir,
+        spec_dir=checked.spec_dir,
+        parallel=checked.parallel,
+        textfile=checked.textfile,
         file=file,
         raw=raw,
         digest=digest_of(raw),

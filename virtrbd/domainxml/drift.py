@@ -1,0 +1,84 @@
+"""What others changed in a definition: found against the last one that virtrbd saw, element by element."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from virtrbd.domainxml.ignoring import is_ignored
+from virtrbd.domainxml.tree import MARK_TAG, Element, parse_tree, steps
+from virtrbd.model.domain import ForeignChange
+
+# Of a definition as a whole, where the last one is lost: that something changed is known, what it was is not.
+UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")
+
+# libvirt's own: it gives them to whatever has none.
+_LIBVIRTS_OWN = frozenset({"address", "alias"})
+
+
+def foreign_changes(
+    last: str | None,
+    definition: str,
+    known: Sequence[ForeignChange],
+    *,
+    stated: Collection[str],
+    ignored: Sequence[str],
+) -> tuple[ForeignChange, ...]:
+    """Return what others changed: what is known of earlier, as far as it still holds, and what came since `last`.
+
+    What the spec states (`stated`, by path) is put back, so it is none of this. With `last` None only that something
+    changed is known.
+    """
+    news = (UNKNOWN,) if last is None else tuple(_changes(parse_tree(last), parse_tree(definition), ""))
+    found = {change.path: change for change in known}
+    for change in news:
+        earlier = found.get(change.path)
+        was = earlier.was if earlier else change.was
+        found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
+    return tuple(
+        change
+        for path, change in sorted(found.items())
+        if change.was != change.found and not is_ignored(path, ignored) and not _is_stated(path, stated)
+    )
+
+
+def _is_stated(path: str, stated: Collection[str]) -> bool:
+    """Whether the spec states the path itself: then it is ours, whatever it holds."""
+    return path.strip("/") in stated
+
+
+def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
+    """Yield the changes from one tree to the other; what came or went whole is one."""
+    yield from _values(before, after, path)
+    old, new = dict(_children(before)), dict(_children(after))
+    for name in sorted(old.keys() | new.keys()):
+        here = f"{path}/{name}"
+        if name not in new:
+            yield ForeignChange(path=here, was=brief(old[name]), found="")
+        elif name not in old:
+            if not _is_implied(new[name]):
+                yield ForeignChange(path=here, was="", found=brief(new[name]))
+        else:
+            yield from _changes(old[name], new[name], here)
+
+
+def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
+    old_text, new_text = (before.text or "").strip(), (after.text or "").strip()
+    if old_text != new_text:
+        yield ForeignChange(path=path, was=old_text, found=new_text)
+    for name in sorted({str(key) for key in (*before.attrib, *after.attrib)}):
+        was, found = before.get(name, ""), after.get(name, "")
+        if was != found:
+            yield ForeignChange(path=f"{path}/@{name}", was=was, found=found)
+
+
+def _children(element: Element) -> Iterator[tuple[str, Element]]:
+    return ((name, child) for name, child in steps(element) if child.tag != MARK_TAG and child.tag not in _LIBVIRTS_OWN)
+
+
+def _is_implied(device: Element) -> bool:
+    """Whether libvirt added it by itself: a bus for a device that somebody added, which is told of anyway."""
+    return device.tag == "controller"
+
+
+def brief(element: Element) -> str:
+    """Return an element in a few words."""
+    text = (element.text or "").strip()
+    return text or " ".join(f"{key!s}={value!s}" for key, value in element.attrib.items()) or "present"

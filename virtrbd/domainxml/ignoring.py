@@ -1,0 +1,36 @@
+"""Paths that somebody declared to be none of ours: there nothing is stated, so nothing is put back or taken away."""
+
+from collections.abc import Sequence
+
+from virtrbd.domainxml.tree import Element, remove, steps
+
+
+def is_ignored(path: str, ignored: Sequence[str]) -> bool:
+    """Whether the path is one of these, or lies below one."""
+    bare = path.strip("/")
+    return any(bare == mine or bare.startswith(f"{mine}/") for mine in ignored)
+
+
+def not_ignored(paths: Sequence[str], ignored: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths without those that are ignored."""
+    return tuple(path for path in paths if not is_ignored(path, ignored))
+
+
+def prune(root: Element, ignored: Sequence[str]) -> None:
+    """Take what is ignored out of a tree."""
+    for path in ignored:
+        _prune(root, path.split("/"))
+
+
+def _prune(element: Element, names: Sequence[str]) -> None:
+    first, *rest = names
+    if first.startswith("@"):
+        element.attrib.pop(first[1:], "")
+        return
+    child = dict(steps(element)).get(first)
+    if child is None:
+        return
+    if rest:
+        _prune(child, rest)
+    else:
+        remove(child)

@@ -1,0 +1,111 @@
+"""A running guest held against what is desired, and its devices as libvirt takes them for changes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from virtrbd.domainxml.edit import edit_definition
+from virtrbd.domainxml.ignoring import is_ignored
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.mends import mend_of
+from virtrbd.domainxml.tree import Element, attribute, parse_tree, remove, steps, to_text
+from virtrbd.model.domain import DomainMark
+from virtrbd.model.plan import Difference
+
+# Of these libvirt writes into the live XML what became of them: a model with features, say, for the host's own.
+_EXPANDED = frozenset({"host-model"})
+_FIXED = frozenset({"host-passthrough", "maximum"})
+
+
+def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Difference, ...]:
+    """Return how the running guest differs from what is desired, and how each is mended.
+
+    What the guest was started with of ours, and is not desired any more, tells its own mark: that of its start.
+    """
+    root = parse_tree(live)
+    wanted = parse_tree(desired)
+    cpu = wanted.find("cpu")
+    if cpu is not None and cpu.get("mode") in _EXPANDED and attribute(root, "cpu", "mode") not in _FIXED:
+        remove(cpu)
+    found = edit_definition(live, to_text(wanted), read_mark(live), new_mark).differences
+    devices = {name: device for tree in (root, wanted) for name, device in _devices(tree)}
+    return tuple(replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in found)
+
+
+def live_limits(desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:
+    """Return the I/O limits of a disk that differ, as libvirt takes them; 0 for one that is stated no more."""
+    limits = {each.path.rpartition("/")[2]: each.wanted or "0" for each in differences if "/iotune/" in each.path}
+    if any(each.path.endswith("/iotune") for each in differences):
+        iotune = dict(_devices(parse_tree(desired)))[device].find("iotune")
+        limits |= {str(limit.tag): limit.text or "0" for limit in (iotune if iotune is not None else ())}
+    return {name: value if name == "group_name" else int(value) for name, value in sorted(limits.items())}
+
+
+def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignored: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the disks and interfaces that somebody else attached to the guest alone, by step."""
+    stated = set(ours.stated) if ours else set()
+    known = {name for name, _ in _devices(parse_tree(definition))}
+    return tuple(
+        name
+        for name, device in _devices(parse_tree(live))
+        if device.tag in ("disk", "interface")
+        and name not in known
+        and f"devices/{name}" not in stated
+        and not is_ignored(f"devices/{name}", ignored)
+    )
+
+
+def device_xml(xml: str, device: str) -> str | None:
+    """Return the device's element as libvirt takes it, None when there is no such device."""
+    found = dict(_devices(parse_tree(xml))).get(device)
+    return None if found is None else to_text(found)
+
+
+def without_address(device: str) -> str:
+    """Return a device's element without its place on the bus, so that libvirt gives it a free one."""
+    element = parse_tree(device)
+    for address in element.findall("address"):
+        remove(address)
+    return to_text(element)
+
+
+def with_link(device: str, *, up: bool) -> str:
+    """Return an interface's element with its link up or down."""
+    element = parse_tree(device)
+    for link in element.findall("link"):
+        remove(link)
+    element.append(element.makeelement("link", {"state": "up" if up else "down"}))
+    return to_text(element)
+
+
+def monitors_of(xml: str) -> frozenset[str]:
+    """Return the addresses of monitors that a domain's RBD disks name; quick, for the XML of every domain."""
+    if "protocol='rbd'" not in xml and 'protocol="rbd"' not in xml:
+        return frozenset()
+    return frozenset(
+        host.get("name", "") for host in parse_tree(xml).iterfind("devices/disk/source[@protocol='rbd']/host")
+    )
+
+
+def current_vcpus(live: str) -> tuple[int, int]:
+    """Return the vcpus that a guest has, and the most that it can have."""
+    vcpu = parse_tree(live).find("vcpu")
+    most = int((vcpu.text if vcpu is not None else None) or 1)
+    return int((vcpu.get("current") if vcpu is not None else None) or most), most
+
+
+def current_memory(live: str) -> tuple[int, int]:
+    """Return the bytes of memory that a guest has, and the most that it can have."""
+    root = parse_tree(live)
+    most = int(root.findtext("memory") or 0)
+    return int(root.findtext("currentMemory") or most) * 1024, most * 1024
+
+
+def _device_of(path: str) -> str:
+    match = re.match(r"/devices/([^/]+)", path)
+    return match[1] if match else ""
+
+
+def _devices(root: Element) -> Iterator[tuple[str, Element]]:
+    devices = root.find("devices")
+    return steps(devices) if devices is not None else iter(())

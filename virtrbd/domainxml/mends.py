@@ -1,0 +1,54 @@
+"""How a difference in a running guest is mended: live, at its next boot, or not at all without making it anew.
+
+What libvirt and QEMU change live: qemuDomainAttachDeviceLive, qemuDomainDetachDeviceLive and
+qemuDomainChangeDiskLive (libvirt's qemu_driver.c, qemu_hotplug.c); of disks nearly every other field is fixed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from virtrbd.domainxml.tree import Element, attribute
+from virtrbd.model.plan import Mend
+
+# ide and sata have no hot-plug in QEMU ("Bus 'ide.0' does not support hotplugging").
+_PLUGGABLE = frozenset({"virtio", "scsi", "usb"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """Paths that a pattern matches whole; `where` narrows it to devices whose attribute is among these values."""
+
+    path: str
+    mend: Mend
+    where: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+_RULES = (
+    _Rule(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE}),
+    _Rule(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
+    _Rule(path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}),
+    _Rule(path=r"/devices/interface:[^/]+", mend=Mend.LIVE),
+    _Rule(path=r"/devices/interface:[^/]+/link(/@state)?", mend=Mend.LIVE),
+    _Rule(path=r"/devices/controller:scsi:\d+", mend=Mend.LIVE),
+    _Rule(path=r"/currentMemory", mend=Mend.LIVE),
+    _Rule(path=r"/vcpu/@current", mend=Mend.LIVE),
+    _Rule(path=r"/(title|description)", mend=Mend.LIVE),
+    _Rule(path=r"/(uuid|name)", mend=Mend.REBUILD),
+)
+
+
+def mend_of(path: str, device: Element | None) -> Mend:
+    """Return how a difference at the path is mended; `device` is the one that the path leads into, if it does."""
+    for rule in _RULES:
+        if re.fullmatch(rule.path, path) and _is_such(device, rule.where):
+            return rule.mend
+    return Mend.NEXT_BOOT
+
+
+def _is_such(device: Element | None, where: Mapping[str, frozenset[str]]) -> bool:
+    for place, values in where.items():
+        path, _, name = place.rpartition("/@")
+        if attribute(device, path, name) not in values:
+            return False
+    return True

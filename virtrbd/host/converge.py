@@ -1,0 +1,142 @@
+"""Observe, plan, lock, look again, execute, look once more: the one way in which a host is brought into line."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from virtrbd.errors import BusyError, ExitCode, worst
+from virtrbd.host.execute import execute
+from virtrbd.host.host import Host
+from virtrbd.host.judged import keep_judged, recall_judged
+from virtrbd.host.observe import observe
+from virtrbd.host.perform import perform
+from virtrbd.model.domain import Domain
+from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.planning.plan import Policy, make_plan
+
+# Given each outcome as soon as it may be told.
+Tell = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run found, did, and left. `seconds` by phase."""
+
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    left: Plan
+    seconds: dict[str, float]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of what came of the actions."""
+        return worst(*(outcome.exit_code for outcome in self.outcomes))
+
+
+def look(domains: tuple[Domain, ...], policy: Policy, host: Host) -> Plan:
+    """Return what the domains need now; changes nothing."""
+    mine = tuple(domain for domain in domains if domain.host == policy.host)
+    judged = recall_judged(host.settings)
+    plan = make_plan(domains, observe(mine, host.hypervisor, host.cluster, host.state, policy, judged), policy)
+    keep_judged(host.settings, judged, plan)
+    return plan
+
+
+def converge(
+    domains: tuple[Domain, ...],
+    policy: Policy,
+    host: Host,
+    verb: str,
+    tell: Tell,
+    *,
+    check: Callable[[Plan], None] = lambda _plan: None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Bring the domains into line and return what became of it. `check` sees the plan first, and may raise."""
+    began = time.monotonic()
+    plan = look(domains, policy, host)
+    check(plan)
+    looked = time.monotonic()
+    acting = {domain.name for domain in plan.domains if domain.actions}
+    outcomes, left = list(_without_actions(plan)), plan
+    for outcome in outcomes:
+        tell(outcome)
+    if plan.stopped:
+        outcomes += _told(execute(plan, host.allowed, lambda action: perform(action, host)), tell)
+    elif acting:
+        with ExitStack() as locks:
+            busy = _lock(locks, [domain for domain in domains if domain.name in acting], host, verb)
+            outcomes += _told(busy, tell)
+            free = tuple(d for d in domains if d.name in acting and d.name not in {b.domain for b in busy})
+            done, left = _act(plan, free, policy, host, tell, check, is_over)
+            outcomes += done
+    seconds = {"observe": looked - began, "execute": time.monotonic() - looked}
+    return Report(plan=plan, outcomes=tuple(outcomes), left=left, seconds=seconds)
+
+
+def _act(
+    plan: Plan,
+    domains: tuple[Domain, ...],
+    policy: Policy,
+    host: Host,
+    tell: Tell,
+    check: Callable[[Plan], None],
+    is_over: Callable[[], bool],
+) -> tuple[list[Outcome], Plan]:
+    """Look at these domains again, now that they are ours alone, act, and look once more."""
+    narrow = replace(policy, with_orphans=False, limit_percent=None)
+    mine = look(domains, narrow, host)
+    whole = _merged(plan, mine)
+    check(whole)
+    parallel = host.settings.parallel
+    done = _told(
+        execute(mine, host.allowed, lambda action: perform(action, host), parallel=parallel, is_over=is_over), tell
+    )
+    if not any(outcome.result is Result.DONE for outcome in done):
+        return done, whole
+    again = look(domains, narrow, host)
+    return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again)
+
+
+def _merged(plan: Plan, newer: Plan) -> Plan:
+    by_name = {domain.name: domain for domain in newer.domains}
+    return replace(plan, domains=tuple(by_name.get(domain.name, domain) for domain in plan.domains))
+
+
+def _told(outcomes: Iterator[Outcome] | Sequence[Outcome], tell: Tell) -> list[Outcome]:
+    found = []
+    for outcome in outcomes:
+        tell(outcome)
+        found.append(outcome)
+    return found
+
+
+def _without_actions(plan: Plan) -> Iterator[Outcome]:
+    """Problems, and what is held back, of domains that nothing is to be done of."""
+    idle = replace(plan, domains=tuple(domain for domain in plan.domains if not domain.actions), stopped="")
+    return execute(idle, frozenset(), lambda _action: None)
+
+
+def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) -> list[Outcome]:
+    """Take the locks of the domains and their images; return what other runs are at work on."""
+    busy = []
+    for domain in domains:
+        names = [domain.name, *(str(disk.image) for disk in domain.disks if disk.is_written)]
+        try:
+            locks.enter_context(host.state.locked(names, verb))
+        except BusyError as error:
+            busy.append(Outcome(domain=domain.name, text=str(error), result=Result.BUSY, exit_code=ExitCode.BUSY))
+    return busy
+
+
+def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
+    troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
+    for domain in plan.domains:
+        for action in domain.actions:
+            if domain.name not in troubled and not action.quiet:
+                detail = "done, but a second look wants it again"
+                yield Outcome(
+                    domain=domain.name, text=action.text, result=Result.FAILED, detail=detail, exit_code=ExitCode.FAILED
+                )

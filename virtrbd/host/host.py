@@ -1,0 +1,37 @@
+"""What actions work on: this host's libvirt, its cluster, its state directory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.host.image_host import ImageHost, Progress
+from virtrbd.host.state import StateDir
+from virtrbd.model.plan import Hazard
+from virtrbd.model.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What actions work on: this host's libvirt, its cluster, its state directory."""
+
+    hypervisor: Hypervisor
+    cluster: Cluster
+    state: StateDir
+    settings: Settings
+    host_uuid: str
+    allowed: frozenset[Hazard]
+    say: Callable[[str], None]
+    progress: Progress
+
+    @property
+    def for_images(self) -> ImageHost:
+        """What work on images needs of it."""
+        return ImageHost(
+            cluster=self.cluster,
+            state=self.state,
+            settings=self.settings,
+            host_uuid=self.host_uuid,
+            say=self.say,
+            progress=self.progress,
+        )

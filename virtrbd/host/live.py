@@ -1,0 +1,107 @@
+"""Changes in a running guest, by libvirt. Each calls into QEMU's monitor, so each may hang with that one guest."""
+
+import time
+from collections.abc import Callable
+
+from virtrbd.domainxml.live import (
+    current_memory,
+    current_vcpus,
+    device_xml,
+    with_link,
+    without_address,
+)
+from virtrbd.errors import HypervisorError, NotLiveError
+from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.model.domain import DefinedDomain
+
+# How long a guest may take to let go of a device, or to give memory back.
+_PATIENCE_S = 10.0
+_LOOK_EVERY_S = 0.2
+
+
+def attach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
+    """Attach a device of the definition to the running guest, at the same place on the bus where that is free.
+
+    Raises NotLiveError when QEMU does not take it now: the next boot has it.
+    """
+    xml = _device(_domain(hypervisor, uuid).definition, device, "definition")
+    try:
+        hypervisor.attach_live(uuid, xml)
+    except HypervisorError:
+        try:
+            hypervisor.attach_live(uuid, without_address(xml))
+        except HypervisorError as error:
+            raise NotLiveError(f"{error}; in force from the next boot") from error
+
+
+def detach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
+    """Detach a device from the running guest; done when the live XML has it no more. Raises NotLiveError."""
+    live = _domain(hypervisor, uuid).live
+    xml = device_xml(live, device)
+    if xml is None:
+        return
+    try:
+        hypervisor.detach_live(uuid, xml)
+    except HypervisorError as error:
+        raise NotLiveError(f"{error}; it goes at the next boot") from error
+    # libvirt says yes after 5 s also where the guest has not let go.
+    if not _await(hypervisor, uuid, lambda domain: device_xml(domain.live, device) is None):
+        raise NotLiveError("the guest does not let go of it; it goes when it does, or at the next boot")
+
+
+def change_media(hypervisor: Hypervisor, uuid: str, device: str) -> None:
+    """Put what the definition says into a drive of the running guest. Raises NotLiveError: the guest may lock it."""
+    xml = _device(_domain(hypervisor, uuid).definition, device, "definition")
+    try:
+        hypervisor.update_live(uuid, without_address(xml))
+    except HypervisorError as error:
+        raise NotLiveError(f"{error}; in force from the next boot, or when the guest lets go of the drive") from error
+
+
+def set_link(hypervisor: Hypervisor, uuid: str, device: str, *, up: bool) -> None:
+    """Set an interface's link. Raises HypervisorError."""
+    xml = _device(_domain(hypervisor, uuid).live, device, "running guest")
+    hypervisor.update_live(uuid, with_link(xml, up=up))
+
+
+def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
+    """Set the balloon, as far as the guest can have so much. Raises NotLiveError when the guest does not follow."""
+    _, most = current_memory(_domain(hypervisor, uuid).live)
+    wanted = min(to_bytes, most)
+    hypervisor.set_memory_live(uuid, wanted)
+    if not _await(hypervisor, uuid, lambda domain: current_memory(domain.live)[0] == wanted):
+        raise NotLiveError("the guest's balloon does not follow; is its driver loaded?")
+
+
+def set_vcpus(hypervisor: Hypervisor, uuid: str, count: int) -> None:
+    """Plug vcpus in or out, as far as the guest can have so many. Raises NotLiveError when it does not let go."""
+    _, most = current_vcpus(_domain(hypervisor, uuid).live)
+    try:
+        hypervisor.set_vcpus_live(uuid, min(count, most))
+    except HypervisorError as error:
+        raise NotLiveError(f"{error}; in force from the next boot") from error
+
+
+def _domain(hypervisor: Hypervisor, uuid: str) -> DefinedDomain:
+    domain = hypervisor.domain(uuid)
+    if domain is None or not domain.live:
+        raise NotLiveError("the guest stopped meanwhile; the next boot has it")
+    return domain
+
+
+def _device(xml: str, device: str, what: str) -> str:
+    found = device_xml(xml, device)
+    if found is None:
+        raise HypervisorError(f"the {what} has no {device} any more; somebody changed it meanwhile: run again")
+    return found
+
+
+def _await(hypervisor: Hypervisor, uuid: str, is_so: Callable[[DefinedDomain], bool]) -> bool:
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while True:
+        domain = hypervisor.domain(uuid)
+        if domain is None or not domain.live or is_so(domain):
+            return True
+        if time.monotonic() >= give_up_at:
+            return False
+        time.sleep(_LOOK_EVERY_S)

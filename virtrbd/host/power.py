@@ -1,0 +1,77 @@
+"""Guests that start and stop, and what their images say of where they are."""
+
+import time
+from functools import partial
+
+from virtrbd.ceph.images import read_image, set_running
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.errors import HypervisorError, UnavailableError
+from virtrbd.host.gate import through_gate
+from virtrbd.host.host import Host
+from virtrbd.model.domain import DefinedDomain, PowerState
+
+_LOOK_EVERY_S = 0.2
+
+
+def start_domain(domain_uuid: str, host: Host) -> None:
+    """Start a domain through the start gate. Raises HypervisorError, ImageBusyError, BlockedError, UnavailableError."""
+    domain = host.hypervisor.domain(domain_uuid)
+    if domain is None:
+        raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
+    written = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
+    through_gate(
+        host.cluster,
+        written,
+        partial(host.hypervisor.start, domain.uuid),
+        host_uuid=host.host_uuid,
+        allowed=host.allowed,
+        wait_s=host.settings.timeouts.watcher,
+        say=host.say,
+    )
+
+
+def shut_down(domain_uuid: str, host: Host) -> None:
+    """Ask the guest to shut down, and wait. Raises UnavailableError when it does not: it is never destroyed."""
+    domain = host.hypervisor.domain(domain_uuid)
+    if domain is None or not domain.state.is_active:
+        return
+    timeout_s = host.settings.timeouts.shutdown
+    host.hypervisor.shutdown(domain.uuid)
+    if not await_off(host, domain.uuid, timeout_s):
+        raise UnavailableError(
+            f"the guest did not shut down within {timeout_s:g} s and still runs; look at virtrbd console "
+            f"{domain.name}, or end it with virtrbd destroy {domain.name} --allow interrupts-guest"
+        )
+    note_clean_stop(host, domain)
+
+
+def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
+    """Wait until the domain has no QEMU any more; return whether that came to be in time."""
+    # click's range lets nan through, and nothing is later than that.
+    timeout_s = timeout_s if timeout_s >= 0 else 0.0
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        domain = host.hypervisor.domain(uuid)
+        if domain is None or not domain.state.is_active:
+            return True
+        if time.monotonic() >= give_up_at:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+
+
+def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
+    """Say on the images that this host let go of them, so that another may start them without taking over.
+
+    Raises HypervisorError when it did not: a managed save holds memory that belongs to the disks as they are.
+    """
+    now = host.hypervisor.domain(domain.uuid)
+    if now and now.state is PowerState.SAVED:
+        raise HypervisorError(
+            f"{now.name}: holds a managed save; resume it with virtrbd start {now.name}, "
+            f"or drop it with virsh managedsave-remove {now.name}"
+        )
+    if now and now.state.is_active:
+        raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
+    images = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
+    held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
+    set_running(host.cluster, held, "")

@@ -1,0 +1,192 @@
+"""What a domain's definition and its running guest need: both held against what is desired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from virtrbd.domainxml.drift import foreign_changes
+from virtrbd.domainxml.edit import edit_definition, new_definition
+from virtrbd.domainxml.ignoring import not_ignored
+from virtrbd.domainxml.mark import definition_digest
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.stated import every_path, stated_paths
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, ForeignChange
+from virtrbd.model.lint import Lint
+from virtrbd.model.plan import Action, DefineDomain, Difference, Finding, FindingKind, Hazard, RenewMark
+from virtrbd.planning.live import plan_live
+from virtrbd.planning.machines import capabilities_key
+
+# A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
+_OTHER_IMAGE = ("source/@name", "@type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionPlan:
+    """What a definition needs, and what was found when it was rendered anew."""
+
+    actions: tuple[Action, ...] = ()
+    problems: tuple[str, ...] = ()
+    lints: tuple[Lint, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendered:
+    xml: str = ""
+    problems: tuple[str, ...] = ()
+    lints: tuple[Lint, ...] = field(default=())
+
+
+def plan_definition(
+    domain: Domain,
+    defined: DefinedDomain | None,
+    mark: DomainMark | None,
+    inputs: str,
+    secret_uuid: str,
+    actual: Actual,
+    template_dir: str,
+) -> DefinitionPlan:
+    """Return what brings definition and guest into line."""
+    is_known = bool(
+        defined and mark and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition))
+    )
+    if defined and mark and is_known and not defined.live:
+        return DefinitionPlan(findings=_foreign_findings(domain, mark.foreign))
+    rendered = _render(domain, defined, secret_uuid, actual, template_dir)
+    if rendered.problems:
+        return DefinitionPlan(problems=rendered.problems, lints=rendered.lints)
+    if defined is None:
+        new_mark = _new_mark(domain, None, rendered.xml, inputs, actual)
+        xml = new_definition(rendered.xml, new_mark)
+        return DefinitionPlan(
+            actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs),), lints=rendered.lints
+        )
+    if mark and is_known:
+        # Only the guest is to be looked at, and no lint is news.
+        found = DefinitionPlan(findings=_foreign_findings(domain, mark.foreign))
+    else:
+        found = _plan_edit(domain, defined, rendered, inputs, mark, actual)
+    if not defined.live:
+        return found
+    live = plan_live(domain, defined, rendered.xml, _new_mark(domain, mark, rendered.xml, inputs, actual), actual)
+    return replace(found, actions=(*found.actions, *live.actions), findings=(*found.findings, *live.findings))
+
+
+def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: str, actual: Actual) -> DomainMark:
+    ignored = mark.ignored if mark else ()
+    return DomainMark(
+        uuid=domain.uuid,
+        host=actual.host_uuid,
+        inputs=inputs,
+        stated=not_ignored(stated_paths(rendered), ignored),
+        foreign=mark.foreign if mark else (),
+        ignored=ignored,
+        hold=mark.hold if mark else None,
+    )
+
+
+def _plan_edit(
+    domain: Domain,
+    defined: DefinedDomain,
+    rendered: _Rendered,
+    inputs: str,
+    mark: DomainMark | None,
+    actual: Actual,
+) -> DefinitionPlan:
+    foreign = _foreign(defined, mark, rendered.xml, actual)
+    new_mark = replace(_new_mark(domain, mark, rendered.xml, inputs, actual), foreign=foreign)
+    findings = _foreign_findings(domain, foreign)
+    edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
+    if mark and not edit.differences:
+        renew = RenewMark(domain_uuid=domain.uuid, inputs=inputs, stated=new_mark.stated, foreign=foreign)
+        return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
+    action = DefineDomain(
+        domain_uuid=domain.uuid,
+        xml=edit.xml,
+        inputs=inputs,
+        based_on=defined.definition,
+        differences=_with_images(edit.differences, defined),
+        pending=defined.state.is_active and bool(edit.differences),
+        hazards=_edit_hazards(domain, mark, edit.differences),
+    )
+    return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
+
+
+def _foreign(
+    defined: DefinedDomain, mark: DomainMark | None, rendered: str, actual: Actual
+) -> tuple[ForeignChange, ...]:
+    """Return what others changed. A domain that nobody marked is somebody else's whole: nothing of it is news."""
+    if mark is None:
+        return ()
+    last = actual.last_definitions.get(defined.uuid)
+    if mark.definition == "" or (last and last.hypervisor != actual.hypervisor_digest):
+        # Never recorded, or libvirt itself is another one: what it adds is nobody's change.
+        text: str | None = defined.definition
+    elif definition_digest(defined.definition) == mark.definition:
+        text = defined.definition
+    else:
+        text = last.xml if last else None
+    return foreign_changes(text, defined.definition, mark.foreign, stated=every_path(rendered), ignored=mark.ignored)
+
+
+def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(
+            domain=domain.name,
+            kind=FindingKind.FOREIGN,
+            subject=change.path,
+            text=f"{change}; left alone (virtrbd ignore {domain.name} {change.path} silences this)",
+        )
+        for change in foreign
+    )
+
+
+def _render(
+    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual, template_dir: str
+) -> _Rendered:
+    # Here, not above: a run in which nothing changed needs no Jinja2, and fits nothing.
+    from virtrbd.domainxml.document import render_document
+    from virtrbd.fitting.fit import fit
+
+    capabilities = actual.capabilities.get(capabilities_key(domain, defined))
+    if capabilities is None:
+        return _Rendered(problems=(_unknown_machine(domain, defined),))
+    if domain.machine_upgrade:
+        # An alias would be held to mean the version that libvirt chose at the first define.
+        domain = replace(domain, machine=capabilities.machine)
+    fitted = fit(domain, capabilities, actual.images, actual.pool_config)
+    if fitted.problems:
+        return _Rendered(problems=fitted.problems, lints=fitted.lints)
+    document = render_document(fitted.fitted, actual.cluster, secret_uuid, template_dir)
+    return _Rendered(xml=document.xml, problems=document.problems, lints=fitted.lints)
+
+
+def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
+    hypervisor, machine = capabilities_key(domain, defined)
+    way_out = "write another machine or hypervisor"
+    if machine != domain.machine:
+        way_out = "write machine_upgrade: true, or use a QEMU that has it"
+    return (
+        f"{domain.origin}: {domain.name}: libvirt knows no machine {machine} with hypervisor {hypervisor} here "
+        f"(virsh domcapabilities --virttype {hypervisor} --machine {machine}); {way_out}"
+    )
+
+
+def _with_images(differences: Sequence[Difference], defined: DefinedDomain) -> tuple[Difference, ...]:
+    """Name the images that disks leave behind: they stay, and nobody else would tell which they were."""
+    images = {f"/devices/disk:{disk.target}": disk.image for disk in parse_disks(defined.definition) if disk.image}
+    return tuple(
+        replace(difference, found=f"{images[difference.path]}, an image that stays")
+        if difference.path in images and not difference.wanted
+        else difference
+        for difference in differences
+    )
+
+
+def _edit_hazards(domain: Domain, mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:
+    hazards = [] if mark else [Hazard.TAKES_OVER]
+    # Another image behind a known target: the guest would boot into somebody else's data.
+    sources = {f"/devices/disk:{disk.target}/{end}" for disk in domain.disks for end in _OTHER_IMAGE}
+    if any(difference.path in sources for difference in differences):
+        hazards.append(Hazard.LOSES_DATA)
+    return tuple(hazards)

@@ -1,0 +1,42 @@
+"""Digests of what a definition was made from, and of what was judged: both unchanged, there is nothing to look at."""
+
+from collections.abc import Mapping
+
+from virtrbd import __version__
+from virtrbd.domainxml.templates import templates_digest
+from virtrbd.model.actual import Actual
+from virtrbd.model.digest import digest_of
+from virtrbd.model.domain import DefinedDomain, Domain
+
+
+def common_digest(actual: Actual, secret_uuid: str, template_dir: str) -> str:
+    """Return the digest of what every definition of this host is rendered from. Raises ConfigError."""
+    return digest_of(
+        templates_digest(template_dir), __version__, actual.hypervisor_digest, repr(actual.cluster), secret_uuid
+    )
+
+
+def inputs_digest(domain: Domain, actual: Actual, common: str) -> str:
+    """Return the digest of all that a definition is rendered from."""
+    return digest_of(common, domain.digest, repr(_cache_options(domain, actual)), domain.uuid)
+
+
+def documents_digest(inputs: str, defined: DefinedDomain) -> str:
+    """Return the digest of a domain's three documents: desired, definition and live."""
+    return digest_of(inputs, defined.definition, defined.live)
+
+
+def _cache_options(domain: Domain, actual: Actual) -> list[tuple[str, str, str]]:
+    """Return what images and pools say of librbd's cache: set later, it must bring its lint up all the same."""
+    found: list[tuple[str, str, str]] = []
+    for disk in domain.disks:
+        image = actual.images.get(disk.image.image)
+        if image and image.config:
+            found += _options(str(disk.image.image), image.config)
+        if config := actual.pool_config.get(disk.image.pool):
+            found += _options(disk.image.pool, config)
+    return found
+
+
+def _options(where: str, config: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    return [(where, key, value) for key, value in sorted(config.items()) if key.startswith("rbd_cache")]

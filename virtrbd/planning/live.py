@@ -1,0 +1,173 @@
+"""What a running guest needs: what can be changed live, and what waits for its next boot."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from virtrbd.domainxml.live import (
+    current_memory,
+    current_vcpus,
+    live_differences,
+    live_limits,
+    live_only_devices,
+    monitors_of,
+)
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Domain, DomainMark
+from virtrbd.model.image import ImageRef
+from virtrbd.model.plan import (
+    Action,
+    AttachDevice,
+    ChangeMedia,
+    DetachDevice,
+    Difference,
+    Finding,
+    FindingKind,
+    Hazard,
+    LimitDisk,
+    MarkLive,
+    Mend,
+    SetLink,
+    SetMemory,
+    SetTitle,
+    SetVcpus,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePlan:
+    """The changes to a running guest, and what of it has to wait."""
+
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: DomainMark, actual: Actual) -> LivePlan:
+    """Return what brings the running guest into line, as far as that can be done while it runs."""
+    differences = live_differences(defined.live, desired, new_mark)
+    actions = list(_actions(domain, defined, desired, [each for each in differences if each.mend is Mend.LIVE]))
+    if actions:
+        actions.append(_mark(defined, new_mark, actions))
+    waiting = [each for each in differences if each.mend is not Mend.LIVE]
+    findings = [*_pending(domain, waiting), *_foreign(domain, defined, new_mark), *_monitors(domain, defined, actual)]
+    return LivePlan(actions=tuple(actions), findings=tuple(findings))
+
+
+def _actions(
+    domain: Domain, defined: DefinedDomain, desired: str, differences: Sequence[Difference]
+) -> Iterator[Action]:
+    """Yield one action for each device, whatever differs of it: controllers first, detaching last."""
+    by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
+    for device, found in by_device:
+        if device:
+            yield from _device_actions(domain, defined, desired, device, found)
+    rest = {each.path: each for each in differences if not _device(each)}
+    if "/currentMemory" in rest:
+        yield from _memory(domain, defined)
+    if "/vcpu/@current" in rest:
+        yield from _vcpus(domain, defined)
+    if rest.keys() & {"/title", "/description"}:
+        yield SetTitle(domain_uuid=domain.uuid, title=domain.title, description=domain.description)
+
+
+def _order(difference: Difference) -> tuple[bool, bool, str]:
+    device = _device(difference)
+    goes = difference.path == f"/devices/{device}" and not difference.wanted
+    return goes, not device.startswith("controller:"), device
+
+
+def _device(difference: Difference) -> str:
+    parts = difference.path.split("/")
+    return parts[2] if parts[1] == "devices" else ""
+
+
+def _device_actions(
+    domain: Domain, defined: DefinedDomain, desired: str, device: str, found: tuple[Difference, ...]
+) -> Iterator[Action]:
+    kind, _, key = device.partition(":")
+    whole = next((each for each in found if each.path == f"/devices/{device}"), None)
+    if whole:
+        yield _come_or_go(domain, defined, device, whole)
+        return
+    if kind == "interface":
+        up = next((i.link_up for i in domain.interfaces if i.mac.lower() == key), True)
+        yield SetLink(domain_uuid=domain.uuid, device=device, up=up, hazards=_unless(up))
+    elif limits := live_limits(desired, device, found):
+        yield LimitDisk(domain_uuid=domain.uuid, target=key, limits=tuple(limits.items()))
+    if any("/source" in each.path or each.path.endswith("/@type") for each in found):
+        image = next((cdrom.image for cdrom in domain.cdroms if cdrom.target == key), None)
+        yield ChangeMedia(domain_uuid=domain.uuid, device=device, image=image, hazards=_unless(image is not None))
+
+
+def _come_or_go(domain: Domain, defined: DefinedDomain, device: str, difference: Difference) -> Action:
+    if difference.wanted:
+        return AttachDevice(domain_uuid=domain.uuid, device=device, image=_written_image(domain, device))
+    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(defined.live) if disk.is_written}
+    return DetachDevice(
+        domain_uuid=domain.uuid, device=device, image=images.get(device), hazards=(Hazard.INTERRUPTS_GUEST,)
+    )
+
+
+def _written_image(domain: Domain, device: str) -> ImageRef | None:
+    return next((d.image for d in domain.disks if f"disk:{d.target}" == device and d.is_written), None)
+
+
+def _unless(is_harmless: bool) -> tuple[Hazard, ...]:
+    return () if is_harmless else (Hazard.INTERRUPTS_GUEST,)
+
+
+def _memory(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
+    has, most = current_memory(defined.live)
+    wanted = min(domain.current_memory_bytes or domain.memory_bytes, most)
+    if wanted != has:
+        hazards = _unless(wanted > has)
+        yield SetMemory(domain_uuid=domain.uuid, from_bytes=has, to_bytes=wanted, hazards=hazards)
+
+
+def _vcpus(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
+    has, most = current_vcpus(defined.live)
+    wanted = min(domain.current_vcpus or domain.vcpus, most)
+    if wanted != has:
+        yield SetVcpus(domain_uuid=domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
+
+
+def _mark(defined: DefinedDomain, new_mark: DomainMark, actions: Sequence[Action]) -> MarkLive:
+    """What the guest has of ours from now on: also what goes at its next boot only."""
+    old = read_mark(defined.live)
+    gone = {f"devices/{action.device}" for action in actions if isinstance(action, DetachDevice)}
+    kept = {
+        path for path in (old.stated if old else ()) if not any(path == g or path.startswith(g + "/") for g in gone)
+    }
+    return MarkLive(domain_uuid=new_mark.uuid, stated=tuple(sorted(kept | set(new_mark.stated))))
+
+
+def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]:
+    for each in waiting:
+        is_rebuild = each.mend is Mend.REBUILD
+        kind = FindingKind.REBUILD if is_rebuild else FindingKind.PENDING
+        when = "only a domain made anew has it" if is_rebuild else "in force when the guest was off and on again"
+        yield Finding(domain=domain.name, kind=kind, subject=each.path, text=f"{each}; {when}")
+
+
+def _foreign(domain: Domain, defined: DefinedDomain, new_mark: DomainMark) -> Iterator[Finding]:
+    for device in live_only_devices(defined.live, defined.definition, read_mark(defined.live), new_mark.ignored):
+        words = device.replace(":", " ", 1)
+        yield Finding(
+            domain=domain.name,
+            kind=FindingKind.FOREIGN,
+            subject=f"live/devices/{device}",
+            text=f"{words} was attached to the running guest by somebody; left alone, gone at its next boot",
+        )
+
+
+def _monitors(domain: Domain, defined: DefinedDomain, actual: Actual) -> Iterator[Finding]:
+    held = monitors_of(defined.live)
+    if held and held.isdisjoint(monitor.address for monitor in actual.cluster.monitors):
+        yield Finding(
+            domain=domain.name,
+            kind=FindingKind.MONITORS,
+            text=f"the running guest was started with monitors that are all gone ({', '.join(sorted(held))}); it would "
+            f"not find the cluster again after losing it, nor migrate; the definition has the new ones: restart it",
+        )

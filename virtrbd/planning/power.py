@@ -1,0 +1,85 @@
+"""What a domain's power needs: by its spec's `state`, or because a person asked for a start."""
+
+from dataclasses import dataclass
+
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.plan import Action, Finding, FindingKind, Hazard, NoteHost, ShutDownDomain, StartDomain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerPlan:
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def plan_power(
+    domain: Domain,
+    defined: DefinedDomain | None,
+    actual: Actual,
+    *,
+    marked: frozenset[ImageRef],
+    start: bool,
+    by_spec: bool,
+) -> PowerPlan:
+    """Return the start or shutdown that is wanted, and where the images must be told of what happened here.
+
+    `marked` are the images that become the domain's by this very plan.
+    """
+    notes = _notes(domain, defined, actual, marked)
+    is_active = bool(defined and defined.state.is_active)
+    wants_running = start or (by_spec and domain.state is WantedState.RUNNING)
+    if by_spec and domain.state is WantedState.SHUT_OFF and is_active and not start:
+        action = ShutDownDomain(domain_uuid=domain.uuid, hazards=(Hazard.INTERRUPTS_GUEST,))
+        return PowerPlan(actions=(*notes, action))
+    if wants_running and not is_active:
+        action_start = StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual))
+        return PowerPlan(actions=(*notes, action_start))
+    if wants_running and defined and defined.state is PowerState.PAUSED:
+        text = f"is paused; virsh resume {domain.name} lets it go on"
+        return PowerPlan(actions=notes, findings=(Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text),))
+    return PowerPlan(actions=notes)
+
+
+def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:
+    """A start where another host was last, and never said that it stopped, takes over from it.
+
+    No watcher is no proof of death: a frozen client loses its watch and may come back.
+    """
+    images = [actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written]
+    elsewhere = any(image and image.running_on not in ("", actual.host_uuid) for image in images)
+    return (Hazard.TAKES_OVER,) if elsewhere else ()
+
+
+def _notes(
+    domain: Domain, defined: DefinedDomain | None, actual: Actual, marked: frozenset[ImageRef]
+) -> tuple[Action, ...]:
+    """A guest that powered itself off, or that virsh started, told nobody: its images do not know where it is."""
+    if defined is None:
+        return ()
+    if defined.state is PowerState.SHUT_OFF:
+        stopped = _refs(domain, actual, marked, actual.host_uuid)
+        return (NoteHost(domain_uuid=domain.uuid, refs=stopped, runs=False),) if stopped else ()
+    if defined.state.is_active:
+        started = tuple(ref for ref in _refs(domain, actual, marked, "") if _is_attached(ref, defined))
+        return (NoteHost(domain_uuid=domain.uuid, refs=started, runs=True),) if started else ()
+    return ()
+
+
+def _refs(domain: Domain, actual: Actual, marked: frozenset[ImageRef], running_on: str) -> tuple[ImageRef, ...]:
+    found = []
+    for disk in domain.disks:
+        image = actual.images.get(disk.image.image) if disk.is_written else None
+        if image and image.running_on == running_on and (image.ref in marked or _is_ours(image, domain, actual)):
+            found.append(image.ref)
+    return tuple(found)
+
+
+def _is_ours(image: Image, domain: Domain, actual: Actual) -> bool:
+    return image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
+
+
+def _is_attached(ref: ImageRef, defined: DefinedDomain) -> bool:
+    # A look at the text: a wrong yes only notes the host of a disk that will be attached to its guest here.
+    return f"{ref.pool}/{ref.path}" in defined.live
