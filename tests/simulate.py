@@ -11,7 +11,7 @@ from typing import assert_never
 
 from lxml import etree
 
-from virtrbd.domainxml.live import device_xml, with_link
+from virtrbd.domainxml.live import device_xml, still_there, with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.tree import devices_of, parse_tree, steps, to_text
@@ -160,7 +160,7 @@ def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
             _set_text(root, "description", action.description)
         case MarkLive():
             mark = read_mark(found.live) or read_mark(found.definition)
-            set_mark(root, replace(mark, stated=action.stated))
+            set_mark(root, replace(mark, stated=still_there(found.live, action.stated)))
     return to_text(root)
 
 

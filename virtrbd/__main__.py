@@ -3,12 +3,16 @@
 from virtrbd.commands import (
     authoring,
     domains,
+    fleet,
+    holding,
     image_removal,
     image_snapshots,
     image_transfers,
     image_unreferenced,
     images,
+    reconciling,
     rendering,
+    retiring,
     specs,
 )
 from virtrbd.commands.app import run_app
@@ -16,13 +20,17 @@ from virtrbd.commands.app import run_app
 __all__ = [
     "authoring",
     "domains",
+    "fleet",
+    "holding",
     "image_removal",
     "image_snapshots",
     "image_transfers",
     "image_unreferenced",
     "images",
     "main",
+    "reconciling",
     "rendering",
+    "retiring",
     "specs",
 ]
 

@@ -1,5 +1,7 @@
 """The verbs about domains that exist: list, inspect, power, undefine, console."""
 
+import time
+
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
@@ -31,12 +33,13 @@ def list_domains(run: Run) -> None:
                 "vcpus": vcpus,
                 "disks": [str(disk.image or "-") for disk in parse_disks(domain.definition)],
                 "autostart": domain.autostart,
-                "owned": read_mark(domain.definition) is not None,
+                "owned": (mark := read_mark(domain.definition)) is not None,
+                "held": bool(mark and mark.hold and mark.hold.holds_at(time.time())),
                 "uuid": domain.uuid,
             }
         )
     lines = table(
-        ("name", "state", "memory", "vcpus", "disks", "autostart", "virtrbd's"),
+        ("name", "state", "memory", "vcpus", "disks", "autostart", "virtrbd's", "held"),
         [
             (
                 str(row["name"]),
@@ -46,6 +49,7 @@ def list_domains(run: Run) -> None:
                 str(len(parse_disks(domain.definition))),
                 "yes" if domain.autostart else "no",
                 "yes" if row["owned"] else "no",
+                "yes" if row["held"] else "no",
             )
             for row, domain in zip(rows, domains, strict=True)
         ],
@@ -73,13 +77,14 @@ def inspect(run: Run, name: str) -> None:
 def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """Start a domain, once nobody else has its images open."""
     from virtrbd.commands.pipeline import connected, parse_allowed
-    from virtrbd.commands.power import require, require_awake
+    from virtrbd.commands.power import require, require_awake, require_released
     from virtrbd.host.power import start_domain
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, host.state.locked([name], "start"):
         domain = require(host, name)
         require_awake(domain)
+        require_released(domain)
         if domain.state.is_active:
             run.answer({"name": name, "state": domain.state.value, "changed": False}, [f"{name}: runs already"])
             return

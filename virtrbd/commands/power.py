@@ -1,16 +1,33 @@
 """Power verbs: what they have in common."""
 
-from virtrbd.errors import HypervisorError
+import time
+
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
+from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.model.domain import DefinedDomain, PowerState
 
 
 def require(host: Host, name: str) -> DefinedDomain:
     """Return the domain. Raises HypervisorError when there is none."""
-    domain = host.hypervisor.domain(name)
+    return require_domain(host.hypervisor, name)
+
+
+def require_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
+    """Return the domain. Raises HypervisorError when there is none."""
+    domain = hypervisor.domain(name)
     if domain is None:
         raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
     return domain
+
+
+def require_released(domain: DefinedDomain) -> None:
+    """Raise BlockedError while somebody keeps hands off the domain."""
+    mark = read_mark(domain.definition)
+    if mark and mark.hold and mark.hold.holds_at(time.time()):
+        why = f" ({mark.hold.why})" if mark.hold.why else ""
+        raise BlockedError(f"{domain.name}: is held{why}; virtrbd release {domain.name} ends that")
 
 
 def require_awake(domain: DefinedDomain) -> None:

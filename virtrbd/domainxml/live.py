@@ -1,7 +1,7 @@
 """A running guest held against what is desired, and its devices as libvirt takes them for changes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from virtrbd.domainxml.edit import edit_definition
@@ -53,6 +53,12 @@ def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignor
         and f"devices/{name}" not in stated
         and not is_ignored(f"devices/{name}", ignored)
     )
+
+
+def still_there(live: str, stated: Sequence[str]) -> tuple[str, ...]:
+    """Return the stated paths without those into devices that the guest has no more."""
+    devices = {name for name, _ in _devices(parse_tree(live))}
+    return tuple(path for path in stated if not path.startswith("devices/") or path.split("/")[1] in devices)
 
 
 def device_xml(xml: str, device: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from virtrbd.ceph.keyring import Key
 from virtrbd.deadline import call_within
 from virtrbd.domainxml.capabilities import parse_capabilities
+from virtrbd.domainxml.live import still_there
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.parse import parse_host_uuid, parse_secret, secret_xml
 from virtrbd.domainxml.tree import NAMESPACE
@@ -247,9 +248,10 @@ class Hypervisor:
         """Record in the live XML what of the running guest is ours; the rest of its mark stays."""
 
         def write(domain: Any) -> None:
-            mark = read_mark(domain.XMLDesc()) or read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            live = domain.XMLDesc()
+            mark = read_mark(live) or read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             if mark:
-                _write_mark(domain, replace(mark, stated=stated), _LIVE)
+                _write_mark(domain, replace(mark, stated=still_there(live, stated)), _LIVE)
 
         self._on(uuid, "marking the running domain", write)
 

@@ -80,6 +80,17 @@ class StateDir:
         except (OSError, ValueError, AttributeError):
             return {}
 
+    def write_last_success(self, at: float) -> None:
+        """Keep when a reconcile last ended in order, in seconds since 1970. Raises VirtrbdError."""
+        self._write_whole("reconcile", "last-success", repr(at), synced=False)
+
+    def read_last_success(self) -> float:
+        """Return when a reconcile last ended in order, 0 where that is not known."""
+        try:
+            return float((self._path / "reconcile" / "last-success").read_text())
+        except (OSError, ValueError):
+            return 0.0
+
     def read_intent(self, ref: ImageRef) -> Intent | None:
         """Return the intent for an image; one that cannot be read proves nothing, so it is none."""
         try:

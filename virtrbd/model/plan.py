@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from virtrbd.errors import ExitCode
-from virtrbd.model.domain import ForeignChange
+from virtrbd.model.domain import ForeignChange, PowerState
 from virtrbd.model.image import ImageRef
 from virtrbd.model.lint import Lint
 from virtrbd.model.size import format_size
@@ -462,10 +462,11 @@ class DomainPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What all domains need, by name. `stopped`: why nothing of it may be done."""
+    """What all domains need, by name. `stopped`: why nothing of it may be done. `states`: of all domains here."""
 
     domains: tuple[DomainPlan, ...] = ()
     stopped: str = ""
+    states: tuple[PowerState, ...] = ()
 
 
 class Result(StrEnum):

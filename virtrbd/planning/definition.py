@@ -69,7 +69,9 @@ def plan_definition(
     if not defined.live:
         return found
     live = plan_live(domain, defined, rendered.xml, _new_mark(domain, mark, rendered.xml, inputs, actual), actual)
-    return replace(found, actions=(*found.actions, *live.actions), findings=(*found.findings, *live.findings))
+    waits = any(finding.kind is FindingKind.PENDING for finding in live.findings)
+    actions = tuple(replace(a, pending=waits) if isinstance(a, DefineDomain) else a for a in found.actions)
+    return replace(found, actions=(*actions, *live.actions), findings=(*found.findings, *live.findings))
 
 
 def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: str, actual: Actual) -> DomainMark:
@@ -106,7 +108,6 @@ def _plan_edit(
         inputs=inputs,
         based_on=defined.definition,
         differences=_with_images(edit.differences, defined),
-        pending=defined.state.is_active and bool(edit.differences),
         hazards=_edit_hazards(domain, mark, edit.differences),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)

@@ -49,7 +49,7 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
     differences = live_differences(defined.live, desired, new_mark)
     actions = list(_actions(domain, defined, desired, [each for each in differences if each.mend is Mend.LIVE]))
     if actions:
-        actions.append(_mark(defined, new_mark, actions))
+        actions.append(_mark(defined, new_mark))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     findings = [*_pending(domain, waiting), *_foreign(domain, defined, new_mark), *_monitors(domain, defined, actual)]
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
@@ -133,14 +133,10 @@ def _vcpus(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
         yield SetVcpus(domain_uuid=domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
 
 
-def _mark(defined: DefinedDomain, new_mark: DomainMark, actions: Sequence[Action]) -> MarkLive:
-    """What the guest has of ours from now on: also what goes at its next boot only."""
+def _mark(defined: DefinedDomain, new_mark: DomainMark) -> MarkLive:
+    """What the guest has of ours from now on: also what goes only when the guest lets go of it."""
     old = read_mark(defined.live)
-    gone = {f"devices/{action.device}" for action in actions if isinstance(action, DetachDevice)}
-    kept = {
-        path for path in (old.stated if old else ()) if not any(path == g or path.startswith(g + "/") for g in gone)
-    }
-    return MarkLive(domain_uuid=new_mark.uuid, stated=tuple(sorted(kept | set(new_mark.stated))))
+    return MarkLive(domain_uuid=new_mark.uuid, stated=tuple(sorted({*(old.stated if old else ()), *new_mark.stated})))
 
 
 def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]:

@@ -100,7 +100,11 @@ def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan
     plans = [_plan_domain(domain, world, users) for domain in sorted(desired, key=lambda d: d.name)]
     stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
     rest = others(desired, actual, here=policy.host, with_orphans=policy.with_orphans)
-    return Plan(domains=tuple(sorted([*_once(plans), *rest], key=lambda plan: plan.name)), stopped=stopped)
+    return Plan(
+        domains=tuple(sorted([*_once(plans), *rest], key=lambda plan: plan.name)),
+        stopped=stopped,
+        states=tuple(sorted(found.state for found in actual.domains)),
+    )
 
 
 def unjudged(desired: Sequence[Domain], actual: Actual, policy: Policy) -> tuple[Domain, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.errors import SpecError
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Interface
+from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Interface, WantedState
 from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
 from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems, group_problems
@@ -102,6 +102,7 @@ def _domain(item: LoadedSpec, settings: Settings, disks: Sequence[Disk], cdroms:
         tpm=resolve_tpm(spec.tpm),
         vsock_cid=spec.vsock,
         autostart=bool(spec.autostart),
+        state=spec.state or WantedState.UNMANAGED,
         template=spec.template or "domain.xml.j2",
         silence=spec.silence or (),
         origin=str(item.document.place(())),
@@ -126,14 +127,15 @@ def _clashes(resolved: Sequence[tuple[Domain, LoadedSpec]]) -> Iterator[str]:
     """Names, UUIDs, MACs and written images belong to one domain each; the first user keeps it."""
     users: dict[tuple[str, str], str] = {}
     for domain, item in resolved:
-        for kind, value, path in _claims(domain):
+        for kind, value, path in claims(domain):
             if (kind, value) in users:
                 user = users[kind, value]
                 yield item.document.at(path, f"{kind} {value} is already used in {user}; give each its own")
             users.setdefault((kind, value), domain.origin)
 
 
-def _claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
+def claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
+    """Yield what only one domain may have: kind, value, and the field that says it."""
     yield "name", domain.name, ("name",)
     yield "uuid", domain.uuid, ("uuid",)
     interfaces: Sequence[Interface] = domain.interfaces

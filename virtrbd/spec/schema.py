@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
+from virtrbd.model.domain import WantedState
 from virtrbd.spec.checked import Bytes, SizeBytes, Strict, list_of_one, short_for
 from virtrbd.spec.disk_schema import CdromSpec, DiskSpec
 from virtrbd.spec.interface_schema import InterfaceSpec
@@ -151,6 +152,10 @@ class DomainSpec(Strict):
     on_reboot: Power | None = None
     on_crash: Literal["destroy", "restart", "preserve", "coredump-destroy", "coredump-restart"] | None = None
     autostart: Annotated[StrictBool | None, Field(description="Start with the host; false unless stated.")] = None
+    state: Annotated[
+        WantedState | None,
+        Field(description="running or shut-off, brought about by apply and reconcile; power is left to people."),
+    ] = None
     disks: Annotated[list[DiskSpec], Field(min_length=1)]
     cdroms: list[CdromSpec] | None = None
     interfaces: list[InterfaceSpec] | None = None

@@ -1,0 +1,100 @@
+"""The verbs that keep hands off: hold, release, ignore."""
+
+import time
+from datetime import datetime
+
+import click
+
+from virtrbd.commands.app import Run, app, with_global_options
+from virtrbd.errors import UsageError
+from virtrbd.model.duration import parse_duration
+
+NAME = click.argument("name", metavar="DOMAIN")
+
+
+@app.command()
+@NAME
+@click.option("--until", metavar="TIME", default="", help="When it ends: a span like 2h, or 2027-01-31T06:00.")
+@click.option("--why", metavar="TEXT", default="", help="For whoever wonders.")
+@with_global_options
+def hold(run: Run, name: str, until: str, why: str) -> None:
+    """Keep hands off a domain: reconcile, apply, define and start leave it alone until it is released."""
+    from dataclasses import replace
+
+    from virtrbd.commands.power import require_domain
+    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.model.domain import Hold
+
+    ends_at = parse_until(until, time.time()) if until else None
+    with Hypervisor.connect(run.settings()) as hypervisor:
+        domain = require_domain(hypervisor, name)
+        hypervisor.set_mark(domain.uuid, lambda mark: replace(mark, hold=Hold(until=ends_at, why=why)))
+    text = f" until {datetime.fromtimestamp(ends_at).astimezone():%Y-%m-%d %H:%M %Z}" if ends_at else ""
+    run.answer({"name": name, "until": ends_at, "why": why}, [f"{name}: held{text}"])
+
+
+@app.command()
+@NAME
+@with_global_options
+def release(run: Run, name: str) -> None:
+    """End a hold."""
+    from dataclasses import replace
+
+    from virtrbd.commands.power import require_domain
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.host.hypervisor import Hypervisor
+
+    with Hypervisor.connect(run.settings()) as hypervisor:
+        domain = require_domain(hypervisor, name)
+        mark = read_mark(domain.definition)
+        changed = bool(mark and mark.hold)
+        if changed:
+            hypervisor.set_mark(domain.uuid, lambda mark: replace(mark, hold=None))
+    run.answer({"name": name, "changed": changed}, [f"{name}: {'released' if changed else 'is not held'}"])
+
+
+@app.command()
+@NAME
+@click.argument("path", default="")
+@click.option("--undo", is_flag=True, help="Look after the path again.")
+@with_global_options
+def ignore(run: Run, name: str, path: str, undo: bool) -> None:
+    """Leave one PATH of a domain, as plan shows it, to whoever changes it with virsh; without one, list them."""
+    from virtrbd.commands.power import require_domain
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.host.hypervisor import Hypervisor
+
+    bare = path.strip("/") or ("/" if path else "")
+    with Hypervisor.connect(run.settings()) as hypervisor:
+        domain = require_domain(hypervisor, name)
+        if path:
+            hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
+            domain = require_domain(hypervisor, name)
+        mark = read_mark(domain.definition)
+    ignored = mark.ignored if mark else ()
+    lines = [f"{name}: ignores /{each.strip('/')}" for each in ignored] or [f"{name}: ignores nothing"]
+    run.answer({"name": name, "ignored": list(ignored)}, lines)
+
+
+def _with_ignored(mark, bare: str, *, undo: bool):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    paths = {each for each in mark.ignored if each != bare} | (set() if undo else {bare})
+    foreign = tuple(change for change in mark.foreign if change.path.strip("/") != bare.strip("/"))
+    # Without its inputs' digest the definition is held against the spec anew.
+    return replace(mark, ignored=tuple(sorted(paths - {"/"})), foreign=foreign, inputs="")
+
+
+def parse_until(text: str, now: float) -> float:
+    """Return the time, in seconds since 1970, that a span from now or a date means. Raises UsageError."""
+    try:
+        return now + parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        ends_at = datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise UsageError(f"--until: {text!r} is no time; write a span like 2h, or 2027-01-31T06:00") from None
+    if ends_at <= now:
+        raise UsageError(f"--until: {text} is over already")
+    return ends_at

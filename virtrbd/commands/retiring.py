@@ -1,0 +1,46 @@
+"""The verb that retires a domain: remove."""
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.commands.image_session import DURATION_TYPE
+from virtrbd.errors import worst
+
+
+@app.command()
+@click.argument("name")
+@click.option(
+    "--delay", type=DURATION_TYPE, default="14d", show_default=True, help="How long its images wait in the trash."
+)
+@ALLOW
+@with_global_options
+def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
+    """Retire a domain: shut it down, undefine it, move the images that it owns to the trash; asks for each hazard."""
+    from virtrbd.ceph.images import read_image
+    from virtrbd.commands.pipeline import connected, outcome_line, parse_allowed, tell
+    from virtrbd.commands.power import require
+    from virtrbd.domainxml.parse import parse_disks
+    from virtrbd.host.execute import execute
+    from virtrbd.host.perform import perform
+    from virtrbd.model.plan import Hazard, Plan
+    from virtrbd.planning.retiring import plan_retirement
+
+    allowed = parse_allowed(allow)
+    with connected(run, run.settings(), allowed) as host, host.state.locked([name], "remove"):
+        domain = require(host, name)
+        refs = sorted({disk.image.image for disk in parse_disks(domain.definition) if disk.image})
+        images = [image for ref in refs if (image := read_image(host.cluster, ref))]
+        plan = plan_retirement(domain, images, host.host_uuid, delay_s=delay)
+        outcomes = []
+        for outcome in execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)):
+            tell(run, outcome)
+            outcomes.append(outcome)
+    needed = {hazard for action in plan.actions for hazard in action.hazards} - allowed
+    lines = []
+    if needed:
+        flags = ",".join(hazard for hazard in Hazard if hazard in needed | allowed)
+        lines.append(f"nothing was done; virtrbd remove {name} --allow {flags} does all of it")
+    elif all(outcome.exit_code == 0 for outcome in outcomes):
+        lines.append(f"{name}: retired; a spec that still names it would make it anew")
+    run.answer({"name": name, "actions": [outcome_line(outcome) for outcome in outcomes]}, lines)
+    run.end(worst(*(outcome.exit_code for outcome in outcomes)))

@@ -1,0 +1,37 @@
+"""What a person was not told yet: a cron run says each thing once, when it appears or changes. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from virtrbd.model.plan import Finding, Outcome, Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Something to be told once. `key` says what it is about, `text` what there is to say of it."""
+
+    key: str
+    text: str
+
+
+def message_of(item: Finding | Outcome | str) -> Message:
+    """Return the message of a finding, of an outcome that waits for a person, or of a problem in a spec."""
+    match item:
+        case Finding():
+            return Message(key=f"{item.domain}|{item.kind}|{item.subject}", text=str(item))
+        case Outcome():
+            return Message(key=f"{item.domain}|{item.result}|{item.text}", text=f"{item.text}: {item.detail}")
+        case _:
+            return Message(key=f"|problem|{item}", text=item)
+
+
+def is_told_once(outcome: Outcome) -> bool:
+    """Whether an outcome stays the same until a person does something, so that saying it every time is noise."""
+    is_spec = outcome.result is Result.FAILED and not outcome.detail
+    return outcome.result in (Result.BLOCKED, Result.PENDING) or is_spec
+
+
+def news(messages: Iterable[Message], told: Mapping[str, str]) -> tuple[frozenset[str], dict[str, str]]:
+    """Return the keys of what is new or changed, and what is told from now on: what is gone may come again."""
+    now = {message.key: message.text for message in messages}
+    return frozenset(key for key, text in now.items() if told.get(key) != text), now
