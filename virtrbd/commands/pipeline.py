@@ -49,6 +49,7 @@ def converge(run: Run, domains: tuple[Domain, ...], policy: Policy, host: Host, 
     mine = tuple(domain for domain in domains if domain.host == policy.host)
     locks = [domain.name for domain in mine]
     locks += [str(disk.image) for domain in mine for disk in domain.disks if disk.is_written]
+    locks += [str(domain.seed.image) for domain in mine if domain.seed]
     with host.state.locked(locks, verb):
         plan = _plan(domains, policy, host)
         _tell_lints(run, plan)

@@ -7,8 +7,10 @@ from virtrbd.host.qemu_img import file_size
 from virtrbd.host.state import StateDir
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
+from virtrbd.model.seed import SeedFile
 from virtrbd.planning.images import images_of_interest, pools_of_interest
 from virtrbd.planning.machines import capabilities_of_interest
+from virtrbd.spec.files import read_bounded
 
 
 def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluster, state: StateDir) -> Actual:
@@ -37,6 +39,15 @@ def observe(domains: tuple[Domain, ...], hypervisor: Hypervisor, cluster: Cluste
         images=images,
         intents=intents,
         file_sizes={file: file_size(file) for file in sorted(files)},
+        seed_files={file: _seed_file(file) for domain in domains if domain.seed for file in domain.seed.files},
         capabilities={key: capabilities for key, capabilities in found.items() if capabilities},
         pool_config={pool: pool_config(cluster, pool) for pool in pools_of_interest(domains)},
     )
+
+
+def _seed_file(path: str) -> SeedFile:
+    """Return what a document's file holds now: specs are remembered, what they point at is read in every run."""
+    try:
+        return SeedFile(raw=read_bounded(path))
+    except (OSError, ValueError) as error:
+        return SeedFile(problem=error.strerror or str(error) if isinstance(error, OSError) else str(error))

@@ -14,7 +14,7 @@ from virtrbd.host.changing import finish_rollback
 from virtrbd.host.gate import once_free, start_through_gate
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost, Progress
-from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.host.making import make_clone, make_empty, make_filled, make_seed, remove_half_made
 from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import import_file
 from virtrbd.model.image import ImageLayout, ImageMark
@@ -34,6 +34,7 @@ from virtrbd.model.plan import (
     RenewMark,
     SetAutostart,
     StartDomain,
+    WriteSeed,
 )
 from virtrbd.model.settings import Settings
 
@@ -83,6 +84,8 @@ def perform(action: Action, host: Host) -> None:
             _grow(action, host)
         case FinishRollback():
             finish_rollback(host.for_images, action.ref)
+        case WriteSeed():
+            make_seed(host.for_images, action)
         case DefineDomain():
             _define(action, host)
         case RenewMark():

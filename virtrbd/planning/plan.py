@@ -29,6 +29,7 @@ from virtrbd.model.plan import (
 )
 from virtrbd.planning.images import ImagePlan, cdrom_problems, plan_image
 from virtrbd.planning.machines import capabilities_key
+from virtrbd.planning.seeds import plan_seed
 
 # A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
 _OTHER_IMAGE = ("source/@name", "@type")
@@ -76,7 +77,9 @@ def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
         planned: ImagePlan = plan_image(domain, disk, defined, actual)
         actions += planned.actions
         problems += planned.problems
-    problems += cdrom_problems(domain, actual)
+    seed = plan_seed(domain, defined, actual)
+    actions += seed.actions
+    problems += [*seed.problems, *cdrom_problems(domain, actual)]
     definition = _plan_definition(domain, defined, secret_uuid, actual, policy.template_dir)
     actions += definition.actions
     problems += definition.problems
