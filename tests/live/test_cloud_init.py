@@ -113,6 +113,7 @@ def test_a_missing_file_holds_back_its_own_domain_only(guest: Guest, folder: Pat
 def test_the_seed_is_one_object_and_belongs_to_the_domain(guest: Guest) -> None:
     info = guest.json("image", "info", f"vms/{guest.name}.seed")["image"]
     assert (info["size_bytes"], info["object_bytes"]) == (4 * MIB, 4 * MIB)
+    assert info["features"] == ["layering"], "the lock of a run that was killed would hold up the next one"
     seed = next(disk for disk in guest.images() if disk["target"] == "sdg")
     assert (seed["image"], seed["owned"], seed["cache"]) == (f"vms/{guest.name}.seed", True, "none")
     metadata = json.loads(guest.ok("rbd", "image-meta", "list", "--format", "json", f"vms/{guest.name}.seed"))
@@ -124,6 +125,27 @@ def test_the_seed_goes_to_the_trash_with_the_other_images(guest: Guest) -> None:
     said = guest.ok("virtrbd", "undefine", guest.name, "--trash-images")
     assert f"moved image vms/{guest.name}.seed to the trash for 14 days\n" in said
     assert guest.run("rbd", "info", f"vms/{guest.name}.seed").returncode == 2
+
+
+def test_the_seed_moves_with_the_domain(make_host, name) -> None:  # type: ignore[no-untyped-def]
+    here, there = make_host("kvm-1"), make_host("kvm-2")
+    text = "disks:\n  - size: 8M\ncloud_init: {user_data: '#here'}\n"
+    here.ok("virtrbd", "define", here.spec(name, text))
+    said = there.ok("virtrbd", "define", "--allow", "takes-over", there.spec(name, text))
+    assert f"mark image vms/{name}.seed as owned (it belongs to this domain on host" in said
+    assert "rewrite" not in said, "the disc is in RBD, and says the same there"
+    assert there.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
+
+
+def test_a_seed_that_was_rolled_back_is_written_again(host, name) -> None:  # type: ignore[no-untyped-def]
+    text = "disks:\n  - size: 8M\ncloud_init: {{user_data: '#{}'}}\n"
+    host.ok("virtrbd", "define", host.spec(name, text.format("old")))
+    host.ok("rbd", "snap", "create", "--no-progress", f"vms/{name}.seed@s")
+    host.ok("virtrbd", "define", host.spec(name, text.format("new")))
+    host.ok("virtrbd", "image", "snapshot", "rollback", "--allow", "loses-data", f"vms/{name}.seed@s")
+    assert "rewrite cloud-init seed" in host.ok("virtrbd", "define", f"{name}.yaml")
+    assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
+    host.ok("rbd", "snap", "rm", "--no-progress", f"vms/{name}.seed@s")
 
 
 def test_a_foreign_image_of_that_name_is_never_overwritten_unasked(host, name) -> None:  # type: ignore[no-untyped-def]

@@ -61,7 +61,11 @@ def _own_word(metadata: Mapping[str, str], key: str, word: str, image_id: str) -
 
 def strip_inherited(image: Any) -> tuple[str, ...]:
     dropped = []
-    for key, value in sorted(image.metadata_list()):
+    held = dict(image.metadata_list())
+    for key, value in sorted(held.items()):
+        if key == SEED and seed_of(held, image.id()):
+            # Its own: a seed that moves to another host with its domain is not written again.
+            continue
         if key.startswith("conf_rbd_"):
             dropped.append(f"{key.removeprefix('conf_')}={value}")
         if key.startswith(("conf_rbd_", "virtrbd.")):

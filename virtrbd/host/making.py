@@ -77,6 +77,8 @@ def make_seed(host: ImageHost, action: WriteSeed) -> None:
     content = seed_iso(dict(action.documents))
     if action.is_new:
         make_empty(host, action.ref, action.domain_uuid, SEED_BYTES, SEED_LAYOUT)
+    else:
+        refuse_full(host.cluster, action.ref.pool)
     write_seed(host.cluster, action.ref, action.domain_uuid, content, action.digest)
 
 

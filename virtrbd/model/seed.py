@@ -7,7 +7,9 @@ from virtrbd.model.image import ImageLayout, ImageRef
 
 # One object: RADOS changes one as a whole or not at all, so a guest never reads half of a new seed.
 SEED_BYTES = 4 * 1024**2
-SEED_LAYOUT = ImageLayout(object_bytes=SEED_BYTES, stripe_unit_bytes=SEED_BYTES, stripe_count=1)
+# No exclusive-lock: what is written whole needs none, and that of a run that was killed would keep the next one waiting
+# until its watch is over, half a minute.
+SEED_LAYOUT = ImageLayout(object_bytes=SEED_BYTES, stripe_unit_bytes=SEED_BYTES, stripe_count=1, features=("layering",))
 # Three of them and the disc around them lie in one object.
 MAX_DOCUMENT_BYTES = 1024**2
 
