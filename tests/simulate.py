@@ -48,7 +48,9 @@ from virtrbd.model.plan import (
     StartDomain,
     TrashImage,
     UndefineDomain,
+    WriteSeed,
 )
+from virtrbd.model.seed import SEED_BYTES
 
 NOW = 1_700_000_000.0
 MACHINES = {"pc": "pc-i440fx-7.2", "q35": "pc-q35-7.2"}
@@ -75,6 +77,9 @@ def simulate(action: Action, actual: Actual) -> Actual:
             return _noted(actual, action.refs, actual.host_uuid if action.runs else "")
         case TrashImage():
             return _with_image(actual, action.ref, None)
+        case WriteSeed():
+            made = _made(_creation(action), actual) if action.is_new else actual
+            return _with_image(made, action.ref, replace(_of(made, action), seed=action.digest))
         case DefineDomain():
             return _kept(_defined(action, actual), action.domain_uuid)
         case RenewMark():
@@ -199,11 +204,29 @@ def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
             yield from _half_made(action, actual)
         case RemoveHalfImage():
             yield _with_image(actual, action.ref, None)
+        case WriteSeed():
+            if action.is_new:
+                yield from _half_made(_creation(action), actual)
+            # Written or not: nothing vouches for the content any more, or yet.
+            made = _made(_creation(action), actual) if action.is_new else actual
+            yield _with_image(made, action.ref, replace(_of(made, action), seed=""))
         case DefineDomain():
             after = simulate(action, actual)
             yield _change(after, action.domain_uuid, _unrecorded)
         case _:
             pass
+
+
+def _creation(action: WriteSeed) -> CreateImage:
+    return CreateImage(ref=action.ref, domain_uuid=action.domain_uuid, size_bytes=SEED_BYTES)
+
+
+def _of(actual: Actual, action: WriteSeed) -> Image:
+    """The seed's image, which is the domain's before anything is written to it."""
+    image = _image(actual, action.ref)
+    assert image.is_of(action.domain_uuid), f"{action.ref} is not the domain's"
+    assert image.size_bytes >= SEED_BYTES
+    return image
 
 
 def _half_made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Iterator[Actual]:

@@ -10,8 +10,9 @@ from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
 from virtrbd.model.actual import Actual, ClusterFacts, Monitor, Secret
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import Bus, DefinedDomain, Disk, Domain, Interface, PowerState
+from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, Domain, Interface, PowerState
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
+from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.planning.plan import Policy, make_plan
 
 MIB = 1024**2
@@ -22,12 +23,14 @@ CLUSTER = ClusterFacts(fsid="f51d", monitors=(Monitor(address="10.0.0.1"),), use
 GOLDEN = ImageRef(pool="golden", name="debian", snapshot="v1")
 GOLDEN_BYTES = 64 * MIB
 FILE, FILE_BYTES = "/srv/images/web.qcow2", 32 * MIB
+USER_DATA = "/srv/seeds/user-data"
 EMPTY = Actual(
     host_uuid=HOST_UUID,
     hypervisor_digest="h",
     cluster=CLUSTER,
     images={GOLDEN: Image(ref=GOLDEN, image_id="golden", size_bytes=GOLDEN_BYTES, created_at=0)},
     file_sizes={FILE: FILE_BYTES},
+    seed_files={USER_DATA: SeedFile(raw=b"#cloud-config\n")},
     capabilities={
         ("qemu", name): Capabilities(libvirt=(9, 0, 0), qemu=(7, 2, 22), machine=machine)
         for alias, machine in MACHINES.items()
@@ -77,9 +80,22 @@ def disks(draw: st.DrawFn, name: str, target: str) -> Disk:
     )
 
 
+def seed_drive(name: str) -> Cdrom:
+    return Cdrom(target="sdg", bus=Bus.SCSI, image=ImageRef(pool="vms", name=f"{name}.seed"), is_seed=True)
+
+
+@st.composite
+def seeds(draw: st.DrawFn, name: str) -> Seed | None:
+    """A seed with user data of its own or in a file, or none at all."""
+    documents = [None, SeedDocument(text="#a"), SeedDocument(text="#b"), SeedDocument(file=USER_DATA)]
+    seed = Seed(image=ImageRef(pool="vms", name=f"{name}.seed"), user_data=draw(st.sampled_from(documents)))
+    return draw(st.sampled_from([None, seed]))
+
+
 @st.composite
 def domains(draw: st.DrawFn, name: str, hosts: Sequence[str] = (HOST,)) -> Domain:
     """A domain as `resolve` makes it: its digest stands for all that it says."""
+    seed = draw(seeds(name))
     macs = draw(st.lists(st.sampled_from(["01", "02"]), unique=True, max_size=2))
     domain = Domain(
         name=name,
@@ -90,6 +106,8 @@ def domains(draw: st.DrawFn, name: str, hosts: Sequence[str] = (HOST,)) -> Domai
         hypervisor="qemu",
         host=draw(st.sampled_from(hosts)),
         disks=tuple(draw(disks(name, target)) for target in ("vda", "vdb")[: draw(st.integers(1, 2))]),
+        cdroms=(seed_drive(name),) if seed else (),
+        seed=seed,
         interfaces=tuple(Interface(mac=f"52:54:00:00:{name.encode().hex()[:2]}:{mac}", bridge="br0") for mac in macs),
         autostart=draw(st.booleans()),
         origin=f"{name}.yaml:1",
@@ -121,8 +139,12 @@ def worlds(draw: st.DrawFn, fleet: Sequence[Domain]) -> Actual:
             actual = done([replace(draw(domains(domain.name)), uuid=domain.uuid)], actual)
         for disk in domain.disks:
             actual = draw(_meddled_images(actual, disk.image, domain.uuid))
+        if domain.seed:
+            actual = draw(_meddled_images(actual, domain.seed.image, domain.uuid))
         actual = draw(_meddled_domains(actual, domain))
-    return actual
+    # The file may have changed since, or be gone.
+    file = draw(st.sampled_from([SeedFile(raw=b"#cloud-config\n"), SeedFile(raw=b"#new\n"), SeedFile(problem="gone")]))
+    return replace(actual, seed_files={USER_DATA: file})
 
 
 FOREIGN_SECRETS = (Secret(uuid=SOMEBODY, usage="client.virtrbd secret", is_set=True, holds_key=True),)
@@ -140,6 +162,7 @@ def _meddled_images(draw: st.DrawFn, actual: Actual, ref: ImageRef, domain_uuid:
         held, held, held, held,
         replace(image, mark=None), replace(image, mark=strange), replace(image, mark=elsewhere),
         replace(image, size_bytes=256 * MIB), replace(image, running_on=OTHER_HOST_UUID),
+        replace(image, seed=""), replace(image, object_bytes=MIB),
         # A rollback that was killed; to a snapshot that is gone since, it can't be finished.
         replace(image, state=f"{ROLLING_BACK}s1", snapshots=("s1",)), replace(image, state=f"{ROLLING_BACK}s1"),
     ]  # fmt: skip

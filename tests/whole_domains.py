@@ -95,6 +95,7 @@ def cdroms(letter: str) -> st.SearchStrategy[Cdrom]:
         target=st.just(f"sd{letter}"),
         bus=st.sampled_from([Bus.SATA, Bus.SCSI]),
         image=st.none() | images,
+        is_seed=st.booleans(),
     )
 
 

@@ -42,7 +42,9 @@ from virtrbd.model.plan import (
     Plan,
     RemoveHalfImage,
     StartDomain,
+    WriteSeed,
 )
+from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan
 
 laws = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -101,7 +103,8 @@ def hazards(plan: Plan) -> set[tuple[str, Hazard]]:
 def summary(actual: Actual) -> dict[str, object]:
     """All that may not depend on how often a run was cut off."""
     images = {
-        str(ref): image and (image.size_bytes, image.parent, image.state, image.mark and image.mark.domain_uuid)
+        str(ref): image
+        and (image.size_bytes, image.parent, image.state, image.mark and image.mark.domain_uuid, image.seed)
         for ref, image in actual.images.items()
     }
     return {
@@ -138,13 +141,17 @@ def test_a_run_that_may_take_over_nothing_leaves_what_is_not_ours_as_it_was(
         if not is_ours(found):
             assert found in after.domains
     for ref, image in before.images.items():
-        owners = {domain.uuid for domain in fleet if ref in {disk.image for disk in domain.disks}}
+        owners = {domain.uuid for domain in fleet if ref in images_of(domain)}
         if image and not (image.mark and image.mark.host == HOST_UUID and image.mark.domain_uuid in owners):
             left = after.images[ref]
             # Where its guest is, is kept with every image that a guest has, whoever made it.
             assert left is not None
             assert replace(left, running_on=image.running_on) == image
     assert set(before.secrets) <= set(after.secrets)
+
+
+def images_of(domain: Domain) -> set[ImageRef]:
+    return {disk.image for disk in domain.disks} | ({domain.seed.image} if domain.seed else set())
 
 
 def run(plan: Plan, actual: Actual, allowed: frozenset[Hazard]) -> Actual:
@@ -177,7 +184,7 @@ def test_images_never_shrink(case: tuple[tuple[Domain, ...], Actual], policy: Po
 @laws
 @given(case=cases(), policy=policies)
 def test_secret_then_images_then_definition_then_start(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
-    stages = (DefineSecret, (CreateImage, CloneImage, ImportImage, MarkImage, RemoveHalfImage, GrowImage))
+    stages = (DefineSecret, (CreateImage, CloneImage, ImportImage, MarkImage, RemoveHalfImage, GrowImage, WriteSeed))
     stages += (DefineDomain, StartDomain)
     for domain in make_plan(*case, policy).domains:
         order = [n for action in domain.actions for n, kinds in enumerate(stages) if isinstance(action, kinds)]
@@ -230,11 +237,25 @@ def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], A
             continue
         assert parse_size(found[domain.name].definition) == (domain.memory_bytes, domain.vcpus)
         assert {d.image for d in parse_disks(found[domain.name].definition)} >= {d.image for d in domain.disks}
+        if domain.seed:
+            seed = after.images[domain.seed.image]
+            assert seed is not None
+            assert seed.is_of(domain.uuid)
+            assert seed.seed == digest_of_seed(domain, after)
         for disk in domain.disks:
             image = after.images[disk.image]
             assert image is not None
             assert image.is_of(domain.uuid)
             assert disk.size_bytes is None or image.size_bytes == disk.size_bytes
+
+
+def digest_of_seed(domain: Domain, actual: Actual) -> str:
+    assert domain.seed is not None
+    contents = {
+        name: actual.seed_files[document.file].raw if document.file else document.text.encode()
+        for name, document in domain.seed.documents.items()
+    }
+    return seed_digest(domain.uuid, domain.name, contents)
 
 
 def test_a_world_without_anything_gets_everything() -> None:

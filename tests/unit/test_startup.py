@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec")
+HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec", "pycdlib")
 PROBE = """
 import json, sys
 sys.argv = ["virtrbd", *sys.argv[1:]]
@@ -76,4 +76,4 @@ def test_specs_that_were_checked_before_need_neither_pydantic_nor_yaml_nor_jinja
     (tmp_path / "web.yaml").write_text("name: web\nmemory: 128M\ndisks:\n  - size: 1G\n")
     words = ["--connect", "qemu:///system?socket=/nowhere", "define", "web.yaml"]
     assert {"pydantic", "yaml"} <= imports(*words, code=69)
-    assert {"pydantic", "yaml", "jinja2"} & imports(*words, code=69) == set()
+    assert {"pydantic", "yaml", "jinja2", "pycdlib"} & imports(*words, code=69) == set()

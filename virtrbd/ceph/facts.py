@@ -5,7 +5,7 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.features import feature_names, seconds_of
-from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on
+from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
 from virtrbd.model.image import Image, ImageRef, Watcher
 
 
@@ -20,6 +20,7 @@ def describe(ref: ImageRef, image: Any, usage: bool) -> Image:
         mark=mark_of(metadata, image.id()),
         state=metadata.get(STATE, ""),
         running_on=running_on(metadata, image.id()),
+        seed=seed_of(metadata, image.id()),
         parent=_parent(image),
         watchers=watchers_of(image),
         object_bytes=1 << image.stat()["order"],

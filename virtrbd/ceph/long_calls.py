@@ -11,6 +11,7 @@ from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.images import read_image, require_id
+from virtrbd.ceph.metadata import SEED, remove_metadata
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.watching import busy_error, foreign_watchers
 from virtrbd.deadline import call_watched
@@ -45,6 +46,8 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
 
     def roll_back(ioctx: Any) -> None:
         with rbd.Image(ioctx, ref.name) as image:
+            # A seed's digest vouches for what goes now.
+            remove_metadata(image, SEED)
             image.rollback_to_snap(ref.snapshot)
 
     _run(cluster, f"rolling back to {ref}", ref, roll_back, writes=True)

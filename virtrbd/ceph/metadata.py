@@ -9,6 +9,7 @@ from virtrbd.model.image import ImageMark
 OWNER = "virtrbd.owner"
 STATE = "virtrbd.state"
 RUNNING = "virtrbd.running"
+SEED = "virtrbd.seed"
 
 
 def owner_value(mark: ImageMark) -> str:
@@ -19,6 +20,11 @@ def owner_value(mark: ImageMark) -> str:
 def running_value(host: str, image_id: str) -> str:
     """Return the host of the last start as it is kept: with the image's id, because clones inherit all metadata."""
     return json.dumps({"host": host, "image": image_id})
+
+
+def seed_value(digest: str, image_id: str) -> str:
+    """Return the digest of the seed that an image holds as it is kept: of a copy it proves nothing."""
+    return json.dumps({"digest": digest, "image": image_id})
 
 
 def config_of(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -37,16 +43,29 @@ def mark_of(metadata: Mapping[str, str], image_id: str) -> ImageMark | None:
 
 
 def running_on(metadata: Mapping[str, str], image_id: str) -> str:
+    return _own_word(metadata, RUNNING, "host", image_id)
+
+
+def seed_of(metadata: Mapping[str, str], image_id: str) -> str:
+    return _own_word(metadata, SEED, "digest", image_id)
+
+
+def _own_word(metadata: Mapping[str, str], key: str, word: str, image_id: str) -> str:
+    """Return a word that counts only where it was written for this very image."""
     try:
-        data = json.loads(metadata.get(RUNNING, ""))
-        return str(data["host"]) if data["image"] == image_id else ""
+        data = json.loads(metadata.get(key, ""))
+        return str(data[word]) if data["image"] == image_id else ""
     except (ValueError, KeyError, TypeError):
         return ""
 
 
 def strip_inherited(image: Any) -> tuple[str, ...]:
     dropped = []
-    for key, value in sorted(image.metadata_list()):
+    held = dict(image.metadata_list())
+    for key, value in sorted(held.items()):
+        if key == SEED and seed_of(held, image.id()):
+            # Its own: a seed that moves to another host with its domain is not written again.
+            continue
         if key.startswith("conf_rbd_"):
             dropped.append(f"{key.removeprefix('conf_')}={value}")
         if key.startswith(("conf_rbd_", "virtrbd.")):

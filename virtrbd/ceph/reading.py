@@ -13,7 +13,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.features import feature_names
 from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header
 from virtrbd.ceph.images import read_image
-from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on
+from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
 from virtrbd.model.image import Image, ImageRef
 
 _AT_A_TIME = 16
@@ -48,6 +48,7 @@ def _image(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None
         mark=mark_of(header.metadata, image_id),
         state=header.metadata.get(STATE, ""),
         running_on=running_on(header.metadata, image_id),
+        seed=seed_of(header.metadata, image_id),
         parent=parent,
         object_bytes=1 << header.order,
         features=feature_names(header.features),

@@ -123,6 +123,7 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
     busy = []
     for domain in domains:
         names = [domain.name, *(str(disk.image) for disk in domain.disks if disk.is_written)]
+        names += [str(domain.seed.image)] if domain.seed else []
         try:
             locks.enter_context(host.state.locked(names, verb))
         except BusyError as error:

@@ -9,12 +9,16 @@ from functools import partial
 from virtrbd.ceph.images import clone_image, create_image, mark_image, set_state
 from virtrbd.ceph.long_calls import remove_half
 from virtrbd.ceph.pools import refuse_full
+from virtrbd.ceph.seeds import write_seed
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
 from virtrbd.errors import ImageBusyError, VirtrbdError
 from virtrbd.host.gate import once_free
 from virtrbd.host.image_host import ImageHost
+from virtrbd.host.seed_iso import seed_iso
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
+from virtrbd.model.plan import WriteSeed
+from virtrbd.model.seed import SEED_BYTES, SEED_LAYOUT
 
 # What fills a new image: it gets the image's name and is done when it returns.
 Fill = Callable[[ImageRef], None]
@@ -66,6 +70,16 @@ def make_filled(
         create_snapshot(host.cluster, ref, base, protect=True)
     # Marked before it is ready: an image without a mark and without a state was never filled.
     finish_made(host, ref, image_id, domain_uuid, was_filled=True)
+
+
+def make_seed(host: ImageHost, action: WriteSeed) -> None:
+    """Write a domain's seed, into a new image where there is none. Raises ClusterError, UnavailableError."""
+    content = seed_iso(dict(action.documents))
+    if action.is_new:
+        make_empty(host, action.ref, action.domain_uuid, SEED_BYTES, SEED_LAYOUT)
+    else:
+        refuse_full(host.cluster, action.ref.pool)
+    write_seed(host.cluster, action.ref, action.domain_uuid, content, action.digest)
 
 
 def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:

@@ -14,9 +14,11 @@ from virtrbd.host.state import StateDir
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.seed import SeedFile
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.machines import capabilities_of_interest
 from virtrbd.planning.plan import Policy, unjudged
+from virtrbd.spec.files import read_bounded
 
 
 def observe(
@@ -106,6 +108,7 @@ def _with_details(
         capabilities=capabilities,
         last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
         file_sizes={file: file_size(file) for file in _files(domains, actual)},
+        seed_files={file: _seed_file(file) for domain in domains if domain.seed for file in domain.seed.files},
     )
 
 
@@ -121,3 +124,11 @@ def _files(domains: tuple[Domain, ...], actual: Actual) -> tuple[str, ...]:
             if disk.import_file and (image is None or image.state or disk.image.image in actual.intents):
                 files.add(disk.import_file)
     return tuple(sorted(files))
+
+
+def _seed_file(path: str) -> SeedFile:
+    """Return what a document's file holds now: specs are remembered, what they point at is read in every run."""
+    try:
+        return SeedFile(raw=read_bounded(path))
+    except (OSError, ValueError) as error:
+        return SeedFile(problem=error.strerror or str(error) if isinstance(error, OSError) else str(error))

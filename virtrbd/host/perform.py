@@ -11,7 +11,7 @@ from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
 from virtrbd.host.gate import once_free, through_gate
 from virtrbd.host.host import Host
-from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.host.making import make_clone, make_empty, make_filled, make_seed, remove_half_made
 from virtrbd.host.transfer import import_file
 from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageLayout, ImageMark
@@ -45,6 +45,7 @@ from virtrbd.model.plan import (
     StartDomain,
     TrashImage,
     UndefineDomain,
+    WriteSeed,
 )
 
 
@@ -53,6 +54,8 @@ def perform(action: Action, host: Host) -> None:
     match action:
         case CreateImage() | CloneImage() | ImportImage():
             _make_image(action, host)
+        case WriteSeed():
+            make_seed(host.for_images, action)
         case (
             RemoveHalfImage() | MarkImage() | DropIntent() | GrowImage() | FinishRollback() | NoteHost() | TrashImage()
         ):

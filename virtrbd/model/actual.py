@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.seed import SeedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,7 @@ class Actual:
     images: Mapping[ImageRef, Image | None] = field(default_factory=dict)
     intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
     file_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    seed_files: Mapping[str, SeedFile] = field(default_factory=dict)
     capabilities: Mapping[tuple[str, str], Capabilities] = field(default_factory=dict)
     pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     last_definitions: Mapping[str, LastDefinition] = field(default_factory=dict)

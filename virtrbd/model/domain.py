@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from virtrbd.model.image import ImageRef
+from virtrbd.model.seed import Seed
 
 
 class Bus(StrEnum):
@@ -101,12 +102,13 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cdrom:
-    """A CD-ROM drive; `image` None: empty."""
+    """A CD-ROM drive; `image` None: empty. `is_seed`: virtrbd makes the image, from what the spec tells cloud-init."""
 
     target: str
     bus: Bus
     image: ImageRef | None = None
     boot: int | None = None
+    is_seed: bool = False
     line: int = 0
 
 
@@ -215,6 +217,7 @@ class Domain:
     on_reboot: str = ""
     on_crash: str = ""
     cdroms: tuple[Cdrom, ...] = ()
+    seed: Seed | None = None
     interfaces: tuple[Interface, ...] = ()
     graphics: Graphics | None = None
     video: str = ""

@@ -88,7 +88,8 @@ class Watcher:
 class Image:
     """An image as the cluster holds it; `allocated_bytes` is None where it was not asked for.
 
-    `config` holds the image's own librbd options, which beat ceph.conf and QEMU.
+    `config` holds the image's own librbd options, which beat ceph.conf and QEMU; `seed` the digest of the cloud-init
+    seed that was written to it.
     """
 
     ref: ImageRef
@@ -98,6 +99,7 @@ class Image:
     mark: ImageMark | None = None
     state: str = ""
     running_on: str = ""
+    seed: str = ""
     parent: ImageRef | None = None
     watchers: tuple[Watcher, ...] = ()
     allocated_bytes: int | None = None

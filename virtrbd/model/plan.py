@@ -1,6 +1,6 @@
 """Plans: what would be done, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -157,6 +157,27 @@ class FinishRollback(_Action):
     @property
     def text(self) -> str:
         return f"finish the rollback of image {self.ref.image} to {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSeed(_Action):
+    """Write a domain's cloud-init seed, into an image that is made for it where there is none.
+
+    `documents` are name and content: what they hold may be secret, and is shown nowhere.
+    """
+
+    ref: ImageRef
+    domain_uuid: str
+    digest: str
+    documents: tuple[tuple[str, bytes], ...] = field(repr=False)
+    is_new: bool = False
+    is_read_later: bool = False
+
+    @property
+    def text(self) -> str:
+        names = ", ".join(name for name, _ in self.documents)
+        later = "; the guest reads it at its next boot" if self.is_read_later else ""
+        return f"{'make' if self.is_new else 'rewrite'} cloud-init seed {self.ref} ({names}){later}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,6 +414,7 @@ Action = (
     | DropIntent
     | GrowImage
     | FinishRollback
+    | WriteSeed
     | DefineDomain
     | RenewMark
     | SetAutostart

@@ -95,7 +95,7 @@ def _too_small(disk: Disk, what: str, size_bytes: int) -> str:
 
 def _plan_existing(disk: Disk, image: Image) -> ImagePlan:
     if image.state:
-        return ImagePlan(problems=[_not_ready(image)])
+        return ImagePlan(problems=[not_ready(image)])
     if disk.image.snapshot and disk.image.snapshot not in image.snapshots:
         return ImagePlan(problems=[f"snapshot {disk.image} does not exist; name one of {', '.join(image.snapshots)}"])
     return ImagePlan()
@@ -111,10 +111,10 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
     if snapshot := _unfinished_rollback(domain, image, actual):
         actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot)))
     elif image.state:
-        return ImagePlan(problems=[_not_ready(image)])
+        return ImagePlan(problems=[not_ready(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
-    actions += _plan_mark(domain, image, actual)
+    actions += plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
         actions.append(_grow(domain, disk, image.size_bytes, live=bool(defined and defined.state.is_active)))
     return ImagePlan(actions=actions)
@@ -127,7 +127,8 @@ def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:
     return snapshot if is_ours and snapshot != image.state and snapshot in image.snapshots else ""
 
 
-def _not_ready(image: Image) -> str:
+def not_ready(image: Image) -> str:
+    """Return what to say of an image that nothing may use yet."""
     return f"image {image.ref} is not ready: {image.state}; wait for it, or remove it"
 
 
@@ -160,8 +161,8 @@ def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_u
     return Leftover.MADE if is_ours and intent.matches(replace(image, mark=None)) else Leftover.FOREIGN
 
 
-def _plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
-    """Whose the image is: ours already, ours but for the mark, or somebody else's."""
+def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
+    """Return what makes the image the domain's: it is ours already, ours but for the mark, or somebody else's."""
     intent = actual.intents.get(image.ref)
     if image.mark and image.is_of(domain.uuid) and image.mark.host == actual.host_uuid:
         return [DropIntent(ref=image.ref)] if intent else []
@@ -195,17 +196,17 @@ def _grow(domain: Domain, disk: Disk, from_bytes: int, *, live: bool) -> GrowIma
 
 
 def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
-    """Return what keeps the images of CD-ROM drives from being read: virtrbd makes none, it only uses them."""
+    """Return what keeps the images of CD-ROM drives from being read: virtrbd makes none of them but a seed."""
     problems = []
     for cdrom in domain.cdroms:
-        if cdrom.image:
+        if cdrom.image and not cdrom.is_seed:
             where = f"{domain.origin.rpartition(':')[0]}:{cdrom.line}: cdrom {cdrom.target}: "
             image = actual.images.get(cdrom.image.image)
             if image is None:
                 way_out = f"make it with `virtrbd image import FILE {cdrom.image.image}`, or leave the drive empty"
                 problems.append(f"{where}image {cdrom.image.image} does not exist; {way_out}")
             elif image.state:
-                problems.append(where + _not_ready(image))
+                problems.append(where + not_ready(image))
             elif cdrom.image.snapshot and cdrom.image.snapshot not in image.snapshots:
                 problems.append(f"{where}snapshot {cdrom.image} does not exist; make it, or name the image alone")
     return problems

@@ -26,6 +26,7 @@ from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
 from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.limits import too_many
 from virtrbd.planning.power import plan_power
+from virtrbd.planning.seeds import plan_seed
 
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 
@@ -154,6 +155,7 @@ def _plan_all(
     """Return what images, definition, guest and power need, in that order."""
     actual, policy = world.actual, world.policy
     images = [plan_image(domain, disk, defined, actual) for disk in domain.disks]
+    images.append(plan_seed(domain, defined, actual))
     definition = DefinitionPlan()
     if not is_judged:
         inputs = inputs_digest(domain, actual, world.common)

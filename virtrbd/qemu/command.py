@@ -124,7 +124,7 @@ def _cdrom(cdrom: Cdrom, index: int, client: Client, era: Era) -> list[tuple[str
         target=cdrom.target,
         bus=cdrom.bus,
         image=cdrom.image or ImageRef(pool="", name=""),
-        cache=Cache.DEFAULT,
+        cache=Cache.NONE if cdrom.is_seed else Cache.DEFAULT,
         discard=Discard.IGNORE,
         readonly=True,
         boot=cdrom.boot,

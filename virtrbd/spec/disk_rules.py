@@ -126,12 +126,16 @@ def group_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
             yield ("disks", index, "iotune"), f"group {group} has other limits before; write the same in all its disks"
 
 
-def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom]) -> Iterator[Problem]:
+def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom], seed: Cdrom | None) -> Iterator[Problem]:
     """Yield what disks and drives want twice: targets, boot orders, and places on the IDE controller."""
     drives: list[tuple[Path, Disk | Cdrom]] = [(("disks", n), disk) for n, disk in enumerate(disks)]
     drives += [(("cdroms", n), cdrom) for n, cdrom in enumerate(cdroms)]
+    drives += [(("cloud_init",), seed)] if seed else []
     for index, (path, drive) in enumerate(drives):
         earlier = [other for _, other in drives[:index]]
+        if isinstance(drive, Cdrom) and drive.target[:2] != TARGET_PREFIX[drive.bus]:
+            prefix = TARGET_PREFIX[drive.bus]
+            yield (*path, "target"), f"target {drive.target} does not fit bus {drive.bus}; write {prefix}a"
         if drive.target in {other.target for other in earlier}:
             yield (*path, "target"), f"{drive.target} is taken by another disk; give each its own"
         if drive.boot is not None and drive.boot in {other.boot for other in earlier}:

@@ -17,6 +17,14 @@ _MAX_DEPTH = 50
 _MAX_VALUES = 20_000
 _MAX_MESSAGE = 400
 
+# What stands below it goes on to a guest as it is meant there: a number with a point is one, `!!binary` is bytes. It
+# may be secret, so no message repeats it.
+_HANDED_ON = "cloud_init"
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "binary", "map", "seq", "value")
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -108,6 +116,24 @@ def parse_documents(file: str, raw: bytes) -> tuple[tuple[Document, ...], tuple[
     return tuple(documents), tuple(problems)
 
 
+def dump(data: Mapping[str, object]) -> str:
+    """Return data as YAML, in its own order."""
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def laid_over(under: Mapping[str, str], raw: bytes) -> str:
+    """Return a mapping in YAML with what it lacks from `under`. Raises ValueError, which repeats nothing of it."""
+    try:
+        _check_depth(raw)
+        over = yaml.load(raw, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        raise ValueError("no YAML" + (f" in line {mark.line + 1}" if mark else "")) from None
+    if not isinstance(over, dict | None):
+        raise ValueError("no mapping")
+    return dump({**under, **(over or {})})
+
+
 def _check_depth(raw: bytes) -> None:
     """Raise YAMLError for what nests too deep. The parser's events come without recursion, its nodes with it."""
     depth = 0
@@ -137,6 +163,8 @@ class _Build:
             problem = f"more than {_MAX_VALUES} values, or an alias inside itself"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         self.lines.setdefault(path, node.start_mark.line + 1)
+        if _HANDED_ON in path and node.tag not in _PLAIN_TAGS:
+            self._problem(node.start_mark.line + 1, path, f"{node.tag} is not known here; write it in a file")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -148,6 +176,9 @@ class _Build:
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
             here = (*path, key)
+            if key == "<<" and _HANDED_ON in path:
+                self._problem(line, path, "`<<` is not followed here; write it out, or in a file")
+                continue
             if key in data:
                 # PyYAML keeps the last one silently; one of the two values would be lost.
                 first = self.lines[here]
@@ -159,6 +190,10 @@ class _Build:
 
     def _scalar(self, node: yaml.Node, path: Path) -> object:
         text = str(node.value)
+        if _HANDED_ON in path and node.tag.endswith((":float", ":binary")):
+            return yaml.safe_load(yaml.serialize(node, Dumper=yaml.SafeDumper))
+        if _HANDED_ON in path and node.tag.endswith(":int") and ":" in text:
+            return text
         if node.tag.endswith(":int"):
             if ":" in text:
                 # YAML 1.1 reads 52:54:00:12:34:56 as a number to base 60.

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 
-from virtrbd.model.domain import Domain
+from virtrbd.model.domain import Cdrom, Domain
 from virtrbd.model.image import ImageRef
+from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.model.settings import Settings
 from virtrbd.model.size import format_size
 from virtrbd.spec.document import Document, Path, field_name
@@ -17,9 +18,9 @@ from virtrbd.spec.resolve_disks import resolve_drives
 _WORDS = {
     "memory_bytes": "memory", "current_memory_bytes": "current_memory", "hugepages_bytes": "hugepages",
     "size_bytes": "size", "discard_granularity_bytes": "discard_granularity", "vsock_cid": "vsock", "kind": "type",
-    "import_file": "import", "direct_mode": "mode", "link_up": "link",
+    "import_file": "import", "direct_mode": "mode", "link_up": "link", "seed": "cloud_init",
 }  # fmt: skip
-_HIDDEN = {"origin", "digest", "line"}
+_HIDDEN = {"origin", "digest", "line", "is_seed"}
 
 # Why a value that nobody stated is what it is.
 _REASONS = {
@@ -38,6 +39,13 @@ _REASONS = {
     "disks.size": "as large as its source",
     "cdroms.target": "the next free one",
     "cdroms.bus": "sata on q35, ide on pc",
+    "cloud_init": "no seed",
+    "cloud_init.user_data": "none",
+    "cloud_init.meta_data": "instance-id is the UUID, local-hostname the name",
+    "cloud_init.network_config": "cloud-init's own, DHCP",
+    "cloud_init.bus": "what Debian's cloud kernel sees: it has no AHCI and no USB",
+    "cloud_init.target": "the last one on its controller, else the next free one",
+    "cloud_init.image": "<pool of the settings>/<domain>.seed",
     "interfaces.mac": "derived from domain and interface name",
 }
 
@@ -58,18 +66,27 @@ def explain(
 
     `told_granularity`: what the hypervisor at hand tells guests of discarding, in bytes by target.
     """
-    disks, cdroms = resolve_drives(item, settings, is_pc=is_i440fx(domain.machine))
+    drives = resolve_drives(item, settings, is_pc=is_i440fx(domain.machine))
     told = told_granularity or {}
     disks = [
-        replace(disk, discard_granularity_bytes=told.get(disk.target, disk.discard_granularity_bytes)) for disk in disks
+        replace(disk, discard_granularity_bytes=told.get(disk.target, disk.discard_granularity_bytes))
+        for disk in drives.disks
     ]
     parts: dict[str, object] = {field.name: getattr(domain, field.name) for field in fields(domain)}
     # In the order of the spec again: that is how its lines are known.
-    parts |= {"disks": tuple(disks), "cdroms": tuple(cdroms)}
+    parts |= {"disks": tuple(disks), "cdroms": drives.cdroms}
+    if domain.seed and drives.seed:
+        parts["seed"] = _seed(domain.seed, drives.seed)
     if domain.current_vcpus is not None:
         parts |= {"vcpus": domain.current_vcpus, "max_vcpus": domain.vcpus}
     parts.pop("current_vcpus")
     return tuple(_explained(item.document, path, value) for path, value in _leaves(parts, ()))
+
+
+def _seed(seed: Seed, drive: Cdrom) -> Mapping[str, object]:
+    """Return the seed in the words of a spec; what its documents say may be secret, and stays there."""
+    documents = {word: getattr(seed, word) for word in ("user_data", "meta_data", "network_config")}
+    return {**documents, "bus": drive.bus, "target": drive.target, "image": seed.image}
 
 
 def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
@@ -83,7 +100,7 @@ def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
 
 
 def _members(value: object) -> list[tuple[str | int, object]] | None:
-    if isinstance(value, ImageRef):
+    if isinstance(value, ImageRef | SeedDocument):
         return None
     if is_dataclass(value):
         named = [(field.name, getattr(value, field.name)) for field in fields(value)]

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.errors import SpecError
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Interface, WantedState
+from virtrbd.model.domain import Bus, Domain, Interface, WantedState
 from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
 from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems, group_problems
 from virtrbd.spec.document import Path as FieldPath
 from virtrbd.spec.load import LoadedSpec
-from virtrbd.spec.resolve_disks import TargetsTakenError, resolve_drives
+from virtrbd.spec.resolve_cloud_init import resolve_seed
+from virtrbd.spec.resolve_disks import Drives, TargetsTakenError, resolve_drives
 from virtrbd.spec.resolve_interfaces import resolve_interfaces
 from virtrbd.spec.resolve_machine import (
     resolve_cpu,
@@ -34,16 +35,16 @@ def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, .
     for item in loaded:
         is_pc = is_i440fx(machine_of(item.spec))
         try:
-            disks, cdroms = resolve_drives(item, settings, is_pc=is_pc)
+            drives = resolve_drives(item, settings, is_pc=is_pc)
         except TargetsTakenError as error:
             problems.append(item.document.at(("disks",), str(error)))
             continue
-        domain = _domain(item, settings, disks, cdroms)
+        domain = _domain(item, settings, drives)
         found = (
-            *_machine_problems(domain, disks),
-            *disk_problems(disks),
-            *drive_problems(disks, cdroms),
-            *group_problems(disks),
+            *_machine_problems(domain, drives),
+            *disk_problems(drives.disks),
+            *drive_problems(drives.disks, drives.cdroms, drives.seed),
+            *group_problems(drives.disks),
         )
         problems += [item.document.at(path, message) for path, message in found]
         resolved.append((domain, item))
@@ -55,8 +56,9 @@ def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, .
 
 def machine_of(spec: DomainSpec) -> str:
     """Return the machine: q35, and pc where a disk is ide, which q35 has no controller for."""
-    has_ide = any(drive.bus is Bus.IDE for drive in (*spec.disks, *(spec.cdroms or ())))
-    return spec.machine or ("pc" if has_ide else "q35")
+    buses = [drive.bus for drive in (*spec.disks, *(spec.cdroms or ()))]
+    buses += [spec.cloud_init.bus] if spec.cloud_init else []
+    return spec.machine or ("pc" if Bus.IDE in buses else "q35")
 
 
 def is_i440fx(machine: str) -> bool:
@@ -64,7 +66,7 @@ def is_i440fx(machine: str) -> bool:
     return machine == "pc" or machine.startswith(("pc-i440fx", "pc-0", "pc-1."))
 
 
-def _domain(item: LoadedSpec, settings: Settings, disks: Sequence[Disk], cdroms: Sequence[Cdrom]) -> Domain:
+def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
     spec = item.spec
     machine, hypervisor = machine_of(spec), spec.hypervisor or "kvm"
     vcpus = spec.vcpus or 1
@@ -90,8 +92,9 @@ def _domain(item: LoadedSpec, settings: Settings, disks: Sequence[Disk], cdroms:
         on_reboot=spec.on_reboot or "",
         on_crash=spec.on_crash or "",
         host=spec.host or settings.host,
-        disks=tuple(sorted(disks, key=lambda disk: disk.target)),
-        cdroms=tuple(sorted(cdroms, key=lambda cdrom: cdrom.target)),
+        disks=tuple(sorted(drives.disks, key=lambda disk: disk.target)),
+        cdroms=tuple(sorted(drives.all_cdroms, key=lambda cdrom: cdrom.target)),
+        seed=resolve_seed(item, settings),
         interfaces=resolve_interfaces(spec),
         graphics=graphics,
         video=resolve_video(spec.video, has_graphics=graphics is not None, is_pc=is_i440fx(machine)),
@@ -111,16 +114,19 @@ def _domain(item: LoadedSpec, settings: Settings, disks: Sequence[Disk], cdroms:
     )
 
 
-def _machine_problems(domain: Domain, disks: Sequence[Disk]) -> Iterator[Problem]:
+def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
     for word in unknown_codes(domain.silence):
         yield ("silence",), f"there is no lint {word}; known are {', '.join(all_codes())}"
     for field, value in (("memory", domain.memory_bytes), ("current_memory", domain.current_memory_bytes)):
         if value is not None and value % 1024**2:
             yield (field,), "not a whole number of MiB; QEMU rounds it, so write it as it will be"
-    for index, disk in enumerate(disks):
+    no_ide = "q35 has no IDE controller; write machine: pc, or bus: sata"
+    for index, disk in enumerate(drives.disks):
         if disk.bus is Bus.IDE and "q35" in domain.machine:
-            yield ("disks", index, "bus"), "q35 has no IDE controller; write machine: pc, or bus: sata"
+            yield ("disks", index, "bus"), no_ide
             break
+    if drives.seed and drives.seed.bus is Bus.IDE and "q35" in domain.machine:
+        yield ("cloud_init", "bus"), no_ide
 
 
 def _clashes(resolved: Sequence[tuple[Domain, LoadedSpec]]) -> Iterator[str]:
@@ -144,5 +150,7 @@ def claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
     for disk in domain.disks:
         if disk.is_written:
             yield "image", str(disk.image.image), ("disks",)
+    if domain.seed:
+        yield "image", str(domain.seed.image), ("cloud_init",)
     if domain.vsock_cid:
         yield "vsock", str(domain.vsock_cid), ("vsock",)

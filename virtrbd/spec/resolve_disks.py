@@ -1,25 +1,46 @@
 """Disks and CD-ROM drives as a spec means them: targets, images and defaults decided."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
 
 from virtrbd.model.domain import Bus, Cache, Cdrom, Discard, Disk
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
+from virtrbd.spec.cloud_init_schema import CloudInitSpec
 from virtrbd.spec.disk_schema import TARGET_PREFIX, CdromSpec, DiskSpec, IoTuneSpec
 from virtrbd.spec.load import LoadedSpec
+from virtrbd.spec.resolve_cloud_init import seed_image
+
+# The last place on the first controller (libvirt puts 7 scsi disks on one, 6 on sata): there a seed leaves the next
+# free ones to disks, and does not move when the spec gets one more.
+_SEED_TARGETS = {Bus.SCSI: "sdg", Bus.SATA: "sdf"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drives:
+    """Disks and CD-ROM drives in the order of the spec; `seed` is the drive with the cloud-init seed."""
+
+    disks: tuple[Disk, ...]
+    cdroms: tuple[Cdrom, ...]
+    seed: Cdrom | None
+
+    @property
+    def all_cdroms(self) -> tuple[Cdrom, ...]:
+        return (*self.cdroms, *([self.seed] if self.seed else []))
 
 
 class TargetsTakenError(Exception):
     """More disks than a prefix has letters; the message says which."""
 
 
-def resolve_drives(item: LoadedSpec, settings: Settings, *, is_pc: bool) -> tuple[list[Disk], list[Cdrom]]:
-    """Return the disks and drives in the order of the spec. Raises TargetsTakenError."""
+def resolve_drives(item: LoadedSpec, settings: Settings, *, is_pc: bool) -> Drives:
+    """Return the disks and drives. Raises TargetsTakenError."""
     spec = item.spec
     cdrom_specs = spec.cdroms or []
     targets = [disk.target for disk in spec.disks] + [cdrom.target for cdrom in cdrom_specs]
+    targets += [spec.cloud_init.target] if spec.cloud_init else []
     taken = {target for target in targets if target}
     disks = []
     for index, disk in enumerate(spec.disks):
@@ -30,10 +51,19 @@ def resolve_drives(item: LoadedSpec, settings: Settings, *, is_pc: bool) -> tupl
         bus = Bus(cdrom.bus) if cdrom.bus else Bus.IDE if is_pc else Bus.SATA
         target = cdrom.target or _free_target(bus, taken)
         cdroms.append(_cdrom(cdrom, bus, target, _line(item, ("cdroms", index))))
-    return disks, cdroms
+    seed = _seed_drive(item, spec.cloud_init, seed_image(item, settings), taken) if spec.cloud_init else None
+    return Drives(disks=tuple(disks), cdroms=tuple(cdroms), seed=seed)
 
 
-def _line(item: LoadedSpec, path: tuple[str, int]) -> int:
+def _seed_drive(item: LoadedSpec, spec: CloudInitSpec, image: ImageRef, taken: set[str]) -> Cdrom:
+    # Debian's cloud kernel has virtio-scsi and sr, but neither AHCI nor USB (its config).
+    bus = Bus(spec.bus) if spec.bus else Bus.SCSI
+    usual = _SEED_TARGETS.get(bus, "")
+    target = spec.target or (usual if usual and usual not in taken else _free_target(bus, taken))
+    return Cdrom(target=target, bus=bus, image=image, is_seed=True, line=_line(item, ("cloud_init",)))
+
+
+def _line(item: LoadedSpec, path: tuple[str | int, ...]) -> int:
     return item.document.lines.get(path, 1)
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictI
 
 from virtrbd.model.domain import WantedState
 from virtrbd.spec.checked import Bytes, SizeBytes, Strict, list_of_one, short_for
+from virtrbd.spec.cloud_init_schema import CloudInitSpec, whole_seed
 from virtrbd.spec.disk_schema import CdromSpec, DiskSpec
 from virtrbd.spec.interface_schema import InterfaceSpec
 from virtrbd.spec.machine_schema import (
@@ -158,6 +159,11 @@ class DomainSpec(Strict):
     ] = None
     disks: Annotated[list[DiskSpec], Field(min_length=1)]
     cdroms: list[CdromSpec] | None = None
+    cloud_init: Annotated[
+        CloudInitSpec | None,
+        BeforeValidator(whole_seed, json_schema_input_type=CloudInitSpec | bool),
+        Field(description="true, or a mapping: what the guest's cloud-init is told, on a disc of its own."),
+    ] = None
     interfaces: list[InterfaceSpec] | None = None
     graphics: Annotated[
         GraphicsSpec | None,

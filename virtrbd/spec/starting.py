@@ -23,6 +23,8 @@ disks:
 interfaces:
   - bridge: br0                  # or network: NAME, or direct: DEVICE
     # mac: "52:54:00:12:34:56"   # in quotes; derived from domain and bridge unless stated
+# cloud_init:                    # what a golden clone is told of itself, by a disc in {pool}/{name}.seed
+#   user_data: seeds/{name}.yaml # a file, a text or a mapping; network_config and meta_data too
 # graphics: vnc                  # on 127.0.0.1; a server has a serial console: virtrbd console {name}
 # tpm: true
 # watchdog: i6300esb

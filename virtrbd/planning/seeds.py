@@ -1,0 +1,89 @@
+"""What a domain's cloud-init seed needs."""
+
+from dataclasses import replace
+
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.image import Image
+from virtrbd.model.plan import Action, Hazard, MarkImage, WriteSeed
+from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
+from virtrbd.planning.images import ImagePlan, not_ready, plan_mark
+
+
+def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
+    """Return what makes the seed as the spec and its files want it."""
+    seed = domain.seed
+    if seed is None:
+        return ImagePlan()
+    contents, problems = _contents(seed, actual)
+    image = actual.images.get(seed.image)
+    if image and (problem := _not_a_seed(image)):
+        problems.append(f"{seed.where}: cloud_init: {problem}")
+    if problems:
+        return ImagePlan(problems=problems)
+    digest = seed_digest(domain.uuid, domain.name, contents)
+    if image and image.seed == digest:
+        return ImagePlan(actions=plan_mark(domain, image, actual))
+    documents, problems = _documents(domain, seed, contents)
+    if problems:
+        return ImagePlan(problems=problems)
+    write = WriteSeed(
+        ref=seed.image,
+        domain_uuid=domain.uuid,
+        digest=digest,
+        documents=tuple(sorted(documents.items())),
+        is_new=image is None,
+        is_read_later=bool(defined and defined.state.is_active),
+    )
+    marks = [_overwriting(action, domain, image) for action in plan_mark(domain, image, actual)] if image else []
+    return ImagePlan(actions=[*marks, write])
+
+
+def _not_a_seed(image: Image) -> str:
+    """Return why the image can't hold a seed, or ""."""
+    if image.state:
+        return not_ready(image)
+    if image.parent or image.size_bytes < SEED_BYTES or image.object_bytes < SEED_BYTES:
+        return f"image {image.ref} is none that a seed fits into (4 MiB in one object, no clone); rename or remove it"
+    return ""
+
+
+def _overwriting(action: Action, domain: Domain, image: Image) -> Action:
+    """Whoever takes over an image that was not the domain's allows that its content goes."""
+    if isinstance(action, MarkImage) and action.hazards and not image.is_of(domain.uuid):
+        return replace(action, hazards=(*action.hazards, Hazard.LOSES_DATA))
+    return action
+
+
+def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
+    """Return what was written, by the documents' names, and what is wrong with the files."""
+    contents, problems = {}, []
+    for name, document in seed.documents.items():
+        raw = document.text.encode()
+        if document.file:
+            file = actual.seed_files[document.file]
+            raw = file.raw
+            if file.problem:
+                problems.append(_at(document, name, f"{document.file}: {file.problem}; check the path"))
+        if len(raw) > MAX_DOCUMENT_BYTES:
+            problems.append(_at(document, name, "larger than 1 MiB; let the guest fetch the rest (#include)"))
+        contents[name] = raw
+    return contents, problems
+
+
+def _documents(domain: Domain, seed: Seed, contents: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
+    """Return what goes onto the disc: NoCloud takes none without user-data and meta-data."""
+    from virtrbd.spec.document import laid_over  # Here, not above: only a seed that is written needs YAML.
+
+    defaults = {"instance-id": domain.uuid, "local-hostname": domain.name}
+    try:
+        meta_data = laid_over(defaults, contents.get(META_DATA, b""))
+    except ValueError as error:
+        document = seed.documents[META_DATA]
+        problem = f"{error}; write `key: value` lines"
+        return {}, [_at(document, META_DATA, f"{document.file}: {problem}" if document.file else problem)]
+    return {USER_DATA: b"", **contents, META_DATA: meta_data.encode()}, []
+
+
+def _at(document: SeedDocument, name: str, problem: str) -> str:
+    return f"{document.where}: cloud_init.{name.replace('-', '_')}: {problem}"
