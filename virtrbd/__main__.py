@@ -1,6 +1,7 @@
 """`virtrbd` and `python -m virtrbd`."""
 
 from virtrbd.commands import (
+    adoption,
     authoring,
     domains,
     image_removal,
@@ -14,6 +15,7 @@ from virtrbd.commands import (
 from virtrbd.commands.app import run_app
 
 __all__ = [
+    "adoption",
     "authoring",
     "domains",
     "image_removal",

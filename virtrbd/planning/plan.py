@@ -71,7 +71,7 @@ def _plan_domain(domain: Domain, actual: Actual, policy: Policy) -> DomainPlan:
     if defined:
         domain = replace(domain, uuid=defined.uuid)
     problems += _shared_images(domain, actual)
-    secret_uuid, actions = _plan_secret(actual)
+    secret_uuid, actions = plan_secret(actual)
     for disk in domain.disks:
         planned: ImagePlan = plan_image(domain, disk, defined, actual)
         actions += planned.actions
@@ -131,7 +131,7 @@ def _shared_images(domain: Domain, actual: Actual) -> list[str]:
     return problems
 
 
-def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
+def plan_secret(actual: Actual) -> tuple[str, list[Action]]:
     """Return the UUID of the secret to use, and the action that makes it.
 
     A foreign secret for the same user is used as it is: libvirt refuses a second one with the same usage name.
