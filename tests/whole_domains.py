@@ -146,7 +146,7 @@ features = st.dictionaries(
 graphics = st.builds(
     Graphics,
     kind=st.sampled_from(["vnc", "spice"]),
-    listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1"]),
+    listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1", "default"]),
     port=st.none() | st.integers(5900, 65535),
 )
 watchdogs = st.builds(
@@ -202,6 +202,7 @@ def domains(
             serial_console=draw(st.booleans()),
             guest_agent=draw(st.booleans()),
             rng=draw(st.booleans()),
+            asset_tag=draw(st.booleans()),
             watchdog=draw(st.none() | watchdogs),
             tpm=draw(st.none() | tpms),
             vsock_cid=draw(st.none() | st.just(0) | st.integers(3, 2**32 - 1)),

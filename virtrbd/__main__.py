@@ -1,6 +1,7 @@
 """`virtrbd` and `python -m virtrbd`."""
 
 from virtrbd.commands import (
+    adoption,
     authoring,
     domains,
     fleet,
@@ -18,6 +19,7 @@ from virtrbd.commands import (
 from virtrbd.commands.app import run_app
 
 __all__ = [
+    "adoption",
     "authoring",
     "domains",
     "fleet",

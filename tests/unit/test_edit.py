@@ -9,7 +9,7 @@ from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.stated import stated_paths
 from virtrbd.model.actual import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Cdrom, Cpu, Disk, Domain, DomainMark, Firmware, Graphics, Interface
+from virtrbd.model.domain import Bus, Cdrom, Cpu, Discard, Disk, Domain, DomainMark, Firmware, Graphics, Interface
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 
@@ -329,3 +329,22 @@ def test_memory_that_virsh_set_for_the_next_start_follows_the_spec() -> None:
     )
     edit = edited(definition)
     assert [str(d) for d in edit.differences] == ["/currentMemory: 524288 -> 1048576"]
+
+
+def test_a_user_named_beside_the_source_is_the_one_in_it() -> None:
+    """As definitions from before libvirt 3.9 have it; both at once libvirt refuses."""
+    root = etree.fromstring(held())
+    disk = root.find("devices/disk")
+    disk.append(disk.find("source/auth"))
+    edit = edited(etree.tostring(root, encoding="unicode"))
+    assert edit.differences == ()
+    assert len(etree.fromstring(edit.xml).findall("devices/disk//auth")) == 1
+
+
+def test_a_disk_that_says_nothing_of_discard_ignores_it() -> None:
+    silent = etree.fromstring(held())
+    del silent.find("devices/disk/driver").attrib["discard"]
+    text = etree.tostring(silent, encoding="unicode")
+    (disk,) = DOMAIN.disks
+    assert edited(text, replace(DOMAIN, disks=(replace(disk, discard=Discard.IGNORE),))).differences == ()
+    assert [each.path for each in edited(text).differences] == ["/devices/disk:vda/driver/@discard"]

@@ -14,7 +14,9 @@ _CONTAINERS = frozenset({"features", "iotune", "memoryBacking", "hyperv", "kvm",
 def make_canonical(root: Element) -> None:
     """Rewrite a rendered tree as libvirt would write it."""
     for size in root.iter(*_SIZES):
-        _in_kib(size)
+        # Of numatune's <memory> there is no size.
+        if size.text is not None:
+            _in_kib(size)
     for page in root.iterfind("memoryBacking/hugepages/page"):
         _page_in_kib(page)
     vcpu = root.find("vcpu")

@@ -167,7 +167,8 @@ class _Editor:
         for name in sorted(old.children.keys() & have.keys()):
             self._withdraw(have[name], old.child(name), f"{path}/{name}")
         left = {str(name) for name in element.attrib} - {key} - _LIBVIRTS_OWN.get(str(element.tag), frozenset())
-        if not left and next(children(element), None) is None and not (element.text or "").strip():
+        says_nothing = old.itself or not (element.text or "").strip()
+        if not left and next(children(element), None) is None and says_nothing:
             if old.itself:
                 self._note(path, "", "present")
             remove(element)
@@ -254,7 +255,8 @@ def _same(wanted: Element, name: str, value: str, held: str) -> bool:
     if wanted.tag == "type" and name == "machine":
         family = {"pc": "pc-i440fx-", "q35": "pc-q35-"}.get(value)
         return held == value or (family is not None and held.startswith(family))
-    return held == value
+    # What QEMU does of itself needs no word: a disk without one ignores discards.
+    return held == value or (not held and (wanted.tag, name, value) == ("driver", "discard", "ignore"))
 
 
 def _listed(element: Element, tag: str) -> str:

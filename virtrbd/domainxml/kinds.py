@@ -47,11 +47,23 @@ _KINDS = (
 
 def switch_kind(found: Element, wanted: Element) -> None:
     """Drop from `found` what belongs to a kind that it is not to be any more."""
+    if wanted.find("source/auth") is not None:
+        lift_auth(found)
     for kind in _KINDS:
         if kind.tag == wanted.tag and wanted.find(kind.path) is not None:
             want, have = attribute(wanted, kind.path, kind.name), attribute(found, kind.path, kind.name)
             if have and want != have:
                 _drop(found, kind.drops)
+
+
+def lift_auth(disk: Element) -> None:
+    """Move <auth> into <source>, where rendered documents have it; before libvirt 3.9 it stood beside it.
+
+    libvirt gives it back where it was put, means the same by both, and refuses a disk that has both.
+    """
+    auth, source = disk.find("auth"), disk.find("source")
+    if auth is not None and source is not None and source.find("auth") is None:
+        source.append(auth)
 
 
 def switch_domain(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None:

@@ -29,7 +29,7 @@ def _disk(element: Element) -> DefinedDisk:
     return DefinedDisk(
         target=attribute(element, "target", "dev"),
         bus=attribute(element, "target", "bus"),
-        image=_image(element),
+        image=parse_image(element),
         cache=attribute(element, "driver", "cache") or "default",
         discard=attribute(element, "driver", "discard") or "ignore",
         device=element.get("device", "disk"),
@@ -38,7 +38,8 @@ def _disk(element: Element) -> DefinedDisk:
     )
 
 
-def _image(element: Element) -> ImageRef | None:
+def parse_image(element: Element) -> ImageRef | None:
+    """Return the image behind a <disk>, None for one that is not on RBD."""
     if attribute(element, "source", "protocol") != "rbd":
         return None
     snapshot = attribute(element, "source/snapshot", "name")

@@ -18,6 +18,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from virtrbd.domainxml.parts import lay_parts
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import SpecError
 from virtrbd.model.actual import ClusterFacts
@@ -70,6 +71,7 @@ def _tidy(xml: str) -> str:
     for element in root.iter():
         if len(element) == 0 and not (element.text or "").strip():
             element.text = None
+    lay_parts(root)
     return to_text(root)
 
 

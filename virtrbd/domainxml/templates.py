@@ -24,11 +24,19 @@ def templates_digest(template_dir: str = "") -> str:
         raise ConfigError(f"template_dir: {error.filename or template_dir}: {error.strerror}") from error
 
 
+def is_packaged(name: str) -> bool:
+    """Whether a site's file of that name would take the place of one of virtrbd's."""
+    return (_folder() / name).exists()
+
+
 @cache
 def _packaged() -> str:
+    return digest_of(*(file.read_bytes() for file in sorted(_folder().glob("*.j2"))))
+
+
+def _folder() -> Path:
     # Not importlib.resources, which costs 10 ms to import and serves zip files; pip always unpacks.
-    folder = Path(importlib.import_module("virtrbd.templates").__path__[0])
-    return digest_of(*(file.read_bytes() for file in sorted(folder.glob("*.j2"))))
+    return Path(importlib.import_module("virtrbd.templates").__path__[0])
 
 
 def _stamps(template_dir: str) -> tuple[_Stamp, ...]:

@@ -12,6 +12,7 @@ from virtrbd.domainxml.capabilities import parse_capabilities
 from virtrbd.domainxml.live import still_there
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.parse import parse_host_uuid, parse_secret, secret_xml
+from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.tree import NAMESPACE
 from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.model.actual import Secret
@@ -144,7 +145,8 @@ class Hypervisor:
         """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest."""
 
         def define() -> None:
-            domain = self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+            whole = _with_passwords(self._connection, xml, mark.uuid) if "<graphics" in xml else xml
+            domain = self._connection.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
             _record(domain, mark)
 
         self._call("defining the domain", define)
@@ -346,6 +348,17 @@ def _describe(domain: Any) -> DefinedDomain:
         autostart=bool(persistent and domain.autostart()),
         persistent=persistent,
     )
+
+
+def _with_passwords(connection: Any, xml: str, uuid: str) -> str:
+    """They come from libvirt and go back there; no file, plan or log ever sees them."""
+    try:
+        domain = connection.lookupByUUIDString(uuid)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return xml
+        raise
+    return with_passwords(xml, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
 
 
 def _record(domain: Any, mark: DomainMark) -> None:

@@ -165,7 +165,7 @@ class Firmware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graphics:
-    """A screen for people; `port` None lets libvirt choose one."""
+    """A screen for people; `port` None lets libvirt choose one, `listen` `default` takes the address of qemu.conf."""
 
     kind: str
     listen: str = "127.0.0.1"
@@ -224,6 +224,7 @@ class Domain:
     serial_console: bool = True
     guest_agent: bool = True
     rng: bool = True
+    asset_tag: bool = True
     watchdog: Watchdog | None = None
     tpm: Tpm | None = None
     vsock_cid: int | None = None

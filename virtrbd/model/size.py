@@ -31,3 +31,11 @@ def format_size(size_bytes: int) -> str:
         if value < 1024 or unit == "PiB":
             break
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def exact_size(size_bytes: int) -> str:
+    """Return the size as a spec has it, `20G`: in the largest unit that divides it, empty where none does."""
+    for power, unit in ((4, "T"), (3, "G"), (2, "M"), (1, "K")):
+        if size_bytes and size_bytes % 1024**power == 0:
+            return f"{size_bytes // 1024**power}{unit}"
+    return ""

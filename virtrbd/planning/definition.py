@@ -95,16 +95,17 @@ def _plan_edit(
     mark: DomainMark | None,
     actual: Actual,
 ) -> DefinitionPlan:
-    foreign = _foreign(defined, mark, rendered.xml, actual)
-    new_mark = replace(_new_mark(domain, mark, rendered.xml, inputs, actual), foreign=foreign)
-    findings = _foreign_findings(domain, foreign)
+    new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
     edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
+    put_back = {difference.path for difference in edit.differences}
+    foreign = tuple(change for change in _foreign(defined, mark, rendered.xml, actual) if change.path not in put_back)
+    findings = _foreign_findings(domain, foreign)
     if mark and not edit.differences:
         renew = RenewMark(domain_uuid=domain.uuid, inputs=inputs, stated=new_mark.stated, foreign=foreign)
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
     action = DefineDomain(
         domain_uuid=domain.uuid,
-        xml=edit.xml,
+        xml=new_definition(edit.xml, replace(new_mark, foreign=foreign)),
         inputs=inputs,
         based_on=defined.definition,
         differences=_with_images(edit.differences, defined),

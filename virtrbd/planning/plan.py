@@ -68,7 +68,7 @@ class _World:
     @classmethod
     def of(cls, actual: Actual, policy: Policy) -> Self:
         """Return the world, looked through once."""
-        secret_uuid, actions = _plan_secret(actual)
+        secret_uuid, actions = plan_secret(actual)
         return cls(
             actual=actual,
             policy=policy,
@@ -219,7 +219,7 @@ def _misfits(domain: Domain, defined: DefinedDomain | None) -> tuple[str, ...]:
     return ()
 
 
-def _plan_secret(actual: Actual) -> tuple[str, list[Action]]:
+def plan_secret(actual: Actual) -> tuple[str, list[Action]]:
     """Return the UUID of the secret to use, and the action that makes it.
 
     A foreign secret for the same user is used as it is: libvirt refuses a second one with the same usage name.

@@ -77,7 +77,9 @@ class GraphicsSpec(Strict):
     """A screen for people, without a password: reach it over SSH."""
 
     type: Literal["vnc", "spice"]
-    listen: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_.:-]+$", description="127.0.0.1 unless stated.")] = None
+    listen: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9_.:-]+$", description="127.0.0.1 unless stated; default is libvirt's.")
+    ] = None
     port: Annotated[StrictInt | None, Field(ge=5900, le=65535, description="libvirt chooses unless stated.")] = None
 
 

@@ -101,6 +101,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         serial_console=spec.serial_console is not False,
         guest_agent=spec.guest_agent is not False,
         rng=spec.rng is not False,
+        asset_tag=spec.asset_tag is not False,
         watchdog=resolve_watchdog(spec.watchdog),
         tpm=resolve_tpm(spec.tpm),
         vsock_cid=spec.vsock,

@@ -177,6 +177,9 @@ class DomainSpec(Strict):
     serial_console: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
     guest_agent: Annotated[StrictBool | None, Field(description="true unless stated: its channel.")] = None
     rng: Annotated[StrictBool | None, Field(description="true unless stated: entropy from /dev/urandom.")] = None
+    asset_tag: Annotated[
+        StrictBool | None, Field(description="true unless stated: the domain's name in the guest's SMBIOS.")
+    ] = None
     watchdog: Annotated[
         WatchdogSpec | None,
         BeforeValidator(short_for("model"), json_schema_input_type=WatchdogSpec | str),

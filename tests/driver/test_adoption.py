@@ -1,0 +1,97 @@
+"""Any definition that a spec could have led to is led back to such a spec."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from whole_domains import UUID, domains
+
+from virtrbd.adoption.adopt import adopted
+from virtrbd.adoption.trial import Circumstances
+from virtrbd.domainxml.edit import edit_definition
+from virtrbd.domainxml.render import render
+from virtrbd.domainxml.tree import parse_tree, to_text
+from virtrbd.domainxml.words import images_of
+from virtrbd.fitting.by_hand import capabilities_by_hand
+from virtrbd.fitting.fit import fit
+from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.fitted import Fitted
+from virtrbd.model.image import Image
+from virtrbd.model.settings import Settings
+from virtrbd.spec.disk_rules import disk_problems
+from virtrbd.spec.files import SpecFile, SpecFiles
+from virtrbd.spec.load import check_files
+from virtrbd.spec.resolve import resolve
+
+CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="::1", port=3301), Monitor(address="m")), user="u")
+SECRET = "11111111-1111-1111-1111-111111111111"
+# One whose libvirt has a word for all that a spec can say: namespaces, blockio, VLANs on plain bridges.
+NEWEST = capabilities_by_hand("libvirt=11.6,qemu=10.0", "pc")
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[libvirt.virConnect]:
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    opened = libvirt.open("test:///default")
+    yield opened
+    opened.close()
+
+
+def made_by_hand(connection: libvirt.virConnect, domain: Domain) -> str:
+    """What libvirt gives back of a domain without a mark; the test driver has one machine only, and no QEMU."""
+    xml = render(Fitted(domain=domain), CLUSTER, SECRET).replace('arch="x86_64" machine="pc"', 'arch="i686"')
+    defined = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    root = parse_tree(defined.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    defined.undefine()
+    root.set("type", "qemu")
+    kind = root.find("os/type")
+    kind.set("arch", "x86_64")
+    kind.set("machine", "pc-i440fx-7.2")
+    return to_text(root)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
+@given(domain=domains("test"), carries=st.booleans())
+def test_the_spec_of_any_definition_changes_nothing_in_it(
+    connection: libvirt.virConnect, tmp_path: Path, domain: Domain, carries: bool
+) -> None:
+    definition = made_by_hand(connection, domain)
+    here = Circumstances(
+        definition=definition,
+        autostart=False,
+        settings=Settings(host="kvm-1", template_dir=str(tmp_path)),
+        file="law.yaml",
+        profiles=None,
+        capabilities=NEWEST,
+        cluster=CLUSTER,
+        monitors=frozenset(monitor.address for monitor in CLUSTER.monitors),
+        secret_uuid=SECRET,
+        images={ref: Image(ref=ref, image_id="i", size_bytes=2**30, created_at=0) for ref in images_of(definition)},
+        carries=carries,
+    )
+    found = adopted(here, "law.xml.j2")
+    if found.refusals:
+        # A spec needs a disk, and libvirt takes some that none can have: a snapshot that is written to.
+        assert all(list(disk_problems([disk])) for disk in domain.disks), found.refusals
+        return
+    if found.template:
+        (tmp_path / "law.xml.j2").write_text(found.template)
+    files = SpecFiles(specs=(SpecFile(path="law.yaml", raw=found.spec.encode()),))
+    (resolved,) = resolve(check_files(files, here.settings), here.settings)
+    fitted = fit(resolved, NEWEST)
+    assert fitted.problems == ()
+    wanted = render(fitted.fitted, CLUSTER, SECRET, str(tmp_path))
+    mark = DomainMark(uuid=UUID, host="h")
+    assert edit_definition(definition, wanted, None, mark).differences == ()

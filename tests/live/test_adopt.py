@@ -1,0 +1,149 @@
+"""Domains that somebody made with virsh become virtrbd's, and nothing of them changes but the mark."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+DOMAIN = """<domain type="qemu"><name>{name}</name><memory>131072</memory><vcpu>1</vcpu>
+<os><type arch="x86_64" machine="{machine}">hvm</type></os><features><acpi/><apic/></features>
+<clock offset="utc"><timer name="rtc" tickpolicy="catchup"/></clock>
+<cputune><shares>512</shares></cputune>
+<devices><disk type="network" device="disk"><driver name="qemu" type="raw" {driver}/>{source}
+<target dev="{target}" bus="{bus}"/></disk>{more}</devices></domain>"""
+SCREEN = '<graphics type="vnc" port="-1" passwd="s3cret"/><sound model="ich6"/>'
+
+
+@pytest.fixture
+def settings(host) -> str:  # type: ignore[no-untyped-def]
+    """The lab's settings with a folder for templates."""
+    (host.folder / "templates").mkdir()
+    lab = Path(host.ok("printenv", "VIRTRBD_CONFIG").strip()).read_text()
+    (host.folder / "settings.yaml").write_text(f"{lab}template_dir: {host.folder}/templates\n")
+    return "settings.yaml"
+
+
+def source(host, name: str) -> str:  # type: ignore[no-untyped-def]
+    """The <source> that a hand-written domain on this cluster has."""
+    host.ok("virtrbd", "define", host.spec(f"{name}-seed", "disks:\n  - size: 16M\n"))
+    found = ET.fromstring(host.ok("virsh", "dumpxml", f"{name}-seed")).find("devices/disk/source")
+    assert found is not None
+    return ET.tostring(found, encoding="unicode").replace(f"{name}-seed.vda", name)
+
+
+def made_by_hand(  # type: ignore[no-untyped-def]
+    host, name, given, *, machine="pc", driver="", target="vda", bus="virtio", more="", how="define"
+) -> None:
+    host.ok("rbd", "create", "--size", "16M", f"vms/{name}", admin=True)
+    text = DOMAIN.format(name=name, machine=machine, driver=driver, source=given, target=target, bus=bus, more=more)
+    (host.folder / "by-hand.xml").write_text(text)
+    host.ok("virsh", how, "by-hand.xml")
+
+
+def definition(host, name: str, *words: str) -> str:  # type: ignore[no-untyped-def]
+    """The definition without virtrbd's element."""
+    root = ET.fromstring(host.ok("virsh", "dumpxml", *words, name))
+    metadata = root.find("metadata")
+    if metadata is not None:
+        for mark in metadata.findall("{urn:virtrbd:domain:1}domain"):
+            metadata.remove(mark)
+        if len(metadata) == 0:
+            root.remove(metadata)
+    return ET.canonicalize(ET.tostring(root, encoding="unicode"), strip_text=True)
+
+
+def secure(host, name: str) -> str:  # type: ignore[no-untyped-def]
+    return definition(host, name, "--inactive", "--security-info")
+
+
+def test_a_domain_is_adopted_by_its_files_and_stays_what_it_was(host, name, settings) -> None:  # type: ignore[no-untyped-def]
+    made_by_hand(host, name, source(host, name), driver='cache="writeback"', target="hda", bus="ide", more=SCREEN)
+    host.ok("virsh", "autostart", name)
+    before = secure(host, name)
+    assert "s3cret" in before
+
+    without_folder = host.virtrbd("adopt", name)
+    assert without_folder.returncode == 78
+    assert "template_dir" in without_folder.stderr
+    assert not (host.folder / f"{name}.yaml").exists()
+
+    first = host.virtrbd("adopt", name, "--config", settings)
+    assert first.returncode == 4
+    assert first.stdout.splitlines() == [
+        f"{name}: spec: {name}.yaml",
+        f"{name}: what a spec has no word for is in {host.folder}/templates/{name}.xml.j2:",
+        "  /cputune: <cputune> <shares>512</shares> </cputune>",
+        '  /clock/timer:rtc: <timer name="rtc" tickpolicy="catchup"/>',
+        '  /devices/sound: <sound model="ich6"/>',
+    ]
+    assert f"{name}: BLOCKED: edit definition (mark as owned): needs --allow takes-over" in first.stderr
+    assert f"virtrbd define --allow takes-over {name}.yaml does it" in first.stderr
+    assert "virtrbd" not in host.ok("rbd", "image-meta", "list", f"vms/{name}", admin=True)
+    host.ok("virtrbd", "validate", f"{name}.yaml")
+
+    allowed = host.virtrbd("adopt", name, "--config", settings, "--allow", "takes-over")
+    assert allowed.returncode == 0, allowed.stderr
+    assert allowed.stdout.splitlines()[-2:] == [
+        f"{name}: mark image vms/{name} as owned (it exists and belongs to nobody that virtrbd knows)",
+        f"{name}: edit definition (mark as owned)",
+    ]
+    # virsh shows the password, and virtrbd's redefinition kept it.
+    assert secure(host, name) == before
+    assert host.ok("virtrbd", "define", "--config", settings, f"{name}.yaml") == f"{name}: nothing to do\n"
+    assert "s3cret" not in (host.folder / f"{name}.yaml").read_text()
+    again = host.virtrbd("adopt", name, "--config", settings)
+    assert (again.returncode, again.stderr) == (
+        5,
+        f"{name}: is virtrbd's already; change it by its spec, with virtrbd define\n",
+    )
+
+
+def test_a_running_guest_does_not_notice(host, name) -> None:  # type: ignore[no-untyped-def]
+    # As guides from before libvirt 3.9 have it: <auth> beside the source.
+    given = source(host, name)
+    auth = re.search("<auth.*</auth>", given, re.DOTALL)
+    assert auth is not None
+    old = auth[0] + given.replace(auth[0], "")
+    made_by_hand(host, name, old, machine="q35", driver='discard="unmap"')
+    host.ok("virsh", "start", name)
+    live, number = definition(host, name), host.ok("virsh", "domid", name)
+    done = host.virtrbd("adopt", name, "--no-template", "--allow", "takes-over", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)["domains"]
+    assert [each["path"] for each in told["unexpressed"]] == ["/cputune", "/clock/timer:rtc"]
+    assert (told["template"], [each["result"] for each in told["actions"]]) == ("", ["done", "done"])
+    assert (definition(host, name), host.ok("virsh", "domid", name)) == (live, number)
+    assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
+    assert "<shares>512</shares>" in host.ok("virsh", "dumpxml", "--inactive", name)
+
+
+def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name, settings) -> None:  # type: ignore[no-untyped-def]
+    given = source(host, name)
+    made_by_hand(host, name, given, driver='discard="unmap"')
+    owner = host.inspect(f"{name}-seed")["uuid"]
+    # Another domain's image, and one that another domain writes to.
+    taken = given.replace(f"vms/{name}", f"vms/{name}-seed.vda")
+    made_by_hand(host, f"{name}-b", taken)
+    made_by_hand(host, f"{name}-c", given.replace(f"vms/{name}", f"vms/{name}-c"), how="create")
+    (host.folder / "specs").mkdir()
+    words = ["--config", settings, "--into", "specs"]
+    done = host.virtrbd("adopt", name, f"{name}-b", f"{name}-c", f"{name}-none", f"{name}-seed", *words)
+    assert done.returncode == 65
+    assert f"disk vda: image vms/{name}-seed.vda is already written by domain {name}-seed" in done.stderr
+    assert f"{name}-c: is transient, there is no definition to adopt" in done.stderr
+    assert f"{name}-none: no such domain on this host" in done.stderr
+    assert f"{name}-seed: is virtrbd's already" in done.stderr
+    assert sorted(file.name for file in (host.folder / "specs").iterdir()) == [f"{name}.yaml"]
+    assert [file.name for file in (host.folder / "templates").iterdir()] == [f"{name}.xml.j2"]
+
+    host.ok("virtrbd", "undefine", f"{name}-seed", "--allow", "forgets-domain")
+    told = host.virtrbd("adopt", f"{name}-b", *words)
+    assert told.returncode == 4
+    assert f"vms/{name}-seed.vda as owned (it exists and belongs to domain {owner})" in told.stderr
+
+    (host.folder / "specs" / f"{name}.yaml").write_text("name: mine\n")
+    refused = host.virtrbd("adopt", name, *words)
+    assert refused.returncode == 64
+    assert f"specs/{name}.yaml is there already and says something else" in refused.stderr

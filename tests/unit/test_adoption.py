@@ -1,0 +1,204 @@
+"""Domains of the kinds that people have, as libvirt gives them back: each gets a spec that changes nothing in it."""
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from virtrbd.adoption.adopt import Adopted, adopted
+from virtrbd.adoption.trial import Circumstances
+from virtrbd.domainxml.document import render_document
+from virtrbd.domainxml.edit import edit_definition
+from virtrbd.domainxml.words import images_of
+from virtrbd.fitting.by_hand import capabilities_by_hand
+from virtrbd.fitting.fit import fit
+from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.domain import DomainMark
+from virtrbd.model.image import Image
+from virtrbd.model.settings import Settings
+from virtrbd.spec.files import SpecFile, SpecFiles
+from virtrbd.spec.load import check_files
+from virtrbd.spec.resolve import resolve
+
+DEFINITIONS = sorted((Path(__file__).parent.parent / "data/adopt").glob("*.xml"))
+CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
+SECRET = "11111111-1111-1111-1111-111111111111"
+
+
+def circumstances(definition: str, versions: str = "libvirt=9.0,qemu=7.2") -> Circumstances:
+    machine = "pc" if "pc-i440fx" in definition else "q35"
+    images = {ref: Image(ref=ref, image_id="i", size_bytes=20 * 2**30, created_at=0) for ref in images_of(definition)}
+    return Circumstances(
+        definition=definition,
+        autostart=False,
+        settings=Settings(host="kvm-1"),
+        file="it.yaml",
+        profiles=None,
+        capabilities=capabilities_by_hand(versions, machine),
+        cluster=CLUSTER,
+        monitors=frozenset(monitor.address for monitor in CLUSTER.monitors),
+        secret_uuid=SECRET,
+        images=images,
+    )
+
+
+def held(name: str) -> str:
+    return next(file for file in DEFINITIONS if file.stem == name).read_text()
+
+
+@cache
+def adopt(name: str) -> Adopted:
+    found = adopted(circumstances(held(name)), "it.xml.j2")
+    assert found.refusals == ()
+    return found
+
+
+def changes(here: Circumstances, found: Adopted, template_dir: Path, *, check_schema: bool = True) -> tuple[str, ...]:
+    """What a define by the written files would change."""
+    settings = replace(here.settings, template_dir=str(template_dir))
+    if found.template:
+        (template_dir / "it.xml.j2").write_text(found.template)
+    files = SpecFiles(specs=(SpecFile(path="it.yaml", raw=found.spec.encode()),))
+    (domain,) = resolve(check_files(files, settings), settings)
+    fitted = fit(domain, here.capabilities)
+    document = render_document(fitted.fitted, CLUSTER, SECRET, str(template_dir), check_schema=check_schema)
+    assert (fitted.problems, document.problems) == ((), ())
+    edit = edit_definition(here.definition, document.xml, None, DomainMark(uuid=domain.uuid, host="h"))
+    return tuple(map(str, edit.differences))
+
+
+@pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.stem)
+def test_a_define_by_the_adopted_spec_changes_nothing(file: Path, tmp_path: Path) -> None:
+    found = adopt(file.stem)
+    assert bool(found.template) == bool(found.unexpressed)
+    assert changes(circumstances(file.read_text()), found, tmp_path) == ()
+
+
+@pytest.mark.parametrize("name", ["virt-install", "scsi-iotune"])
+def test_it_changes_nothing_either_where_libvirt_can_say_more(name: str, tmp_path: Path) -> None:
+    here = circumstances(held(name), "libvirt=11.6,qemu=10.0")
+    found = adopted(here, "it.xml.j2")
+    # Else virtrbd's own 64K would come.
+    assert "discard_granularity: " in found.spec
+    assert changes(here, found, tmp_path, check_schema=False) == ()
+
+
+@pytest.mark.parametrize("name", ["hostdev", "tuned", "scsi-iotune"])
+def test_without_a_template_the_rest_stays_in_the_definition_alone(name: str, tmp_path: Path) -> None:
+    here = replace(circumstances(held(name)), carries=False)
+    found = adopted(here, "it.xml.j2")
+    assert (found.refusals, found.template) == ((), "")
+    assert found.unexpressed != ()
+    assert changes(here, found, tmp_path) == ()
+
+
+def test_another_user_needs_a_template() -> None:
+    found = adopted(replace(circumstances(held("foreign-auth")), carries=False), "it.xml.j2")
+    assert "source/auth/@username: libvirt -> virtrbd" in found.refusals[0]
+
+
+def test_says_what_a_spec_has_words_for_and_no_more() -> None:
+    found = adopt("old-ide")
+    assert found.unexpressed == ()
+    assert found.template == ""
+    assert found.spec == (
+        "name: legacy\nuuid: 5eed0000-0000-4000-8000-000000000002\nmemory: 1G\nvcpus: 2\nmachine: pc-i440fx-5.2\n"
+        "hypervisor: qemu\nclock: localtime\nfeatures:\n  pae: true\ndisks:\n  - bus: ide\n    image: "
+        "vms/vm-104-disk-1\n    size: 20G\n    discard: ignore\n    boot: 1\ncdroms:\n  - target: hdc\ninterfaces:\n"
+        "  - bridge: vmbr0\n    mac: de:ad:be:ef:00:01\n    model: e1000\n    boot: 2\ngraphics:\n  type: vnc\n"
+        "  listen: 0.0.0.0\n  port: 5911\nvideo: cirrus\nserial_console: false\nguest_agent: false\nrng: false\n"
+        "asset_tag: false\n"
+    )
+
+
+# What of each kind has no word, by path.
+UNEXPRESSED = {
+    "consoles": "/devices/serial:1 /devices/parallel /devices/console:1 /devices/channel:org.qemu.guest_agent.0/source",
+    "file-disks": "/devices/disk:vdb /devices/disk:vdc /devices/disk:sda /devices/disk:fda",
+    "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/host "
+    "/devices/disk:vda/source/auth",
+    "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic /cpu/model/@fallback "
+    "/devices/sound /devices/hostdev /devices/hostdev#2",
+    "nets": "/devices/interface:52:54:00:00:00:c2/vlan /devices/interface:52:54:00:00:00:c2/virtualport "
+    "/devices/interface:52:54:00:00:00:c4/bandwidth /devices/interface:52:54:00:00:00:c5 "
+    "/devices/interface:52:54:00:00:00:c6",
+    "old-ide": "",
+    "scsi-iotune": "/vcpu/@cpuset /iothreads /devices/disk:sdb/blockio /devices/disk:vda/driver/@queue_size "
+    "/devices/controller:scsi:0/driver",
+    "spice": "/devices/channel:com.redhat.spice.0 /devices/input /devices/graphics /devices/sound /devices/redirdev",
+    "tuned": "/genid /blkiotune /memtune /cputune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
+    "/qemu:commandline",
+    "uefi-loader": "/os/loader /os/nvram /os/bootmenu",
+    "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",
+    "virt-install": "/clock/timer:rtc /clock/timer:pit /clock/timer:hpet /pm /devices/disk:vda/driver/@io "
+    "/devices/controller:usb:0 /devices/input",
+    "virtiofs": "/memoryBacking/source /memoryBacking/access /devices/filesystem:share "
+    "/devices/interface:52:54:00:00:00:81 /devices/shmem",
+}
+
+
+@pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.stem)
+def test_names_what_a_spec_has_no_word_for_and_nothing_that_libvirt_adds(file: Path) -> None:
+    found = adopt(file.stem)
+    assert " ".join(each.path for each in found.unexpressed) == UNEXPRESSED[file.stem]
+    assert [f"#   {each.path}" for each in found.unexpressed] == re.findall("^#   .*", found.spec, re.MULTILINE)
+
+
+def test_a_disk_that_no_spec_can_have_is_carried_with_the_reason(tmp_path: Path) -> None:
+    second = held("scsi-iotune").replace("10.0.0.1", "10.9.9.9", 1)
+    here = circumstances(second)
+    found = adopted(here, "it.xml.j2")
+    (disk,) = (each for each in found.unexpressed if each.path == "/devices/disk:sda")
+    assert disk.why == "its monitors (10.9.9.9) are none of this cluster's"
+    assert changes(here, found, tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "refusal"),
+    [
+        ("old-ide", "10.0.0.1", "10.9.9.9", "disk hda: its monitors (10.9.9.9) are none of this cluster's"),
+        ("old-ide", "protocol='rbd'", "protocol='nbd'", "it has no disk on RBD"),
+        ("old-ide", "x86_64' m", "aarch64' m", "it is for aarch64; virtrbd knows x86_64 only"),
+        ("old-ide", "type='qemu'>", "type='xen'>", "hypervisor: 'xen' is not known"),
+        ("old-ide", ">1048576<", ">1048577<", "memory: not a whole number of MiB"),
+        ("old-ide", "<auth username='virtrbd'>", "<nothing>", "/source/auth: absent -> "),
+    ],
+)
+def test_what_can_have_no_spec_is_refused_with_the_reason(name: str, old: str, new: str, refusal: str) -> None:
+    definition = held(name).replace(old, new)
+    if new == "<nothing>":
+        definition = definition.replace("</auth>", "</nothing>")
+    found = adopted(circumstances(definition), "it.xml.j2")
+    assert found.spec == found.template == ""
+    assert refusal in "\n".join(found.refusals)
+
+
+def test_an_image_that_is_not_there_is_said() -> None:
+    here = replace(circumstances(held("old-ide")), images={})
+    assert adopted(here, "it.xml.j2").refusals == ("disk hda: there is no image vms/vm-104-disk-1",)
+
+
+def test_takes_back_what_settings_and_profiles_add() -> None:
+    raw = (
+        b"defaults:\n  watchdog: i6300esb\n  autostart: true\n  cpu: host-passthrough\n"
+        b"  disk: {serial: x, cache: none}\n  interface: {mtu: 9000}\n"
+    )
+    here = circumstances(held("old-ide"))
+    here = replace(here, settings=Settings(host="kvm-1", file="settings.yaml", raw=raw))
+    found = adopted(here, "it.xml.j2")
+    assert found.refusals == ()
+    for line in ("watchdog: null", "autostart: false", "cache: writeback", "serial: null", "mtu: null"):
+        assert line in found.spec
+
+
+def test_images_that_several_guests_use_are_not_claimed() -> None:
+    assert "readonly: true" in adopt("scsi-iotune").spec
+    shared = held("virtiofs").replace(
+        "<driver name='qemu' type='raw'/>", "<driver name='qemu' type='raw' cache='none'/>"
+    )
+    shared = shared.replace("<target dev='vda' bus='virtio'/>", "<target dev='vda' bus='virtio'/><shareable/>")
+    found = adopted(circumstances(shared), "it.xml.j2")
+    assert "existing: true" in found.spec
+    assert "size:" not in found.spec

@@ -1,0 +1,1 @@
+"""From a domain that somebody else made to a spec that says the same."""

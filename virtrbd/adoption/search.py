@@ -1,0 +1,127 @@
+"""The spec that leaves the least unsaid and changes nothing: it grows by each word that helps, then loses each that
+is not needed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
+from virtrbd.domainxml.words import Path, Word, Words
+from virtrbd.errors import SpecError
+from virtrbd.model.plan import Difference
+
+# libvirt's newest version of a machine is another one tomorrow, so it is said even where it is today's.
+_KEPT = (("name",), ("machine",))
+
+
+@dataclass(slots=True)
+class Search:
+    """A search for the spec of one domain; `why` tells of each device that was refused."""
+
+    here: Circumstances
+    words: Words
+    why: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Trial | None:
+        """Return the best that there is, None where no disk can be had: a spec needs one."""
+        self.why = {unknown.path: unknown.why for unknown in self.words.unknown}
+        best = self._begin()
+        if best is None:
+            return None
+        for word in self.words.more:
+            best = self._try(word, best)
+        return self._shortened(self._taken_back(best))
+
+    def refusals(self) -> tuple[str, ...]:
+        """Return why no disk can be had."""
+        reasons = [f"disk {path.rpartition(':')[2]}: {why}" for path, why in self.why.items() if "/disk:" in path]
+        return tuple(reasons) or ("it has no disk on RBD, and that is what virtrbd is for",)
+
+    def _begin(self) -> Trial | None:
+        base = {**self.words.base, "autostart": self.here.autostart, "host": self.here.settings.host}
+        for word in self.words.more:
+            if word.path[:1] == ("disks",) and word.device:
+                trial = self._judge({**base, "disks": {word.path[1]: word.value}}, word)
+                if trial is None:
+                    continue
+                trial = self._taken_back(trial)
+                changes = [each for each in trial.differences if each.path.startswith(word.device)]
+                if not changes:
+                    return trial
+                self._note(word, changes)
+        return None
+
+    def _try(self, word: Word, best: Trial) -> Trial:
+        """Keep the word where it leaves less to say."""
+        if len(word.path) > 2 and word.path[0] in LISTED and word.path[1] not in _mapping(best.spec.get(word.path[0])):
+            return best
+        trial = self._judge(_with(best.spec, word.path, word.value), word)
+        if trial is None:
+            return best
+        trial = self._taken_back(trial) if word.device else trial
+        if trial.score < best.score:
+            return trial
+        self._note(word, [each for each in trial.differences if each not in best.differences])
+        return best
+
+    def _taken_back(self, best: Trial) -> Trial:
+        """What settings or profiles say and the definition does not is taken back."""
+        for path in sorted(best.elsewhere, key=lambda path: (len(path), str(path))) if best.differences else ():
+            trial = self._judge(_with(best.spec, _named(best.spec, path), None))
+            if trial and trial.score < best.score:
+                best = trial
+        return best
+
+    def _shortened(self, best: Trial) -> Trial:
+        """Leave out what holds without being said."""
+        for path in [path for path in _leaves(best.spec) if path not in _KEPT]:
+            trial = self._judge(_without(best.spec, path))
+            if trial and trial.score <= best.score and trial.beside_the_document == best.beside_the_document:
+                best = trial
+        return best
+
+    def _judge(self, spec: Mapping[str, object], word: Word | None = None) -> Trial | None:
+        try:
+            return try_spec(spec, self.here)
+        except SpecError as error:
+            if word and word.device:
+                place, _, reason = error.messages[0].partition(": ")
+                self.why.setdefault(word.device, reason or place)
+            return None
+
+    def _note(self, word: Word, changes: Sequence[Difference]) -> None:
+        if word.device and changes:
+            self.why.setdefault(word.device, f"a spec would change {'; '.join(map(str, changes))}")
+
+
+def _named(spec: Mapping[str, object], path: tuple[object, ...]) -> Path:
+    """Return a path with targets and MACs where a written spec has numbers."""
+    if len(path) > 1 and isinstance(path[1], int):
+        path = (path[0], list(_mapping(spec[str(path[0])]))[path[1]], *path[2:])
+    return tuple(map(str, path))
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _with(spec: Mapping[str, object], path: Path, value: object) -> dict[str, object]:
+    if not path:
+        return {**spec, **_mapping(value)}
+    name, *rest = path
+    return {**spec, name: _with(_mapping(spec.get(name)), tuple(rest), value) if rest else value}
+
+
+def _without(spec: Mapping[str, object], path: Path) -> dict[str, object]:
+    """Return the spec without what stands at the path, and without mappings that have nothing else."""
+    name, *rest = path
+    inner = _without(_mapping(spec[name]), tuple(rest)) if rest else {}
+    # What stays, stays in its place: the order is the definition's.
+    return {key: inner if key == name else value for key, value in spec.items() if inner or key != name}
+
+
+def _leaves(value: object, path: Path = ()) -> Iterator[Path]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, (*path, name))
+    else:
+        yield path

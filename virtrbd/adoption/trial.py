@@ -1,0 +1,115 @@
+"""A spec tried: what it would change in a definition, and what of the definition it does not say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from virtrbd.domainxml.edit import edit_definition
+from virtrbd.domainxml.leftover import Leftover, leftover, with_leftover
+from virtrbd.domainxml.render import render
+from virtrbd.errors import SpecError
+from virtrbd.fitting.fit import fit
+from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.plan import Difference
+from virtrbd.model.settings import Settings
+from virtrbd.spec.document import Path as FieldPath
+from virtrbd.spec.files import SpecFile, SpecFiles
+from virtrbd.spec.load import check_files
+from virtrbd.spec.resolve import resolve
+from virtrbd.spec.writing import spec_text
+
+# Mappings by target or MAC here, lists in a spec.
+LISTED = ("disks", "cdroms", "interfaces")
+# Mappings of which one value alone may stand for the whole.
+_SHORT = (
+    {"cpu": ["mode"]},
+    {"cpu": ["model"]},
+    {"firmware": ["type"]},
+    {"graphics": ["type"]},
+    {"watchdog": ["model"]},
+    {"filterref": ["name"]},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a spec is tried against; `file` is where it will stand, and `profiles` lies there already.
+
+    `monitors` are the names and addresses that mean this cluster. `carries`: what no spec can say may go into a
+    template.
+    """
+
+    definition: str
+    autostart: bool
+    settings: Settings
+    file: str
+    profiles: SpecFile | None
+    capabilities: Capabilities
+    cluster: ClusterFacts
+    monitors: frozenset[str]
+    secret_uuid: str
+    images: Mapping[ImageRef, Image]
+    pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    carries: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How a spec did: `differences` are what it would change, `rest` is what it does not say.
+
+    `elsewhere`: the places where settings and profiles say what the spec does not.
+    """
+
+    spec: Mapping[str, object]
+    domain: Domain
+    differences: tuple[Difference, ...]
+    rest: Leftover
+    elsewhere: tuple[FieldPath, ...] = ()
+
+    @property
+    def score(self) -> tuple[int, int]:
+        """The less the better: a change weighs more than all that is left unsaid."""
+        return len(self.differences), self.rest.weight
+
+    @property
+    def beside_the_document(self) -> tuple[object, ...]:
+        """What a spec says that no document shows."""
+        domain = self.domain
+        sources = [(d.target, d.image, d.size_bytes, d.existing, d.clone, d.import_file) for d in domain.disks]
+        return domain.autostart, domain.host, domain.machine_upgrade, domain.template, sources
+
+
+def as_data(spec: Mapping[str, object]) -> dict[str, object]:
+    """Return the spec as it is written: with lists."""
+    return {
+        key: [_short(item) for item in value.values()] if key in LISTED and isinstance(value, dict) else value
+        for key, value in _short(spec).items()
+    }
+
+
+def _short(mapping: Mapping[str, object]) -> dict[str, object]:
+    """Write the one value in the place of its mapping where a spec takes that."""
+    return {
+        key: next(iter(value.values())) if isinstance(value, dict) and {key: [*value]} in _SHORT else value
+        for key, value in mapping.items()
+    }
+
+
+def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
+    """Return how the spec does. Raises SpecError where it is none, or this hypervisor can't have it."""
+    raw = spec_text(as_data(spec)).encode()
+    folder = {str(Path(here.file).parent): here.profiles} if here.profiles else {}
+    loaded = check_files(SpecFiles(specs=(SpecFile(path=here.file, raw=raw),), profiles=folder), here.settings)
+    (domain,) = resolve(loaded, here.settings)
+    fitted = fit(domain, here.capabilities, here.images, here.pool_config)
+    if fitted.problems:
+        raise SpecError(*fitted.problems)
+    rendered = render(fitted.fitted, here.cluster, here.secret_uuid, here.settings.template_dir)
+    rest = leftover(here.definition, rendered)
+    wanted = with_leftover(rendered, rest) if here.carries else rendered
+    edit = edit_definition(here.definition, wanted, None, DomainMark(uuid=domain.uuid, host=""))
+    elsewhere = tuple(loaded[0].document.elsewhere)
+    return Trial(spec=spec, domain=domain, differences=edit.differences, rest=rest, elsewhere=elsewhere)

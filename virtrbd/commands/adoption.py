@@ -1,0 +1,88 @@
+"""The verb that makes a domain of somebody else's virtrbd's: adopt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.errors import ExitCode, VirtrbdError, worst
+
+if TYPE_CHECKING:
+    from virtrbd.host.adopting import Adoption
+
+# Nobody reads more of an element in a terminal; the template has it whole.
+_MAX_XML = 100
+
+
+@app.command()
+@click.argument("names", metavar="DOMAIN…", nargs=-1, required=True)
+@click.option("--into", metavar="DIR", default=".", help="Folder for the specs (default: the current one).")
+@click.option("--no-template", is_flag=True, help="Leave what a spec has no word for to libvirt's definition alone.")
+@ALLOW
+@with_global_options
+def adopt(run: Run, names: tuple[str, ...], into: str, no_template: bool, allow: tuple[str, ...]) -> None:
+    """Write specs for domains made with virsh or virt-install; with --allow takes-over they become virtrbd's.
+
+    Nothing of the domains is changed but virtrbd's own mark.
+    """
+    from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.host.adopting import adopt_domain
+
+    answers: list[dict[str, Any]] = []
+    codes: list[ExitCode] = []
+    allowed = parse_allowed(allow)
+    with connected(run, run.settings(), allowed) as host:
+        for name in dict.fromkeys(names):
+            try:
+                adoption = adopt_domain(host, name, into, carries=not no_template)
+            except VirtrbdError as error:
+                codes.append(error.exit_code)
+                answers.append({"name": name, "errors": str(error).splitlines()})
+                for line in () if run.is_json else str(error).splitlines():
+                    click.echo(line, err=True)
+                continue
+            codes += [outcome.exit_code for outcome in adoption.outcomes]
+            answers.append(_data(name, adoption))
+            if not run.is_json:
+                _tell(run, name, adoption)
+    code = worst(*codes)
+    run.answer({"domains": answers, "exit_code": int(code)}, [])
+    run.end(code)
+
+
+def _tell(run: Run, name: str, adoption: Adoption) -> None:
+    from virtrbd.commands.pipeline import outcome_line
+    from virtrbd.model.plan import Result
+
+    click.echo(f"{name}: spec: {adoption.spec_file}")
+    if adoption.unexpressed:
+        holder = adoption.template_file or "libvirt's definition alone"
+        click.echo(f"{name}: what a spec has no word for is in {holder}:")
+    for each in adoption.unexpressed:
+        xml = each.xml if len(each.xml) <= _MAX_XML else f"{each.xml[:_MAX_XML]} …"
+        click.echo(f"  {each.path}: {xml}" + (f" ({each.why})" if each.why else ""))
+    for lint in (lint for domain in adoption.plan.domains for lint in domain.lints):
+        run.say(str(lint))
+    for outcome in adoption.outcomes:
+        if not outcome.quiet:
+            click.echo(outcome_line(outcome), err=outcome.result is not Result.DONE)
+    if any(outcome.result is Result.BLOCKED for outcome in adoption.outcomes):
+        run.say(f"{name}: nothing is changed yet; virtrbd define --allow takes-over {adoption.spec_file} does it")
+
+
+def _data(name: str, adoption: Adoption) -> dict[str, Any]:
+    return {
+        "name": name,
+        "spec": adoption.spec_file,
+        "template": adoption.template_file,
+        "unexpressed": [asdict(each) for each in adoption.unexpressed],
+        "lints": [asdict(lint) for domain in adoption.plan.domains for lint in domain.lints],
+        "actions": [
+            {"text": outcome.text, "result": outcome.result.value, "detail": outcome.detail}
+            for outcome in adoption.outcomes
+            if not outcome.quiet
+        ],
+    }

@@ -1,0 +1,301 @@
+"""What a definition says, in the words of a spec. Whether a word is needed, or may be had, is for others to judge.
+
+Disks, CD-ROM drives and interfaces stand in mappings here, by target and MAC: their order is found at the end.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from virtrbd.domainxml.parse import parse_image
+from virtrbd.domainxml.tree import Element, attribute, parse_tree
+from virtrbd.model.image import ImageRef
+from virtrbd.model.size import exact_size
+
+Path = tuple[str, ...]
+Value = object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A value for a place in a spec, or at no place several that belong together.
+
+    `device` names the device that it makes known to the spec.
+    """
+
+    path: Path
+    value: Value
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """A device that no spec can have, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """All that a definition says: `base` is said in any case, each of `more` where it helps.
+
+    `refusals` say why there can be no spec at all."""
+
+    base: Mapping[str, Value]
+    more: tuple[Word, ...]
+    unknown: tuple[Unknown, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+
+def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collection[str]) -> Words:
+    """Return what a spec may say of a definition; `sizes` holds the images that there are, by reference.
+
+    `monitors`: the names and addresses that mean this cluster.
+    """
+    root = parse_tree(definition)
+    if (arch := attribute(root, "os/type", "arch")) != "x86_64":
+        return Words(base={}, more=(), refusals=(f"it is for {arch}; virtrbd knows x86_64 only",))
+    unknown: list[Unknown] = []
+    more = [*_machine_words(root)]
+    for disk in root.iterfind("devices/disk"):
+        if disk.get("device", "disk") == "cdrom":
+            more += _cdrom_words(disk, monitors)
+        elif disk.get("type") == "network" and attribute(disk, "source", "protocol") == "rbd":
+            why = _why_not(disk, sizes, monitors)
+            if why:
+                unknown.append(Unknown(path=f"/devices/disk:{attribute(disk, 'target', 'dev')}", why=why))
+            else:
+                more += _disk_words(disk, sizes)
+    for interface in root.iterfind("devices/interface"):
+        more += _interface_words(interface)
+    more += _small_words(root)
+    return Words(base=_base(root), more=tuple(more), unknown=tuple(unknown))
+
+
+def images_of(definition: str) -> tuple[ImageRef, ...]:
+    """Return the images behind the disks of a definition, sorted."""
+    disks = parse_tree(definition).iterfind("devices/disk")
+    return tuple(sorted({image.image for disk in disks if (image := parse_image(disk)) is not None}))
+
+
+def monitors_of(definition: str) -> frozenset[str]:
+    """Return the names and addresses of the monitors that the disks of a definition name."""
+    hosts = parse_tree(definition).iterfind("devices/disk/source[@protocol='rbd']/host")
+    return frozenset(host.get("name", "") for host in hosts)
+
+
+def _base(root: Element) -> dict[str, Value]:
+    """The least: all that virtrbd adds by itself is taken away."""
+    return {
+        "name": root.findtext("name"),
+        "uuid": root.findtext("uuid"),
+        "memory": _kib(root.findtext("memory")),
+        "machine": attribute(root, "os/type", "machine"),
+        "hypervisor": root.get("type"),
+        "features": {"acpi": False, "apic": False},
+        "serial_console": False,
+        "guest_agent": False,
+        "rng": False,
+        "asset_tag": False,
+    }
+
+
+def _machine_words(root: Element) -> Iterator[Word]:
+    for path in ("title", "description", "on_poweroff", "on_reboot", "on_crash"):
+        if text := root.findtext(path):
+            yield Word(path=(path,), value=text)
+    if (current := root.findtext("currentMemory")) and current != root.findtext("memory"):
+        yield Word(path=("current_memory",), value=_kib(current))
+    yield from _hugepages(root)
+    yield from _vcpus(root)
+    yield from _features(root)
+    yield from _cpu(root)
+    if attribute(root, "os", "firmware") == "efi":
+        yield Word(path=("firmware",), value={"type": "uefi"})
+        if secure := attribute(root, "os/firmware/feature[@name='secure-boot']", "enabled"):
+            yield Word(path=("firmware", "secure_boot"), value=secure == "yes")
+    offset = attribute(root, "clock", "offset")
+    yield Word(path=("clock",), value=attribute(root, "clock", "timezone") if offset == "timezone" else offset)
+
+
+def _hugepages(root: Element) -> Iterator[Word]:
+    pages = root.find("memoryBacking/hugepages")
+    if pages is not None:
+        size = attribute(pages, "page", "size")
+        yield Word(path=("hugepages",), value=_kib(size) if size else True)
+
+
+def _vcpus(root: Element) -> Iterator[Word]:
+    most, current = _number(root.findtext("vcpu")), _number(attribute(root, "vcpu", "current"))
+    if current:
+        yield Word(path=(), value={"vcpus": current, "max_vcpus": most})
+    else:
+        yield Word(path=("vcpus",), value=most)
+
+
+def _features(root: Element) -> Iterator[Word]:
+    for name in ("acpi", "apic", "pae"):
+        if root.find(f"features/{name}") is not None:
+            yield Word(path=("features", name), value=True)
+    for name in ("hap", "pmu", "smm", "vmport"):
+        if state := attribute(root, f"features/{name}", "state"):
+            yield Word(path=("features", name), value=state == "on")
+    if attribute(root, "features/hyperv/relaxed", "state") == "on":
+        yield Word(path=("features", "hyperv"), value=True)
+    if hidden := attribute(root, "features/kvm/hidden", "state"):
+        yield Word(path=("features", "kvm_hidden"), value=hidden == "on")
+
+
+def _cpu(root: Element) -> Iterator[Word]:
+    cpu = root.find("cpu")
+    if cpu is None:
+        return
+    mode, model = cpu.get("mode", "custom"), cpu.findtext("model") or ""
+    yield Word(path=("cpu",), value={"mode": mode, **({"model": model} if mode == "custom" else {})})
+    if (topology := cpu.find("topology")) is not None:
+        counts = {name: _number(topology.get(name)) for name in ("sockets", "cores", "threads")}
+        yield Word(path=("cpu", "topology"), value=counts)
+    for feature in cpu.iterfind("feature"):
+        yield Word(path=("cpu", "features", feature.get("name", "")), value=feature.get("policy", "require"))
+
+
+def _why_not(disk: Element, sizes: Mapping[ImageRef, int], monitors: Collection[str]) -> str:
+    """Return why no spec can have the disk, empty where that is left to be tried."""
+    image = parse_image(disk)
+    if image is None:
+        return "its source names no image"
+    if not _is_of_this_cluster(disk, monitors):
+        hosts = ", ".join(host.get("name", "") for host in disk.iterfind("source/host"))
+        return f"its monitors ({hosts}) are none of this cluster's"
+    if image.image not in sizes:
+        return f"there is no image {image.image}"
+    return ""
+
+
+def _is_of_this_cluster(disk: Element, monitors: Collection[str]) -> bool:
+    hosts = {host.get("name", "") for host in disk.iterfind("source/host")}
+    return not hosts or any(host in monitors for host in hosts)
+
+
+def _disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
+    target, image = attribute(disk, "target", "dev"), parse_image(disk)
+    assert image is not None, "a disk without an image was sorted out before"
+    shared = {name: True for name in ("readonly", "shareable") if disk.find(name) is not None}
+    size = exact_size(sizes[image.image])
+    # An image that several guests read or write is none's own.
+    source = {"existing": True} if shared or image.snapshot or not size else {"size": size}
+    value = {
+        "target": target,
+        "bus": attribute(disk, "target", "bus"),
+        "image": str(image),
+        **source,
+        "cache": attribute(disk, "driver", "cache") or "default",
+        "discard": attribute(disk, "driver", "discard") or "ignore",
+        **_granularity(disk),
+        **shared,
+    }
+    yield Word(path=("disks", target), value=value, device=f"/devices/disk:{target}")
+    for name, found in _disk_details(disk):
+        if found not in ("", None, {}):
+            yield Word(path=("disks", target, name), value=found)
+
+
+def _disk_details(disk: Element) -> Iterator[tuple[str, Value]]:
+    for name in ("detect_zeroes", "error_policy", "rerror_policy"):
+        yield name, attribute(disk, "driver", name)
+    for name in ("iothread", "queues"):
+        yield name, _number(attribute(disk, "driver", name))
+    yield "rotation_rate", _number(attribute(disk, "target", "rotation_rate"))
+    yield "serial", disk.findtext("serial")
+    yield "wwn", disk.findtext("wwn")
+    yield "ceph_config", attribute(disk, "source/config", "file")
+    yield "boot", _number(attribute(disk, "boot", "order"))
+    yield "iotune", {str(limit.tag): _limit(limit) for limit in disk.iterfind("iotune/*")}
+
+
+def _granularity(disk: Element) -> dict[str, Value]:
+    """Where the definition tells nothing, the device is to do what it does by itself."""
+    told = _number(attribute(disk, "blockio", "discard_granularity"))
+    by_itself = {"virtio": 512, "scsi": 4096}.get(attribute(disk, "target", "bus"))
+    granularity = by_itself if told is None else told
+    return {} if granularity is None else {"discard_granularity": granularity}
+
+
+def _limit(limit: Element) -> int | str:
+    text = limit.text or ""
+    return text if limit.tag == "group_name" else int(text)
+
+
+def _cdrom_words(disk: Element, monitors: Collection[str]) -> Iterator[Word]:
+    """An empty drive, or an image; what holds a file or a device of the host is no spec's."""
+    target, image = attribute(disk, "target", "dev"), parse_image(disk)
+    is_empty = disk.find("source") is None and disk.get("type") == "file"
+    if is_empty or (image and _is_of_this_cluster(disk, monitors)):
+        value = {"target": target, "bus": attribute(disk, "target", "bus")} | ({"image": str(image)} if image else {})
+        yield Word(path=("cdroms", target), value=value, device=f"/devices/disk:{target}")
+        if order := _number(attribute(disk, "boot", "order")):
+            yield Word(path=("cdroms", target, "boot"), value=order)
+
+
+_ENDS = {"network": ("network", "network"), "bridge": ("bridge", "bridge"), "direct": ("direct", "dev")}
+
+
+def _interface_words(interface: Element) -> Iterator[Word]:
+    mac, kind = attribute(interface, "mac", "address"), interface.get("type", "")
+    if kind not in _ENDS:
+        return
+    word, name = _ENDS[kind]
+    value: dict[str, Value] = {word: attribute(interface, "source", name), "mac": mac}
+    value["model"] = attribute(interface, "model", "type")
+    if kind == "direct":
+        value["mode"] = attribute(interface, "source", "mode")
+    yield Word(path=("interfaces", mac), value=value, device=f"/devices/interface:{mac}")
+    for field, found in _interface_details(interface):
+        if found not in ("", None, []):
+            yield Word(path=("interfaces", mac, field), value=found)
+
+
+def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
+    yield "vlan", [_number(tag.get("id")) for tag in interface.iterfind("vlan/tag")]
+    yield "mtu", _number(attribute(interface, "mtu", "size"))
+    yield "queues", _number(attribute(interface, "driver", "queues"))
+    yield "link", "down" if attribute(interface, "link", "state") == "down" else ""
+    yield "boot", _number(attribute(interface, "boot", "order"))
+    if name := attribute(interface, "filterref", "filter"):
+        parameters = {str(p.get("name")): str(p.get("value")) for p in interface.iterfind("filterref/parameter")}
+        yield "filterref", {"name": name, **({"parameters": parameters} if parameters else {})}
+
+
+def _small_words(root: Element) -> Iterator[Word]:
+    for video in root.iterfind("devices/video"):
+        yield Word(path=("video",), value=attribute(video, "model", "type"))
+    for graphics in root.iterfind("devices/graphics"):
+        port = _number(graphics.get("port")) if graphics.get("autoport") != "yes" else None
+        listen = graphics.get("listen") or attribute(graphics, "listen", "address") or "default"
+        value = {"type": graphics.get("type"), "listen": listen, **({"port": port} if port else {})}
+        yield Word(path=("graphics",), value=value)
+    for word, path in (
+        ("serial_console", "serial"),
+        ("guest_agent", "channel/target[@name='org.qemu.guest_agent.0']"),
+        ("rng", "rng"),
+    ):
+        if root.find(f"devices/{path}") is not None:
+            yield Word(path=(word,), value=True)
+    if root.find("sysinfo") is not None:
+        yield Word(path=("asset_tag",), value=True)
+    for watchdog in root.iterfind("devices/watchdog"):
+        yield Word(path=("watchdog",), value={"model": watchdog.get("model"), "action": watchdog.get("action")})
+    for tpm in root.iterfind("devices/tpm"):
+        yield Word(path=("tpm",), value=True)
+        value = {"model": tpm.get("model"), "version": attribute(tpm, "backend", "version")}
+        yield Word(path=("tpm",), value=value)
+    for vsock in root.iterfind("devices/vsock"):
+        yield Word(path=("vsock",), value=_number(attribute(vsock, "cid", "address")) or "auto")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _kib(text: str | None) -> str:
+    return exact_size(int(text or 0) * 1024)

@@ -1,0 +1,206 @@
+"""A domain of somebody else's adopted: its spec found, held against a plan, written, and its mark set."""
+
+import contextlib
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from virtrbd.adoption.adopt import Adopted, adopted
+from virtrbd.adoption.trial import Circumstances
+from virtrbd.ceph.images import pool_config, read_image
+from virtrbd.deadline import call_within
+from virtrbd.domainxml.leftover import Unexpressed
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.parse import parse_machine
+from virtrbd.domainxml.templates import is_packaged
+from virtrbd.domainxml.words import images_of, monitors_of
+from virtrbd.errors import ConfigError, ExitCode, HypervisorError, SpecError
+from virtrbd.host.converge import look
+from virtrbd.host.execute import execute
+from virtrbd.host.host import Host
+from virtrbd.host.new_files import write_new, written_while_useful
+from virtrbd.host.observe import observe
+from virtrbd.host.perform import perform
+from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.plan import (
+    Action,
+    DefineDomain,
+    DefineSecret,
+    MarkImage,
+    Outcome,
+    Plan,
+    Result,
+)
+from virtrbd.planning.plan import Policy, plan_secret
+from virtrbd.spec.files import PROFILES, SpecFile, SpecFiles, read_bounded
+from virtrbd.spec.load import check_files
+from virtrbd.spec.resolve import resolve
+from virtrbd.spec.schema import check_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What adopting a domain came to: the files, what they have no word for, and what became of the marks."""
+
+    spec_file: str
+    template_file: str
+    unexpressed: tuple[Unexpressed, ...]
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+
+
+def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption:
+    """Write the domain's files, then set its marks as far as they are allowed. Raises VirtrbdError.
+
+    `carries`: what no spec has a word for goes into a template. The files are written only when a plan with them
+    changes nothing but marks.
+    """
+    domain = _adoptable(host, name)
+    spec_file = Path(into) / f"{domain.name}.yaml"
+    template = f"{domain.name}.xml.j2"
+    template = f"adopted-{template}" if is_packaged(template) else template
+    with ExitStack() as stack:
+        locks = [domain.name, *map(str, images_of(domain.definition))]
+        stack.enter_context(host.state.locked(locks, "adopt"))
+        here = _circumstances(host, domain, spec_file, carries=carries)
+        found = adopted(here, template)
+        if found.refusals:
+            raise SpecError(*(f"{domain.name}: {refusal}" for refusal in found.refusals))
+        template_file = _template_file(host, domain.name, template, found)
+        if template_file:
+            way_out = "move it away, or adopt with --no-template"
+            stack.enter_context(written_while_useful(template_file, found.template, way_out))
+        spec = SpecFile(path=str(spec_file), raw=found.spec.encode())
+        plan = _plan(host, spec, here.profiles)
+        _refuse_more_than_marks(domain.name, plan)
+        way_out = f"take it over with virtrbd define --allow takes-over {spec_file}, move it away, or choose --into DIR"
+        write_new(spec_file, found.spec, way_out)
+        outcomes = list(execute(plan, host.allowed, lambda action: perform(action, host)))
+        if any(outcome.result is Result.DONE for outcome in outcomes):
+            outcomes += _left(_plan(host, spec, here.profiles))
+    return Adoption(
+        spec_file=str(spec_file),
+        template_file=str(template_file or ""),
+        unexpressed=found.unexpressed,
+        plan=plan,
+        outcomes=tuple(outcomes),
+    )
+
+
+def _adoptable(host: Host, name: str) -> DefinedDomain:
+    """Return the domain. Raises HypervisorError, and SpecError where no spec can have its name."""
+    domain = host.hypervisor.domain(name)
+    if domain is None:
+        raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+    if not domain.persistent:
+        raise HypervisorError(f"{name}: is transient, there is no definition to adopt; virsh define makes one")
+    if read_mark(domain.definition):
+        raise HypervisorError(f"{name}: is virtrbd's already; change it by its spec, with virtrbd define")
+    if domain.state is PowerState.SAVED:
+        raise HypervisorError(
+            f"{name}: holds a managed save, whose own definition is in force; start it to resume, or drop the save "
+            f"with virsh managedsave-remove, then adopt again"
+        )
+    try:
+        check_name(domain.name)
+    except ValueError as error:
+        raise SpecError(f"{domain.name}: {error}; shut it down and rename it with virsh domrename") from None
+    return domain
+
+
+def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carries: bool) -> Circumstances:
+    key = parse_machine(domain.definition)
+    capabilities = host.hypervisor.capabilities(*key)
+    if capabilities is None:
+        raise SpecError(f"{domain.name}: libvirt knows no machine {key[1]} with hypervisor {key[0]} here")
+    refs = images_of(domain.definition)
+    policy = Policy(host=host.settings.host, template_dir=host.settings.template_dir)
+    world = observe((), host.hypervisor, host.cluster, host.state, policy, {})
+    images = {ref: image for ref in refs if (image := read_image(host.cluster, ref))}
+    profiles = spec_file.parent / PROFILES
+    return Circumstances(
+        definition=domain.definition,
+        autostart=domain.autostart,
+        settings=host.settings,
+        file=str(spec_file),
+        profiles=SpecFile(path=str(profiles), raw=read_bounded(profiles)) if profiles.exists() else None,
+        capabilities=capabilities,
+        cluster=world.cluster,
+        monitors=_monitors(host, world.cluster, monitors_of(domain.definition)),
+        secret_uuid=plan_secret(world)[0],
+        images=images,
+        pool_config={pool: pool_config(host.cluster, pool) for pool in sorted({ref.pool for ref in images})},
+        carries=carries,
+    )
+
+
+def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> frozenset[str]:
+    """Return the cluster's addresses, and of the names in a definition those that lead to one of them."""
+    addresses = frozenset(monitor.address for monitor in cluster.monitors)
+
+    def leads_here(name: str) -> bool:
+        with contextlib.suppress(OSError):
+            found = call_within(
+                host.settings.timeouts.ceph, f"looking up the monitor {name}", partial(socket.getaddrinfo, name, None)
+            )
+            return any(address[0] in addresses for *_, address in found)
+        return False
+
+    return addresses | frozenset(name for name in named - addresses if leads_here(name))
+
+
+def _template_file(host: Host, name: str, template: str, found: Adopted) -> Path | None:
+    if not found.template:
+        return None
+    if not host.settings.template_dir:
+        paths = ", ".join(each.path for each in found.unexpressed)
+        raise ConfigError(
+            f"{name}: a spec has no word for {paths}; write template_dir: DIR into the settings for a template that "
+            f"has them, or adopt with --no-template, which leaves them to libvirt's definition alone"
+        )
+    return Path(host.settings.template_dir) / template
+
+
+def _plan(host: Host, spec: SpecFile, profiles: SpecFile | None) -> Plan:
+    folder = {str(Path(spec.path).parent): profiles} if profiles else {}
+    settings = host.settings
+    domains = resolve(check_files(SpecFiles(specs=(spec,), profiles=folder), settings), settings)
+    return look(domains, Policy(host=settings.host, template_dir=settings.template_dir), host)
+
+
+def _refuse_more_than_marks(name: str, plan: Plan) -> None:
+    """Raise SpecError where the plan does more than adopting may: what was found must hold for the planner too."""
+    for domain in plan.domains:
+        problems = [*domain.problems, *([domain.note] if domain.note else [])]
+        more = [action for action in domain.actions if not (action.quiet or _is_mark(action))]
+        problems += [f"{name}: can't be expressed: {action.text}" for action in more]
+        if problems:
+            raise SpecError(*problems)
+
+
+def _is_mark(action: Action) -> bool:
+    match action:
+        case DefineDomain():
+            return bool(action.based_on) and not action.differences
+        case DefineSecret() | MarkImage():
+            return True
+        case _:
+            return False
+
+
+def _left(plan: Plan) -> list[Outcome]:
+    return [
+        Outcome(
+            domain=domain.name,
+            text=action.text,
+            result=Result.FAILED,
+            detail="done, but a second look wants it again",
+            exit_code=ExitCode.FAILED,
+        )
+        for domain in plan.domains
+        for action in domain.actions
+        if not action.quiet
+    ]

@@ -1,0 +1,21 @@
+"""Specs written, as a person would write them."""
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from virtrbd.spec.schema import DomainSpec
+
+
+class _Indented(yaml.SafeDumper):
+    """PyYAML puts the items of a list under its key; people don't."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, False)
+
+
+def spec_text(data: Mapping[str, object], comments: Sequence[str] = ()) -> str:
+    """Return a spec as YAML, its fields in the order of the schema."""
+    ordered = {field: data[field] for field in DomainSpec.model_fields if field in data}
+    text = yaml.dump(ordered, Dumper=_Indented, sort_keys=False, allow_unicode=True, width=120)
+    return "".join(f"# {line}\n" for line in comments) + text
