@@ -7,12 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 CHECKOUT = Path(__file__).parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="Write tests/golden anew; review it with git diff.")
+    parser.addoption("--laws-examples", type=int, default=130, help="Examples of each of the planner's laws.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile(
+        "laws",
+        max_examples=config.getoption("--laws-examples"),
+        deadline=None,
+        # Explaining a failure takes longer than finding it.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from lxml import etree
 
-from virtrbd.domainxml.live import device_xml, still_there, with_link
+from virtrbd.domainxml.live import still_there, with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.tree import devices_of, parse_tree, steps, to_text
@@ -70,6 +70,7 @@ def simulate(action: Action, actual: Actual) -> Actual:
         case DropIntent():
             return _without_intent(actual, action.ref)
         case GrowImage():
+            assert not action.live or _runs_with(action, actual), "a guest is told of disks that it has"
             return _with_image(actual, action.ref, replace(_image(actual, action.ref), size_bytes=action.to_bytes))
         case FinishRollback():
             return _with_image(actual, action.ref.image, replace(_image(actual, action.ref.image), state=""))
@@ -110,6 +111,12 @@ def simulate(action: Action, actual: Actual) -> Actual:
             assert_never(action)
 
 
+def _runs_with(action: GrowImage, actual: Actual) -> bool:
+    [found] = [domain for domain in actual.domains if domain.uuid == action.domain_uuid]
+    held = parse_disks(found.live) if found.live else ()
+    return (action.target, action.ref) in [(disk.target, disk.image) for disk in held]
+
+
 def _started(actual: Actual, uuid: str) -> Actual:
     started = _change(actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=d.definition))
     return _noted(started, _written(started, uuid), actual.host_uuid)
@@ -144,18 +151,17 @@ def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
     devices = root.find("devices")
     match action:
         case AttachDevice():
+            assert action.device not in dict(steps(devices)), "libvirt refuses a second one"
             devices.append(copy.deepcopy(dict(steps(definition.find("devices")))[action.device]))
         case DetachDevice():
             devices.remove(dict(steps(devices))[action.device])
         case ChangeMedia():
-            replaced = dict(steps(devices))[action.device]
-            replaced.getparent().replace(
-                replaced, copy.deepcopy(dict(steps(definition.find("devices")))[action.device])
-            )
+            _change_media(dict(steps(devices))[action.device], dict(steps(definition.find("devices")))[action.device])
         case LimitDisk():
             _limit(dict(steps(devices))[f"disk:{action.target}"], action)
         case SetLink():
-            return found.live.replace(*_device_texts(found.live, action))
+            interface = dict(steps(devices))[action.device]
+            devices.replace(interface, parse_tree(with_link(to_text(interface), up=action.up)))
         case SetMemory():
             _set_text(root, "currentMemory", str(action.to_bytes // 1024))
         case SetVcpus():
@@ -169,10 +175,22 @@ def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
     return to_text(root)
 
 
+def _change_media(drive: etree._Element, wanted: etree._Element) -> None:
+    """Only the source; the rest of a drive is fixed."""
+    for source in drive.findall("source"):
+        drive.remove(source)
+    drive.set("type", wanted.get("type"))
+    drive.extend(copy.deepcopy(wanted.findall("source")))
+
+
 def _limit(disk: etree._Element, action: LimitDisk) -> None:
+    """libvirt clears the limits of a kind of which one is given."""
     iotune = disk.find("iotune")
     if iotune is None:
         iotune = etree.SubElement(disk, "iotune")
+    kinds = {name.partition("_")[2] for name, _ in action.limits} - {"name"}
+    for old in [limit for limit in iotune if limit.tag.partition("_")[2] in kinds]:
+        iotune.remove(old)
     for name, value in action.limits:
         for old in iotune.findall(name):
             iotune.remove(old)
@@ -180,11 +198,6 @@ def _limit(disk: etree._Element, action: LimitDisk) -> None:
             etree.SubElement(iotune, name).text = str(value)
     if len(iotune) == 0:
         disk.remove(iotune)
-
-
-def _device_texts(live: str, action: SetLink) -> tuple[str, str]:
-    before = device_xml(live, action.device)
-    return before, with_link(before, up=action.up)
 
 
 def _set_text(root: etree._Element, tag: str, text: str) -> None:

@@ -1,17 +1,20 @@
 """The planner's laws: what holds of every plan, for all specs and all worlds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 from simulate import interrupted, simulate
 from strategies import (
+    BY_SPEC,
     EMPTY,
     HERE,
     HOST,
     HOST_UUID,
+    ISO,
     MIB,
     OTHER_HOST,
     STARTING,
@@ -23,32 +26,64 @@ from strategies import (
     worlds,
 )
 
+from virtrbd.domainxml.live import current_memory, current_vcpus
+from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_size
+from virtrbd.domainxml.render import render
+from virtrbd.domainxml.tree import parse_tree, steps
 from virtrbd.host.execute import execute
 from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState
+from virtrbd.model.domain import Bus, Cdrom, Domain, DomainMark, PowerState
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import (
     Action,
+    ChangeMedia,
     CloneImage,
     CreateImage,
     DefineDomain,
     DefineSecret,
+    DetachDevice,
     DomainPlan,
+    DropManagedSave,
+    FindingKind,
     GrowImage,
     Hazard,
     ImportImage,
     MarkImage,
     Plan,
     RemoveHalfImage,
+    SetLink,
+    SetMemory,
+    SetVcpus,
+    ShutDownDomain,
     StartDomain,
+    TrashImage,
+    UndefineDomain,
     WriteSeed,
 )
 from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan
 
-laws = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-policies = st.sampled_from([HERE, STARTING])
+# Some hundred worlds, each planned several times: more than one test's minute on a machine that has other work.
+pytestmark = pytest.mark.timeout(600)
+laws = settings.get_profile("laws")
+policies = st.sampled_from([HERE, STARTING, BY_SPEC])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_document_is_rendered_once() -> Iterator[None]:
+    """Rendering takes most of a plan's time, and returns the same for the same."""
+    known: dict[str, str] = {}
+
+    def once(*arguments: object) -> str:
+        key = repr(arguments)
+        if key not in known:
+            known[key] = render(*arguments)  # type: ignore[arg-type]
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("virtrbd.domainxml.document.render", once)
+        yield
 
 
 @st.composite
@@ -56,6 +91,14 @@ def cases(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[tuple[Domain
     """Desired domains and a world to bring them into."""
     fleet = draw(fleets(hosts))
     return fleet, draw(worlds(fleet))
+
+
+def mark_of(domain: Domain, actual: Actual) -> DomainMark | None:
+    return next((read_mark(found.definition) for found in actual.domains if found.uuid == domain.uuid), None)
+
+
+def is_held(mark: DomainMark | None, actual: Actual) -> bool:
+    return bool(mark and mark.hold and mark.hold.holds_at(actual.now))
 
 
 def actions_of(plan: Plan) -> list[Action]:
@@ -233,7 +276,8 @@ def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], A
     after = done(fleet, before, policy)
     found = {domain.name: domain for domain in after.domains}
     for domain in fleet:
-        if domain.name in held_back:
+        mark = mark_of(domain, before)
+        if domain.name in held_back or (mark and (mark.ignored or is_held(mark, before))):
             continue
         assert parse_size(found[domain.name].definition) == (domain.memory_bytes, domain.vcpus)
         assert {d.image for d in parse_disks(found[domain.name].definition)} >= {d.image for d in domain.disks}
@@ -258,13 +302,123 @@ def digest_of_seed(domain: Domain, actual: Actual) -> str:
     return seed_digest(domain.uuid, domain.name, contents)
 
 
+@laws
+@given(case=cases(), policy=policies)
+def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    for domain in make_plan(*case, policy).domains:
+        for action in domain.actions:
+            assert not isinstance(action, UndefineDomain | DropManagedSave | TrashImage), (
+                "nothing here forgets anything"
+            )
+            match action:
+                case DetachDevice() | ShutDownDomain() | SetLink(up=False) | ChangeMedia(image=None):
+                    assert Hazard.INTERRUPTS_GUEST in action.hazards
+                case SetMemory(from_bytes=has, to_bytes=wanted) | SetVcpus(from_count=has, to_count=wanted):
+                    assert (Hazard.INTERRUPTS_GUEST in action.hazards) is (wanted < has)
+                case _:
+                    assert Hazard.INTERRUPTS_GUEST not in action.hazards
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_a_cron_run_takes_no_device_from_a_guest_and_no_guest_down(
+    case: tuple[tuple[Domain, ...], Actual], policy: Policy
+) -> None:
+    fleet, before = case
+    after = {found.uuid: found for found in run(make_plan(fleet, before, policy), before, frozenset()).domains}
+    for found in before.domains:
+        left = after[found.uuid]
+        assert left.state is found.state or (left.state is PowerState.RUNNING and not found.state.is_active)
+        assert devices_of(found.live) <= devices_of(left.live)
+        assert not found.live or current_memory(left.live)[0] >= current_memory(found.live)[0]
+        assert not found.live or current_vcpus(left.live)[0] >= current_vcpus(found.live)[0]
+
+
+def devices_of(live: str) -> set[tuple[str, ImageRef | None]]:
+    """The disks of a guest with their images, media apart, and its interfaces."""
+    if not live:
+        return set()
+    macs = {(mac.get("address"), None) for mac in parse_tree(live).iterfind("devices/interface/mac")}
+    return macs | {(disk.target, disk.image if disk.device == "disk" else None) for disk in parse_disks(live)}
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_hands_are_kept_off_a_held_domain(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, actual = case
+    plans = {domain.name: domain for domain in make_plan(fleet, actual, policy).domains}
+    for domain in fleet:
+        if is_held(mark_of(domain, actual), actual):
+            assert plans[domain.name].actions == ()
+            assert [finding.kind for finding in plans[domain.name].findings] == [FindingKind.HELD]
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_ignored_paths_are_never_touched(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, before = case
+    after = {found.uuid: found for found in done(fleet, before, policy).domains}
+    for found in before.domains:
+        mark = read_mark(found.definition)
+        for path in mark.ignored if mark else ():
+            assert at(after[found.uuid].definition, path) == at(found.definition, path)
+            if found.live and after[found.uuid].live:
+                assert at(after[found.uuid].live, path) == at(found.live, path)
+
+
+def at(xml: str, path: str) -> str | None:
+    """What stands at a path, without what libvirt gives and takes by itself."""
+    element = parse_tree(xml)
+    for name in path.split("/"):
+        if name.startswith("@"):
+            return element.get(name[1:])
+        below = dict(steps(element)).get(name)
+        if below is None:
+            return None
+        element = below
+    for address in element.findall("address"):
+        element.remove(address)
+    return etree.tostring(element, method="c14n").decode()
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_what_others_added_stays(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+    fleet, before = case
+    plan = make_plan(fleet, before, policy)
+    after = {found.uuid: found for found in done(fleet, before, policy).domains}
+    told = {(each.domain, each.subject) for domain in plan.domains for each in domain.findings}
+    for found in before.domains:
+        mark = read_mark(found.definition)
+        if "<watchdog" in found.definition:
+            assert "<watchdog" in after[found.uuid].definition
+            is_silent = mark is None or "devices/watchdog" in mark.ignored or is_held(mark, before)
+            is_silent |= found.name in {name for name, _ in problems(plan)}
+            assert is_silent or (found.name, "/devices/watchdog") in told
+        if "vdz" in found.live and after[found.uuid].live:
+            assert "vdz" in after[found.uuid].live
+            assert is_held(mark, before) or any("vdz" in subject for _, subject in told) or problems(plan)
+
+
+@laws
+@given(case=cases(), policy=policies)
+def test_what_was_judged_is_planned_as_if_it_had_not_been(
+    case: tuple[tuple[Domain, ...], Actual], policy: Policy
+) -> None:
+    fleet, before = case
+    actual = done(fleet, before, policy)
+    for world in (before, actual):
+        plan = make_plan(fleet, world, policy)
+        judged = {domain.uuid: domain.judged for domain in plan.domains if domain.judged}
+        assert make_plan(fleet, replace(world, judged=judged), policy) == plan
+        # Of other documents it says nothing.
+        assert make_plan(fleet, replace(before, judged=judged), policy) == make_plan(fleet, before, policy)
+
+
 def test_a_world_without_anything_gets_everything() -> None:
     """The laws above hold of an empty plan too; this one is not."""
     kinds = [type(action).__name__ for action in actions_of(make_plan([WEB], EMPTY, STARTING))]
     assert kinds == ["DefineSecret", "CloneImage", "GrowImage", "DefineDomain", "StartDomain"]
-
-
-ISO = ImageRef(pool="golden", name="iso")
 
 
 @pytest.mark.parametrize(

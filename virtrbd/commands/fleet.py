@@ -1,5 +1,6 @@
 """The verbs over all specs that a person runs: plan, apply."""
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,9 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
 
     allowed, settings = parse_allowed(allow), run.settings()
     paths = paths_of(paths, settings)
+    if save:
+        # apply takes them from any folder; and what names a file must read the same then.
+        paths = tuple(map(os.path.abspath, paths))
     fleet = load_fleet(paths, settings, strict=strict)
     policy = policy_of(paths, fleet, settings, limit)
     with connected(run, settings, allowed) as host:
@@ -54,6 +58,8 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
 
     allowed, settings = parse_allowed(allow), run.settings()
     saved = read_plan(paths[0]) if is_saved_plan(paths) else None
+    if saved and saved.host != settings.host:
+        raise UsageError(f"{paths[0]}: is a plan for host {saved.host}, and this is {settings.host}; apply it there")
     paths = saved.paths if saved else paths_of(paths, settings)
     fleet = load_fleet(paths, settings, strict=strict or saved is not None)
     for problem in fleet.problems:

@@ -7,7 +7,7 @@ import click
 
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.errors import UsageError
-from virtrbd.model.duration import parse_duration
+from virtrbd.model.duration import LATEST, parse_duration
 
 NAME = click.argument("name", metavar="DOMAIN")
 
@@ -26,6 +26,7 @@ def hold(run: Run, name: str, until: str, why: str) -> None:
     from virtrbd.model.domain import Hold
 
     ends_at = parse_until(until, time.time()) if until else None
+    require_plain("--why", why)
     with Hypervisor.connect(run.settings()) as hypervisor:
         domain = require_domain(hypervisor, name)
         hypervisor.set_mark(domain.uuid, lambda mark: replace(mark, hold=Hold(until=ends_at, why=why)))
@@ -64,6 +65,7 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.host.hypervisor import Hypervisor
 
+    require_plain("PATH", path)
     bare = path.strip("/") or ("/" if path else "")
     with Hypervisor.connect(run.settings()) as hypervisor:
         domain = require_domain(hypervisor, name)
@@ -88,13 +90,24 @@ def _with_ignored(mark, bare: str, *, undo: bool):  # type: ignore[no-untyped-de
 def parse_until(text: str, now: float) -> float:
     """Return the time, in seconds since 1970, that a span from now or a date means. Raises UsageError."""
     try:
-        return now + parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        ends_at = datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
-        raise UsageError(f"--until: {text!r} is no time; write a span like 2h, or 2027-01-31T06:00") from None
+        ends_at = now + parse_duration(text)
+    except (ValueError, OverflowError):
+        ends_at = _parse_date(text)
     if ends_at <= now:
         raise UsageError(f"--until: {text} is over already")
+    if ends_at >= LATEST:
+        raise UsageError(f"--until: {text} is after the year 9999; leave it out to hold until it is released")
     return ends_at
+
+
+def _parse_date(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(f"--until: {text!r} is no time; write a span like 2h, or 2027-01-31T06:00") from None
+
+
+def require_plain(what: str, text: str) -> None:
+    """Raise UsageError for what no XML can hold, or no line of output."""
+    if not text.isprintable():
+        raise UsageError(f"{what}: {text!r} holds control characters; write plain text")

@@ -70,6 +70,7 @@ def finding_data(finding: Finding) -> dict[str, str]:
 def report_data(report: Report) -> dict[str, Any]:
     """Return what a run did for programs."""
     return {
+        "stopped": report.plan.stopped or None,
         "domains": [
             {
                 "name": domain.name,

@@ -17,7 +17,8 @@ _KIND = "virtrbd plan"
 
 def plan_digest(plan: Plan) -> str:
     """Return the digest of all that would be done; what it is based on is part of its actions."""
-    return digest_of(*(repr((domain.name, domain.actions, domain.problems)) for domain in plan.domains))
+    acting = (domain for domain in plan.domains if domain.actions or domain.problems)
+    return digest_of(*(repr((domain.name, domain.actions, domain.problems)) for domain in acting))
 
 
 def plan_lines(plan: Plan, allowed: frozenset[Hazard]) -> list[str]:
@@ -118,7 +119,7 @@ def save_plan(file: str, saved: SavedPlan, lines: Sequence[str]) -> None:
     """Write the plan, for people to read and for apply. Raises VirtrbdError; an existing file is replaced whole."""
     data = {
         "kind": _KIND,
-        "paths": [os.path.abspath(path) for path in saved.paths],
+        "paths": list(saved.paths),
         "digest": saved.digest,
         "host": saved.host,
         "plan": list(lines),

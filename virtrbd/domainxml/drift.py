@@ -29,6 +29,9 @@ def foreign_changes(
     news = (UNKNOWN,) if last is None else tuple(_changes(parse_tree(last), parse_tree(definition), ""))
     found = {change.path: change for change in known}
     for change in news:
+        # What came or went whole took with it what was known of its parts.
+        for below in [path for path in found if path.startswith(f"{change.path}/") and change is not UNKNOWN]:
+            del found[below]
         earlier = found.get(change.path)
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)

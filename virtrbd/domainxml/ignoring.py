@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from virtrbd.domainxml.tree import Element, remove, steps
+from virtrbd.domainxml.tree import Element, parse_tree, remove, steps, to_text
 
 
 def is_ignored(path: str, ignored: Sequence[str]) -> bool:
@@ -14,6 +14,15 @@ def is_ignored(path: str, ignored: Sequence[str]) -> bool:
 def not_ignored(paths: Sequence[str], ignored: Sequence[str]) -> tuple[str, ...]:
     """Return the paths without those that are ignored."""
     return tuple(path for path in paths if not is_ignored(path, ignored))
+
+
+def pruned(xml: str, ignored: Sequence[str]) -> str:
+    """Return a document without what is ignored."""
+    if not ignored:
+        return xml
+    root = parse_tree(xml)
+    prune(root, ignored)
+    return to_text(root)
 
 
 def prune(root: Element, ignored: Sequence[str]) -> None:

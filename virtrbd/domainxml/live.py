@@ -32,13 +32,26 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     return tuple(replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in found)
 
 
-def live_limits(desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:
-    """Return the I/O limits of a disk that differ, as libvirt takes them; 0 for one that is stated no more."""
-    limits = {each.path.rpartition("/")[2]: each.wanted or "0" for each in differences if "/iotune/" in each.path}
-    if any(each.path.endswith("/iotune") for each in differences):
-        iotune = dict(_devices(parse_tree(desired)))[device].find("iotune")
-        limits |= {str(limit.tag): limit.text or "0" for limit in (iotune if iotune is not None else ())}
-    return {name: value if name == "group_name" else int(value) for name, value in sorted(limits.items())}
+def live_limits(live: str, desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:
+    """Return a disk's I/O limits as they are to be, as libvirt takes them; none where none differs.
+
+    All of them, not those that differ alone: of a kind (bytes, iops, their bursts) libvirt clears those that it is not
+    given. 0 is for one that is stated no more.
+    """
+    path = f"/devices/{device}/iotune"
+    changed = [each for each in differences if each.path == path or each.path.startswith(f"{path}/")]
+    if not changed:
+        return {}
+    held, wanted = _limits(live, device), _limits(desired, device)
+    if all(each.path != path for each in changed):
+        wanted = held | {each.path.rpartition("/")[2]: each.wanted for each in changed}
+    limits = dict.fromkeys(held, "0") | wanted
+    return {name: value if name == "group_name" else int(value or 0) for name, value in sorted(limits.items())}
+
+
+def _limits(xml: str, device: str) -> dict[str, str]:
+    found = dict(_devices(parse_tree(xml))).get(device)
+    return {str(limit.tag): limit.text or "" for limit in (found.findall("iotune/*") if found is not None else ())}
 
 
 def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignored: tuple[str, ...]) -> tuple[str, ...]:
@@ -76,11 +89,12 @@ def without_address(device: str) -> str:
 
 
 def with_link(device: str, *, up: bool) -> str:
-    """Return an interface's element with its link up or down."""
+    """Return an interface's element with its link up, which libvirt takes for granted, or down."""
     element = parse_tree(device)
     for link in element.findall("link"):
         remove(link)
-    element.append(element.makeelement("link", {"state": "up" if up else "down"}))
+    if not up:
+        element.append(element.makeelement("link", {"state": "down"}))
     return to_text(element)
 
 
@@ -105,6 +119,12 @@ def current_memory(live: str) -> tuple[int, int]:
     root = parse_tree(live)
     most = int(root.findtext("memory") or 0)
     return int(root.findtext("currentMemory") or most) * 1024, most * 1024
+
+
+def titles(xml: str) -> dict[str, str]:
+    """Return title and description, empty where there is none."""
+    root = parse_tree(xml)
+    return {name: root.findtext(name) or "" for name in ("title", "description")}
 
 
 def _device_of(path: str) -> str:

@@ -1,12 +1,14 @@
 """virtrbd's own metadata element in a domain's XML."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from lxml import etree
 
 from virtrbd.domainxml.tree import MARK_TAG, NAMESPACE, Element, devices_of, parse_tree
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
+from virtrbd.model.duration import LATEST
 
 
 def mark_element(mark: DomainMark) -> Element:
@@ -70,7 +72,9 @@ def _hold(element: Element) -> Hold | None:
     try:
         until = float(child.get("until", "")) if "until" in child.attrib else None
     except ValueError:
-        # Somebody wrote it by hand: hands off until it is released.
+        until = None
+    if until is not None and not 0 <= until < LATEST:
+        # Somebody wrote it by hand, as no time at all: hands off until it is released.
         until = None
     return Hold(until=until, why=child.get("why", ""))
 
@@ -84,6 +88,8 @@ def mark_text(mark: DomainMark) -> str:
     return etree.tostring(element, encoding="unicode")
 
 
+# Lists, plans and the acts that follow ask for the mark of the same text.
+@lru_cache(maxsize=64)
 def read_mark(xml: str) -> DomainMark | None:
     """Return the domain's mark, or None when there is none that counts.
 
@@ -115,6 +121,7 @@ def set_mark(root: Element, mark: DomainMark) -> None:
     metadata.append(mark_element(mark))
 
 
+@lru_cache(maxsize=64)
 def definition_digest(xml: str) -> str:
     """Return the digest of a definition without our element, its devices sorted.
 

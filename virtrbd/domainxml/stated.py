@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote
 
 from virtrbd.domainxml.tree import Element, children, key_name, parse_tree, steps, word
@@ -47,6 +48,8 @@ class Stated:
 NOTHING = Stated()
 
 
+# One run asks for a document's paths several times over.
+@lru_cache(maxsize=64)
 def stated_paths(xml: str) -> tuple[str, ...]:
     """Return the paths of all that a document states and could leave out, sorted."""
     root = parse_tree(xml)
@@ -60,6 +63,7 @@ def stated_paths(xml: str) -> tuple[str, ...]:
     return tuple(sorted(set(paths)))
 
 
+@lru_cache(maxsize=64)
 def every_path(xml: str) -> frozenset[str]:
     """Return the paths of all that a document says, of what no domain can be without too."""
     root = parse_tree(xml)

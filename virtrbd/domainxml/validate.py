@@ -5,7 +5,7 @@ libvirt names no culprit ("Extra element devices in interleave"), so it is found
 
 import copy
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from lxml import etree
@@ -18,6 +18,7 @@ SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 _LEAST = {"name": "<name>x</name>", "memory": "<memory>1024</memory>", "os": "<os><type>hvm</type></os>"}
 
 
+@lru_cache(maxsize=64)
 def schema_problems(xml: str) -> tuple[str, ...]:
     """Return what libvirt's schema refuses of a document, each with its line; nothing where none is installed."""
     schema = _schema()

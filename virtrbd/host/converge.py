@@ -1,7 +1,7 @@
 """Observe, plan, lock, look again, execute, look once more: the one way in which a host is brought into line."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -87,7 +87,8 @@ def _act(
     """Look at these domains again, now that they are ours alone, act, and look once more."""
     narrow = replace(policy, with_orphans=False, limit_percent=None)
     mine = look(domains, narrow, host)
-    whole = _merged(plan, mine)
+    names = {domain.name for domain in domains}
+    whole = _merged(plan, mine, names)
     check(whole)
     parallel = host.settings.parallel
     done = _told(
@@ -96,11 +97,12 @@ def _act(
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     again = look(domains, narrow, host)
-    return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again)
+    return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again, names)
 
 
-def _merged(plan: Plan, newer: Plan) -> Plan:
-    by_name = {domain.name: domain for domain in newer.domains}
+def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
+    """Return the plan with these domains as they are in a newer one, to which the others were not shown."""
+    by_name = {domain.name: domain for domain in newer.domains if domain.name in names}
     return replace(plan, domains=tuple(by_name.get(domain.name, domain) for domain in plan.domains))
 
 

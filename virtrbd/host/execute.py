@@ -50,10 +50,11 @@ def execute(
 
 
 def _stopped(plan: Plan) -> Iterator[Outcome]:
+    """Yield why nothing is done, once for all, and what is not done."""
+    yield Outcome(domain="all domains", text=plan.stopped, result=Result.BLOCKED, exit_code=ExitCode.BLOCKED)
     for domain in plan.domains:
         for action in domain.actions:
-            if not action.quiet:
-                yield _outcome(domain, action, Result.BLOCKED, plan.stopped, ExitCode.BLOCKED)
+            yield _outcome(domain, action, Result.NOT_TRIED, "", ExitCode.OK)
 
 
 def _execute_domain(
@@ -65,11 +66,12 @@ def _execute_domain(
         yield Outcome(domain=plan.name, text=reason, result=Result.BLOCKED, exit_code=ExitCode.BLOCKED)
     # Nothing builds on a start or a change in a running guest; any other action that may not be done holds back the
     # whole domain from the first step on: a foreign domain must not get our images before it refuses our definition.
+    # The secret, always the first step, is for all domains.
     stopped = any(_missing(action, allowed) for action in plan.actions if not action.separable)
     for action in plan.actions:
         if missing := _missing(action, allowed):
             yield _outcome(plan, action, Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED)
-        elif stopped:
+        elif stopped and not isinstance(action, DefineSecret):
             yield _outcome(plan, action, Result.NOT_TRIED, "", ExitCode.OK)
         elif is_over():
             detail = "the run's deadline is over; the next run goes on (timeouts: reconcile)"

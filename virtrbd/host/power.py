@@ -31,10 +31,15 @@ def start_domain(domain_uuid: str, host: Host) -> None:
 
 
 def shut_down(domain_uuid: str, host: Host) -> None:
-    """Ask the guest to shut down, and wait. Raises UnavailableError when it does not: it is never destroyed."""
+    """Ask the guest to shut down, and wait. Raises UnavailableError when it does not: it is never destroyed.
+
+    Raises HypervisorError when it is paused.
+    """
     domain = host.hypervisor.domain(domain_uuid)
     if domain is None or not domain.state.is_active:
         return
+    if domain.state is PowerState.PAUSED:
+        raise HypervisorError(f"the guest is paused and hears nothing; virsh resume {domain.name} lets it go on")
     timeout_s = host.settings.timeouts.shutdown
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):

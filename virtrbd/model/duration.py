@@ -2,6 +2,9 @@
 
 import re
 
+# The year 10000, in seconds since 1970: no date can be told of what is later.
+LATEST = 253_402_300_800.0
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PATTERN = re.compile(r"(\d+)\s*([smhdw])")
 

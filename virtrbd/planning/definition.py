@@ -127,7 +127,8 @@ def _foreign(
     elif definition_digest(defined.definition) == mark.definition:
         text = defined.definition
     else:
-        text = last.xml if last else None
+        # One that a crash kept from being written is of an older definition: our own changes would be called others'.
+        text = last.xml if last and definition_digest(last.xml) == mark.definition else None
     return foreign_changes(text, defined.definition, mark.foreign, stated=every_path(rendered), ignored=mark.ignored)
 
 

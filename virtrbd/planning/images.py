@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from virtrbd.domainxml.parse import parse_disks
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef, Intent
@@ -116,8 +117,14 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
     actions += plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
-        actions.append(_grow(domain, disk, image.size_bytes, live=bool(defined and defined.state.is_active)))
+        actions.append(_grow(domain, disk, image.size_bytes, live=_has(defined, disk)))
     return ImagePlan(actions=actions)
+
+
+def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
+    """Whether the guest runs with the image: one that is attached only now is grown before that, like any other."""
+    live = defined.live if defined and defined.state.is_active else ""
+    return bool(live) and any((d.target, d.image) == (disk.target, disk.image.image) for d in parse_disks(live))
 
 
 def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:

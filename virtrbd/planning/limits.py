@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from virtrbd.model.plan import Action, DefineDomain, DomainPlan
+from virtrbd.model.plan import Action, DefineDomain, DefineSecret, DomainPlan, StartDomain
 
 # Of fewer domains a share says nothing.
 FEWEST = 10
@@ -23,8 +23,11 @@ def _needed(changed: Sequence[str], existing: Sequence[DomainPlan]) -> int:
 
 
 def _counts(action: Action) -> bool:
-    """Whether the action may come of a wrong directory; monitors that moved concern every domain, and come of none."""
-    if action.quiet:
+    """Whether the action may come of a wrong directory.
+
+    Monitors that moved concern every domain, and after a power cut every guest is to start: neither comes of one.
+    """
+    if action.quiet or isinstance(action, StartDomain | DefineSecret):
         return False
     if isinstance(action, DefineDomain) and action.differences:
         return not all(difference.path.endswith("/source/host") for difference in action.differences)

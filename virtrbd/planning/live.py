@@ -1,9 +1,10 @@
 """What a running guest needs: what can be changed live, and what waits for its next boot."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from virtrbd.domainxml.ignoring import pruned
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
@@ -11,6 +12,7 @@ from virtrbd.domainxml.live import (
     live_limits,
     live_only_devices,
     monitors_of,
+    titles,
 )
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
@@ -46,6 +48,7 @@ class LivePlan:
 
 def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: DomainMark, actual: Actual) -> LivePlan:
     """Return what brings the running guest into line, as far as that can be done while it runs."""
+    desired = pruned(desired, new_mark.ignored)
     differences = live_differences(defined.live, desired, new_mark)
     actions = list(_actions(domain, defined, desired, [each for each in differences if each.mend is Mend.LIVE]))
     if actions:
@@ -69,7 +72,7 @@ def _actions(
     if "/vcpu/@current" in rest:
         yield from _vcpus(domain, defined)
     if rest.keys() & {"/title", "/description"}:
-        yield SetTitle(domain_uuid=domain.uuid, title=domain.title, description=domain.description)
+        yield _title(domain, defined, rest)
 
 
 def _order(difference: Difference) -> tuple[bool, bool, str]:
@@ -94,7 +97,7 @@ def _device_actions(
     if kind == "interface":
         up = next((i.link_up for i in domain.interfaces if i.mac.lower() == key), True)
         yield SetLink(domain_uuid=domain.uuid, device=device, up=up, hazards=_unless(up))
-    elif limits := live_limits(desired, device, found):
+    elif limits := live_limits(defined.live, desired, device, found):
         yield LimitDisk(domain_uuid=domain.uuid, target=key, limits=tuple(limits.items()))
     if any("/source" in each.path or each.path.endswith("/@type") for each in found):
         image = next((cdrom.image for cdrom in domain.cdroms if cdrom.target == key), None)
@@ -131,6 +134,12 @@ def _vcpus(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
     wanted = min(domain.current_vcpus or domain.vcpus, most)
     if wanted != has:
         yield SetVcpus(domain_uuid=domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
+
+
+def _title(domain: Domain, defined: DefinedDomain, differences: Mapping[str, Difference]) -> SetTitle:
+    # Both are set at once: one that does not differ, or is none of ours, stays what it is.
+    wanted = titles(defined.live) | {path[1:]: each.wanted for path, each in differences.items()}
+    return SetTitle(domain_uuid=domain.uuid, title=wanted["title"], description=wanted["description"])
 
 
 def _mark(defined: DefinedDomain, new_mark: DomainMark) -> MarkLive:

@@ -30,16 +30,22 @@ def plan_power(
     notes = _notes(domain, defined, actual, marked)
     is_active = bool(defined and defined.state.is_active)
     wants_running = start or (by_spec and domain.state is WantedState.RUNNING)
-    if by_spec and domain.state is WantedState.SHUT_OFF and is_active and not start:
+    wants_off = by_spec and domain.state is WantedState.SHUT_OFF and not start
+    if (wants_running or wants_off) and defined and defined.state is PowerState.PAUSED:
+        return PowerPlan(actions=notes, findings=(_paused(domain),))
+    if wants_off and is_active:
         action = ShutDownDomain(domain_uuid=domain.uuid, hazards=(Hazard.INTERRUPTS_GUEST,))
         return PowerPlan(actions=(*notes, action))
     if wants_running and not is_active:
         action_start = StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual))
         return PowerPlan(actions=(*notes, action_start))
-    if wants_running and defined and defined.state is PowerState.PAUSED:
-        text = f"is paused; virsh resume {domain.name} lets it go on"
-        return PowerPlan(actions=notes, findings=(Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text),))
     return PowerPlan(actions=notes)
+
+
+def _paused(domain: Domain) -> Finding:
+    """A paused guest neither runs nor hears that it is to shut down, until somebody resumes it."""
+    text = f"is paused; virsh resume {domain.name} lets it go on"
+    return Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text)
 
 
 def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:

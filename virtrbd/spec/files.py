@@ -24,26 +24,42 @@ MAX_BYTES = 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecFiles:
-    """The files that were named: specs, the profiles beside them by folder, and a problem for each unreadable one."""
+    """The files that were named: specs, the profiles beside them by folder, and a problem for each unreadable one.
+
+    `without_profiles`: folders whose profiles can't be read.
+    """
 
     specs: tuple[SpecFile, ...] = ()
     profiles: Mapping[str, SpecFile] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    without_profiles: frozenset[str] = frozenset()
 
     def profiles_for(self, spec: SpecFile) -> SpecFile | None:
         """Return the profiles.yaml beside a spec."""
         return self.profiles.get(str(Path(spec.path).parent))
+
+    def alone(self, spec: SpecFile) -> "SpecFiles | None":
+        """Return one of the specs with what it is laid upon, None where that can't be read: without it is another."""
+        folder = str(Path(spec.path).parent)
+        if folder in self.without_profiles:
+            return None
+        profiles = {folder: self.profiles[folder]} if folder in self.profiles else {}
+        return SpecFiles(specs=(spec,), profiles=profiles)
 
 
 def read_files(paths: Sequence[str]) -> SpecFiles:
     """Return all files; a directory stands for its *.yaml and *.yml, and a pattern for what it matches."""
     named, problems = _named(paths)
     specs = [file for path in named if (file := _read(path, problems))]
-    profiles = {}
-    for folder in dict.fromkeys(Path(spec.path).parent for spec in specs):
-        if (folder / PROFILES).exists() and (file := _read(folder / PROFILES, problems)):
-            profiles[str(folder)] = file
-    return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems))
+    # A link into nowhere is there all the same.
+    folders = [folder for folder in dict.fromkeys(Path(spec.path).parent for spec in specs) if _has_profiles(folder)]
+    profiles = {str(folder): file for folder in folders if (file := _read(folder / PROFILES, problems))}
+    unread = frozenset(map(str, folders)) - profiles.keys()
+    return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems), without_profiles=unread)
+
+
+def _has_profiles(folder: Path) -> bool:
+    return os.path.lexists(folder / PROFILES)
 
 
 def read_bounded(path: str | Path) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Domain
@@ -42,8 +42,11 @@ def _alone(spec: SpecFile, files: SpecFiles, settings: Settings) -> tuple[Domain
     from virtrbd.spec.load import check_files
     from virtrbd.spec.resolve import resolve
 
+    alone = files.alone(spec)
+    if alone is None:
+        return None
     try:
-        return resolve(check_files(replace(files, specs=(spec,), problems=()), settings), settings)
+        return resolve(check_files(alone, settings), settings)
     except SpecError:
         return None
 
