@@ -86,7 +86,7 @@ class Cluster:
         try:
             ioctx = self._rados.open_ioctx(ref.pool)
         except rados.ObjectNotFound:
-            raise ConfigError(f"image {ref}: there is no pool {ref.pool}; check the name, or create the pool") from None
+            raise no_pool(ref.pool) from None
         with ioctx:
             ioctx.set_namespace(ref.namespace)
             yield ioctx
@@ -124,6 +124,11 @@ class Cluster:
     def key(self) -> Key:
         """Return the user's cephx key. Raises ConfigError, DeniedError."""
         return read_key(self._rados.conf_get("keyring") or "", self.settings.ceph.user)
+
+
+def no_pool(name: str) -> ConfigError:
+    """Return the error that says that there is no such pool."""
+    return ConfigError(f"there is no pool {name}; check the name, or make it: ceph osd pool create {name}")
 
 
 def _monitors(mons: Sequence[dict[str, Any]]) -> tuple[Monitor, ...]:
