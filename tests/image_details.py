@@ -21,7 +21,7 @@ TRASHED_CHILD = Child(ref=ImageRef.parse("vms/gone"), image_id="c2", in_trash=Tr
 def snapshot(
     name: str = "s1", kind: SnapshotKind = SnapshotKind.USER, *children: Child, protected: bool = False
 ) -> Snapshot:
-    label = "group1@snap1" if kind is SnapshotKind.GROUP else name
+    label = "vms/group1@snap1" if kind is SnapshotKind.GROUP else name
     return Snapshot(
         snapshot_id=1, name=name, kind=kind, label=label, size_bytes=100, created_at=1000.0, protected=protected,
         children=children,

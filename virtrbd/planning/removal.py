@@ -217,8 +217,7 @@ def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
             case SnapshotKind.USER | SnapshotKind.TRASH:
                 continue
             case SnapshotKind.GROUP:
-                group, _, name = snapshot.label.partition("@")
-                way_out = f"rbd group snap remove {details.image.ref.pool}/{group}@{name}"
+                way_out = f"rbd group snap remove {snapshot.label}"
             case SnapshotKind.MIRROR:
                 way_out = f"rbd mirror image disable {details.image.ref}"
             case SnapshotKind.UNKNOWN:
