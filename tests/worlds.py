@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -106,8 +107,7 @@ class World:
 
     def run_killed(self, n: int, when: str, *words: str) -> tuple[int, list[str]]:
         """Run virtrbd, killed at the n-th step; return its exit code and the steps that it came to."""
-        log = self.host.folder / f"{quote(words[-1], safe='')}.steps"
-        log.unlink(missing_ok=True)
+        log = self.host.folder / f"{uuid.uuid4().hex}.steps"
         done = self.virtrbd(*words, program=("-c", CRASHING, str(n), when, str(log)))
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, log.read_text().splitlines() if log.exists() else []

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -294,10 +295,10 @@ def purge(
 
     allowed = parse_allowed(allow)
     with image_session(run) as session:
-        entries = _due(session, pools, now=now)
-        plans = [(entry, _purge_plan(session, entry)) for entry in entries]
         lines, data = [], []
-        for entry, plan in plans:
+        for entry in _due(session, pools, now=now):
+            make_plan = partial(_purge_plan, session, entry)
+            plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
             standing = plan.standing(clear=clear, allowed=allowed)
             if standing or only_plan:
                 lines += plan_lines(plan, standing)

@@ -89,11 +89,13 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
 
     What can't be removed at all stays marked as not ready, and the intent lets the next run remove it.
     """
+    # A writer that was killed watches on for half a minute, and so long that may take.
+    host.say(f"image {ref}: removing what was begun of it")
     with suppress(VirtrbdError):
         try:
             remove_half(host.cluster, ref, image_id)
         except ImageBusyError:
-            # The killed writer watches on for half a minute, and only removing minds that.
+            # Only removing minds who watches.
             trash_image(host.cluster, ref, 0, past_watchers=True)
             host.say(f"image {ref}: half-made, moved to the trash; `virtrbd image trash purge {ref.room}` removes it")
         host.state.drop_intent(ref)
