@@ -231,6 +231,9 @@ def test_snapshots_are_listed_rolled_back_to_and_removed(world, name) -> None:  
     assert (refused.returncode, refused.stderr) == (
         4, f"image {image}: what was written since {image}@s1 is lost; --allow loses-data does it\n"
     )  # fmt: skip
+    world.ok("image", "resize", image, "8M")
+    refused = world.virtrbd("image", "snapshot", "rollback", f"{image}@s1")
+    assert "is lost, and it shrinks from 8 MiB to 4 MiB; --allow loses-data does it" in refused.stderr
     said = world.ok("image", "snapshot", "rollback", f"{image}@s1", "--allow", "loses-data")
     assert said == f"{image}: rolled back to {image}@s1\n"
     assert (world.content(f"{name}.a"), world.image(f"{name}.a")["state"]) == (before, "ready")
@@ -242,14 +245,21 @@ def test_snapshots_are_listed_rolled_back_to_and_removed(world, name) -> None:  
 def test_what_is_not_there_is_named(world, name) -> None:  # type: ignore[no-untyped-def]
     image, pool = f"vms/{name}.a", "there is no pool nopool; check the name, or make it: ceph osd pool create nopool"
     world.ok("image", "create", image, "4M")
-    missing = f"image vms/{name} does not exist; see virtrbd image list vms"
     namespace = f"image vms/{name}/a: there is no namespace vms/{name}; make it with rbd namespace create vms/{name}"
     asked = (
-        (5, ("info", f"vms/{name}"), missing),
-        (5, ("resize", f"vms/{name}", "8M"), missing),
-        (5, ("remove", f"vms/{name}"), missing),
-        (5, ("copy", f"vms/{name}", f"vms/{name}.b"), missing),
-        (5, ("clone", f"vms/{name}@s", f"vms/{name}.b"), missing),
+        *(
+            (5, words, f"image vms/{name}.{n} does not exist; see virtrbd image list vms")
+            for n, words in enumerate(
+                (
+                    ("info", f"vms/{name}.0"),
+                    ("resize", f"vms/{name}.1", "8M"),
+                    ("remove", f"vms/{name}.2"),
+                    ("copy", f"vms/{name}.3", f"vms/{name}.copy"),
+                    ("clone", f"vms/{name}.4@s", f"vms/{name}.clone"),
+                    ("flatten", f"vms/{name}.5"),
+                )
+            )
+        ),
         (5, ("info", f"{image}@s"), f"snapshot {image}@s does not exist; {image} has none"),
         (5, ("export", f"{image}@s", "x.raw"), f"snapshot {image}@s does not exist; {image} has none"),
         (5, ("snapshot", "remove", f"{image}@s"), f"snapshot {image}@s does not exist; {image} has none"),

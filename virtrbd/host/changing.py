@@ -116,11 +116,17 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
     Cut off half-way it is a mix of both, so the intent is on the image first: nothing starts on it, and the next
     rollback to the same snapshot, or the next run for its domain, finishes.
     """
-    if Hazard.LOSES_DATA not in allowed:
-        raise BlockedError(f"image {ref.image}: what was written since {ref} is lost; --allow loses-data does it")
-    image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
-    if ref.snapshot not in image.snapshots:
+    image = require_image(host, ref)
+    snapshot = read_image(host.cluster, ref)
+    if snapshot is None:
         raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(image.snapshots) or 'none'}")
+    if Hazard.LOSES_DATA not in allowed:
+        sizes = f"{format_size(image.size_bytes)} to {format_size(snapshot.size_bytes)}"
+        shrinks = f", and it shrinks from {sizes}" if snapshot.size_bytes < image.size_bytes else ""
+        raise BlockedError(
+            f"image {ref.image}: what was written since {ref} is lost{shrinks}; --allow loses-data does it"
+        )
+    image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
     if image.state not in ("", ROLLING_BACK + ref.snapshot):
         raise not_ready(image)
     finish_rollback(host, ref)

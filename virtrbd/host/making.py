@@ -61,7 +61,10 @@ def make_filled(
         fill(ref)
         if base:
             create_snapshot(host.cluster, ref, base, protect=True)
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, VirtrbdError):
+            # Who ended the run waits at the prompt, and a writer that was killed watches on for half a minute.
+            host.say(f"image {ref}: removing what was begun of it")
         _discard(host, ref, image_id)
         raise
     # Marked before it is ready: an image without a mark and without a state was never filled.
@@ -89,8 +92,6 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
 
     What can't be removed at all stays marked as not ready, and the intent lets the next run remove it.
     """
-    # A writer that was killed watches on for half a minute, and so long that may take.
-    host.say(f"image {ref}: removing what was begun of it")
     with suppress(VirtrbdError):
         try:
             remove_half(host.cluster, ref, image_id)
