@@ -49,7 +49,9 @@ class Transfer:
     worker: int
 
     def go_on(self) -> None:
-        os.kill(self.worker, signal.SIGCONT)
+        # A virtrbd that saw the trouble meanwhile has ended it.
+        with suppress(ProcessLookupError):
+            os.kill(self.worker, signal.SIGCONT)
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it said."""

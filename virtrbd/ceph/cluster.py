@@ -1,5 +1,6 @@
 """The connection to Ceph: its deadline, its errors, and what the cluster says of itself."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -109,6 +110,9 @@ class Cluster:
 
         def ask() -> Any:
             code, out, message = self._rados.mon_command(json.dumps({"prefix": prefix, "format": "json", **words}), b"")
+            if abs(code) == errno.ETIMEDOUT:
+                # Of a monitor that is gone a command tells by its code, where other calls raise.
+                raise rados.TimedOut(message, errno.ETIMEDOUT)
             if code:
                 raise ClusterError(f"{prefix}: {message}")
             return json.loads(out)

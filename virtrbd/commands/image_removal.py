@@ -291,12 +291,16 @@ def purge(
     allow: tuple[str, ...],
 ) -> None:
     """Remove from the trash for good what has waited its time; what clones still need stays."""
+    from virtrbd.ceph.details import read_details
     from virtrbd.commands.pipeline import parse_allowed
 
     allowed = parse_allowed(allow)
     with image_session(run) as session:
         lines, data = [], []
         for entry in _due(session, pools, now=now):
+            if read_details(session.host.cluster, entry.ref, entry.image_id) is None:
+                # Restored, or purged by another run, since the list was read.
+                continue
             make_plan = partial(_purge_plan, session, entry)
             plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
             standing = plan.standing(clear=clear, allowed=allowed)
