@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import libvirt
 import pytest
+import rados
+import rbd
+from operators import Operator, operator_of
+from worlds import MIB, Sources, World
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -107,3 +112,52 @@ def golden(lab: dict[str, object]) -> str:  # noqa: ARG001
             done = subprocess.run([*tool, "virtrbd", "image", *words], **quiet)  # type: ignore[call-overload]
             assert done.returncode == 0, done.stderr
     return f"{image}@v1"
+
+
+@pytest.fixture
+def make_world(make_host) -> Iterator[Callable[[str], World]]:  # type: ignore[no-untyped-def]
+    connections = []
+
+    def make(name: str) -> World:
+        host = make_host(name)
+        env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+        ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
+        connections.append(ceph)
+        ceph.connect(timeout=10)
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        uri = env["LIBVIRT_DEFAULT_URI"]
+        return World(host=host, env=env, libvirt=libvirt.open(uri), vms=ceph.open_ioctx("vms"))
+
+    yield make
+    for connection in connections:
+        connection.shutdown()
+
+
+@pytest.fixture
+def world(make_world) -> World:  # type: ignore[no-untyped-def]
+    made: World = make_world("kvm-1")
+    return made
+
+
+@pytest.fixture
+def sources(world, name, tmp_path) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
+    """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
+    parent, file = f"{name}parent", tmp_path / "disk.raw"
+    in_snapshot, in_file = os.urandom(4 * MIB), os.urandom(6 * MIB)
+    file.write_bytes(in_file)
+    rbd.RBD().create(world.vms, parent, 4 * MIB, old_format=False)
+    with rbd.Image(world.vms, parent) as image:
+        image.write(in_snapshot, 0)
+        image.metadata_set("conf_rbd_balance_parent_reads", "false")
+        image.create_snap("v1")
+        image.protect_snap("v1")
+    yield Sources(snapshot=f"vms/{parent}@v1", snapshot_content=in_snapshot, file=file, file_content=in_file)
+    with rbd.Image(world.vms, parent) as image:
+        image.unprotect_snap("v1")
+        image.remove_snap("v1")
+    rbd.RBD().remove(world.vms, parent)
+
+
+@pytest.fixture
+def operator(host) -> Operator:  # type: ignore[no-untyped-def]
+    return operator_of(host)

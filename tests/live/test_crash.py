@@ -6,194 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import libvirt
 import pytest
-import rados
 import rbd
+from worlds import MIB, WHEN, argvs, eventually, importer, is_partly_filled
 
 from virtrbd.host.state import StateDir
 from virtrbd.model.image import ImageRef, Intent
-
-MIB = 1024**2
-WHEN = ("before", "after")
-
-# virtrbd, killed before or after the n-th call by which it changes the world. Each is noted in a file as it comes.
-CRASHING = """
-import os, signal, subprocess, sys
-import libvirt, rbd
-from virtrbd.__main__ import main
-import virtrbd.host.transfer
-n, when, log = int(sys.argv.pop(1)), sys.argv.pop(1), open(sys.argv.pop(1), "a")
-came = 0
-
-def step(name, call, counts=lambda *_: True):
-    def run(*words, **more):
-        global came
-        if not counts(*words):
-            return call(*words, **more)
-        came += 1
-        print(name, file=log, flush=True)
-        is_the_one = came == n
-        if is_the_one and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = call(*words, **more)
-        if is_the_one:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    return run
-
-class Image(rbd.Image):
-    pass
-
-STEPS = {
-    rbd.RBD: ("create", "clone", "remove", "rename", "trash_move"),
-    Image: ("resize", "metadata_set", "metadata_remove", "create_snap", "protect_snap", "write"),
-    libvirt.virConnect: ("defineXML", "defineXMLFlags", "secretDefineXML", "secretDefineXMLFlags"),
-    libvirt.virSecret: ("setValue", "undefine"),
-    libvirt.virDomain: (
-        "create", "createWithFlags", "destroy", "undefine", "setAutostart", "setMetadata", "blockResize",
-    ),
-}
-for owner, names in STEPS.items():
-    for name in names:
-        if hasattr(owner, name):
-            setattr(owner, name, step(f"{owner.__name__}.{name}", getattr(owner, name)))
-rbd.Image = Image
-for name in ("rename", "unlink"):
-    setattr(os, name, step(f"intent {name}", getattr(os, name), lambda path, *_: "/intents/" in str(path)))
-subprocess.Popen = step("qemu-img convert", subprocess.Popen, lambda argv, *_: "convert" in argv)
-main()
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """One host as the tests see it: virtrbd as its operator runs it, libvirt and Ceph by their own bindings."""
-
-    host: object
-    env: dict[str, str]
-    libvirt: libvirt.virConnect
-    vms: rados.Ioctx
-
-    def virtrbd(self, *words: str, program: Sequence[str] = ("-m", "virtrbd")) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *program, *words], env=self.env, cwd=self.host.folder, capture_output=True, text=True,
-            check=False, timeout=50, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def run_killed(self, n: int, when: str, *words: str) -> tuple[int, list[str]]:
-        """Run virtrbd, killed at the n-th step; return its exit code and the steps that it came to."""
-        log = self.host.folder / f"{quote(words[-1], safe='')}.steps"
-        log.unlink(missing_ok=True)
-        done = self.virtrbd(*words, program=("-c", CRASHING, str(n), when, str(log)))
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, log.read_text().splitlines() if log.exists() else []
-
-    def images(self, name: str) -> list[str]:
-        return sorted(image for image in rbd.RBD().list(self.vms) if image.startswith(f"{name}."))
-
-    def content(self, image: str) -> bytes:
-        with rbd.Image(self.vms, image, read_only=True) as opened:
-            return bytes(opened.read(0, opened.size()))
-
-    def intents(self, name: str) -> list[str]:
-        return [file.name for file in (self.state / "intents").glob(f"{quote(f'vms/{name}.', safe='')}*")]
-
-    @property
-    def state(self) -> Path:
-        return Path(re.search('state_dir: "(.*)"', Path(self.env["VIRTRBD_CONFIG"]).read_text())[1])
-
-    def secrets(self) -> list[libvirt.virSecret]:
-        return [found for found in self.libvirt.listAllSecrets() if found.usageID().startswith("client.virtrbd@")]
-
-    def forget(self, name: str) -> None:
-        """Take away a domain and its images."""
-        # A connection of its own: libvirt works at five calls of one client at a time, and a destroy takes seconds.
-        with suppress(libvirt.libvirtError), closing(libvirt.open(self.libvirt.getURI())) as connection:
-            domain = connection.lookupByName(name)
-            if domain.isActive():
-                domain.destroy()
-            domain.undefine()
-        for image in self.images(name):
-            # A client that was killed watches on for some seconds.
-            eventually(lambda image=image: removed(self.vms, image), f"{image} can be removed")
-
-
-def removed(ioctx: rados.Ioctx, image: str) -> bool:
-    try:
-        rbd.RBD().remove(ioctx, image)
-    except rbd.ImageBusy:
-        return False
-    return True
-
-
-def eventually(is_so: Callable[[], bool], what: str, within_s: float = 20) -> None:
-    give_up_at = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def make_world(make_host) -> Iterator[Callable[[str], World]]:  # type: ignore[no-untyped-def]
-    connections = []
-
-    def make(name: str) -> World:
-        host = make_host(name)
-        env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
-        ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
-        connections.append(ceph)
-        ceph.connect(timeout=10)
-        libvirt.registerErrorHandler(lambda *_: None, None)
-        uri = env["LIBVIRT_DEFAULT_URI"]
-        return World(host=host, env=env, libvirt=libvirt.open(uri), vms=ceph.open_ioctx("vms"))
-
-    yield make
-    for connection in connections:
-        connection.shutdown()
-
-
-@pytest.fixture
-def world(make_world) -> World:  # type: ignore[no-untyped-def]
-    made: World = make_world("kvm-1")
-    return made
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """What disks are made from, and what is in it."""
-
-    snapshot: str
-    snapshot_content: bytes
-    file: Path
-    file_content: bytes
-
-
-@pytest.fixture
-def sources(world, name, tmp_path) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
-    """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
-    parent, file = f"{name}parent", tmp_path / "disk.raw"
-    in_snapshot, in_file = os.urandom(4 * MIB), os.urandom(6 * MIB)
-    file.write_bytes(in_file)
-    rbd.RBD().create(world.vms, parent, 4 * MIB, old_format=False)
-    with rbd.Image(world.vms, parent) as image:
-        image.write(in_snapshot, 0)
-        image.metadata_set("conf_rbd_balance_parent_reads", "false")
-        image.create_snap("v1")
-        image.protect_snap("v1")
-    yield Sources(snapshot=f"vms/{parent}@v1", snapshot_content=in_snapshot, file=file, file_content=in_file)
-    with rbd.Image(world.vms, parent) as image:
-        image.unprotect_snap("v1")
-        image.remove_snap("v1")
-    rbd.RBD().remove(world.vms, parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,40 +274,6 @@ def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab,
     assert f"{name}: remove half-imported image vms/{name}.vda\n" in done.stdout
     assert world.content(f"{name}.vda") == content
     assert world.virtrbd("define", spec).stdout == f"{name}: nothing to do\n"
-
-
-def argvs() -> dict[int, bytes]:
-    """The command lines of all processes."""
-    found = {}
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found[int(file.parent.name)] = file.read_bytes()
-    # The dead that nobody asked for yet have none.
-    return {pid: argv for pid, argv in found.items() if argv}
-
-
-def importer(name: str) -> int | None:
-    """The qemu-img that writes to the domain's image."""
-    return next(
-        (
-            pid
-            for pid, argv in argvs().items()
-            if argv.startswith(b"qemu-img\0convert") and f"/{name}.".encode() in argv
-        ),
-        None,
-    )
-
-
-def is_partly_filled(world, image: str) -> bool:  # type: ignore[no-untyped-def]
-    filled = 0
-
-    def count(_offset: int, length: int, exists: bool) -> None:
-        nonlocal filled
-        filled += length if exists else 0
-
-    with rbd.Image(world.vms, image, read_only=True) as opened:
-        opened.diff_iterate(0, opened.size(), None, count, whole_object=True)
-        return 0 < filled < opened.size()
 
 
 def test_an_intent_on_its_way_is_never_that_of_another_image(tmp_path) -> None:  # type: ignore[no-untyped-def]

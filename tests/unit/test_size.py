@@ -11,9 +11,9 @@ def test_reads_sizes_in_powers_of_1024(text: str, size_bytes: int) -> None:
     assert parse_size(text) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["20", "20GB", "-1G", "", "0", "1.0000001K", "G"])
+@pytest.mark.parametrize("text", ["20", "20GB", "-1G", "", "0", "1.0000001K", "G", "8192P"])
 def test_refuses_what_tools_read_differently(text: str) -> None:
-    with pytest.raises(ValueError, match=r"size|whole"):
+    with pytest.raises(ValueError, match=r"size|whole|larger"):
         parse_size(text)
 
 

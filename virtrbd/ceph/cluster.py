@@ -1,5 +1,6 @@
 """The connection to Ceph: its deadline, its errors, and what the cluster says of itself."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -86,7 +87,7 @@ class Cluster:
         try:
             ioctx = self._rados.open_ioctx(ref.pool)
         except rados.ObjectNotFound:
-            raise ConfigError(f"image {ref}: there is no pool {ref.pool}; check the name, or create the pool") from None
+            raise no_pool(ref.pool) from None
         with ioctx:
             ioctx.set_namespace(ref.namespace)
             yield ioctx
@@ -113,6 +114,9 @@ class Cluster:
 
         def ask() -> Any:
             code, out, message = self._rados.mon_command(json.dumps({"prefix": prefix, "format": "json", **words}), b"")
+            if abs(code) == errno.ETIMEDOUT:
+                # Of a monitor that is gone a command tells by its code, where other calls raise.
+                raise rados.TimedOut(message, errno.ETIMEDOUT)
             if code:
                 raise ClusterError(f"{prefix}: {message}")
             return json.loads(out)
@@ -128,6 +132,11 @@ class Cluster:
     def key(self) -> Key:
         """Return the user's cephx key. Raises ConfigError, DeniedError."""
         return read_key(self._rados.conf_get("keyring") or "", self.settings.ceph.user)
+
+
+def no_pool(name: str) -> ConfigError:
+    """Return the error that says that there is no such pool."""
+    return ConfigError(f"there is no pool {name}; check the name, or make it: ceph osd pool create {name}")
 
 
 def _monitors(mons: Sequence[dict[str, Any]]) -> tuple[Monitor, ...]:

@@ -68,8 +68,8 @@ def _details(cluster: Cluster, ref: ImageRef, image: Any) -> ImageDetails:
         lock=_lock(image),
         options=_options(image),
         mirroring=_is_mirrored(image),
-        group=_group(image),
-        snapshots=tuple(_snapshot(image, each, used_by_name) for each in _oldest_first(image)),
+        group=_group(cluster, ref, image),
+        snapshots=tuple(_snapshot(cluster, ref, image, each, used_by_name) for each in _oldest_first(image)),
     )
 
 
@@ -77,7 +77,7 @@ def _oldest_first(image: Any) -> list[dict[str, Any]]:
     return sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"]))
 
 
-def _snapshot(image: Any, found: dict[str, Any], used_by_name: Any) -> Snapshot:
+def _snapshot(cluster: Cluster, ref: ImageRef, image: Any, found: dict[str, Any], used_by_name: Any) -> Snapshot:
     kind = _KINDS.get(found["namespace"], SnapshotKind.UNKNOWN)
     image.set_snap_by_id(found["id"])
     children = tuple(
@@ -93,7 +93,7 @@ def _snapshot(image: Any, found: dict[str, Any], used_by_name: Any) -> Snapshot:
         snapshot_id=found["id"],
         name=found["name"],
         kind=kind,
-        label=_label(found, kind),
+        label=_label(cluster, ref, found, kind),
         size_bytes=found["size"],
         created_at=seconds_of(image.get_snap_timestamp(found["id"])),
         protected=kind is SnapshotKind.USER and bool(image.is_protected_snap(found["name"])),
@@ -102,12 +102,12 @@ def _snapshot(image: Any, found: dict[str, Any], used_by_name: Any) -> Snapshot:
     )
 
 
-def _label(found: dict[str, Any], kind: SnapshotKind) -> str:
+def _label(cluster: Cluster, ref: ImageRef, found: dict[str, Any], kind: SnapshotKind) -> str:
     match kind:
         case SnapshotKind.TRASH:
             return str(found["trash"]["original_name"])
         case SnapshotKind.GROUP:
-            return f"{found['group']['group_name']}@{found['group']['group_snap_name']}"
+            return f"{_group_name(cluster, ref, found['group'])}@{found['group']['snap_name']}"
         case _:
             return str(found["name"])
 
@@ -151,8 +151,13 @@ def _is_mirrored(image: Any) -> bool:
     return False
 
 
-def _group(image: Any) -> str:
+def _group(cluster: Cluster, ref: ImageRef, image: Any) -> str:
     with suppress(rbd.Error):
         found = image.group()
-        return f"{found['pool']}/{found['name']}" if found.get("name") else ""
+        return _group_name(cluster, ref, found) if found.get("name") else ""
     return ""
+
+
+def _group_name(cluster: Cluster, ref: ImageRef, found: dict[str, Any]) -> str:
+    """Return the group as `rbd group` names it; librbd tells its pool by number, and it is in the image's namespace."""
+    return str(ImageRef(pool=cluster.pool_name(found["pool"]), namespace=ref.namespace, name=found["name"]))

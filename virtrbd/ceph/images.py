@@ -63,23 +63,38 @@ def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: Image
 
     def create() -> str:
         with cluster.ioctx(ref) as ioctx:
-            rbd.RBD().create(
-                ioctx,
-                ref.name,
-                size_bytes,
-                layout.object_bytes.bit_length() - 1 if layout.object_bytes else None,
-                old_format=False,
-                features=feature_bits(layout.features) if layout.features else None,
-                stripe_unit=layout.stripe_unit_bytes,
-                stripe_count=layout.stripe_count,
-                data_pool=layout.data_pool or None,
-            )
+            _create(ioctx, ref, size_bytes, layout)
             with rbd.Image(ioctx, ref.name) as image:
                 if state:
                     image.metadata_set(STATE, state)
                 return str(image.id())
 
     return cluster.call(f"creating image {ref}", create)
+
+
+def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> None:
+    try:
+        rbd.RBD().create(
+            ioctx,
+            ref.name,
+            size_bytes,
+            layout.object_bytes.bit_length() - 1 if layout.object_bytes else None,
+            old_format=False,
+            features=feature_bits(layout.features) if layout.features else None,
+            stripe_unit=layout.stripe_unit_bytes,
+            stripe_count=layout.stripe_count,
+            data_pool=layout.data_pool or None,
+        )
+    except rbd.ImageNotFound as error:
+        raise _not_found(ioctx, ref, error) from error
+
+
+def _not_found(ioctx: Any, ref: ImageRef, error: Exception) -> ClusterError:
+    """Of a namespace that is not there librbd says that the image is not."""
+    if not ref.namespace or rbd.RBD().namespace_exists(ioctx, ref.namespace):
+        return ClusterError(f"image {ref}: {error}")
+    room = f"{ref.pool}/{ref.namespace}"
+    return ClusterError(f"image {ref}: there is no namespace {room}; make it with rbd namespace create {room}")
 
 
 def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str, tuple[str, ...]]:
@@ -100,6 +115,8 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
                     f"cloning {parent}: {error}; where it is not protected, do that with "
                     f"`virtrbd image snapshot protect {parent}`"
                 ) from error
+            except rbd.ImageNotFound as error:
+                raise _not_found(ioctx, ref, error) from error
             with rbd.Image(ioctx, ref.name) as image:
                 return str(image.id()), strip_inherited(image)
 

@@ -54,23 +54,36 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
 
 
 def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Remove an image whose making was cut off; the id makes sure that it is that one. Raises ImageBusyError."""
+    """Remove an image whose making was cut off, and the snapshot that it was to be the base of; the id makes sure
+    that it is that one. Raises ImageBusyError."""
 
-    def look() -> tuple[Watcher, ...]:
+    def look() -> tuple[tuple[Watcher, ...], bool]:
         with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
             require_id(ref, image, image_id)
-            return foreign_watchers(cluster, image)
+            return foreign_watchers(cluster, image), bool(list(image.list_snaps()))
 
     what = f"removing half image {ref}"
-    watchers = cluster.call(what, look)
+    watchers, has_snapshots = cluster.call(what, look)
 
     def remove(ioctx: Any) -> None:
         try:
+            if has_snapshots:
+                if watchers:
+                    raise busy_error(ref, watchers)
+                _remove_snapshots(ioctx, ref)
             rbd.RBD().remove(ioctx, ref.name)
         except rbd.ImageBusy:
             raise busy_error(ref, watchers) from None
 
     _run(cluster, what, ref, remove, writes=False)
+
+
+def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
+    with rbd.Image(ioctx, ref.name) as image:
+        for snapshot in list(image.list_snaps()):
+            if image.is_protected_snap(snapshot["name"]):
+                image.unprotect_snap(snapshot["name"])
+            image.remove_snap(snapshot["name"])
 
 
 def remove_trashed(cluster: Cluster, entry: TrashEntry, progress: Steps) -> None:

@@ -1,16 +1,19 @@
 """Pools that are full: everything that writes to one blocks for ever, and nothing says why."""
 
-from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster, no_pool
 from virtrbd.errors import ClusterError
 from virtrbd.model.size import format_size
 
 
 def refuse_full(cluster: Cluster, *pools: str) -> None:
-    """Raise ClusterError when one of the pools (empty names aside) takes no more data, with the quota that it met."""
+    """Raise ClusterError when one of the pools (empty names aside) takes no more data, with the quota that it met;
+    ConfigError when there is none of that name."""
     by_name = {pool["pool_name"]: pool for pool in cluster.command("osd pool ls", detail="detail")}
     for name in filter(None, pools):
         pool = by_name.get(name)
-        if pool and "full" in pool["flags_names"].split(","):
+        if pool is None:
+            raise no_pool(name)
+        if "full" in pool["flags_names"].split(","):
             raise ClusterError(
                 f"pool {name} is full ({_reason(pool)}); free space in it, or raise the limit, then run again"
             )

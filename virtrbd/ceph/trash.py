@@ -48,6 +48,14 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> tuple[TrashE
     return cluster.call(f"listing the trash of pool {pool}", read)
 
 
+def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
+    """Return the error that says that there is no such image; where it is in the trash, that too."""
+    if any(entry.ref == ref.image for entry in list_trash(cluster, ref.pool, ref.namespace)):
+        way_out = f"bring it back with virtrbd image restore {ref.image}, or see virtrbd image trash list {ref.room}"
+        return ClusterError(f"image {ref.image} is in the trash; {way_out}")
+    return ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.room}")
+
+
 def restore_image(cluster: Cluster, entry: TrashEntry, name: str) -> None:
     """Take an image out of the trash, under that name. Raises ClusterError when the name is taken."""
     ref = ImageRef(pool=entry.ref.pool, namespace=entry.ref.namespace, name=name)

@@ -1,7 +1,8 @@
 """The verbs that take images away, and bring them back: remove, snapshot remove, restore, trash."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ from virtrbd.commands.image_session import (
 from virtrbd.commands.image_snapshots import snapshot
 from virtrbd.commands.images import POOLS, image, rooms_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
-from virtrbd.errors import ClusterError, ExitCode, UsageError
+from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.plan import Hazard
 
@@ -59,8 +60,11 @@ def remove(
     require_plain(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref)], "image remove"):
-        details = _require_details(session, ref)
-        plan = plan_removal(details, session.uses(), session.host.host_uuid, delay_s=None if now else delay)
+
+        def plan() -> "RemovalPlan":
+            details = _require_details(session, ref)
+            return plan_removal(details, session.uses(), session.host.host_uuid, delay_s=None if now else delay)
+
         _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
 
 
@@ -81,27 +85,32 @@ def remove_snapshot(
     require_snapshot(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot remove"):
-        details = _require_details(session, ref.image)
-        plan = plan_snapshot_removal(details, ref.snapshot, session.host.host_uuid)
-        if plan is None:
-            names = ", ".join(details.image.snapshots) or "none"
-            raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")
+
+        def plan() -> "RemovalPlan":
+            details = _require_details(session, ref.image)
+            found = plan_snapshot_removal(details, ref.snapshot, session.host.host_uuid)
+            if found is None:
+                names = ", ".join(details.image.snapshots) or "none"
+                raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")
+            return found
+
         _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
 
 
 def _require_details(session: Session, ref: ImageRef, image_id: str = "") -> Any:
     from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.trash import missing
 
     details = read_details(session.host.cluster, ref, image_id)
     if details is None:
-        raise ClusterError(f"image {ref} does not exist; see virtrbd image list {ref.pool}")
+        raise missing(session.host.cluster, ref)
     return details
 
 
 def _carry_out(
     run: Run,
     session: Session,
-    plan: "RemovalPlan",
+    make_plan: "Callable[[], RemovalPlan]",
     allowed: frozenset[Hazard],
     progress: str,
     *,
@@ -109,6 +118,7 @@ def _carry_out(
     only_plan: bool,
 ) -> None:
     """Do the steps, unless something stands against them; either way say what there is and what was done."""
+    plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     done: list[str] = []
     if not standing and not only_plan:
@@ -122,6 +132,25 @@ def _carry_out(
         run.end(ExitCode.BLOCKED)
 
 
+def _once_free(
+    session: Session, make_plan: "Callable[[], RemovalPlan]", allowed: frozenset[Hazard], *, clear: bool
+) -> "RemovalPlan":
+    """Return the plan; one that only clients stand against which may have crashed is made again until they are gone."""
+    from virtrbd.host.gate import once_free
+
+    def look() -> "RemovalPlan":
+        plan = make_plan()
+        standing = plan.standing(clear=clear, allowed=allowed)
+        if standing and all(blocker.lingers for blocker in standing):
+            raise ImageBusyError(f"{plan.subject}: {'; '.join(each.text for each in standing)}", ())
+        return plan
+
+    try:
+        return once_free(look, wait_s=session.host.settings.timeouts.watcher, say=session.host.say)
+    except ImageBusyError:
+        return make_plan()
+
+
 def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str) -> list[str]:
     from virtrbd.host.removing import perform_step
 
@@ -133,9 +162,9 @@ def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str) -> list[
                 perform_step(host, step)
             except BaseException:
                 for line in done:
-                    session.host.say(f"{plan.subject}: {line}: done")
+                    session.host.say(f"{plan.subject}: {line}")
                 raise
-            done.append(step.text)
+            done.append(step.done)
     return done
 
 
@@ -169,12 +198,17 @@ def _blocker_line(blocker: "Blocker") -> str:
 @IMAGE
 @click.option("--id", "image_id", default="", help="Which one, where several of that name are in the trash.")
 @click.option("--as", "name", default="", help="Restore it under another name.")
+@ALLOW
 @with_global_options
-def restore(run: Run, ref: ImageRef, image_id: str, name: str) -> None:
+def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str, ...]) -> None:
     """Bring an image back from the trash."""
     from virtrbd.ceph.trash import list_trash, restore_image
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.host.changing import refuse
+    from virtrbd.planning.use import owner_objections
 
     require_plain(ref)
+    allowed = parse_allowed(allow)
     target = _renamed(ref, name)
     with image_session(run) as session, session.host.state.locked([str(target)], "image restore"):
         found = [
@@ -183,10 +217,12 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str) -> None:
             if entry.ref == ref and image_id in ("", entry.image_id)
         ]
         if not found:
-            raise ClusterError(f"image {ref} is not in the trash; see virtrbd image trash list {ref.pool}")
+            raise ClusterError(f"image {ref} is not in the trash; see virtrbd image trash list {ref.room}")
         if len(found) > 1:
             ids = ", ".join(entry.image_id for entry in found)
             raise UsageError(f"{ref} is in the trash {len(found)} times; write --id with one of {ids}")
+        details = _require_details(session, ref, found[0].image_id)
+        refuse(ref, owner_objections(details.image, session.host.host_uuid), allowed)
         restore_image(session.host.cluster, found[0], target.name)
     run.answer({"image": str(target), "id": found[0].image_id}, [f"{target}: restored"])
 
@@ -194,10 +230,14 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str) -> None:
 def _renamed(ref: ImageRef, name: str) -> ImageRef:
     if not name:
         return ref
+    renamed = ImageRef(pool=ref.pool, namespace=ref.namespace, name=name)
     try:
-        return ImageRef.parse(str(ImageRef(pool=ref.pool, namespace=ref.namespace, name=name)))
-    except ValueError as error:
-        raise UsageError(f"--as: {error}") from None
+        is_name = ImageRef.parse(str(renamed)) == renamed
+    except ValueError:
+        is_name = False
+    if not is_name:
+        raise UsageError(f"--as: {name!r} is no name of an image; write it without its pool, like {ref.name}-old")
+    return renamed
 
 
 @image.group()
@@ -251,14 +291,18 @@ def purge(
     allow: tuple[str, ...],
 ) -> None:
     """Remove from the trash for good what has waited its time; what clones still need stays."""
+    from virtrbd.ceph.details import read_details
     from virtrbd.commands.pipeline import parse_allowed
 
     allowed = parse_allowed(allow)
     with image_session(run) as session:
-        entries = _due(session, pools, now=now)
-        plans = [(entry, _purge_plan(session, entry)) for entry in entries]
         lines, data = [], []
-        for entry, plan in plans:
+        for entry in _due(session, pools, now=now):
+            if read_details(session.host.cluster, entry.ref, entry.image_id) is None:
+                # Restored, or purged by another run, since the list was read.
+                continue
+            make_plan = partial(_purge_plan, session, entry)
+            plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
             standing = plan.standing(clear=clear, allowed=allowed)
             if standing or only_plan:
                 lines += plan_lines(plan, standing)

@@ -14,7 +14,7 @@ from virtrbd.commands.image_session import (
 )
 from virtrbd.commands.images import image
 from virtrbd.commands.progress import PROGRESS, showing_progress
-from virtrbd.errors import ClusterError, UsageError
+from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageRef
 
 
@@ -26,17 +26,18 @@ def snapshot() -> None:
 @snapshot.command(name="create")
 @SNAPSHOT
 @click.option("--protect", is_flag=True, help="Protect it, which clones need unless the cluster makes clones v2.")
+@ALLOW
 @with_global_options
-def create_snapshot(run: Run, ref: ImageRef, protect: bool) -> None:
+def create_snapshot(run: Run, ref: ImageRef, protect: bool, allow: tuple[str, ...]) -> None:
     """Create the snapshot; one that exists is left as it is."""
     from virtrbd.ceph.snapshots import create_snapshot as create
-    from virtrbd.host.changing import require_image
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.host.changing import require_ready
 
     require_snapshot(ref)
+    allowed = parse_allowed(allow)
     with image_session(run) as session:
-        found = require_image(session.host, ref)
-        if found.state:
-            raise ClusterError(f"image {ref.image} is not ready: {found.state}; let that end, or run it again")
+        require_ready(session.host, ref, allowed)
         created = create(session.host.cluster, ref.image, ref.snapshot, protect=protect)
     word = "created" if created else "exists already"
     run.answer({"snapshot": str(ref), "changed": created}, [f"{ref}: {word}{', protected' if protect else ''}"])
@@ -48,26 +49,32 @@ def create_snapshot(run: Run, ref: ImageRef, protect: bool) -> None:
 def list_snapshots(run: Run, ref: ImageRef) -> None:
     """List the snapshots of an image, those of groups, mirrors and the trash too."""
     from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import snapshot_data, snapshot_lines
 
     require_plain(ref)
     with image_session(run) as session:
         details = read_details(session.host.cluster, ref)
-    if details is None:
-        raise ClusterError(f"image {ref} does not exist; see virtrbd image list {ref.pool}")
+        if details is None:
+            raise missing(session.host.cluster, ref)
     lines = snapshot_lines(details.snapshots) if details.snapshots else ["no snapshots"]
     run.answer({"image": str(ref), "snapshots": [snapshot_data(each) for each in details.snapshots]}, lines)
 
 
 @snapshot.command()
 @SNAPSHOT
+@ALLOW
 @with_global_options
-def protect(run: Run, ref: ImageRef) -> None:
+def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     """Protect a snapshot from being removed; clones v1 need that."""
     from virtrbd.ceph.snapshots import protect_snapshot
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.host.changing import require_ready
 
     require_snapshot(ref)
+    allowed = parse_allowed(allow)
     with image_session(run) as session:
+        require_ready(session.host, ref, allowed)
         changed = protect_snapshot(session.host.cluster, ref)
     run.answer({"snapshot": str(ref), "changed": changed}, [f"{ref}: {'protected' if changed else 'is protected'}"])
 
@@ -124,17 +131,22 @@ def _advise_flatten(session: Session, ref: ImageRef) -> None:
 @image.command()
 @IMAGE
 @PROGRESS
+@ALLOW
 @with_global_options
-def flatten(run: Run, ref: ImageRef, progress: str) -> None:
+def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> None:
     """Copy into a clone what it shares with its parent; afterwards the two have nothing to do with each other."""
+    from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import flatten as part
+    from virtrbd.host.changing import require_ready
 
     require_plain(ref)
+    allowed = parse_allowed(allow)
     with (
         image_session(run) as session,
         showing_progress(run, progress, str(ref)) as update,
         session.host.state.locked([str(ref)], "image flatten"),
     ):
+        require_ready(session.host, ref, allowed)
         changed = part(session.with_progress(update), ref)
     line = f"{ref}: flattened" if changed else f"{ref}: has no parent"
     run.answer({"image": str(ref), "changed": changed}, [line])

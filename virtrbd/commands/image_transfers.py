@@ -1,6 +1,9 @@
 """The verbs that move data: import, export, copy."""
 
+import os
+import sys
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -9,7 +12,7 @@ from virtrbd.commands.image_session import IMAGE, IMAGE_TYPE, Session, image_ses
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
-from virtrbd.errors import ClusterError, SpecError, UsageError
+from virtrbd.errors import ClusterError, DeniedError, SpecError, UsageError
 from virtrbd.model.image import Image, ImageLayout, ImageRef
 from virtrbd.model.size import format_size
 
@@ -29,15 +32,11 @@ VERIFY = click.option("--verify", is_flag=True, help="Read both again and compar
 @with_global_options
 def import_image(run: Run, file: str, ref: ImageRef, as_base: bool, verify: bool, progress: str, **layout: str) -> None:
     """Import FILE (any format that qemu-img reads, a block device, or - for raw data) into a new image."""
-    from virtrbd.host.qemu_img import file_size
-
     if ref.snapshot and not as_base:
         raise UsageError(f"{ref} is a snapshot; import into {ref.image}, or write --as-base")
     target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
     wanted = layout_of(layout)
-    size_bytes = 0 if file == "-" else file_size(file)
-    if size_bytes is None or (file != "-" and not size_bytes):
-        raise SpecError(f"{file}: no file that qemu-img can read; check the path")
+    size_bytes = _size_of(file)
     with image_session(run) as session, showing_progress(run, progress, str(target)) as update:
         size_bytes = _import(session, file, target, size_bytes, wanted, base, update, verify=verify)
     done = f"{target}: imported from {'standard input' if file == '-' else file} ({format_size(size_bytes)})"
@@ -51,6 +50,29 @@ def import_image(run: Run, file: str, ref: ImageRef, as_base: bool, verify: bool
         "snapshot": f"{target}@{base}" if base else None,
     }
     run.answer(data, lines)
+
+
+def _size_of(file: str) -> int:
+    """Return the virtual size of a file, 0 of standard input. Raises SpecError, UsageError, DeniedError."""
+    from virtrbd.host.qemu_img import file_size
+
+    if file == "-":
+        if sys.stdin.isatty():
+            raise UsageError("standard input is a terminal; pipe raw data into it, or name a file")
+        return 0
+    path = Path(file)
+    if not path.exists():
+        raise SpecError(f"{file}: no such file; check the path")
+    if path.is_dir():
+        raise SpecError(f"{file}: is a folder; name the file in it")
+    if not os.access(file, os.R_OK):
+        raise DeniedError(f"{file}: permission denied")
+    size_bytes = file_size(file)
+    if size_bytes is None:
+        raise SpecError(f"{file}: qemu-img can't read it; see what is wrong with qemu-img info {file}")
+    if not size_bytes:
+        raise SpecError(f"{file}: is empty; there is nothing to import")
+    return size_bytes
 
 
 def _import(
@@ -94,14 +116,11 @@ def _import(
 def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: bool, progress: str) -> None:
     """Export an image or a snapshot into a new FILE."""
     from virtrbd.host.transfer import export_image as export
-    from virtrbd.host.transfer import verify as compare
 
     with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
         source = _source(session, ref)
         host = session.with_progress(update)
-        export(host, ref, source.size_bytes, file, file_format)
-        if verify:
-            compare(host, file, ref, source.size_bytes)
+        export(host, ref, source.size_bytes, file, file_format, check=verify)
     size = format_size(source.size_bytes)
     run.answer(
         {"image": str(ref), "file": file, "format": file_format, "size_bytes": source.size_bytes, "verified": verify},
@@ -136,13 +155,14 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
 def _source(session: Session, ref: ImageRef) -> Image:
     """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
     from virtrbd.ceph.images import read_image
+    from virtrbd.host.changing import not_ready, require_image
 
     found = read_image(session.host.cluster, ref)
     if found is None:
-        kind = "snapshot" if ref.snapshot else "image"
-        raise ClusterError(f"{kind} {ref} does not exist; see virtrbd image list {ref.pool}")
+        image = require_image(session.host, ref)
+        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(image.snapshots) or 'none'}")
     if found.state:
-        raise ClusterError(f"image {ref.image} is not ready: {found.state}; let that end, or run it again")
+        raise not_ready(found)
     if found.watchers and not ref.snapshot:
         who = ", ".join(map(str, found.watchers))
         session.host.say(

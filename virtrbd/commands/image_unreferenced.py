@@ -29,7 +29,8 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
         found = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
     ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
-    run.answer({"images": [_data(each) for each in found], "reclaimable_bytes": freed}, _lines(found, freed))
+    lines = _lines(found, freed, host.host_uuid)
+    run.answer({"images": [_data(each) for each in found], "reclaimable_bytes": freed}, lines)
 
 
 def _data(each: "Unreferenced") -> dict[str, object]:
@@ -46,7 +47,7 @@ def _data(each: "Unreferenced") -> dict[str, object]:
     }
 
 
-def _lines(found: "tuple[Unreferenced, ...]", freed: int) -> list[str]:
+def _lines(found: "tuple[Unreferenced, ...]", freed: int, host_uuid: str) -> list[str]:
     from virtrbd.commands.output import table
 
     if not found:
@@ -57,7 +58,7 @@ def _lines(found: "tuple[Unreferenced, ...]", freed: int) -> list[str]:
             each.verdict.value,
             "unknown" if each.reclaimable_bytes is None else format_size(each.reclaimable_bytes),
             each.owner or "-",
-            each.host or "-",
+            "this one" if each.host == host_uuid else each.host or "-",
         )
         for each in found
     ]

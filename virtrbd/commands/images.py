@@ -27,8 +27,9 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     from virtrbd.host.by_hand import create_by_hand
 
     require_plain(ref)
+    wanted = layout_of(layout)
     with image_session(run) as session:
-        create_by_hand(session.host, ref, size, layout_of(layout))
+        create_by_hand(session.host, ref, size, wanted)
     run.answer({"image": str(ref), "size_bytes": size}, [f"{ref}: created ({format_size(size)})"])
 
 
@@ -46,11 +47,10 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
         before, told = grow(session.host, session.hypervisor, session.uses(), ref, size, allowed)
-    done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "changed": before != size, "told": told}
-    if before == size:
-        run.answer(done, [f"{ref}: is {format_size(size)} already"])
-        return
-    line = f"{ref}: grown from {format_size(before)} to {format_size(size)}"
+    done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
+    done["changed"] = before != size or bool(told)
+    grown = f"grown from {format_size(before)} to {format_size(size)}"
+    line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"
     run.answer(done, [line + (f", and domain {told} was told" if told else "")])
 
 
@@ -60,14 +60,15 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
 def info(run: Run, ref: ImageRef) -> None:
     """Show all about an image: usage, watchers, parents, clones, owner, librbd's options."""
     from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import info_data, info_lines
 
     with image_session(run) as session:
         details = read_details(session.host.cluster, ref)
+        if details is None:
+            raise missing(session.host.cluster, ref)
         uses = session.uses() or ()
         limit = session.host.settings.ceph.clone_depth
-    if details is None:
-        raise ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.pool}")
     if ref.snapshot and ref.snapshot not in details.image.snapshots:
         names = ", ".join(details.image.snapshots) or "none"
         raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")

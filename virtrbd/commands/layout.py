@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from virtrbd.errors import UsageError
-from virtrbd.model.image import ImageLayout
+from virtrbd.model.image import FEATURES, ImageLayout
 from virtrbd.model.size import parse_size
 
 _OPTIONS = (
@@ -35,9 +35,12 @@ def layout_of(values: Mapping[str, Any]) -> ImageLayout:
         raise UsageError("--stripe-unit and --stripe-count go together: a size and a number, like 64K and 4")
     if stripe_unit and (object_bytes or 4 * 1024**2) % stripe_unit:
         raise UsageError("--stripe-unit: must divide the object size")
+    features = tuple(filter(None, values["features"].split(",")))
+    if unknown := [name for name in features if name not in FEATURES]:
+        raise UsageError(f"--features: {', '.join(unknown)}: no such feature; write some of {','.join(FEATURES)}")
     return ImageLayout(
         object_bytes=object_bytes,
-        features=tuple(filter(None, values["features"].split(","))),
+        features=features,
         stripe_unit_bytes=stripe_unit,
         stripe_count=int(count or 0),
         data_pool=values["data_pool"],

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.errors import ClusterError
+from virtrbd.host.changing import not_ready, require_image
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.model.image import Image, ImageLayout, ImageRef
@@ -25,16 +26,25 @@ def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -
     """Clone a snapshot as often as names are given. Raises ClusterError when one exists, BusyError."""
     source = read_image(host.cluster, parent)
     if source is None:
+        require_image(host, parent)
         raise ClusterError(f"snapshot {parent} does not exist; make it with virtrbd image snapshot create {parent}")
     if source.state:
-        raise ClusterError(f"image {parent.image} is not ready: {source.state}; wait for it")
+        raise not_ready(source)
 
     def clone(ref: ImageRef) -> None:
         if not _finished_earlier(host, ref, lambda image: image.parent == parent):
             make_clone(host, ref, "", source.size_bytes, parent)
 
     with host.state.locked(list(map(str, refs)), "image clone"), ThreadPoolExecutor(_AT_A_TIME) as pool:
-        list(pool.map(clone, refs))
+        tried = {ref: pool.submit(clone, ref) for ref in refs}
+    failed = [error for each in tried.values() if (error := each.exception())]
+    if not failed:
+        return
+    for ref in (ref for ref, each in tried.items() if not each.exception()):
+        host.say(f"{ref}: cloned from {parent}")
+    for error in failed[1:]:
+        host.say(str(error))
+    raise failed[0]
 
 
 def fill_by_hand(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from virtrbd.ceph.details import read_details
 from virtrbd.ceph.images import grow_image, read_image, set_state
 from virtrbd.ceph.long_calls import flatten_image, roll_back_image
+from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import registered
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
@@ -12,29 +13,45 @@ from virtrbd.host.gate import once_free
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
-from virtrbd.model.image_details import SnapshotKind
 from virtrbd.model.plan import Hazard
 from virtrbd.model.size import format_size
-from virtrbd.planning.use import DomainUse, Objection, growth_objections, objections
+from virtrbd.planning.use import DomainUse, Objection, growth_objections, objections, owner_objections
 
 
 def require_image(host: ImageHost, ref: ImageRef) -> Image:
-    """Return the image. Raises ClusterError when there is none, or when it is not ready."""
+    """Return the image. Raises ClusterError when there is none."""
     image = read_image(host.cluster, ref.image)
     if image is None:
-        raise ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.pool}")
+        raise missing(host.cluster, ref)
     return image
 
 
+def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) -> Image:
+    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's."""
+    image = require_image(host, ref)
+    refuse(ref, owner_objections(image, host.host_uuid), allowed)
+    if image.state:
+        raise not_ready(image)
+    return image
+
+
+def not_ready(image: Image) -> ClusterError:
+    """Return the error that says what an image is in the middle of."""
+    return ClusterError(f"image {image.ref.image} is not ready: {image.state}; let that end, or run it again")
+
+
 def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]) -> None:
-    """Raise BlockedError when all that stands against it could be allowed, ImageBusyError otherwise."""
+    """Raise BlockedError when all that stands against it could be allowed, else ClusterError: ImageBusyError where it
+    may go by itself."""
     standing = [each for each in found if each.hazard is None or each.hazard not in allowed]
     if not standing:
         return
     text = f"image {ref}: " + "; ".join(map(str, standing))
     if all(each.hazard for each in standing):
         raise BlockedError(text)
-    raise ImageBusyError(text, tuple(each.text for each in standing))
+    if all(each.lingers for each in standing):
+        raise ImageBusyError(text, tuple(each.text for each in standing))
+    raise ClusterError(text)
 
 
 def once_not_used(
@@ -67,7 +84,7 @@ def grow(
     """
     image = once_not_used(host, ref, lambda found: growth_objections(found, uses, host.host_uuid)[1], allowed)
     if image.state:
-        raise ClusterError(f"image {ref} is not ready: {image.state}; let that end, or run it again")
+        raise not_ready(image)
     if image.size_bytes > to_bytes:
         raise ClusterError(
             f"image {ref} is {format_size(image.size_bytes)}, larger than {format_size(to_bytes)}; images never "
@@ -75,12 +92,12 @@ def grow(
             f"and copy the files"
         )
     running, _ = growth_objections(image, uses, host.host_uuid)
-    if image.size_bytes == to_bytes:
-        return image.size_bytes, ""
     if running and hypervisor:
-        hypervisor.block_resize(running.uuid, _target(hypervisor, running, ref), to_bytes)
-        return image.size_bytes, running.name
-    grow_image(host.cluster, ref, to_bytes)
+        # Also an image of that size already: whoever grew it with rbd alone told no guest.
+        was_told = hypervisor.block_resize(running.uuid, _target(hypervisor, running, ref), to_bytes)
+        return image.size_bytes, running.name if was_told else ""
+    if image.size_bytes < to_bytes:
+        grow_image(host.cluster, ref, to_bytes)
     return image.size_bytes, ""
 
 
@@ -99,16 +116,19 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
     Cut off half-way it is a mix of both, so the intent is on the image first: nothing starts on it, and the next
     rollback to the same snapshot, or the next run for its domain, finishes.
     """
+    image = require_image(host, ref)
+    snapshot = read_image(host.cluster, ref)
+    if snapshot is None:
+        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(image.snapshots) or 'none'}")
     if Hazard.LOSES_DATA not in allowed:
-        raise BlockedError(f"image {ref.image}: what was written since {ref} is lost; --allow loses-data does it")
-    details = read_details(host.cluster, ref)
-    if details is None or ref.snapshot not in [s.name for s in details.snapshots if s.kind is SnapshotKind.USER]:
-        names = ", ".join(s.name for s in details.snapshots) if details else ""
-        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names or 'none'}")
+        sizes = f"{format_size(image.size_bytes)} to {format_size(snapshot.size_bytes)}"
+        shrinks = f", and it shrinks from {sizes}" if snapshot.size_bytes < image.size_bytes else ""
+        raise BlockedError(
+            f"image {ref.image}: what was written since {ref} is lost{shrinks}; --allow loses-data does it"
+        )
     image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
-    intent = ROLLING_BACK + ref.snapshot
-    if image.state not in ("", intent):
-        raise ClusterError(f"image {ref.image} is not ready: {image.state}; let that end, or run it again")
+    if image.state not in ("", ROLLING_BACK + ref.snapshot):
+        raise not_ready(image)
     finish_rollback(host, ref)
 
 
@@ -135,9 +155,9 @@ def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
     """
     details = read_details(host.cluster, ref, image_id)
     if details is None:
-        raise ClusterError(f"image {ref} does not exist; see virtrbd image list {ref.pool}")
+        raise missing(host.cluster, ref)
     if details.image.state:
-        raise ClusterError(f"image {ref} is not ready: {details.image.state}; let that end, or run it again")
+        raise not_ready(details.image)
     if not details.parents:
         return False
     object_bytes = details.image.object_bytes

@@ -199,16 +199,24 @@ class Hypervisor:
         flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
         self._on(uuid, "undefining the domain", lambda domain: domain.undefineFlags(flags))
 
-    def block_resize(self, uuid: str, target: str, to_bytes: int) -> None:
-        """Grow a running guest's disk: QEMU resizes the image and tells the guest. Never shrinks."""
+    def block_resize(self, uuid: str, target: str, to_bytes: int) -> bool:
+        """Grow a running guest's disk: QEMU resizes the image and tells the guest. Never shrinks.
 
-        def resize(domain: Any) -> None:
+        Return whether it was smaller. Raises HypervisorError when QEMU does not show the new size afterwards.
+        """
+
+        def resize(domain: Any) -> bool:
             held, _, _ = domain.blockInfo(target)
             # libvirt shrinks silently
+            if held >= to_bytes:
+                return False
+            domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            held, _, _ = domain.blockInfo(target)
             if held < to_bytes:
-                domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+                raise HypervisorError(f"growing {target}: QEMU still says {held} bytes; restart the guest")
+            return True
 
-        self._on(uuid, f"growing {target}", resize)
+        return self._on(uuid, f"growing {target}", resize)
 
     def attach_live(self, uuid: str, xml: str) -> None:
         """Attach a device to the running guest alone."""
@@ -290,8 +298,8 @@ class Hypervisor:
 
         self._call(f"defining secret {uuid}", define)
 
-    def _on(self, uuid: str, what: str, use: Callable[[Any], object]) -> None:
-        self._call(what, lambda: use(self._connection.lookupByUUIDString(uuid)))
+    def _on(self, uuid: str, what: str, use: Callable[[Any], T]) -> T:
+        return self._call(what, lambda: use(self._connection.lookupByUUIDString(uuid)))
 
 
 class _Flags:

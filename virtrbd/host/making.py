@@ -2,17 +2,17 @@
 
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
-from virtrbd.ceph.images import clone_image, create_image, mark_image, set_state
+from virtrbd.ceph.images import clone_image, create_image, mark_image, read_image, set_state
 from virtrbd.ceph.long_calls import remove_half
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.seeds import write_seed
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
-from virtrbd.errors import ImageBusyError, VirtrbdError
+from virtrbd.errors import ClusterError, ImageBusyError, VirtrbdError
 from virtrbd.host.gate import once_free
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.seed_iso import seed_iso
@@ -27,16 +27,16 @@ Fill = Callable[[ImageRef], None]
 def make_empty(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, layout: ImageLayout) -> None:
     """Create an empty image. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool, layout.data_pool)
-    host.state.write_intent(_intent(ref, domain_uuid, size_bytes))
-    image_id = create_image(host.cluster, ref, size_bytes, layout)
+    with _intended(host, _intent(ref, domain_uuid, size_bytes)):
+        image_id = create_image(host.cluster, ref, size_bytes, layout)
     finish_made(host, ref, image_id, domain_uuid)
 
 
 def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
     """Clone a snapshot. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool)
-    host.state.write_intent(_intent(ref, domain_uuid, size_bytes, parent=parent))
-    image_id, dropped = clone_image(host.cluster, parent, ref)
+    with _intended(host, _intent(ref, domain_uuid, size_bytes, parent=parent)):
+        image_id, dropped = clone_image(host.cluster, parent, ref)
     host.tell_dropped(ref, dropped)
     finish_made(host, ref, image_id, domain_uuid)
 
@@ -59,15 +59,18 @@ def make_filled(
     layout = layout or ImageLayout()
     refuse_full(host.cluster, ref.pool, layout.data_pool)
     intent = _intent(ref, domain_uuid, size_bytes, importing=True)
-    host.state.write_intent(intent)
-    image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
+    with _intended(host, intent):
+        image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
     try:
         fill(ref)
-    except BaseException:
+        if base:
+            create_snapshot(host.cluster, ref, base, protect=True)
+    except BaseException as error:
+        if not isinstance(error, VirtrbdError):
+            # Who ended the run waits at the prompt, and a writer that was killed watches on for half a minute.
+            host.say(f"image {ref}: removing what was begun of it")
         _discard(host, ref, image_id)
         raise
-    if base:
-        create_snapshot(host.cluster, ref, base, protect=True)
     # Marked before it is ready: an image without a mark and without a state was never filled.
     finish_made(host, ref, image_id, domain_uuid, was_filled=True)
 
@@ -107,10 +110,26 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
         try:
             remove_half(host.cluster, ref, image_id)
         except ImageBusyError:
-            # The killed writer watches on for half a minute, and only removing minds that.
+            # Only removing minds who watches.
             trash_image(host.cluster, ref, 0, past_watchers=True)
-            host.say(f"image {ref}: half-made, moved to the trash; `virtrbd image trash purge {ref.pool}` removes it")
+            host.say(f"image {ref}: half-made, moved to the trash; `virtrbd image trash purge {ref.room}` removes it")
         host.state.drop_intent(ref)
+
+
+@contextmanager
+def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
+    """Write the intent down before the image is made; forget it where Ceph surely made none.
+
+    One that is left would prove that somebody else's image of that name is ours.
+    """
+    host.state.write_intent(intent)
+    try:
+        yield
+    except ClusterError:
+        with suppress(VirtrbdError):
+            if read_image(host.cluster, intent.ref) is None:
+                host.state.drop_intent(intent.ref)
+        raise
 
 
 def _intent(

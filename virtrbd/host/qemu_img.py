@@ -23,7 +23,7 @@ _MOVED_BYTES = 64 * 1024
 
 
 def file_size(path: str) -> int | None:
-    """Return the virtual size in bytes of an image file of any format qemu-img reads, or None.
+    """Return the virtual size in bytes of an image file of any format qemu-img reads, or of a block device, or None.
 
     Raises VirtrbdError when the file refers to another one: a backing file or data file named inside an
     uploaded image would be read as root.
@@ -56,8 +56,12 @@ def _info(path: str) -> dict[str, Any] | None:
 
 
 def as_file(path: str) -> str:
-    """Return the file as qemu-img names it: without `file:` a colon in its name would be read as a protocol."""
-    return f"file:{os.path.abspath(path)}"
+    """Return the file as qemu-img names it: without `file:` a colon in its name would be read as a protocol.
+
+    For block devices QEMU has another driver, and `file:` refuses them.
+    """
+    driver = "host_device" if Path(path).is_block_device() else "file"
+    return f"{driver}:{os.path.abspath(path)}"
 
 
 def as_image(ref: ImageRef, ceph: CephSettings) -> str:
@@ -66,8 +70,8 @@ def as_image(ref: ImageRef, ceph: CephSettings) -> str:
     if ceph.keyring:
         options.append(f"keyring={ceph.keyring}")
     # QEMU's rbd file names end an option at `:`; a backslash keeps it.
-    escaped = [option.replace("\\", "\\\\").replace(":", "\\:") for option in options]
-    return ":".join([f"rbd:{ref}", *escaped])
+    words = [word.replace("\\", "\\\\").replace(":", "\\:") for word in (str(ref), *options)]
+    return ":".join(["rbd", *words])
 
 
 def run_qemu_img(words: Sequence[str], what: str, stall_s: float, watch: Callable[[float], None]) -> None:

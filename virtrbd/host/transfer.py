@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from virtrbd.ceph.pools import refuse_full
-from virtrbd.errors import VirtrbdError
+from virtrbd.errors import DeniedError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.qemu_img import as_file, as_image, run_qemu_img
 from virtrbd.model.image import ImageRef
@@ -35,12 +35,15 @@ def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef
     run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
 
 
-def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
-    """Copy an image into a new file, which has its name only when it is whole and on disk.
+def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
+    """Copy an image into a new file, which has its name only when it is whole, on disk, and, with `check`, the same.
 
-    Raises ClusterError, UnavailableError, VirtrbdError.
+    Raises ClusterError, UnavailableError, DeniedError, VirtrbdError.
     """
     target = Path(path)
+    exists = VirtrbdError(f"{path}: exists; name another file, or remove it")
+    if os.path.lexists(target):
+        raise exists
     half = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     words = ["convert", "-p", "-W", "-m", "16", "-O", file_format, "--", as_image(ref, host.settings.ceph)]
     try:
@@ -49,10 +52,14 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
         what = f"exporting {ref} to {path}"
         run_qemu_img([*words, as_file(str(half))], what, host.settings.timeouts.transfer, _watch(host, size_bytes))
         _sync(half)
+        if check:
+            verify(host, str(half), ref, size_bytes)
         # Not rename: it would replace what somebody made there meanwhile.
         os.link(half, target)
     except FileExistsError:
-        raise VirtrbdError(f"{path}: exists; name another file, or remove it") from None
+        raise exists from None
+    except PermissionError:
+        raise DeniedError(f"{path}: permission denied; name a folder that can be written to") from None
     except OSError as error:
         raise VirtrbdError(f"{path}: {error.strerror}; name a folder that can be written to") from error
     finally:

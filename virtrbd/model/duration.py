@@ -6,6 +6,7 @@ import re
 LATEST = 253_402_300_800.0
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST = 100 * 366 * 86400
 _PATTERN = re.compile(r"(\d+)\s*([smhdw])")
 
 
@@ -14,12 +15,15 @@ def parse_duration(text: str) -> float:
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no span of time; write a number with s, m, h, d or w, like 14d")
-    return float(int(match[1]) * _SECONDS[match[2]])
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"{text!r} is longer than a hundred years")
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:
-    """Return the span in the largest unit that divides it: `14d`."""
+    """Return the span in the largest unit that divides it: `14d`; parts of a second are left out."""
     for unit in ("d", "h", "m"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{int(seconds) // _SECONDS[unit]}{unit}"
+    return f"{int(seconds)}s"

@@ -31,14 +31,18 @@ class ImageRef:
         return cls(**{key: value or "" for key, value in match.groupdict().items()})
 
     def __str__(self) -> str:
-        namespace = f"{self.namespace}/" if self.namespace else ""
         snapshot = f"@{self.snapshot}" if self.snapshot else ""
-        return f"{self.pool}/{namespace}{self.name}{snapshot}"
+        return f"{self.room}/{self.name}{snapshot}"
 
     @property
     def image(self) -> "ImageRef":
         """The image itself, without the snapshot."""
         return ImageRef(pool=self.pool, namespace=self.namespace, name=self.name)
+
+    @property
+    def room(self) -> str:
+        """`pool[/namespace]`: where the image lies."""
+        return f"{self.pool}/{self.namespace}" if self.namespace else self.pool
 
     @property
     def path(self) -> str:
@@ -53,6 +57,18 @@ class ImageMark:
     domain_uuid: str
     image_id: str
     host: str
+
+
+# What people choose of a new image; the rest of librbd's features follow from what is done with it.
+FEATURES = (
+    "layering",
+    "striping",
+    "exclusive-lock",
+    "object-map",
+    "fast-diff",
+    "deep-flatten",
+    "journaling",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

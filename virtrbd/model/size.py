@@ -3,6 +3,8 @@
 import re
 
 _FACTORS = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T", "P"))}
+# A file's offset, and an image's, is a signed number of 64 bits.
+_LARGEST = 2**63 - 1
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:iB)?", re.IGNORECASE)
 
 
@@ -18,6 +20,8 @@ def parse_size(text: str) -> int:
     size_bytes = float(match[1]) * _FACTORS[match[2].upper()]
     if not size_bytes.is_integer() or size_bytes <= 0:
         raise ValueError(f"{text!r} is no whole, positive number of bytes")
+    if size_bytes > _LARGEST:
+        raise ValueError(f"{text!r} is larger than any image can be")
     return int(size_bytes)
 
 

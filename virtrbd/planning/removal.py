@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from virtrbd.model.duration import format_duration
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
 from virtrbd.model.plan import Hazard
-from virtrbd.planning.use import DomainUse, objections
+from virtrbd.planning.use import DomainUse, Objection, objections, owner_objections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,10 @@ class FlattenClone:
     def text(self) -> str:
         return f"flatten {self.child}"
 
+    @property
+    def done(self) -> str:
+        return f"flattened {self.child}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnprotectSnapshot:
@@ -29,6 +34,10 @@ class UnprotectSnapshot:
     @property
     def text(self) -> str:
         return f"unprotect {self.ref}"
+
+    @property
+    def done(self) -> str:
+        return f"unprotected {self.ref}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,10 @@ class RemoveSnapshot:
     def text(self) -> str:
         return f"remove snapshot {self.ref}"
 
+    @property
+    def done(self) -> str:
+        return f"removed snapshot {self.ref}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashImage:
@@ -48,7 +61,11 @@ class TrashImage:
 
     @property
     def text(self) -> str:
-        return f"move {self.ref} to the trash for {self.delay_s / 86400:g} days"
+        return f"move {self.ref} to the trash for {format_duration(self.delay_s)}"
+
+    @property
+    def done(self) -> str:
+        return f"moved to the trash for {format_duration(self.delay_s)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +79,25 @@ class RemoveImage:
     def text(self) -> str:
         return f"remove {self.ref} for good"
 
+    @property
+    def done(self) -> str:
+        return "removed for good"
+
 
 Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | TrashImage | RemoveImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, by a person only."""
+    """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, by a person only.
+
+    What `lingers` may be the remains of a crash, and go by itself.
+    """
 
     text: str
     way_out: str = ""
     hazard: Hazard | None = None
+    lingers: bool = False
 
     @property
     def is_cleared_by_steps(self) -> bool:
@@ -103,7 +128,7 @@ def plan_removal(
     Into the trash snapshots go along; clones keep it here all the same: what others build on is in use.
     """
     image = details.image
-    blockers = [Blocker(text=o.text, way_out=o.way_out, hazard=o.hazard) for o in objections(image, uses, host_uuid)]
+    blockers = [_of(objection) for objection in objections(image, uses, host_uuid)]
     blockers += _named_by(details, uses)
     blockers += _foreign_snapshots(details)
     if details.mirroring:
@@ -113,7 +138,10 @@ def plan_removal(
         blockers.append(Blocker(text=f"it is in group {details.group}", way_out=way_out))
     steps: list[Step] = []
     for snapshot in details.snapshots:
-        blockers += _snapshot_blockers(snapshot, for_good=delay_s is None)
+        blockers += _clones_blockers(snapshot)
+        if delay_s is None and snapshot.kind is SnapshotKind.USER:
+            protected = ", protected" if snapshot.protected else ""
+            blockers.append(Blocker(text=f"it has the user snapshot {snapshot.label}{protected}"))
         steps += _snapshot_steps(details, snapshot, remove=delay_s is None)
     if delay_s is None:
         blockers.append(Blocker(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
@@ -130,9 +158,10 @@ def plan_snapshot_removal(details: ImageDetails, name: str, host_uuid: str) -> R
     if not found:
         return None
     [snapshot] = found
-    blockers = _snapshot_blockers(snapshot, for_good=True)
-    if image.mark and image.mark.host != host_uuid:
-        blockers.append(_of_another_host(image.mark.host))
+    blockers = _clones_blockers(snapshot)
+    if snapshot.protected:
+        blockers.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
+    blockers += [_of(objection) for objection in owner_objections(image, host_uuid)]
     if image.state:
         blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out="let that end, or run it again"))
     subject = replace(image.ref, snapshot=name)
@@ -150,14 +179,13 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
     blockers = _foreign_snapshots(details)
     if not is_expired:
         blockers.append(Blocker(text="its delay is not over", way_out="wait for it", hazard=Hazard.LOSES_DATA))
-        if image.mark and image.mark.host != host_uuid:
-            blockers.append(_of_another_host(image.mark.host))
+        blockers += [_of(objection) for objection in owner_objections(image, host_uuid)]
     if image.watchers:
         who = ", ".join(map(str, image.watchers))
-        blockers.append(Blocker(text=f"it is open by {who}", way_out="stop that client"))
+        blockers.append(Blocker(text=f"it is open by {who}", way_out="stop that client", lingers=True))
     steps: list[Step] = []
     for snapshot in details.snapshots:
-        blockers += _snapshot_blockers(snapshot, for_good=False)
+        blockers += _clones_blockers(snapshot)
         steps += _snapshot_steps(details, snapshot, remove=True)
     return RemovalPlan(
         subject=image.ref,
@@ -166,8 +194,8 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
     )
 
 
-def _of_another_host(host: str) -> Blocker:
-    return Blocker(text=f"the image belongs to host {host}", way_out="do it there", hazard=Hazard.TAKES_OVER)
+def _of(objection: Objection) -> Blocker:
+    return Blocker(text=objection.text, way_out=objection.way_out, hazard=objection.hazard, lingers=objection.lingers)
 
 
 def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[Blocker]:
@@ -189,8 +217,7 @@ def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
             case SnapshotKind.USER | SnapshotKind.TRASH:
                 continue
             case SnapshotKind.GROUP:
-                group, _, name = snapshot.label.partition("@")
-                way_out = f"rbd group snap remove {details.image.ref.pool}/{group}@{name}"
+                way_out = f"rbd group snap remove {snapshot.label}"
             case SnapshotKind.MIRROR:
                 way_out = f"rbd mirror image disable {details.image.ref}"
             case SnapshotKind.UNKNOWN:
@@ -201,19 +228,12 @@ def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
     return found
 
 
-def _snapshot_blockers(snapshot: Snapshot, *, for_good: bool) -> list[Blocker]:
-    found = []
-    if snapshot.children:
-        found.append(_clones_blocker(snapshot))
-    if for_good and snapshot.protected:
-        found.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
-    return found
-
-
-def _clones_blocker(snapshot: Snapshot) -> Blocker:
+def _clones_blockers(snapshot: Snapshot) -> list[Blocker]:
+    if not snapshot.children:
+        return []
     clones = ", ".join(map(str, snapshot.children))
     where = " (removed, and kept for them in the trash)" if snapshot.kind is SnapshotKind.TRASH else ""
-    return Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}")
+    return [Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}")]
 
 
 def _snapshot_steps(details: ImageDetails, snapshot: Snapshot, *, remove: bool) -> list[Step]:

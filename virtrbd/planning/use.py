@@ -24,11 +24,15 @@ class DomainUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """One reason not to, and the way out; where a hazard is named, allowing that is one."""
+    """One reason not to, and the way out; where a hazard is named, allowing that is one.
+
+    What `lingers` may be the remains of a crash, and go by itself.
+    """
 
     text: str
     way_out: str
     hazard: Hazard | None = None
+    lingers: bool = False
 
     def __str__(self) -> str:
         flag = f", or --allow {self.hazard}" if self.hazard else ""
@@ -61,7 +65,7 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
     # A watcher is the domain's own QEMU where one runs here.
     if len(image.watchers) > len(running):
         who = ", ".join(map(str, image.watchers))
-        found.append(Objection(text=f"it is open by {who}", way_out="stop that client"))
+        found.append(Objection(text=f"it is open by {who}", way_out="stop that client", lingers=True))
     return found
 
 
@@ -75,15 +79,7 @@ def _of_others(image: Image, host_uuid: str, *, libvirt_known: bool) -> list[Obj
                 hazard=Hazard.TAKES_OVER,
             )
         )
-    if image.mark and image.mark.host != host_uuid:
-        owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
-        found.append(
-            Objection(
-                text=f"it belongs to {owner}host {image.mark.host}",
-                way_out="do it there",
-                hazard=Hazard.TAKES_OVER,
-            )
-        )
+    found += owner_objections(image, host_uuid)
     if not libvirt_known:
         found.append(
             Objection(
@@ -94,6 +90,15 @@ def _of_others(image: Image, host_uuid: str, *, libvirt_known: bool) -> list[Obj
             )
         )
     return found
+
+
+def owner_objections(image: Image, host_uuid: str) -> tuple[Objection, ...]:
+    """Return what stands against touching the image at all: its mark names another host."""
+    if image.mark is None or image.mark.host == host_uuid:
+        return ()
+    owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
+    text = f"it belongs to {owner}host {image.mark.host}"
+    return (Objection(text=text, way_out="do it there", hazard=Hazard.TAKES_OVER),)
 
 
 def growth_objections(

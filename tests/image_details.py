@@ -1,0 +1,88 @@
+"""Images as the planner of removals sees them, one by one and as hypothesis strategies."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from virtrbd.model.domain import PowerState
+from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
+from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
+from virtrbd.planning.use import DomainUse
+
+HERE, THERE = "here", "there"
+REF = ImageRef.parse("vms/web.vda")
+IMAGE = Image(ref=REF, image_id="1", size_bytes=100, created_at=1000.0)
+WATCHER = Watcher(address="10.0.0.7:0/1", client_id=7)
+OTHERS = (WATCHER, replace(WATCHER, client_id=8))
+CHILD = Child(ref=ImageRef.parse("vms/clone"), image_id="c1")
+TRASHED_CHILD = Child(ref=ImageRef.parse("vms/gone"), image_id="c2", in_trash=True)
+
+
+def snapshot(
+    name: str = "s1", kind: SnapshotKind = SnapshotKind.USER, *children: Child, protected: bool = False
+) -> Snapshot:
+    label = "vms/group1@snap1" if kind is SnapshotKind.GROUP else name
+    return Snapshot(
+        snapshot_id=1, name=name, kind=kind, label=label, size_bytes=100, created_at=1000.0, protected=protected,
+        children=children,
+    )  # fmt: skip
+
+
+def details_of(*snapshots: Snapshot, image: Image = IMAGE, **more: object) -> ImageDetails:
+    return ImageDetails(image=image, snapshots=snapshots, **more)  # type: ignore[arg-type]
+
+
+def use_of(state: PowerState, name: str = "web") -> DomainUse:
+    return DomainUse(name=name, uuid=f"uuid of {name}", state=state, refs=frozenset({REF}))
+
+
+snapshots = st.builds(
+    snapshot,
+    st.sampled_from(["s1", "s2", "s3"]),
+    st.sampled_from(SnapshotKind),
+    protected=st.booleans(),
+)
+
+
+@st.composite
+def _snapshots(draw: st.DrawFn) -> tuple[Snapshot, ...]:
+    """Snapshots of one image: names are its own, and only people's can be protected; clones are of one snapshot."""
+    found = draw(st.lists(snapshots, max_size=3, unique_by=lambda each: each.name))
+    return tuple(
+        replace(
+            each,
+            snapshot_id=number,
+            protected=each.protected and each.kind is SnapshotKind.USER,
+            children=tuple(
+                Child(ref=ImageRef(pool="vms", name=f"clone{number}{n}"), image_id=f"{number}{n}", in_trash=in_trash)
+                for n, in_trash in enumerate(draw(st.lists(st.booleans(), max_size=2)))
+            ),
+        )
+        for number, each in enumerate(found)
+    )
+
+
+@st.composite
+def details(draw: st.DrawFn) -> ImageDetails:
+    """All that may be known of an image."""
+    mark = ImageMark(
+        domain_uuid=draw(st.sampled_from(["", "u"])), image_id="1", host=draw(st.sampled_from([HERE, THERE]))
+    )
+    image = replace(
+        IMAGE,
+        mark=draw(st.none() | st.just(mark)),
+        state=draw(st.sampled_from(["", "importing x"])),
+        running_on=draw(st.sampled_from(["", HERE, THERE])),
+        watchers=draw(st.sampled_from([(), (WATCHER,), OTHERS])),
+    )
+    return ImageDetails(
+        image=image,
+        snapshots=draw(_snapshots()),
+        mirroring=draw(st.booleans()),
+        group=draw(st.sampled_from(["", "vms/group1"])),
+        usage=draw(st.none() | st.just(Usage(ref=REF, size_bytes=100, used_bytes=10, by_snapshot={"s1": 5}))),
+    )
+
+
+states = st.sampled_from([PowerState.RUNNING, PowerState.SHUT_OFF, PowerState.SAVED, PowerState.PAUSED])
+uses = st.none() | st.lists(st.builds(use_of, states, st.sampled_from(["web", "db"])), max_size=2).map(tuple)

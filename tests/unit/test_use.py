@@ -1,0 +1,101 @@
+"""What stands against changing an image under whoever uses it."""
+
+from dataclasses import replace
+
+import pytest
+from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of
+
+from virtrbd.model.domain import PowerState
+from virtrbd.model.image import ImageMark, ImageRef
+from virtrbd.model.plan import Hazard
+from virtrbd.planning.use import growth_objections, objections, owner_objections
+
+
+def texts(image, uses=(), host=HERE):  # type: ignore[no-untyped-def]
+    return [str(each) for each in objections(image, uses, host)]
+
+
+def test_nothing_stands_against_an_image_that_nobody_uses() -> None:
+    assert texts(IMAGE) == []
+    assert texts(replace(IMAGE, mark=ImageMark(domain_uuid="u", image_id="1", host=HERE))) == []
+
+
+def test_a_domain_that_merely_names_it_shut_off_is_no_objection() -> None:
+    assert texts(IMAGE, [use_of(PowerState.SHUT_OFF)]) == []
+
+
+@pytest.mark.parametrize("state", [PowerState.RUNNING, PowerState.PAUSED])
+def test_a_domain_that_is_up_stands_against_it_and_its_own_qemu_is_no_second_reason(state: PowerState) -> None:
+    found = texts(replace(IMAGE, watchers=(WATCHER,)), [use_of(state)])
+    assert found == [f"domain web is {state.value} with it; virtrbd shutdown web"]
+
+
+def test_a_domain_that_is_up_hides_no_other_client() -> None:
+    held = replace(IMAGE, watchers=(WATCHER, replace(WATCHER, client_id=8)))
+    running, other = objections(held, [use_of(PowerState.RUNNING)], HERE)
+    assert (running.lingers, other.lingers) == (False, True)
+    assert other.text == "it is open by client.7 at 10.0.0.7:0, client.8 at 10.0.0.7:0"
+
+
+def test_a_managed_save_counts_as_use_though_nobody_has_the_image_open() -> None:
+    [found] = objections(IMAGE, [use_of(PowerState.SAVED)], HERE)
+    assert "domain web holds a managed save" in found.text
+    assert "virsh managedsave-remove web" in found.way_out
+    assert (found.hazard, found.lingers) == (None, False), "neither a flag nor time takes it away"
+
+
+def test_only_a_client_may_be_what_a_crash_left() -> None:
+    [found] = objections(replace(IMAGE, watchers=(WATCHER,)), [], HERE)
+    assert (found.lingers, found.hazard) == (True, None)
+
+
+def test_a_domain_that_uses_another_image_is_not_asked() -> None:
+    other = replace(use_of(PowerState.RUNNING), refs=frozenset({ImageRef.parse("vms/other")}))
+    assert texts(IMAGE, [other]) == []
+
+
+def test_a_domain_that_uses_a_snapshot_of_it_uses_it() -> None:
+    snapshot = replace(use_of(PowerState.RUNNING), refs=frozenset({ImageRef.parse("vms/web.vda@s")}))
+    assert len(texts(IMAGE, [snapshot])) == 1
+
+
+@pytest.mark.parametrize(("domain", "owner"), [("u", "domain u of host there"), ("", "host there")])
+def test_the_mark_of_another_host_takes_over(domain: str, owner: str) -> None:
+    image = replace(IMAGE, mark=ImageMark(domain_uuid=domain, image_id="1", host=THERE))
+    [found] = owner_objections(image, HERE)
+    assert str(found) == f"it belongs to {owner}; do it there, or --allow takes-over"
+    assert objections(image, [], HERE) == (found,)
+    assert owner_objections(image, THERE) == ()
+
+
+def test_an_image_last_started_elsewhere_takes_over() -> None:
+    [found] = objections(replace(IMAGE, running_on=THERE), [], HERE)
+    assert found.hazard is Hazard.TAKES_OVER
+    assert "never said that it stopped" in found.text
+
+
+def test_without_libvirt_a_managed_save_may_be_there() -> None:
+    [found] = objections(IMAGE, None, HERE)
+    assert found.hazard is Hazard.TAKES_OVER
+    assert "managed save is unknown" in found.text
+
+
+def test_a_running_guest_is_told_of_growth_instead_of_standing_against_it() -> None:
+    use = use_of(PowerState.RUNNING)
+    assert growth_objections(replace(IMAGE, watchers=(WATCHER,)), [use], HERE) == (use, ())
+    assert growth_objections(IMAGE, [], HERE) == (None, ())
+
+
+@pytest.mark.parametrize("state", [PowerState.SAVED, PowerState.RUNNING])
+def test_growth_is_refused_where_the_guest_could_not_be_told(state: PowerState) -> None:
+    held = replace(IMAGE, watchers=OTHERS) if state is PowerState.RUNNING else IMAGE
+    told, found = growth_objections(held, [use_of(state)], HERE)
+    assert told is None
+    assert found
+
+
+def test_a_running_guest_of_another_host_s_image_is_told_only_when_that_is_allowed() -> None:
+    image = replace(IMAGE, mark=ImageMark(domain_uuid="u", image_id="1", host=THERE), watchers=(WATCHER,))
+    told, [found] = growth_objections(image, [use_of(PowerState.RUNNING)], HERE)
+    assert told is not None
+    assert found.hazard is Hazard.TAKES_OVER
