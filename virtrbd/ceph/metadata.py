@@ -44,14 +44,22 @@ def running_on(metadata: Mapping[str, str], image_id: str) -> str:
         return ""
 
 
+def inherited(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that an image must not take over from its parent: marks, and options that override the spec's."""
+    return tuple(sorted(key for key in metadata if key.startswith(("conf_rbd_", "virtrbd."))))
+
+
 def strip_inherited(image: Any) -> tuple[str, ...]:
-    dropped = []
-    for key, value in sorted(image.metadata_list()):
-        if key.startswith("conf_rbd_"):
-            dropped.append(f"{key.removeprefix('conf_')}={value}")
-        if key.startswith(("conf_rbd_", "virtrbd.")):
-            remove_metadata(image, key)
-    return tuple(dropped)
+    """Free the open image from what it inherited; return the options among it as `key=value`."""
+    metadata = dict(image.metadata_list())
+    for key in inherited(metadata):
+        image.metadata_remove(key)
+    return options_in(metadata)
+
+
+def options_in(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return librbd's options among the metadata as `key=value`."""
+    return tuple(f"{key}={value}" for key, value in sorted(config_of(metadata).items()) if key.startswith("rbd_"))
 
 
 def remove_metadata(image: Any, key: str) -> None:

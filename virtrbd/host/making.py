@@ -64,15 +64,16 @@ def make_filled(
         raise
     if base:
         create_snapshot(host.cluster, ref, base, protect=True)
-    # Marked before it is ready: an image without a mark and without a state was never filled.
+    # Never ready without a mark: an image that has neither mark nor state was never filled.
     finish_made(host, ref, image_id, domain_uuid, was_filled=True)
 
 
 def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:
     """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent."""
     if host.host_uuid:
-        mark_image(host.cluster, ref, ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid))
-    if was_filled:
+        mark = ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid)
+        mark_image(host.cluster, ref, mark, ready=was_filled)
+    elif was_filled:
         set_state(host.cluster, ref, "")
     host.state.drop_intent(ref)
 
