@@ -1,30 +1,8 @@
 """`virtrbd` and `python -m virtrbd`."""
 
-from virtrbd.commands import (
-    authoring,
-    domains,
-    image_removal,
-    image_snapshots,
-    image_transfers,
-    image_unreferenced,
-    images,
-    rendering,
-    specs,
-)
 from virtrbd.commands.app import run_app
 
-__all__ = [
-    "authoring",
-    "domains",
-    "image_removal",
-    "image_snapshots",
-    "image_transfers",
-    "image_unreferenced",
-    "images",
-    "main",
-    "rendering",
-    "specs",
-]
+__all__ = ["main"]
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ from virtrbd.commands.images import POOLS, image, rooms_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
 from virtrbd.errors import ClusterError, ExitCode, UsageError
 from virtrbd.model.image import ImageRef
-from virtrbd.model.plan import Hazard
 
 if TYPE_CHECKING:
     from virtrbd.model.image_details import TrashEntry
+    from virtrbd.model.plan import Hazard
     from virtrbd.planning.removal import Blocker, RemovalPlan
 
 PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")
@@ -102,7 +102,7 @@ def _carry_out(
     run: Run,
     session: Session,
     plan: "RemovalPlan",
-    allowed: frozenset[Hazard],
+    allowed: "frozenset[Hazard]",
     progress: str,
     *,
     clear: bool,
