@@ -1,9 +1,10 @@
 """Images made so that a crash anywhere leaves what the next run can finish: intent, image, mark, no intent."""
 
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from virtrbd.ceph.images import clone_image, create_image, mark_image, set_state
@@ -12,8 +13,8 @@ from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
 from virtrbd.errors import ImageBusyError, VirtrbdError
-from virtrbd.host.gate import once_free
 from virtrbd.host.image_host import ImageHost
+from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 
 # What fills a new image: it gets the image's name and is done when it returns.
@@ -58,7 +59,8 @@ def make_filled(
     host.state.write_intent(intent)
     image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
     try:
-        fill(ref)
+        with _identifying(host):
+            fill(ref)
     except BaseException:
         _discard(host, ref, image_id)
         raise
@@ -66,6 +68,21 @@ def make_filled(
         create_snapshot(host.cluster, ref, base, protect=True)
     # Never ready without a mark: an image that has neither mark nor state was never filled.
     finish_made(host, ref, image_id, domain_uuid, was_filled=True)
+
+
+@contextmanager
+def _identifying(host: ImageHost) -> Iterator[None]:
+    """Find out who we are while the data moves: the mark needs it, and it takes as long as a small image."""
+
+    def identify() -> None:
+        # What goes wrong is told when the mark asks again.
+        with suppress(VirtrbdError):
+            host.identify()
+
+    thread = threading.Thread(target=identify, daemon=True)
+    thread.start()
+    yield
+    thread.join()
 
 
 def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:

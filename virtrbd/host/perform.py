@@ -11,12 +11,13 @@ from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import HypervisorError
 from virtrbd.host.changing import finish_rollback
-from virtrbd.host.gate import once_free, start_through_gate
+from virtrbd.host.gate import start_through_gate
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost, Progress
 from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.host.state import StateDir
 from virtrbd.host.transfer import import_file
+from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.plan import (
     Action,
@@ -58,7 +59,7 @@ class Host:
             cluster=self.cluster,
             state=self.state,
             settings=self.settings,
-            host_uuid=self.host_uuid,
+            identify=lambda: self.host_uuid,
             say=self.say,
             progress=self.progress,
         )
