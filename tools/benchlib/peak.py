@@ -18,7 +18,7 @@ GIVE_UP_AFTER_S = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """`memory_bytes` is the sum of the peaks of all processes; `read_bytes` counts what qemu-img reads of its source."""
+    """`memory_bytes` sums the peaks of all processes; `read_bytes` counts what qemu-img reads of its source."""
 
     memory_bytes: int
     read_bytes: int
