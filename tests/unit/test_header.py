@@ -108,9 +108,10 @@ def test_garbage_is_refused_and_never_raises(header: dict[str, object], garbage:
 def test_what_is_cut_off_is_refused(header: dict[str, object], cut: int, key: str) -> None:
     values = encoded(header | {"snapshots": {1: Written(name="v1", kind=0)}, "metadata": {}})
     whole = values.get(key, b"")
-    decoded = decode_header(values | {key: whole[:-cut]})
+    # Not all of it: a parent that is empty is what flattening leaves.
+    part = whole[: max(1, len(whole) - cut)]
     # A cut may hit what virtrbd does not read: then nothing is different.
-    assert decoded in (None, decode_header(values)) or not whole
+    assert decode_header(values | {key: part}) in (None, decode_header(values)) or not whole
 
 
 @given(header=headers, key=st.sampled_from(["size", "order", "features", "create_timestamp"]))
