@@ -11,9 +11,10 @@ import pytest
 
 HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec")
 PROBE = """
-import json, sys
+import json, os, sys
 sys.argv = ["virtrbd", *sys.argv[1:]]
 from virtrbd.__main__ import main
+os._exit = sys.exit
 try:
     main()
 except SystemExit as end:
