@@ -25,7 +25,7 @@ CRASHING = """
 import os, signal, subprocess, sys
 import libvirt, rbd
 from virtrbd.__main__ import main
-import virtrbd.host.transfer
+import virtrbd.ceph.unopened, virtrbd.host.transfer
 n, when, log = int(sys.argv.pop(1)), sys.argv.pop(1), open(sys.argv.pop(1), "a")
 came = 0
 
@@ -66,6 +66,8 @@ for owner, names in STEPS.items():
         if hasattr(owner, name):
             setattr(owner, name, step(f"{owner.__name__}.{name}", getattr(owner, name)))
 rbd.Image = Image
+# Before anything imports it by its name.
+virtrbd.ceph.unopened.write_metadata = step("write_metadata", virtrbd.ceph.unopened.write_metadata)
 for name in ("rename", "unlink"):
     setattr(os, name, step(f"intent {name}", getattr(os, name), lambda path, *_: "/intents/" in str(path)))
 subprocess.Popen = step("qemu-img convert", subprocess.Popen, lambda argv, *_: "convert" in argv)

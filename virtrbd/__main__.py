@@ -1,40 +1,8 @@
 """`virtrbd` and `python -m virtrbd`."""
 
-from virtrbd.commands import (
-    adoption,
-    authoring,
-    domains,
-    fleet,
-    holding,
-    image_removal,
-    image_snapshots,
-    image_transfers,
-    image_unreferenced,
-    images,
-    reconciling,
-    rendering,
-    retiring,
-    specs,
-)
 from virtrbd.commands.app import run_app
 
-__all__ = [
-    "adoption",
-    "authoring",
-    "domains",
-    "fleet",
-    "holding",
-    "image_removal",
-    "image_snapshots",
-    "image_transfers",
-    "image_unreferenced",
-    "images",
-    "main",
-    "reconciling",
-    "rendering",
-    "retiring",
-    "specs",
-]
+__all__ = ["main"]
 
 
 def main() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec", "pycdlib")
 PROBE = """
-import json, sys
+import json, os, sys
 sys.argv = ["virtrbd", *sys.argv[1:]]
 from virtrbd.__main__ import main
+os._exit = sys.exit
 try:
     main()
 except SystemExit as end:
@@ -77,3 +78,18 @@ def test_specs_that_were_checked_before_need_neither_pydantic_nor_yaml_nor_jinja
     words = ["--connect", "qemu:///system?socket=/nowhere", "define", "web.yaml"]
     assert {"pydantic", "yaml"} <= imports(*words, code=69)
     assert {"pydantic", "yaml", "jinja2", "pycdlib"} & imports(*words, code=69) == set()
+
+
+def test_a_verb_imports_its_own_room_only() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, "image", "list", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    modules = json.loads(done.stderr.splitlines()[-1])["modules"]
+    assert {"virtrbd.commands.images"} == {m for m in modules if m.startswith("virtrbd.commands.image")} - {
+        "virtrbd.commands.image_session"
+    }
+    assert "virtrbd.commands.rendering" not in modules

@@ -33,12 +33,14 @@ class Host:
     def ceph_conf(self) -> str:
         return self.environment["CEPH_CONF"]
 
-    def run(self, argv: Sequence[str]) -> str:
-        """Run a command and return its output. Raises BenchError unless it ends with 0, within a minute."""
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60) -> str:
+        """Run a command and return its output. Raises BenchError unless it ends with 0, in time."""
         try:
-            done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+            done = subprocess.run(
+                argv, env=self.environment, capture_output=True, text=True, check=False, timeout=timeout_s
+            )
         except subprocess.TimeoutExpired:
-            raise BenchError(f"{shlex.join(argv)}: no end within 60 s") from None
+            raise BenchError(f"{shlex.join(argv)}: no end within {timeout_s:g} s") from None
         if done.returncode:
             raise BenchError(f"{shlex.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout

@@ -5,16 +5,18 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.keyring import Key, read_key
 from virtrbd.deadline import call_within
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
-from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
+
+if TYPE_CHECKING:
+    from virtrbd.model.actual import ClusterFacts, Monitor
 
 T = TypeVar("T")
 
@@ -123,8 +125,11 @@ class Cluster:
 
         return self.call(f"asking the monitors for `{prefix}`", ask)
 
-    def facts(self) -> ClusterFacts:
+    def facts(self) -> "ClusterFacts":
         """Return what a domain's XML must know: fsid and every monitor of the cluster's own map."""
+        # Here, not above: it brings all nouns of domains along, and work on images needs none.
+        from virtrbd.model.actual import ClusterFacts
+
         monitors = _monitors(self.command("mon dump")["mons"])
         fsid = self.call("reading the fsid", self._rados.get_fsid)
         return ClusterFacts(fsid=fsid, monitors=monitors, user=self.settings.ceph.user)
@@ -139,8 +144,10 @@ def no_pool(name: str) -> ConfigError:
     return ConfigError(f"there is no pool {name}; check the name, or make it: ceph osd pool create {name}")
 
 
-def _monitors(mons: Sequence[dict[str, Any]]) -> tuple[Monitor, ...]:
+def _monitors(mons: Sequence[dict[str, Any]]) -> "tuple[Monitor, ...]":
     """Return each monitor once. A port other than the default two is tried with both protocols by librados."""
+    from virtrbd.model.actual import Monitor
+
     found = set()
     for mon in mons:
         addresses = {item["type"]: item["addr"] for item in mon["public_addrs"]["addrvec"]}

@@ -39,6 +39,19 @@ def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDe
     return cluster.call(f"reading image {ref}", read)
 
 
+def read_parents(cluster: Cluster, ref: ImageRef) -> tuple[ImageRef, ...]:
+    """Return the chain of an image's parents, its own first; empty also when the image is gone."""
+
+    def read() -> tuple[ImageRef, ...]:
+        try:
+            with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
+                return _parents(cluster, image)
+        except rbd.ImageNotFound:
+            return ()
+
+    return cluster.call(f"reading the parents of {ref}", read)
+
+
 def _opened(ioctx: Any, ref: ImageRef, image_id: str) -> Any:
     if image_id:
         return rbd.Image(ioctx, image_id=image_id, read_only=True)

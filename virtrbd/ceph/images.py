@@ -12,11 +12,14 @@ from virtrbd.ceph.metadata import (
     RUNNING,
     STATE,
     config_of,
+    inherited,
+    options_in,
     owner_value,
     remove_metadata,
     running_value,
     strip_inherited,
 )
+from virtrbd.ceph.unopened import read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
@@ -64,10 +67,10 @@ def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: Image
     def create() -> str:
         with cluster.ioctx(ref) as ioctx:
             _create(ioctx, ref, size_bytes, layout)
-            with rbd.Image(ioctx, ref.name) as image:
-                if state:
-                    image.metadata_set(STATE, state)
-                return str(image.id())
+            image_id = read_id(ioctx, ref)
+            if state:
+                write_metadata(ioctx, ref, image_id, {STATE: state})
+            return image_id
 
     return cluster.call(f"creating image {ref}", create)
 
@@ -105,8 +108,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
 
     def clone() -> tuple[str, tuple[str, ...]]:
         with cluster.ioctx(parent) as source, cluster.ioctx(ref) as ioctx:
-            with rbd.Image(source, parent.name, read_only=True) as image:
-                features = image.features() & ~_NOT_FOR_CLONES
+            features = _features(source, parent) & ~_NOT_FOR_CLONES
             try:
                 rbd.RBD().clone(source, parent.name, parent.snapshot, ioctx, ref.name, features)
             except rbd.InvalidArgument as error:
@@ -117,10 +119,28 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
                 ) from error
             except rbd.ImageNotFound as error:
                 raise _not_found(ioctx, ref, error) from error
-            with rbd.Image(ioctx, ref.name) as image:
-                return str(image.id()), strip_inherited(image)
+            image_id = read_id(ioctx, ref)
+            return image_id, _free_of_inherited(ioctx, ref, image_id)
 
     return cluster.call(f"cloning {parent} to {ref}", clone)
+
+
+def _features(ioctx: Any, ref: ImageRef) -> int:
+    header = read_header(ioctx, read_id(ioctx, ref))
+    if header:
+        return header.features
+    with rbd.Image(ioctx, ref.name, read_only=True) as image:
+        return int(image.features())
+
+
+def _free_of_inherited(ioctx: Any, ref: ImageRef, image_id: str) -> tuple[str, ...]:
+    header = read_header(ioctx, image_id)
+    if header is None:
+        with rbd.Image(ioctx, ref.name) as image:
+            return strip_inherited(image)
+    if keys := inherited(header.metadata, image_id):
+        write_metadata(ioctx, ref, image_id, {}, removed=keys)
+    return options_in(header.metadata)
 
 
 def free_of_inherited(cluster: Cluster, ref: ImageRef) -> tuple[str, ...]:
@@ -128,14 +148,18 @@ def free_of_inherited(cluster: Cluster, ref: ImageRef) -> tuple[str, ...]:
     return cluster.with_image(f"cleaning image {ref}", ref, strip_inherited)
 
 
-def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark) -> None:
-    """Mark the image as a domain's. Raises ClusterError when it is another image by now."""
+def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool = False) -> None:
+    """Mark the image as a domain's, and with `ready` clear its state at the same moment.
 
-    def write(image: Any) -> None:
-        require_id(ref, image, mark.image_id)
-        image.metadata_set(OWNER, owner_value(mark))
+    Raises ClusterError when it is gone.
+    """
 
-    cluster.with_image(f"marking image {ref}", ref, write)
+    def write() -> None:
+        with cluster.ioctx(ref) as ioctx:
+            values, removed = {OWNER: owner_value(mark)}, (STATE,) if ready else ()
+            write_metadata(ioctx, ref, mark.image_id, values, removed)
+
+    cluster.call(f"marking image {ref}", write)
 
 
 def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:

@@ -1,7 +1,5 @@
 """The cephx key, read from the keyring. It goes to libvirt's secret and nowhere else."""
 
-import base64
-import configparser
 from pathlib import Path
 
 from virtrbd.errors import ConfigError, DeniedError
@@ -24,6 +22,9 @@ def read_key(keyrings: str, user: str) -> Key:
 
     Raises ConfigError when none holds it, DeniedError when it may not be read. libvirt wants the decoded bytes.
     """
+    # Here, not above: it is read for libvirt's secret only, librados reads it by itself.
+    import configparser
+
     tried = [path.strip() for path in keyrings.split(",") if path.strip()]
     for path in tried:
         parser = configparser.ConfigParser(interpolation=None, strict=False)
@@ -48,6 +49,8 @@ def read_key(keyrings: str, user: str) -> Key:
 
 
 def _decode(path: str, user: str, key: str) -> bytes:
+    import base64
+
     try:
         return base64.b64decode(key, validate=True)
     except ValueError:

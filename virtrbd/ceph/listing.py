@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.features import feature_names
-from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header
+from virtrbd.ceph.header import Header, ParentKey
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.metadata import STATE, mark_of
+from virtrbd.ceph.unopened import read_header
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage
 
@@ -85,7 +85,7 @@ def _headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dic
     def read(chunk: Sequence[str]) -> dict[str, Header | None]:
         # A context of its own: they are not for two threads at once.
         with cluster.ioctx(where) as ioctx:
-            return {image_id: _header(ioctx, image_id) for image_id in chunk if image_id}
+            return {image_id: read_header(ioctx, image_id) for image_id in chunk if image_id}
 
     # An even share for each thread: a pool of few images takes one round trip after the other otherwise.
     size = max(1, min(_CHUNK, -(-len(image_ids) // _AT_A_TIME)))
@@ -96,16 +96,6 @@ def _headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dic
         for part in pool.map(lambda chunk: cluster.call(what, lambda: read(chunk)), chunks):
             found |= part
     return found
-
-
-def _header(ioctx: Any, image_id: str) -> Header | None:
-    with rados.ReadOpCtx() as operation:
-        values, _ = ioctx.get_omap_vals(operation, "", "", MOST_KEYS)
-        try:
-            ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
-        except rados.ObjectNotFound:
-            return None
-        return decode_header(dict(values))
 
 
 def _parent_refs(cluster: Cluster, keys: Sequence[ParentKey]) -> Mapping[ParentKey, ImageRef]:

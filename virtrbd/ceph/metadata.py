@@ -59,18 +59,28 @@ def _own_word(metadata: Mapping[str, str], key: str, word: str, image_id: str) -
         return ""
 
 
+def inherited(metadata: Mapping[str, str], image_id: str) -> tuple[str, ...]:
+    """Return the keys that an image must not take over from its parent: marks, and options that override the spec's.
+
+    What carries the image's own id was said of it itself: where its guest was last, what seed it holds.
+    """
+    foreign = (
+        key for key in metadata if key.startswith("virtrbd.") and not _own_word(metadata, key, "image", image_id)
+    )
+    return tuple(sorted([*foreign, *(key for key in metadata if key.startswith("conf_rbd_"))]))
+
+
 def strip_inherited(image: Any) -> tuple[str, ...]:
-    dropped = []
-    held = dict(image.metadata_list())
-    for key, value in sorted(held.items()):
-        if key == SEED and seed_of(held, image.id()):
-            # Its own: a seed that moves to another host with its domain is not written again.
-            continue
-        if key.startswith("conf_rbd_"):
-            dropped.append(f"{key.removeprefix('conf_')}={value}")
-        if key.startswith(("conf_rbd_", "virtrbd.")):
-            remove_metadata(image, key)
-    return tuple(dropped)
+    """Free the open image from what it inherited; return the options among it as `key=value`."""
+    metadata = dict(image.metadata_list())
+    for key in inherited(metadata, image.id()):
+        image.metadata_remove(key)
+    return options_in(metadata)
+
+
+def options_in(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return librbd's options among the metadata as `key=value`."""
+    return tuple(f"{key}={value}" for key, value in sorted(config_of(metadata).items()) if key.startswith("rbd_"))
 
 
 def remove_metadata(image: Any, key: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from virtrbd import __version__
+from virtrbd.commands.verbs import Verbs
 from virtrbd.deadline import leave
 from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
 from virtrbd.model.settings import Settings
@@ -99,7 +100,23 @@ ALLOW = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_ROOMS = {
+    "adoption": "adopt",
+    "authoring": "new schema",
+    "domains": "list inspect start shutdown reboot destroy undefine console",
+    "fleet": "plan apply",
+    "holding": "hold release ignore",
+    "images": "image",
+    "reconciling": "reconcile",
+    "rendering": "render",
+    "retiring": "remove",
+    "specs": "validate define",
+}
+
+
+@click.group(
+    cls=Verbs, rooms=_ROOMS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="virtrbd")
 @click.pass_context
 def app(context: click.Context, /, **values: Any) -> None:

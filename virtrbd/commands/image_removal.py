@@ -22,10 +22,10 @@ from virtrbd.commands.images import POOLS, image, rooms_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
 from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError
 from virtrbd.model.image import ImageRef
-from virtrbd.model.plan import Hazard
 
 if TYPE_CHECKING:
     from virtrbd.model.image_details import TrashEntry
+    from virtrbd.model.plan import Hazard
     from virtrbd.planning.removal import Blocker, RemovalPlan
 
 PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")
@@ -111,7 +111,7 @@ def _carry_out(
     run: Run,
     session: Session,
     make_plan: "Callable[[], RemovalPlan]",
-    allowed: frozenset[Hazard],
+    allowed: "frozenset[Hazard]",
     progress: str,
     *,
     clear: bool,
@@ -136,7 +136,7 @@ def _once_free(
     session: Session, make_plan: "Callable[[], RemovalPlan]", allowed: frozenset[Hazard], *, clear: bool
 ) -> "RemovalPlan":
     """Return the plan; one that only clients stand against which may have crashed is made again until they are gone."""
-    from virtrbd.host.gate import once_free
+    from virtrbd.host.waiting import once_free
 
     def look() -> "RemovalPlan":
         plan = make_plan()

@@ -1,8 +1,10 @@
 """What the image verbs begin with: the arguments, the cluster, and libvirt where there is one."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +18,7 @@ from virtrbd.model.size import parse_size
 if TYPE_CHECKING:
     from virtrbd.host.hypervisor import Hypervisor
     from virtrbd.host.image_host import ImageHost, Progress
+    from virtrbd.model.settings import Settings
     from virtrbd.planning.use import DomainUse
 
 
@@ -55,12 +58,50 @@ def require_snapshot(ref: ImageRef) -> None:
         raise UsageError(f"{ref} names no snapshot; write {ref}@NAME")
 
 
+class _Libvirt:
+    """libvirt, connected to when something is asked of it first; its bindings take longer to import than Ceph's."""
+
+    def __init__(self, settings: "Settings", stack: ExitStack) -> None:
+        self._settings, self._stack = settings, stack
+        # Clones are made by several threads, and each wants to know who we are.
+        self._lock = threading.RLock()
+
+    def hypervisor(self) -> "Hypervisor | None":
+        """Return the connection, None where libvirt does not answer."""
+        with self._lock:
+            return self._connected
+
+    def host_uuid(self) -> str:
+        """Return the UUID of this host, "" where libvirt does not answer."""
+        with self._lock:
+            return self._host_uuid
+
+    @cached_property
+    def _connected(self) -> "Hypervisor | None":
+        try:
+            from virtrbd.host.hypervisor import Hypervisor
+
+            return self._stack.enter_context(Hypervisor.connect(self._settings))
+        except (UnavailableError, DeniedError):
+            # A machine for images alone has none; verbs that must know what domains do say so.
+            return None
+
+    @cached_property
+    def _host_uuid(self) -> str:
+        return self._connected.host_uuid() if self._connected else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A host for work on images; `hypervisor` is None where libvirt does not answer."""
+    """A host for work on images."""
 
     host: "ImageHost"
-    hypervisor: "Hypervisor | None"
+    libvirt: _Libvirt
+
+    @property
+    def hypervisor(self) -> "Hypervisor | None":
+        """libvirt, None where it does not answer."""
+        return self.libvirt.hypervisor()
 
     def uses(self) -> "tuple[DomainUse, ...] | None":
         """Return what the domains of this host use, None where libvirt does not answer."""
@@ -75,7 +116,7 @@ class Session:
 
 @contextmanager
 def image_session(run: Run) -> Iterator[Session]:
-    """Connect to Ceph, and to libvirt where it answers: it knows who we are and what its domains use.
+    """Connect to Ceph, and to libvirt once it is asked: it knows who we are and what its domains use.
 
     Raises UnavailableError, DeniedError, ConfigError for Ceph.
     """
@@ -85,20 +126,13 @@ def image_session(run: Run) -> Iterator[Session]:
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster, ExitStack() as stack:
-        hypervisor = None
-        try:
-            from virtrbd.host.hypervisor import Hypervisor
-
-            hypervisor = stack.enter_context(Hypervisor.connect(settings))
-        except (UnavailableError, DeniedError):
-            # A machine for images alone has none; verbs that must know what domains do say so.
-            pass
+        libvirt = _Libvirt(settings, stack)
         host = ImageHost(
             cluster=cluster,
             state=StateDir(settings.state_dir),
             settings=settings,
-            host_uuid=hypervisor.host_uuid() if hypervisor else "",
+            identify=libvirt.host_uuid,
             say=run.say,
             progress=lambda _done, _total: None,
         )
-        yield Session(host=host, hypervisor=hypervisor)
+        yield Session(host=host, libvirt=libvirt)

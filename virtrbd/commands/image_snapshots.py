@@ -14,11 +14,12 @@ from virtrbd.commands.image_session import (
 )
 from virtrbd.commands.images import image
 from virtrbd.commands.progress import PROGRESS, showing_progress
+from virtrbd.commands.verbs import Verbs
 from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageRef
 
 
-@image.group()
+@image.group(cls=Verbs, rooms={"image_removal": "remove"})
 def snapshot() -> None:
     """Snapshots of images, named pool[/namespace]/image@snapshot."""
 
@@ -117,10 +118,9 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
 
 
 def _advise_flatten(session: Session, ref: ImageRef) -> None:
-    from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.details import read_parents
 
-    details = read_details(session.host.cluster, ref)
-    depth, limit = len(details.parents) if details else 0, session.host.settings.ceph.clone_depth
+    depth, limit = len(read_parents(session.host.cluster, ref)), session.host.settings.ceph.clone_depth
     if depth > limit:
         session.host.say(
             f"{ref}: {depth} images deep, over the limit of {limit}: each read may go through all of them; "

@@ -103,7 +103,7 @@ def _import(
             compare(host, file, target, size_bytes)
 
     fill_by_hand(host, ref, size_bytes, fill, layout, base=base)
-    return imported_size(host, ref)
+    return imported_size(host, ref) if file == "-" else size_bytes
 
 
 @image.command(name="export")

@@ -5,6 +5,7 @@ import click
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.commands.image_session import IMAGE, SIZE_TYPE, image_session, require_plain
 from virtrbd.commands.layout import LAYOUT, layout_of
+from virtrbd.commands.verbs import Verbs
 from virtrbd.errors import ClusterError, UsageError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
@@ -12,7 +13,15 @@ from virtrbd.model.size import format_size
 POOLS = click.argument("pools", metavar="[POOL[/NAMESPACE]]...", nargs=-1)
 
 
-@app.group()
+_ROOMS = {
+    "image_removal": "remove restore trash",
+    "image_snapshots": "snapshot clone flatten",
+    "image_transfers": "import export copy",
+    "image_unreferenced": "unreferenced",
+}
+
+
+@app.group(cls=Verbs, rooms=_ROOMS)
 def image() -> None:
     """Images in RBD, named pool[/namespace]/image[@snapshot]."""
 

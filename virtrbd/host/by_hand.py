@@ -9,7 +9,7 @@ from virtrbd.host.changing import not_ready, require_image
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.model.image import Image, ImageLayout, ImageRef
-from virtrbd.planning.images import Leftover, leftover_of
+from virtrbd.planning.leftovers import Leftover, leftover_of
 
 # Clones at a time: each is a dozen round trips, and the cluster works on many.
 _AT_A_TIME = 8

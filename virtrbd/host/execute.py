@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from virtrbd.deadline import abandon
 from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
 from virtrbd.model.plan import Action, DefineSecret, DomainPlan, Hazard, Outcome, Plan, Result
 
@@ -42,8 +41,7 @@ def execute(
         for domain in plan.domains:
             yield from first[domain.name] if domain.name in first else ended[domain.name].result()
     except BaseException:
-        # Ctrl-C and SIGTERM come to this thread only; what the others do is finished by the next run.
-        abandon("domains that are worked on")
+        # Ctrl-C and SIGTERM come to this thread only; what the others began is finished by the next run.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()

@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import read_image, set_running
@@ -12,7 +11,6 @@ from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, Unavailab
 from virtrbd.model.image import ImageRef, Watcher
 from virtrbd.model.plan import Hazard
 
-T = TypeVar("T")
 Others = dict[ImageRef, tuple[Watcher, ...]]
 
 
@@ -50,25 +48,6 @@ def through_gate(
             told = True
         # Two hosts that look at the same time see each other: both let go, and come back at different moments.
         time.sleep(random.uniform(0.2, 1.0))
-
-
-def once_free(use: Callable[[], T], *, wait_s: float, say: Callable[[str], None]) -> T:
-    """Return what `use` returns, tried again while it raises ImageBusyError: a client that was killed watches on.
-
-    Raises ImageBusyError when the image is still in use after `wait_s` seconds.
-    """
-    give_up_at = time.monotonic() + wait_s
-    told = False
-    while True:
-        try:
-            return use()
-        except ImageBusyError as error:
-            if time.monotonic() >= give_up_at:
-                raise
-            if not told:
-                say(f"{error}; waiting up to {wait_s:g} s in case it is what a crash left behind")
-                told = True
-        time.sleep(0.5)
 
 
 def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:

@@ -31,7 +31,7 @@ class Host:
             cluster=self.cluster,
             state=self.state,
             settings=self.settings,
-            host_uuid=self.host_uuid,
+            identify=lambda: self.host_uuid,
             say=self.say,
             progress=self.progress,
         )

@@ -14,14 +14,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHost:
-    """`host_uuid` is libvirt's, empty where there is no libvirt: what such a host makes carries no mark."""
+    """`identify` returns libvirt's UUID of the host, "" where there is no libvirt; it may have to connect first."""
 
     cluster: Cluster
     state: StateDir
     settings: Settings
-    host_uuid: str
+    identify: Callable[[], str]
     say: Callable[[str], None]
     progress: Progress
+
+    @property
+    def host_uuid(self) -> str:
+        """libvirt's UUID of this host; empty where there is none: what such a host makes carries no mark."""
+        return self.identify()
 
     def tell_dropped(self, ref: ImageRef, dropped: tuple[str, ...]) -> None:
         """Say which settings an image did not take over from the one that it was made from."""

@@ -1,5 +1,6 @@
 """Images made so that a crash anywhere leaves what the next run can finish: intent, image, mark, no intent."""
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,9 +14,9 @@ from virtrbd.ceph.seeds import write_seed
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
 from virtrbd.errors import ClusterError, ImageBusyError, VirtrbdError
-from virtrbd.host.gate import once_free
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.seed_iso import seed_iso
+from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.model.plan import WriteSeed
 from virtrbd.model.seed import SEED_BYTES, SEED_LAYOUT
@@ -62,7 +63,8 @@ def make_filled(
     with _intended(host, intent):
         image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
     try:
-        fill(ref)
+        with _identifying(host):
+            fill(ref)
         if base:
             create_snapshot(host.cluster, ref, base, protect=True)
     except BaseException as error:
@@ -71,7 +73,7 @@ def make_filled(
             host.say(f"image {ref}: removing what was begun of it")
         _discard(host, ref, image_id)
         raise
-    # Marked before it is ready: an image without a mark and without a state was never filled.
+    # Never ready without a mark: an image that has neither mark nor state was never filled.
     finish_made(host, ref, image_id, domain_uuid, was_filled=True)
 
 
@@ -85,11 +87,27 @@ def make_seed(host: ImageHost, action: WriteSeed) -> None:
     write_seed(host.cluster, action.ref, action.domain_uuid, content, action.digest)
 
 
+@contextmanager
+def _identifying(host: ImageHost) -> Iterator[None]:
+    """Find out who we are while the data moves: the mark needs it, and it takes as long as a small image."""
+
+    def identify() -> None:
+        # What goes wrong is told when the mark asks again.
+        with suppress(VirtrbdError):
+            host.identify()
+
+    thread = threading.Thread(target=identify, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
 def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:
     """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent."""
     if host.host_uuid:
-        mark_image(host.cluster, ref, ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid))
-    if was_filled:
+        mark = ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid)
+        mark_image(host.cluster, ref, mark, ready=was_filled)
+    elif was_filled:
         set_state(host.cluster, ref, "")
     host.state.drop_intent(ref)
 

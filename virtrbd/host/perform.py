@@ -9,10 +9,11 @@ from virtrbd.domainxml.mark import read_mark
 from virtrbd.errors import HypervisorError, VirtrbdError
 from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
-from virtrbd.host.gate import once_free, through_gate
+from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.host.making import make_clone, make_empty, make_filled, make_seed, remove_half_made
 from virtrbd.host.transfer import import_file
+from virtrbd.host.waiting import once_free
 from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.plan import (

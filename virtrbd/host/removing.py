@@ -7,8 +7,8 @@ from virtrbd.ceph.long_calls import remove_trashed
 from virtrbd.ceph.snapshots import remove_snapshot, unprotect_snapshot
 from virtrbd.ceph.trash import list_trash, trash_image
 from virtrbd.host.changing import flatten
-from virtrbd.host.gate import once_free
 from virtrbd.host.image_host import ImageHost
+from virtrbd.host.waiting import once_free
 from virtrbd.planning.removal import (
     FlattenClone,
     RemoveImage,

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
-from virtrbd.model.image import ROLLING_BACK, Image, ImageRef, Intent
+from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import (
     Action,
     CloneImage,
@@ -23,6 +22,7 @@ from virtrbd.model.plan import (
     RemoveHalfImage,
 )
 from virtrbd.model.size import format_size
+from virtrbd.planning.leftovers import is_half
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,35 +137,6 @@ def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:
 def not_ready(image: Image) -> str:
     """Return what to say of an image that nothing may use yet."""
     return f"image {image.ref} is not ready: {image.state}; wait for it, or remove it"
-
-
-def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
-    """Whether an import of ours was cut off: its nonce says so, or nothing was written to the image yet.
-
-    An import that is for no domain has the UUID "".
-    Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
-    """
-    if intent is None or not intent.importing or intent.domain_uuid != domain_uuid:
-        return False
-    return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
-
-
-class Leftover(Enum):
-    """What an image that is there already is to a run that is about to make it."""
-
-    FOREIGN = "it was there before"
-    HALF = "an earlier run was cut off while it was filled"
-    MADE = "an earlier run made it, and was cut off before it could say so"
-
-
-def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> Leftover:
-    """Return what the image is: an intent of ours tells, and nothing else."""
-    if is_half(image, intent, domain_uuid):
-        return Leftover.HALF
-    if intent is None or intent.domain_uuid != domain_uuid or image.state:
-        return Leftover.FOREIGN
-    is_ours = image.mark is None or (image.mark.domain_uuid, image.mark.host) == (domain_uuid, host_uuid)
-    return Leftover.MADE if is_ours and intent.matches(replace(image, mark=None)) else Leftover.FOREIGN
 
 
 def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:

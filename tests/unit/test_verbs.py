@@ -1,0 +1,45 @@
+"""Every verb is found, and found in the room that registers it."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from virtrbd.commands.app import app
+from virtrbd.commands.verbs import Verbs
+
+
+def groups_below(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Group]]:
+    """The group and all groups in it, with the words that lead there."""
+    yield path, group
+    context = click.Context(group)
+    for verb in group.list_commands(context):
+        command = group.get_command(context, verb)
+        if isinstance(command, click.Group):
+            yield from groups_below(command, (*path, verb))
+
+
+GROUPS = dict(groups_below(app))
+
+
+@pytest.mark.parametrize("path", GROUPS)
+def test_each_room_is_named_for_the_verbs_that_it_registers(path: tuple[str, ...]) -> None:
+    group = GROUPS[path]
+    named = dict(group.rooms) if isinstance(group, Verbs) else {}
+    for verb, command in group.commands.items():
+        registered_in = command.callback.__module__.rpartition(".")[2] if command.callback else ""
+        by_import = [room for room, verbs in named.items() if verb in verbs.split()]
+        # What the group's own module registers is there with the group.
+        assert by_import == [registered_in] or (not by_import and registered_in == home_of(group)), (path, verb)
+
+
+def home_of(group: click.Group) -> str:
+    return group.callback.__module__.rpartition(".")[2] if group.callback else ""
+
+
+def test_no_room_is_named_for_a_verb_that_is_not_there() -> None:
+    for path, group in GROUPS.items():
+        named = (
+            {verb for verbs in group.rooms.values() for verb in verbs.split()} if isinstance(group, Verbs) else set()
+        )
+        assert named <= set(group.commands), path

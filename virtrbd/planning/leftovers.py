@@ -1,0 +1,35 @@
+"""What a run that was cut off left of an image: an intent tells."""
+
+from dataclasses import replace
+from enum import Enum
+
+from virtrbd.model.image import Image, Intent
+
+
+def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
+    """Whether an import of ours was cut off: its nonce says so, or nothing was written to the image yet.
+
+    An import that is for no domain has the UUID "".
+    Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
+    """
+    if intent is None or not intent.importing or intent.domain_uuid != domain_uuid:
+        return False
+    return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
+
+
+class Leftover(Enum):
+    """What an image that is there already is to a run that is about to make it."""
+
+    FOREIGN = "it was there before"
+    HALF = "an earlier run was cut off while it was filled"
+    MADE = "an earlier run made it, and was cut off before it could say so"
+
+
+def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> Leftover:
+    """Return what the image is: an intent of ours tells, and nothing else."""
+    if is_half(image, intent, domain_uuid):
+        return Leftover.HALF
+    if intent is None or intent.domain_uuid != domain_uuid or image.state:
+        return Leftover.FOREIGN
+    is_ours = image.mark is None or (image.mark.domain_uuid, image.mark.host) == (domain_uuid, host_uuid)
+    return Leftover.MADE if is_ours and intent.matches(replace(image, mark=None)) else Leftover.FOREIGN
