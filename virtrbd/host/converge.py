@@ -133,10 +133,12 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
 def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
     """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
     troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
+    done = {(outcome.domain, outcome.text) for outcome in outcomes}
     for domain in plan.domains:
         for action in domain.actions:
             if domain.name not in troubled and not action.quiet:
-                detail = "done, but a second look wants it again"
+                again = (domain.name, action.text) in done
+                detail = "done, but a second look wants it again" if again else "came up meanwhile; run again"
                 yield Outcome(
                     domain=domain.name, text=action.text, result=Result.FAILED, detail=detail, exit_code=ExitCode.FAILED
                 )

@@ -17,7 +17,7 @@ from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, DomainMark, ForeignChange, PowerState
+from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
 from virtrbd.model.settings import Settings
 
 try:
@@ -148,19 +148,6 @@ class Hypervisor:
             _record(domain, mark)
 
         self._call("defining the domain", define)
-
-    def renew_mark(
-        self, uuid: str, inputs: str, stated: tuple[str, ...], foreign: tuple[ForeignChange, ...] = ()
-    ) -> None:
-        """Record the digests of a definition that was found to be as desired."""
-
-        def renew() -> None:
-            domain = self._connection.lookupByUUIDString(uuid)
-            mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-            if mark:
-                _record(domain, replace(mark, inputs=inputs, stated=stated, foreign=foreign))
-
-        self._call("renewing digests", renew)
 
     def set_autostart(self, uuid: str, autostart: bool) -> None:
         self._on(uuid, "setting autostart", lambda domain: domain.setAutostart(int(autostart)))

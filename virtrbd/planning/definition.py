@@ -100,7 +100,13 @@ def _plan_edit(
     findings = _foreign_findings(domain, foreign)
     edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
     if mark and not edit.differences:
-        renew = RenewMark(domain_uuid=domain.uuid, inputs=inputs, stated=new_mark.stated, foreign=foreign)
+        renew = RenewMark(
+            domain_uuid=domain.uuid,
+            inputs=inputs,
+            based_on=defined.definition,
+            stated=new_mark.stated,
+            foreign=foreign,
+        )
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
     action = DefineDomain(
         domain_uuid=domain.uuid,
