@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -51,6 +51,8 @@ _UNREACHABLE = {
     libvirt.VIR_ERR_SYSTEM_ERROR,
     libvirt.VIR_ERR_RPC,
     libvirt.VIR_ERR_OPERATION_TIMEOUT,
+    # "client socket is closed", when libvirtd went away under us
+    libvirt.VIR_ERR_INTERNAL_ERROR,
 }
 _DENIED = {libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_ACCESS_DENIED}
 
@@ -78,7 +80,9 @@ class Hypervisor:
         try:
             yield hypervisor
         finally:
-            hypervisor._call("disconnecting", connection.close)
+            # What was done or went wrong before is the news, not that this could not be closed.
+            with suppress(UnavailableError, HypervisorError):
+                hypervisor._call("disconnecting", connection.close)
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
         with _translated(what):
