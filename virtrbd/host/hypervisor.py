@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -147,11 +147,10 @@ class Hypervisor:
     def define(self, xml: str, mark: DomainMark) -> None:
         """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest."""
 
-        def define() -> None:
-            domain = self._connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-            _record(domain, mark)
+        def define(own: Any) -> None:
+            _record(own.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
 
-        self._call("defining the domain", define)
+        self._call_apart("defining the domain", define)
 
     def set_autostart(self, uuid: str, autostart: bool) -> None:
         self._on(uuid, "setting autostart", lambda domain: domain.setAutostart(int(autostart)))
@@ -280,7 +279,20 @@ class Hypervisor:
         self._call(f"defining secret {uuid}", define)
 
     def _on(self, uuid: str, what: str, use: Callable[[Any], object]) -> None:
-        self._call(what, lambda: use(self._connection.lookupByUUIDString(uuid)))
+        self._call_apart(what, lambda own: use(own.lookupByUUIDString(uuid)))
+
+    def _call_apart(self, what: str, use: Callable[[Any], object]) -> None:
+        """Call over a connection of its own what takes a domain's job lock: with its QEMU stopped it never returns.
+
+        Before libvirt 10.0 threads that share a connection may miss their wake-up while another one waits (rpc: fix
+        race in waking up client event loop), and would hang with it.
+        """
+
+        def run() -> None:
+            with closing(libvirt.open(self._settings.connect)) as own:
+                use(own)
+
+        self._call(what, run)
 
 
 class _Flags:
