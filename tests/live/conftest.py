@@ -12,6 +12,7 @@ import libvirt
 import pytest
 import rados
 import rbd
+from live.fleets import Fleet, fleet_on
 from operators import Operator, operator_of
 from worlds import MIB, Sources, World
 
@@ -98,6 +99,27 @@ def name(make_host: Callable[[str], Host]) -> Iterator[str]:
     images = host.run("rbd", "ls", "vms", admin=True).stdout.split()
     for image in (found for found in images if found.startswith(name)):
         host.run("rbd", "rm", "--no-progress", f"vms/{image}", admin=True)
+
+
+@pytest.fixture(scope="session")
+def environments(lab: dict[str, object]) -> dict[str, dict[str, str]]:  # noqa: ARG001
+    """The environment of each host's operator."""
+    tool = [str(CHECKOUT / "tools/lab"), "env", "--host"]
+    return {
+        host: dict(
+            pair.split("=", 1)
+            for pair in subprocess.check_output([*tool, host, "--", "env", "-0"], text=True).split("\0")
+            if pair
+        )
+        for host in ("kvm-1", "kvm-2")
+    }
+
+
+@pytest.fixture
+def fleet(environments: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[Fleet]:
+    """A directory of specs on kvm-1, with a state directory of its own."""
+    with fleet_on(environments["kvm-1"], tmp_path) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="session")

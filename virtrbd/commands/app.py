@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from virtrbd import __version__
+from virtrbd.commands.log_lines import log_line
 from virtrbd.commands.verbs import Verbs
 from virtrbd.deadline import leave
 from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
@@ -29,13 +30,14 @@ _answered: list[bool] = []
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the global options said."""
+    """What the global options said. `log`: the form of what goes to stderr."""
 
     config: str | None = None
     connect: str | None = None
     output: str = "text"
     verbose: int = 0
     quiet: bool = False
+    log: str = "text"
     ended: list[ExitCode] = field(default_factory=list)
 
     @property
@@ -52,7 +54,7 @@ class Run:
     def say(self, line: str) -> None:
         """Tell the person something; never on stdout, where the answer goes."""
         if not self.quiet:
-            click.echo(line, err=True)
+            click.echo(log_line(line, is_error=False, event="note") if self.log == "json" else line, err=True)
 
     def answer(self, data: dict[str, Any], lines: list[str]) -> None:
         """Print the answer: one JSON document, or the lines."""
@@ -144,6 +146,20 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise _TerminatedError
 
 
+def ending_of(error: BaseException) -> ExitCode:
+    """Return the exit code that a run ends with which this ends."""
+    match error:
+        case VirtrbdError():
+            return error.exit_code
+        case _TerminatedError():
+            return ExitCode.TERMINATED
+        case KeyboardInterrupt() | click.Abort():
+            return ExitCode.INTERRUPTED
+        case BrokenPipeError():
+            return ExitCode.CLOSED_PIPE
+    return ExitCode.BUG
+
+
 def _guarded() -> ExitCode:
     try:
         return _invoke()
@@ -156,7 +172,7 @@ def _guarded() -> ExitCode:
     except _TerminatedError:
         return _refuse(ExitCode.TERMINATED, "virtrbd: terminated; run again to finish what was begun")
     except Exception:
-        traceback.print_exc()
+        _complain(*traceback.format_exc().splitlines())
         return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 
 
@@ -173,7 +189,7 @@ def _invoke() -> ExitCode:
         return ExitCode.USAGE
     except click.UsageError as error:
         if error.ctx:
-            click.echo(error.ctx.get_usage(), err=True)
+            _complain(*error.ctx.get_usage().splitlines())
         return _refuse(ExitCode.USAGE, f"virtrbd: {error.format_message()}")
     except VirtrbdError as error:
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
@@ -182,15 +198,20 @@ def _invoke() -> ExitCode:
 
 def _refuse(code: ExitCode, *lines: str) -> ExitCode:
     """Say why the run ends; as the one JSON document too when that was asked for and no answer is out yet."""
-    for line in lines:
-        click.echo(line, err=True)
-    if _wants_json() and not _answered:
+    _complain(*lines)
+    if _wants_json("--output") and not _answered:
         errors = [line.removeprefix("virtrbd: ") for line in lines]
         click.echo(json.dumps({"schema": SCHEMA_VERSION, "errors": errors, "exit_code": int(code)}, indent=2))
     return code
 
 
-def _wants_json() -> bool:
-    """Whether JSON was asked for; the error may come before the options were taken."""
+def _complain(*lines: str) -> None:
+    is_log = _wants_json("--log")
+    for line in lines:
+        click.echo(log_line(line, is_error=True, event="problem") if is_log else line, err=True)
+
+
+def _wants_json(option: str) -> bool:
+    """Whether an option asked for JSON; the error may come before the options were taken."""
     words = sys.argv[1:]
-    return "--output=json" in words or ("--output", "json") in itertools.pairwise(words)
+    return f"{option}=json" in words or (option, "json") in itertools.pairwise(words)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from virtrbd.errors import BusyError, ExitCode, worst
+from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
 from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
 from virtrbd.host.judged import keep_judged, recall_judged
@@ -96,8 +96,19 @@ def _act(
     )
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
-    again = look(domains, narrow, host)
+    try:
+        again = look(domains, narrow, host)
+    except VirtrbdError as error:
+        return [*done, *_told(_unseen(error, done), tell)], whole
     return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again, names)
+
+
+def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Say that nobody looked whether what was done is as wanted, of domains in which nothing else went wrong."""
+    troubled = {outcome.domain for outcome in outcomes if outcome.exit_code is not ExitCode.OK}
+    for name in dict.fromkeys(outcome.domain for outcome in outcomes if outcome.domain not in troubled):
+        text = "look again whether all is as wanted"
+        yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=str(error), exit_code=error.exit_code)
 
 
 def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
@@ -136,10 +147,12 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
 def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
     """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
     troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
+    done = {(outcome.domain, outcome.text) for outcome in outcomes}
     for domain in plan.domains:
         for action in domain.actions:
             if domain.name not in troubled and not action.quiet:
-                detail = "done, but a second look wants it again"
+                again = (domain.name, action.text) in done
+                detail = "done, but a second look wants it again" if again else "came up meanwhile; run again"
                 yield Outcome(
                     domain=domain.name, text=action.text, result=Result.FAILED, detail=detail, exit_code=ExitCode.FAILED
                 )

@@ -99,4 +99,6 @@ def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
 
 
 def _outcome(plan: DomainPlan, action: Action, result: Result, detail: str, code: ExitCode) -> Outcome:
-    return Outcome(domain=plan.name, text=action.text, result=result, detail=detail, quiet=action.quiet, exit_code=code)
+    # What is not worth a word when it is done is worth one when it is not: exit codes never come in silence.
+    quiet = action.quiet and code is ExitCode.OK
+    return Outcome(domain=plan.name, text=action.text, result=result, detail=detail, quiet=quiet, exit_code=code)

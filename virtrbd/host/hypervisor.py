@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,7 @@ from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, DomainMark, ForeignChange, PowerState
+from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
 from virtrbd.model.settings import Settings
 
 try:
@@ -52,6 +52,8 @@ _UNREACHABLE = {
     libvirt.VIR_ERR_SYSTEM_ERROR,
     libvirt.VIR_ERR_RPC,
     libvirt.VIR_ERR_OPERATION_TIMEOUT,
+    # "client socket is closed", when libvirtd went away under us
+    libvirt.VIR_ERR_INTERNAL_ERROR,
 }
 _DENIED = {libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_ACCESS_DENIED}
 
@@ -79,7 +81,9 @@ class Hypervisor:
         try:
             yield hypervisor
         finally:
-            hypervisor._call("disconnecting", connection.close)
+            # What was done or went wrong before is the news, not that this could not be closed.
+            with suppress(UnavailableError, HypervisorError):
+                hypervisor._call("disconnecting", connection.close)
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
         with _translated(what):
@@ -144,25 +148,11 @@ class Hypervisor:
     def define(self, xml: str, mark: DomainMark) -> None:
         """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest."""
 
-        def define() -> None:
-            whole = _with_passwords(self._connection, xml, mark.uuid) if "<graphics" in xml else xml
-            domain = self._connection.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-            _record(domain, mark)
+        def define(own: Any) -> None:
+            whole = _with_passwords(own, xml, mark.uuid) if "<graphics" in xml else xml
+            _record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
 
-        self._call("defining the domain", define)
-
-    def renew_mark(
-        self, uuid: str, inputs: str, stated: tuple[str, ...], foreign: tuple[ForeignChange, ...] = ()
-    ) -> None:
-        """Record the digests of a definition that was found to be as desired."""
-
-        def renew() -> None:
-            domain = self._connection.lookupByUUIDString(uuid)
-            mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-            if mark:
-                _record(domain, replace(mark, inputs=inputs, stated=stated, foreign=foreign))
-
-        self._call("renewing digests", renew)
+        self._call_apart("defining the domain", define)
 
     def set_autostart(self, uuid: str, autostart: bool) -> None:
         self._on(uuid, "setting autostart", lambda domain: domain.setAutostart(int(autostart)))
@@ -299,7 +289,20 @@ class Hypervisor:
         self._call(f"defining secret {uuid}", define)
 
     def _on(self, uuid: str, what: str, use: Callable[[Any], T]) -> T:
-        return self._call(what, lambda: use(self._connection.lookupByUUIDString(uuid)))
+        return self._call_apart(what, lambda own: use(own.lookupByUUIDString(uuid)))
+
+    def _call_apart(self, what: str, use: Callable[[Any], T]) -> T:
+        """Call over a connection of its own what takes a domain's job lock: with its QEMU stopped it never returns.
+
+        Before libvirt 10.0 threads that share a connection may miss their wake-up while another one waits (rpc: fix
+        race in waking up client event loop), and would hang with it.
+        """
+
+        def run() -> T:
+            with closing(libvirt.open(self._settings.connect)) as own:
+                return use(own)
+
+        return self._call(what, run)
 
 
 class _Flags:

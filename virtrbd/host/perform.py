@@ -1,11 +1,12 @@
 """Actions performed: the one place where the world is changed."""
 
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
 from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.trash import trash_image
-from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.errors import HypervisorError, VirtrbdError
 from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
@@ -15,6 +16,7 @@ from virtrbd.host.making import make_clone, make_empty, make_filled, make_seed, 
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
 from virtrbd.model.actual import LastDefinition
+from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.plan import (
     Action,
@@ -118,8 +120,7 @@ def _change_definition(
         case DefineDomain():
             _define(action, host)
         case RenewMark():
-            host.hypervisor.renew_mark(action.domain_uuid, action.inputs, action.stated, action.foreign)
-            _keep_definition(action.domain_uuid, host)
+            _renew_mark(action, host)
         case SetAutostart():
             host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
         case UndefineDomain():
@@ -185,13 +186,29 @@ def _note_host(action: NoteHost, host: Host) -> None:
 
 def _define(action: DefineDomain, host: Host) -> None:
     if action.based_on:
-        held = host.hypervisor.domain(action.domain_uuid)
-        if held is None or held.definition != action.based_on:
-            raise HypervisorError("the definition was changed meanwhile by somebody else; run again")
+        _require_unchanged(action.domain_uuid, action.based_on, host)
     mark = read_mark(action.xml)
     assert mark is not None, "the planner marks what it plans to define"
     host.hypervisor.define(action.xml, mark)
     _keep_definition(action.domain_uuid, host)
+
+
+def _renew_mark(action: RenewMark, host: Host) -> None:
+    _require_unchanged(action.domain_uuid, action.based_on, host)
+    # The digest of what was judged, not of what libvirt holds by now: a change in between must be found.
+    digest = definition_digest(action.based_on)
+
+    def renew(mark: DomainMark) -> DomainMark:
+        return replace(mark, inputs=action.inputs, definition=digest, stated=action.stated, foreign=action.foreign)
+
+    host.hypervisor.set_mark(action.domain_uuid, renew)
+    _keep_definition(action.domain_uuid, host)
+
+
+def _require_unchanged(domain_uuid: str, definition: str, host: Host) -> None:
+    held = host.hypervisor.domain(domain_uuid)
+    if held is None or held.definition != definition:
+        raise HypervisorError("the definition was changed meanwhile by somebody else; run again")
 
 
 def _keep_definition(domain_uuid: str, host: Host) -> None:

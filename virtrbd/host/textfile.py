@@ -1,44 +1,87 @@
 """A run's summary for node_exporter's textfile collector: the only place that calls prometheus_client."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from virtrbd.errors import VirtrbdError
+from virtrbd.errors import ExitCode, VirtrbdError
+from virtrbd.host.converge import Report
+from virtrbd.model.domain import PowerState
+from virtrbd.model.plan import DefineDomain, FindingKind, Mend, Result
+from virtrbd.spec.fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run came to. Times in seconds, `last_success` since 1970 and 0 for never; the rest are counts."""
+    """What a run came to. Times in seconds, `last_success` since 1970 and 0 for never; the rest are counts.
+
+    What a run that failed did not get to know is empty; what it knows is there with every word, also where it is 0:
+    a series that vanishes can't be alerted on.
+    """
 
     exit_code: int
     ended_at: float
     last_success: float
-    domains_by_state: Counter[str] = field(default_factory=Counter)
-    actions_by_result: Counter[str] = field(default_factory=Counter)
-    findings_by_kind: Counter[str] = field(default_factory=Counter)
-    spec_problems: int = 0
-    seconds_by_phase: dict[str, float] = field(default_factory=dict)
+    spec_problems: int | None = None
+    domains_by_state: Mapping[str, int] = field(default_factory=dict)
+    differences_by_mend: Mapping[str, int] = field(default_factory=dict)
+    actions_by_result: Mapping[str, int] = field(default_factory=dict)
+    findings_by_kind: Mapping[str, int] = field(default_factory=dict)
+    seconds_by_phase: Mapping[str, float] = field(default_factory=dict)
+
+
+def summary_of(
+    report: Report | None, fleet: Fleet | None, code: ExitCode, now: float, last_success: float, seconds: float
+) -> Summary:
+    """Return the summary of a run, or of one that failed before there was a report."""
+    summary = Summary(exit_code=int(code), ended_at=now, last_success=last_success, seconds_by_phase={"all": seconds})
+    if report is None or fleet is None:
+        return summary
+    actions = [action for domain in report.plan.domains for action in domain.actions]
+    differences = [each for action in actions if isinstance(action, DefineDomain) for each in action.differences]
+    findings = [finding for domain in report.left.domains for finding in domain.findings]
+    return Summary(
+        exit_code=summary.exit_code,
+        ended_at=now,
+        last_success=last_success,
+        spec_problems=len(fleet.problems),
+        domains_by_state=_counts(PowerState, report.plan.states),
+        differences_by_mend=_counts(Mend, (difference.mend for difference in differences)),
+        actions_by_result=_counts(Result, (o.result for o in report.outcomes if not o.quiet)),
+        findings_by_kind=_counts(FindingKind, (finding.kind for finding in findings)),
+        seconds_by_phase={**report.seconds, **summary.seconds_by_phase},
+    )
+
+
+def _counts(
+    words: Iterable[PowerState | Mend | Result | FindingKind],
+    found: Iterable[PowerState | Mend | Result | FindingKind],
+) -> dict[str, int]:
+    counted = Counter(found)
+    return {word.value: counted[word] for word in words}
 
 
 def write_summary(file: str, summary: Summary) -> None:
     """Write the summary so that node_exporter never reads a half one. Raises VirtrbdError."""
     registry = CollectorRegistry()
 
-    def gauge(name: str, text: str, value: float) -> None:
-        Gauge(f"virtrbd_reconcile_{name}", text, registry=registry).set(value)
+    def gauge(name: str, text: str, value: float | None) -> None:
+        if value is not None:
+            Gauge(f"virtrbd_reconcile_{name}", text, registry=registry).set(value)
 
-    def by(name: str, label: str, text: str, counts: dict[str, float] | Counter[str]) -> None:
+    def by(name: str, label: str, text: str, counts: Mapping[str, float]) -> None:
         metric = Gauge(f"virtrbd_{name}", text, [label], registry=registry)
         for key, value in sorted(counts.items()):
             metric.labels(key).set(value)
 
     gauge("exit_code", "Exit code of the last run.", summary.exit_code)
     gauge("last_run_timestamp_seconds", "When the last run ended.", summary.ended_at)
-    gauge("last_success_timestamp_seconds", "When a run last ended in order.", summary.last_success)
+    gauge("last_success_timestamp_seconds", "When a run last ended with exit code 0.", summary.last_success)
     gauge("spec_problems", "Problems in spec files.", summary.spec_problems)
     by("domains", "state", "Domains by state.", summary.domains_by_state)
+    by("differences", "mend", "Differences to the specs, by how they are mended.", summary.differences_by_mend)
     by("reconcile_actions", "result", "Actions of the last run by what became of them.", summary.actions_by_result)
     by("findings", "kind", "What a person should know, by kind.", summary.findings_by_kind)
     by("reconcile_seconds", "phase", "How long the last run took, by phase.", summary.seconds_by_phase)

@@ -201,10 +201,12 @@ class DefineDomain(_Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewMark(_Action):
-    """Record the digests of a definition that is as desired, and what states it; changes nothing for the guest."""
+    """Record the digests of `based_on`, a definition that is as desired, and what states it; changes nothing for the
+    guest."""
 
     domain_uuid: str
     inputs: str
+    based_on: str = ""
     stated: tuple[str, ...] = ()
     foreign: tuple[ForeignChange, ...] = ()
     quiet: ClassVar[bool] = True

@@ -101,7 +101,13 @@ def _plan_edit(
     foreign = tuple(change for change in _foreign(defined, mark, rendered.xml, actual) if change.path not in put_back)
     findings = _foreign_findings(domain, foreign)
     if mark and not edit.differences:
-        renew = RenewMark(domain_uuid=domain.uuid, inputs=inputs, stated=new_mark.stated, foreign=foreign)
+        renew = RenewMark(
+            domain_uuid=domain.uuid,
+            inputs=inputs,
+            based_on=defined.definition,
+            stated=new_mark.stated,
+            foreign=foreign,
+        )
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
     action = DefineDomain(
         domain_uuid=domain.uuid,

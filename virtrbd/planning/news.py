@@ -1,6 +1,6 @@
 """What a person was not told yet: a cron run says each thing once, when it appears or changes. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from virtrbd.model.plan import Finding, Outcome, Result
@@ -31,7 +31,14 @@ def is_told_once(outcome: Outcome) -> bool:
     return outcome.result in (Result.BLOCKED, Result.PENDING) or is_spec
 
 
-def news(messages: Iterable[Message], told: Mapping[str, str]) -> tuple[frozenset[str], dict[str, str]]:
-    """Return the keys of what is new or changed, and what is told from now on: what is gone may come again."""
+def news(
+    messages: Iterable[Message], told: Mapping[str, str], about: Container[str] | None = None
+) -> tuple[frozenset[str], dict[str, str]]:
+    """Return the keys of what is new or changed, and what is told from now on: what is gone may come again.
+
+    `about` are the domains that the run looked at, None for all: what was told of others stays told.
+    """
     now = {message.key: message.text for message in messages}
-    return frozenset(key for key, text in now.items() if told.get(key) != text), now
+    fresh = frozenset(key for key, text in now.items() if told.get(key) != text)
+    kept = {key: text for key, text in told.items() if about is not None and key.split("|")[0] not in about}
+    return fresh, kept | now

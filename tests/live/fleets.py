@@ -1,0 +1,177 @@
+"""A directory of specs and the host that reconciles them, as cron sees it: what a run said and how it ended."""
+
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import libvirt
+import rados
+import rbd
+
+DISK = "disks:\n  - size: 8M\n"
+MODULE = ("-m", "virtrbd")
+
+# virtrbd, with something done just before the first action: in the window between observe and execute.
+IN_THE_WINDOW = """
+import libvirt, os, sys
+from virtrbd.__main__ import main
+import virtrbd.host.converge as converge
+perform, came = converge.perform, []
+def hooked(action, host):
+    if not came:
+        came.append(action)
+        with open(LIBVIRT) as uri:
+            connection = libvirt.open(uri.read())
+        WINDOW
+    return perform(action, host)
+converge.perform = hooked
+main()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended, what it said, and after how long."""
+
+    code: int
+    out: str
+    err: str
+    took_s: float
+
+    @property
+    def said(self) -> list[str]:
+        return (self.out + self.err).splitlines()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """One host with a directory of specs, settings and a state directory of its own."""
+
+    name: str
+    env: dict[str, str]
+    folder: Path
+    connection: libvirt.virConnect
+    settings: Path
+    vms: rados.Ioctx
+
+    @property
+    def specs(self) -> Path:
+        return self.folder / "specs"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def spec(self, letter: str, text: str = DISK) -> str:
+        """Write a spec, and return the name of its domain."""
+        name = f"{self.name}{letter}"
+        (self.specs / f"{name}.yaml").write_text(f"name: {name}\nmemory: 128M\n{text}")
+        return name
+
+    def set(self, **settings: str) -> None:
+        """Put lines of the settings file in the place of those there are."""
+        text = self.settings.read_text()
+        for key, value in settings.items():
+            text = re.sub(rf"^{key}: .*\n", "", text, flags=re.MULTILINE) + f"{key}: {value}\n"
+        self.settings.write_text(text)
+
+    def start(self, *words: str, program: Sequence[str] = MODULE) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, *program, *words], env=self.env, cwd=self.folder, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *words: str, program: Sequence[str] = MODULE, timeout_s: float = 55) -> Ended:
+        began_at = time.monotonic()
+        with self.start(*words, program=program) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            finally:
+                process.kill()
+        return Ended(code=process.returncode, out=out, err=err, took_s=time.monotonic() - began_at)
+
+    def reconcile(self, *words: str) -> Ended:
+        return self.run("reconcile", *words)
+
+    def reconcile_with(self, window: str) -> Ended:
+        """Reconcile, with these words of Python run before the first action; `connection` is libvirt's."""
+        uri = self.folder / "uri"
+        uri.write_text(self.env["LIBVIRT_DEFAULT_URI"])
+        program = IN_THE_WINDOW.replace("LIBVIRT", repr(str(uri))).replace("WINDOW", window)
+        return self.run("reconcile", program=("-c", program))
+
+    def converges(self) -> None:
+        """The next run does what is left, and the one after that nothing."""
+        done = self.reconcile()
+        assert done.code == 0, done
+        self.is_in_sync()
+
+    def is_in_sync(self) -> None:
+        again = self.reconcile()
+        assert (again.code, again.out, again.err) == (0, "", ""), again
+
+    def domain(self, name: str) -> libvirt.virDomain:
+        return self.connection.lookupByName(name)
+
+    def xml(self, name: str) -> str:
+        return str(self.domain(name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+    def qemu_pid(self, name: str) -> int:
+        return int(next(Path(self.env["VIRTRBD_LAB"]).rglob(f"{name}.pid")).read_text())
+
+
+@contextmanager
+def fleet_on(env: dict[str, str], folder: Path, *, timeouts: str = "watcher: 10") -> Iterator[Fleet]:
+    """A fleet without specs; its domains and images are gone at the end."""
+    text = re.sub(r"timeouts:\n(  .*\n)+", "", Path(env["VIRTRBD_CONFIG"]).read_text())
+    text = re.sub(r"state_dir: .*\n", f"state_dir: {folder}/state\n", text)
+    settings = folder / "settings.yaml"
+    settings.write_text(f"{text}spec_dir: {folder}/specs\ntimeouts: {{{timeouts}}}\n")
+    (folder / "specs").mkdir()
+    env = {**env, "VIRTRBD_CONFIG": str(settings), "XDG_CACHE_HOME": str(folder / "cache")}
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with (
+        closing(libvirt.open(env["LIBVIRT_DEFAULT_URI"])) as connection,
+        rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd") as ceph,
+        ceph.open_ioctx("vms") as vms,
+    ):
+        try:
+            yield Fleet(name=name, env=env, folder=folder, connection=connection, settings=settings, vms=vms)
+        finally:
+            take_away(env, vms, name)
+
+
+def take_away(env: dict[str, str], vms: rados.Ioctx, name: str) -> None:
+    # A connection of its own: the test may have ended libvirtd under the other one.
+    with closing(libvirt.open(env["LIBVIRT_DEFAULT_URI"])) as connection:
+        for domain in connection.listAllDomains():
+            if domain.name().startswith(name):
+                if domain.isActive():
+                    domain.destroy()
+                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+    for image in rbd.RBD().list(vms):
+        if image.startswith(name):
+            # A client that was killed watches on for some seconds.
+            eventually(lambda image=image: is_removed(vms, image), f"{image} can be removed")
+
+
+def is_removed(vms: rados.Ioctx, image: str) -> bool:
+    try:
+        rbd.RBD().remove(vms, image)
+    except rbd.ImageBusy:
+        return False
+    return True
+
+
+def eventually(is_so: Callable[[], bool], what: str, within_s: float = 20) -> None:
+    give_up_at = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
+        time.sleep(0.02)

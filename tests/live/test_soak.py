@@ -1,0 +1,197 @@
+"""Many cycles of virsh beside reconcile: whatever was done by hand, it ends in sync, and nothing grows."""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import libvirt
+import pytest
+import rbd
+from live.fleets import Fleet
+
+CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
+FOREIGN = "urn:somebody"
+DISKS = "disks:\n  - size: 8M\n    iotune: {total_iops_sec: 500}\n  - size: 8M\n"
+RUNNING = f"machine: pc\nstate: running\nautostart: true\n{DISKS}"
+SHUT_OFF = f"machine: pc\ntitle: off\n{DISKS}"
+UNMANAGED = f"machine: pc\nautostart: true\n{DISKS}"
+# A run that meets an edit in its middle, a guest that does not follow, or a domain that is saved or renamed.
+WELL = (0, 4, 5, 65)
+
+Edit = Callable[[libvirt.virDomain, random.Random], object]
+
+
+def nic(random: random.Random) -> str:
+    mac = f"52:54:00:00:00:{random.randrange(4):02x}"
+    return f"<interface type='direct'><mac address='{mac}'/><source dev='lo' mode='bridge'/><model type='virtio'/></interface>"
+
+
+def attach(domain: libvirt.virDomain, random: random.Random) -> None:
+    domain.attachDeviceFlags(nic(random), random.choice((CONFIG, LIVE)))
+
+
+def detach(domain: libvirt.virDomain, random: random.Random) -> None:
+    where = random.choice((CONFIG, LIVE))
+    domain.detachDeviceFlags(nic(random), where)
+
+
+def edit(*replaced: tuple[str, str]) -> Edit:
+    """Edit the definition as `virsh edit` does."""
+
+    def change(domain: libvirt.virDomain, random: random.Random) -> None:
+        pattern, text = random.choice(replaced)
+        xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+        domain.connect().defineXML(re.sub(pattern, text, xml, count=1, flags=re.DOTALL))
+
+    return change
+
+
+def metadata(domain: libvirt.virDomain, random: random.Random) -> None:
+    text = random.choice(("<note/>", "<note>by hand</note>", None))
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "s", FOREIGN, CONFIG)
+
+
+def save(domain: libvirt.virDomain, _random: random.Random) -> None:
+    domain.managedSave()
+
+
+def rename(domain: libvirt.virDomain, _random: random.Random) -> None:
+    name = domain.name()
+    domain.rename(name.removesuffix("x") if name.endswith("x") else f"{name}x")
+
+
+def tune(domain: libvirt.virDomain, random: random.Random) -> None:
+    limits = {"total_iops_sec": random.choice((0, 500, 900))}
+    domain.setBlockIoTune(random.choice(("vda", "vdb")), limits, random.choice((CONFIG, LIVE)))
+
+
+EDITS: dict[str, Edit] = {
+    "attach": attach,
+    "detach": detach,
+    "tune": tune,
+    "metadata": metadata,
+    "rename": rename,
+    "autostart": lambda domain, random: domain.setAutostart(random.randrange(2)),
+    "title": lambda domain, random: domain.setMetadata(0, random.choice(("mine", None)), None, None, CONFIG),
+    "setmem": lambda domain, random: domain.setMemoryFlags(random.choice((64, 96)) * 1024, CONFIG),
+    "setvcpus": lambda domain, _: domain.setVcpusFlags(2, CONFIG | libvirt.VIR_DOMAIN_VCPU_MAXIMUM),
+    "edit": edit(
+        ("<vcpu[^>]*>.*?</vcpu>", "<vcpu>3</vcpu>"),
+        (r" discard='unmap'", ""),
+        (r"cache='writeback'", "cache='none'"),
+        (r"<devices>", "<devices><watchdog model='i6300esb' action='reset'/>"),
+        (r"<metadata>.*</metadata>", ""),
+        (r"<rng .*?</rng>", ""),
+    ),
+    "start": lambda domain, _: domain.create(),
+    "destroy": lambda domain, _: domain.destroy(),
+    "undefine": lambda domain, _: domain.undefine(),
+    "managedsave": save,
+    "managedsave-remove": lambda domain, _: domain.managedSaveRemove(0),
+}
+
+
+def one_of(connection: libvirt.virConnect, name: str) -> libvirt.virDomain | None:
+    found = [domain for domain in connection.listAllDomains() if domain.name().startswith(name)]
+    return found[0] if found else None
+
+
+def size_of(fleet: Fleet) -> dict[str, object]:
+    """All that might grow."""
+    mine = [domain for domain in fleet.connection.listAllDomains() if domain.name().startswith(fleet.name)]
+    marks = (re.search("<virtrbd:domain.*</virtrbd:domain>", fleet.xml(d.name()), re.DOTALL) for d in mine)
+    images = sorted(image for image in rbd.RBD().list(fleet.vms) if image.startswith(fleet.name))
+    files = [str(file) for room in (fleet.state, fleet.folder / "cache") for file in room.rglob("*") if file.is_file()]
+    return {
+        "domains": sorted(domain.name() for domain in mine),
+        "metadata": [len(mark[0]) if mark else 0 for mark in marks],
+        "secrets": fleet.connection.numOfSecrets(),
+        "images": images,
+        "image metadata": [image_metadata(fleet, image) for image in images],
+        "trash": len(list(rbd.RBD().trash_list(fleet.vms))),
+        # Each state of a domain that was found in order is kept once, whatever it is; a told file comes and goes.
+        "files": sorted(files),
+    }
+
+
+def image_metadata(fleet: Fleet, name: str) -> list[str]:
+    with rbd.Image(fleet.vms, name, read_only=True) as image:
+        return sorted(key for key, _ in image.metadata_list())
+
+
+def tidy(connection: libvirt.virConnect, name: str) -> None:
+    """What a person does at the end: takes away what is foreign, and resumes or wakes what sleeps."""
+    for domain in connection.listAllDomains():
+        if not domain.name().startswith(name):
+            continue
+        if domain.name().endswith("x"):
+            if domain.isActive():
+                domain.destroy()
+            domain.rename(domain.name().removesuffix("x"))
+        if domain.hasManagedSaveImage():
+            domain.managedSaveRemove(0)
+        if domain.isActive():
+            domain.destroy()
+        for number in range(4):
+            for _ in range(3):
+                with suppress(libvirt.libvirtError):
+                    domain.detachDeviceFlags(
+                        f"<interface type='direct'><mac address='52:54:00:00:00:{number:02x}'/>"
+                        "<source dev='lo' mode='bridge'/></interface>",
+                        CONFIG,
+                    )
+        xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        connection.defineXML(re.sub(r"<watchdog .*?</watchdog>", "", xml, flags=re.DOTALL))
+        with suppress(libvirt.libvirtError):
+            domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, "s", FOREIGN, CONFIG)
+
+
+@pytest.mark.timeout(300)
+def test_a_soak_of_edits_by_hand_ends_in_sync_and_nothing_grows(fleet: Fleet, request: pytest.FixtureRequest) -> None:
+    cycles, seed = request.config.getoption("--soak-cycles"), request.config.getoption("--soak-seed")
+    seed = seed or random.randrange(10**6)
+    print(f"--soak-seed {seed}")
+    dice = random.Random(seed)
+    names = [fleet.spec(letter, text) for letter, text in zip("abc", (RUNNING, SHUT_OFF, UNMANAGED), strict=True)]
+    fleet.converges()
+    tidy(fleet.connection, fleet.name)
+    fleet.converges()
+    before = size_of(fleet)
+    content = {image: dice.randbytes(4096) for image in before["images"]}
+    for image, data in content.items():
+        with rbd.Image(fleet.vms, image) as opened:
+            opened.write(data, 0)
+    done: dict[str, int] = dict.fromkeys(EDITS, 0)
+    refused = 0
+    with ThreadPoolExecutor(1) as pool:
+        for cycle in range(cycles):
+            run = pool.submit(fleet.reconcile)
+            for _ in range(dice.randrange(1, 4)):
+                domain, kind = one_of(fleet.connection, dice.choice(names)), dice.choice(list(EDITS))
+                try:
+                    if domain:
+                        EDITS[kind](domain, dice)
+                        done[kind] += 1
+                except libvirt.libvirtError:
+                    # Not every edit fits every state; what libvirt refuses is no edit.
+                    refused += 1
+            ended = run.result()
+            assert ended.code in WELL, (cycle, ended)
+            assert "Traceback" not in ended.err, (cycle, ended)
+    print(f"{sum(done.values())} edits, {refused} refused: {done}")
+    assert cycles < 100 or all(done.values()), done
+    tidy(fleet.connection, fleet.name)
+    ended = fleet.reconcile()
+    assert ended.code in (0, 5), ended
+    tidy(fleet.connection, fleet.name)
+    fleet.converges()
+    plan = json.loads(fleet.run("plan", "--output", "json").out)
+    assert [domain["actions"] for domain in plan["domains"]] == [[], [], []], plan
+    assert [domain["findings"] for domain in plan["domains"]] == [[], [], []], plan
+    assert size_of(fleet) == before
+    for image, data in content.items():
+        with rbd.Image(fleet.vms, image, read_only=True) as opened:
+            assert opened.read(0, 4096) == data, image

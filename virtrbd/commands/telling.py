@@ -1,0 +1,94 @@
+"""What a run that nobody watches tells: what was done at once, what waits for a person once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from virtrbd.commands.app import Run
+from virtrbd.commands.log_lines import log_line
+from virtrbd.errors import ExitCode, VirtrbdError
+
+if TYPE_CHECKING:
+    from virtrbd.host.converge import Report
+    from virtrbd.host.state import StateDir
+    from virtrbd.model.plan import Finding, Outcome
+    from virtrbd.spec.fleet import Fleet
+
+
+@dataclass(slots=True, kw_only=True)
+class Teller:
+    """Tells what was done at once, and what waits for a person once, when it appears or changes."""
+
+    run: Run
+    state: "StateDir"
+    waiting: "list[Outcome]" = field(default_factory=list)
+
+    def outcome(self, outcome: "Outcome") -> None:
+        """Tell an outcome, or keep it until all are known."""
+        from virtrbd.model.plan import Result
+        from virtrbd.planning.news import is_told_once
+
+        if outcome.quiet or (outcome.result is Result.NOT_TRIED and outcome.exit_code is ExitCode.OK):
+            return
+        if is_told_once(outcome):
+            self.waiting.append(outcome)
+        else:
+            self._tell(outcome)
+
+    def end(self, fleet: "Fleet", report: "Report", *, is_whole: bool) -> None:
+        """Tell what is new of all that waits for a person, and keep that it was told.
+
+        `is_whole`: the run was about all that there is, so that what it did not meet is gone.
+        """
+        from virtrbd.planning.news import message_of, news
+
+        findings = [finding for domain in report.left.domains for finding in domain.findings]
+        items: Sequence[Outcome | Finding | str] = [*fleet.problems, *self.waiting, *findings]
+        before = self.state.read_told()
+        about = None if is_whole else {"", *(domain.name for domain in report.left.domains)}
+        fresh, told = news(map(message_of, items), before, about)
+        for item in items:
+            if message_of(item).key in fresh:
+                self._tell(item)
+        if told != before:
+            self._keep(told)
+
+    def problem(self, text: str) -> None:
+        """Tell what went wrong beside the domains."""
+        self._say(text, is_error=True, event="problem")
+
+    def _keep(self, told: dict[str, str]) -> None:
+        try:
+            self.state.write_told(told)
+        except VirtrbdError as error:
+            self.problem(f"{error}. Until then everything is told again each time")
+
+    def _tell(self, item: "Outcome | Finding | str") -> None:
+        from virtrbd.commands.pipeline import finding_data, outcome_line
+        from virtrbd.model.plan import Finding, Outcome, Result
+
+        match item:
+            case Outcome():
+                is_error = item.result is not Result.DONE
+                self._say(outcome_line(item), is_error=is_error, event="action", **_outcome_fields(item))
+            case Finding():
+                self._say(str(item), is_error=False, event="finding", domain=item.domain, **finding_data(item))
+            case _:
+                self.problem(item)
+
+    def _say(self, line: str, *, is_error: bool, event: str, **fields: str) -> None:
+        if self.run.log == "json":
+            click.echo(log_line(line, is_error=is_error, event=event, **fields), err=True)
+        elif not self.run.is_json or is_error:
+            click.echo(line, err=is_error or self.run.is_json)
+
+
+def _outcome_fields(outcome: "Outcome") -> dict[str, str]:
+    return {
+        "domain": outcome.domain,
+        "action": outcome.text,
+        "result": outcome.result.value,
+        "detail": outcome.detail,
+    }
