@@ -1,5 +1,6 @@
 """The lab for the whole test run; each test takes its own names."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -123,17 +124,20 @@ def fleet(environments: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[F
 
 
 @pytest.fixture(scope="session")
-def golden(lab: dict[str, object]) -> str:  # noqa: ARG001
+def golden(lab: dict[str, object]) -> str:
     """The snapshot that test guests are cloned from, named for its recipe: a lab may outlive one."""
     tool = [str(CHECKOUT / "tools/lab"), "env", "--"]
     quiet = {"capture_output": True, "text": True, "check": False, "env": os.environ}
     file = subprocess.run([str(CHECKOUT / "tools/guest")], **quiet).stdout.split()[-1]  # type: ignore[call-overload]
-    image = f"golden/{Path(file).stem}"
-    if subprocess.run([*tool, "rbd", "info", f"{image}@v1"], **quiet).returncode:  # type: ignore[call-overload]
-        for words in (["import", file, image], ["snapshot", "create", f"{image}@v1", "--protect"]):
-            done = subprocess.run([*tool, "virtrbd", "image", *words], **quiet)  # type: ignore[call-overload]
+    snapshot = f"golden/{Path(file).stem}@v1"
+    # Several workers want it at the same moment.
+    with (Path(str(lab["folder"])) / "golden.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run([*tool, "rbd", "info", snapshot], **quiet).returncode:  # type: ignore[call-overload]
+            words = [*tool, "virtrbd", "image", "import", "--as-base", file, snapshot]
+            done = subprocess.run(words, **quiet)  # type: ignore[call-overload]
             assert done.returncode == 0, done.stderr
-    return f"{image}@v1"
+    return snapshot
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ from worlds import MIB, WHEN, argvs, eventually, importer, is_partly_filled
 from virtrbd.host.state import StateDir
 from virtrbd.model.image import ImageRef, Intent
 
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Killed:

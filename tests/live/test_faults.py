@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from operators import CEPH_S, ENDS_WITHIN_S, LAB, LIBVIRT_S, Operator, heal, operator_of, pid_of, unpause
 
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
 
 def spec_of(host, name: str, **more: str) -> str:  # type: ignore[no-untyped-def]
     lines = "".join(f"{key}: {value}\n" for key, value in more.items())

@@ -21,6 +21,10 @@ WARM = """
 import sys
 from virtrbd.__main__ import main
 import virtrbd.commands.pipeline, virtrbd.host.perform, virtrbd.spec.settings_schema
+
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
 print("ready", flush=True)
 sys.stdin.readline() or sys.exit("not told to go")
 main()

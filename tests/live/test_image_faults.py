@@ -18,6 +18,10 @@ import rbd
 from operators import CEPH_S, ENDS_WITHIN_S, Operator, operator_of, pid_of, unpause
 from worlds import MIB, World, argvs, eventually, is_partly_filled
 
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
+
 TRANSFER_S = 3
 # What a transfer that stalls may take besides: it is looked at once a second, and what is half is to be removed.
 STALLS_WITHIN_S = TRANSFER_S + CEPH_S + 1 + ENDS_WITHIN_S

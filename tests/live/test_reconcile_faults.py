@@ -17,8 +17,12 @@ import libvirt
 import pytest
 import rbd
 from live.fleets import DISK, Fleet
-from live.test_crash import CRASHING
 from live.test_faults import LAB, heal, pid_of
+from worlds import CRASHING
+
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
 
 MIB = 1024**2
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
@@ -62,7 +66,6 @@ def test_killed_after_each_step_and_run_again(fleet: Fleet) -> None:
         # What every run does anew (a note that a guest is about to run here) is no progress: go one further.
         n, last = (n + 1 if came == last else 1), came
         steps += came
-    print(runs, steps)
     assert {
         "virDomain.blockResize", "RBD.create", "virConnect.defineXMLFlags", "virDomain.setMetadata",
         "virDomain.setAutostart", "virDomain.setBlockIoTune", "virDomain.updateDeviceFlags",

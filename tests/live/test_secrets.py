@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
+
 BOB = "clientbob"
 
 

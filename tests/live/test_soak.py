@@ -12,6 +12,10 @@ import pytest
 import rbd
 from live.fleets import Fleet
 
+# It disturbs what all tests share.
+pytestmark = pytest.mark.alone
+
+
 CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
 FOREIGN = "urn:somebody"
 DISKS = "disks:\n  - size: 8M\n    iotune: {total_iops_sec: 500}\n  - size: 8M\n"
@@ -26,7 +30,8 @@ Edit = Callable[[libvirt.virDomain, random.Random], object]
 
 def nic(random: random.Random) -> str:
     mac = f"52:54:00:00:00:{random.randrange(4):02x}"
-    return f"<interface type='direct'><mac address='{mac}'/><source dev='lo' mode='bridge'/><model type='virtio'/></interface>"
+    source = "<source dev='lo' mode='bridge'/><model type='virtio'/>"
+    return f"<interface type='direct'><mac address='{mac}'/>{source}</interface>"
 
 
 def attach(domain: libvirt.virDomain, random: random.Random) -> None:
