@@ -133,7 +133,7 @@ def _carry_out(
 
 
 def _once_free(
-    session: Session, make_plan: "Callable[[], RemovalPlan]", allowed: frozenset[Hazard], *, clear: bool
+    session: Session, make_plan: "Callable[[], RemovalPlan]", allowed: "frozenset[Hazard]", *, clear: bool
 ) -> "RemovalPlan":
     """Return the plan; one that only clients stand against which may have crashed is made again until they are gone."""
     from virtrbd.host.waiting import once_free
