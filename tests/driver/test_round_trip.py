@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from whole_domains import UUID, domains, fittings
 
-from virtrbd.domainxml.edit import Edit, edit_definition, new_definition
+from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.stated import stated_paths
@@ -68,7 +68,7 @@ def edit(definition: str, wanted: str) -> Edit:
 def test_what_libvirt_gives_back_is_what_was_rendered(connection: libvirt.virConnect, fitted: Fitted) -> None:
     wanted = rendered(fitted)
     try:
-        given_back = define(connection, new_definition(wanted, mark_for(wanted)))
+        given_back = define(connection, with_mark(wanted, mark_for(wanted)))
         assert edit(given_back, wanted).differences == ()
         mark = read_mark(given_back)
         assert mark is not None
@@ -84,11 +84,11 @@ def test_an_edit_leads_to_what_a_fresh_define_holds(
 ) -> None:
     first, wanted = rendered(before), rendered(after)
     try:
-        given_back = define(connection, new_definition(first, mark_for(first)))
+        given_back = define(connection, with_mark(first, mark_for(first)))
         edited = define(connection, edit(given_back, wanted).xml)
         assert edit(edited, wanted).differences == ()
         undefine(connection)
-        fresh = define(connection, new_definition(wanted, mark_for(wanted)))
+        fresh = define(connection, with_mark(wanted, mark_for(wanted)))
         assert facts(edited, after) == facts(fresh, after)
     finally:
         undefine(connection)
@@ -122,7 +122,7 @@ def test_devices_and_metadata_of_others_live_through_any_edit(
     first, wanted = rendered(data.draw(whole)), rendered(data.draw(whole))
     theirs = "<interface type='bridge'><mac address='52:54:00:aa:bb:cc'/><source bridge='theirs'/></interface>"
     try:
-        given_back = define(connection, new_definition(first, mark_for(first)))
+        given_back = define(connection, with_mark(first, mark_for(first)))
         meddled = given_back.replace("</devices>", f"{theirs}<input type='tablet'/></devices>")
         meddled = define(connection, meddled.replace("</metadata>", "<note xmlns='urn:theirs'/></metadata>"))
         edited = parse_tree(define(connection, edit(meddled, wanted).xml))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from whole_domains import domains
 
 from virtrbd.domainxml.document import render_document
-from virtrbd.domainxml.edit import edit_definition, new_definition
+from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.stated import stated_paths
 from virtrbd.fitting.fit import fit
@@ -73,7 +73,7 @@ def test_every_valid_spec_comes_back_as_it_was_rendered(file, uri, name, define)
             document = render_document(fitted.fitted, CLUSTER, SECRET)
             assert document.problems == ()
             mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(document.xml))
-            given_back = define(new_definition(document.xml, mark))
+            given_back = define(with_mark(document.xml, mark))
             assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()
 
 
@@ -115,7 +115,7 @@ def test_any_domain_that_is_taken_comes_back_as_it_was_rendered(uri, define, dat
     assert document.problems == ()
     mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(document.xml))
     try:
-        given_back = define(new_definition(document.xml, mark))
+        given_back = define(with_mark(document.xml, mark))
     except libvirt.libvirtError:
         assume(False)
     assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lxml import etree
 
-from virtrbd.domainxml.edit import edit_definition, new_definition
+from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.stated import stated_paths
@@ -42,7 +42,7 @@ def mark_for(xml: str) -> DomainMark:
 def held(xml: str | None = None) -> str:
     """The definition as libvirt gives it back: with addresses and its own machine version."""
     xml = xml or rendered()
-    root = etree.fromstring(new_definition(xml, mark_for(xml)))
+    root = etree.fromstring(with_mark(xml, mark_for(xml)))
     root.find("os/type").set("machine", "pc-i440fx-7.1")
     for slot, device in enumerate(root.find("devices")):
         etree.SubElement(device, "address", type="pci", slot=hex(slot))
@@ -311,7 +311,7 @@ def test_another_chipset_keeps_no_address() -> None:
 def test_the_mark_reads_as_it_was_written() -> None:
     wanted = render(SET, CLUSTER, SECRET)
     mark = mark_for(wanted)
-    assert read_mark(new_definition(wanted, mark)) == mark
+    assert read_mark(with_mark(wanted, mark)) == mark
     assert 'of="devices/disk:vda" parts=". alias/@name driver/@cache driver/@discard"' in mark_text(mark)
 
 

@@ -16,30 +16,50 @@ _LIBVIRTS_OWN = frozenset({"address", "alias"})
 def foreign_changes(
     last: str | None,
     definition: str,
+    edited: str,
     known: Sequence[ForeignChange],
     *,
     stated: Collection[str],
     ignored: Sequence[str],
 ) -> tuple[ForeignChange, ...]:
-    """Return what others changed: what is known of earlier, as far as it still holds, and what came since `last`.
+    """Return what others changed: what is known of earlier and what came since `last`, as far as it stays.
 
-    What the spec states (`stated`, by path) is put back, so it is none of this. With `last` None only that something
-    changed is known.
+    `edited` is the definition as it will be. What the spec states (`stated`, by path) is put back, so it is none of
+    this, nor is what goes with it. With `last` None only that something changed is known.
     """
     news = (UNKNOWN,) if last is None else tuple(_changes(parse_tree(last), parse_tree(definition), ""))
     found = {change.path: change for change in known}
     for change in news:
-        # What came or went whole took with it what was known of its parts.
-        for below in [path for path in found if path.startswith(f"{change.path}/") and change is not UNKNOWN]:
-            del found[below]
         earlier = found.get(change.path)
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
+    root = parse_tree(edited)
     return tuple(
         change
         for path, change in sorted(found.items())
-        if change.was != change.found and not is_ignored(path, ignored) and not _is_stated(path, stated)
+        if change.was != change.found
+        and not is_ignored(path, ignored)
+        and not _is_stated(path, stated)
+        and _holds(root, change)
     )
+
+
+def _holds(root: Element, change: ForeignChange) -> bool:
+    """Whether a definition has what a change made of it. Of an unknown one nobody can tell that it went."""
+    if change == UNKNOWN:
+        return True
+    path, _, attribute = change.path.partition("/@")
+    element: Element | None = root
+    for name in path.strip("/").split("/"):
+        element = dict(_children(element)).get(name) if element is not None else None
+    if element is None:
+        return not change.found
+    if attribute:
+        return element.get(attribute, "") == change.found
+    if not change.found:
+        return False
+    # What was added is there, whatever became of its parts: those are changes of their own.
+    return not change.was or (element.text or "").strip() == change.found
 
 
 def _is_stated(path: str, stated: Collection[str]) -> bool:

@@ -53,9 +53,9 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     return Edit(xml=to_text(root), differences=tuple(editor.differences))
 
 
-def new_definition(desired: str, mark: DomainMark) -> str:
-    """Return the rendered document with our mark, for a domain that does not exist yet."""
-    root = parse_tree(desired)
+def with_mark(xml: str, mark: DomainMark) -> str:
+    """Return a document with our mark, in the place of an older one."""
+    root = parse_tree(xml)
     set_mark(root, mark)
     return to_text(root)
 

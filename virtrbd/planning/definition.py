@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.drift import foreign_changes
-from virtrbd.domainxml.edit import edit_definition, new_definition
+from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.ignoring import not_ignored
 from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.parse import parse_disks
@@ -57,7 +57,7 @@ def plan_definition(
         return DefinitionPlan(problems=rendered.problems, lints=rendered.lints)
     if defined is None:
         new_mark = _new_mark(domain, None, rendered.xml, inputs, actual)
-        xml = new_definition(rendered.xml, new_mark)
+        xml = with_mark(rendered.xml, new_mark)
         return DefinitionPlan(
             actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs),), lints=rendered.lints
         )
@@ -97,8 +97,7 @@ def _plan_edit(
 ) -> DefinitionPlan:
     new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
     edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
-    put_back = {difference.path for difference in edit.differences}
-    foreign = tuple(change for change in _foreign(defined, mark, rendered.xml, actual) if change.path not in put_back)
+    foreign = _foreign(defined, edit.xml, mark, rendered.xml, actual)
     findings = _foreign_findings(domain, foreign)
     if mark and not edit.differences:
         renew = RenewMark(
@@ -111,7 +110,7 @@ def _plan_edit(
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
     action = DefineDomain(
         domain_uuid=domain.uuid,
-        xml=new_definition(edit.xml, replace(new_mark, foreign=foreign)),
+        xml=with_mark(edit.xml, replace(new_mark, foreign=foreign)),
         inputs=inputs,
         based_on=defined.definition,
         differences=_with_images(edit.differences, defined),
@@ -121,7 +120,7 @@ def _plan_edit(
 
 
 def _foreign(
-    defined: DefinedDomain, mark: DomainMark | None, rendered: str, actual: Actual
+    defined: DefinedDomain, edited: str, mark: DomainMark | None, rendered: str, actual: Actual
 ) -> tuple[ForeignChange, ...]:
     """Return what others changed. A domain that nobody marked is somebody else's whole: nothing of it is news."""
     if mark is None:
@@ -135,7 +134,8 @@ def _foreign(
     else:
         # One that a crash kept from being written is of an older definition: our own changes would be called others'.
         text = last.xml if last and definition_digest(last.xml) == mark.definition else None
-    return foreign_changes(text, defined.definition, mark.foreign, stated=every_path(rendered), ignored=mark.ignored)
+    stated = every_path(rendered)
+    return foreign_changes(text, defined.definition, edited, mark.foreign, stated=stated, ignored=mark.ignored)
 
 
 def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple[Finding, ...]:

@@ -1,0 +1,90 @@
+"""What others changed in a definition: found element by element, kept as long as it holds."""
+
+import pytest
+
+from virtrbd.domainxml.drift import UNKNOWN, foreign_changes
+from virtrbd.model.domain import ForeignChange
+
+LAST = """<domain type='qemu'><name>web</name><memory unit='KiB'>1024</memory><vcpu>2</vcpu>
+<devices><disk type='network'><target dev='vda' bus='virtio'/></disk></devices></domain>"""
+WATCHDOG = "<watchdog model='itco' action='reset'/>"
+ADDED = ForeignChange(path="/devices/watchdog", was="", found="model=itco action=reset")
+
+
+def changes(
+    now: str,
+    *,
+    last: str | None = LAST,
+    edited: str = "",
+    known: tuple[ForeignChange, ...] = (),
+    stated: tuple[str, ...] = (),
+    ignored: tuple[str, ...] = (),
+) -> list[str]:
+    found = foreign_changes(last, now, edited or now, known, stated=stated, ignored=ignored)
+    return [str(change) for change in found]
+
+
+def with_device(device: str, xml: str = LAST) -> str:
+    return xml.replace("</devices>", f"{device}</devices>")
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        (LAST, []),
+        (with_device(WATCHDOG), ["/devices/watchdog: absent -> model=itco action=reset"]),
+        (LAST.replace("<vcpu>", "<vcpu current='1'>"), ["/vcpu/@current: absent -> 1"]),
+        (LAST.replace(">2</vcpu>", ">3</vcpu>"), ["/vcpu: 2 -> 3"]),
+        (LAST.replace("bus='virtio'", "bus='scsi'"), ["/devices/disk:vda/target/@bus: virtio -> scsi"]),
+        (LAST.replace("<vcpu>2</vcpu>", ""), ["/vcpu: 2 -> absent"]),
+        # libvirt gives a new device an address, and a bus to stand on.
+        (with_device("<controller type='pci' index='9'/>"), []),
+        (LAST.replace("</disk>", "<address type='pci' slot='0x4'/><alias name='x'/></disk>"), []),
+    ],
+    ids=["nothing", "device", "attribute", "text", "of a device", "gone", "controller", "address"],
+)
+def test_a_change_is_told_with_what_was_and_what_is(now: str, told: list[str]) -> None:
+    assert changes(now) == told
+
+
+def test_what_the_spec_states_is_put_back_and_not_foreign() -> None:
+    assert changes(LAST.replace(">2<", ">3<"), stated=("vcpu",)) == []
+
+
+def test_what_goes_when_something_is_put_back_is_not_foreign_either() -> None:
+    """`virsh setvcpus 3 --maximum; setvcpus 1`: with the number of vcpus libvirt's current number goes."""
+    now = LAST.replace("<vcpu>2<", "<vcpu current='1'>3<")
+    assert changes(now, edited=LAST, stated=("vcpu",)) == []
+
+
+def test_what_was_told_is_known_as_long_as_it_is_there() -> None:
+    now = with_device(WATCHDOG)
+    assert changes(now, last=now, known=(ADDED,)) == [str(ADDED)]
+    assert changes(LAST, last=now, known=(ADDED,)) == []
+    # Whoever took it away, and whether or not that was seen.
+    assert changes(LAST, last=LAST, known=(ADDED,)) == []
+
+
+def test_what_changed_twice_is_told_from_its_beginning_to_its_end() -> None:
+    once, twice = (LAST.replace(">2</vcpu>", f">{n}</vcpu>") for n in (3, 4))
+    known = (ForeignChange(path="/vcpu", was="2", found="3"),)
+    assert changes(twice, last=once, known=known) == ["/vcpu: 2 -> 4"]
+    assert changes(LAST, last=once, known=known) == [], "somebody put it back himself"
+
+
+def test_what_is_added_and_changed_later_is_still_an_addition() -> None:
+    was, now = with_device(WATCHDOG), with_device(WATCHDOG.replace("reset", "none"))
+    told = changes(now, last=was, known=(ADDED,))
+    assert told == [str(ADDED), "/devices/watchdog/@action: reset -> none"]
+    later = ForeignChange(path="/devices/watchdog/@action", was="reset", found="none")
+    assert changes(LAST, last=now, known=(ADDED, later)) == [], "nothing is left of it, its parts included"
+
+
+@pytest.mark.parametrize("ignored", ["devices/watchdog", "devices"])
+def test_what_is_ignored_is_not_told(ignored: str) -> None:
+    assert changes(with_device(WATCHDOG), ignored=(ignored,)) == []
+
+
+def test_without_the_last_definition_only_that_something_changed_is_known() -> None:
+    assert changes(LAST, last=None) == [str(UNKNOWN)]
+    assert changes(LAST, known=(UNKNOWN,)) == [str(UNKNOWN)], "until a person says that it is seen"

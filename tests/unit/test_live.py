@@ -1,0 +1,179 @@
+"""A running guest held against what is desired: what differs, how it is mended, and what libvirt is given."""
+
+import pytest
+
+from virtrbd.domainxml.ignoring import is_ignored, not_ignored, pruned
+from virtrbd.domainxml.live import (
+    current_memory,
+    current_vcpus,
+    device_xml,
+    live_differences,
+    live_limits,
+    live_only_devices,
+    monitors_of,
+    still_there,
+    titles,
+    with_link,
+    without_address,
+)
+from virtrbd.domainxml.mark import set_mark
+from virtrbd.domainxml.mends import mend_of
+from virtrbd.domainxml.tree import parse_tree, to_text
+from virtrbd.model.domain import DomainMark
+from virtrbd.model.plan import Difference, Mend
+
+MARK = DomainMark(uuid="u", host="h")
+NIC = "<interface type='bridge'><mac address='52:54:00:00:00:01'/>{link}</interface>"
+
+
+def disk(target: str = "vda", bus: str = "virtio", *, kind: str = "disk", more: str = "") -> str:
+    return f"<disk type='network' device='{kind}'>{more}<target dev='{target}' bus='{bus}'/></disk>"
+
+
+def domain(*devices: str, head: str = "<memory unit='KiB'>1024</memory><vcpu>2</vcpu>", mark: str = "") -> str:
+    text = f"<domain type='qemu'><name>a</name><uuid>u</uuid>{head}<devices>{''.join(devices)}</devices></domain>"
+    root = parse_tree(text)
+    if mark:
+        set_mark(root, DomainMark(uuid="u", host="h", stated=tuple(mark.split())))
+    return to_text(root)
+
+
+def found(live: str, desired: str, *, ignored: tuple[str, ...] = ()) -> list[tuple[str, Mend]]:
+    mark = DomainMark(uuid="u", host="h", ignored=ignored)
+    return [(each.path, each.mend) for each in live_differences(live, desired, mark)]
+
+
+@pytest.mark.parametrize(
+    ("live", "desired", "told"),
+    [
+        (domain(), domain(), []),
+        (domain(), domain(disk()), [("/devices/disk:vda", Mend.LIVE)]),
+        (domain(), domain(disk(bus="scsi")), [("/devices/disk:vda", Mend.LIVE)]),
+        (domain(), domain(disk(bus="usb")), [("/devices/disk:vda", Mend.LIVE)]),
+        (domain(), domain(disk(bus="ide")), [("/devices/disk:vda", Mend.NEXT_BOOT)]),
+        (domain(), domain(disk(bus="sata")), [("/devices/disk:vda", Mend.NEXT_BOOT)]),
+        (domain(disk(), mark="devices/disk:vda"), domain(), [("/devices/disk:vda", Mend.LIVE)]),
+        (domain(disk(bus="ide"), mark="devices/disk:vda"), domain(), [("/devices/disk:vda", Mend.NEXT_BOOT)]),
+        # Somebody else's: it stays, and is no difference.
+        (domain(disk()), domain(), []),
+        (domain(), domain(NIC), [("/devices/interface:52:54:00:00:00:01", Mend.LIVE)]),
+        (domain(NIC.format(link="")), domain(NIC.format(link="<link state='down'/>")),
+         [("/devices/interface:52:54:00:00:00:01/link", Mend.LIVE)]),
+        (domain(), domain("<watchdog model='itco'/>"), [("/devices/watchdog", Mend.NEXT_BOOT)]),
+        (domain(disk()), domain(disk(more="<iotune><read_iops_sec>5</read_iops_sec></iotune>")),
+         [("/devices/disk:vda/iotune", Mend.LIVE)]),
+        (domain(disk()), domain(disk(more="<driver cache='none'/>")), [("/devices/disk:vda/driver", Mend.NEXT_BOOT)]),
+        (domain(disk(kind="cdrom", bus="sata")), domain(disk(kind="cdrom", bus="sata", more="<source name='p/i'/>")),
+         [("/devices/disk:vda/source", Mend.LIVE)]),
+        (domain(disk()), domain(disk(more="<source name='p/i'/>")), [("/devices/disk:vda/source", Mend.NEXT_BOOT)]),
+        (domain(), domain(head="<memory unit='KiB'>2048</memory><vcpu>2</vcpu>"), [("/memory", Mend.NEXT_BOOT)]),
+        (domain(), domain(head="<memory unit='KiB'>1024</memory><vcpu current='1'>2</vcpu>"),
+         [("/vcpu/@current", Mend.LIVE)]),
+        (domain(), domain(head="<title>x</title><memory unit='KiB'>1024</memory><vcpu>2</vcpu>"),
+         [("/title", Mend.LIVE)]),
+    ],
+)  # fmt: skip
+def test_a_difference_says_how_it_is_mended(live: str, desired: str, told: list[tuple[str, Mend]]) -> None:
+    assert found(live, desired) == told
+
+
+def test_what_became_of_the_hosts_own_cpu_is_no_difference() -> None:
+    head = "<memory unit='KiB'>1024</memory><vcpu>2</vcpu>{cpu}"
+    live = domain(head=head.format(cpu="<cpu mode='custom'><model>EPYC</model></cpu>"))
+    assert found(live, domain(head=head.format(cpu="<cpu mode='host-model'/>"))) == []
+    passed_through = domain(head=head.format(cpu="<cpu mode='host-passthrough'/>"))
+    assert found(passed_through, domain(head=head.format(cpu="<cpu mode='host-model'/>")))
+
+
+def test_what_is_ignored_is_no_difference() -> None:
+    assert found(domain(), domain(disk()), ignored=("devices/disk:vda",)) == []
+    assert found(domain(disk(), mark="devices/disk:vda"), domain(), ignored=("devices/disk:vda",)) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "limits"),
+    [
+        ("", "<read_iops_sec>5</read_iops_sec>", {"read_iops_sec": 5}),
+        ("<read_iops_sec>5</read_iops_sec>", "", {"read_iops_sec": 0}),
+        # libvirt would clear the write limit, were it not given again.
+        ("<read_iops_sec>5</read_iops_sec><write_iops_sec>7</write_iops_sec>",
+         "<read_iops_sec>6</read_iops_sec><write_iops_sec>7</write_iops_sec>",
+         {"read_iops_sec": 6, "write_iops_sec": 7}),
+        ("<total_iops_sec>5</total_iops_sec>", "<read_iops_sec>6</read_iops_sec>",
+         {"read_iops_sec": 6, "total_iops_sec": 0}),
+        ("", "<read_iops_sec>5</read_iops_sec><group_name>g</group_name>", {"read_iops_sec": 5, "group_name": "g"}),
+        ("<read_iops_sec>5</read_iops_sec>", "<read_iops_sec>5</read_iops_sec>", {}),
+    ],
+)  # fmt: skip
+def test_limits_are_given_whole(held: str, wanted: str, limits: dict[str, int | str]) -> None:
+    stated = " ".join(f"devices/disk:vda/iotune/{limit.tag}" for limit in parse_tree(f"<x>{held}</x>"))
+    live = domain(disk(more=f"<iotune>{held}</iotune>" if held else ""), mark=f"devices/disk:vda {stated}")
+    desired = domain(disk(more=f"<iotune>{wanted}</iotune>" if wanted else ""))
+    assert live_limits(live, desired, "disk:vda", live_differences(live, desired, MARK)) == limits
+
+
+def test_limits_are_of_one_disk() -> None:
+    of_another = Difference(path="/devices/disk:vdb/iotune/read_iops_sec", wanted="1", found="")
+    assert live_limits(domain(disk()), domain(disk()), "disk:vda", (of_another,)) == {}
+
+
+def test_devices_that_only_the_guest_has_are_somebodys() -> None:
+    live = domain(disk(), disk("vdb"), disk("vdc"), "<watchdog model='itco'/>")
+    definition, ours = domain(disk()), DomainMark(uuid="u", host="h", stated=("devices/disk:vdb",))
+    assert live_only_devices(live, definition, ours, ()) == ("disk:vdc",)
+    assert live_only_devices(live, definition, None, ("devices/disk:vdc",)) == ("disk:vdb",)
+
+
+def test_a_path_into_a_device_that_is_gone_is_not_stated_any_more() -> None:
+    stated = ("title", "devices/disk:vda", "devices/disk:vdb", "devices/disk:vdb/iotune/x")
+    assert still_there(domain(disk()), stated) == ("title", "devices/disk:vda")
+
+
+def test_a_devices_element_is_given_as_libvirt_takes_it() -> None:
+    held = domain(disk(more="<address type='pci'/>"))
+    assert device_xml(held, "disk:vdb") is None
+    device = device_xml(held, "disk:vda")
+    assert device is not None
+    assert "<address" in device
+    assert "<address" not in without_address(device)
+
+
+def test_a_link_is_up_unless_it_says_down() -> None:
+    nic = NIC.format(link="<link state='down'/>")
+    assert "<link" not in with_link(nic, up=True)
+    assert with_link(nic, up=False).count('<link state="down"/>') == 1
+
+
+def test_what_a_guest_has_of_memory_vcpus_and_titles() -> None:
+    head = "<title>t</title><memory unit='KiB'>4</memory><currentMemory unit='KiB'>2</currentMemory>"
+    live = domain(head=f"{head}<vcpu current='1'>3</vcpu>")
+    assert (current_memory(live), current_vcpus(live)) == ((2048, 4096), (1, 3))
+    assert titles(live) == {"title": "t", "description": ""}
+    assert (current_memory(domain()), current_vcpus(domain())) == ((1024**2, 1024**2), (2, 2))
+
+
+def test_monitors_are_those_of_rbd_disks() -> None:
+    source = "<source protocol='rbd' name='p/i'><host name='10.0.0.1' port='6789'/><host name='m'/></source>"
+    assert monitors_of(domain(disk(more=source))) == {"10.0.0.1", "m"}
+    assert monitors_of(domain(disk(more="<source protocol='nbd'><host name='x'/></source>"))) == frozenset()
+
+
+@pytest.mark.parametrize(("path", "is_it"), [("/vcpu", True), ("/vcpu/@current", True), ("/vcpus", False)])
+def test_a_path_is_ignored_with_all_below(path: str, is_it: bool) -> None:
+    assert is_ignored(path, ("vcpu",)) is is_it
+    assert not_ignored((path, "os"), ("vcpu",)) == (("os",) if is_it else (path, "os"))
+
+
+def test_what_is_ignored_is_taken_out_of_a_document() -> None:
+    xml = domain(disk(), disk("vdb"), head="<vcpu current='1'>2</vcpu>")
+    left = pruned(xml, ("vcpu/@current", "devices/disk:vdb", "no/such/path"))
+    assert left == domain(disk(), head="<vcpu>2</vcpu>")
+    assert pruned(xml, ()) is xml
+
+
+@pytest.mark.parametrize(
+    ("path", "mend"),
+    [("/uuid", Mend.REBUILD), ("/name", Mend.REBUILD), ("/os/type/@machine", Mend.NEXT_BOOT), ("/title", Mend.LIVE)],
+)
+def test_a_path_without_a_device_says_how_it_is_mended(path: str, mend: Mend) -> None:
+    assert mend_of(path, None) is mend
