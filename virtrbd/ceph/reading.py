@@ -3,22 +3,23 @@
 Not by a list of the pool: that grows with what others keep there.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from virtrbd.ceph.bindings import rados
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.features import feature_names
-from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header
+from virtrbd.ceph.header import Header, ParentKey
 from virtrbd.ceph.images import read_image
+from virtrbd.ceph.in_flight import read_headers, read_ids
 from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
+from virtrbd.ceph.unopened import read_header
 from virtrbd.model.image import Image, ImageRef
 
-_AT_A_TIME = 16
-# `rbd_id.<name>` holds the image's id as an encoded string (cls_rbd.cc, get_id): its length, then itself.
-_LONGEST_ID = 128
+# Images whose reads are under way at once, within one deadline.
+_AT_A_TIME = 256
 
 
 def read_images(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Image | None]:
@@ -58,31 +59,20 @@ def _image(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None
 
 
 def _read_all(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[str, Header | None]]:
-    """Return id and header of each image that has both."""
-
-    def read(chunk: Sequence[ImageRef]) -> dict[ImageRef, tuple[str, Header | None]]:
-        found = {}
-        for (pool, namespace), mine in _by_room(chunk).items():
-            # A context of its own: they are not for two threads at once.
-            with cluster.ioctx(ImageRef(pool=pool, namespace=namespace, name="")) as ioctx:
-                for ref in mine:
-                    if image_id := _id_of(ioctx, ref.name):
-                        found[ref] = (image_id, read_header(ioctx, image_id))
-        return found
-
-    return _in_threads(cluster, "reading images", refs, read)
-
-
-def _in_threads(cluster: Cluster, what: str, items: Sequence[Any], read: Any) -> dict[Any, Any]:
-    size = max(1, -(-len(items) // _AT_A_TIME))
-    chunks = [items[at : at + size] for at in range(0, len(items), size)]
-    found: dict[Any, Any] = {}
-    if not chunks:
-        return found
-    with ThreadPoolExecutor(len(chunks)) as pool:
-        for part in pool.map(lambda chunk: cluster.call(what, lambda: read(chunk)), chunks):
-            found |= part
+    """Return id and header of each image that has an id."""
+    found: dict[ImageRef, tuple[str, Header | None]] = {}
+    for (pool, namespace), mine in _by_room(refs).items():
+        room = ImageRef(pool=pool, namespace=namespace, name="")
+        for at in range(0, len(mine), _AT_A_TIME):
+            found |= cluster.call("reading images", partial(_read_some, cluster, room, mine[at : at + _AT_A_TIME]))
     return found
+
+
+def _read_some(cluster: Cluster, room: ImageRef, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[str, Header | None]]:
+    with cluster.ioctx(room) as ioctx:
+        ids = read_ids(ioctx, [ref.name for ref in refs])
+        headers = read_headers(ioctx, list(ids.values()))
+    return {ref: (image_id, headers[image_id]) for ref in refs if (image_id := ids.get(ref.name))}
 
 
 def _by_room(refs: Sequence[ImageRef]) -> Mapping[tuple[str, str], list[ImageRef]]:
@@ -92,43 +82,18 @@ def _by_room(refs: Sequence[ImageRef]) -> Mapping[tuple[str, str], list[ImageRef
     return rooms
 
 
-def _id_of(ioctx: Any, name: str) -> str:
-    try:
-        raw = ioctx.read(f"rbd_id.{name}", _LONGEST_ID)
-    except rados.ObjectNotFound:
-        return ""
-    if len(raw) < 4:
-        return ""
-    [length] = struct.unpack_from("<I", raw)
-    return raw[4 : 4 + length].decode(errors="replace") if length <= len(raw) - 4 else ""
-
-
-def read_header(ioctx: Any, image_id: str) -> Header | None:
-    """Return the header of the image with that id, None where it can't be told from it alone."""
-    with rados.ReadOpCtx() as operation:
-        values, _ = ioctx.get_omap_vals(operation, "", "", MOST_KEYS)
-        try:
-            ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
-        except rados.ObjectNotFound:
-            return None
-        return decode_header(dict(values))
-
-
 def _parents(cluster: Cluster, keys: set[ParentKey]) -> dict[ParentKey, ImageRef]:
-    """Return the names of parents; one in the trash has none here."""
+    """Return the names of parents; one in the trash has none here. There are few: many images share one."""
+    named = {key: cluster.call("reading parents", partial(_parent, cluster, key)) for key in keys}
+    return {key: parent for key, parent in named.items() if parent}
 
-    def read(chunk: Sequence[ParentKey]) -> dict[ParentKey, ImageRef]:
-        found = {}
-        for key in chunk:
-            where = ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name="")
-            with cluster.ioctx(where) as ioctx:
-                name, header = _name_of(ioctx, key.image_id), read_header(ioctx, key.image_id)
-            snapshot = header.snapshots.get(key.snapshot_id) if header else None
-            if name and snapshot:
-                found[key] = ImageRef(pool=where.pool, namespace=key.namespace, name=name, snapshot=snapshot)
-        return found
 
-    return _in_threads(cluster, "reading parents", sorted(keys, key=repr), read)
+def _parent(cluster: Cluster, key: ParentKey) -> ImageRef | None:
+    where = ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name="")
+    with cluster.ioctx(where) as ioctx:
+        name, header = _name_of(ioctx, key.image_id), read_header(ioctx, key.image_id)
+    snapshot = header.snapshots.get(key.snapshot_id) if header else None
+    return replace(where, name=name, snapshot=snapshot) if name and snapshot else None
 
 
 def _name_of(ioctx: Any, image_id: str) -> str:

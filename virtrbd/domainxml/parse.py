@@ -2,6 +2,7 @@
 
 from lxml import etree
 
+from virtrbd.domainxml.plain import SECRET_NOT_SET, SECRET_SET
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text
 from virtrbd.model.domain import DefinedDisk
 from virtrbd.model.image import ImageRef
@@ -48,22 +49,6 @@ def parse_image(element: Element) -> ImageRef | None:
     return ImageRef(pool=pool, namespace=namespace, name=name, snapshot=snapshot) if pool and name else None
 
 
-def parse_host_uuid(capabilities: str) -> str:
-    """Return the host's UUID from libvirt's capabilities; the test driver has none."""
-    return parse_tree(capabilities).findtext("host/uuid") or "00000000-0000-0000-0000-000000000000"
-
-
-def parse_secret(xml: str) -> tuple[str, bool, bool]:
-    """Return a secret's usage name, whether virtrbd made it, and if so whether it got its value."""
-    root = parse_tree(xml)
-    description = root.findtext("description") or ""
-    return root.findtext("usage/name") or "", description.startswith("virtrbd: "), description == _SET
-
-
-_SET = "virtrbd: cephx key"
-_NOT_SET = "virtrbd: cephx key, value not set yet"
-
-
 def secret_xml(uuid: str, usage: str, *, is_set: bool) -> str:
     """Return the XML of a ceph secret; its description says whether it has its value already.
 
@@ -71,7 +56,7 @@ def secret_xml(uuid: str, usage: str, *, is_set: bool) -> str:
     """
     root = etree.Element("secret", ephemeral="no", private="yes")
     etree.SubElement(root, "uuid").text = uuid
-    etree.SubElement(root, "description").text = _SET if is_set else _NOT_SET
+    etree.SubElement(root, "description").text = SECRET_SET if is_set else SECRET_NOT_SET
     etree.SubElement(etree.SubElement(root, "usage", type="ceph"), "name").text = usage
     return to_text(root)
 

@@ -6,11 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
-from virtrbd.host.execute import execute
+from virtrbd.host.execute import Perform, execute
 from virtrbd.host.host import Host
 from virtrbd.host.judged import keep_judged, recall_judged
 from virtrbd.host.observe import observe
-from virtrbd.host.perform import perform
 from virtrbd.model.domain import Domain
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, make_plan
@@ -63,7 +62,7 @@ def converge(
     for outcome in outcomes:
         tell(outcome)
     if plan.stopped:
-        outcomes += _told(execute(plan, host.allowed, lambda action: perform(action, host)), tell)
+        outcomes += _told(execute(plan, host.allowed, _performer(host)), tell)
     elif acting:
         with ExitStack() as locks:
             busy = _lock(locks, [domain for domain in domains if domain.name in acting], host, verb)
@@ -91,9 +90,7 @@ def _act(
     whole = _merged(plan, mine, names)
     check(whole)
     parallel = host.settings.parallel
-    done = _told(
-        execute(mine, host.allowed, lambda action: perform(action, host), parallel=parallel, is_over=is_over), tell
-    )
+    done = _told(execute(mine, host.allowed, _performer(host), parallel=parallel, is_over=is_over), tell)
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     try:
@@ -101,6 +98,13 @@ def _act(
     except VirtrbdError as error:
         return [*done, *_told(_unseen(error, done), tell)], whole
     return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again, names)
+
+
+def _performer(host: Host) -> Perform:
+    # Here, not above: a run that changes nothing needs none of what changes the world.
+    from virtrbd.host.perform import perform
+
+    return lambda action: perform(action, host)
 
 
 def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:

@@ -8,12 +8,7 @@ from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.keyring import Key
 from virtrbd.deadline import call_within
-from virtrbd.domainxml.capabilities import parse_capabilities
-from virtrbd.domainxml.live import still_there
-from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
-from virtrbd.domainxml.parse import parse_host_uuid, parse_secret, secret_xml
-from virtrbd.domainxml.passwords import with_passwords
-from virtrbd.domainxml.tree import NAMESPACE
+from virtrbd.domainxml.plain import host_uuid_in, secret_told
 from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
@@ -91,7 +86,7 @@ class Hypervisor:
 
     def host_uuid(self) -> str:
         """Return the UUID of the host itself."""
-        return parse_host_uuid(self._call("reading the host's capabilities", self._connection.getCapabilities))
+        return host_uuid_in(self._call("reading the host's capabilities", self._connection.getCapabilities))
 
     def digest(self) -> str:
         """Return a digest of what the hypervisor is: another version may render differently."""
@@ -105,6 +100,8 @@ class Hypervisor:
 
         A driver that tells nothing (libvirt's test driver) gets no offers: what it has is unknown, not refused.
         """
+        # Here and below, not above: a run that finds all in order parses no XML, and needs no lxml.
+        from virtrbd.domainxml.capabilities import parse_capabilities
 
         def read() -> Capabilities | None:
             versions = self._connection.getLibVersion(), self._connection.getVersion()
@@ -246,10 +243,12 @@ class Hypervisor:
 
     def mark_live(self, uuid: str, stated: tuple[str, ...]) -> None:
         """Record in the live XML what of the running guest is ours; the rest of its mark stays."""
+        from virtrbd.domainxml.live import still_there
+        from virtrbd.domainxml.mark import read_mark
 
         def write(domain: Any) -> None:
             live = domain.XMLDesc()
-            mark = read_mark(live) or read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            mark = read_mark(live) or _mark_of(domain)
             if mark:
                 _write_mark(domain, replace(mark, stated=still_there(live, stated)), _LIVE)
 
@@ -259,7 +258,7 @@ class Hypervisor:
         """Change what the definition's mark says. Raises HypervisorError when it has none."""
 
         def write(domain: Any) -> None:
-            mark = read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            mark = _mark_of(domain)
             if mark is None:
                 raise HypervisorError(f"{domain.name()}: is not virtrbd's; adopt it with virtrbd adopt {domain.name()}")
             _write_mark(domain, change(mark), _CONFIG)
@@ -281,6 +280,7 @@ class Hypervisor:
 
     def define_secret(self, uuid: str, usage: str, key: Key) -> None:
         """Define the secret, give it its value, then say that it has one: a private value can't be asked for."""
+        from virtrbd.domainxml.parse import secret_xml
 
         def define() -> None:
             self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=False)).setValue(key.raw)
@@ -363,6 +363,8 @@ def _describe(domain: Any) -> DefinedDomain:
 
 def _with_passwords(connection: Any, xml: str, uuid: str) -> str:
     """They come from libvirt and go back there; no file, plan or log ever sees them."""
+    from virtrbd.domainxml.passwords import with_passwords
+
     try:
         domain = connection.lookupByUUIDString(uuid)
     except libvirt.libvirtError as error:
@@ -372,17 +374,28 @@ def _with_passwords(connection: Any, xml: str, uuid: str) -> str:
     return with_passwords(xml, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
 
 
+def _mark_of(domain: Any) -> DomainMark | None:
+    from virtrbd.domainxml.mark import read_mark
+
+    return read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
 def _record(domain: Any, mark: DomainMark) -> None:
+    from virtrbd.domainxml.mark import definition_digest
+
     digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     _write_mark(domain, replace(mark, definition=digest), _CONFIG)
 
 
 def _write_mark(domain: Any, mark: DomainMark, where: int) -> None:
+    from virtrbd.domainxml.mark import mark_text
+    from virtrbd.domainxml.tree import NAMESPACE
+
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark_text(mark), "virtrbd", NAMESPACE, where)
 
 
 def _secret(secret: Any, key: Key) -> Secret:
-    usage, is_ours, is_set = parse_secret(secret.XMLDesc())
+    is_ours, is_set = secret_told(secret.XMLDesc())
     try:
         holds_key = secret.value() == key.raw
         is_set = True
@@ -392,7 +405,7 @@ def _secret(secret: Any, key: Key) -> Secret:
             is_set = False
         elif not is_ours:
             is_set = True
-    return Secret(uuid=secret.UUIDString(), usage=usage, is_set=is_set, holds_key=holds_key)
+    return Secret(uuid=secret.UUIDString(), usage=secret.usageID(), is_set=is_set, holds_key=holds_key)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The world, read once: one pass over libvirt, and only the images that specs name."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,6 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
 from virtrbd.host.hypervisor import Hypervisor
-from virtrbd.host.qemu_img import file_size
 from virtrbd.host.state import StateDir
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.domain import DefinedDomain, Domain
@@ -107,9 +106,18 @@ def _with_details(
         actual,
         capabilities=capabilities,
         last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
-        file_sizes={file: file_size(file) for file in _files(domains, actual)},
+        file_sizes=_sizes(_files(domains, actual)),
         seed_files={file: _seed_file(file) for domain in domains if domain.seed for file in domain.seed.files},
     )
+
+
+def _sizes(files: Sequence[str]) -> Mapping[str, int | None]:
+    if not files:
+        return {}
+    # Here, not above: where nothing is imported no process is run.
+    from virtrbd.host.qemu_img import file_size
+
+    return {file: file_size(file) for file in files}
 
 
 def _files(domains: tuple[Domain, ...], actual: Actual) -> tuple[str, ...]:

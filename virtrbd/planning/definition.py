@@ -12,22 +12,13 @@ from virtrbd.domainxml.stated import every_path, stated_paths
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, ForeignChange
 from virtrbd.model.lint import Lint
-from virtrbd.model.plan import Action, DefineDomain, Difference, Finding, FindingKind, Hazard, RenewMark
+from virtrbd.model.plan import DefineDomain, Difference, Finding, FindingKind, Hazard, RenewMark
+from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
 from virtrbd.planning.machines import capabilities_key
 
 # A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
 _OTHER_IMAGE = ("source/@name", "@type")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefinitionPlan:
-    """What a definition needs, and what was found when it was rendered anew."""
-
-    actions: tuple[Action, ...] = ()
-    problems: tuple[str, ...] = ()
-    lints: tuple[Lint, ...] = ()
-    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from virtrbd.domainxml.live import monitors_of
-from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.tree import NAMESPACE
 from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import DefinedDomain, Disk, Domain
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
 
 _SOURCE = re.compile(r"""<source protocol=['"]rbd['"] name=['"]([^'"&]+)""")
@@ -31,15 +27,21 @@ def shared_images(domain: Domain, users: Users) -> list[str]:
     problems = []
     for disk in domain.disks:
         source = re.split("[&'\"]", _escaped(f"{disk.image.pool}/{disk.image.path}"))[0]
-        for other in users.get(source, ()) if disk.is_written else ():
-            if other.uuid == domain.uuid:
-                continue
-            if any(theirs.is_written and theirs.image == disk.image for theirs in parse_disks(other.definition)):
-                problems.append(
-                    f"{domain.origin}: disk {disk.target}: image {disk.image} is already written by domain "
-                    f"{other.name}; give it an image of its own, or write readonly or shareable in both"
-                )
+        candidates = [other for other in users.get(source, ()) if disk.is_written and other.uuid != domain.uuid]
+        problems += [
+            f"{domain.origin}: disk {disk.target}: image {disk.image} is already written by domain {other.name}; "
+            f"give it an image of its own, or write readonly or shareable in both"
+            for other in candidates
+            if _writes(other, disk)
+        ]
     return problems
+
+
+def _writes(other: DefinedDomain, disk: Disk) -> bool:
+    # Here and below, not above: a run in which nothing changed parses no XML, and needs no lxml.
+    from virtrbd.domainxml.parse import parse_disks
+
+    return any(theirs.is_written and theirs.image == disk.image for theirs in parse_disks(other.definition))
 
 
 def _escaped(text: str) -> str:
@@ -54,11 +56,16 @@ def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans
         findings = []
         if found.name in elsewhere or not (found.name in names or found.uuid in uuids):
             findings += list(_stale_monitors(found, actual))
-            is_ours = NAMESPACE in found.definition and read_mark(found.definition) is not None
-            if with_orphans and is_ours:
+            if with_orphans and _is_ours(found):
                 findings.append(_orphan(found, elsewhere.get(found.name, "")))
         if findings:
             yield DomainPlan(name=found.name, findings=tuple(findings))
+
+
+def _is_ours(found: DefinedDomain) -> bool:
+    from virtrbd.domainxml.mark import read_mark
+
+    return read_mark(found.definition) is not None
 
 
 def _orphan(found: DefinedDomain, host: str) -> Finding:
@@ -73,6 +80,8 @@ def _orphan(found: DefinedDomain, host: str) -> Finding:
 
 
 def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
+    from virtrbd.domainxml.live import monitors_of
+
     held = monitors_of(found.definition)
     if held and held.isdisjoint(monitor.address for monitor in actual.cluster.monitors):
         state = "runs, and would not survive a restart" if found.state.is_active else "will not start"

@@ -16,9 +16,9 @@ def common_digest(actual: Actual, secret_uuid: str, template_dir: str) -> str:
     )
 
 
-def inputs_digest(domain: Domain, actual: Actual, common: str) -> str:
-    """Return the digest of all that a definition is rendered from."""
-    return digest_of(common, domain.digest, repr(_cache_options(domain, actual)), domain.uuid)
+def inputs_digest(domain: Domain, uuid: str, actual: Actual, common: str) -> str:
+    """Return the digest of all that a definition is rendered from; the domain gets this UUID."""
+    return digest_of(common, domain.digest, repr(_cache_options(domain, actual)), uuid)
 
 
 def documents_digest(inputs: str, defined: DefinedDomain) -> str:

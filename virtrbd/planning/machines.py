@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from virtrbd.domainxml.parse import parse_machine
 from virtrbd.model.domain import DefinedDomain, Domain
 
 CapabilitiesKey = tuple[str, str]
@@ -13,6 +12,8 @@ _FAMILIES = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 def capabilities_key(domain: Domain, defined: DefinedDomain | None) -> CapabilitiesKey:
     """Return the hypervisor type and the machine that the domain is rendered for."""
     if defined and not domain.machine_upgrade:
+        from virtrbd.domainxml.parse import parse_machine
+
         pinned = parse_machine(defined.definition)[1]
         if pinned.startswith(_FAMILIES.get(domain.machine, "\n")):
             return domain.hypervisor, pinned

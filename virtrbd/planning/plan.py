@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
 from virtrbd.model.plan import (
@@ -20,7 +19,7 @@ from virtrbd.model.plan import (
     SetAutostart,
     StartDomain,
 )
-from virtrbd.planning.definition import DefinitionPlan, plan_definition
+from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.fleet import Users, others, shared_images, users_by_source
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
 from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
@@ -84,15 +83,13 @@ class _World:
         return self.by_uuid.get(domain.uuid) or self.by_name.get(domain.name)
 
     def documents(self, domain: Domain, defined: DefinedDomain) -> str:
-        """Return the digest of a domain's documents; the domain has the UUID that libvirt has."""
-        return documents_digest(inputs_digest(domain, self.actual, self.common), defined)
+        """Return the digest of a domain's documents."""
+        return documents_digest(inputs_digest(domain, defined.uuid, self.actual, self.common), defined)
 
     def is_judged(self, domain: Domain) -> bool:
         """Whether an earlier run looked at these very documents, and found nothing to do and nothing to say."""
         defined = self.held(domain)
-        if defined is None or defined.uuid not in self.actual.judged:
-            return False
-        return self.actual.judged[defined.uuid] == self.documents(replace(domain, uuid=defined.uuid), defined)
+        return defined is not None and self.actual.judged.get(defined.uuid) == self.documents(domain, defined)
 
 
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
@@ -129,13 +126,12 @@ def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
         return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
     defined = world.held(domain)
     is_judged = world.is_judged(domain)
-    if defined:
+    if defined and defined.uuid != domain.uuid:
         domain = replace(domain, uuid=defined.uuid)
-    mark = read_mark(defined.definition) if defined and not is_judged else None
+    mark = _read_mark(defined) if defined and not is_judged else None
     if mark and mark.hold and mark.hold.holds_at(world.actual.now):
         return DomainPlan(name=domain.name, findings=(_held_finding(domain, mark.hold),), uuid=domain.uuid, exists=True)
     plan = _plan_all(domain, defined, mark, world, users, is_judged=is_judged)
-    plan = replace(plan, uuid=domain.uuid, exists=is_judged or mark is not None)
     if defined and defined.state is PowerState.SAVED:
         plan = _around_managed_save(domain, plan)
     if defined is None or plan.actions or plan.problems or plan.findings or plan.held_back:
@@ -156,10 +152,7 @@ def _plan_all(
     actual, policy = world.actual, world.policy
     images = [plan_image(domain, disk, defined, actual) for disk in domain.disks]
     images.append(plan_seed(domain, defined, actual))
-    definition = DefinitionPlan()
-    if not is_judged:
-        inputs = inputs_digest(domain, actual, world.common)
-        definition = plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, policy.template_dir)
+    definition = DefinitionPlan() if is_judged else _plan_definition(domain, defined, mark, world)
     marked = frozenset(a.ref for image in images for a in image.actions if isinstance(a, MarkImage))
     power = plan_power(domain, defined, actual, marked=marked, start=policy.start, by_spec=policy.by_spec)
     problems = (
@@ -178,7 +171,26 @@ def _plan_all(
         problems=problems,
         lints=definition.lints,
         findings=(*definition.findings, *rebuild_findings(domain, actual), *power.findings),
+        uuid=domain.uuid,
+        exists=is_judged or mark is not None,
     )
+
+
+def _read_mark(defined: DefinedDomain) -> DomainMark | None:
+    # Here and below, not above: what was judged before needs neither lxml nor Jinja2.
+    from virtrbd.domainxml.mark import read_mark
+
+    return read_mark(defined.definition)
+
+
+def _plan_definition(
+    domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None, world: _World
+) -> DefinitionPlan:
+    from virtrbd.planning.definition import plan_definition
+
+    actual, template_dir = world.actual, world.policy.template_dir
+    inputs = inputs_digest(domain, domain.uuid, actual, world.common)
+    return plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, template_dir)
 
 
 def _held_finding(domain: Domain, hold: Hold) -> Finding:
