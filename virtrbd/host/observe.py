@@ -16,7 +16,7 @@ from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.seed import SeedFile
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.machines import capabilities_of_interest
-from virtrbd.planning.plan import Policy, unjudged
+from virtrbd.planning.plan import Policy, still_judged, unjudged
 from virtrbd.spec.files import read_bounded
 
 
@@ -46,9 +46,9 @@ def observe(
         images=theirs.images,
         intents=theirs.intents,
         pool_config=theirs.pool_config,
-        judged=judged,
         now=time.time(),
     )
+    actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
     return _with_details(actual, domains, hypervisor, state, policy)
 
 
@@ -99,9 +99,8 @@ def _with_details(
     open_ones = unjudged(domains, actual, policy)
     keys = capabilities_of_interest(open_ones, actual.domains)
     capabilities = {key: found for key in keys if (found := hypervisor.capabilities(*key))}
-    held = {domain.uuid for domain in open_ones} | {
-        found.uuid for found in actual.domains if found.name in {domain.name for domain in open_ones}
-    }
+    names = {domain.name for domain in open_ones}
+    held = {domain.uuid for domain in open_ones} | {found.uuid for found in actual.domains if found.name in names}
     return replace(
         actual,
         capabilities=capabilities,

@@ -54,8 +54,8 @@ class Actual:
     """The world; images that were looked for and are not there are None.
 
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
-    librbd options. By UUID: `last_definitions` of domains whose definition changed, and `judged`, the digest of the
-    documents that the last run found in order. `now` is in seconds since 1970.
+    librbd options. By UUID: `last_definitions` of domains whose documents are to be looked at, and `judged`, the
+    digest of the documents of all others: an earlier run found these very ones in order. `now` is in seconds since 1970.
     """
 
     host_uuid: str

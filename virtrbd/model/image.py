@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 _PART = r"[^/@:\s][^/@:]*"
@@ -37,7 +37,7 @@ class ImageRef:
     @property
     def image(self) -> "ImageRef":
         """The image itself, without the snapshot."""
-        return ImageRef(pool=self.pool, namespace=self.namespace, name=self.name)
+        return replace(self, snapshot="") if self.snapshot else self
 
     @property
     def room(self) -> str:

@@ -86,10 +86,9 @@ class _World:
         """Return the digest of a domain's documents."""
         return documents_digest(inputs_digest(domain, defined.uuid, self.actual, self.common), defined)
 
-    def is_judged(self, domain: Domain) -> bool:
+    def is_judged(self, defined: DefinedDomain | None) -> bool:
         """Whether an earlier run looked at these very documents, and found nothing to do and nothing to say."""
-        defined = self.held(domain)
-        return defined is not None and self.actual.judged.get(defined.uuid) == self.documents(domain, defined)
+        return defined is not None and defined.uuid in self.actual.judged
 
 
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
@@ -105,10 +104,23 @@ def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan
     )
 
 
-def unjudged(desired: Sequence[Domain], actual: Actual, policy: Policy) -> tuple[Domain, ...]:
-    """Return the domains of this host whose documents no earlier run has judged: more must be read of these."""
+def still_judged(
+    desired: Sequence[Domain], actual: Actual, policy: Policy, judged: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what of the earlier judgements holds for the documents as they are now."""
     world = _World.of(actual, policy)
-    return tuple(domain for domain in desired if domain.host == policy.host and not world.is_judged(domain))
+    held = [(domain, defined) for domain in desired if (defined := world.held(domain)) and defined.uuid in judged]
+    return {
+        defined.uuid: judged[defined.uuid]
+        for domain, defined in held
+        if judged[defined.uuid] == world.documents(domain, defined)
+    }
+
+
+def unjudged(desired: Sequence[Domain], actual: Actual, policy: Policy) -> tuple[Domain, ...]:
+    """Return the domains of this host whose documents are to be looked at: more must be read of these."""
+    world = _World.of(actual, policy)
+    return tuple(d for d in desired if d.host == policy.host and not world.is_judged(world.held(d)))
 
 
 def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
@@ -117,7 +129,7 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
     for plan in plans:
         actions = tuple(action for action in plan.actions if not (made and isinstance(action, DefineSecret)))
         made = made or len(actions) < len(plan.actions) or any(isinstance(action, DefineSecret) for action in actions)
-        yield replace(plan, actions=actions)
+        yield plan if len(actions) == len(plan.actions) else replace(plan, actions=actions)
 
 
 def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
@@ -125,7 +137,7 @@ def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
     if domain.host != policy.host:
         return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
     defined = world.held(domain)
-    is_judged = world.is_judged(domain)
+    is_judged = world.is_judged(defined)
     if defined and defined.uuid != domain.uuid:
         domain = replace(domain, uuid=defined.uuid)
     mark = _read_mark(defined) if defined and not is_judged else None
@@ -136,7 +148,8 @@ def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
         plan = _around_managed_save(domain, plan)
     if defined is None or plan.actions or plan.problems or plan.findings or plan.held_back:
         return plan
-    return replace(plan, judged=world.documents(domain, defined))
+    judged = world.actual.judged[defined.uuid] if is_judged else world.documents(domain, defined)
+    return replace(plan, judged=judged)
 
 
 def _plan_all(

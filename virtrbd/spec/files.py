@@ -20,6 +20,7 @@ class SpecFile:
 PROFILES = "profiles.yaml"
 # Far beyond any spec.
 MAX_BYTES = 1024**2
+_MOSTLY_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,8 @@ def read_files(paths: Sequence[str]) -> SpecFiles:
     named, problems = _named(paths)
     specs = [file for path in named if (file := _read(path, problems))]
     # A link into nowhere is there all the same.
-    folders = [folder for folder in dict.fromkeys(Path(spec.path).parent for spec in specs) if _has_profiles(folder)]
+    named_folders = map(Path, dict.fromkeys(os.path.dirname(spec.path) or "." for spec in specs))
+    folders = [folder for folder in named_folders if _has_profiles(folder)]
     profiles = {str(folder): file for folder in folders if (file := _read(folder / PROFILES, problems))}
     unread = frozenset(map(str, folders)) - profiles.keys()
     return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems), without_profiles=unread)
@@ -68,11 +70,14 @@ def read_bounded(path: str | Path) -> bytes:
     A pipe may never end, and /dev/zero never does.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        if stat.S_ISDIR(os.fstat(stream.fileno()).st_mode):
+        mode = os.fstat(stream.fileno()).st_mode
+        if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        return stream.read(MAX_BYTES + 1)
+        # In two parts: room for the most that there may be takes longer to get than a spec takes to read.
+        begin = stream.read(_MOSTLY_BYTES)
+        return begin if len(begin) < _MOSTLY_BYTES else begin + stream.read(MAX_BYTES + 1 - len(begin))
 
 
 def _read(path: Path, problems: list[str]) -> SpecFile | None:
@@ -89,7 +94,7 @@ def _named(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+            found = [path / file for file in sorted(os.listdir(path)) if os.path.splitext(file)[1] in (".yaml", ".yml")]
         else:
             # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
             found = sorted(map(Path, glob(name, recursive=True))) if has_magic(name) and not path.exists() else [path]
