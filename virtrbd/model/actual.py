@@ -55,7 +55,7 @@ class Actual:
 
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
     librbd options. By UUID: `last_definitions` of domains whose documents are to be looked at, and `judged`, the
-    digest of the documents of all others: an earlier run found these very ones in order. `now` is in seconds since 1970.
+    digest of the documents of all others: an earlier run found these in order. `now` is in seconds since 1970.
     """
 
     host_uuid: str
