@@ -12,7 +12,7 @@ from virtrbd.host.judged import keep_judged, recall_judged
 from virtrbd.host.observe import observe
 from virtrbd.host.perform import perform
 from virtrbd.model.domain import Domain
-from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.model.plan import Hazard, Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, make_plan
 
 # Given each outcome as soon as it may be told.
@@ -97,7 +97,7 @@ def _act(
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     again = look(domains, narrow, host)
-    return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again, names)
+    return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)
 
 
 def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
@@ -132,13 +132,18 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
     return busy
 
 
-def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazard]) -> Iterator[Outcome]:
     """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
     troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
+    done = {(outcome.domain, outcome.text) for outcome in outcomes}
     for domain in plan.domains:
         for action in domain.actions:
-            if domain.name not in troubled and not action.quiet:
-                detail = "done, but a second look wants it again"
-                yield Outcome(
-                    domain=domain.name, text=action.text, result=Result.FAILED, detail=detail, exit_code=ExitCode.FAILED
-                )
+            if domain.name in troubled or action.quiet:
+                continue
+            if (domain.name, action.text) in done:
+                result, detail, code = Result.FAILED, "done, but a second look wants it again", ExitCode.FAILED
+            elif missing := [hazard for hazard in action.hazards if hazard not in allowed]:
+                result, detail, code = Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED
+            else:
+                result, detail, code = Result.FAILED, "came up meanwhile; run again", ExitCode.FAILED
+            yield Outcome(domain=domain.name, text=action.text, result=result, detail=detail, exit_code=code)

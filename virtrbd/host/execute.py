@@ -78,7 +78,7 @@ def _execute_domain(
             yield _outcome(plan, action, Result.NOT_TRIED, detail, ExitCode.UNAVAILABLE)
         else:
             outcome = _perform(plan, action, perform)
-            stopped = outcome.result not in (Result.DONE, Result.PENDING)
+            stopped = stopped or outcome.result not in (Result.DONE, Result.PENDING)
             yield outcome
 
 
