@@ -47,6 +47,10 @@ class Guest:
 
     def start(self) -> None:
         self.ok("virtrbd", "start", self.name)
+        self.open_console()
+
+    def open_console(self) -> None:
+        """Listen to a guest that runs."""
         pty = self.json("console", self.name)["pty"]
         self.console = os.open(pty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
 

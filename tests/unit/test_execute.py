@@ -1,5 +1,8 @@
 """A plan carried out: what is stopped by what, and how the run ends."""
 
+from dataclasses import replace
+from threading import Event
+
 import pytest
 
 from virtrbd.errors import (
@@ -8,12 +11,24 @@ from virtrbd.errors import (
     ClusterError,
     DeniedError,
     ExitCode,
+    NotLiveError,
     UnavailableError,
     VirtrbdError,
     worst,
 )
 from virtrbd.host.execute import execute
-from virtrbd.model.plan import Action, DomainPlan, Hazard, Outcome, Plan, RenewMark, Result, SetAutostart, StartDomain
+from virtrbd.model.plan import (
+    Action,
+    DefineSecret,
+    DomainPlan,
+    Hazard,
+    Outcome,
+    Plan,
+    RenewMark,
+    Result,
+    SetAutostart,
+    StartDomain,
+)
 
 TAKES_OVER = (Hazard.TAKES_OVER,)
 
@@ -75,6 +90,76 @@ def test_a_blocked_start_holds_back_nothing_before_it() -> None:
     outcomes, tried = run(plan("a", step("1"), StartDomain(domain_uuid="2", hazards=TAKES_OVER)))
     assert tried == ["1"]
     assert [result for _, result in results(outcomes)] == [Result.DONE, Result.BLOCKED]
+
+
+def test_the_secret_is_for_all_so_a_blocked_domain_does_not_hold_it_back() -> None:
+    secret = DefineSecret(uuid="s", usage="u")
+    outcomes, tried = run(plan("a", secret, step("1"), step("2", Hazard.TAKES_OVER)), plan("b", step("3")))
+    assert tried == ["", "3"]
+    expected = [Result.DONE, Result.NOT_TRIED, Result.BLOCKED, Result.DONE]
+    assert [result for _, result in results(outcomes)] == expected
+
+
+def test_what_guests_do_not_take_now_holds_nothing_back() -> None:
+    outcomes, tried = run(plan("a", step("1"), step("2")), failing={"1": NotLiveError("no more slots")})
+    assert tried == ["1", "2"]
+    assert results(outcomes) == [("a", Result.PENDING), ("a", Result.DONE)]
+    assert worst(*(outcome.exit_code for outcome in outcomes)) is ExitCode.OK
+
+
+def test_a_run_that_is_stopped_says_why_once() -> None:
+    stopped = replace(Plan(domains=(plan("a", step("1")), plan("b", step("2")))), stopped="too many")
+    outcomes = list(execute(stopped, frozenset(), pytest.fail))
+    assert [(o.domain, o.text, o.result) for o in outcomes if o.exit_code is ExitCode.BLOCKED] == [
+        ("all domains", "too many", Result.BLOCKED)
+    ]
+    assert results(outcomes[1:]) == [("a", Result.NOT_TRIED), ("b", Result.NOT_TRIED)]
+
+
+def test_after_the_deadline_nothing_more_is_begun() -> None:
+    tried: list[Action] = []
+    plans = Plan(domains=(plan("a", step("1"), step("2")), plan("b", step("3"))))
+    outcomes = list(execute(plans, frozenset(), tried.append, is_over=lambda: len(tried) >= 1))
+    assert tried == [step("1")]
+    late = [o for o in outcomes if o.result is Result.NOT_TRIED]
+    assert [(o.domain, o.exit_code) for o in late] == [("a", ExitCode.UNAVAILABLE), ("b", ExitCode.UNAVAILABLE)]
+    assert "timeouts: reconcile" in late[0].detail
+
+
+def test_domains_at_a_time_are_told_in_the_plans_order() -> None:
+    """The first waits for the second: with one at a time this would never end."""
+    second_is_done = Event()
+
+    def perform(action: Action) -> None:
+        if action == step("1"):
+            assert second_is_done.wait(20)
+        if action == step("2"):
+            second_is_done.set()
+
+    plans = Plan(domains=(plan("a", step("1")), plan("b", step("2")), plan("c", step("3"))))
+    outcomes = list(execute(plans, frozenset(), perform, parallel=2))
+    assert results(outcomes) == [("a", Result.DONE), ("b", Result.DONE), ("c", Result.DONE)]
+
+
+def test_the_secret_is_there_before_any_other_domain_begins() -> None:
+    tried: list[Action] = []
+    secret = DefineSecret(uuid="s", usage="u")
+    plans = Plan(domains=(plan("a", step("1")), plan("b", secret, step("2")), plan("c", step("3"))))
+    outcomes = list(execute(plans, frozenset(), tried.append, parallel=3))
+    assert tried[:2] == [secret, step("2")]
+    assert [outcome.domain for outcome in outcomes] == ["a", "b", "b", "c"]
+
+
+def test_a_run_that_is_interrupted_begins_no_other_domain() -> None:
+    tried: list[Action] = []
+
+    def perform(action: Action) -> None:
+        tried.append(action)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(execute(Plan(domains=(plan("a", step("1")), plan("b", step("2")))), frozenset(), perform))
+    assert tried == [step("1")]
 
 
 def test_only_the_hazards_that_were_allowed_are_taken() -> None:

@@ -27,6 +27,9 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     cpu = wanted.find("cpu")
     if cpu is not None and cpu.get("mode") in _EXPANDED and attribute(root, "cpu", "mode") not in _FIXED:
         remove(cpu)
+    # An empty drive has no format; it comes with the medium.
+    for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
+        del driver.attrib["type"]
     found = edit_definition(live, to_text(wanted), read_mark(live), new_mark).differences
     devices = {name: device for tree in (root, wanted) for name, device in _devices(tree)}
     return tuple(replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in found)

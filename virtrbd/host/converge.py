@@ -11,7 +11,7 @@ from virtrbd.host.host import Host
 from virtrbd.host.judged import keep_judged, recall_judged
 from virtrbd.host.observe import observe
 from virtrbd.model.domain import Domain
-from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.model.plan import Hazard, Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, make_plan
 
 # Given each outcome as soon as it may be told.
@@ -97,7 +97,7 @@ def _act(
         again = look(domains, narrow, host)
     except VirtrbdError as error:
         return [*done, *_told(_unseen(error, done), tell)], whole
-    return [*done, *_told(_leftovers(again, done), tell)], _merged(plan, again, names)
+    return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)
 
 
 def _performer(host: Host) -> Perform:
@@ -148,15 +148,18 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
     return busy
 
 
-def _leftovers(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazard]) -> Iterator[Outcome]:
     """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
     troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
     done = {(outcome.domain, outcome.text) for outcome in outcomes}
     for domain in plan.domains:
         for action in domain.actions:
-            if domain.name not in troubled and not action.quiet:
-                again = (domain.name, action.text) in done
-                detail = "done, but a second look wants it again" if again else "came up meanwhile; run again"
-                yield Outcome(
-                    domain=domain.name, text=action.text, result=Result.FAILED, detail=detail, exit_code=ExitCode.FAILED
-                )
+            if domain.name in troubled or action.quiet:
+                continue
+            if (domain.name, action.text) in done:
+                result, detail, code = Result.FAILED, "done, but a second look wants it again", ExitCode.FAILED
+            elif missing := [hazard for hazard in action.hazards if hazard not in allowed]:
+                result, detail, code = Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED
+            else:
+                result, detail, code = Result.FAILED, "came up meanwhile; run again", ExitCode.FAILED
+            yield Outcome(domain=domain.name, text=action.text, result=result, detail=detail, exit_code=code)

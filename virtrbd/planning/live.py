@@ -36,6 +36,7 @@ from virtrbd.model.plan import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.size import format_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
     if actions:
         actions.append(_mark(defined, new_mark))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
-    findings = [*_pending(domain, waiting), *_foreign(domain, defined, new_mark), *_monitors(domain, defined, actual)]
+    pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
+    findings = [*pending, *_foreign(domain, defined, new_mark), *_monitors(domain, defined, actual)]
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
 
 
@@ -122,11 +124,32 @@ def _unless(is_harmless: bool) -> tuple[Hazard, ...]:
 
 
 def _memory(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
-    has, most = current_memory(defined.live)
-    wanted = min(domain.current_memory_bytes or domain.memory_bytes, most)
-    if wanted != has:
+    has, wanted = _balloon(domain, defined)
+    if wanted != has and not _is_asked(defined, has, wanted):
         hazards = _unless(wanted > has)
         yield SetMemory(domain_uuid=domain.uuid, from_bytes=has, to_bytes=wanted, hazards=hazards)
+
+
+def _balloon(domain: Domain, defined: DefinedDomain) -> tuple[int, int]:
+    """Return the bytes that a guest has, and those that it is to have."""
+    has, most = current_memory(defined.live)
+    return has, min(domain.current_memory_bytes or domain.memory_bytes, most)
+
+
+def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
+    """Whether the guest is to give memory back, and was told so: at its start, or when the definition was edited."""
+    return wanted < has and current_memory(defined.definition)[0] == wanted
+
+
+def _asked(domain: Domain, defined: DefinedDomain, differences: Sequence[Difference]) -> Iterator[Finding]:
+    """A guest gives memory back when its driver is up; until then it is nobody's to ask again."""
+    has, wanted = _balloon(domain, defined)
+    if any(each.path == "/currentMemory" for each in differences) and _is_asked(defined, has, wanted):
+        text = (
+            f"/currentMemory: the guest has {format_size(has)} and was asked for {format_size(wanted)}; in force when "
+            f"its balloon driver gives the rest back"
+        )
+        yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject="/currentMemory", text=text)
 
 
 def _vcpus(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:

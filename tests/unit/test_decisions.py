@@ -1,0 +1,151 @@
+"""What a run may do at once, what it tells again, and how a domain is retired."""
+
+from dataclasses import replace
+
+import pytest
+from strategies import EMPTY as NOWHERE
+from strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
+
+from virtrbd.errors import ExitCode
+from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.image import Image
+from virtrbd.model.plan import (
+    Action,
+    DefineDomain,
+    Difference,
+    DomainPlan,
+    Finding,
+    FindingKind,
+    Outcome,
+    RenewMark,
+    Result,
+    SetAutostart,
+    StartDomain,
+)
+from virtrbd.planning.limits import too_many
+from virtrbd.planning.news import is_told_once, message_of, news
+from virtrbd.planning.retiring import plan_retirement
+
+CHANGE = SetAutostart(domain_uuid="u", autostart=True)
+
+
+def plans(changed: int, existing: int, change: Action = CHANGE) -> list[DomainPlan]:
+    return [DomainPlan(name=f"d{n}", exists=True, actions=(change,) if n < changed else ()) for n in range(existing)]
+
+
+def edit(*paths: str) -> DefineDomain:
+    differences = tuple(Difference(path=path, wanted="a", found="b") for path in paths)
+    return DefineDomain(domain_uuid="u", xml="", inputs="", based_on="x", differences=differences)
+
+
+@pytest.mark.parametrize(
+    ("changed", "existing", "percent", "is_stopped"),
+    [(9, 9, 30, False), (3, 10, 30, False), (4, 10, 30, True), (4, 10, 40, False), (1, 10, 0, True), (0, 10, 0, False)],
+)
+def test_a_run_that_would_change_too_much_is_stopped(
+    changed: int, existing: int, percent: int, is_stopped: bool
+) -> None:
+    assert bool(too_many(plans(changed, existing), percent)) is is_stopped
+
+
+def test_a_stopped_run_names_the_share_and_the_flag() -> None:
+    assert too_many(plans(4, 11), 30) == (
+        "4 of 11 domains would be changed, more than 30 %: nothing was done. Is it the right directory? "
+        "--limit 37% allows it"
+    )
+    assert too_many(plans(4, 11), 37) == "", "and that flag does"
+
+
+def test_new_domains_are_no_change_of_existing_ones() -> None:
+    made = [replace(plan, exists=False) for plan in plans(20, 20)]
+    assert too_many([*plans(0, 10), *made], 30) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_stopped"),
+    [
+        (StartDomain(domain_uuid="u"), False),
+        (RenewMark(domain_uuid="u", inputs=""), False),
+        (edit("/devices/disk:vda/source/host", "/devices/disk:vdb/source/host"), False),
+        (edit("/devices/disk:vda/source/host", "/memory"), True),
+        (edit(), True),
+    ],
+    ids=["after a power cut", "digests", "moved monitors", "and more memory", "marks"],
+)
+def test_what_no_wrong_directory_brings_about_is_not_counted(change: Action, is_stopped: bool) -> None:
+    assert bool(too_many(plans(10, 10, change), 30)) is is_stopped
+
+
+PENDING = Finding(domain="web", kind=FindingKind.PENDING, subject="/memory", text="1 -> 2")
+BLOCKED = Outcome(domain="web", text="detach disk vdb", result=Result.BLOCKED, detail="needs --allow x")
+
+
+def test_a_thing_is_news_when_it_appears_or_changes() -> None:
+    fresh, told = news([message_of(PENDING), message_of(BLOCKED)], {})
+    assert fresh == {message_of(PENDING).key, message_of(BLOCKED).key}
+    assert news([message_of(PENDING), message_of(BLOCKED)], told) == (frozenset(), told)
+    changed = message_of(replace(PENDING, text="1 -> 3"))
+    assert news([changed, message_of(BLOCKED)], told)[0] == {changed.key}
+
+
+def test_what_is_gone_may_come_again() -> None:
+    _, told = news([message_of(PENDING)], {})
+    _, none = news([], told)
+    assert none == {}
+    assert news([message_of(PENDING)], none)[0] == {message_of(PENDING).key}
+
+
+def test_a_problem_in_a_spec_is_told_by_its_text() -> None:
+    assert news([message_of("web.yaml:1: no")], {})[0] == {"|problem|web.yaml:1: no"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "once"),
+    [
+        (BLOCKED, True),
+        (replace(BLOCKED, result=Result.PENDING), True),
+        (replace(BLOCKED, result=Result.FAILED, detail="", exit_code=ExitCode.SPEC), True),
+        (replace(BLOCKED, result=Result.FAILED), False),
+        (replace(BLOCKED, result=Result.UNKNOWN), False),
+        (replace(BLOCKED, result=Result.DONE), False),
+    ],
+)
+def test_what_only_a_person_can_end_is_told_once(outcome: Outcome, once: bool) -> None:
+    assert is_told_once(outcome) is once
+
+
+def web() -> tuple[DefinedDomain, list[Image]]:
+    world = done([WEB], NOWHERE)
+    image = world.images[WEB.disks[0].image]
+    assert image is not None
+    return world.domains[0], [image]
+
+
+def steps(found: DefinedDomain, images: list[Image]) -> list[tuple[str, str]]:
+    plan = plan_retirement(found, images, HOST_UUID, delay_s=86400)
+    return [(action.text, ",".join(action.hazards)) for action in plan.actions]
+
+
+TRASH = ("move image vms/web.vda to the trash for 1 days", "loses-data")
+UNDEFINE = ("undefine domain", "forgets-domain")
+
+
+def test_a_domain_is_retired_step_by_step_and_each_asks() -> None:
+    found, images = web()
+    assert steps(found, images) == [TRASH, UNDEFINE]
+    assert steps(started(found), images) == [("shut down domain", "interrupts-guest"), TRASH, UNDEFINE]
+    saved = replace(found, state=PowerState.SAVED)
+    assert steps(saved, images)[0] == ("drop the managed save: the memory of the guest", "loses-data")
+
+
+def test_images_of_others_stay_when_a_domain_is_retired() -> None:
+    found, [image] = web()
+    assert steps(found, [replace(image, mark=None)]) == [UNDEFINE]
+    assert image.mark is not None
+    elsewhere = replace(image, mark=replace(image.mark, host=OTHER_HOST_UUID))
+    assert steps(found, [elsewhere])[0] == (TRASH[0], "loses-data,takes-over")
+
+
+def test_a_domain_that_is_not_ours_is_retired_by_taking_it_over() -> None:
+    found, _ = web()
+    assert all("takes-over" in hazards for _, hazards in steps(started(without_mark(found)), []))
