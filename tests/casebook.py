@@ -126,4 +126,4 @@ class Casebook:
         for word, value in {"NAME": name, **self.words}.items():
             text = text.replace(value, word)
         # Derived from the name.
-        return re.sub(r"52:54:00:(?!00:00:)[0-9a-f:]{8}", "MAC", text)
+        return re.sub(r"52:54:(?!00:00:00)[0-9a-f:]{11}", "MAC", text)

@@ -38,7 +38,7 @@ def said(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
         "OTHER_ISO": f"vms/{stem}.second",
         "ISO": f"vms/{stem}.iso",
         "GOLDEN": golden,
-        "FILE": str(folder / "disk.img"),
+        "FILE": str(folder / "NAME.img"),
     }
     book = Casebook(env=env, folder=folder, words=words)
     pool = ThreadPoolExecutor(AT_A_TIME)
@@ -51,12 +51,13 @@ def said(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
 
 
 def _make_world(book: Casebook, stem: str) -> None:
-    Path(book.words["FILE"]).write_bytes(bytes(1024**2))
     network = book.folder / "network.xml"
     network.write_text(NETWORK.format(name=book.words["NETWORK"], bridge=f"vr{stem[-8:]}"))
     book.call("virsh", f"net-define {network}; net-start {book.words['NETWORK']}", must=True)
     for image in ("ISO", "OTHER_ISO"):
         book.call("rbd", "create", "--size", "1M", book.words[image], must=True)
+    for chain in CHAINS:
+        (book.folder / f"{stem}{chain.domain}.img").write_bytes(bytes(1024**2))
     files = [(chain.guest, book.write_spec(f"{stem}{chain.domain}", chain.spec)) for chain in CHAINS]
     book.call("virtrbd", "define", *[file for guest, file in files if guest == "off"], must=True)
     book.call("virtrbd", "define", "--start", *[file for guest, file in files if guest != "off"], must=True)

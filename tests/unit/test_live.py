@@ -10,6 +10,7 @@ from virtrbd.domainxml.live import (
     live_differences,
     live_limits,
     live_only_devices,
+    media_of_others,
     monitors_of,
     still_there,
     titles,
@@ -56,6 +57,7 @@ def found(live: str, desired: str, *, ignored: tuple[str, ...] = ()) -> list[tup
         (domain(disk(bus="ide"), mark="devices/disk:vda"), domain(), [("/devices/disk:vda", Mend.NEXT_BOOT)]),
         # Somebody else's: it stays, and is no difference.
         (domain(disk()), domain(), []),
+        (domain(), domain(disk("sdb", "scsi", kind="cdrom")), [("/devices/disk:sdb", Mend.NEXT_BOOT)]),
         (domain(), domain(NIC), [("/devices/interface:52:54:00:00:00:01", Mend.LIVE)]),
         (domain(NIC.format(link="")), domain(NIC.format(link="<link state='down'/>")),
          [("/devices/interface:52:54:00:00:00:01/link", Mend.LIVE)]),
@@ -122,6 +124,19 @@ def test_devices_that_only_the_guest_has_are_somebodys() -> None:
     definition, ours = domain(disk()), DomainMark(uuid="u", host="h", stated=("devices/disk:vdb",))
     assert live_only_devices(live, definition, ours, ()) == ("disk:vdc",)
     assert live_only_devices(live, definition, None, ("devices/disk:vdc",)) == ("disk:vdb",)
+
+
+def test_a_file_in_an_empty_drive_is_somebodys() -> None:
+    empty = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+    filled = empty.replace("<target", "<source file='/x.iso'/><target")
+    assert media_of_others(domain(filled), domain(empty), domain(empty)) == ("disk:sda",)
+    assert media_of_others(domain(empty), domain(empty), domain(empty)) == ()
+    assert media_of_others(domain(filled), domain(filled), domain(empty)) == (), "the definition tells of it"
+
+
+def test_an_empty_drive_has_no_format() -> None:
+    drive = disk("sda", "sata", kind="cdrom", more="<driver name='qemu'{}/>")
+    assert found(domain(drive.format("")), domain(drive.format(" type='raw'"))) == []
 
 
 def test_a_path_into_a_device_that_is_gone_is_not_stated_any_more() -> None:

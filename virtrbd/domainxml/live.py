@@ -71,6 +71,21 @@ def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignor
     )
 
 
+def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]:
+    """Return the drives, by step, that are to be empty and into which somebody put a file, in the guest alone."""
+    held, wanted = dict(_devices(parse_tree(definition))), dict(_devices(parse_tree(desired)))
+    empty = {name for name in held.keys() & wanted.keys() if _is_empty(held[name]) and _is_empty(wanted[name])}
+    return tuple(
+        name
+        for name, drive in _devices(parse_tree(live))
+        if name in empty and drive.get("type") == "file" and not _is_empty(drive)
+    )
+
+
+def _is_empty(device: Element) -> bool:
+    return device.get("device") == "cdrom" and device.find("source") is None
+
+
 def still_there(live: str, stated: Sequence[str]) -> tuple[str, ...]:
     """Return the stated paths without those into devices that the guest has no more."""
     devices = {name for name, _ in _devices(parse_tree(live))}

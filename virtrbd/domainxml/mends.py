@@ -13,6 +13,8 @@ from virtrbd.model.plan import Mend
 
 # ide and sata have no hot-plug in QEMU ("Bus 'ide.0' does not support hotplugging").
 _PLUGGABLE = frozenset({"virtio", "scsi", "usb"})
+# libvirt 9.0 fails to plug an empty drive ("argument key 'filename' must not have null value").
+_DISKS = frozenset({"", "disk", "lun"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE}),
+    _Rule(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
     _Rule(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
     _Rule(path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}),
     _Rule(path=r"/devices/interface:[^/]+", mend=Mend.LIVE),

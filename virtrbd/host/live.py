@@ -31,7 +31,14 @@ def attach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
         try:
             hypervisor.attach_live(uuid, without_address(xml))
         except HypervisorError as error:
-            raise NotLiveError(f"{error}; in force from the next boot") from error
+            raise NotLiveError(f"{_without_slots(error)}; in force from the next boot") from error
+
+
+def _without_slots(error: HypervisorError) -> str:
+    # q35 has one port to spare unless more are asked for.
+    if "No more available PCI slots" not in str(error):
+        return str(error)
+    return "the running guest has no free slot for it (libvirt: No more available PCI slots)"
 
 
 def detach(hypervisor: Hypervisor, uuid: str, device: str) -> None:

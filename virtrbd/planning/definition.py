@@ -1,6 +1,6 @@
 """What a domain's definition and its running guest need: both held against what is desired."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.drift import foreign_changes
@@ -60,9 +60,16 @@ def plan_definition(
     if not defined.live:
         return found
     live = plan_live(domain, defined, rendered.xml, _new_mark(domain, mark, rendered.xml, inputs, actual), actual)
-    waits = any(finding.kind is FindingKind.PENDING for finding in live.findings)
-    actions = tuple(replace(a, pending=waits) if isinstance(a, DefineDomain) else a for a in found.actions)
+    waiting = {finding.subject for finding in live.findings if finding.kind is FindingKind.PENDING}
+    actions = tuple(
+        _with_pending(action, waiting) if isinstance(action, DefineDomain) else action for action in found.actions
+    )
     return replace(found, actions=(*actions, *live.actions), findings=(*found.findings, *live.findings))
+
+
+def _with_pending(edit: DefineDomain, waiting: Collection[str]) -> DefineDomain:
+    """Return the edit, which says whether any of it has to wait for the next boot."""
+    return replace(edit, pending=any(difference.path in waiting for difference in edit.differences))
 
 
 def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: str, actual: Actual) -> DomainMark:

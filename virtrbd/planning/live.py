@@ -11,6 +11,7 @@ from virtrbd.domainxml.live import (
     live_differences,
     live_limits,
     live_only_devices,
+    media_of_others,
     monitors_of,
     titles,
 )
@@ -56,7 +57,7 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
         actions.append(_mark(defined, new_mark))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
-    findings = [*pending, *_foreign(domain, defined, new_mark), *_monitors(domain, defined, actual)]
+    findings = [*pending, *_foreign(domain, defined, desired, new_mark), *_monitors(domain, defined, actual)]
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
 
 
@@ -179,7 +180,7 @@ def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]
         yield Finding(domain=domain.name, kind=kind, subject=each.path, text=f"{each}; {when}")
 
 
-def _foreign(domain: Domain, defined: DefinedDomain, new_mark: DomainMark) -> Iterator[Finding]:
+def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: DomainMark) -> Iterator[Finding]:
     for device in live_only_devices(defined.live, defined.definition, read_mark(defined.live), new_mark.ignored):
         words = device.replace(":", " ", 1)
         yield Finding(
@@ -187,6 +188,15 @@ def _foreign(domain: Domain, defined: DefinedDomain, new_mark: DomainMark) -> It
             kind=FindingKind.FOREIGN,
             subject=f"live/devices/{device}",
             text=f"{words} was attached to the running guest by somebody; left alone, gone at its next boot",
+        )
+
+    for device in media_of_others(defined.live, defined.definition, desired):
+        yield Finding(
+            domain=domain.name,
+            kind=FindingKind.FOREIGN,
+            subject=f"live/devices/{device}/source",
+            text=f"{device.partition(':')[2]} of the running guest holds a medium that somebody inserted; left alone, "
+            f"gone at its next boot",
         )
 
 
