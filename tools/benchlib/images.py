@@ -6,11 +6,11 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchlib.importing import Fact, Source, make_sources, measure_importing
-from benchlib.lab import CHECKOUT, LAB, BenchError, Host
+from benchlib.lab import CHECKOUT, LAB, Host
 
 PYTHON = str(CHECKOUT / ".venv/bin/python3")
 VIRTRBD = str(CHECKOUT / ".venv/bin/virtrbd")
@@ -210,8 +210,7 @@ def namespace(host: Host, count: int) -> Iterator[str]:
         edit_namespace(host, "make", name, str(count))
         yield name
     finally:
-        with suppress(BenchError):
-            edit_namespace(host, "remove", name)
+        edit_namespace(host, "remove", name)
 
 
 def edit_namespace(host: Host, verb: str, name: str, *rest: str) -> None:

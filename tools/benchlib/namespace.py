@@ -7,13 +7,17 @@ Usage: namespace.py make CEPH_CONF USER POOL NAMESPACE COUNT   (each of 1 GiB, i
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import rados
 import rbd
 
 AT_A_TIME = 16
+# A client that was killed watches on for so long.
+WATCH_TAKES_S = 40.0
 SIZE_BYTES = 1024**3
 
 
@@ -64,13 +68,21 @@ def make(room: rados.Ioctx, name: str) -> None:
 
 
 def remove(room: rados.Ioctx, name: str) -> None:
-    """Remove an image with its snapshots."""
-    with rbd.Image(room, name) as image:
+    """Remove an image with its snapshots, and what is left of one whose making was cut off."""
+    with suppress(rbd.ImageNotFound), rbd.Image(room, name) as image:
         for snapshot in list(image.list_snaps()):
             if image.is_protected_snap(snapshot["name"]):
                 image.unprotect_snap(snapshot["name"])
             image.remove_snap(snapshot["name"])
-    rbd.RBD().remove(room, name)
+    give_up_at = time.monotonic() + WATCH_TAKES_S
+    while True:
+        try:
+            rbd.RBD().remove(room, name)
+            return
+        except rbd.ImageBusy:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(1)
 
 
 main(*sys.argv[1:])
