@@ -15,40 +15,42 @@ from virtrbd.domainxml.live import still_there, with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.tree import devices_of, parse_tree, steps, to_text
-from virtrbd.model.actual import Actual, LastDefinition, Secret
-from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
-from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
-from virtrbd.model.plan import (
+from virtrbd.model.actions import (
     Action,
-    AttachDevice,
-    ChangeMedia,
     CloneImage,
     CreateImage,
     DefineDomain,
     DefineSecret,
-    DetachDevice,
     DropIntent,
     DropManagedSave,
     FinishRollback,
     GrowImage,
     ImportImage,
-    LimitDisk,
-    LiveAction,
     MarkImage,
-    MarkLive,
     NoteHost,
     RemoveHalfImage,
     RenewMark,
     SetAutostart,
-    SetLink,
-    SetMemory,
-    SetTitle,
-    SetVcpus,
     ShutDownDomain,
     StartDomain,
     TrashImage,
     UndefineDomain,
     WriteSeed,
+)
+from virtrbd.model.actual import Actual, LastDefinition, Secret
+from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.live_actions import (
+    AttachDevice,
+    ChangeMedia,
+    DetachDevice,
+    LimitDisk,
+    LiveAction,
+    MarkLive,
+    SetLink,
+    SetMemory,
+    SetTitle,
+    SetVcpus,
 )
 from virtrbd.model.seed import SEED_BYTES
 

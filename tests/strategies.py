@@ -22,7 +22,7 @@ from virtrbd.model.domain import (
     WantedState,
 )
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
-from virtrbd.model.plan import LiveAction
+from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.planning.plan import Policy, make_plan
 

@@ -15,10 +15,11 @@ from strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB, done, s
 
 from virtrbd.errors import SpecError
 from virtrbd.host.seed_iso import seed_iso
+from virtrbd.model.actions import WriteSeed
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, Domain, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef
-from virtrbd.model.plan import DomainPlan, WriteSeed
+from virtrbd.model.plan import DomainPlan
 from virtrbd.model.seed import SEED_BYTES, Seed, SeedDocument, SeedFile, seed_digest
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan

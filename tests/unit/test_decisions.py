@@ -7,21 +7,11 @@ from strategies import EMPTY as NOWHERE
 from strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
 
 from virtrbd.errors import ExitCode
+from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain
+from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.image import Image
-from virtrbd.model.plan import (
-    Action,
-    DefineDomain,
-    Difference,
-    DomainPlan,
-    Finding,
-    FindingKind,
-    Outcome,
-    RenewMark,
-    Result,
-    SetAutostart,
-    StartDomain,
-)
+from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
 from virtrbd.planning.limits import too_many
 from virtrbd.planning.news import is_told_once, message_of, news
 from virtrbd.planning.retiring import plan_retirement

@@ -17,18 +17,9 @@ from virtrbd.errors import (
     worst,
 )
 from virtrbd.host.execute import execute
-from virtrbd.model.plan import (
-    Action,
-    DefineSecret,
-    DomainPlan,
-    Hazard,
-    Outcome,
-    Plan,
-    RenewMark,
-    Result,
-    SetAutostart,
-    StartDomain,
-)
+from virtrbd.model.actions import Action, DefineSecret, RenewMark, SetAutostart, StartDomain
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 
 TAKES_OVER = (Hazard.TAKES_OVER,)
 

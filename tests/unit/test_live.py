@@ -20,8 +20,8 @@ from virtrbd.domainxml.live import (
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.mends import mend_of
 from virtrbd.domainxml.tree import parse_tree, to_text
+from virtrbd.model.difference import Difference, Mend
 from virtrbd.model.domain import DomainMark
-from virtrbd.model.plan import Difference, Mend
 
 MARK = DomainMark(uuid="u", host="h")
 NIC = "<interface type='bridge'><mac address='52:54:00:00:00:01'/>{link}</interface>"

@@ -17,18 +17,11 @@ from virtrbd.commands.plan_output import (
     save_plan,
 )
 from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError
-from virtrbd.model.plan import (
-    DefineDomain,
-    DetachDevice,
-    Difference,
-    DomainPlan,
-    Finding,
-    FindingKind,
-    Hazard,
-    Plan,
-    RenewMark,
-    SetAutostart,
-)
+from virtrbd.model.actions import DefineDomain, RenewMark, SetAutostart
+from virtrbd.model.difference import Difference
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.live_actions import DetachDevice
+from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 
 EDIT = DefineDomain(
     domain_uuid="u", xml="<x/>", inputs="i", based_on="<y/>",

@@ -32,35 +32,29 @@ from virtrbd.domainxml.parse import parse_disks, parse_size
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import parse_tree, steps
 from virtrbd.host.execute import execute
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Bus, Cdrom, Domain, DomainMark, PowerState
-from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.plan import (
+from virtrbd.model.actions import (
     Action,
-    ChangeMedia,
     CloneImage,
     CreateImage,
     DefineDomain,
     DefineSecret,
-    DetachDevice,
-    DomainPlan,
     DropManagedSave,
-    FindingKind,
     GrowImage,
-    Hazard,
     ImportImage,
     MarkImage,
-    Plan,
     RemoveHalfImage,
-    SetLink,
-    SetMemory,
-    SetVcpus,
     ShutDownDomain,
     StartDomain,
     TrashImage,
     UndefineDomain,
     WriteSeed,
 )
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import Bus, Cdrom, Domain, DomainMark, PowerState
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.live_actions import ChangeMedia, DetachDevice, SetLink, SetMemory, SetVcpus
+from virtrbd.model.plan import DomainPlan, FindingKind, Plan
 from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan
 

@@ -23,9 +23,9 @@ from image_details import (
 
 from virtrbd.commands.image_removal import plan_lines
 from virtrbd.model.domain import PowerState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark
 from virtrbd.model.image_details import ImageDetails, SnapshotKind
-from virtrbd.model.plan import Hazard
 from virtrbd.planning.removal import (
     FlattenClone,
     RemovalPlan,

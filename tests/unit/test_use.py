@@ -6,8 +6,8 @@ import pytest
 from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of
 
 from virtrbd.model.domain import PowerState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark, ImageRef
-from virtrbd.model.plan import Hazard
 from virtrbd.planning.use import growth_objections, objections, owner_objections
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
 from virtrbd.domainxml.words import Path, Word, Words
 from virtrbd.errors import SpecError
-from virtrbd.model.plan import Difference
+from virtrbd.model.difference import Difference
 
 # libvirt's newest version of a machine is another one tomorrow, so it is said even where it is today's.
 _KEPT = (("name",), ("machine",))

@@ -11,9 +11,9 @@ from virtrbd.errors import SpecError
 from virtrbd.fitting.fit import fit
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.difference import Difference
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.plan import Difference
 from virtrbd.model.settings import Settings
 from virtrbd.spec.document import Path as FieldPath
 from virtrbd.spec.files import SpecFile, SpecFiles

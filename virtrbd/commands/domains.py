@@ -148,7 +148,7 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import require
     from virtrbd.host.power import await_off, note_clean_stop
-    from virtrbd.model.plan import Hazard
+    from virtrbd.model.hazard import Hazard
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host:

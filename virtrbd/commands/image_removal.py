@@ -24,8 +24,8 @@ from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError
 from virtrbd.model.image import ImageRef
 
 if TYPE_CHECKING:
+    from virtrbd.model.hazard import Hazard
     from virtrbd.model.image_details import TrashEntry
-    from virtrbd.model.plan import Hazard
     from virtrbd.planning.removal import Blocker, RemovalPlan
 
 PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")

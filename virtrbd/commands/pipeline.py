@@ -14,7 +14,8 @@ from virtrbd.host.converge import Report
 from virtrbd.host.host import Host
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.state import StateDir
-from virtrbd.model.plan import Finding, Hazard, Outcome, Plan, Result
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.plan import Finding, Outcome, Plan, Result
 from virtrbd.model.settings import Settings
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from virtrbd.commands.pipeline import finding_data
 from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError
+from virtrbd.model.actions import Action
 from virtrbd.model.digest import digest_of
-from virtrbd.model.plan import Action, Hazard, Plan
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.plan import Plan
 
 _KIND = "virtrbd plan"
 

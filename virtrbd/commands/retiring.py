@@ -22,7 +22,8 @@ def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
     from virtrbd.domainxml.parse import parse_disks
     from virtrbd.host.execute import execute
     from virtrbd.host.perform import perform
-    from virtrbd.model.plan import Hazard, Plan
+    from virtrbd.model.hazard import Hazard
+    from virtrbd.model.plan import Plan
     from virtrbd.planning.retiring import plan_retirement
 
     allowed = parse_allowed(allow)

@@ -9,8 +9,8 @@ from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.host.power import note_clean_stop
 from virtrbd.model.domain import PowerState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
-from virtrbd.model.plan import Hazard
 
 # librbd's own default is no delay at all: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600

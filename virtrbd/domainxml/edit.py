@@ -16,8 +16,8 @@ from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import Element, children, device_key, key_name, parse_tree, remove, steps, to_text, word
+from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
-from virtrbd.model.plan import Difference
 
 # With what a spec stated of these goes what libvirt added to it: a CPU without a mode is none.
 _WHOLE = frozenset({"cpu", "topology", "source", *LISTS})

@@ -9,8 +9,8 @@ from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.mends import mend_of
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, remove, steps, to_text
+from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
-from virtrbd.model.plan import Difference
 
 # Of these libvirt writes into the live XML what became of them: a model with features, say, for the host's own.
 _EXPANDED = frozenset({"host-model"})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from virtrbd.domainxml.tree import Element, attribute
-from virtrbd.model.plan import Mend
+from virtrbd.model.difference import Mend
 
 # ide and sata have no hot-plug in QEMU ("Bus 'ide.0' does not support hotplugging").
 _PLUGGABLE = frozenset({"virtio", "scsi", "usb"})

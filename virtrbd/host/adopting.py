@@ -23,17 +23,10 @@ from virtrbd.host.host import Host
 from virtrbd.host.new_files import write_new, written_while_useful
 from virtrbd.host.observe import observe
 from virtrbd.host.perform import perform
+from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import DefinedDomain, PowerState
-from virtrbd.model.plan import (
-    Action,
-    DefineDomain,
-    DefineSecret,
-    MarkImage,
-    Outcome,
-    Plan,
-    Result,
-)
+from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, plan_secret
 from virtrbd.spec.files import PROFILES, SpecFile, SpecFiles, read_bounded
 from virtrbd.spec.load import check_files

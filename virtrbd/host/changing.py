@@ -12,8 +12,8 @@ from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBus
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.waiting import once_free
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
-from virtrbd.model.plan import Hazard
 from virtrbd.model.size import format_size
 from virtrbd.planning.use import DomainUse, Objection, growth_objections, objections, owner_objections
 

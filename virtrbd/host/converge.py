@@ -11,7 +11,8 @@ from virtrbd.host.host import Host
 from virtrbd.host.judged import keep_judged, recall_judged
 from virtrbd.host.observe import observe
 from virtrbd.model.domain import Domain
-from virtrbd.model.plan import Hazard, Outcome, Plan, Result
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, make_plan
 
 # Given each outcome as soon as it may be told.

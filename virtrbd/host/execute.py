@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
-from virtrbd.model.plan import Action, DefineSecret, DomainPlan, Hazard, Outcome, Plan, Result
+from virtrbd.model.actions import Action, DefineSecret
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 
 Perform = Callable[[Action], None]
 

@@ -8,8 +8,8 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import read_image, set_running
 from virtrbd.ceph.watching import registered
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef, Watcher
-from virtrbd.model.plan import Hazard
 
 Others = dict[ImageRef, tuple[Watcher, ...]]
 

@@ -7,7 +7,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost, Progress
 from virtrbd.host.state import StateDir
-from virtrbd.model.plan import Hazard
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.settings import Settings
 
 

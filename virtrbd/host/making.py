@@ -17,8 +17,8 @@ from virtrbd.errors import ClusterError, ImageBusyError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.seed_iso import seed_iso
 from virtrbd.host.waiting import once_free
+from virtrbd.model.actions import WriteSeed
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
-from virtrbd.model.plan import WriteSeed
 from virtrbd.model.seed import SEED_BYTES, SEED_LAYOUT
 
 # What fills a new image: it gets the image's name and is done when it returns.

@@ -15,40 +15,42 @@ from virtrbd.host.host import Host
 from virtrbd.host.making import make_clone, make_empty, make_filled, make_seed, remove_half_made
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
-from virtrbd.model.actual import LastDefinition
-from virtrbd.model.domain import DomainMark
-from virtrbd.model.image import ImageLayout, ImageMark
-from virtrbd.model.plan import (
+from virtrbd.model.actions import (
     Action,
-    AttachDevice,
-    ChangeMedia,
     CloneImage,
     CreateImage,
     DefineDomain,
     DefineSecret,
-    DetachDevice,
     DropIntent,
     DropManagedSave,
     FinishRollback,
     GrowImage,
     ImportImage,
-    LimitDisk,
-    LiveAction,
     MarkImage,
-    MarkLive,
     NoteHost,
     RemoveHalfImage,
     RenewMark,
     SetAutostart,
-    SetLink,
-    SetMemory,
-    SetTitle,
-    SetVcpus,
     ShutDownDomain,
     StartDomain,
     TrashImage,
     UndefineDomain,
     WriteSeed,
+)
+from virtrbd.model.actual import LastDefinition
+from virtrbd.model.domain import DomainMark
+from virtrbd.model.image import ImageLayout, ImageMark
+from virtrbd.model.live_actions import (
+    AttachDevice,
+    ChangeMedia,
+    DetachDevice,
+    LimitDisk,
+    LiveAction,
+    MarkLive,
+    SetLink,
+    SetMemory,
+    SetTitle,
+    SetVcpus,
 )
 
 

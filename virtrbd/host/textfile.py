@@ -8,8 +8,10 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.host.converge import Report
+from virtrbd.model.actions import DefineDomain
+from virtrbd.model.difference import Mend
 from virtrbd.model.domain import PowerState
-from virtrbd.model.plan import DefineDomain, FindingKind, Mend, Result
+from virtrbd.model.plan import FindingKind, Result
 from virtrbd.spec.fleet import Fleet
 
 

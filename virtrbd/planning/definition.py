@@ -9,10 +9,13 @@ from virtrbd.domainxml.ignoring import not_ignored
 from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.stated import every_path, stated_paths
+from virtrbd.model.actions import DefineDomain, RenewMark
 from virtrbd.model.actual import Actual
+from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, ForeignChange
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.lint import Lint
-from virtrbd.model.plan import DefineDomain, Difference, Finding, FindingKind, Hazard, RenewMark
+from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
 from virtrbd.planning.machines import capabilities_key

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from virtrbd.model.actions import Action
 from virtrbd.model.lint import Lint
-from virtrbd.model.plan import Action, Finding
+from virtrbd.model.plan import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,23 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Disk, Domain
-from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
-from virtrbd.model.plan import (
+from virtrbd.model.actions import (
     Action,
     CloneImage,
     CreateImage,
     DropIntent,
-    Finding,
-    FindingKind,
     FinishRollback,
     GrowImage,
-    Hazard,
     ImportImage,
     MarkImage,
     RemoveHalfImage,
 )
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Disk, Domain
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.leftovers import is_half
 

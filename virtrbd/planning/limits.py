@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from virtrbd.model.plan import Action, DefineDomain, DefineSecret, DomainPlan, StartDomain
+from virtrbd.model.actions import Action, DefineDomain, DefineSecret, StartDomain
+from virtrbd.model.plan import DomainPlan
 
 # Of fewer domains a share says nothing.
 FEWEST = 10

@@ -17,26 +17,24 @@ from virtrbd.domainxml.live import (
 )
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
+from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
+from virtrbd.model.difference import Difference, Mend
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
-from virtrbd.model.plan import (
-    Action,
+from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,
     DetachDevice,
-    Difference,
-    Finding,
-    FindingKind,
-    Hazard,
     LimitDisk,
     MarkLive,
-    Mend,
     SetLink,
     SetMemory,
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 
 

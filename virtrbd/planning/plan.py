@@ -5,20 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from virtrbd.model.actions import Action, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
-from virtrbd.model.plan import (
-    Action,
-    DefineSecret,
-    DomainPlan,
-    Finding,
-    FindingKind,
-    GrowImage,
-    MarkImage,
-    Plan,
-    SetAutostart,
-    StartDomain,
-)
+from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.fleet import Users, others, shared_images, users_by_source
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.plan import Action, Finding, FindingKind, Hazard, NoteHost, ShutDownDomain, StartDomain
+from virtrbd.model.plan import Finding, FindingKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

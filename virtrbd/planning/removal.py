@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from virtrbd.model.duration import format_duration
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
-from virtrbd.model.plan import Hazard
 from virtrbd.planning.use import DomainUse, Objection, objections, owner_objections
 
 

@@ -3,17 +3,11 @@
 from collections.abc import Sequence
 
 from virtrbd.domainxml.mark import read_mark
+from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, TrashImage, UndefineDomain
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
-from virtrbd.model.plan import (
-    Action,
-    DomainPlan,
-    DropManagedSave,
-    Hazard,
-    ShutDownDomain,
-    TrashImage,
-    UndefineDomain,
-)
+from virtrbd.model.plan import DomainPlan
 
 
 def plan_retirement(defined: DefinedDomain, images: Sequence[Image], host_uuid: str, *, delay_s: float) -> DomainPlan:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from virtrbd.model.actions import Action, MarkImage, WriteSeed
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
-from virtrbd.model.plan import Action, Hazard, MarkImage, WriteSeed
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
 from virtrbd.planning.images import ImagePlan, not_ready, plan_mark
 

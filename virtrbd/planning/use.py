@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from virtrbd.model.domain import PowerState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.plan import Hazard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,25 @@
+"""Differences between documents, and how they are mended."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mend(StrEnum):
+    """How a difference is mended: in the running guest, at its next boot, or only by making it anew."""
+
+    LIVE = "live"
+    NEXT_BOOT = "next-boot"
+    REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing that is not as desired: where, what was wanted, what was found, how it is mended."""
+
+    path: str
+    wanted: str
+    found: str
+    mend: Mend = Mend.NEXT_BOOT
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found or 'absent'} -> {self.wanted or 'absent'}"

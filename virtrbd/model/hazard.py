@@ -1,0 +1,12 @@
+"""Hazards: what an action may cost."""
+
+from enum import StrEnum
+
+
+class Hazard(StrEnum):
+    """What an action may cost; one that is not allowed stays in the plan, blocked."""
+
+    INTERRUPTS_GUEST = "interrupts-guest"
+    FORGETS_DOMAIN = "forgets-domain"
+    LOSES_DATA = "loses-data"
+    TAKES_OVER = "takes-over"

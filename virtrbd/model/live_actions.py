@@ -1,0 +1,126 @@
+"""Actions in a running guest."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from virtrbd.model.base_action import BaseAction
+from virtrbd.model.image import ImageRef
+from virtrbd.model.size import format_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveAction(BaseAction):
+    """A change in a running guest; one that is blocked holds back nothing else of its domain."""
+
+    domain_uuid: str
+    separable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachDevice(LiveAction):
+    """Attach what the definition has to the running guest. `device` is its step: `disk:vdb`.
+
+    `image` is what the guest will write to: opened through the start gate.
+    """
+
+    device: str
+    image: ImageRef | None = None
+
+    @property
+    def text(self) -> str:
+        return f"attach {_device_words(self.device)}" + (f" (image {self.image})" if self.image else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetachDevice(LiveAction):
+    """Detach what the definition has no more. It holds back the whole domain: a typo must not unplug a disk."""
+
+    device: str
+    image: ImageRef | None = None
+    separable: ClassVar[bool] = False
+
+    @property
+    def text(self) -> str:
+        return f"detach {_device_words(self.device)}" + (f" (image {self.image}, which stays)" if self.image else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeMedia(LiveAction):
+    """Put another medium, or none, into a CD-ROM drive."""
+
+    device: str
+    image: ImageRef | None
+
+    @property
+    def text(self) -> str:
+        target = self.device.partition(":")[2]
+        return f"insert {self.image} into {target}" if self.image else f"eject {target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitDisk(LiveAction):
+    """Set I/O limits, in libvirt's words; 0 is none."""
+
+    target: str
+    limits: tuple[tuple[str, int | str], ...]
+
+    @property
+    def text(self) -> str:
+        return f"limit disk {self.target} ({', '.join(f'{name} {value}' for name, value in self.limits)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLink(LiveAction):
+    device: str
+    up: bool
+
+    @property
+    def text(self) -> str:
+        return f"set link of {_device_words(self.device)} {'up' if self.up else 'down'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMemory(LiveAction):
+    from_bytes: int
+    to_bytes: int
+
+    @property
+    def text(self) -> str:
+        return f"set the guest's memory from {format_size(self.from_bytes)} to {format_size(self.to_bytes)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVcpus(LiveAction):
+    from_count: int
+    to_count: int
+
+    @property
+    def text(self) -> str:
+        return f"set the guest's vcpus from {self.from_count} to {self.to_count}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTitle(LiveAction):
+    title: str
+    description: str
+
+    @property
+    def text(self) -> str:
+        return "set title and description of the running domain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkLive(LiveAction):
+    """Record in the live XML what of the running guest is ours."""
+
+    stated: tuple[str, ...]
+    quiet: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return "mark the running domain"
+
+
+def _device_words(device: str) -> str:
+    """Return `disk vdb` for `disk:vdb`."""
+    return device.replace(":", " ", 1)
