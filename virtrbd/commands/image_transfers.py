@@ -155,7 +155,7 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
 def _source(session: Session, ref: ImageRef) -> Image:
     """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
     from virtrbd.ceph.images import read_image
-    from virtrbd.host.changing import not_ready, require_image
+    from virtrbd.host.requiring import not_ready, require_image
 
     found = read_image(session.host.cluster, ref)
     if found is None:

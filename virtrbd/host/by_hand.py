@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.errors import ClusterError
-from virtrbd.host.changing import not_ready, require_image
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.host.requiring import not_ready, require_image
 from virtrbd.model.image import Image, ImageLayout, ImageRef
 from virtrbd.planning.leftovers import Leftover, leftover_of
 

@@ -11,19 +11,12 @@ from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost
+from virtrbd.host.requiring import not_ready, require_image
 from virtrbd.host.waiting import once_free
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.size import format_size
 from virtrbd.planning.use import DomainUse, Objection, growth_objections, objections, owner_objections
-
-
-def require_image(host: ImageHost, ref: ImageRef) -> Image:
-    """Return the image. Raises ClusterError when there is none."""
-    image = read_image(host.cluster, ref.image)
-    if image is None:
-        raise missing(host.cluster, ref)
-    return image
 
 
 def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) -> Image:
@@ -33,11 +26,6 @@ def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) ->
     if image.state:
         raise not_ready(image)
     return image
-
-
-def not_ready(image: Image) -> ClusterError:
-    """Return the error that says what an image is in the middle of."""
-    return ClusterError(f"image {image.ref.image} is not ready: {image.state}; let that end, or run it again")
 
 
 def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]) -> None:

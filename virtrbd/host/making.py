@@ -10,16 +10,12 @@ from functools import partial
 from virtrbd.ceph.images import clone_image, create_image, mark_image, read_image, set_state
 from virtrbd.ceph.long_calls import remove_half
 from virtrbd.ceph.pools import refuse_full
-from virtrbd.ceph.seeds import write_seed
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
 from virtrbd.errors import ClusterError, ImageBusyError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.seed_iso import seed_iso
 from virtrbd.host.waiting import once_free
-from virtrbd.model.actions import WriteSeed
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
-from virtrbd.model.seed import SEED_BYTES, SEED_LAYOUT
 
 # What fills a new image: it gets the image's name and is done when it returns.
 Fill = Callable[[ImageRef], None]
@@ -75,16 +71,6 @@ def make_filled(
         raise
     # Never ready without a mark: an image that has neither mark nor state was never filled.
     finish_made(host, ref, image_id, domain_uuid, was_filled=True)
-
-
-def make_seed(host: ImageHost, action: WriteSeed) -> None:
-    """Write a domain's seed, into a new image where there is none. Raises ClusterError, UnavailableError."""
-    content = seed_iso(dict(action.documents))
-    if action.is_new:
-        make_empty(host, action.ref, action.domain_uuid, SEED_BYTES, SEED_LAYOUT)
-    else:
-        refuse_full(host.cluster, action.ref.pool)
-    write_seed(host.cluster, action.ref, action.domain_uuid, content, action.digest)
 
 
 @contextmanager

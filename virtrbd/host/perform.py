@@ -12,7 +12,8 @@ from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
-from virtrbd.host.making import make_clone, make_empty, make_filled, make_seed, remove_half_made
+from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.host.seeding import make_seed
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
 from virtrbd.model.actions import (

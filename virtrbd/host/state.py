@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from virtrbd.errors import BusyError, DeniedError, VirtrbdError
-from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageRef, Intent
+
+if TYPE_CHECKING:
+    from virtrbd.model.actual import LastDefinition
 
 
 class StateDir:
@@ -50,13 +53,16 @@ class StateDir:
         except OSError as error:
             raise VirtrbdError(f"{file}: {error.strerror}; free space, or set state_dir to another place") from error
 
-    def write_definition(self, uuid: str, last: LastDefinition) -> None:
+    def write_definition(self, uuid: str, last: "LastDefinition") -> None:
         """Keep a definition, to tell later what others changed in it. Raises VirtrbdError."""
         text = json.dumps({"hypervisor": last.hypervisor, "xml": last.xml})
         self._write_whole("definitions", uuid, text, synced=False)
 
-    def read_definition(self, uuid: str) -> LastDefinition | None:
+    def read_definition(self, uuid: str) -> "LastDefinition | None":
         """Return the definition that was kept; None costs an explanation, never that a change is seen."""
+        # Here, not above: it brings all nouns of domains along, and work on images needs none.
+        from virtrbd.model.actual import LastDefinition
+
         try:
             data = json.loads((self._path / "definitions" / quote(uuid, safe="")).read_text())
             return LastDefinition(xml=str(data["xml"]), hypervisor=str(data["hypervisor"]))
