@@ -74,10 +74,10 @@ def test_destroyed_by_virsh(host, name, spec) -> None:  # type: ignore[no-untype
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "destroy", name)
     seen(host, name, "shut off")
-    nothing_to_do(host, spec)
     assert running_mark(host, name), "virsh tells nobody that it stopped"
-    assert as_json(host, "shutdown", name)["changed"] is False
+    nothing_to_do(host, spec)
     assert running_mark(host, name) == "", "virtrbd looked, and says it in virsh's place"
+    assert as_json(host, "shutdown", name)["changed"] is False
     assert host.ok("virtrbd", "define", "--start", spec) == f"{name}: start domain\n"
 
 
@@ -112,12 +112,14 @@ def test_saved_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-de
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "managedsave", name)
     seen(host, name, "saved")
-    nothing_to_do(host, spec)
+    off = f"{name}: managed save: off, and holds the guest's memory; virtrbd start {name} resumes it\n"
+    assert host.ok("virtrbd", "define", spec) == off
     before = host.ok("virsh", "dumpxml", "--inactive", name)
     host.spec(name, f"vcpus: 2\n{DISK}")
-    said = refused(host, 65, "define", spec)
-    assert f"{spec}:1: {name} holds a managed save" in said
-    assert "start it to resume, or drop the save with virsh managedsave-remove" in said
+    done = host.virtrbd("define", spec)
+    assert (done.returncode, done.stdout) == (4, off)
+    assert done.stderr.startswith(f"{name}: BLOCKED: edit definition (/vcpu: 1 -> 2): waits, for the domain holds a ")
+    assert f"start it to resume, or drop the save with virsh managedsave-remove {name}" in done.stderr
     assert host.ok("virsh", "dumpxml", "--inactive", name) == before
 
     assert "managedsave-remove" in refused(host, 5, "undefine", name, "--trash-images")
@@ -265,7 +267,8 @@ def test_an_autostart_that_virsh_ended_comes_back(host, name) -> None:  # type: 
 
 def test_what_the_spec_has_no_word_for_stays_as_virsh_left_it(host, name, spec) -> None:  # type: ignore[no-untyped-def]
     host.ok("virsh", "desc", name, "--config", "by hand")
-    nothing_to_do(host, spec)
+    told = f"{name}: changed by others: /description: absent -> by hand; left alone (virtrbd ignore {name} /description"
+    assert host.ok("virtrbd", "define", spec).startswith(told)
     host.spec(name, f"vcpus: 2\n{DISK}")
     host.ok("virtrbd", "define", spec)
     assert host.ok("virsh", "desc", name, "--config").strip() == "by hand"

@@ -1,0 +1,170 @@
+"""What hurts people who use other declarative tools for libvirt, each named after it: here it does not happen.
+
+One running domain and one that is off carry most of it; the guests sit in their firmware.
+"""
+
+import json
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+DISK = "disks:\n  - size: 16M\n"
+
+
+@pytest.fixture
+def running(host, name) -> str:  # type: ignore[no-untyped-def]
+    """The spec file of a domain whose guest runs."""
+    spec = host.spec(name, DISK)
+    host.ok("virtrbd", "define", "--start", spec)
+    return str(spec)
+
+
+@pytest.fixture
+def spec(host, name) -> str:  # type: ignore[no-untyped-def]
+    """The spec file of a domain that is off."""
+    file = host.spec(name, DISK)
+    host.ok("virtrbd", "define", file)
+    return str(file)
+
+
+def qemu_of(host, name: str) -> str:  # type: ignore[no-untyped-def]
+    return str(host.ok("virsh", "domid", name).strip())
+
+
+def definition(host, name: str) -> str:  # type: ignore[no-untyped-def]
+    return str(host.ok("virsh", "dumpxml", "--inactive", name))
+
+
+def test_a_cron_run_restarts_guests_and_an_update_is_a_power_cut(host, name, running) -> None:  # type: ignore[no-untyped-def]
+    before = qemu_of(host, name)
+    assert host.ok("virtrbd", "reconcile", running) == "", "nothing was to be done, and cron sends no mail"
+    host.spec(name, "vcpus: 2\ntitle: shop\ndisks:\n  - {size: 24M, cache: none}\n  - size: 16M\n")
+    told = host.ok("virtrbd", "reconcile", running)
+    assert f"{name}: grow image vms/{name}.vda from 16 MiB to 24 MiB" in told
+    assert f"{name}: attach disk vdb" in told
+    assert f"{name}: pending restart: /vcpu: 1 -> 2" in told
+    assert qemu_of(host, name) == before
+    assert host.ok("virtrbd", "reconcile", running) == "", "what waits for a restart is told once"
+
+
+def test_a_typo_in_the_disks_unplugs_one_at_3_am(host, name, running) -> None:  # type: ignore[no-untyped-def]
+    host.spec(name, f"{DISK}  - size: 16M\n")
+    host.ok("virtrbd", "reconcile", running)
+    host.spec(name, DISK)
+    before = definition(host, name)
+    done = host.virtrbd("reconcile", running)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert f"{name}: BLOCKED: detach disk vdb" in done.stderr
+    assert "needs --allow interrupts-guest" in done.stderr
+    assert definition(host, name) == before
+    assert "vdb" in host.ok("virsh", "domblklist", name)
+    again = host.virtrbd("reconcile", running)
+    assert (again.returncode, again.stdout, again.stderr) == (4, "", ""), "told once, and still no success"
+
+
+def test_a_failed_update_loses_the_definition(host, name) -> None:  # type: ignore[no-untyped-def]
+    """libvirt refuses the new one; the old one is still there, under the same UUID."""
+    template = host.folder / "broken.xml.j2"
+    template.write_text('{% extends "domain.xml.j2" %}{% block devices_extra %}<nonsense/>{% endblock %}')
+    file = host.spec(name, DISK)
+    host.ok("virtrbd", "define", file)
+    before = definition(host, name)
+    settings = host.folder / "settings.yaml"
+    settings.write_text(f"{host.ok('sh', '-c', 'cat $VIRTRBD_CONFIG')}\ntemplate_dir: {host.folder}\n")
+    host.spec(name, f"template: broken.xml.j2\nvcpus: 2\n{DISK}")
+    done = host.virtrbd("--config", str(settings), "apply", file)
+    assert done.returncode == 65, done
+    assert definition(host, name) == before
+
+
+def test_check_mode_lies(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+    """plan says what apply does, and nothing when there is nothing."""
+    before = definition(host, name)
+    assert host.ok("virtrbd", "plan", spec) == "1 domain, 0 actions\n"
+    host.spec(name, f"vcpus: 2\n{DISK}  - size: 16M\n")
+    planned = host.virtrbd("plan", spec)
+    assert planned.returncode == 3
+    assert (definition(host, name), f"{name}.vdb" in host.ok("rbd", "ls", "vms").split()) == (before, False)
+    would = [line.replace("would ", "") for line in planned.stdout.splitlines()[:-1]]
+    assert host.ok("virtrbd", "apply", spec).splitlines() == would
+    assert host.ok("virtrbd", "plan", spec) == "1 domain, 0 actions\n"
+
+
+def test_drift_is_not_seen_and_a_stopped_guest_stays_off(host, name, running) -> None:  # type: ignore[no-untyped-def]
+    host.spec(name, f"state: running\n{DISK}")
+    host.ok("virsh", "destroy", name)
+    host.ok("virsh", "setvcpus", name, "3", "--maximum", "--config")
+    planned = host.virtrbd("plan", running)
+    assert (planned.returncode, planned.stdout.splitlines()[:-1]) == (
+        3, [f"{name}: would edit definition (/vcpu: 3 -> 1)", f"{name}: would start domain"]
+    )  # fmt: skip
+    host.ok("virtrbd", "reconcile", running)
+    assert host.ok("virsh", "domstate", name).strip() == "running"
+
+
+def test_the_tool_deletes_what_it_does_not_own(host, name) -> None:  # type: ignore[no-untyped-def]
+    """A domain without a spec, and an image that a spec does not name any more, are told of and left alone."""
+    kept, gone = host.spec(f"{name}a", DISK), host.spec(f"{name}b", DISK)
+    host.ok("virtrbd", "define", kept, gone)
+    (host.folder / gone).unlink()
+    told = host.ok("virtrbd", "reconcile", ".")
+    assert f"{name}b: orphan: no spec names it; left alone" in told
+    assert f"{name}b" not in host.ok("virtrbd", "reconcile", "."), "once"
+    assert f"{name}b" in host.ok("virsh", "list", "--all", "--name").split()
+    assert f"{name}b.vda" in host.ok("rbd", "ls", "vms").split()
+    done = host.virtrbd("remove", f"{name}b")
+    assert done.returncode == 4
+    assert f"--allow {'forgets-domain,loses-data'} does all of it" in done.stdout
+    host.ok("virtrbd", "remove", f"{name}b", "--allow", "forgets-domain,loses-data")
+    assert f"{name}b" not in host.ok("virsh", "list", "--all", "--name").split()
+    trash = json.loads(host.ok("rbd", "trash", "ls", "--all", "--format", "json", "vms"))
+    assert f"{name}b.vda" in [image["name"] for image in trash]
+
+
+def test_typos_vanish(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+    host.spec(name, "disks:\n  - {size: 16M, discrad: unmap}\n")
+    done = host.virtrbd("reconcile", spec)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert "disks[0].discrad: unknown field; did you mean `discard`?" in done.stderr
+
+
+def test_two_runs_race(host, name) -> None:  # type: ignore[no-untyped-def]
+    """Each thing is made once, and nobody fails: the other run is at work, or was done in time."""
+    files = [host.spec(f"{name}{n}", DISK) for n in range(4)]
+    with ThreadPoolExecutor(3) as pool:
+        runs: list[subprocess.CompletedProcess[str]] = list(pool.map(lambda _: host.virtrbd("apply", *files), range(3)))
+    assert {run.returncode for run in runs} <= {0, 75}, [run.stderr for run in runs]
+    made = [line for run in runs for line in run.stdout.splitlines() if line.endswith(": define domain")]
+    assert sorted(made) == [f"{name}{n}: define domain" for n in range(4)]
+    assert host.ok("virtrbd", "plan", *files) == "4 domains, 0 actions\n"
+
+
+def test_a_saved_plan_is_applied_to_another_world(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+    host.spec(name, f"vcpus: 2\n{DISK}")
+    assert host.virtrbd("plan", spec, "--save", "tonight.plan").returncode == 3
+    host.ok("virsh", "desc", name, "--config", "by hand")
+    before = definition(host, name)
+    done = host.virtrbd("apply", "tonight.plan")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "have moved on since this plan was saved; nothing was done" in done.stderr
+    assert definition(host, name) == before
+    host.virtrbd("plan", spec, "--save", "tonight.plan")
+    assert re.search(r"edit definition \(/vcpu: 1 -> 2\)", host.ok("virtrbd", "apply", "tonight.plan"))
+
+
+@pytest.mark.timeout(120)
+def test_a_wrong_directory_changes_every_domain(host, name) -> None:  # type: ignore[no-untyped-def]
+    files = [host.spec(f"{name}{n}", DISK) for n in range(10)]
+    host.ok("virtrbd", "apply", *files)
+    for n in range(4):
+        host.spec(f"{name}{n}", f"vcpus: 2\n{DISK}")
+    done = host.virtrbd("reconcile", *files)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == (
+        "all domains: BLOCKED: 4 of 10 domains would be changed, more than 30 %: nothing was done. Is it the right "
+        "directory? --limit 40% allows it\n"
+    )
+    assert host.virtrbd("reconcile", *files).stderr == "", "told once"
+    assert host.ok("virtrbd", "reconcile", *files, "--limit", "40%").count("edit definition") == 4
