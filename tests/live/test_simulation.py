@@ -14,7 +14,7 @@ from virtrbd.host.observe import observe
 from virtrbd.host.perform import perform
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
-from virtrbd.model.plan import Hazard
+from virtrbd.model.hazard import Hazard
 from virtrbd.planning.plan import Policy, make_plan
 from virtrbd.spec.desired import desired_domains
 from virtrbd.spec.settings import load_settings
