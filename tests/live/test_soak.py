@@ -20,7 +20,7 @@ CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
 FOREIGN = "urn:somebody"
 DISKS = "disks:\n  - size: 8M\n    iotune: {total_iops_sec: 500}\n  - size: 8M\n"
 RUNNING = f"machine: pc\nstate: running\nautostart: true\n{DISKS}"
-SHUT_OFF = f"machine: pc\ntitle: off\n{DISKS}"
+SHUT_OFF = f"machine: pc\ntitle: by spec\n{DISKS}"
 UNMANAGED = f"machine: pc\nautostart: true\n{DISKS}"
 # A run that meets an edit in its middle, a guest that does not follow, or a domain that is saved or renamed.
 WELL = (0, 4, 5, 65)
@@ -30,8 +30,7 @@ Edit = Callable[[libvirt.virDomain, random.Random], object]
 
 def nic(random: random.Random) -> str:
     mac = f"52:54:00:00:00:{random.randrange(4):02x}"
-    source = "<source dev='lo' mode='bridge'/><model type='virtio'/>"
-    return f"<interface type='direct'><mac address='{mac}'/>{source}</interface>"
+    return f"<interface type='direct'><mac address='{mac}'/><source dev='lo' mode='bridge'/></interface>"
 
 
 def attach(domain: libvirt.virDomain, random: random.Random) -> None:
@@ -80,7 +79,9 @@ EDITS: dict[str, Edit] = {
     "metadata": metadata,
     "rename": rename,
     "autostart": lambda domain, random: domain.setAutostart(random.randrange(2)),
-    "title": lambda domain, random: domain.setMetadata(0, random.choice(("mine", None)), None, None, CONFIG),
+    "title": lambda domain, random: domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_TITLE, random.choice(("mine", None)), None, None, CONFIG
+    ),
     "setmem": lambda domain, random: domain.setMemoryFlags(random.choice((64, 96)) * 1024, CONFIG),
     "setvcpus": lambda domain, _: domain.setVcpusFlags(2, CONFIG | libvirt.VIR_DOMAIN_VCPU_MAXIMUM),
     "edit": edit(

@@ -208,3 +208,8 @@ def test_a_bug_is_no_outcome() -> None:
 def test_what_is_not_worth_a_word_is_quiet(action: Action, is_quiet: bool) -> None:
     [outcome], _ = run(plan("a", action))
     assert outcome.quiet is is_quiet
+
+
+def test_what_is_not_worth_a_word_is_loud_when_it_fails() -> None:
+    [outcome], _ = run(plan("a", RenewMark(domain_uuid="1", inputs="")), failing={"1": ClusterError("no")})
+    assert (outcome.quiet, outcome.exit_code) == (False, ExitCode.FAILED)

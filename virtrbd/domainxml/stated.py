@@ -65,11 +65,14 @@ def stated_paths(xml: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def every_path(xml: str) -> frozenset[str]:
-    """Return the paths of all that a document says, of what no domain can be without too."""
+    """Return the paths of all that a document says, of what no domain can be without too.
+
+    One figure of memory, or of vcpus, is the current one as well: virsh setmem and setvcpus are put back.
+    """
     root = parse_tree(xml)
     devices = root.find("devices")
     paths = [*_paths(root), *(f"devices/{name}" for name, _ in (steps(devices) if devices is not None else ()))]
-    return frozenset([*paths, *(str(child.tag) for child in children(root))])
+    return frozenset([*paths, *(str(child.tag) for child in children(root)), "currentMemory", "vcpu/@current"])
 
 
 def read_stated(paths: Sequence[str]) -> Stated:
