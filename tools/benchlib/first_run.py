@@ -28,7 +28,7 @@ LOOP = """\
 folder=$0 golden=$1 pool=$2
 shift 2
 for name; do
-    rbd --no-progress clone "$golden" "$pool/$name.vda" &&
+    rbd clone "$golden" "$pool/$name.vda" &&
         virsh -q define "$folder/$name.xml" && virsh -q start --paused "$name" || exit 1
 done
 """

@@ -1,6 +1,7 @@
 """Images: read, made, marked, grown."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
@@ -177,14 +178,14 @@ def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
 def set_running(cluster: Cluster, refs: Sequence[ImageRef], host: str) -> None:
     """Keep the host of the last start with the images; an empty host says that it stopped cleanly."""
 
-    def write(image: Any) -> None:
-        if host:
-            image.metadata_set(RUNNING, running_value(host, image.id()))
-        else:
-            remove_metadata(image, RUNNING)
+    def write(ref: ImageRef) -> None:
+        with cluster.ioctx(ref) as ioctx:
+            image_id = read_id(ioctx, ref)
+            values = {RUNNING: running_value(host, image_id)} if host else {}
+            write_metadata(ioctx, ref, image_id, values, () if host else (RUNNING,))
 
     for ref in refs:
-        cluster.with_image(f"noting the host of image {ref}", ref, write)
+        cluster.call(f"noting the host of image {ref}", partial(write, ref))
 
 
 def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from virtrbd.ceph.cluster import Cluster
-from virtrbd.ceph.images import read_image, set_running
+from virtrbd.ceph.images import set_running
+from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.watching import registered
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
 from virtrbd.model.hazard import Hazard
@@ -51,8 +52,7 @@ def through_gate(
 
 
 def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:
-    for ref in refs:
-        image = read_image(cluster, ref)
+    for ref, image in read_images(cluster, refs).items():
         if image and image.state:
             raise ClusterError(f"image {ref} is not ready: {image.state}; not started: let that end, or run it again")
         if image and image.running_on not in ("", host_uuid) and Hazard.TAKES_OVER not in allowed:

@@ -59,6 +59,7 @@ class Hypervisor:
     def __init__(self, connection: Any, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
+        self._digest = ""
 
     @classmethod
     @contextmanager
@@ -90,10 +91,13 @@ class Hypervisor:
 
     def digest(self) -> str:
         """Return a digest of what the hypervisor is: another version may render differently."""
-        return self._call(
-            "reading versions",
-            lambda: digest_of(str(self._connection.getLibVersion()), str(self._connection.getVersion())),
-        )
+        # It stays the same as long as we are connected to it.
+        if not self._digest:
+            self._digest = self._call(
+                "reading versions",
+                lambda: digest_of(str(self._connection.getLibVersion()), str(self._connection.getVersion())),
+            )
+        return self._digest
 
     def capabilities(self, hypervisor_type: str, machine: str) -> Capabilities | None:
         """Return what libvirt's own choice of emulator does with the machine, None where it does not know the two.
@@ -142,14 +146,30 @@ class Hypervisor:
 
         return self._call(f"looking up {name}", read)
 
-    def define(self, xml: str, mark: DomainMark) -> None:
-        """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest."""
+    def definition(self, uuid: str) -> str | None:
+        """Return the definition alone, or None when there is no such domain."""
 
-        def define(own: Any) -> None:
+        def read() -> str | None:
+            try:
+                return str(self._connection.lookupByUUIDString(uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return None
+                raise
+
+        return self._call(f"reading the definition of {uuid}", read)
+
+    def define(self, xml: str, mark: DomainMark) -> str:
+        """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest.
+
+        Return the definition as libvirt holds it then.
+        """
+
+        def define(own: Any) -> str:
             whole = _with_passwords(own, xml, mark.uuid) if "<graphics" in xml else xml
-            _record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
+            return _record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
 
-        self._call_apart("defining the domain", define)
+        return self._call_apart("defining the domain", define)
 
     def set_autostart(self, uuid: str, autostart: bool) -> None:
         self._on(uuid, "setting autostart", lambda domain: domain.setAutostart(int(autostart)))
@@ -380,11 +400,12 @@ def _mark_of(domain: Any) -> DomainMark | None:
     return read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
-def _record(domain: Any, mark: DomainMark) -> None:
+def _record(domain: Any, mark: DomainMark) -> str:
     from virtrbd.domainxml.mark import definition_digest
 
     digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     _write_mark(domain, replace(mark, definition=digest), _CONFIG)
+    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def _write_mark(domain: Any, mark: DomainMark, where: int) -> None:

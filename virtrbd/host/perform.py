@@ -192,8 +192,7 @@ def _define(action: DefineDomain, host: Host) -> None:
         _require_unchanged(action.domain_uuid, action.based_on, host)
     mark = read_mark(action.xml)
     assert mark is not None, "the planner marks what it plans to define"
-    host.hypervisor.define(action.xml, mark)
-    _keep_definition(action.domain_uuid, host)
+    _keep_definition(action.domain_uuid, host.hypervisor.define(action.xml, mark), host)
 
 
 def _renew_mark(action: RenewMark, host: Host) -> None:
@@ -205,22 +204,16 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
         return replace(mark, inputs=action.inputs, definition=digest, stated=action.stated, foreign=action.foreign)
 
     host.hypervisor.set_mark(action.domain_uuid, renew)
-    _keep_definition(action.domain_uuid, host)
+    _keep_definition(action.domain_uuid, action.based_on, host)
 
 
 def _require_unchanged(domain_uuid: str, definition: str, host: Host) -> None:
-    held = host.hypervisor.domain(domain_uuid)
-    if held is None or held.definition != definition:
+    if host.hypervisor.definition(domain_uuid) != definition:
         raise HypervisorError("the definition was changed meanwhile by somebody else; run again")
 
 
-def _keep_definition(domain_uuid: str, host: Host) -> None:
-    domain = host.hypervisor.domain(domain_uuid)
-    if domain is None:
-        return
+def _keep_definition(domain_uuid: str, definition: str, host: Host) -> None:
     try:
-        host.state.write_definition(
-            domain_uuid, LastDefinition(xml=domain.definition, hypervisor=host.hypervisor.digest())
-        )
+        host.state.write_definition(domain_uuid, LastDefinition(xml=definition, hypervisor=host.hypervisor.digest()))
     except VirtrbdError as error:
-        host.say(f"{domain.name}: {error}. Until then changes by others are seen, but not explained")
+        host.say(f"domain {domain_uuid}: {error}. Until then changes by others are seen, but not explained")

@@ -15,14 +15,14 @@ _LOOK_EVERY_S = 0.2
 
 def start_domain(domain_uuid: str, host: Host) -> None:
     """Start a domain through the start gate. Raises HypervisorError, ImageBusyError, BlockedError, UnavailableError."""
-    domain = host.hypervisor.domain(domain_uuid)
-    if domain is None:
+    definition = host.hypervisor.definition(domain_uuid)
+    if definition is None:
         raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
-    written = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
+    written = [disk.image for disk in parse_disks(definition) if disk.is_written and disk.image]
     through_gate(
         host.cluster,
         written,
-        partial(host.hypervisor.start, domain.uuid),
+        partial(host.hypervisor.start, domain_uuid),
         host_uuid=host.host_uuid,
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
