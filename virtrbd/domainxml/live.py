@@ -116,15 +116,6 @@ def with_link(device: str, *, up: bool) -> str:
     return to_text(element)
 
 
-def monitors_of(xml: str) -> frozenset[str]:
-    """Return the addresses of monitors that a domain's RBD disks name; quick, for the XML of every domain."""
-    if "protocol='rbd'" not in xml and 'protocol="rbd"' not in xml:
-        return frozenset()
-    return frozenset(
-        host.get("name", "") for host in parse_tree(xml).iterfind("devices/disk/source[@protocol='rbd']/host")
-    )
-
-
 def current_vcpus(live: str) -> tuple[int, int]:
     """Return the vcpus that a guest has, and the most that it can have."""
     vcpu = parse_tree(live).find("vcpu")

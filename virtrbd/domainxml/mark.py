@@ -5,7 +5,8 @@ from functools import lru_cache
 
 from lxml import etree
 
-from virtrbd.domainxml.tree import MARK_TAG, NAMESPACE, Element, devices_of, parse_tree
+from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, parse_tree
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 from virtrbd.model.duration import LATEST

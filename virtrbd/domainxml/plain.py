@@ -1,9 +1,15 @@
 """What libvirt's documents say so plainly that no parser is needed: lxml costs more to import than reading all does.
 
-Only of documents that libvirt writes itself, in its one form; a domain's are held against each other as trees.
+Only in the one form that libvirt itself writes; what differs in a domain's documents is told by trees.
 """
 
 import re
+from typing import Final
+
+NAMESPACE: Final = "urn:virtrbd:domain:1"
+
+_RBD_SOURCE = re.compile(r"""<source protocol=['"]rbd['"][^>]*[^/]>(.*?)</source>""", re.DOTALL)
+_SOURCE_HOST = re.compile(r"""<host name=['"]([^'"]+)""")
 
 SECRET_SET = "virtrbd: cephx key"
 SECRET_NOT_SET = "virtrbd: cephx key, value not set yet"
@@ -20,3 +26,8 @@ def secret_told(xml: str) -> tuple[bool, bool]:
     match = re.search(r"<description>([^<]*)</description>", xml)
     description = match[1] if match else ""
     return description.startswith("virtrbd: "), description == SECRET_SET
+
+
+def monitors_of(xml: str) -> frozenset[str]:
+    """Return the addresses of monitors that a domain's RBD disks name; quick, for the XML of every domain."""
+    return frozenset(host for source in _RBD_SOURCE.findall(xml) for host in _SOURCE_HOST.findall(source))

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from lxml import etree
 
-NAMESPACE: Final = "urn:virtrbd:domain:1"
+from virtrbd.domainxml.plain import NAMESPACE
+
 MARK_TAG: Final = f"{{{NAMESPACE}}}domain"
 
 Element = etree._Element

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.keyring import Key
 from virtrbd.deadline import call_within
-from virtrbd.domainxml.plain import host_uuid_in, secret_told
+from virtrbd.domainxml.plain import NAMESPACE, host_uuid_in, secret_told
 from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
@@ -410,7 +410,6 @@ def _record(domain: Any, mark: DomainMark) -> str:
 
 def _write_mark(domain: Any, mark: DomainMark, where: int) -> None:
     from virtrbd.domainxml.mark import mark_text
-    from virtrbd.domainxml.tree import NAMESPACE
 
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark_text(mark), "virtrbd", NAMESPACE, where)
 

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from virtrbd.domainxml.plain import NAMESPACE, monitors_of
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
@@ -63,6 +64,8 @@ def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans
 
 
 def _is_ours(found: DefinedDomain) -> bool:
+    if NAMESPACE not in found.definition:
+        return False
     from virtrbd.domainxml.mark import read_mark
 
     return read_mark(found.definition) is not None
@@ -80,8 +83,6 @@ def _orphan(found: DefinedDomain, host: str) -> Finding:
 
 
 def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
-    from virtrbd.domainxml.live import monitors_of
-
     held = monitors_of(found.definition)
     if held and held.isdisjoint(monitor.address for monitor in actual.cluster.monitors):
         state = "runs, and would not survive a restart" if found.state.is_active else "will not start"

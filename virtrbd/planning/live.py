@@ -12,11 +12,11 @@ from virtrbd.domainxml.live import (
     live_limits,
     live_only_devices,
     media_of_others,
-    monitors_of,
     titles,
 )
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.plain import monitors_of
 from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
 from virtrbd.model.difference import Difference, Mend
