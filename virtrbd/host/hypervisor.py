@@ -59,7 +59,8 @@ class Hypervisor:
     def __init__(self, connection: Any, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
-        self._digest = ""
+        # What stays the same as long as we are connected.
+        self._host_uuid = self._digest = ""
 
     @classmethod
     @contextmanager
@@ -87,11 +88,13 @@ class Hypervisor:
 
     def host_uuid(self) -> str:
         """Return the UUID of the host itself."""
-        return host_uuid_in(self._call("reading the host's capabilities", self._connection.getCapabilities))
+        if not self._host_uuid:
+            capabilities = self._call("reading the host's capabilities", self._connection.getCapabilities)
+            self._host_uuid = host_uuid_in(capabilities)
+        return self._host_uuid
 
     def digest(self) -> str:
         """Return a digest of what the hypervisor is: another version may render differently."""
-        # It stays the same as long as we are connected to it.
         if not self._digest:
             self._digest = self._call(
                 "reading versions",
