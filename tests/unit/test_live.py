@@ -11,7 +11,6 @@ from virtrbd.domainxml.live import (
     live_limits,
     live_only_devices,
     media_of_others,
-    monitors_of,
     still_there,
     titles,
     with_link,
@@ -19,6 +18,7 @@ from virtrbd.domainxml.live import (
 )
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.mends import mend_of
+from virtrbd.domainxml.plain import monitors_of
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.model.difference import Difference, Mend
 from virtrbd.model.domain import DomainMark

@@ -7,7 +7,7 @@ import click
 
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.errors import UsageError
-from virtrbd.model.duration import LATEST, parse_duration
+from virtrbd.model.duration import parse_duration
 
 NAME = click.argument("name", metavar="DOMAIN")
 
@@ -95,8 +95,6 @@ def parse_until(text: str, now: float) -> float:
         ends_at = _parse_date(text)
     if ends_at <= now:
         raise UsageError(f"--until: {text} is over already")
-    if ends_at >= LATEST:
-        raise UsageError(f"--until: {text} is after the year 9999; leave it out to hold until it is released")
     return ends_at
 
 
