@@ -336,7 +336,11 @@ def _defined(action: DefineDomain, actual: Actual) -> Actual:
 
 
 def _as_given_back(root: etree._Element) -> str:
-    """libvirt writes the machine's version, and gives every device an address that it then keeps."""
+    """libvirt writes the machine's version, and gives every device an address that it then keeps; all vcpus at start
+    it does not count."""
+    vcpu = root.find("vcpu")
+    if vcpu.get("current") == vcpu.text:
+        del vcpu.attrib["current"]
     machine = root.find("os/type")
     machine.set("machine", MACHINES.get(machine.get("machine"), machine.get("machine")))
     devices = devices_of(root)
