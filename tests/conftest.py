@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="Write tests/golden anew; review it with git diff.")
-    parser.addoption("--laws-examples", type=int, default=130, help="Examples of each of the planner's laws.")
+    parser.addoption("--laws-examples", type=int, default=140, help="Examples of each of the planner's laws.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
