@@ -55,13 +55,16 @@ def read_chains() -> tuple[Chain, ...]:
     found = []
     for file in sorted(FOLDER.glob("*.yaml")):
         for item in yaml.safe_load(file.read_text()):
-            steps = tuple(Step(**{k: _frozen(v) for k, v in step.items()}) for step in item.pop("steps"))
+            steps = tuple(_step(step) for step in item.pop("steps"))
             found.append(Chain(**item, steps=steps))
     return tuple(found)
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _step(data: dict[str, Any]) -> Step:
+    """`left: same` stands for all lines of the plan."""
+    left = data.get("plan", []) if data.get("left") == "same" else data.get("left", [])
+    values = {**data, "left": left}
+    return Step(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

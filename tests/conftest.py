@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="Write tests/golden anew; review it with git diff.")
-    parser.addoption("--laws-examples", type=int, default=130, help="Examples of each of the planner's laws.")
+    parser.addoption("--laws-examples", type=int, default=140, help="Examples of each of the planner's laws.")
     parser.addoption("--soak-cycles", type=int, default=200, help="Cycles of edits by hand and reconciles.")
     parser.addoption("--soak-seed", type=int, default=0, help="What the edits are drawn from; 0 draws that too.")
 

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from lxml import etree
 
+from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.live import still_there, with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
 from virtrbd.domainxml.parse import parse_disks
@@ -336,11 +337,8 @@ def _defined(action: DefineDomain, actual: Actual) -> Actual:
 
 
 def _as_given_back(root: etree._Element) -> str:
-    """libvirt writes the machine's version, and gives every device an address that it then keeps; all vcpus at start
-    it does not count."""
-    vcpu = root.find("vcpu")
-    if vcpu.get("current") == vcpu.text:
-        del vcpu.attrib["current"]
+    """libvirt has words of its own, writes the machine's version, and gives every device an address that it keeps."""
+    make_canonical(root)
     machine = root.find("os/type")
     machine.set("machine", MACHINES.get(machine.get("machine"), machine.get("machine")))
     devices = devices_of(root)

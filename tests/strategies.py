@@ -254,7 +254,7 @@ holds = st.none() | st.sampled_from([Hold(), Hold(until=NOW - 60), Hold(until=NO
 ignored_paths = st.sets(
     st.sampled_from(
         [
-            "title", "vcpu", "vcpu/@current", "currentMemory", "memory", "os/boot", "devices/watchdog",
+            "title", "vcpu", "vcpu/@current", "currentMemory", "os/boot", "devices/watchdog",
             "devices/disk:vdb", "devices/disk:vda/iotune/read_iops_sec", "devices/disk:vda/driver/@cache",
             "devices/disk:sdb/source",
         ]

@@ -98,7 +98,8 @@ def test_drift_is_not_seen_and_a_stopped_guest_stays_off(host, name, running) ->
     host.ok("virsh", "setvcpus", name, "3", "--maximum", "--config")
     planned = host.virtrbd("plan", running)
     assert (planned.returncode, planned.stdout.splitlines()[:-1]) == (
-        3, [f"{name}: would edit definition (/vcpu: 3 -> 1)", f"{name}: would start domain"]
+        3,
+        [f"{name}: would edit definition (/vcpu: 3 -> 1; /vcpu/@current: 1 -> absent)", f"{name}: would start domain"],
     )  # fmt: skip
     host.ok("virtrbd", "reconcile", running)
     assert host.ok("virsh", "domstate", name).strip() == "running"
