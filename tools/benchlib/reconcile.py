@@ -242,7 +242,8 @@ def timed(host: Host, argv: Sequence[str], is_right: Callable[[str], bool] = lam
 
 
 def _profiled(host: Host, folder: str) -> dict[str, object]:
-    profile: dict[str, object] = json.loads(host.run([PYTHON, PHASES, repr(time.monotonic()), folder]))
+    out = host.run([PYTHON, PHASES, repr(time.monotonic()), folder])
+    profile: dict[str, object] = json.loads(out.splitlines()[-1])
     return profile
 
 
