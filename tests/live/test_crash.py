@@ -19,8 +19,6 @@ from worlds import MIB, WHEN, argvs, eventually, importer, is_partly_filled
 from virtrbd.host.state import StateDir
 from virtrbd.model.image import ImageRef, Intent
 
-# It disturbs what all tests share.
-pytestmark = pytest.mark.alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +199,8 @@ def test_a_seed_killed_at_a_step_is_written_by_the_next(world, name, made) -> No
         forget(world, killed)
 
 
+# The secret is for all domains of the host.
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world, name) -> None:  # type: ignore[no-untyped-def]
     world = make_world("kvm-2")

@@ -22,9 +22,6 @@ import sys
 from virtrbd.__main__ import main
 import virtrbd.commands.pipeline, virtrbd.host.perform, virtrbd.spec.settings_schema
 
-# It disturbs what all tests share.
-pytestmark = pytest.mark.alone
-
 print("ready", flush=True)
 sys.stdin.readline() or sys.exit("not told to go")
 main()
@@ -82,6 +79,7 @@ def watchers(host, image: str) -> list[str]:  # type: ignore[no-untyped-def]
     return re.findall(r"watcher=(\S+)", host.ok("rbd", "status", image))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_two_hosts_at_once_never_start_two_guests(hosts, name) -> None:  # type: ignore[no-untyped-def]
     environments = [{**environment(host), "VIRTRBD_CONFIG": settings(host, watcher=1.5)} for host in hosts]

@@ -27,6 +27,12 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     cpu = wanted.find("cpu")
     if cpu is not None and cpu.get("mode") in _EXPANDED and attribute(root, "cpu", "mode") not in _FIXED:
         remove(cpu)
+    os = wanted.find("os")
+    if os is not None and attribute(root, "os/loader", "type") == "pflash":
+        # Which loader libvirt chose for UEFI stands there in place of what was asked for.
+        os.attrib.pop("firmware", None)
+        for firmware in os.findall("firmware"):
+            remove(firmware)
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from virtrbd.domainxml.parse import parse_disks
 from virtrbd.model.actions import (
     Action,
     CloneImage,
@@ -122,6 +121,9 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
 
 def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
     """Whether the guest runs with the image: one that is attached only now is grown before that, like any other."""
+    # Here, not above: a run in which nothing is to grow parses nothing.
+    from virtrbd.domainxml.parse import parse_disks
+
     live = defined.live if defined and defined.state.is_active else ""
     return bool(live) and any((d.target, d.image) == (disk.target, disk.image.image) for d in parse_disks(live))
 
