@@ -59,6 +59,11 @@ def abandon(what: str) -> None:
     _abandoned.append(what)
 
 
+def is_abandoned() -> bool:
+    """Whether something was left to itself, and may still be at work with what this process opened."""
+    return bool(_abandoned)
+
+
 def leave(code: int) -> NoReturn:
     """End the process with the code: at once when a call was abandoned."""
     if _abandoned:

@@ -18,7 +18,7 @@ from virtrbd.host.state import StateDir
 CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
 FOREIGN = "urn:somebody"
 BY_HAND = r"<(interface|watchdog) .*?</\1>|<title>mine</title>"
-DISKS = "disks:\n  - size: 8M\n    iotune: {total_iops_sec: 500}\n  - size: 8M\n"
+DISKS = "disks:\n" + 2 * "  - size: 8M\n    iotune: {total_iops_sec: 500}\n"
 RUNNING = f"machine: pc\nstate: running\nautostart: true\n{DISKS}"
 SHUT_OFF = f"machine: pc\ntitle: by spec\n{DISKS}"
 UNMANAGED = f"machine: pc\nautostart: true\n{DISKS}"
@@ -139,10 +139,10 @@ def tidy(connection: libvirt.virConnect, name: str) -> None:
         # Undefined while it ran, it is gone now.
         if not is_persistent:
             continue
-        if domain.name().endswith("x"):
-            domain.rename(domain.name().removesuffix("x"))
         if domain.hasManagedSaveImage():
             domain.managedSaveRemove(0)
+        if domain.name().endswith("x"):
+            domain.rename(domain.name().removesuffix("x"))
         xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         connection.defineXML(re.sub(BY_HAND, "", xml, flags=re.DOTALL))
         with suppress(libvirt.libvirtError):
