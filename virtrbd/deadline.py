@@ -15,6 +15,8 @@ from virtrbd.errors import UnavailableError
 
 T = TypeVar("T")
 
+_abandoned: list[str] = []
+
 
 def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
     """Return what the call returns, raise what it raises; UnavailableError when it takes too long."""
@@ -38,14 +40,23 @@ def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callab
 
     thread = threading.Thread(target=run, daemon=True, name=what)
     thread.start()
-    # Ctrl-C and SIGTERM end the wait, not the call.
-    while thread.is_alive():
-        thread.join(every_s)
+    try:
+        while thread.is_alive():
+            thread.join(every_s)
+            if thread.is_alive():
+                watch()
+    finally:
+        # Ctrl-C and SIGTERM end the wait, not the call.
         if thread.is_alive():
-            watch()
+            _abandoned.append(what)
     if errors:
         raise errors[0]
     return results[0]
+
+
+def is_abandoned() -> bool:
+    """Whether a call was left to itself, and may still be at work with what this process opened."""
+    return bool(_abandoned)
 
 
 def leave(code: int) -> NoReturn:

@@ -153,9 +153,11 @@ def take_away(env: dict[str, str], vms: rados.Ioctx, name: str) -> None:
     with closing(libvirt.open(env["LIBVIRT_DEFAULT_URI"])) as connection:
         for domain in connection.listAllDomains():
             if domain.name().startswith(name):
+                is_persistent = domain.isPersistent()
                 if domain.isActive():
                     domain.destroy()
-                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+                if is_persistent:
+                    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
     for image in rbd.RBD().list(vms):
         if image.startswith(name):
             # A client that was killed watches on for some seconds.

@@ -20,7 +20,6 @@ from virtrbd.host.state import StateDir
 from virtrbd.model.image import ImageRef, Intent
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Killed:
     """A domain whose define was killed at a step."""

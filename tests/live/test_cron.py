@@ -15,8 +15,6 @@ import pytest
 from live.fleets import DISK, MODULE, Fleet, eventually
 from prometheus_client.parser import text_string_to_metric_families
 
-
-
 NIC = "<interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='lo' mode='bridge'/></interface>"
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
 

@@ -13,13 +13,16 @@ import pytest
 import rbd
 from live.fleets import Fleet, fleet_on
 
+from virtrbd.host.state import StateDir
+
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
 
 
 CONFIG, LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
 FOREIGN = "urn:somebody"
-DISKS = "disks:\n  - size: 8M\n    iotune: {total_iops_sec: 500}\n  - size: 8M\n"
+BY_HAND = r"<(interface|watchdog) .*?</\1>|<title>mine</title>"
+DISKS = "disks:\n" + 2 * "  - size: 8M\n    iotune: {total_iops_sec: 500}\n"
 RUNNING = f"machine: pc\nstate: running\nautostart: true\n{DISKS}"
 SHUT_OFF = f"machine: pc\ntitle: by spec\n{DISKS}"
 UNMANAGED = f"machine: pc\nautostart: true\n{DISKS}"
@@ -119,8 +122,8 @@ def size_of(fleet: Fleet) -> dict[str, object]:
         "images": images,
         "image metadata": [image_metadata(fleet, image) for image in images],
         "trash": len(list(rbd.RBD().trash_list(fleet.vms))),
-        # Each state of a domain that was found in order is kept once, whatever it is; a told file comes and goes.
-        "files": sorted(files),
+        "files": sorted(file for file in files if not file.endswith("/reconcile/told")),
+        "told": StateDir(str(fleet.state)).read_told(),
     }
 
 
@@ -134,24 +137,18 @@ def tidy(connection: libvirt.virConnect, name: str) -> None:
     for domain in connection.listAllDomains():
         if not domain.name().startswith(name):
             continue
-        if domain.name().endswith("x"):
-            if domain.isActive():
-                domain.destroy()
-            domain.rename(domain.name().removesuffix("x"))
-        if domain.hasManagedSaveImage():
-            domain.managedSaveRemove(0)
+        is_persistent = domain.isPersistent()
         if domain.isActive():
             domain.destroy()
-        for number in range(2):
-            for _ in range(3):
-                with suppress(libvirt.libvirtError):
-                    domain.detachDeviceFlags(
-                        f"<interface type='direct'><mac address='52:54:00:00:00:{number:02x}'/>"
-                        "<source dev='lo' mode='bridge'/></interface>",
-                        CONFIG,
-                    )
+        # Undefined while it ran, it is gone now.
+        if not is_persistent:
+            continue
+        if domain.hasManagedSaveImage():
+            domain.managedSaveRemove(0)
+        if domain.name().endswith("x"):
+            domain.rename(domain.name().removesuffix("x"))
         xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-        connection.defineXML(re.sub(r"<watchdog .*?</watchdog>", "", xml, flags=re.DOTALL))
+        connection.defineXML(re.sub(BY_HAND, "", xml, flags=re.DOTALL))
         with suppress(libvirt.libvirtError):
             domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, "s", FOREIGN, CONFIG)
 

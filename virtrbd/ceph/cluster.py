@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.keyring import Key, read_key
-from virtrbd.deadline import call_within
+from virtrbd.deadline import call_within, is_abandoned
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
@@ -58,8 +58,10 @@ class Cluster:
         try:
             yield cluster
         finally:
-            # shutdown waits for calls in flight: it may hang like any other
-            cluster.let_go("leaving the cluster", connection.shutdown)
+            # shutdown waits for calls in flight, and librados crashes when it is taken away under another thread's
+            # call: then it goes with the process, which leaves at once.
+            if not is_abandoned():
+                cluster.let_go("leaving the cluster", connection.shutdown)
 
     def call(self, what: str, call: Callable[[], T], extra_s: float = 0) -> T:
         """Run a call into librados within the deadline and translate its errors."""
