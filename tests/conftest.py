@@ -14,14 +14,19 @@ CHECKOUT = Path(__file__).parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="Write tests/golden anew; review it with git diff.")
+    parser.addoption("--explore", action="store_true", help="Draw new examples for hypothesis, not the known ones.")
     parser.addoption("--laws-examples", type=int, default=140, help="Examples of each of the planner's laws.")
     parser.addoption("--soak-cycles", type=int, default=200, help="Cycles of edits by hand and reconciles.")
     parser.addoption("--soak-seed", type=int, default=0, help="What the edits are drawn from; 0 draws that too.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The same examples in every run, so that a red one is the change's fault; --explore draws new ones.
+    settings.register_profile("default", derandomize=not config.getoption("--explore"))
+    settings.load_profile("default")
     settings.register_profile(
         "laws",
+        derandomize=not config.getoption("--explore"),
         max_examples=config.getoption("--laws-examples"),
         deadline=None,
         # Explaining a failure takes longer than finding it.

@@ -18,6 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 NIC = "<interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='lo' mode='bridge'/></interface>"
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
+# What others left on the host is told of as orphans.
+pytestmark = pytest.mark.alone
+
 
 def metrics(file: Path) -> dict[str, float]:
     """What node_exporter reads: `name` or `name{word}`."""

@@ -29,10 +29,8 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
         remove(cpu)
     os = wanted.find("os")
     if os is not None and attribute(root, "os/loader", "type") == "pflash":
-        # Which loader libvirt chose for UEFI stands there in place of what was asked for.
-        os.attrib.pop("firmware", None)
-        for firmware in os.findall("firmware"):
-            remove(firmware)
+        # Which loader libvirt chose for UEFI stands there in place of the word for it.
+        os.attrib.pop("firmware", "")
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]
