@@ -3,6 +3,8 @@
 import json
 import sys
 
+import pytest
+
 PROBE = """
 import json, os, sys
 def leave(code):
@@ -25,6 +27,8 @@ def heavy_imports(host, *words):  # type: ignore[no-untyped-def]
     return HEAVY & set(facts["modules"])
 
 
+# Runs beside it write what they found in order to the same file: what is lost there costs a run its time.
+@pytest.mark.alone
 def test_a_run_that_finds_all_in_order_imports_nothing_that_parses_or_renders(host, name) -> None:  # type: ignore[no-untyped-def]
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     assert heavy_imports(host, "reconcile", spec) >= {"jinja2", "lxml", "pydantic", "yaml"}, "it made the domain"
