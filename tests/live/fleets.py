@@ -21,8 +21,8 @@ MODULE = ("-m", "virtrbd")
 IN_THE_WINDOW = """
 import libvirt, os, sys
 from virtrbd.__main__ import main
-import virtrbd.host.converge as converge
-perform, came = converge.perform, []
+import virtrbd.host.perform as performing
+perform, came = performing.perform, []
 def hooked(action, host):
     if not came:
         came.append(action)
@@ -30,7 +30,7 @@ def hooked(action, host):
             connection = libvirt.open(uri.read())
         WINDOW
     return perform(action, host)
-converge.perform = hooked
+performing.perform = hooked
 main()
 """
 

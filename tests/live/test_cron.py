@@ -247,13 +247,13 @@ def test_a_run_past_its_deadline_begins_nothing_more(fleet: Fleet) -> None:
 SLOW = """
 import time
 from virtrbd.__main__ import main
-import virtrbd.host.converge as converge
-perform = converge.perform
+import virtrbd.host.perform as performing
+perform = performing.perform
 def slow(action, host):
     perform(action, host)
     print(type(action).__name__, flush=True)
     time.sleep(0.3)
-converge.perform = slow
+performing.perform = slow
 main()
 """
 
