@@ -312,8 +312,8 @@ class Case:
     content: bytes
 
 
-FILLED = ("intent rename", "RBD.create", "Image.metadata_set", "qemu-img convert")
-MARKED = ("Image.metadata_set", "Image.metadata_remove", "intent unlink")
+FILLED = ("intent rename", "RBD.create", "write_metadata", "qemu-img convert")
+MARKED = ("write_metadata", "intent unlink")
 
 
 @pytest.mark.timeout(180)
@@ -321,11 +321,11 @@ def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(world
     file, snapshot = str(sources.file), sources.snapshot
     cases = {
         "create": Case(
-            steps=("intent rename", "RBD.create", "Image.metadata_set", "intent unlink"),
+            steps=("intent rename", "RBD.create", "write_metadata", "intent unlink"),
             words=lambda image: ("create", image, "8M"), content=bytes(8 * MIB),
         ),
         "clone": Case(
-            steps=("intent rename", "RBD.clone", "Image.metadata_remove", "Image.metadata_set", "intent unlink"),
+            steps=("intent rename", "RBD.clone", "write_metadata", "write_metadata", "intent unlink"),
             words=lambda image: ("clone", snapshot, image), content=sources.snapshot_content,
         ),
         "copy": Case(
