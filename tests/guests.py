@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 # Not zeros: those would be told apart from data on the way.
 FILL = "tr '\\0' x </dev/zero | dd of={file} bs=1M count=64 iflag=fullblock && sync"
 
+PING = json.dumps({"execute": "guest-ping"})
+
 # The disk without partitions is the second one, whatever letter the guest gave it; one group of blocks, one object.
 FORMAT = """
 for disk in /sys/block/[sv]d?; do
@@ -75,7 +77,10 @@ class Guest:
 
     def agent(self, command: str, **arguments: object) -> dict:  # type: ignore[type-arg]
         words = json.dumps({"execute": command, "arguments": arguments})
-        return dict(json.loads(self.ok("virsh", "qemu-agent-command", self.name, "--timeout", "20", words))["return"])
+        # A guest is up before libvirt has heard its agent.
+        asked = ("virsh", "qemu-agent-command", self.name, "--timeout", "20")
+        await_that(f"{self.name}: its agent", lambda: "is not connected" not in self.run(*asked, PING).stderr)
+        return dict(json.loads(self.ok(*asked, words))["return"])
 
     def shell(self, script: str) -> str:
         """Run a script in the guest, which must succeed, and return its output."""
