@@ -245,7 +245,7 @@ def test_snapshots_are_listed_rolled_back_to_and_removed(world, name) -> None:  
 def test_what_is_not_there_is_named(world, name) -> None:  # type: ignore[no-untyped-def]
     image, pool = f"vms/{name}.a", "there is no pool nopool; check the name, or make it: ceph osd pool create nopool"
     world.ok("image", "create", image, "4M")
-    namespace = f"image vms/{name}/a: there is no namespace vms/{name}; make it with rbd namespace create vms/{name}"
+    namespace = f"there is no namespace vms/{name}; check the name, or make it: rbd namespace create vms/{name}"
     asked = (
         *(
             (5, words, f"image vms/{name}.{n} does not exist; see virtrbd image list vms")
@@ -264,7 +264,10 @@ def test_what_is_not_there_is_named(world, name) -> None:  # type: ignore[no-unt
         (5, ("export", f"{image}@s", "x.raw"), f"snapshot {image}@s does not exist; {image} has none"),
         (5, ("snapshot", "remove", f"{image}@s"), f"snapshot {image}@s does not exist; {image} has none"),
         (5, ("restore", image), f"image {image} is not in the trash; see virtrbd image trash list vms"),
-        (5, ("create", f"vms/{name}/a", "4M"), namespace),
+        (78, ("create", f"vms/{name}/a", "4M"), namespace),
+        (78, ("list", f"vms/{name}"), namespace),
+        (78, ("info", f"vms/{name}/a"), namespace),
+        (78, ("trash", "list", f"vms/{name}"), namespace),
         (78, ("info", "nopool/a"), pool),
         (78, ("create", "nopool/a", "4M"), pool),
         (78, ("create", f"vms/{name}.b", "4M", "--data-pool", "nopool"), pool),

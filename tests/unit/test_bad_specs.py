@@ -1,11 +1,18 @@
 """What bad input gets: message and exit code."""
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
+from virtrbd.spec.files import read_files
+
+NOBODY = 65534
 Run = Callable[..., CompletedProcess[str]]
 
 
@@ -78,6 +85,33 @@ def test_images_that_are_not_written_alone_may_be_shared(flag: str, virtrbd: Run
 def test_a_missing_file_is_named(virtrbd: Run) -> None:
     done = virtrbd("validate", "nowhere.yaml")
     assert (done.returncode, done.stderr) == (65, "nowhere.yaml: No such file or directory; check the path\n")
+
+
+@pytest.fixture
+def closed_folder() -> Iterator[Path]:
+    """A folder that may not be read, and for root a user who may not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0)
+    as_root = os.geteuid() == 0
+    if as_root:
+        os.seteuid(NOBODY)
+    yield folder
+    if as_root:
+        os.seteuid(0)
+    folder.rmdir()
+
+
+def test_a_folder_that_may_not_be_read_is_named(closed_folder: Path) -> None:
+    for place in (closed_folder, closed_folder / "below", closed_folder / "below*"):
+        assert read_files([str(place)]).problems[0].startswith(f"{place}: "), place
+    assert read_files([str(closed_folder)]).problems == (f"{closed_folder}: Permission denied; check the path",)
+
+
+def test_a_full_disk_under_the_answer_is_no_bug() -> None:
+    words = [sys.executable, "-m", "virtrbd", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (5, "virtrbd: standard output: no space left; make room, then run again\n")
 
 
 def test_a_wrong_option_is_64_not_clicks_2(virtrbd: Run) -> None:

@@ -141,6 +141,13 @@ class Cluster:
         return read_key(self._rados.conf_get("keyring") or "", self.settings.ceph.user)
 
 
+def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
+    """Raise ConfigError when the namespace of the context is not there: librbd says of such a one that it is empty."""
+    if ref.namespace and not rbd.RBD().namespace_exists(ioctx, ref.namespace):
+        room = f"{ref.pool}/{ref.namespace}"
+        raise ConfigError(f"there is no namespace {room}; check the name, or make it: rbd namespace create {room}")
+
+
 def no_pool(name: str) -> ConfigError:
     """Return the error that says that there is no such pool."""
     return ConfigError(f"there is no pool {name}; check the name, or make it: ceph osd pool create {name}")

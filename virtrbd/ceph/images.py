@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
-from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.facts import describe
 from virtrbd.ceph.features import feature_bits
 from virtrbd.ceph.metadata import (
@@ -95,10 +95,8 @@ def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> 
 
 def _not_found(ioctx: Any, ref: ImageRef, error: Exception) -> ClusterError:
     """Of a namespace that is not there librbd says that the image is not."""
-    if not ref.namespace or rbd.RBD().namespace_exists(ioctx, ref.namespace):
-        return ClusterError(f"image {ref}: {error}")
-    room = f"{ref.pool}/{ref.namespace}"
-    return ClusterError(f"image {ref}: there is no namespace {room}; make it with rbd namespace create {room}")
+    refuse_missing_namespace(ioctx, ref)
+    return ClusterError(f"image {ref}: {error}")
 
 
 def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str, tuple[str, ...]]:

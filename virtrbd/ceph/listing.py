@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from virtrbd.ceph.bindings import rbd
-from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.features import feature_names
 from virtrbd.ceph.header import Header, ParentKey
 from virtrbd.ceph.images import read_image
@@ -19,7 +19,7 @@ _CHUNK = 32
 
 
 def list_images(cluster: Cluster, pool: str, namespace: str = "") -> tuple[ListedImage, ...]:
-    """Return the images of a pool's namespace by name. Raises ConfigError for a pool that is not there."""
+    """Return the images of a pool's namespace by name. Raises ConfigError for a pool or namespace that is not there."""
     where = ImageRef(pool=pool, namespace=namespace, name="")
     images = _names(cluster, where)
     headers = _headers(cluster, where, [image_id for image_id, _ in images])
@@ -74,7 +74,10 @@ def _names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
 
     def read() -> list[tuple[str, str]]:
         with cluster.ioctx(where) as ioctx:
-            return [(image["id"], image["name"]) for image in rbd.RBD().list2(ioctx)]
+            found = [(image["id"], image["name"]) for image in rbd.RBD().list2(ioctx)]
+            if not found:
+                refuse_missing_namespace(ioctx, where)
+            return found
 
     return cluster.call(f"listing pool {where.pool}", read)
 

@@ -1,7 +1,7 @@
 """The trash: images wait there to be restored, until their delay is over."""
 
 from virtrbd.ceph.bindings import rbd
-from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.features import seconds_of
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
@@ -43,6 +43,8 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> tuple[TrashE
                 )
                 for entry in rbd.RBD().trash_list(ioctx)
             ]
+            if not found:
+                refuse_missing_namespace(ioctx, where)
         return tuple(sorted(found, key=lambda entry: (entry.ref, entry.deleted_at)))
 
     return cluster.call(f"listing the trash of pool {pool}", read)

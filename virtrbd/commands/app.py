@@ -1,5 +1,6 @@
 """The command line's frame: global options before and after the verb, and how a run ends."""
 
+import errno
 import functools
 import itertools
 import json
@@ -171,7 +172,11 @@ def _guarded() -> ExitCode:
         return _refuse(ExitCode.INTERRUPTED, "virtrbd: interrupted; run again to finish what was begun")
     except _TerminatedError:
         return _refuse(ExitCode.TERMINATED, "virtrbd: terminated; run again to finish what was begun")
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            # Whoever writes a file of ours tells of a full disk himself: this is the answer's.
+            _complain(f"virtrbd: {error.filename or 'standard output'}: no space left; make room, then run again")
+            return ExitCode.FAILED
         _complain(*traceback.format_exc().splitlines())
         return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 

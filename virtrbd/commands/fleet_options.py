@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from virtrbd.planning.plan import Policy
     from virtrbd.spec.fleet import Fleet
 
-PATHS = click.argument("paths", metavar="[DIR | FILE]...", nargs=-1, type=click.Path())
+PATHS = click.argument("paths", metavar="[DIR | FILE]...", nargs=-1, type=click.Path(readable=False))
 
 _OPTIONS = (
     click.option(

@@ -4,7 +4,7 @@ import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 
-FILES = click.argument("files", nargs=-1, required=True, type=click.Path())
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(readable=False))
 
 
 @app.command()

@@ -95,6 +95,8 @@ def _message(model: type[Strict], detail: ErrorDetails) -> str:
             return str(detail["ctx"]["error"])
         case "enum" | "literal_error" if isinstance(detail["input"], bool):
             return f"YAML reads yes, no, on and off as true and false; write {detail['ctx']['expected']}, in quotes"
+        case "string_type" if isinstance(detail["input"], bool):
+            return "YAML reads yes, no, on and off as true and false; write it in quotes"
         case "string_type" if isinstance(detail["input"], int):
             return f'{detail["input"]!r} is a number to YAML; write it in quotes: "{detail["input"]}"'
         case "enum" | "literal_error":

@@ -18,6 +18,7 @@ class SpecFile:
 
 
 PROFILES = "profiles.yaml"
+_SUFFIXES = (".yaml", ".yml")
 # Far beyond any spec.
 MAX_BYTES = 1024**2
 _MOSTLY_BYTES = 16 * 1024
@@ -92,15 +93,25 @@ def _named(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     files: list[Path] = []
     problems: list[str] = []
     for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            found = [path / file for file in sorted(os.listdir(path)) if os.path.splitext(file)[1] in (".yaml", ".yml")]
-        else:
-            # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
-            found = sorted(map(Path, glob(name, recursive=True))) if has_magic(name) and not path.exists() else [path]
+        try:
+            found = _found(name)
+        except OSError as error:
+            problems.append(f"{name}: {error.strerror}; check the path")
+            continue
         # profiles.yaml is no spec; `*.yaml` names it all the same.
         specs = [file for file in found if file.name != PROFILES]
         if not specs:
             problems.append(f"{name}: no spec files (*.yaml) there; check the path")
         files += specs
     return list(dict.fromkeys(files)), problems
+
+
+def _found(name: str) -> list[Path]:
+    """Return the files that a path stands for. Raises OSError."""
+    # os.path's looks: those of Path raise where a folder above may not be looked into.
+    if os.path.isdir(name):
+        return [Path(name, file) for file in sorted(os.listdir(name)) if os.path.splitext(file)[1] in _SUFFIXES]
+    # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
+    if has_magic(name) and not os.path.lexists(name):
+        return sorted(map(Path, glob(name, recursive=True)))
+    return [Path(name)]
