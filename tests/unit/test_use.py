@@ -68,6 +68,15 @@ def test_the_mark_of_another_host_takes_over(domain: str, owner: str) -> None:
     assert owner_objections(image, THERE) == ()
 
 
+def test_an_image_of_one_domain_that_another_uses_takes_over() -> None:
+    user = use_of(PowerState.SHUT_OFF)
+    image = replace(IMAGE, mark=ImageMark(domain_uuid="another", image_id="1", host=HERE))
+    [found] = objections(image, [user], HERE)
+    assert (found.hazard, found.text) == (Hazard.TAKES_OVER, "it belongs to domain another, and domain web uses it")
+    assert texts(replace(IMAGE, mark=ImageMark(domain_uuid=user.uuid, image_id="1", host=HERE)), [user]) == []
+    assert texts(replace(IMAGE, mark=ImageMark(domain_uuid="", image_id="1", host=HERE)), [user]) == [], "no domain's"
+
+
 def test_an_image_last_started_elsewhere_takes_over() -> None:
     [found] = objections(replace(IMAGE, running_on=THERE), [], HERE)
     assert found.hazard is Hazard.TAKES_OVER
@@ -95,7 +104,8 @@ def test_growth_is_refused_where_the_guest_could_not_be_told(state: PowerState) 
 
 
 def test_a_running_guest_of_another_host_s_image_is_told_only_when_that_is_allowed() -> None:
-    image = replace(IMAGE, mark=ImageMark(domain_uuid="u", image_id="1", host=THERE), watchers=(WATCHER,))
-    told, [found] = growth_objections(image, [use_of(PowerState.RUNNING)], HERE)
+    use = use_of(PowerState.RUNNING)
+    image = replace(IMAGE, mark=ImageMark(domain_uuid=use.uuid, image_id="1", host=THERE), watchers=(WATCHER,))
+    told, [found] = growth_objections(image, [use], HERE)
     assert told is not None
     assert found.hazard is Hazard.TAKES_OVER

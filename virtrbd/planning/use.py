@@ -44,7 +44,7 @@ def objections(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
 
     `uses` None: nobody could ask libvirt. Whether a domain merely names the image, shut off, is no objection.
     """
-    return (*_in_use(image, uses), *_of_others(image, host_uuid, libvirt_known=uses is not None))
+    return (*_in_use(image, uses), *_of_others(image, uses, host_uuid))
 
 
 def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
@@ -69,7 +69,7 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
     return found
 
 
-def _of_others(image: Image, host_uuid: str, *, libvirt_known: bool) -> list[Objection]:
+def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -> list[Objection]:
     found = []
     if image.running_on not in ("", host_uuid):
         found.append(
@@ -80,7 +80,17 @@ def _of_others(image: Image, host_uuid: str, *, libvirt_known: bool) -> list[Obj
             )
         )
     found += owner_objections(image, host_uuid)
-    if not libvirt_known:
+    owner = image.mark.domain_uuid if image.mark else ""
+    found += [
+        Objection(
+            text=f"it belongs to domain {owner}, and domain {use.name} uses it",
+            way_out=f"take it out of {use.name}",
+            hazard=Hazard.TAKES_OVER,
+        )
+        for use in uses or ()
+        if owner and use.uses(image.ref) and use.uuid != owner
+    ]
+    if uses is None:
         found.append(
             Objection(
                 text="libvirt does not answer here, so whether a domain of this host holds it in a managed save "
@@ -108,4 +118,4 @@ def growth_objections(
     running = [use for use in uses or () if use.uses(image.ref) and use.state.is_active]
     if len(running) != 1 or len(image.watchers) > 1:
         return None, objections(image, uses, host_uuid)
-    return running[0], tuple(_of_others(image, host_uuid, libvirt_known=True))
+    return running[0], tuple(_of_others(image, uses, host_uuid))
