@@ -95,7 +95,7 @@ def test_what_a_paused_osd_cut_off_is_finished_by_the_next_run(host, name, opera
 PAUSED_IN_START = """
 import subprocess, sys
 from virtrbd.__main__ import main
-from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.hypervisor.connection import Hypervisor
 start = Hypervisor.start
 def paused(self, uuid):
     subprocess.run(PAUSE, check=True, capture_output=True)

@@ -16,7 +16,7 @@ from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.stated import stated_paths
 from virtrbd.fitting.fit import fit
-from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Domain, DomainMark
 from virtrbd.model.settings import Settings

@@ -18,7 +18,7 @@ def list_domains(run: Run) -> None:
     from virtrbd.commands.output import table
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.domainxml.parse import parse_disks, parse_size
-    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.hypervisor.connection import Hypervisor
 
     with Hypervisor.connect(run.settings()) as hypervisor:
         domains = hypervisor.domains()
@@ -189,7 +189,7 @@ def console(run: Run, name: str) -> None:
     """Open the guest's serial console, with virsh; leave it with Ctrl-]."""
     from virtrbd.commands.terminal import lend_terminal
     from virtrbd.domainxml.parse import parse_console
-    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.hypervisor.connection import Hypervisor
 
     settings = run.settings()
     with Hypervisor.connect(settings) as hypervisor:

@@ -22,7 +22,7 @@ def hold(run: Run, name: str, until: str, why: str) -> None:
     from dataclasses import replace
 
     from virtrbd.commands.power import require_domain
-    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.hypervisor.connection import Hypervisor
     from virtrbd.model.domain import Hold
 
     ends_at = parse_until(until, time.time()) if until else None
@@ -43,7 +43,7 @@ def release(run: Run, name: str) -> None:
 
     from virtrbd.commands.power import require_domain
     from virtrbd.domainxml.mark import read_mark
-    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.hypervisor.connection import Hypervisor
 
     with Hypervisor.connect(run.settings()) as hypervisor:
         domain = require_domain(hypervisor, name)
@@ -63,7 +63,7 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
     """Leave one PATH of a domain, as plan shows it, to whoever changes it with virsh; without one, list them."""
     from virtrbd.commands.power import require_domain
     from virtrbd.domainxml.mark import read_mark
-    from virtrbd.host.hypervisor import Hypervisor
+    from virtrbd.hypervisor.connection import Hypervisor
 
     require_plain("PATH", path)
     bare = path.strip("/") or ("/" if path else "")

@@ -16,8 +16,8 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.size import parse_size
 
 if TYPE_CHECKING:
-    from virtrbd.host.hypervisor import Hypervisor
     from virtrbd.host.image_host import ImageHost, Progress
+    from virtrbd.hypervisor.connection import Hypervisor
     from virtrbd.model.settings import Settings
     from virtrbd.planning.use import DomainUse
 
@@ -79,7 +79,7 @@ class _Libvirt:
     @cached_property
     def _connected(self) -> "Hypervisor | None":
         try:
-            from virtrbd.host.hypervisor import Hypervisor
+            from virtrbd.hypervisor.connection import Hypervisor
 
             return self._stack.enter_context(Hypervisor.connect(self._settings))
         except (UnavailableError, DeniedError):

@@ -12,8 +12,8 @@ from virtrbd.commands.app import Run
 from virtrbd.errors import UsageError
 from virtrbd.host.converge import Report
 from virtrbd.host.host import Host
-from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.state import StateDir
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Finding, Outcome, Plan, Result
 from virtrbd.model.settings import Settings

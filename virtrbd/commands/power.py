@@ -5,7 +5,7 @@ import time
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
-from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain, PowerState
 
 

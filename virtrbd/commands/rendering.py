@@ -87,7 +87,7 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
         return
     with ExitStack() as stack:
         try:
-            from virtrbd.host.hypervisor import Hypervisor
+            from virtrbd.hypervisor.connection import Hypervisor
 
             here = stack.enter_context(Hypervisor.connect(settings))
         except (UnavailableError, DeniedError):

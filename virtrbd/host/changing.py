@@ -9,10 +9,10 @@ from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import registered
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
-from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.requiring import not_ready, require_image
 from virtrbd.host.waiting import once_free
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.size import format_size

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from virtrbd.ceph.cluster import Cluster
-from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.image_host import ImageHost, Progress
 from virtrbd.host.state import StateDir
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.settings import Settings
 

@@ -11,7 +11,7 @@ from virtrbd.domainxml.live import (
     without_address,
 )
 from virtrbd.errors import HypervisorError, NotLiveError
-from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain
 
 # How long a guest may take to let go of a device, or to give memory back.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
-from virtrbd.host.hypervisor import Hypervisor
 from virtrbd.host.state import StateDir
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.image import Image, ImageRef, Intent

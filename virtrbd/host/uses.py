@@ -1,7 +1,7 @@
 """Which images the domains of this host use."""
 
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.host.hypervisor import Hypervisor
+from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.planning.use import DomainUse
 
 

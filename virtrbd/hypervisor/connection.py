@@ -1,4 +1,4 @@
-"""libvirt: the only place that knows its bindings. No object of theirs leaves it."""
+"""The connection to libvirt: what it tells, and what it is told to do."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,21 +8,18 @@ from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.keyring import Key
 from virtrbd.deadline import call_within
-from virtrbd.domainxml.plain import NAMESPACE, host_uuid_in, secret_told
-from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
+from virtrbd.domainxml.plain import host_uuid_in
+from virtrbd.errors import HypervisorError, UnavailableError
+from virtrbd.hypervisor.bindings import libvirt
+from virtrbd.hypervisor.errors import translated
+from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
+from virtrbd.hypervisor.reading import Flags, describe
+from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.domain import DefinedDomain, DomainMark
 from virtrbd.model.settings import Settings
-
-try:
-    import libvirt
-except ImportError as missing:
-    raise UnavailableError(
-        "the Python module libvirt is missing; apt install python3-libvirt, and use the distribution's own "
-        "Python (a venv: /usr/bin/python3 -m venv --system-site-packages)"
-    ) from missing
 
 T = TypeVar("T")
 
@@ -30,27 +27,6 @@ _LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFI
 
 # Calls at a time: libvirtd works at five of one client (max_client_requests).
 _AT_A_TIME = 4
-
-_STATES = {
-    libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_PAUSED: PowerState.PAUSED,
-    libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.PAUSED,
-    libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_SHUTOFF: PowerState.SHUT_OFF,
-    libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
-}
-
-_UNREACHABLE = {
-    libvirt.VIR_ERR_NO_CONNECT,
-    libvirt.VIR_ERR_INVALID_CONN,
-    libvirt.VIR_ERR_SYSTEM_ERROR,
-    libvirt.VIR_ERR_RPC,
-    libvirt.VIR_ERR_OPERATION_TIMEOUT,
-    # "client socket is closed", when libvirtd went away under us
-    libvirt.VIR_ERR_INTERNAL_ERROR,
-}
-_DENIED = {libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_ACCESS_DENIED}
 
 
 class Hypervisor:
@@ -68,7 +44,7 @@ class Hypervisor:
         """Connect, and disconnect at the end. Raises UnavailableError, DeniedError."""
         # libvirt prints every error on stderr by itself; ours are reported once, by us.
         libvirt.registerErrorHandler(lambda *_: None, None)
-        with _translated(f"connecting to {settings.connect}"):
+        with translated(f"connecting to {settings.connect}"):
             connection = call_within(
                 settings.timeouts.libvirt,
                 f"libvirt: connecting to {settings.connect}",
@@ -83,7 +59,7 @@ class Hypervisor:
                 hypervisor._call("disconnecting", connection.close)
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
-        with _translated(what):
+        with translated(what):
             return call_within(self._settings.timeouts.libvirt, f"libvirt: {what}", call)
 
     def host_uuid(self) -> str:
@@ -128,7 +104,7 @@ class Hypervisor:
         """Return all domains by name. Uses only calls that answer while a QEMU is stuck."""
 
         def read() -> tuple[DefinedDomain, ...]:
-            flags, listed = _Flags(self._connection), self._connection.listAllDomains()
+            flags, listed = Flags(self._connection), self._connection.listAllDomains()
             # Shares, not single domains: to hand one over takes longer than to read it.
             shares = [listed[at::_AT_A_TIME] for at in range(_AT_A_TIME)]
             with ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -144,7 +120,7 @@ class Hypervisor:
         def read() -> DefinedDomain | None:
             for look in (self._connection.lookupByName, self._connection.lookupByUUIDString):
                 try:
-                    return _describe(look(name))
+                    return describe(look(name))
                 except libvirt.libvirtError as error:
                     if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG):
                         raise
@@ -172,8 +148,8 @@ class Hypervisor:
         """
 
         def define(own: Any) -> str:
-            whole = _with_passwords(own, xml, mark.uuid) if "<graphics" in xml else xml
-            return _record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
+            whole = with_passwords_of(own, xml, mark.uuid) if "<graphics" in xml else xml
+            return record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
 
         return self._call_apart("defining the domain", define)
 
@@ -274,9 +250,9 @@ class Hypervisor:
 
         def write(domain: Any) -> None:
             live = domain.XMLDesc()
-            mark = read_mark(live) or _mark_of(domain)
+            mark = read_mark(live) or mark_of(domain)
             if mark:
-                _write_mark(domain, replace(mark, stated=still_there(live, stated)), _LIVE)
+                write_mark(domain, replace(mark, stated=still_there(live, stated)), _LIVE)
 
         self._on(uuid, "marking the running domain", write)
 
@@ -284,10 +260,10 @@ class Hypervisor:
         """Change what the definition's mark says. Raises HypervisorError when it has none."""
 
         def write(domain: Any) -> None:
-            mark = _mark_of(domain)
+            mark = mark_of(domain)
             if mark is None:
                 raise HypervisorError(f"{domain.name()}: is not virtrbd's; adopt it with virtrbd adopt {domain.name()}")
-            _write_mark(domain, change(mark), _CONFIG)
+            write_mark(domain, change(mark), _CONFIG)
 
         self._on(uuid, "writing the domain's mark", write)
 
@@ -300,7 +276,7 @@ class Hypervisor:
 
         def read() -> tuple[Secret, ...]:
             ceph = [s for s in self._connection.listAllSecrets() if s.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_CEPH]
-            return tuple(sorted((_secret(secret, key) for secret in ceph), key=lambda secret: secret.uuid))
+            return tuple(sorted((read_secret(secret, key) for secret in ceph), key=lambda secret: secret.uuid))
 
         return self._call("listing secrets", read)
 
@@ -329,120 +305,3 @@ class Hypervisor:
                 return use(own)
 
         return self._call(what, run)
-
-
-class _Flags:
-    """What lists of domains tell of each, in a few calls for all: asking each domain takes a call a question."""
-
-    def __init__(self, connection: Any) -> None:
-        def uuids(flag: int) -> frozenset[str]:
-            return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flag))
-
-        self._persistent = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
-        self._running = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING)
-        self._shut_off = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_SHUTOFF)
-        self._saved = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
-        self._autostart = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
-
-    def describe(self, domain: Any) -> DefinedDomain | None:
-        """Return the domain, None when somebody undefined it since the listing."""
-        uuid = domain.UUIDString()
-        try:
-            if uuid not in self._running and not (uuid in self._shut_off and uuid in self._persistent):
-                # Paused, crashed, on its way, transient: rare enough to be asked.
-                return _describe(domain)
-            running = uuid in self._running
-            saved = uuid in self._saved
-            off = PowerState.SAVED if saved else PowerState.SHUT_OFF
-            return DefinedDomain(
-                name=domain.name(),
-                uuid=uuid,
-                state=PowerState.RUNNING if running else off,
-                definition=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
-                live=domain.XMLDesc() if running else "",
-                autostart=uuid in self._autostart,
-                persistent=uuid in self._persistent,
-            )
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
-
-
-def _describe(domain: Any) -> DefinedDomain:
-    persistent = bool(domain.isPersistent())
-    active = bool(domain.isActive())
-    state = _STATES.get(domain.state()[0], PowerState.UNKNOWN)
-    if state is PowerState.SHUT_OFF and domain.hasManagedSaveImage():
-        state = PowerState.SAVED
-    return DefinedDomain(
-        name=domain.name(),
-        uuid=domain.UUIDString(),
-        state=state,
-        # a transient domain also answers INACTIVE, with its live XML
-        definition=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
-        live=domain.XMLDesc() if active else "",
-        autostart=bool(persistent and domain.autostart()),
-        persistent=persistent,
-    )
-
-
-def _with_passwords(connection: Any, xml: str, uuid: str) -> str:
-    """They come from libvirt and go back there; no file, plan or log ever sees them."""
-    from virtrbd.domainxml.passwords import with_passwords
-
-    try:
-        domain = connection.lookupByUUIDString(uuid)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return xml
-        raise
-    return with_passwords(xml, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
-
-
-def _mark_of(domain: Any) -> DomainMark | None:
-    from virtrbd.domainxml.mark import read_mark
-
-    return read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-
-
-def _record(domain: Any, mark: DomainMark) -> str:
-    from virtrbd.domainxml.mark import definition_digest
-
-    digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    _write_mark(domain, replace(mark, definition=digest), _CONFIG)
-    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-
-
-def _write_mark(domain: Any, mark: DomainMark, where: int) -> None:
-    from virtrbd.domainxml.mark import mark_text
-
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark_text(mark), "virtrbd", NAMESPACE, where)
-
-
-def _secret(secret: Any, key: Key) -> Secret:
-    is_ours, is_set = secret_told(secret.XMLDesc())
-    try:
-        holds_key = secret.value() == key.raw
-        is_set = True
-    except libvirt.libvirtError as error:
-        holds_key = False
-        if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
-            is_set = False
-        elif not is_ours:
-            is_set = True
-    return Secret(uuid=secret.UUIDString(), usage=secret.usageID(), is_set=is_set, holds_key=holds_key)
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except libvirt.libvirtError as error:
-        message = f"libvirt: {what}: {error}"
-        code, domain = error.get_error_code(), error.get_error_domain()
-        if code in _DENIED:
-            raise DeniedError(f"{message}; run as root, or as a member of the group libvirt") from error
-        if code in _UNREACHABLE and domain in (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE):
-            raise UnavailableError(f"{message}; is libvirtd running?") from error
-        raise HypervisorError(message) from error

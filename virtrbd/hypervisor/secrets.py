@@ -1,0 +1,23 @@
+"""libvirt's secrets."""
+
+from typing import Any
+
+from virtrbd.ceph.keyring import Key
+from virtrbd.domainxml.plain import secret_told
+from virtrbd.hypervisor.bindings import libvirt
+from virtrbd.model.actual import Secret
+
+
+def read_secret(secret: Any, key: Key) -> Secret:
+    """Return a secret of libvirt's, with whether it holds the key: a private one of somebody else does not tell."""
+    is_ours, is_set = secret_told(secret.XMLDesc())
+    try:
+        holds_key = secret.value() == key.raw
+        is_set = True
+    except libvirt.libvirtError as error:
+        holds_key = False
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
+            is_set = False
+        elif not is_ours:
+            is_set = True
+    return Secret(uuid=secret.UUIDString(), usage=secret.usageID(), is_set=is_set, holds_key=holds_key)
