@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from waiting import eventually
 
 # Not zeros: those would be told apart from data on the way.
 FILL = "tr '\\0' x </dev/zero | dd of={file} bs=1M count=64 iflag=fullblock && sync"
@@ -79,7 +80,7 @@ class Guest:
         words = json.dumps({"execute": command, "arguments": arguments})
         # A guest is up before libvirt has heard its agent.
         asked = ("virsh", "qemu-agent-command", self.name, "--timeout", "20")
-        await_that(f"{self.name}: its agent", lambda: "is not connected" not in self.run(*asked, PING).stderr)
+        eventually(f"{self.name}: its agent", lambda: "is not connected" not in self.run(*asked, PING).stderr)
         return dict(json.loads(self.ok(*asked, words))["return"])
 
     def shell(self, script: str) -> str:
@@ -92,16 +93,9 @@ class Guest:
             status.update(self.agent("guest-exec-status", pid=pid))
             return status["exited"]
 
-        await_that(f"{self.name}: {script}", has_exited, 40)
+        eventually(f"{self.name}: {script}", has_exited, 40)
         assert status["exitcode"] == 0, status
         return base64.b64decode(str(status.get("out-data", ""))).decode()
 
     def images(self) -> list[dict]:  # type: ignore[type-arg]
         return list(self.json("inspect", self.name)["domain"]["disks"])
-
-
-def await_that(what: str, holds: Callable[[], object], timeout_s: float = 20) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < give_up_at, what
-        time.sleep(0.1)

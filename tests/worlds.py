@@ -4,9 +4,8 @@ import json
 import re
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import libvirt
 import rados
 import rbd
+from waiting import remove_image
 
 MIB = 1024**2
 WHEN = ("before", "after")
@@ -141,23 +141,7 @@ class World:
                 domain.destroy()
             domain.undefine()
         for image in self.images(name):
-            # A client that was killed watches on for some seconds.
-            eventually(lambda image=image: removed(self.vms, image), f"{image} can be removed")
-
-
-def removed(ioctx: rados.Ioctx, image: str) -> bool:
-    try:
-        rbd.RBD().remove(ioctx, image)
-    except rbd.ImageBusy:
-        return False
-    return True
-
-
-def eventually(is_so: Callable[[], bool], what: str, within_s: float = 20) -> None:
-    give_up_at = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
-        time.sleep(0.01)
+            remove_image(self.vms, image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import libvirt
 import rados
 import rbd
+from waiting import remove_image
 
 DISK = "disks:\n  - size: 8M\n"
 MODULE = ("-m", "virtrbd")
@@ -160,20 +161,4 @@ def take_away(env: dict[str, str], vms: rados.Ioctx, name: str) -> None:
                     domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
     for image in rbd.RBD().list(vms):
         if image.startswith(name):
-            # A client that was killed watches on for some seconds.
-            eventually(lambda image=image: is_removed(vms, image), f"{image} can be removed")
-
-
-def is_removed(vms: rados.Ioctx, image: str) -> bool:
-    try:
-        rbd.RBD().remove(vms, image)
-    except rbd.ImageBusy:
-        return False
-    return True
-
-
-def eventually(is_so: Callable[[], bool], what: str, within_s: float = 20) -> None:
-    give_up_at = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < give_up_at, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
+            remove_image(vms, image)

@@ -14,7 +14,8 @@ from pathlib import Path
 import libvirt
 import pytest
 import rbd
-from worlds import MIB, WHEN, argvs, eventually, importer, is_partly_filled
+from waiting import eventually
+from worlds import MIB, WHEN, argvs, importer, is_partly_filled
 
 from virtrbd.host.state import StateDir
 from virtrbd.model.image import ImageRef, Intent
@@ -256,9 +257,9 @@ def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab,
         stdin=subprocess.DEVNULL,
     ) as virtrbd:  # fmt: skip
         try:
-            eventually(lambda: importer(name) is not None, "qemu-img runs")
+            eventually("qemu-img runs", lambda: importer(name) is not None)
             qemu_img = importer(name)
-            eventually(lambda: is_partly_filled(world, f"{name}.vda"), "something was imported")
+            eventually("something was imported", lambda: is_partly_filled(world, f"{name}.vda"))
             # Stopped, it surely is in the middle; what is stopped can be killed as well.
             os.kill(qemu_img, signal.SIGSTOP)
             assert virtrbd.poll() is None
@@ -268,7 +269,7 @@ def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab,
             assert not [argv for argv in seen.values() if key.encode() in argv]
             virtrbd.kill()
             virtrbd.wait()
-            eventually(lambda: qemu_img not in argvs(), "qemu-img is dead", within_s=5)
+            eventually("qemu-img is dead", lambda: qemu_img not in argvs(), within_s=5)
         finally:
             virtrbd.kill()
             if qemu_img in argvs():

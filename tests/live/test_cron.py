@@ -12,8 +12,9 @@ from pathlib import Path
 
 import libvirt
 import pytest
-from live.fleets import DISK, MODULE, Fleet, eventually
+from live.fleets import DISK, MODULE, Fleet
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import eventually
 
 NIC = "<interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='lo' mode='bridge'/></interface>"
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -265,7 +266,7 @@ def test_sigterm_in_the_middle(fleet: Fleet, log: str) -> None:
     for letter in "abcdef":
         fleet.spec(letter)
     with fleet.start("reconcile", "--log", log, program=("-c", SLOW)) as run:
-        eventually(lambda: run.stdout.readline().startswith("CreateImage"), "it is at work")
+        eventually("it is at work", lambda: run.stdout.readline().startswith("CreateImage"))
         began_at = time.monotonic()
         run.send_signal(signal.SIGTERM)
         _, err = run.communicate(timeout=20)

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 ROUNDS = 50
 # Domains that are raced for side by side: ending a QEMU takes 2 s in which nothing else would happen.
@@ -68,13 +69,6 @@ def qemus(name: str) -> list[int]:
     return found
 
 
-def await_that(what: str, holds: Callable[[], object], timeout_s: float = 20) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < give_up_at, what
-        time.sleep(0.05)
-
-
 def watchers(host, image: str) -> list[str]:  # type: ignore[no-untyped-def]
     return re.findall(r"watcher=(\S+)", host.ok("rbd", "status", image))
 
@@ -129,7 +123,7 @@ def held(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
     holder = subprocess.Popen(
         ["qemu-io", "-f", "raw", target], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
-    await_that("qemu-io to watch its image", lambda: watchers(host, image))
+    eventually("qemu-io to watch its image", lambda: watchers(host, image))
     yield image
     holder.communicate(b"quit\n", timeout=20)
 
@@ -158,7 +152,7 @@ def test_a_start_waits_out_the_watch_of_a_killed_qemu(host, name) -> None:  # ty
     host.ok("virtrbd", "start", name)
     [pid] = qemus(name)
     os.kill(pid, signal.SIGKILL)
-    await_that("the killed QEMU to be gone", lambda: host.inspect(name)["state"] != "running")
+    eventually("the killed QEMU to be gone", lambda: host.inspect(name)["state"] != "running")
     assert len(watchers(host, f"vms/{name}.vda")) == 1
     done = host.virtrbd("start", name)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import rbd
 from operators import CEPH_S, ENDS_WITHIN_S, Operator, operator_of, pid_of, unpause
-from worlds import MIB, World, argvs, eventually, is_partly_filled
+from waiting import eventually
+from worlds import MIB, World, argvs, is_partly_filled
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
@@ -83,7 +84,7 @@ def in_the_middle(world: World, operator: Operator, image: str, *words: str) -> 
         while worker is None:
             assert process.poll() is None, process.communicate()
             worker = worker_on(image)
-        eventually(lambda: is_partly_filled(world, image), f"something is written to {image}")
+        eventually(f"something is written to {image}", lambda: is_partly_filled(world, image))
         os.kill(worker, signal.SIGSTOP)
         assert process.poll() is None, "it was done before it could be stopped"
         yield Transfer(image=image, virtrbd=process, worker=worker)
@@ -204,11 +205,11 @@ def full(host) -> Iterator[None]:  # type: ignore[no-untyped-def]
     """The pool vms is over its quota, and Ceph has noticed."""
     host.ok("ceph", "osd", "pool", "set-quota", "vms", "max_bytes", "4096", admin=True)
     try:
-        eventually(lambda: "full" in pool_flags(host, "vms"), "the pool is full")
+        eventually("the pool is full", lambda: "full" in pool_flags(host, "vms"))
         yield
     finally:
         host.ok("ceph", "osd", "pool", "set-quota", "vms", "max_bytes", "0", admin=True)
-        eventually(lambda: "full" not in pool_flags(host, "vms"), "the pool takes data again")
+        eventually("the pool takes data again", lambda: "full" not in pool_flags(host, "vms"))
 
 
 @pytest.mark.timeout(120)
@@ -295,7 +296,7 @@ def test_an_export_that_is_ended_leaves_no_file(world, name, big, host) -> None:
         [sys.executable, "-m", "virtrbd", "image", "export", f"vms/{name}.a", "out.raw"], env=world.env,
         cwd=host.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    eventually(lambda: bool(list(host.folder.glob(".out.raw.*.part"))), "the export has begun")
+    eventually("the export has begun", lambda: bool(list(host.folder.glob(".out.raw.*.part"))))
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=50)
     assert process.returncode == 130
