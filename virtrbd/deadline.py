@@ -48,10 +48,15 @@ def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callab
     finally:
         # Ctrl-C and SIGTERM end the wait, not the call.
         if thread.is_alive():
-            _abandoned.append(what)
+            abandon(what)
     if errors:
         raise errors[0]
     return results[0]
+
+
+def abandon(what: str) -> None:
+    """Leave calls of other threads to themselves: nobody waits for them any more."""
+    _abandoned.append(what)
 
 
 def is_abandoned() -> bool:

@@ -5,6 +5,7 @@ from threading import Event
 
 import pytest
 
+from virtrbd.deadline import is_abandoned
 from virtrbd.errors import (
     BlockedError,
     BusyError,
@@ -151,6 +152,27 @@ def test_a_run_that_is_interrupted_begins_no_other_domain() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(execute(Plan(domains=(plan("a", step("1")), plan("b", step("2")))), frozenset(), perform))
     assert tried == [step("1")]
+
+
+def test_what_others_are_at_work_on_when_it_is_interrupted_keeps_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """librados crashes when it is taken away under another thread's call."""
+    monkeypatch.setattr("virtrbd.deadline._abandoned", [])
+    other_is_at_work, is_over = Event(), Event()
+
+    def perform(action: Action) -> None:
+        if action == step("1"):
+            assert other_is_at_work.wait(20)
+            raise KeyboardInterrupt
+        other_is_at_work.set()
+        assert is_over.wait(20)
+
+    assert not is_abandoned()
+    with pytest.raises(KeyboardInterrupt):
+        list(execute(Plan(domains=(plan("a", step("1")), plan("b", step("2")))), frozenset(), perform, parallel=2))
+    is_over.set()
+    assert is_abandoned()
 
 
 def test_only_the_hazards_that_were_allowed_are_taken() -> None:

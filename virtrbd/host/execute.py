@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from virtrbd.deadline import abandon
 from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
 from virtrbd.model.actions import Action, DefineSecret
 from virtrbd.model.hazard import Hazard
@@ -45,6 +46,7 @@ def execute(
     except BaseException:
         # Ctrl-C and SIGTERM come to this thread only; what the others began is finished by the next run.
         pool.shutdown(wait=False, cancel_futures=True)
+        abandon("domains that others are at work on")
         raise
     pool.shutdown()
 
