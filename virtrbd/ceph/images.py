@@ -20,7 +20,7 @@ from virtrbd.ceph.metadata import (
     running_value,
     strip_inherited,
 )
-from virtrbd.ceph.unopened import read_header, read_id, write_metadata
+from virtrbd.ceph.unopened import name_is_taken, read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
@@ -45,6 +45,16 @@ def read_image(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image
             return None
 
     return cluster.call(f"reading image {ref}", read)
+
+
+def is_taken(cluster: Cluster, ref: ImageRef) -> bool:
+    """Whether there is an image of that name, without opening it."""
+
+    def look() -> bool:
+        with cluster.ioctx(ref) as ioctx:
+            return name_is_taken(ioctx, ref)
+
+    return cluster.call(f"looking for image {ref}", look)
 
 
 def pool_config(cluster: Cluster, pool: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ An op timeout that expires inside one of them tears the image, so they run on a 
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
@@ -17,7 +17,9 @@ from virtrbd.ceph.watching import busy_error, foreign_watchers
 from virtrbd.deadline import call_watched
 from virtrbd.errors import UnavailableError
 from virtrbd.model.image import ImageRef, Watcher
-from virtrbd.model.image_details import TrashEntry
+
+if TYPE_CHECKING:
+    from virtrbd.model.image_details import TrashEntry
 
 # Done and all, in librbd's own count.
 Steps = Callable[[int, int], None]
@@ -86,7 +88,7 @@ def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
             image.remove_snap(snapshot["name"])
 
 
-def remove_trashed(cluster: Cluster, entry: TrashEntry, progress: Steps) -> None:
+def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> None:
     """Remove an image from the trash for good; cut off, it stays there. Raises ClusterError, UnavailableError."""
 
     def remove(ioctx: Any) -> None:

@@ -1,12 +1,16 @@
 """The trash: images wait there to be restored, until their delay is over."""
 
+from typing import TYPE_CHECKING
+
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.features import seconds_of
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
-from virtrbd.model.image_details import TrashEntry
+
+if TYPE_CHECKING:
+    from virtrbd.model.image_details import TrashEntry
 
 
 def trash_image(cluster: Cluster, ref: ImageRef, delay_s: float, *, past_watchers: bool = False) -> None:
@@ -27,11 +31,13 @@ def trash_image(cluster: Cluster, ref: ImageRef, delay_s: float, *, past_watcher
     cluster.call(f"moving image {ref} to the trash", trash)
 
 
-def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> tuple[TrashEntry, ...]:
+def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[TrashEntry, ...]":
     """Return what is in the trash of a pool's namespace, by name."""
+    from virtrbd.model.image_details import TrashEntry
+
     where = ImageRef(pool=pool, namespace=namespace, name="")
 
-    def read() -> tuple[TrashEntry, ...]:
+    def read() -> "tuple[TrashEntry, ...]":
         with cluster.ioctx(where) as ioctx:
             found = [
                 TrashEntry(
@@ -58,7 +64,7 @@ def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
     return ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.room}")
 
 
-def restore_image(cluster: Cluster, entry: TrashEntry, name: str) -> None:
+def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:
     """Take an image out of the trash, under that name. Raises ClusterError when the name is taken."""
     ref = ImageRef(pool=entry.ref.pool, namespace=entry.ref.namespace, name=name)
 

@@ -24,6 +24,17 @@ def read_id(ioctx: Any, ref: ImageRef) -> str:
     return value[4:].decode()
 
 
+def name_is_taken(ioctx: Any, ref: ImageRef) -> bool:
+    """Whether there is an image of that name, of the current format or the oldest."""
+    for object_name in (f"rbd_id.{ref.name}", f"{ref.name}.rbd"):
+        try:
+            ioctx.stat(object_name)
+        except rados.ObjectNotFound:
+            continue
+        return True
+    return False
+
+
 def read_header(ioctx: Any, image_id: str) -> Header | None:
     """Return what the header says, None for an image that is gone or must be opened."""
     with rados.ReadOpCtx() as operation:

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -177,6 +176,8 @@ def _guarded() -> ExitCode:
             # Whoever writes a file of ours tells of a full disk himself: this is the answer's.
             _complain(f"virtrbd: {error.filename or 'standard output'}: no space left; make room, then run again")
             return ExitCode.FAILED
+        import traceback
+
         _complain(*traceback.format_exc().splitlines())
         return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 

@@ -1,9 +1,8 @@
 """Images that a person asks for by name: made once, and finished when an earlier run was cut off."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from virtrbd.ceph.images import free_of_inherited, read_image
+from virtrbd.ceph.images import free_of_inherited, is_taken, read_image
 from virtrbd.errors import ClusterError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, make_clone, make_empty, make_filled, remove_half_made
@@ -24,6 +23,8 @@ def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: Imag
 
 def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -> None:
     """Clone a snapshot as often as names are given. Raises ClusterError when one exists, BusyError."""
+    from concurrent.futures import ThreadPoolExecutor
+
     source = read_image(host.cluster, parent)
     if source is None:
         require_image(host, parent)
@@ -71,7 +72,8 @@ def _finished_earlier(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Ima
 
     Raises ClusterError when the image is there for another reason.
     """
-    image = read_image(host.cluster, ref, usage=True)
+    # Mostly there is none, and trying to open it would take twice as long to say so.
+    image = read_image(host.cluster, ref, usage=True) if is_taken(host.cluster, ref) else None
     if image is None:
         return False
     match leftover_of(image, host.state.read_intent(ref), domain_uuid="", host_uuid=host.host_uuid):
