@@ -81,7 +81,7 @@ def test_a_difference_says_how_it_is_mended(live: str, desired: str, told: list[
 
 def test_what_became_of_the_hosts_own_cpu_is_no_difference() -> None:
     head = "<memory unit='KiB'>1024</memory><vcpu>2</vcpu>{cpu}"
-    live = domain(head=head.format(cpu="<cpu mode='custom'><model>EPYC</model></cpu>"))
+    live = domain(head=head.format(cpu="<cpu mode='custom'><model>EPYC</model></cpu>"), mark="cpu cpu/@mode")
     assert found(live, domain(head=head.format(cpu="<cpu mode='host-model'/>"))) == []
     passed_through = domain(head=head.format(cpu="<cpu mode='host-passthrough'/>"))
     assert found(passed_through, domain(head=head.format(cpu="<cpu mode='host-model'/>")))

@@ -24,9 +24,11 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     """
     root = parse_tree(live)
     wanted = parse_tree(desired)
-    cpu = wanted.find("cpu")
-    if cpu is not None and cpu.get("mode") in _EXPANDED and attribute(root, "cpu", "mode") not in _FIXED:
+    cpu, its_cpu = wanted.find("cpu"), root.find("cpu")
+    if cpu is not None and cpu.get("mode") in _EXPANDED and its_cpu is not None and its_cpu.get("mode") not in _FIXED:
+        # From both: its mark says that a CPU is ours, and one that is gone from what is desired alone would be absent.
         remove(cpu)
+        remove(its_cpu)
     os = wanted.find("os")
     if os is not None and attribute(root, "os/loader", "type") == "pflash":
         # Which loader libvirt chose for UEFI stands there in place of the word for it.
@@ -34,7 +36,7 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]
-    found = edit_definition(live, to_text(wanted), read_mark(live), new_mark).differences
+    found = edit_definition(to_text(root), to_text(wanted), read_mark(live), new_mark).differences
     devices = {name: device for tree in (root, wanted) for name, device in _devices(tree)}
     return tuple(replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in found)
 

@@ -167,3 +167,9 @@ class CdromSpec(Strict):
         None
     )
     boot: Annotated[Boot | None, Field(description="Boot order, from 1.")] = None
+
+    @model_validator(mode="after")
+    def _has_what_usb_starts_with(self) -> Self:
+        if self.bus == "usb" and not self.image:
+            raise ValueError("an empty drive on usb does not start; name an image, or take sata or scsi")
+        return self
