@@ -1,0 +1,53 @@
+"""Eras of libvirt and QEMU, and what is fitted to them."""
+
+from virtrbd.fitting.by_hand import capabilities_by_hand
+from virtrbd.fitting.fit import Fit
+from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.domain import Bus, Disk, Domain
+from virtrbd.model.image import ImageRef
+
+REF = ImageRef(pool="vms", name="web.vda")
+TARGETS = {Bus.VIRTIO: "vda", Bus.SCSI: "sda", Bus.SATA: "sda", Bus.IDE: "hda", Bus.USB: "sda"}
+KIB = 1024
+
+ERAS = {
+    "7.0": "libvirt=7.0,qemu=5.2",
+    "7.10": "libvirt=7.10,qemu=6.2",
+    "8.0": "libvirt=8.0,qemu=6.2",
+    "8.2": "libvirt=8.2,qemu=6.2",
+    "8.4": "libvirt=8.4,qemu=7.0",
+    "8.5": "libvirt=8.5,qemu=7.0",
+    "9.0": "libvirt=9.0,qemu=7.2",
+    "9.6": "libvirt=9.6,qemu=8.1",
+    "9.7": "libvirt=9.7,qemu=8.1",
+    "10.0": "libvirt=10.0,qemu=8.2",
+    "11.6": "libvirt=11.6,qemu=10.0",
+}
+
+
+def era(name: str, machine: str = "pc") -> Capabilities:
+    return capabilities_by_hand(f"{ERAS.get(name, name)},machine={machine}", "pc")
+
+
+def disk(bus: Bus = Bus.VIRTIO, **stated: object) -> Disk:
+    return Disk(**{"target": TARGETS[bus], "bus": bus, "image": REF, "line": 7, **stated})  # type: ignore[arg-type]
+
+
+def granular(bus: Bus, size_bytes: int | None, **stated: object) -> Disk:
+    return disk(bus, discard_granularity_bytes=size_bytes, **stated)
+
+
+def domain(*disks: Disk, **stated: object) -> Domain:
+    return Domain(**{  # type: ignore[arg-type]
+        "name": "web", "uuid": "u", "memory_bytes": 2**30, "vcpus": 1, "machine": "pc", "hypervisor": "kvm",
+        "host": "kvm-1", "disks": disks or (disk(),), "origin": "web.yaml:1", **stated,
+    })  # fmt: skip
+
+
+def ways(found: Fit) -> dict[str, dict[str, int]]:
+    named = {"blockio": found.fitted.blockio, "override": found.fitted.override, "set": found.fitted.set_device}
+    return {way: dict(told) for way, told in named.items() if told}
+
+
+def codes(found: Fit) -> list[str]:
+    return [lint.code for lint in found.lints]
