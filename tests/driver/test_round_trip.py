@@ -14,8 +14,9 @@ from virtrbd.domainxml.render import render
 from virtrbd.domainxml.stated import stated_paths
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.actual import ClusterFacts, Monitor
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.domain import Bus, Disk, Domain, DomainMark
 from virtrbd.model.fitted import Fitted
+from virtrbd.model.image import ImageRef
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="::1", port=3301), Monitor(address="m")), user="u")
 # blockio's discard_granularity is not in the schema of libvirt 9.0, and that of the test driver is the installed one.
@@ -90,6 +91,28 @@ def test_an_edit_leads_to_what_a_fresh_define_holds(
         undefine(connection)
         fresh = define(connection, with_mark(wanted, mark_for(wanted)))
         assert facts(edited, after) == facts(fresh, after)
+    finally:
+        undefine(connection)
+
+
+def limited(**iotune: int) -> Fitted:
+    disk = Disk(target="vda", bus=Bus.VIRTIO, image=ImageRef(pool="vms", name="law.vda"), iotune=iotune)
+    domain = Domain(
+        name="law", uuid=UUID, memory_bytes=2**30, vcpus=1, machine="pc", hypervisor="test", host="h", disks=(disk,)
+    )
+    return Fitted(domain=domain)
+
+
+def test_a_limit_comes_in_beside_its_like(connection: libvirt.virConnect) -> None:
+    """libxml2 finds no way through the schema when another kind of limit stands between read and write."""
+    first = rendered(limited(read_iops_sec=1, read_iops_sec_max=9, read_iops_sec_max_length=1))
+    burst = {"read_iops_sec_max": 9, "write_iops_sec_max": 9}
+    length = {"read_iops_sec_max_length": 1, "write_iops_sec_max_length": 1}
+    wanted = rendered(limited(read_iops_sec=1, write_iops_sec=1, **burst, **length))
+    try:
+        given_back = define(connection, with_mark(first, mark_for(first)))
+        edited = define(connection, edit(given_back, wanted).xml)
+        assert edit(edited, wanted).differences == ()
     finally:
         undefine(connection)
 

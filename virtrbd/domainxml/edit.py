@@ -123,16 +123,19 @@ class _Editor:
 
     def _merge_children(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         listed = LISTS.get(str(wanted.tag))
-        have, want = dict(steps(found)), dict(steps(wanted))
-        for name in sorted(old.children.keys() & have.keys() - want.keys()):
+        have = dict(steps(found))
+        whole = dict(steps(wanted))
+        for name in sorted(old.children.keys() & have.keys() - whole.keys()):
             self._withdraw(have[name], old.child(name), f"{path}/{name}")
+        want = {name: child for name, child in whole.items() if child.tag != listed and word(child) != "qemu:arg"}
+        following = [have[name] for name in want if name in have]
+        before: Element | None = None
         for name, child in want.items():
-            if child.tag == listed or word(child) == "qemu:arg":
-                continue
             if name in have:
-                self.merge(have[name], child, old.child(name), f"{path}/{name}")
+                before = following.pop(0)
+                self.merge(before, child, old.child(name), f"{path}/{name}")
             else:
-                found.append(copy.deepcopy(child))
+                before = _put(found, child, before, following)
                 self._note(f"{path}/{name}", brief(child), "")
 
     def _merge_devices(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
@@ -248,6 +251,22 @@ def _insert(devices: Element, device: Element, ours: list[Element]) -> None:
         last[-1].addnext(copy.deepcopy(device))
     else:
         alike[0].addprevious(copy.deepcopy(device))
+
+
+def _put(parent: Element, child: Element, before: Element | None, following: list[Element]) -> Element:
+    """Put an element in where it is wanted: behind the one before it, else in front of the one that follows.
+
+    libvirt's schema takes any order in words, but libxml2 wants each of its inner groups together: an iotune's read and
+    write limits of one kind with another between them are refused.
+    """
+    made = copy.deepcopy(child)
+    if before is not None:
+        before.addnext(made)
+    elif following:
+        following[0].addprevious(made)
+    else:
+        parent.append(made)
+    return made
 
 
 def _same(wanted: Element, name: str, value: str, held: str) -> bool:
