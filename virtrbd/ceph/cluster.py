@@ -96,6 +96,10 @@ class Cluster:
             ioctx.set_namespace(ref.namespace)
             yield ioctx
 
+    def pools(self) -> frozenset[str]:
+        """Return the names of all pools."""
+        return frozenset(self.call("listing pools", self._rados.list_pools))
+
     def pool_name(self, pool_id: int) -> str:
         """Return the name of the pool with that number."""
         return self.call(f"looking up pool {pool_id}", lambda: self.name_of_pool(pool_id))

@@ -127,13 +127,14 @@ def _watch(cluster: Cluster, what: str, ref: ImageRef, *, writes: bool) -> Calla
     librbd tells nothing of a rollback's progress; that the same pool answers at all must do.
     """
     stall_s = cluster.settings.timeouts.transfer
+    pools = _pools_of(cluster, ref) if writes else ()
+    refuse_full(cluster, *pools)
     answered_at = time.monotonic()
 
     def watch() -> None:
         nonlocal answered_at
         try:
-            if writes:
-                refuse_full(cluster, ref.pool)
+            refuse_full(cluster, *pools)
             read_image(cluster, ref.image)
         except UnavailableError as error:
             if time.monotonic() > answered_at + stall_s:
@@ -142,3 +143,19 @@ def _watch(cluster: Cluster, what: str, ref: ImageRef, *, writes: bool) -> Calla
             answered_at = time.monotonic()
 
     return watch
+
+
+def _pools_of(cluster: Cluster, ref: ImageRef) -> tuple[str, ...]:
+    """Return the pools that the image's objects are in: its own, and one for the data of some."""
+
+    def read() -> tuple[str, ...]:
+        try:
+            with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
+                if image.features() & rbd.RBD_FEATURE_DATA_POOL:
+                    return ref.pool, cluster.name_of_pool(image.data_pool_id())
+        except rbd.ImageNotFound:
+            # In the trash it has no name.
+            pass
+        return (ref.pool,)
+
+    return cluster.call(f"reading the pools of {ref}", read)

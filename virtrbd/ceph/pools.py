@@ -8,8 +8,11 @@ from virtrbd.model.size import format_size
 def refuse_full(cluster: Cluster, *pools: str) -> None:
     """Raise ClusterError when one of the pools (empty names aside) takes no more data, with the quota that it met;
     ConfigError when there is none of that name."""
+    named = [pool for pool in pools if pool]
+    if not named:
+        return
     by_name = {pool["pool_name"]: pool for pool in cluster.command("osd pool ls", detail="detail")}
-    for name in filter(None, pools):
+    for name in named:
         pool = by_name.get(name)
         if pool is None:
             raise no_pool(name)

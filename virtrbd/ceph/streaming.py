@@ -1,5 +1,6 @@
 """Data that comes through a pipe, written into an image, and read again to compare."""
 
+import errno
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -109,5 +110,7 @@ class _Flight:
             raise UnavailableError(f"Ceph: writing to image {self._ref}: no answer within {timeout_s:g} s")
 
     def _check(self) -> None:
+        if self._failed and -self._failed[0] in (errno.ETIMEDOUT, errno.EBADMSG):
+            raise UnavailableError(f"Ceph: writing to image {self._ref}: no answer in time; check `ceph status`")
         if self._failed:
             raise ClusterError(f"Ceph: writing to image {self._ref}: error {-self._failed[0]}; check `ceph status`")

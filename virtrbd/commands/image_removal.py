@@ -20,7 +20,7 @@ from virtrbd.commands.image_session import (
 from virtrbd.commands.image_snapshots import snapshot
 from virtrbd.commands.images import POOLS, image, rooms_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
-from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError
+from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError, VirtrbdError
 from virtrbd.model.image import ImageRef
 
 if TYPE_CHECKING:
@@ -181,8 +181,11 @@ def plan_data(plan: "RemovalPlan") -> dict[str, Any]:
 
 def plan_lines(plan: "RemovalPlan", standing: "Sequence[Blocker]") -> list[str]:
     """Return what keeps the image or snapshot, and the steps in order."""
-    lines = [f"{plan.subject}: {'kept by' if standing else 'nothing keeps it'}"]
+    cleared = [blocker for blocker in plan.blockers if blocker not in standing]
+    title = "kept by" if standing else "nothing else keeps it" if cleared else "nothing keeps it"
+    lines = [f"{plan.subject}: {title}"]
     lines += [f"  {_blocker_line(blocker)}" for blocker in standing]
+    lines += [f"  {blocker.text}: cleared or allowed" for blocker in cleared]
     lines += ["steps:", *(f"  {number}. {step.text}" for number, step in enumerate(plan.steps, 1))]
     return lines
 
@@ -210,7 +213,9 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
     require_plain(ref)
     allowed = parse_allowed(allow)
     target = _renamed(ref, name)
-    with image_session(run) as session, session.host.state.locked([str(target)], "image restore"):
+    # Under its own name it may just be purged.
+    names = sorted({str(ref), str(target)})
+    with image_session(run) as session, session.host.state.locked(names, "image restore"):
         found = [
             entry
             for entry in list_trash(session.host.cluster, ref.pool, ref.namespace)
@@ -291,29 +296,45 @@ def purge(
     allow: tuple[str, ...],
 ) -> None:
     """Remove from the trash for good what has waited its time; what clones still need stays."""
-    from virtrbd.ceph.details import read_details
     from virtrbd.commands.pipeline import parse_allowed
 
     allowed = parse_allowed(allow)
+    lines: list[str] = []
+    data: list[dict[str, Any]] = []
     with image_session(run) as session:
-        lines, data = [], []
         for entry in _due(session, pools, now=now):
-            if read_details(session.host.cluster, entry.ref, entry.image_id) is None:
-                # Restored, or purged by another run, since the list was read.
-                continue
-            make_plan = partial(_purge_plan, session, entry)
-            plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
-            standing = plan.standing(clear=clear, allowed=allowed)
-            if standing or only_plan:
-                lines += plan_lines(plan, standing)
-                done: list[str] = []
-            else:
-                done = _do(run, session, plan, progress)
-                lines += [f"{plan.subject}: {line}" for line in done]
-            if standing:
-                run.end(ExitCode.BLOCKED)
-            data.append({"image": str(plan.subject), "id": entry.image_id, **plan_data(plan), "done": done})
+            try:
+                with session.host.state.locked([str(entry.ref)], "image trash purge"):
+                    told, facts = _purge(run, session, entry, allowed, progress, clear=clear, only_plan=only_plan)
+            except VirtrbdError as error:
+                # The others are purged all the same.
+                told, facts = [str(error)], {"error": str(error)}
+                run.end(error.exit_code)
+            lines += told
+            data.append({"image": str(entry.ref), "id": entry.image_id, **facts})
     run.answer({"trash": data}, lines or ["nothing to purge"])
+
+
+def _purge(
+    run: Run,
+    session: Session,
+    entry: "TrashEntry",
+    allowed: "frozenset[Hazard]",
+    progress: str,
+    *,
+    clear: bool,
+    only_plan: bool,
+) -> tuple[list[str], dict[str, Any]]:
+    """Purge one image, and return what there is to say of it, in lines and as data."""
+    make_plan = partial(_purge_plan, session, entry)
+    plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
+    standing = plan.standing(clear=clear, allowed=allowed)
+    if standing:
+        run.end(ExitCode.BLOCKED)
+    if standing or only_plan:
+        return plan_lines(plan, standing), {**plan_data(plan), "done": []}
+    done = _do(run, session, plan, progress)
+    return [f"{plan.subject}: {line}" for line in done], {**plan_data(plan), "done": done}
 
 
 def _due(session: Session, pools: Sequence[str], *, now: bool) -> "list[TrashEntry]":
@@ -326,7 +347,16 @@ def _due(session: Session, pools: Sequence[str], *, now: bool) -> "list[TrashEnt
 
 
 def _purge_plan(session: Session, entry: "TrashEntry") -> "RemovalPlan":
-    from virtrbd.planning.removal import plan_purge
+    from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.trash import list_trash
+    from virtrbd.planning.removal import RemovalPlan, RemoveImage, plan_purge
 
-    details = _require_details(session, entry.ref, entry.image_id)
+    cluster = session.host.cluster
+    if all(other.image_id != entry.image_id for other in list_trash(cluster, entry.ref.pool, entry.ref.namespace)):
+        raise ClusterError(f"{entry.ref}: is in the trash no more; restored, or purged by another run")
+    details = read_details(cluster, entry.ref, entry.image_id)
+    if details is None:
+        # A removal that was cut off behind the header: only the rest is left to remove.
+        rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
+        return RemovalPlan(subject=entry.ref, blockers=(), steps=(rest,))
     return plan_purge(details, session.host.host_uuid, is_expired=entry.expires_at <= time.time())

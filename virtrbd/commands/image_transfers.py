@@ -102,8 +102,15 @@ def _import(
         if verify:
             compare(host, file, target, size_bytes)
 
-    fill_by_hand(host, ref, size_bytes, fill, layout, base=base)
+    what = "" if file == "-" else f"{_identity(file)} base={base} verify={verify}"
+    fill_by_hand(host, ref, size_bytes, fill, layout, base=base, what=what)
     return imported_size(host, ref) if file == "-" else size_bytes
+
+
+def _identity(file: str) -> str:
+    """Return what is the same as long as the file is: its path, size and time."""
+    stat = os.stat(file)
+    return f"{os.path.realpath(file)} {stat.st_size} {stat.st_mtime_ns}"
 
 
 @image.command(name="export")
@@ -145,7 +152,7 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
         found = _source(session, source)
         host = session.with_progress(update)
         fill = partial(copy_image, host, source, found.size_bytes, data_pool=wanted.data_pool)
-        fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying")
+        fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying", what=f"{source} {found.image_id}")
     run.answer(
         {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes},
         [f"{ref}: copied from {source} ({format_size(found.size_bytes)})"],

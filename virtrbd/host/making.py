@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from virtrbd.ceph.images import clone_image, create_image, mark_image, read_image, set_state
@@ -48,6 +49,7 @@ def make_filled(
     layout: ImageLayout | None = None,
     word: str = "importing",
     base: str = "",
+    what: str = "",
 ) -> None:
     """Create an image that is not ready until it is filled, with a snapshot `base` to clone from if one is named.
 
@@ -55,7 +57,7 @@ def make_filled(
     """
     layout = layout or ImageLayout()
     refuse_full(host.cluster, ref.pool, layout.data_pool)
-    intent = _intent(ref, domain_uuid, size_bytes, importing=True)
+    intent = replace(_intent(ref, domain_uuid, size_bytes), importing=True, what=what)
     with _intended(host, intent):
         image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
     try:
@@ -136,9 +138,7 @@ def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
         raise
 
 
-def _intent(
-    ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None, importing: bool = False
-) -> Intent:
+def _intent(ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None) -> Intent:
     return Intent(
         ref=ref,
         domain_uuid=domain_uuid,
@@ -146,5 +146,4 @@ def _intent(
         parent=parent,
         nonce=uuid.uuid4().hex,
         written_at=time.time(),
-        importing=importing,
     )

@@ -40,7 +40,8 @@ def perform_step(host: ImageHost, step: Step) -> None:
 
 
 def _remove_for_good(host: ImageHost, step: RemoveImage) -> None:
-    image = read_image(host.cluster, step.ref)
+    # One that was restored meanwhile is not taken away again.
+    image = None if step.is_in_trash else read_image(host.cluster, step.ref)
     if image and image.image_id == step.image_id:
         trash = partial(trash_image, host.cluster, step.ref, _NO_DELAY)
         once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)

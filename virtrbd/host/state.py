@@ -171,4 +171,5 @@ def _intent_as_data(intent: Intent) -> dict[str, object]:
         "nonce": intent.nonce,
         "written_at": intent.written_at,
         "importing": intent.importing,
+        "what": intent.what,
     }

@@ -10,27 +10,30 @@ from pathlib import Path
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.errors import DeniedError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.qemu_img import as_file, as_image, run_qemu_img
+from virtrbd.host.qemu_img import as_file, as_image, refuse_broken, run_qemu_img
 from virtrbd.model.image import ImageRef
 
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
 # order, 16 requests at a time; without -W, -m changes nothing.
-_INTO_NEW = ("convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw", "--")
+_INTO_NEW = ("convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw")
+# What a guest wrote to its disk may look like another format, and name files of this host: an image is read as it is.
+_AS_IT_IS = ("-f", "raw")
 # How often a transfer asks whether its pool ran full: the writer itself would wait for ever.
 _FULL_EVERY_S = 2.0
 
 
 def import_file(host: ImageHost, path: str, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
-    """Copy a file into an image that exists and is all zeroes. Raises ClusterError, UnavailableError."""
+    """Copy a file into an image that exists and is all zeroes. Raises SpecError, ClusterError, UnavailableError."""
     what = f"importing {path} into {ref}"
-    words = [*_INTO_NEW, as_file(path), as_image(ref, host.settings.ceph)]
+    refuse_broken(path)
+    words = [*_INTO_NEW, "--", as_file(path), as_image(ref, host.settings.ceph)]
     run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
 
 
 def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
     """Copy an image into one that exists and is all zeroes. Raises ClusterError, UnavailableError."""
     ceph = host.settings.ceph
-    words = [*_INTO_NEW, as_image(source, ceph), as_image(ref, ceph)]
+    words = [*_INTO_NEW, *_AS_IT_IS, "--", as_image(source, ceph), as_image(ref, ceph)]
     what = f"copying {source} to {ref}"
     run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
 
@@ -45,7 +48,8 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
     if os.path.lexists(target):
         raise exists
     half = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    words = ["convert", "-p", "-W", "-m", "16", "-O", file_format, "--", as_image(ref, host.settings.ceph)]
+    image = as_image(ref, host.settings.ceph)
+    words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", file_format, "--", image]
     try:
         # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
         os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -53,7 +57,7 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
         run_qemu_img([*words, as_file(str(half))], what, host.settings.timeouts.transfer, _watch(host, size_bytes))
         _sync(half)
         if check:
-            verify(host, str(half), ref, size_bytes)
+            verify(host, str(half), ref, size_bytes, file_format)
         # Not rename: it would replace what somebody made there meanwhile.
         os.link(half, target)
     except FileExistsError:
@@ -68,9 +72,13 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
     _sync(target.absolute().parent)
 
 
-def verify(host: ImageHost, file: str, ref: ImageRef, size_bytes: int) -> None:
-    """Read the file and the image again, byte by byte. Raises ClusterError when they differ."""
-    words = ["compare", "-p", "--", as_file(file), as_image(ref, host.settings.ceph)]
+def verify(host: ImageHost, file: str, ref: ImageRef, size_bytes: int, file_format: str = "") -> None:
+    """Read the file and the image again, byte by byte. Raises ClusterError when they differ.
+
+    An empty format: what qemu-img takes the file for, as in the import.
+    """
+    formats = [*(["-f", file_format] if file_format else []), "-F", "raw"]
+    words = ["compare", "-p", *formats, "--", as_file(file), as_image(ref, host.settings.ceph)]
     run_qemu_img(words, f"verifying {ref}", host.settings.timeouts.transfer, _watch(host, size_bytes))
 
 

@@ -128,10 +128,17 @@ class Image:
         """Whether the mark says that this very image belongs to the domain."""
         return self.mark is not None and self.mark.domain_uuid == domain_uuid
 
+    def is_of_other_host(self, host_uuid: str) -> bool:
+        """Whether the mark names another host."""
+        return self.mark is not None and self.mark.host != host_uuid
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """What a run wrote down before it made an image: a later run may finish the marking, nobody else's."""
+    """What a run wrote down before it made an image: a later run may finish the marking, nobody else's.
+
+    `what` tells a filling from another: only a run that would do the very same may take it for done.
+    """
 
     ref: ImageRef
     domain_uuid: str
@@ -140,6 +147,7 @@ class Intent:
     nonce: str
     written_at: float
     importing: bool = False
+    what: str = ""
 
     def matches(self, image: Image) -> bool:
         """Whether the image is what this intent made: same parent, size, no mark of another, made after it.

@@ -17,6 +17,11 @@ def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
     return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
 
 
+def is_unclear(image: Image, intent: Intent) -> bool:
+    """Whether nobody can tell if an import was cut off before it began: nothing says how much of it was written."""
+    return intent.importing and image.mark is None and not image.state and image.allocated_bytes is None
+
+
 class Leftover(Enum):
     """What an image that is there already is to a run that is about to make it."""
 
@@ -32,4 +37,6 @@ def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_u
     if intent is None or intent.domain_uuid != domain_uuid or image.state:
         return Leftover.FOREIGN
     is_ours = image.mark is None or (image.mark.domain_uuid, image.mark.host) == (domain_uuid, host_uuid)
-    return Leftover.MADE if is_ours and intent.matches(replace(image, mark=None)) else Leftover.FOREIGN
+    if not is_ours or is_unclear(image, intent):
+        return Leftover.FOREIGN
+    return Leftover.MADE if intent.matches(replace(image, mark=None)) else Leftover.FOREIGN

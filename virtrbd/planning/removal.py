@@ -74,6 +74,7 @@ class RemoveImage:
 
     ref: ImageRef
     image_id: str
+    is_in_trash: bool = False
 
     @property
     def text(self) -> str:
@@ -190,7 +191,7 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
     return RemovalPlan(
         subject=image.ref,
         blockers=tuple(blockers),
-        steps=(*steps, RemoveImage(ref=image.ref, image_id=image.image_id)),
+        steps=(*steps, RemoveImage(ref=image.ref, image_id=image.image_id, is_in_trash=True)),
     )
 
 
