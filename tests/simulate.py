@@ -164,7 +164,9 @@ def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
             _limit(dict(steps(devices))[f"disk:{action.target}"], action)
         case SetLink():
             interface = dict(steps(devices))[action.device]
-            devices.replace(interface, parse_tree(with_link(to_text(interface), up=action.up)))
+            devices.replace(
+                interface, parse_tree(with_link(to_text(interface), up=action.up, is_stated=action.is_stated))
+            )
         case SetMemory():
             _set_text(root, "currentMemory", str(action.to_bytes // 1024))
         case SetVcpus():

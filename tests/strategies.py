@@ -143,7 +143,11 @@ def domains(draw: st.DrawFn, name: str, hosts: Sequence[str] = (HOST,)) -> Domai
         cdroms=(*draw(cdroms), *((seed_drive(name),) if seed else ())),
         seed=seed,
         interfaces=tuple(
-            Interface(mac=f"52:54:00:00:{name.encode().hex()[:2]}:{mac}", bridge="br0", link_up=draw(st.booleans()))
+            Interface(
+                mac=f"52:54:00:00:{name.encode().hex()[:2]}:{mac}",
+                bridge="br0",
+                link=draw(st.sampled_from(["", "up", "down"])),
+            )
             for mac in macs
         ),
         autostart=draw(st.booleans()),

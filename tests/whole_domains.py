@@ -120,7 +120,7 @@ def interfaces(draw: st.DrawFn, mac: str) -> Interface:
         vlan=tuple(draw(st.lists(st.integers(0, 4095), max_size=3))),
         mtu=draw(st.none() | st.integers(68, 65535)) if kind != "direct" else None,
         queues=draw(st.none() | st.integers(1, 8)) if model == "virtio" else None,
-        link_up=draw(st.booleans()),
+        link=draw(st.sampled_from(["", "up", "down"])),
         # libvirt drops one on a direct interface silently (virDomainNetDefParseXML).
         filterref=draw(st.none() | filters) if kind != "direct" else None,
     )

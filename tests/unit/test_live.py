@@ -155,8 +155,9 @@ def test_a_devices_element_is_given_as_libvirt_takes_it() -> None:
 
 def test_a_link_is_up_unless_it_says_down() -> None:
     nic = NIC.format(link="<link state='down'/>")
-    assert "<link" not in with_link(nic, up=True)
-    assert with_link(nic, up=False).count('<link state="down"/>') == 1
+    assert "<link" not in with_link(nic, up=True, is_stated=False)
+    assert with_link(nic, up=True, is_stated=True).count('<link state="up"/>') == 1
+    assert with_link(nic, up=False, is_stated=True).count('<link state="down"/>') == 1
 
 
 def test_what_a_guest_has_of_memory_vcpus_and_titles() -> None:

@@ -1,5 +1,6 @@
 """The planner's laws: what holds of every plan, for all specs and all worlds."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -305,6 +306,9 @@ def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], Act
                     assert Hazard.INTERRUPTS_GUEST in action.hazards
                 case SetMemory(from_bytes=has, to_bytes=wanted) | SetVcpus(from_count=has, to_count=wanted):
                     assert (Hazard.INTERRUPTS_GUEST in action.hazards) is (wanted < has)
+                case DefineDomain(differences=differences):
+                    goes = any(re.fullmatch(r"/devices/disk:[^/]+", d.path) and not d.wanted for d in differences)
+                    assert goes or Hazard.INTERRUPTS_GUEST not in action.hazards
                 case _:
                     assert Hazard.INTERRUPTS_GUEST not in action.hazards
 

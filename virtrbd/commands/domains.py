@@ -77,12 +77,11 @@ def inspect(run: Run, name: str) -> None:
 def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """Start a domain, once nobody else has its images open."""
     from virtrbd.commands.pipeline import connected, parse_allowed
-    from virtrbd.commands.power import require, require_awake, require_released
+    from virtrbd.commands.power import locked, require_awake, require_released
     from virtrbd.host.power import start_domain
 
     allowed = parse_allowed(allow)
-    with connected(run, run.settings(), allowed) as host, host.state.locked([name], "start"):
-        domain = require(host, name)
+    with connected(run, run.settings(), allowed) as host, locked(host, name, "start") as domain:
         require_awake(domain)
         require_released(domain)
         if domain.state.is_active:
@@ -174,11 +173,13 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
 def undefine(run: Run, name: str, trash_images: bool, allow: tuple[str, ...]) -> None:
     """Forget a domain that is shut off; its images stay, unless asked."""
     from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.commands.power import locked, require_released
     from virtrbd.commands.undefinition import undefine_domain
 
     allowed = parse_allowed(allow)
-    with connected(run, run.settings(), allowed) as host, host.state.locked([name], "undefine"):
-        lines = undefine_domain(host, name, trash_images=trash_images)
+    with connected(run, run.settings(), allowed) as host, locked(host, name, "undefine") as domain:
+        require_released(domain)
+        lines = undefine_domain(host, domain, trash_images=trash_images)
     run.answer({"name": name, "done": lines}, [f"{name}: {line}" for line in lines])
 
 

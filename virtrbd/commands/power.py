@@ -1,8 +1,11 @@
 """Power verbs: what they have in common."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.hypervisor.connection import Hypervisor
@@ -20,6 +23,19 @@ def require_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
     if domain is None:
         raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
     return domain
+
+
+@contextmanager
+def locked(host: Host, name: str, verb: str) -> Iterator[DefinedDomain]:
+    """Lock a domain that a person named, by name or UUID, with the images that it writes, for the verb.
+
+    Raises HypervisorError, BusyError.
+    """
+    # The lock is the name's, whatever the person typed.
+    found = require(host, name)
+    images = [str(disk.image) for disk in parse_disks(found.definition) if disk.is_written and disk.image]
+    with host.state.locked([found.name, *images], verb):
+        yield require(host, found.uuid)
 
 
 def require_released(domain: DefinedDomain) -> None:

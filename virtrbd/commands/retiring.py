@@ -18,7 +18,7 @@ def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
     """Retire a domain: shut it down, undefine it, move the images that it owns to the trash; asks for each hazard."""
     from virtrbd.ceph.images import read_image
     from virtrbd.commands.pipeline import connected, outcome_line, parse_allowed, tell
-    from virtrbd.commands.power import require
+    from virtrbd.commands.power import locked, require_released
     from virtrbd.domainxml.parse import parse_disks
     from virtrbd.host.execute import execute
     from virtrbd.host.perform import perform
@@ -27,8 +27,9 @@ def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
     from virtrbd.planning.retiring import plan_retirement
 
     allowed = parse_allowed(allow)
-    with connected(run, run.settings(), allowed) as host, host.state.locked([name], "remove"):
-        domain = require(host, name)
+    with connected(run, run.settings(), allowed) as host, locked(host, name, "remove") as domain:
+        require_released(domain)
+        name = domain.name
         refs = sorted({disk.image.image for disk in parse_disks(domain.definition) if disk.image})
         images = [image for ref in refs if (image := read_image(host.cluster, ref))]
         plan = plan_retirement(domain, images, host.host_uuid, delay_s=delay)

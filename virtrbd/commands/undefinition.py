@@ -2,13 +2,12 @@
 
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.trash import trash_image
-from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.host.power import note_clean_stop
-from virtrbd.model.domain import PowerState
+from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 
@@ -16,9 +15,9 @@ from virtrbd.model.image import ImageRef
 TRASH_DELAY_S = 14 * 24 * 3600
 
 
-def undefine_domain(host: Host, name: str, *, trash_images: bool) -> list[str]:
+def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) -> list[str]:
     """Undefine, and return a line for each thing done. Raises BlockedError, HypervisorError, ImageBusyError."""
-    domain = require(host, name)
+    name = domain.name
     if domain.state.is_active:
         raise HypervisorError(f"{name}: is {domain.state.value}; shut it down first with virtrbd shutdown {name}")
     if domain.state is PowerState.SAVED:

@@ -27,8 +27,6 @@ def make_canonical(root: Element) -> None:
             remove(limit)
     for mac in root.iterfind("devices/interface/mac"):
         mac.set("address", mac.get("address", "").lower())
-    for link in root.findall("devices/interface/link[@state='up']"):
-        remove(link)
     for driver in root.iterfind("devices/interface/driver[@queues='1']"):
         del driver.attrib["queues"]
     for container in reversed(list(root.iter(*_CONTAINERS))):

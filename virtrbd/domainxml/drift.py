@@ -93,12 +93,14 @@ def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChang
 
 
 def _children(element: Element) -> Iterator[tuple[str, Element]]:
-    return ((name, child) for name, child in steps(element) if child.tag != MARK_TAG and child.tag not in _LIBVIRTS_OWN)
+    # In a <source> it is which device of the host is meant.
+    skipped = frozenset() if element.tag == "source" else _LIBVIRTS_OWN
+    return ((name, child) for name, child in steps(element) if child.tag != MARK_TAG and child.tag not in skipped)
 
 
 def _is_implied(device: Element) -> bool:
     """Whether libvirt added it by itself: a bus for a device that somebody added, which is told of anyway."""
-    return device.tag == "controller"
+    return device.tag == "controller" and device.find("driver") is None
 
 
 def brief(element: Element) -> str:

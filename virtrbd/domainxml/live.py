@@ -8,12 +8,14 @@ from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.mends import mend_of
-from virtrbd.domainxml.tree import Element, attribute, parse_tree, remove, steps, to_text
+from virtrbd.domainxml.tree import Element, attribute, children, parse_tree, remove, steps, to_text
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.domain import DomainMark, ForeignChange
 
 # Of these libvirt writes into the live XML what became of them: a model with features, say, for the host's own.
 _EXPANDED = frozenset({"host-model"})
+# What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
+_SET_LIVE = ("iotune", "link", "bandwidth")
 _FIXED = frozenset({"host-passthrough", "maximum"})
 
 
@@ -88,8 +90,33 @@ def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]
     )
 
 
+def settings_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
+    """Return what somebody set on a disk or an interface of the running guest alone, where the spec states nothing."""
+    held, wanted = dict(_devices(parse_tree(definition))), dict(_devices(parse_tree(desired)))
+    stated = ours.stated if ours else ()
+    found = []
+    for name, device in _devices(parse_tree(live)):
+        for word in _SET_LIVE if name in held else ():
+            path, was, now = f"devices/{name}/{word}", _setting(held[name], word), _setting(device, word)
+            is_ours = any(each == path or each.startswith(f"{path}/") for each in stated)
+            if was != now and not is_ours and (name not in wanted or wanted[name].find(word) is None):
+                found.append(ForeignChange(path=f"/{path}", was=was, found=now))
+    return tuple(found)
+
+
+def _setting(device: Element, word: str) -> str:
+    element = device.find(word)
+    if element is None:
+        return ""
+    parts = [f"{name!s}={value!s}" for name, value in element.attrib.items()]
+    parts += [f"{child.tag!s}={(child.text or '').strip()}" for child in children(element)]
+    return " ".join(parts)
+
+
 def _is_empty(device: Element) -> bool:
-    return device.get("device") == "cdrom" and device.find("source") is None
+    # An ejected drive keeps a <source index='…'/> that names nothing.
+    source = device.find("source")
+    return device.get("device") == "cdrom" and (source is None or set(map(str, source.attrib)) <= {"index"})
 
 
 def still_there(live: str, stated: Sequence[str]) -> tuple[str, ...]:
@@ -112,13 +139,13 @@ def without_address(device: str) -> str:
     return to_text(element)
 
 
-def with_link(device: str, *, up: bool) -> str:
-    """Return an interface's element with its link up, which libvirt takes for granted, or down."""
+def with_link(device: str, *, up: bool, is_stated: bool) -> str:
+    """Return an interface's element with its link up, which libvirt takes for granted where none is stated, or down."""
     element = parse_tree(device)
     for link in element.findall("link"):
         remove(link)
-    if not up:
-        element.append(element.makeelement("link", {"state": "down"}))
+    if is_stated or not up:
+        element.append(element.makeelement("link", {"state": "up" if up else "down"}))
     return to_text(element)
 
 

@@ -259,7 +259,7 @@ def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
     yield "vlan", [_number(tag.get("id")) for tag in interface.iterfind("vlan/tag")]
     yield "mtu", _number(attribute(interface, "mtu", "size"))
     yield "queues", _number(attribute(interface, "driver", "queues"))
-    yield "link", "down" if attribute(interface, "link", "state") == "down" else ""
+    yield "link", attribute(interface, "link", "state")
     yield "boot", _number(attribute(interface, "boot", "order"))
     if name := attribute(interface, "filterref", "filter"):
         parameters = {str(p.get("name")): str(p.get("value")) for p in interface.iterfind("filterref/parameter")}

@@ -65,10 +65,10 @@ def change_media(hypervisor: Hypervisor, uuid: str, device: str) -> None:
         raise NotLiveError(f"{error}; in force from the next boot, or when the guest lets go of the drive") from error
 
 
-def set_link(hypervisor: Hypervisor, uuid: str, device: str, *, up: bool) -> None:
+def set_link(hypervisor: Hypervisor, uuid: str, device: str, *, up: bool, is_stated: bool) -> None:
     """Set an interface's link. Raises HypervisorError."""
     xml = _device(_domain(hypervisor, uuid).live, device, "running guest")
-    hypervisor.update_live(uuid, with_link(xml, up=up))
+    hypervisor.update_live(uuid, with_link(xml, up=up, is_stated=is_stated))
 
 
 def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
+from virtrbd.errors import VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
@@ -46,10 +47,18 @@ def observe(
         images=theirs.images,
         intents=theirs.intents,
         pool_config=theirs.pool_config,
+        missing_pools=theirs.missing_pools,
         now=time.time(),
     )
+    actual = replace(actual, images={**actual.images, **_opened(actual, cluster)})
     actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
     return _with_details(actual, domains, hypervisor, state, policy)
+
+
+def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | None]:
+    """Return the images of other hosts again, with who has them open, which no header tells."""
+    others = [ref for ref, image in actual.images.items() if image and image.is_of_other_host(actual.host_uuid)]
+    return {ref: read_image(cluster, ref) for ref in others}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +75,7 @@ class _Stored:
     intents: Mapping[ImageRef, Intent]
     images: Mapping[ImageRef, Image | None]
     pool_config: Mapping[str, Mapping[str, str]]
+    missing_pools: frozenset[str]
 
 
 def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
@@ -78,17 +88,21 @@ def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
 
 
 def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir) -> _Stored:
-    refs = images_of_interest(domains)
+    pools = cluster.pools()
+    named = images_of_interest(domains)
+    refs = [ref for ref in named if ref.pool in pools]
     intents = state.read_intents(refs)
-    images = dict(read_images(cluster, [ref for ref in refs if ref not in intents]))
+    images: dict[ImageRef, Image | None] = dict.fromkeys(named)
+    images |= read_images(cluster, [ref for ref in refs if ref not in intents])
     # What an intent tells of may be half-made: only opening it shows how much of it was written.
     images |= {ref: read_image(cluster, ref, usage=True) for ref in intents}
-    images |= read_images(cluster, parents_of_interest(domains, images))
+    images |= read_images(cluster, [ref for ref in parents_of_interest(domains, images) if ref.pool in pools])
     return _Stored(
         facts=cluster.facts(),
         intents=intents,
         images=images,
-        pool_config={pool: pool_config(cluster, pool) for pool in pools_of_interest(domains)},
+        pool_config={pool: pool_config(cluster, pool) for pool in pools_of_interest(domains) if pool in pools},
+        missing_pools=frozenset(pools_of_interest(domains)) - pools,
     )
 
 
@@ -101,22 +115,32 @@ def _with_details(
     capabilities = {key: found for key in keys if (found := hypervisor.capabilities(*key))}
     names = {domain.name for domain in open_ones}
     held = {domain.uuid for domain in open_ones} | {found.uuid for found in actual.domains if found.name in names}
+    sizes, problems = _sizes(_files(domains, actual))
     return replace(
         actual,
         capabilities=capabilities,
         last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
-        file_sizes=_sizes(_files(domains, actual)),
+        file_sizes=sizes,
+        file_problems=problems,
         seed_files={file: _seed_file(file) for domain in domains if domain.seed for file in domain.seed.files},
     )
 
 
-def _sizes(files: Sequence[str]) -> Mapping[str, int | None]:
+def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int | None], Mapping[str, str]]:
+    """Return the virtual size of each file, None of no image, and what is wrong with the others."""
     if not files:
-        return {}
+        return {}, {}
     # Here, not above: where nothing is imported no process is run.
     from virtrbd.host.qemu_img import file_size
 
-    return {file: file_size(file) for file in files}
+    sizes: dict[str, int | None] = {}
+    problems: dict[str, str] = {}
+    for file in files:
+        try:
+            sizes[file] = file_size(file)
+        except VirtrbdError as error:
+            problems[file] = str(error)
+    return sizes, problems
 
 
 def _files(domains: tuple[Domain, ...], actual: Actual) -> tuple[str, ...]:

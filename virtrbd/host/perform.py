@@ -40,6 +40,7 @@ from virtrbd.model.actions import (
 )
 from virtrbd.model.actual import LastDefinition
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.live_actions import (
     AttachDevice,
@@ -98,7 +99,9 @@ def _change_image(
         case RemoveHalfImage():
             remove_half_made(host.for_images, action.ref, action.image_id)
         case MarkImage():
-            host.for_images.tell_dropped(action.ref, free_of_inherited(host.cluster, action.ref))
+            # What is taken over was not made here: its options are its own, not those of a parent.
+            if Hazard.TAKES_OVER not in action.hazards:
+                host.for_images.tell_dropped(action.ref, free_of_inherited(host.cluster, action.ref))
             mark = ImageMark(domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid)
             mark_image(host.cluster, action.ref, mark)
         case DropIntent():
@@ -145,7 +148,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
         case LimitDisk():
             hypervisor.limit_disk_live(uuid, action.target, dict(action.limits))
         case SetLink():
-            live.set_link(hypervisor, uuid, action.device, up=action.up)
+            live.set_link(hypervisor, uuid, action.device, up=action.up, is_stated=action.is_stated)
         case SetMemory():
             live.set_memory(hypervisor, uuid, action.to_bytes)
         case SetVcpus():

@@ -4,8 +4,9 @@ import time
 from functools import partial
 
 from virtrbd.ceph.images import read_image, set_running
+from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.errors import HypervisorError, UnavailableError
+from virtrbd.errors import BlockedError, HypervisorError, UnavailableError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDomain, PowerState
@@ -18,6 +19,10 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     definition = host.hypervisor.definition(domain_uuid)
     if definition is None:
         raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
+    mark = read_mark(definition)
+    if mark and mark.hold and mark.hold.holds_at(time.time()):
+        # Since the plan was made.
+        raise BlockedError("somebody holds it now; virtrbd release ends that")
     written = [disk.image for disk in parse_disks(definition) if disk.is_written and disk.image]
     through_gate(
         host.cluster,

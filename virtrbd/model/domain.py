@@ -133,7 +133,7 @@ class Interface:
     vlan: tuple[int, ...] = ()
     mtu: int | None = None
     queues: int | None = None
-    link_up: bool = True
+    link: str = ""
     filterref: Filter | None = None
     boot: int | None = None
 

@@ -73,6 +73,7 @@ class LimitDisk(LiveAction):
 class SetLink(LiveAction):
     device: str
     up: bool
+    is_stated: bool = True
 
     @property
     def text(self) -> str:

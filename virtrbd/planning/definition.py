@@ -115,7 +115,7 @@ def _plan_edit(
         inputs=inputs,
         based_on=defined.definition,
         differences=_with_images(edit.differences, defined),
-        hazards=_edit_hazards(domain, mark, edit.differences),
+        hazards=_edit_hazards(domain, defined, mark, edit.differences),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
 
@@ -193,8 +193,14 @@ def _with_images(differences: Sequence[Difference], defined: DefinedDomain) -> t
     )
 
 
-def _edit_hazards(domain: Domain, mark: DomainMark | None, differences: Sequence[Difference]) -> tuple[Hazard, ...]:
+def _edit_hazards(
+    domain: Domain, defined: DefinedDomain, mark: DomainMark | None, differences: Sequence[Difference]
+) -> tuple[Hazard, ...]:
     hazards = [] if mark else [Hazard.TAKES_OVER]
+    # A disk that goes is as often a slip in `disks:` as it is meant, and a guest that is off misses it just as much.
+    disks = {f"/devices/disk:{disk.target}" for disk in parse_disks(defined.definition) if disk.device == "disk"}
+    if any(difference.path in disks and not difference.wanted for difference in differences):
+        hazards.append(Hazard.INTERRUPTS_GUEST)
     # Another image behind a known target: the guest would boot into somebody else's data.
     sources = {f"/devices/disk:{disk.target}/{end}" for disk in domain.disks for end in _OTHER_IMAGE}
     if any(difference.path in sources for difference in differences):

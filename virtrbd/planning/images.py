@@ -20,7 +20,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
-from virtrbd.planning.leftovers import is_half
+from virtrbd.planning.leftovers import is_half, is_unclear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,11 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
     """Return what makes the disk's image as the spec wants it."""
     where = f"{domain.origin.rpartition(':')[0]}:{disk.line}: disk {disk.target}: "
     image = actual.images.get(disk.image.image)
-    if image is None:
+    if (pool := disk.image.pool) in actual.missing_pools:
+        planned = ImagePlan(
+            problems=[f"there is no pool {pool}; check the name, or make it: ceph osd pool create {pool}"]
+        )
+    elif image is None:
         planned = _plan_missing(domain, disk, actual)
     elif disk.existing:
         planned = _plan_existing(disk, image)
@@ -72,6 +76,8 @@ def _make(domain: Domain, disk: Disk, size_bytes: int) -> CloneImage | ImportIma
 def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
     """Return the size of what the image is made from, or why it can't be made from it."""
     if not disk.clone:
+        if problem := actual.file_problems.get(disk.import_file):
+            return 0, problem
         size_bytes = actual.file_sizes.get(disk.import_file)
         return size_bytes or 0, "" if size_bytes else f"{disk.import_file}: no file that qemu-img can read"
     parent = actual.images.get(disk.clone)
@@ -106,6 +112,9 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         again = _plan_missing(domain, disk, actual)
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
+    if intent and intent.domain_uuid == domain.uuid and is_unclear(image, intent):
+        text = f"image {image.ref}: its import was cut off, and without fast-diff nobody can tell whether it is whole"
+        return ImagePlan(problems=[f"{text}; virtrbd image remove {image.ref}, then run again"])
     actions: list[Action] = []
     if snapshot := _unfinished_rollback(domain, image, actual):
         actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot)))
@@ -113,6 +122,10 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         return ImagePlan(problems=[not_ready(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
+    if image.watchers and image.mark and image.is_of_other_host(actual.host_uuid):
+        who = ", ".join(map(str, image.watchers))
+        text = f"image {image.ref} belongs to host {image.mark.host}, and is open by {who}"
+        return ImagePlan(problems=[f"{text}; shut the guest down there first"])
     actions += plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
         actions.append(_grow(domain, disk, image.size_bytes, live=_has(defined, disk)))

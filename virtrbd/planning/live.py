@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from virtrbd.domainxml.ignoring import pruned
+from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
@@ -12,6 +12,8 @@ from virtrbd.domainxml.live import (
     live_limits,
     live_only_devices,
     media_of_others,
+    settings_of_others,
+    still_there,
     titles,
 )
 from virtrbd.domainxml.mark import read_mark
@@ -51,7 +53,8 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
     desired = pruned(desired, new_mark.ignored)
     differences = live_differences(defined.live, desired, new_mark)
     actions = list(_actions(domain, defined, desired, [each for each in differences if each.mend is Mend.LIVE]))
-    if actions:
+    # Also what an earlier run attached or set and was killed before it marked: unmarked it would be somebody's.
+    if actions or not set(still_there(defined.live, new_mark.stated)) <= set(_live_stated(defined)):
         actions.append(_mark(defined, new_mark))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
@@ -96,8 +99,9 @@ def _device_actions(
         yield _come_or_go(domain, defined, device, whole)
         return
     if kind == "interface":
-        up = next((i.link_up for i in domain.interfaces if i.mac.lower() == key), True)
-        yield SetLink(domain_uuid=domain.uuid, device=device, up=up, hazards=_unless(up))
+        link = next((i.link for i in domain.interfaces if i.mac.lower() == key), "")
+        up = link != "down"
+        yield SetLink(domain_uuid=domain.uuid, device=device, up=up, is_stated=bool(link), hazards=_unless(up))
     elif limits := live_limits(defined.live, desired, device, found):
         yield LimitDisk(domain_uuid=domain.uuid, target=key, limits=tuple(limits.items()))
     if any("/source" in each.path or each.path.endswith("/@type") for each in found):
@@ -166,8 +170,13 @@ def _title(domain: Domain, defined: DefinedDomain, differences: Mapping[str, Dif
 
 def _mark(defined: DefinedDomain, new_mark: DomainMark) -> MarkLive:
     """What the guest has of ours from now on: also what goes only when the guest lets go of it."""
-    old = read_mark(defined.live)
-    return MarkLive(domain_uuid=new_mark.uuid, stated=tuple(sorted({*(old.stated if old else ()), *new_mark.stated})))
+    return MarkLive(domain_uuid=new_mark.uuid, stated=tuple(sorted({*_live_stated(defined), *new_mark.stated})))
+
+
+def _live_stated(defined: DefinedDomain) -> tuple[str, ...]:
+    """Return what of the running guest is marked as ours."""
+    mark = read_mark(defined.live)
+    return mark.stated if mark else ()
 
 
 def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]:
@@ -188,6 +197,10 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
             text=f"{words} was attached to the running guest by somebody; left alone, gone at its next boot",
         )
 
+    for change in settings_of_others(defined.live, defined.definition, desired, read_mark(defined.live)):
+        if not is_ignored(change.path, new_mark.ignored):
+            text = f"{change} in the running guest alone; left alone, gone at its next boot"
+            yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=f"live{change.path}", text=text)
     for device in media_of_others(defined.live, defined.definition, desired):
         yield Finding(
             domain=domain.name,

@@ -130,7 +130,8 @@ def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
     is_judged = world.is_judged(defined)
     if defined and defined.uuid != domain.uuid:
         domain = replace(domain, uuid=defined.uuid)
-    mark = _read_mark(defined) if defined and not is_judged else None
+    is_other = defined is not None and defined.autostart != domain.autostart
+    mark = _read_mark(defined) if defined and (is_other or not is_judged) else None
     if mark and mark.hold and mark.hold.holds_at(world.actual.now):
         return DomainPlan(name=domain.name, findings=(_held_finding(domain, mark.hold),), uuid=domain.uuid, exists=True)
     plan = _plan_all(domain, defined, mark, world, users, is_judged=is_judged)
@@ -166,7 +167,8 @@ def _plan_all(
         *definition.problems,
     )
     actions = [*world.secret_actions, *(action for image in images for action in image.actions), *definition.actions]
-    if (defined.autostart if defined else False) != domain.autostart:
+    is_ignored = mark is not None and "autostart" in mark.ignored
+    if (defined.autostart if defined else False) != domain.autostart and not is_ignored:
         actions.append(SetAutostart(domain_uuid=domain.uuid, autostart=domain.autostart))
     return DomainPlan(
         name=domain.name,

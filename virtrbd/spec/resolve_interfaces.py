@@ -31,7 +31,7 @@ def _interface(domain: str, name: str, spec: InterfaceSpec) -> Interface:
         vlan=spec.vlan or (),
         mtu=spec.mtu,
         queues=spec.queues,
-        link_up=spec.link != "down",
+        link=spec.link or "",
         filterref=Filter(name=spec.filterref.name, parameters=spec.filterref.parameters or {})
         if spec.filterref
         else None,
