@@ -88,3 +88,23 @@ def test_what_is_ignored_is_not_told(ignored: str) -> None:
 def test_without_the_last_definition_only_that_something_changed_is_known() -> None:
     assert changes(LAST, last=None) == [str(UNKNOWN)]
     assert changes(LAST, known=(UNKNOWN,)) == [str(UNKNOWN)], "until a person says that it is seen"
+
+
+def test_what_a_new_libvirt_adds_by_itself_is_nobodys_change() -> None:
+    nic = "<interface type='bridge'><mac address='52:54:00:00:00:01'/></interface>"
+    now = with_device(f"{WATCHDOG}{nic}").replace("<vcpu>2", "<vcpu>3")
+    found = foreign_changes(LAST, now, now, (), stated=(), ignored=(), is_upgraded=True)
+    assert [change.path for change in found] == ["/devices/interface:52:54:00:00:00:01", "/vcpu"]
+
+
+def test_another_device_of_the_host_is_a_change() -> None:
+    hostdev = "<hostdev type='pci'><source><address bus='0x41'/></source><address slot='0x5'/></hostdev>"
+    before, after = with_device(hostdev), with_device(hostdev.replace("0x41", "0x42").replace("0x5", "0x6"))
+    found = foreign_changes(before, after, after, (), stated=(), ignored=())
+    assert [str(change) for change in found] == ["/devices/hostdev/source/address/@bus: 0x41 -> 0x42"]
+
+
+def test_a_controller_is_libvirts_own_unless_somebody_tuned_it() -> None:
+    assert changes(with_device("<controller type='scsi' index='1'/>")) == []
+    tuned = with_device("<controller type='scsi' index='1'><driver queues='4'/></controller>")
+    assert changes(tuned) == ["/devices/controller:scsi:1: absent -> type=scsi index=1"]

@@ -124,6 +124,8 @@ def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: b
     """Export an image or a snapshot into a new FILE."""
     from virtrbd.host.transfer import export_image as export
 
+    if file == "-":
+        raise UsageError("an export is written to a file, whose name it gets when it is whole; name one")
     with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
         source = _source(session, ref)
         host = session.with_progress(update)

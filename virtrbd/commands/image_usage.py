@@ -6,9 +6,9 @@ from typing import Any
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.listing import list_images
 from virtrbd.commands.output import table
-from virtrbd.errors import ClusterError, UsageError
+from virtrbd.errors import ClusterError, ConfigError, UsageError
 from virtrbd.model.image import ImageRef
-from virtrbd.model.image_details import Usage
+from virtrbd.model.image_details import ListedImage, Usage
 from virtrbd.model.size import format_size
 
 _WITHOUT = "unknown: no valid fast-diff"
@@ -30,11 +30,19 @@ def refs_of(cluster: Cluster, names: Sequence[str]) -> list[ImageRef]:
         except ValueError as error:
             raise UsageError(str(error)) from None
         in_pool = [image.ref for image in list_images(cluster, pool, ref.namespace) if image.ref == ref.image]
-        in_namespace = [] if in_pool or ref.namespace else list_images(cluster, pool, rest)
+        in_namespace = [] if in_pool or ref.namespace else _in_namespace(cluster, pool, rest)
         if not in_pool and not in_namespace:
             raise ClusterError(f"image {name} does not exist; see virtrbd image list {pool}")
         refs += in_pool or [image.ref for image in in_namespace]
     return sorted(set(refs))
+
+
+def _in_namespace(cluster: Cluster, pool: str, namespace: str) -> tuple[ListedImage, ...]:
+    try:
+        return list_images(cluster, pool, namespace)
+    except ConfigError:
+        # Whoever named an image that is not there meant no namespace.
+        return ()
 
 
 def usage_data(found: Mapping[ImageRef, Usage | None]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What others changed in a definition: found against the last one that virtrbd saw, element by element."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 
 from virtrbd.domainxml.ignoring import is_ignored
@@ -9,6 +10,8 @@ from virtrbd.model.domain import ForeignChange
 # Of a definition as a whole, where the last one is lost: that something changed is known, what it was is not.
 UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")
 
+# What no libvirt adds by itself.
+_THEIRS = re.compile(r"/devices/(disk|interface|hostdev|filesystem|redirdev|shmem|smartcard)(:[^/]*|#\d+)?")
 # libvirt's own: it gives them to whatever has none.
 _LIBVIRTS_OWN = frozenset({"address", "alias"})
 
@@ -21,13 +24,17 @@ def foreign_changes(
     *,
     stated: Collection[str],
     ignored: Sequence[str],
+    is_upgraded: bool = False,
 ) -> tuple[ForeignChange, ...]:
     """Return what others changed: what is known of earlier and what came since `last`, as far as it stays.
 
     `edited` is the definition as it will be. What the spec states (`stated`, by path) is put back, so it is none of
-    this, nor is what goes with it. With `last` None only that something changed is known.
+    this, nor is what goes with it. With `last` None only that something changed is known. `is_upgraded`: `last` is
+    another libvirt's, and what the new one adds by itself is nobody's change.
     """
     news = (UNKNOWN,) if last is None else tuple(_changes(parse_tree(last), parse_tree(definition), ""))
+    if is_upgraded:
+        news = tuple(change for change in news if change.was or _THEIRS.fullmatch(change.path))
     found = {change.path: change for change in known}
     for change in news:
         earlier = found.get(change.path)

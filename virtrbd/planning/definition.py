@@ -127,8 +127,8 @@ def _foreign(
     if mark is None:
         return ()
     last = actual.last_definitions.get(defined.uuid)
-    if mark.definition == "" or (last and last.hypervisor != actual.hypervisor_digest):
-        # Never recorded, or libvirt itself is another one: what it adds is nobody's change.
+    if mark.definition == "":
+        # Never recorded: nobody knows what it was.
         text: str | None = defined.definition
     elif definition_digest(defined.definition) == mark.definition:
         text = defined.definition
@@ -136,7 +136,15 @@ def _foreign(
         # One that a crash kept from being written is of an older definition: our own changes would be called others'.
         text = last.xml if last and definition_digest(last.xml) == mark.definition else None
     stated = every_path(rendered)
-    return foreign_changes(text, defined.definition, edited, mark.foreign, stated=stated, ignored=mark.ignored)
+    return foreign_changes(
+        text,
+        defined.definition,
+        edited,
+        mark.foreign,
+        stated=stated,
+        ignored=mark.ignored,
+        is_upgraded=bool(last and last.hypervisor != actual.hypervisor_digest),
+    )
 
 
 def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple[Finding, ...]:

@@ -1,0 +1,119 @@
+"""What a file or an image looks like is not what it is: nothing in it leads to a file of the host."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import rbd
+from waiting import eventually, remove_image
+from worlds import MIB
+
+SECRET = b"what only root may read " * 20
+
+
+@pytest.fixture
+def secret(world, name):  # type: ignore[no-untyped-def]
+    file = world.host.folder / f"{name}.secret"
+    file.write_bytes(SECRET.ljust(MIB, b"\0"))
+    return file
+
+
+def test_an_image_that_looks_like_a_qcow2_is_copied_and_exported_as_it_is(world, name, secret) -> None:  # type: ignore[no-untyped-def]
+    """A guest can write to its disk what it likes: a header, say, with a backing file on the host."""
+    header = world.host.folder / f"{name}.header"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(secret), str(header), "1M"], check=True
+    )
+    world.ok("image", "create", f"vms/{name}.a", "8M")
+    with rbd.Image(world.vms, f"{name}.a") as image:
+        image.write(header.read_bytes(), 0)
+    content = world.content(f"{name}.a")
+    world.ok("image", "copy", f"vms/{name}.a", f"vms/{name}.b")
+    assert world.content(f"{name}.b") == content
+    for file_format in ("raw", "qcow2"):
+        file = world.host.folder / f"{name}.{file_format}"
+        world.ok("image", "export", f"vms/{name}.a", str(file), "--format", file_format, "--verify")
+        back = world.host.folder / f"{name}.{file_format}.back"
+        subprocess.run(["qemu-img", "convert", "-f", file_format, "-O", "raw", str(file), str(back)], check=True)
+        assert back.read_bytes() == content
+    world.forget(name)
+
+
+def test_a_vmdk_that_names_another_file_is_refused(world, name, secret) -> None:  # type: ignore[no-untyped-def]
+    file = world.host.folder / f"{name}.vmdk"
+    file.write_text(
+        '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
+        f'RW 2048 FLAT "{secret}" 0\nddb.adapterType = "ide"\n'
+    )
+    done = world.virtrbd("image", "import", str(file), f"vms/{name}.a")
+    assert done.returncode == 5, done
+    assert done.stderr == f"{file}: refers to {secret}; flatten it first with qemu-img convert\n"
+    assert world.images(name) == []
+
+
+def test_a_file_that_was_cut_short_is_no_golden_image(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+    whole, cut = (world.host.folder / f"{name}.{word}.qcow2" for word in ("whole", "cut"))
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(sources.file), str(whole)], check=True)
+    cut.write_bytes(whole.read_bytes()[: MIB // 2])
+    done = world.virtrbd("image", "import", str(cut), f"vms/{name}.a", "--as-base")
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr == f"{cut}: is damaged or cut short; see qemu-img check {cut}, and get it anew\n"
+    assert world.images(name) == []
+    world.ok("image", "import", str(whole), f"vms/{name}.a", "--verify")
+    assert world.content(f"{name}.a") == sources.file_content
+    world.forget(name)
+
+
+def test_only_the_very_same_import_is_taken_for_done(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+    other = world.host.folder / f"{name}.other"
+    other.write_bytes(bytes(len(sources.file_content)))
+    words = ("image", "import", str(sources.file), f"vms/{name}.a")
+    code, steps = world.run_killed(6, "before", *words)
+    assert code == -9
+    assert steps[-1].endswith("intent unlink"), steps
+    for another in (("image", "import", str(other), f"vms/{name}.a"), (*words, "--as-base"), (*words, "--verify")):
+        done = world.virtrbd(*another)
+        assert (done.returncode, done.stdout) == (5, ""), another
+        assert done.stderr == f"image vms/{name}.a exists; name another one, or remove it\n"
+    world.ok(*words)
+    assert world.content(f"{name}.a") == sources.file_content
+    world.forget(name)
+
+
+def test_an_image_is_not_restored_while_it_is_purged(world, name) -> None:  # type: ignore[no-untyped-def]
+    image = f"vms/{name}.a"
+    world.ok("image", "create", image, "4M")
+    world.ok("image", "remove", image, "--delay", "0s")
+    [entry] = [each for each in rbd.RBD().trash_list(world.vms) if each["name"] == f"{name}.a"]
+    command = [sys.executable, "-m", "virtrbd", "image", "trash", "purge", "vms"]
+    with rbd.Image(world.vms, image_id=entry["id"]):
+        run = subprocess.Popen(
+            command, env=world.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert "is open by" in run.stderr.readline(), "it waits for the client"
+        refused = world.virtrbd("image", "restore", image)
+        assert refused.returncode == 75, refused
+    out, err = run.communicate(timeout=40)
+    assert f"{image}: removed for good" in out, (out, err)
+    assert world.images(name) == []
+
+
+def test_ctrl_c_under_many_clones_ends_with_130(world, name) -> None:  # type: ignore[no-untyped-def]
+    world.ok("image", "create", f"vms/{name}.base", "4M")
+    world.ok("image", "snapshot", "create", f"vms/{name}.base@s", "--protect")
+    clones = [f"vms/{name}.c{number}" for number in range(60)]
+    command = [sys.executable, "-m", "virtrbd", "image", "clone", f"vms/{name}.base@s", *clones]
+    run = subprocess.Popen(
+        command, env=world.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    eventually("the first clone is there", lambda: len(world.images(name)) > 1)
+    os.kill(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=40)
+    assert run.returncode == 130, err
+    for image in world.images(name):
+        if not image.endswith(".base"):
+            remove_image(world.vms, image)
+    world.ok("image", "snapshot", "remove", f"vms/{name}.base@s", "--clear")
+    world.forget(name)
