@@ -13,6 +13,8 @@ from strategies import (
     done,
 )
 
+from virtrbd.domainxml.edit import with_mark
+from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import (
     DefineDomain,
 )
@@ -71,3 +73,18 @@ def test_a_cache_option_set_on_an_image_later_is_told_once() -> None:
     assert all(action.quiet for action in planned.actions)
     [again] = make_plan([WEB], done([WEB], meddled), HERE).domains
     assert (again.lints, again.actions) == ((), ())
+
+
+def test_a_disk_of_the_spec_whose_place_is_ignored_is_told_of() -> None:
+    world = done([WEB], EMPTY)
+    [found] = world.domains
+    mark = read_mark(found.definition)
+    assert mark is not None
+    theirs = replace(mark, ignored=("devices/disk:vdb",))
+    world = replace(world, domains=(replace(found, definition=with_mark(found.definition, theirs)),))
+    assert make_plan([WEB], world, HERE).domains[0].findings == ()
+    disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"))
+    [planned] = make_plan([replace(WEB, disks=(*WEB.disks, disk), digest="two")], world, HERE).domains
+    assert [finding.text.partition(";")[0] for finding in planned.findings] == [
+        "/devices/disk:vdb is ignored, so vms/web.vdb, which the spec puts there, is not attached"
+    ]

@@ -9,7 +9,6 @@ from lxml import etree
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.templates import templates_digest
-from virtrbd.domainxml.validate import SCHEMA
 from virtrbd.errors import ConfigError, SpecError
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import Bus, Disk, Domain
@@ -139,7 +138,6 @@ def test_names_are_escaped_in_a_sites_template_too(tmp_path: Path) -> None:
     assert root.findtext("title") == root.findtext("keep") == hostile.title
 
 
-@pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schema is not installed")
 def test_the_schema_blames_the_template_for_its_part_and_the_spec_for_the_rest(tmp_path: Path) -> None:
     (tmp_path / "my.xml.j2").write_text(MINE + "{% block devices_extra %}<nonsense/>{% endblock %}")
     wrong = replace(DOMAIN, disks=(replace(DOMAIN.disks[0], serial="no/slash"),))

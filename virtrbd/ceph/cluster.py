@@ -2,6 +2,7 @@
 
 import errno
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.keyring import Key, read_key
-from virtrbd.deadline import call_within, is_abandoned
+from virtrbd.deadline import call_watched, call_within, is_abandoned
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from virtrbd.model.actual import ClusterFacts, Monitor
 
 T = TypeVar("T")
+Moved = Callable[[], None]
 
 # connect(timeout=) is ignored by librados, and the op timeouts are 0 = for ever by default.
 _TIMEOUTS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
@@ -67,6 +69,21 @@ class Cluster:
         """Run a call into librados within the deadline and translate its errors."""
         with translated(what, self.settings):
             return call_within(self.settings.timeouts.ceph + extra_s, f"Ceph: {what}", call)
+
+    def call_in_steps(self, what: str, call: Callable[[Moved], T]) -> T:
+        """Run many calls in a row, each within the deadline: `call` gets what it calls after each of them."""
+        timeout_s, moved_at = self.settings.timeouts.ceph, time.monotonic()
+
+        def moved() -> None:
+            nonlocal moved_at
+            moved_at = time.monotonic()
+
+        def watch() -> None:
+            if time.monotonic() > moved_at + timeout_s:
+                raise UnavailableError(f"Ceph: {what}: no answer within {timeout_s:g} s; check `ceph status`")
+
+        with translated(what, self.settings):
+            return call_watched(min(timeout_s, 1.0), f"Ceph: {what}", lambda: call(moved), watch)
 
     def let_go(self, what: str, call: Callable[[], object]) -> None:
         """Close something. When Ceph does not answer, what was done or went wrong before is the news, not this.

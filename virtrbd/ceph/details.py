@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
-from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.facts import describe
 from virtrbd.ceph.features import flag_names, seconds_of
 from virtrbd.ceph.usage import usage_of
@@ -29,14 +29,15 @@ _LONGEST_CHAIN = 32
 def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDetails | None:
     """Return all about an image, or None when there is none; by its id where one is given, as in the trash."""
 
-    def read() -> ImageDetails | None:
+    def read(moved: Moved) -> ImageDetails | None:
         try:
             with cluster.ioctx(ref) as ioctx, _opened(ioctx, ref.image, image_id) as image:
-                return _details(cluster, ref.image, image)
+                return _details(cluster, ref.image, image, moved)
         except rbd.ImageNotFound:
             return None
 
-    return cluster.call(f"reading image {ref}", read)
+    # An image of some TiB with many snapshots takes longer than one call may: each of them is walked by fast-diff.
+    return cluster.call_in_steps(f"reading image {ref}", read)
 
 
 def read_parents(cluster: Cluster, ref: ImageRef) -> tuple[ImageRef, ...]:
@@ -58,10 +59,10 @@ def _opened(ioctx: Any, ref: ImageRef, image_id: str) -> Any:
     return rbd.Image(ioctx, ref.name, read_only=True)
 
 
-def _details(cluster: Cluster, ref: ImageRef, image: Any) -> ImageDetails:
+def _details(cluster: Cluster, ref: ImageRef, image: Any, moved: Moved) -> ImageDetails:
     parents = _parents(cluster, image)
     clone_format = 2 if image.op_features() & rbd.RBD_OPERATION_FEATURE_CLONE_CHILD else 1
-    usage = usage_of(ref, image)
+    usage = usage_of(ref, image, moved)
     used_by_name = usage.by_snapshot if usage else {}
     has_data_pool = bool(image.features() & rbd.RBD_FEATURE_DATA_POOL)
     return ImageDetails(
@@ -82,7 +83,7 @@ def _details(cluster: Cluster, ref: ImageRef, image: Any) -> ImageDetails:
         options=_options(image),
         mirroring=_is_mirrored(image),
         group=_group(cluster, ref, image),
-        snapshots=tuple(_snapshot(cluster, ref, image, each, used_by_name) for each in _oldest_first(image)),
+        snapshots=tuple(_snapshot(cluster, ref, image, each, used_by_name, moved) for each in _oldest_first(image)),
     )
 
 
@@ -90,7 +91,10 @@ def _oldest_first(image: Any) -> list[dict[str, Any]]:
     return sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"]))
 
 
-def _snapshot(cluster: Cluster, ref: ImageRef, image: Any, found: dict[str, Any], used_by_name: Any) -> Snapshot:
+def _snapshot(
+    cluster: Cluster, ref: ImageRef, image: Any, found: dict[str, Any], used_by_name: Any, moved: Moved
+) -> Snapshot:
+    moved()
     kind = _KINDS.get(found["namespace"], SnapshotKind.UNKNOWN)
     image.set_snap_by_id(found["id"])
     children = tuple(

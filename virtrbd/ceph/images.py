@@ -20,6 +20,7 @@ from virtrbd.ceph.metadata import (
     running_value,
     strip_inherited,
 )
+from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.unopened import name_is_taken, read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
@@ -204,6 +205,7 @@ def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
         if image.size() < to_bytes:
             image.resize(to_bytes, allow_shrink=False)
 
+    refuse_full(cluster, ref.pool)
     cluster.with_image(f"growing image {ref}", ref, grow)
 
 

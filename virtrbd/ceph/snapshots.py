@@ -5,6 +5,7 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.pools import refuse_full
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 
@@ -20,6 +21,7 @@ def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool
             image.protect_snap(name)
         return is_new
 
+    refuse_full(cluster, ref.pool)
     return cluster.with_image(f"creating snapshot {ref}@{name}", ref.image, create)
 
 
@@ -33,6 +35,7 @@ def protect_snapshot(cluster: Cluster, ref: ImageRef) -> bool:
             image.protect_snap(ref.snapshot)
         return is_new
 
+    refuse_full(cluster, ref.pool)
     return cluster.with_image(f"protecting snapshot {ref}", ref.image, protect)
 
 

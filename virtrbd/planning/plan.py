@@ -175,7 +175,12 @@ def _plan_all(
         actions=() if problems else (*actions, *power.actions),
         problems=problems,
         lints=definition.lints,
-        findings=(*definition.findings, *rebuild_findings(domain, actual), *power.findings),
+        findings=(
+            *definition.findings,
+            *_ignored_disks(domain, defined, mark),
+            *rebuild_findings(domain, actual),
+            *power.findings,
+        ),
         uuid=domain.uuid,
         exists=is_judged or mark is not None,
     )
@@ -196,6 +201,24 @@ def _plan_definition(
     actual, template_dir = world.actual, world.policy.template_dir
     inputs = inputs_digest(domain, domain.uuid, actual, world.common)
     return plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, template_dir)
+
+
+def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None) -> Iterator[Finding]:
+    """Yield the spec's disks that no run attaches: their place is ignored, and holds another image."""
+    if defined is None or mark is None or not mark.ignored:
+        return
+    from virtrbd.domainxml.ignoring import is_ignored
+    from virtrbd.domainxml.parse import parse_disks
+
+    held = {disk.target: disk.image for disk in parse_disks(defined.definition)}
+    for disk in domain.disks:
+        path = f"devices/disk:{disk.target}"
+        if is_ignored(path, mark.ignored) and held.get(disk.target) != disk.image:
+            text = (
+                f"/{path} is ignored, so {disk.image}, which the spec puts there, is not attached; give it another "
+                f"target, or virtrbd ignore --undo {domain.name} /{path}"
+            )
+            yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=path, text=text)
 
 
 def _held_finding(domain: Domain, hold: Hold) -> Finding:

@@ -51,7 +51,7 @@ def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:
         return None
     usage = details.usage
     elsewhere = bool(image.mark and image.mark.host != host_uuid) or image.running_on not in ("", host_uuid)
-    verdict = Verdict.HALF if image.state else Verdict.ELSEWHERE if elsewhere else Verdict.UNREFERENCED
+    verdict = Verdict.ELSEWHERE if elsewhere else Verdict.HALF if image.state else Verdict.UNREFERENCED
     return Unreferenced(
         ref=image.ref,
         image_id=image.image_id,
