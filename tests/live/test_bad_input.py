@@ -85,7 +85,7 @@ def test_a_parent_that_does_not_exist(host, name, golden, what) -> None:  # type
 
 def test_a_pool_that_does_not_exist(host, name) -> None:  # type: ignore[no-untyped-def]
     spec = host.spec(name, f"disks:\n  - {{size: 16M, image: nowhere/{name}}}\n")
-    assert "there is no pool nowhere" in refused(host, 78, "define", spec)
+    assert "there is no pool nowhere" in refused(host, 65, "define", spec)
 
 
 def test_an_existing_image_or_snapshot_that_does_not_exist(host, name) -> None:  # type: ignore[no-untyped-def]

@@ -169,3 +169,58 @@ def test_a_wrong_directory_changes_every_domain(host, name) -> None:  # type: ig
     )
     assert host.virtrbd("reconcile", *files).stderr == "", "told once"
     assert host.ok("virtrbd", "reconcile", *files, "--limit", "40%").count("edit definition") == 4
+
+
+def test_a_resize_makes_the_disk_anew_and_loses_what_is_on_it(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+    before = json.loads(host.ok("rbd", "info", "--format", "json", f"vms/{name}.vda"))["id"]
+    host.ok("rbd", "bench", "--io-type", "write", "--io-size", "4096", "--io-total", "65536", f"vms/{name}.vda")
+    digest = host.ok("sh", "-c", f"rbd export --no-progress vms/{name}.vda - | head -c 16M | sha256sum")
+    host.spec(name, "disks:\n  - size: 24M\n")
+    assert host.ok("virtrbd", "apply", spec) == f"{name}: grow image vms/{name}.vda from 16 MiB to 24 MiB\n"
+    after = json.loads(host.ok("rbd", "info", "--format", "json", f"vms/{name}.vda"))
+    assert (after["id"], after["size"]) == (before, 24 * 1024**2)
+    assert host.ok("sh", "-c", f"rbd export --no-progress vms/{name}.vda - | head -c 16M | sha256sum") == digest
+    host.spec(name, DISK)
+    shrunk = host.virtrbd("apply", spec)
+    assert (shrunk.returncode, "images never shrink: raise size" in shrunk.stderr) == (65, True), shrunk
+
+
+def test_a_spec_without_a_uuid_makes_a_second_domain_or_fails(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+    """Somebody made the domain anew with virsh, under another UUID and without our mark."""
+    held = re.sub(r"<uuid>.*</uuid>|<metadata>.*</metadata>", "", definition(host, name), flags=re.DOTALL)
+    (host.folder / "anew.xml").write_text(held)
+    host.ok("virsh", "undefine", name)
+    host.ok("virsh", "define", "anew.xml")
+    uuid = host.ok("virsh", "domuuid", name)
+    blocked = host.virtrbd("apply", spec)
+    assert (blocked.returncode, "takes-over" in blocked.stderr) == (4, True), blocked
+    host.ok("virtrbd", "apply", "--allow", "takes-over", spec)
+    assert host.ok("virsh", "domuuid", name) == uuid
+    assert host.ok("virtrbd", "plan", spec) == "1 domain, 0 actions\n"
+
+
+def test_a_failed_create_leaves_things_behind_and_fails_ever_after(host, name) -> None:  # type: ignore[no-untyped-def]
+    source = host.folder / "source.qcow2"
+    host.ok("qemu-img", "create", "-q", "-f", "qcow2", "source.qcow2", "8M")
+    host.ok("qemu-io", "-c", "write -P 7 0 8M", "source.qcow2")
+    whole = source.read_bytes()
+    # Its header is right, and what it speaks of is cut off.
+    source.write_bytes(whole[: len(whole) // 2])
+    file = host.spec(name, f"disks:\n  - import: {source}\n")
+    failed = host.virtrbd("apply", file)
+    assert (failed.returncode, "is damaged or cut short" in failed.stderr) == (65, True), failed
+    assert f"{name}.vda" not in host.ok("rbd", "ls", "vms").split()
+    assert name not in host.ok("virsh", "list", "--all", "--name").split()
+    source.write_bytes(whole)
+    assert f"{name}: define domain" in host.ok("virtrbd", "apply", file)
+    assert host.ok("virtrbd", "plan", file) == "1 domain, 0 actions\n"
+
+
+def test_trim_is_off_by_default_and_the_secret_is_not_the_key(host, name, running) -> None:  # type: ignore[no-untyped-def]
+    """A guest that runs has found its secret, and libvirt gives the value to nobody."""
+    live = host.ok("virsh", "dumpxml", name)
+    assert "discard='unmap'" in live
+    [uuid] = re.findall("<secret type='ceph' uuid='(.*?)'/>", live)
+    assert host.inspect(name)["state"] == "running", running
+    told = host.run("virsh", "secret-get-value", uuid)
+    assert (told.returncode, told.stdout.strip()) == (1, "")

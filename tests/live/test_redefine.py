@@ -131,7 +131,7 @@ def test_a_change_is_made_unmade_and_leaves_the_first_definition(host, name, cha
     first = content(definition(host, name))
     for text in (plain.replace(old, new.replace("NAME", name)), plain):
         host.spec(name, text)
-        done = host.virtrbd("define", spec)
+        done = host.virtrbd("define", spec, "--allow", "interrupts-guest")
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         assert "nothing to do" not in done.stdout
         assert host.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"

@@ -3,23 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from strategies import (
-    EMPTY,
-    HERE,
-    ISO,
-    MIB,
-    STARTING,
-    WEB,
-    done,
-)
+from strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, done
 
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.model.actions import (
-    DefineDomain,
-)
-from virtrbd.model.domain import Bus, Cdrom, PowerState
+from virtrbd.model.actions import DefineDomain
+from virtrbd.model.actual import Monitor
+from virtrbd.model.domain import Bus, Cdrom, PowerState, WantedState
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.live_actions import LiveAction
+from virtrbd.model.plan import FindingKind
 from virtrbd.planning.plan import make_plan
 
 
@@ -88,3 +81,23 @@ def test_a_disk_of_the_spec_whose_place_is_ignored_is_told_of() -> None:
     assert [finding.text.partition(";")[0] for finding in planned.findings] == [
         "/devices/disk:vdb is ignored, so vms/web.vdb, which the spec puts there, is not attached"
     ]
+
+
+def test_monitors_that_moved_are_followed_and_a_guest_that_would_not_survive_is_named() -> None:
+    web = replace(WEB, state=WantedState.RUNNING)
+    world = done([web], EMPTY, BY_SPEC)
+    moved = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address="10.0.9.9"),)))
+    [planned] = make_plan([web], moved, BY_SPEC).domains
+    [edit] = [action for action in planned.actions if isinstance(action, DefineDomain)]
+    assert "/source/host: 10.0.0.1 -> 10.0.9.9" in edit.text
+    assert [action for action in planned.actions if isinstance(action, LiveAction) and not action.quiet] == []
+    [told] = [finding for finding in planned.findings if finding.kind is FindingKind.MONITORS]
+    assert told.text.startswith("the running guest was started with monitors that are all gone (10.0.0.1)")
+
+
+def test_a_foreign_guest_whose_monitors_are_all_gone_is_named() -> None:
+    world = done([replace(WEB, state=WantedState.RUNNING)], EMPTY, BY_SPEC)
+    moved = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address="10.0.9.9"),)))
+    [named] = make_plan([], moved, HERE).domains
+    assert [finding.kind for finding in named.findings] == [FindingKind.MONITORS]
+    assert named.findings[0].text.startswith("runs, and would not survive a restart: the monitors in its definition")

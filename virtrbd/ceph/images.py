@@ -14,6 +14,7 @@ from virtrbd.ceph.metadata import (
     STATE,
     config_of,
     inherited,
+    is_copy,
     options_in,
     owner_value,
     remove_metadata,
@@ -153,9 +154,16 @@ def _free_of_inherited(ioctx: Any, ref: ImageRef, image_id: str) -> tuple[str, .
     return options_in(header.metadata)
 
 
-def free_of_inherited(cluster: Cluster, ref: ImageRef) -> tuple[str, ...]:
-    """Free an image from the settings it inherited; return them as `key=value`."""
-    return cluster.with_image(f"cleaning image {ref}", ref, strip_inherited)
+def free_of_inherited(cluster: Cluster, ref: ImageRef, *, only_copies: bool = False) -> tuple[str, ...]:
+    """Free an image from the settings it inherited; return them as `key=value`.
+
+    With `only_copies` not one that carries no mark of another: what is set on it was set on it.
+    """
+
+    def free(image: Any) -> tuple[str, ...]:
+        return strip_inherited(image) if not only_copies or is_copy(image) else ()
+
+    return cluster.with_image(f"cleaning image {ref}", ref, free)
 
 
 def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool = False) -> None:

@@ -70,6 +70,12 @@ def inherited(metadata: Mapping[str, str], image_id: str) -> tuple[str, ...]:
     return tuple(sorted([*foreign, *(key for key in metadata if key.startswith("conf_rbd_"))]))
 
 
+def is_copy(image: Any) -> bool:
+    """Whether the open image carries a mark that was made for another one."""
+    metadata = dict(image.metadata_list())
+    return OWNER in metadata and mark_of(metadata, image.id()) is None
+
+
 def strip_inherited(image: Any) -> tuple[str, ...]:
     """Free the open image from what it inherited; return the options among it as `key=value`."""
     metadata = dict(image.metadata_list())

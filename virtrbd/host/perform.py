@@ -99,9 +99,10 @@ def _change_image(
         case RemoveHalfImage():
             remove_half_made(host.for_images, action.ref, action.image_id)
         case MarkImage():
-            # What is taken over was not made here: its options are its own, not those of a parent.
-            if Hazard.TAKES_OVER not in action.hazards:
-                host.for_images.tell_dropped(action.ref, free_of_inherited(host.cluster, action.ref))
+            # What is taken over was not made here: its options are its own, unless its mark shows it to be a copy.
+            only_copies = Hazard.TAKES_OVER in action.hazards
+            dropped = free_of_inherited(host.cluster, action.ref, only_copies=only_copies)
+            host.for_images.tell_dropped(action.ref, dropped)
             mark = ImageMark(domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid)
             mark_image(host.cluster, action.ref, mark)
         case DropIntent():

@@ -285,7 +285,10 @@ class Hypervisor:
         from virtrbd.domainxml.parse import secret_xml
 
         def define() -> None:
-            self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=False)).setValue(key.raw)
+            # One that is there already may be another run's, which is about to find it set.
+            there = [secret for secret in self._connection.listAllSecrets() if secret.UUIDString() == uuid]
+            made = there or [self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=False))]
+            made[0].setValue(key.raw)
             self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=True))
 
         self._call(f"defining secret {uuid}", define)

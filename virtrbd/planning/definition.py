@@ -206,7 +206,12 @@ def _edit_hazards(
 ) -> tuple[Hazard, ...]:
     hazards = [] if mark else [Hazard.TAKES_OVER]
     # A disk that goes is as often a slip in `disks:` as it is meant, and a guest that is off misses it just as much.
-    disks = {f"/devices/disk:{disk.target}" for disk in parse_disks(defined.definition) if disk.device == "disk"}
+    named = {disk.image for disk in domain.disks}
+    disks = {
+        f"/devices/disk:{disk.target}"
+        for disk in parse_disks(defined.definition)
+        if disk.device == "disk" and disk.image not in named
+    }
     if any(difference.path in disks and not difference.wanted for difference in differences):
         hazards.append(Hazard.INTERRUPTS_GUEST)
     # Another image behind a known target: the guest would boot into somebody else's data.
