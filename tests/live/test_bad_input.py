@@ -45,6 +45,7 @@ def test_what_is_not_written_alone_may_be_used_twice(host, name, disk) -> None: 
     host.ok("rbd", "snap", "create", "--no-progress", f"vms/{name}.x@s")
     text = SHARED[disk].replace("IMAGE", f"vms/{name}.x")
     host.ok("virtrbd", "define", host.spec(f"{name}b", f"disks:\n  - {text}\n"))
+    assert {f"{name}a", f"{name}b"} <= defined(host)
     host.ok("rbd", "snap", "rm", "--no-progress", f"vms/{name}.x@s")
 
 
@@ -59,6 +60,7 @@ def test_a_cdrom_of_another_domain_does_not_count(host, name) -> None:  # type: 
     host.ok("virsh", "define", "cdrom.xml")
     spec = host.spec(f"{name}b", f"disks:\n  - {{image: vms/{name}.x, existing: true}}\n")
     host.ok("virtrbd", "define", spec)
+    assert {f"{name}a", f"{name}b"} <= defined(host)
 
 
 def test_a_size_smaller_than_the_image_or_its_parent(host, name, golden) -> None:  # type: ignore[no-untyped-def]
