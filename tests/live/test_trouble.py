@@ -65,6 +65,20 @@ def test_a_lock_is_the_domains_whatever_a_person_typed(fleet: Fleet) -> None:
         assert fleet.run("start", name).code == 75, "the image is being changed"
 
 
+def test_a_path_that_nothing_has_is_taken_and_said(fleet: Fleet) -> None:
+    """A slip in it would silence nothing, unnoticed."""
+    name = fleet.spec("a")
+    fleet.converges()
+    slip = fleet.run("ignore", name, "/devices/disk:vdz/iotune")
+    assert (slip.code, slip.err) == (
+        0,
+        f"{name}: nothing here has /devices/disk:vdz/iotune so far; plan shows the paths there are\n",
+    )
+    for path in ("/devices/disk:vda/driver/@cache", "/os/boot", "/autostart", "/devices/disk:vda"):
+        assert fleet.run("ignore", name, path).err == "", path
+    assert fleet.run("ignore", "--undo", name, "/devices/disk:vdz/iotune").err == ""
+
+
 def test_an_autostart_that_is_ignored_stays(fleet: Fleet) -> None:
     name = fleet.spec("a")
     fleet.converges()

@@ -106,6 +106,11 @@ def test_specs_are_no_saved_plan(tmp_path: Path) -> None:
     assert not is_saved_plan([str(spec)])
     assert not is_saved_plan([str(tmp_path)])
     assert not is_saved_plan([])
+    assert not is_saved_plan([str(spec), str(tmp_path)])
+    saved = tmp_path / "monday.plan"
+    saved.touch()
+    with pytest.raises(UsageError, match="apply it alone"):
+        is_saved_plan([str(saved), str(spec)])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"kind": "virtrbd plan"}', '{"kind": "other"}', "name: web"])

@@ -2,12 +2,16 @@
 
 import time
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.errors import UsageError
 from virtrbd.model.duration import parse_duration
+
+if TYPE_CHECKING:
+    from virtrbd.model.domain import DefinedDomain, DomainMark
 
 NAME = click.argument("name", metavar="DOMAIN")
 
@@ -70,6 +74,9 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
     with Hypervisor.connect(run.settings()) as hypervisor:
         domain = require_domain(hypervisor, name)
         if path:
+            if not undo and not _is_known(domain, bare):
+                # Said, not refused: the spec may be about to state it. A slip would silence nothing unnoticed.
+                run.say(f"{name}: nothing here has /{bare} so far; plan shows the paths there are")
             hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
             domain = require_domain(hypervisor, name)
         mark = read_mark(domain.definition)
@@ -78,7 +85,19 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
     run.answer({"name": name, "ignored": list(ignored)}, lines)
 
 
-def _with_ignored(mark, bare: str, *, undo: bool):  # type: ignore[no-untyped-def]
+def _is_known(domain: "DefinedDomain", bare: str) -> bool:
+    """Whether the definition, the guest or what the spec stated so far has the path."""
+    from virtrbd.domainxml.ignoring import has_path
+    from virtrbd.domainxml.mark import read_mark
+
+    mark = read_mark(domain.definition)
+    known = {*(mark.stated if mark else ()), *(change.path.strip("/") for change in (mark.foreign if mark else ()))}
+    is_stated = any(path == bare or path.startswith(f"{bare}/") for path in known)
+    documents = [text for text in (domain.definition, domain.live) if text]
+    return bare in ("/", "autostart") or is_stated or any(has_path(text, bare) for text in documents)
+
+
+def _with_ignored(mark: "DomainMark", bare: str, *, undo: bool) -> "DomainMark":
     from dataclasses import replace
 
     paths = {each for each in mark.ignored if each != bare} | (set() if undo else {bare})

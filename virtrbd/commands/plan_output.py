@@ -136,8 +136,11 @@ def save_plan(file: str, saved: SavedPlan, lines: Sequence[str]) -> None:
 
 
 def is_saved_plan(paths: Sequence[str]) -> bool:
-    """Whether the arguments name a saved plan rather than specs."""
-    return len(paths) == 1 and Path(paths[0]).is_file() and Path(paths[0]).suffix not in (".yaml", ".yml")
+    """Whether the arguments name a saved plan rather than specs. Raises UsageError when they name both."""
+    plans = [path for path in paths if Path(path).is_file() and Path(path).suffix not in (".yaml", ".yml")]
+    if plans and len(paths) > 1:
+        raise UsageError(f"{plans[0]}: specs end in .yaml, and a saved plan names its own; apply it alone")
+    return bool(plans)
 
 
 def read_plan(file: str) -> SavedPlan:

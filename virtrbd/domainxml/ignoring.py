@@ -11,6 +11,18 @@ def is_ignored(path: str, ignored: Sequence[str]) -> bool:
     return any(bare == mine or bare.startswith(f"{mine}/") for mine in ignored)
 
 
+def has_path(xml: str, path: str) -> bool:
+    """Whether a document has what stands at the path."""
+    element = parse_tree(xml)
+    *names, last = path.split("/")
+    for name in names if last.startswith("@") else (*names, last):
+        child = dict(steps(element)).get(name)
+        if child is None:
+            return False
+        element = child
+    return not last.startswith("@") or last[1:] in element.attrib
+
+
 def not_ignored(paths: Sequence[str], ignored: Sequence[str]) -> tuple[str, ...]:
     """Return the paths without those that are ignored."""
     return tuple(path for path in paths if not is_ignored(path, ignored))
