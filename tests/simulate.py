@@ -334,7 +334,7 @@ def _defined(action: DefineDomain, actual: Actual) -> Actual:
     definition = _as_given_back(root)
     found = held or DefinedDomain(name=name, uuid=action.domain_uuid, state=PowerState.SHUT_OFF, definition="")
     others = [known for known in actual.domains if known.uuid != action.domain_uuid]
-    domains = [*others, _recorded(replace(found, definition=definition), action.inputs)]
+    domains = [*others, _recorded(replace(found, definition=definition, persistent=True), action.inputs)]
     return replace(actual, domains=tuple(sorted(domains, key=lambda known: known.name)))
 
 

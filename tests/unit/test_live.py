@@ -2,6 +2,7 @@
 
 import pytest
 
+from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, pruned
 from virtrbd.domainxml.live import (
     current_memory,
@@ -9,8 +10,6 @@ from virtrbd.domainxml.live import (
     device_xml,
     live_differences,
     live_limits,
-    live_only_devices,
-    media_of_others,
     still_there,
     titles,
     with_link,
@@ -120,10 +119,10 @@ def test_limits_are_of_one_disk() -> None:
 
 
 def test_devices_that_only_the_guest_has_are_somebodys() -> None:
-    live = domain(disk(), disk("vdb"), disk("vdc"), "<watchdog model='itco'/>")
+    live = domain(disk(), disk("vdb"), disk("vdc"), "<rng model='virtio'/>", "<controller type='scsi'/>")
     definition, ours = domain(disk()), DomainMark(uuid="u", host="h", stated=("devices/disk:vdb",))
-    assert live_only_devices(live, definition, ours, ()) == ("disk:vdc",)
-    assert live_only_devices(live, definition, None, ("devices/disk:vdc",)) == ("disk:vdb",)
+    assert live_only_devices(live, definition, ours, ()) == ("disk:vdc", "rng")
+    assert live_only_devices(live, definition, None, ("devices/disk:vdc",)) == ("disk:vdb", "rng")
 
 
 def test_a_file_in_an_empty_drive_is_somebodys() -> None:
@@ -132,6 +131,21 @@ def test_a_file_in_an_empty_drive_is_somebodys() -> None:
     assert media_of_others(domain(filled), domain(empty), domain(empty)) == ("disk:sda",)
     assert media_of_others(domain(empty), domain(empty), domain(empty)) == ()
     assert media_of_others(domain(filled), domain(filled), domain(empty)) == (), "the definition tells of it"
+
+
+def test_words_that_the_running_domain_alone_has_are_somebodys() -> None:
+    theirs = '<title>theirs</title><metadata><x:y xmlns:x="http://x.org" by="a"/></metadata>'
+    live, bare, ours = domain(head=theirs), domain(head=""), domain(head="<title>ours</title>")
+    changes = words_of_others(live, bare, bare, None)
+    assert [(change.path, change.found) for change in changes] == [
+        ("/title", "theirs"),
+        ("/metadata/%7Bhttp:%2F%2Fx.org%7Dy", "by=a"),
+    ]
+    assert words_of_others(live, live, bare, None) == (), "the definition tells of them"
+    assert words_of_others(live, bare, ours, None) == changes[1:]
+    assert words_of_others(bare, live, bare, None) == (), "of a title for the next boot too"
+    stated = DomainMark(uuid="u", host="h", stated=("title",))
+    assert words_of_others(live, bare, bare, stated) == changes[1:]
 
 
 def test_an_empty_drive_has_no_format() -> None:

@@ -5,7 +5,7 @@ import time
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
-from virtrbd.errors import BlockedError, HypervisorError, UnavailableError, UsageError
+from virtrbd.errors import BlockedError, HypervisorError, UsageError
 from virtrbd.model.size import format_size
 
 NAME = click.argument("name")
@@ -101,20 +101,16 @@ def shutdown(run: Run, name: str, timeout: float) -> None:
     """Ask the guest to shut down and wait for it; never destroys it."""
     from virtrbd.commands.pipeline import connected
     from virtrbd.commands.power import require, require_awake
-    from virtrbd.host.power import await_off, note_clean_stop
+    from virtrbd.host.power import note_clean_stop, shut_down
 
     with connected(run, run.settings()) as host:
         domain = require(host, name)
         require_awake(domain)
         changed = domain.state.is_active
         if changed:
-            host.hypervisor.shutdown(domain.uuid)
-            if not await_off(host, domain.uuid, timeout):
-                raise UnavailableError(
-                    f"{name}: the guest did not shut down within {timeout:g} s and still runs; "
-                    f"look at virtrbd console {name}, or end it with virtrbd destroy {name} --allow interrupts-guest"
-                )
-        note_clean_stop(host, domain)
+            shut_down(domain.uuid, host, timeout)
+        else:
+            note_clean_stop(host, domain)
     run.answer(
         {"name": name, "state": "shut off", "changed": changed},
         [f"{name}: shut down" if changed else f"{name}: is shut off already"],

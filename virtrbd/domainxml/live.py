@@ -1,21 +1,18 @@
 """A running guest held against what is desired, and its devices as libvirt takes them for changes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.mends import mend_of
-from virtrbd.domainxml.tree import Element, attribute, children, parse_tree, remove, steps, to_text
+from virtrbd.domainxml.tree import attribute, device_steps, parse_tree, remove, to_text
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DomainMark, ForeignChange
+from virtrbd.model.domain import DomainMark
 
 # Of these libvirt writes into the live XML what became of them: a model with features, say, for the host's own.
 _EXPANDED = frozenset({"host-model"})
-# What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
-_SET_LIVE = ("iotune", "link", "bandwidth")
 _FIXED = frozenset({"host-passthrough", "maximum"})
 
 
@@ -39,7 +36,7 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]
     found = edit_definition(to_text(root), to_text(wanted), read_mark(live), new_mark).differences
-    devices = {name: device for tree in (root, wanted) for name, device in _devices(tree)}
+    devices = {name: device for tree in (root, wanted) for name, device in device_steps(tree)}
     return tuple(replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in found)
 
 
@@ -61,73 +58,19 @@ def live_limits(live: str, desired: str, device: str, differences: tuple[Differe
 
 
 def _limits(xml: str, device: str) -> dict[str, str]:
-    found = dict(_devices(parse_tree(xml))).get(device)
+    found = dict(device_steps(parse_tree(xml))).get(device)
     return {str(limit.tag): limit.text or "" for limit in (found.findall("iotune/*") if found is not None else ())}
-
-
-def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignored: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the disks and interfaces that somebody else attached to the guest alone, by step."""
-    stated = set(ours.stated) if ours else set()
-    known = {name for name, _ in _devices(parse_tree(definition))}
-    return tuple(
-        name
-        for name, device in _devices(parse_tree(live))
-        if device.tag in ("disk", "interface")
-        and name not in known
-        and f"devices/{name}" not in stated
-        and not is_ignored(f"devices/{name}", ignored)
-    )
-
-
-def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]:
-    """Return the drives, by step, that are to be empty and into which somebody put a file, in the guest alone."""
-    held, wanted = dict(_devices(parse_tree(definition))), dict(_devices(parse_tree(desired)))
-    empty = {name for name in held.keys() & wanted.keys() if _is_empty(held[name]) and _is_empty(wanted[name])}
-    return tuple(
-        name
-        for name, drive in _devices(parse_tree(live))
-        if name in empty and drive.get("type") == "file" and not _is_empty(drive)
-    )
-
-
-def settings_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
-    """Return what somebody set on a disk or an interface of the running guest alone, where the spec states nothing."""
-    held, wanted = dict(_devices(parse_tree(definition))), dict(_devices(parse_tree(desired)))
-    stated = ours.stated if ours else ()
-    found = []
-    for name, device in _devices(parse_tree(live)):
-        for word in _SET_LIVE if name in held else ():
-            path, was, now = f"devices/{name}/{word}", _setting(held[name], word), _setting(device, word)
-            is_ours = any(each == path or each.startswith(f"{path}/") for each in stated)
-            if was != now and not is_ours and (name not in wanted or wanted[name].find(word) is None):
-                found.append(ForeignChange(path=f"/{path}", was=was, found=now))
-    return tuple(found)
-
-
-def _setting(device: Element, word: str) -> str:
-    element = device.find(word)
-    if element is None:
-        return ""
-    parts = [f"{name!s}={value!s}" for name, value in element.attrib.items()]
-    parts += [f"{child.tag!s}={(child.text or '').strip()}" for child in children(element)]
-    return " ".join(parts)
-
-
-def _is_empty(device: Element) -> bool:
-    # An ejected drive keeps a <source index='…'/> that names nothing.
-    source = device.find("source")
-    return device.get("device") == "cdrom" and (source is None or set(map(str, source.attrib)) <= {"index"})
 
 
 def still_there(live: str, stated: Sequence[str]) -> tuple[str, ...]:
     """Return the stated paths without those into devices that the guest has no more."""
-    devices = {name for name, _ in _devices(parse_tree(live))}
+    devices = {name for name, _ in device_steps(parse_tree(live))}
     return tuple(path for path in stated if not path.startswith("devices/") or path.split("/")[1] in devices)
 
 
 def device_xml(xml: str, device: str) -> str | None:
     """Return the device's element as libvirt takes it, None when there is no such device."""
-    found = dict(_devices(parse_tree(xml))).get(device)
+    found = dict(device_steps(parse_tree(xml))).get(device)
     return None if found is None else to_text(found)
 
 
@@ -172,8 +115,3 @@ def titles(xml: str) -> dict[str, str]:
 def _device_of(path: str) -> str:
     match = re.match(r"/devices/([^/]+)", path)
     return match[1] if match else ""
-
-
-def _devices(root: Element) -> Iterator[tuple[str, Element]]:
-    devices = root.find("devices")
-    return steps(devices) if devices is not None else iter(())

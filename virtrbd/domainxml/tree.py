@@ -113,6 +113,12 @@ def steps(parent: Element) -> Iterator[tuple[str, Element]]:
         yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), child
 
 
+def device_steps(root: Element) -> Iterator[tuple[str, Element]]:
+    """Yield a domain's devices with their steps."""
+    devices = root.find("devices")
+    return steps(devices) if devices is not None else iter(())
+
+
 def children(parent: Element) -> Iterator[Element]:
     """Yield the elements in an element, without comments and the like."""
     return (child for child in parent if isinstance(child.tag, str))

@@ -72,7 +72,7 @@ def perform(action: Action, host: Host) -> None:
         case StartDomain():
             power.start_domain(action.domain_uuid, host)
         case ShutDownDomain():
-            power.shut_down(action.domain_uuid, host)
+            power.shut_down(action.domain_uuid, host, host.settings.timeouts.shutdown)
         case DropManagedSave():
             host.hypervisor.drop_managed_save(action.domain_uuid)
         case LiveAction():

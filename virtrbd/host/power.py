@@ -6,7 +6,7 @@ from functools import partial
 from virtrbd.ceph.images import read_image, set_running
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.errors import BlockedError, HypervisorError, UnavailableError
+from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDomain, PowerState
@@ -35,22 +35,22 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     )
 
 
-def shut_down(domain_uuid: str, host: Host) -> None:
-    """Ask the guest to shut down, and wait. Raises UnavailableError when it does not: it is never destroyed.
+def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
+    """Ask the guest to shut down, and wait. It is never destroyed.
 
-    Raises HypervisorError when it is paused.
+    Raises HypervisorError when it does not, or is paused.
     """
     domain = host.hypervisor.domain(domain_uuid)
     if domain is None or not domain.state.is_active:
         return
     if domain.state is PowerState.PAUSED:
         raise HypervisorError(f"the guest is paused and hears nothing; virsh resume {domain.name} lets it go on")
-    timeout_s = host.settings.timeouts.shutdown
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
-        raise UnavailableError(
-            f"the guest did not shut down within {timeout_s:g} s and still runs; look at virtrbd console "
-            f"{domain.name}, or end it with virtrbd destroy {domain.name} --allow interrupts-guest"
+        # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
+        raise HypervisorError(
+            f"the guest of {domain.name} did not shut down within {timeout_s:g} s and still runs; look at "
+            f"virtrbd console {domain.name}, or end it with virtrbd destroy {domain.name} --allow interrupts-guest"
         )
     note_clean_stop(host, domain)
 

@@ -150,12 +150,16 @@ class WriteSeed(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefineDomain(BaseAction):
-    """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own."""
+    """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own.
+
+    `was_undefined`: by somebody, while its guest runs, which goes on; only its definition is gone.
+    """
 
     domain_uuid: str
     xml: str
     inputs: str
     based_on: str = ""
+    was_undefined: bool = False
     differences: tuple[Difference, ...] = ()
     pending: bool = False
 
@@ -163,7 +167,10 @@ class DefineDomain(BaseAction):
     def text(self) -> str:
         if not self.based_on:
             return "define domain"
-        changes = "; ".join(map(str, self.differences)) or "mark as owned"
+        changes = "; ".join(map(str, self.differences))
+        if self.was_undefined:
+            return "define again what somebody undefined under its guest" + (f" ({changes})" if changes else "")
+        changes = changes or "mark as owned"
         return f"edit definition ({changes})" + (", in force from the next boot" if self.pending else "")
 
 

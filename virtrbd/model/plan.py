@@ -13,6 +13,7 @@ class FindingKind(StrEnum):
     """What a person should know of, and no run mends."""
 
     PENDING = "pending restart"
+    ASKED = "asked of the guest"
     FOREIGN = "changed by others"
     ORPHAN = "orphan"
     REBUILD = "rebuild"

@@ -42,7 +42,10 @@ def plan_definition(
 ) -> DefinitionPlan:
     """Return what brings definition and guest into line."""
     is_known = bool(
-        defined and mark and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition))
+        defined
+        and defined.persistent
+        and mark
+        and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition))
     )
     if defined and mark and is_known and not defined.live:
         return DefinitionPlan(findings=_foreign_findings(domain, mark.foreign))
@@ -100,7 +103,7 @@ def _plan_edit(
     edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
     foreign = _foreign(defined, edit.xml, mark, rendered.xml, actual)
     findings = _foreign_findings(domain, foreign)
-    if mark and not edit.differences:
+    if mark and not edit.differences and defined.persistent:
         renew = RenewMark(
             domain_uuid=domain.uuid,
             inputs=inputs,
@@ -114,6 +117,7 @@ def _plan_edit(
         xml=with_mark(edit.xml, replace(new_mark, foreign=foreign)),
         inputs=inputs,
         based_on=defined.definition,
+        was_undefined=not defined.persistent,
         differences=_with_images(edit.differences, defined),
         hazards=_edit_hazards(domain, defined, mark, edit.differences),
     )

@@ -4,15 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
     live_differences,
     live_limits,
-    live_only_devices,
-    media_of_others,
-    settings_of_others,
     still_there,
     titles,
 )
@@ -149,10 +147,10 @@ def _asked(domain: Domain, defined: DefinedDomain, differences: Sequence[Differe
     has, wanted = _balloon(domain, defined)
     if any(each.path == "/currentMemory" for each in differences) and _is_asked(defined, has, wanted):
         text = (
-            f"/currentMemory: the guest has {format_size(has)} and was asked for {format_size(wanted)}; in force when "
-            f"its balloon driver gives the rest back"
+            f"/currentMemory: it has {format_size(has)} and is to have {format_size(wanted)}; in force when its "
+            f"balloon driver gives the rest back"
         )
-        yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject="/currentMemory", text=text)
+        yield Finding(domain=domain.name, kind=FindingKind.ASKED, subject="/currentMemory", text=text)
 
 
 def _vcpus(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
@@ -194,10 +192,11 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
             domain=domain.name,
             kind=FindingKind.FOREIGN,
             subject=f"live/devices/{device}",
-            text=f"{words} was attached to the running guest by somebody; left alone, gone at its next boot",
+            text=f"{words} is in the running guest alone; left alone, gone at its next boot",
         )
 
-    for change in settings_of_others(defined.live, defined.definition, desired, read_mark(defined.live)):
+    documents = defined.live, defined.definition, desired, read_mark(defined.live)
+    for change in (*words_of_others(*documents), *settings_of_others(*documents)):
         if not is_ignored(change.path, new_mark.ignored):
             text = f"{change} in the running guest alone; left alone, gone at its next boot"
             yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=f"live{change.path}", text=text)

@@ -77,8 +77,11 @@ class _World:
         return documents_digest(inputs_digest(domain, defined.uuid, self.actual, self.common), defined)
 
     def is_judged(self, defined: DefinedDomain | None) -> bool:
-        """Whether an earlier run looked at these very documents, and found nothing to do and nothing to say."""
-        return defined is not None and defined.uuid in self.actual.judged
+        """Whether an earlier run looked at these very documents, and found nothing to do and nothing to say.
+
+        A running domain that somebody undefined still shows the same two.
+        """
+        return defined is not None and defined.persistent and defined.uuid in self.actual.judged
 
 
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
@@ -160,7 +163,7 @@ def _plan_all(
     marked = frozenset(a.ref for image in images for a in image.actions if isinstance(a, MarkImage))
     power = plan_power(domain, defined, actual, marked=marked, start=policy.start, by_spec=policy.by_spec)
     problems = (
-        *_misfits(domain, defined),
+        *_misfits(domain, defined, mark),
         *shared_images(domain, users),
         *(problem for image in images for problem in image.problems),
         *cdrom_problems(domain, actual),
@@ -249,12 +252,12 @@ def _around_managed_save(domain: Domain, plan: DomainPlan) -> DomainPlan:
     return replace(plan, actions=(), findings=(*plan.findings, finding), held_back=(reason,))
 
 
-def _misfits(domain: Domain, defined: DefinedDomain | None) -> tuple[str, ...]:
-    """Return why what libvirt holds under this name or UUID can't be the domain."""
+def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None) -> tuple[str, ...]:
+    """Return why what libvirt holds under this name or UUID can't be the domain. Ours that was undefined can."""
     if defined and defined.name != domain.name:
         message = f"renamed to {defined.name} (UUID {domain.uuid}); rename it back with virsh domrename, or the spec"
         return (f"{domain.origin}: {domain.name}: {message}",)
-    if defined and not defined.persistent:
+    if defined and not defined.persistent and mark is None:
         return (f"{domain.origin}: {domain.name}: a transient domain of that name runs; stop it, or rename",)
     return ()
 

@@ -1,0 +1,87 @@
+"""What others did to a running guest alone (`virsh … --live`): its definition knows nothing of it."""
+
+from virtrbd.domainxml.drift import brief
+from virtrbd.domainxml.ignoring import is_ignored
+from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, parse_tree, steps
+from virtrbd.model.domain import DomainMark, ForeignChange
+
+# What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
+_SET_LIVE = ("iotune", "link", "bandwidth")
+# libvirt plugs a controller by itself for a disk that somebody attaches, which is told of anyway.
+_IMPLIED = frozenset({"controller"})
+
+
+def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignored: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the devices that somebody else attached to the guest alone, by step."""
+    stated = set(ours.stated) if ours else set()
+    known = {name for name, _ in device_steps(parse_tree(definition))}
+    return tuple(
+        name
+        for name, device in device_steps(parse_tree(live))
+        if device.tag not in _IMPLIED
+        and name not in known
+        and f"devices/{name}" not in stated
+        and not is_ignored(f"devices/{name}", ignored)
+    )
+
+
+def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]:
+    """Return the drives, by step, that are to be empty and into which somebody put a file, in the guest alone."""
+    held, wanted = dict(device_steps(parse_tree(definition))), dict(device_steps(parse_tree(desired)))
+    empty = {name for name in held.keys() & wanted.keys() if _is_empty(held[name]) and _is_empty(wanted[name])}
+    return tuple(
+        name
+        for name, drive in device_steps(parse_tree(live))
+        if name in empty and drive.get("type") == "file" and not _is_empty(drive)
+    )
+
+
+def settings_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
+    """Return what somebody set on a disk or an interface of the running guest alone, where the spec states nothing."""
+    held, wanted = dict(device_steps(parse_tree(definition))), dict(device_steps(parse_tree(desired)))
+    stated = ours.stated if ours else ()
+    found = []
+    for name, device in device_steps(parse_tree(live)):
+        for word in _SET_LIVE if name in held else ():
+            path, was, now = f"devices/{name}/{word}", _setting(held[name], word), _setting(device, word)
+            is_ours = any(each == path or each.startswith(f"{path}/") for each in stated)
+            if was != now and not is_ours and (name not in wanted or wanted[name].find(word) is None):
+                found.append(ForeignChange(path=f"/{path}", was=was, found=now))
+    return tuple(found)
+
+
+def _setting(device: Element, word: str) -> str:
+    element = device.find(word)
+    if element is None:
+        return ""
+    parts = [f"{name!s}={value!s}" for name, value in element.attrib.items()]
+    parts += [f"{child.tag!s}={(child.text or '').strip()}" for child in children(element)]
+    return " ".join(parts)
+
+
+def _is_empty(device: Element) -> bool:
+    # An ejected drive keeps a <source index='…'/> that names nothing.
+    source = device.find("source")
+    return device.get("device") == "cdrom" and (source is None or set(map(str, source.attrib)) <= {"index"})
+
+
+def words_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
+    """Return the title, description and metadata that somebody gave the running domain alone."""
+    held, wanted = _words(definition), _words(desired)
+    stated = ours.stated if ours else ()
+    return tuple(
+        ForeignChange(path=f"/{path}", was=held.get(path, ""), found=found)
+        for path, found in _words(live).items()
+        if found != held.get(path, "") and path not in wanted and path not in stated
+    )
+
+
+def _words(xml: str) -> dict[str, str]:
+    """Return by path, in a few words each, what a domain says of itself and its guest never sees."""
+    root = parse_tree(xml)
+    found = {name: root.findtext(name) or "" for name in ("title", "description")}
+    metadata = root.find("metadata")
+    for name, element in steps(metadata) if metadata is not None else ():
+        if element.tag != MARK_TAG:
+            found[f"metadata/{name}"] = brief(element)
+    return {path: text for path, text in found.items() if text}
