@@ -248,6 +248,9 @@ def _meddled_domains(draw: st.DrawFn, actual: Actual, domain: Domain) -> Actual:
     outcomes += [edited(held), edited(held), guest_edited(held)]
     off = {"state": PowerState.SAVED, "live": ""}
     outcomes += [replace(held, **off), replace(held, state=PowerState.PAUSED) if held.live else held]  # type: ignore[arg-type]
+    if held.live and is_ours(held):
+        # After `virsh undefine` of a guest that runs on.
+        outcomes.append(replace(held, persistent=False, autostart=False))
     changed = draw(st.sampled_from(outcomes))
     if is_ours(changed) and not draw(st.integers(0, 3)):
         changed = marked(changed, hold=draw(holds), ignored=tuple(sorted(draw(ignored_paths))))

@@ -327,3 +327,18 @@ def test_undefine_of_a_domain_of_virshs_needs_takes_over_and_keeps_its_image(hos
     assert done == f"{foreign}: undefined\n"
     assert foreign not in host.ok("virsh", "list", "--all", "--name").split()
     assert f"{foreign}.vda" in host.ok("rbd", "ls", "vms").split(), "not ours, so not ours to throw away"
+
+
+def test_an_image_of_an_earlier_spec_is_named_when_its_domain_is_retired(host, name) -> None:  # type: ignore[no-untyped-def]
+    spec = host.spec(name, f"{DISK}  - size: 8M\n")
+    host.ok("virtrbd", "define", spec)
+    host.spec(name, DISK)
+    host.ok("virtrbd", "define", spec, "--allow", "interrupts-guest")
+    line = (
+        f"{name}: image vms/{name}.vdb stays: it was the domain's by an earlier spec; virtrbd image remove vms/{name}."
+    )
+    assert line in host.run("virtrbd", "remove", name).stdout
+    retired = as_json(host, "remove", name, "--allow", "forgets-domain,loses-data")
+    assert retired["images_left"] == [f"vms/{name}.vdb"]
+    assert f"{name}.vdb" in host.ok("rbd", "ls", "vms").split()
+    host.ok("virtrbd", "image", "remove", f"vms/{name}.vdb")

@@ -55,6 +55,17 @@ def test_a_disk_that_goes_names_the_image_that_stays() -> None:
     assert "/devices/disk:vdb: vms/web.vdb, an image that stays -> absent" in edit.text
 
 
+def test_a_disk_that_comes_back_names_the_image_with_what_is_on_it() -> None:
+    disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"), clone=None, size_bytes=MIB)
+    two = replace(WEB, disks=(*WEB.disks, disk), digest="two")
+    [planned] = make_plan([two], done([WEB], EMPTY), HERE).domains
+    [new] = [action.text for action in planned.actions if isinstance(action, DefineDomain)]
+    assert new == "edit definition (/devices/disk:vdb: absent -> present)"
+    [planned] = make_plan([two], done([WEB], done([two], EMPTY)), HERE).domains
+    [again] = [action.text for action in planned.actions if isinstance(action, DefineDomain)]
+    assert again == "edit definition (/devices/disk:vdb: absent -> vms/web.vdb, an image that is there already)"
+
+
 def test_a_cache_option_set_on_an_image_later_is_told_once() -> None:
     world = done([WEB], EMPTY)
     ref = WEB.disks[0].image

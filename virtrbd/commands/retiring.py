@@ -16,12 +16,11 @@ from virtrbd.errors import worst
 @with_global_options
 def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
     """Retire a domain: shut it down, undefine it, move the images that it owns to the trash; asks for each hazard."""
-    from virtrbd.ceph.images import read_image
     from virtrbd.commands.pipeline import connected, outcome_line, parse_allowed, tell
     from virtrbd.commands.power import locked, require_released
-    from virtrbd.domainxml.parse import parse_disks
     from virtrbd.host.execute import execute
     from virtrbd.host.perform import perform
+    from virtrbd.host.retiring import images_of
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.plan import Plan
     from virtrbd.planning.retiring import plan_retirement
@@ -30,19 +29,21 @@ def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
     with connected(run, run.settings(), allowed) as host, locked(host, name, "remove") as domain:
         require_released(domain)
         name = domain.name
-        refs = sorted({disk.image.image for disk in parse_disks(domain.definition) if disk.image})
-        images = [image for ref in refs if (image := read_image(host.cluster, ref))]
+        images, stay = images_of(host, domain)
         plan = plan_retirement(domain, images, host.host_uuid, delay_s=delay)
         outcomes = []
         for outcome in execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)):
             tell(run, outcome)
             outcomes.append(outcome)
     needed = {hazard for action in plan.actions for hazard in action.hazards} - allowed
-    lines = []
+    lines = [
+        f"{name}: image {ref} stays: it was the domain's by an earlier spec; virtrbd image remove {ref}" for ref in stay
+    ]
     if needed:
         flags = ",".join(hazard for hazard in Hazard if hazard in needed | allowed)
         lines.append(f"nothing was done; virtrbd remove {name} --allow {flags} does all of it")
     elif all(outcome.exit_code == 0 for outcome in outcomes):
         lines.append(f"{name}: retired; a spec that still names it would make it anew")
-    run.answer({"name": name, "actions": [outcome_line(outcome) for outcome in outcomes]}, lines)
+    done = [outcome_line(outcome) for outcome in outcomes]
+    run.answer({"name": name, "actions": done, "images_left": [str(ref) for ref in stay]}, lines)
     run.end(worst(*(outcome.exit_code for outcome in outcomes)))

@@ -118,7 +118,7 @@ def _plan_edit(
         inputs=inputs,
         based_on=defined.definition,
         was_undefined=not defined.persistent,
-        differences=_with_images(edit.differences, defined),
+        differences=_with_images(edit.differences, domain, defined, actual),
         hazards=_edit_hazards(domain, defined, mark, edit.differences),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
@@ -194,14 +194,22 @@ def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
     )
 
 
-def _with_images(differences: Sequence[Difference], defined: DefinedDomain) -> tuple[Difference, ...]:
-    """Name the images that disks leave behind: they stay, and nobody else would tell which they were."""
-    images = {f"/devices/disk:{disk.target}": disk.image for disk in parse_disks(defined.definition) if disk.image}
+def _with_images(
+    differences: Sequence[Difference], domain: Domain, defined: DefinedDomain, actual: Actual
+) -> tuple[Difference, ...]:
+    """Name the images that disks leave behind, and those that come back with what is on them: nobody else would."""
+    held = parse_disks(defined.definition)
+    leave = {f"/devices/disk:{disk.target}": f"{disk.image}, an image that stays" for disk in held if disk.image}
+    come = {
+        f"/devices/disk:{disk.target}": f"{disk.image}, an image that is there already"
+        for disk in domain.disks
+        if actual.images.get(disk.image.image)
+    }
     return tuple(
-        replace(difference, found=f"{images[difference.path]}, an image that stays")
-        if difference.path in images and not difference.wanted
-        else difference
-        for difference in differences
+        replace(each, wanted=come.get(each.path, each.wanted))
+        if each.wanted
+        else replace(each, found=leave.get(each.path, each.found))
+        for each in differences
     )
 
 
