@@ -8,7 +8,7 @@ from strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, done
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import DefineDomain
-from virtrbd.model.actual import Monitor
+from virtrbd.model.actual import Actual, Monitor
 from virtrbd.model.domain import Bus, Cdrom, PowerState, WantedState
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.live_actions import LiveAction
@@ -112,3 +112,20 @@ def test_a_foreign_guest_whose_monitors_are_all_gone_is_named() -> None:
     [named] = make_plan([], moved, HERE).domains
     assert [finding.kind for finding in named.findings] == [FindingKind.MONITORS]
     assert named.findings[0].text.startswith("runs, and would not survive a restart: the monitors in its definition")
+
+
+def test_a_device_that_virsh_added_before_a_killed_define_was_recorded_is_told_of() -> None:
+    world = done([WEB], EMPTY)
+    [found] = world.domains
+    mark = read_mark(found.definition)
+    assert mark is not None
+    unrecorded = with_mark(found.definition, replace(mark, definition=""))
+    assert make_plan([WEB], with_definition(world, unrecorded), HERE).domains[0].findings == ()
+    theirs = unrecorded.replace("</devices>", "<hostdev mode='subsystem' type='usb'/></devices>")
+    [planned] = make_plan([WEB], with_definition(world, theirs), HERE).domains
+    assert [finding.subject for finding in planned.findings] == ["/devices/hostdev"]
+
+
+def with_definition(world: Actual, definition: str) -> Actual:
+    [found] = world.domains
+    return replace(world, domains=(replace(found, definition=definition),))

@@ -131,23 +131,25 @@ def _foreign(
     if mark is None:
         return ()
     last = actual.last_definitions.get(defined.uuid)
+    is_upgraded = bool(last and last.hypervisor != actual.hypervisor_digest)
+    text: str | None = None
     if mark.definition == "":
-        # Never recorded: nobody knows what it was.
-        text: str | None = defined.definition
+        # The run that defined it was killed before it could record what libvirt made of it. What that adds by itself is
+        # told from what others added as after an upgrade.
+        text, is_upgraded = rendered, True
     elif definition_digest(defined.definition) == mark.definition:
         text = defined.definition
-    else:
+    elif last and definition_digest(last.xml) == mark.definition:
         # One that a crash kept from being written is of an older definition: our own changes would be called others'.
-        text = last.xml if last and definition_digest(last.xml) == mark.definition else None
-    stated = every_path(rendered)
+        text = last.xml
     return foreign_changes(
         text,
         defined.definition,
         edited,
         mark.foreign,
-        stated=stated,
+        stated=every_path(rendered),
         ignored=mark.ignored,
-        is_upgraded=bool(last and last.hypervisor != actual.hypervisor_digest),
+        is_upgraded=is_upgraded,
     )
 
 
