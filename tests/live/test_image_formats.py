@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import rbd
@@ -11,6 +14,16 @@ from waiting import eventually, remove_image
 from worlds import MIB
 
 SECRET = b"what only root may read " * 20
+
+
+@contextmanager
+def loop_device(file: Path) -> Iterator[str]:
+    done = subprocess.run(["losetup", "--find", "--show", file], capture_output=True, text=True, check=True)
+    device = done.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 @pytest.fixture
@@ -38,6 +51,35 @@ def test_an_image_that_looks_like_a_qcow2_is_copied_and_exported_as_it_is(world,
         back = world.host.folder / f"{name}.{file_format}.back"
         subprocess.run(["qemu-img", "convert", "-f", file_format, "-O", "raw", str(file), str(back)], check=True)
         assert back.read_bytes() == content
+    world.forget(name)
+
+
+def test_a_file_is_imported_as_what_it_is_said_to_be(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+    """A raw disk may begin like a qcow2, and a qcow2 may be wanted byte by byte."""
+    file = world.host.folder / f"{name}.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(sources.file), str(file)], check=True)
+    world.ok("image", "import", "--format", "raw", "--verify", str(file), f"vms/{name}.raw")
+    assert world.content(f"{name}.raw").startswith(file.read_bytes())
+    world.ok("image", "import", "--format", "qcow2", "--verify", str(file), f"vms/{name}.qcow2")
+    assert world.content(f"{name}.qcow2") == sources.file_content
+    wrong = world.virtrbd("image", "import", "--format", "vdi", str(file), f"vms/{name}.vdi")
+    assert (wrong.returncode, wrong.stdout) == (65, "")
+    assert wrong.stderr.startswith(f"{file}: qemu-img can't read it as vdi; see what is wrong"), wrong
+    piped = world.virtrbd("image", "import", "--format", "qcow2", "-", f"vms/{name}.pipe")
+    assert piped.returncode == 64, piped
+    assert world.images(name) == [f"{name}.qcow2", f"{name}.raw"]
+    world.forget(name)
+
+
+def test_a_block_device_is_raw_unless_said_otherwise(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+    """What a guest wrote to it may look like a qcow2, with a backing file on the host."""
+    file = world.host.folder / f"{name}.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(sources.file), str(file)], check=True)
+    with loop_device(file) as device:
+        world.ok("image", "import", "--verify", device, f"vms/{name}.raw")
+        world.ok("image", "import", "--verify", "--format", "qcow2", device, f"vms/{name}.qcow2")
+    assert world.content(f"{name}.raw").startswith(file.read_bytes()[:MIB])
+    assert world.content(f"{name}.qcow2") == sources.file_content
     world.forget(name)
 
 

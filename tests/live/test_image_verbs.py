@@ -99,17 +99,6 @@ def test_import_reads_what_qemu_img_reads_and_verifies_it(world, name, sources) 
     world.forget(name)
 
 
-def test_import_reads_a_block_device(world, name, sources) -> None:  # type: ignore[no-untyped-def]
-    attached = subprocess.run(["losetup", "--find", "--show", sources.file], capture_output=True, text=True, check=True)
-    device = attached.stdout.strip()
-    try:
-        world.ok("image", "import", device, f"vms/{name}.a", "--verify")
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
-    assert world.content(f"{name}.a") == sources.file_content
-    world.forget(name)
-
-
 def test_import_reads_a_pipe_to_its_end(world, name) -> None:  # type: ignore[no-untyped-def]
     data = os.urandom(9 * MIB + 600)
     done = subprocess.run(

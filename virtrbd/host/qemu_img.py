@@ -24,13 +24,22 @@ _MOVED_BYTES = 64 * 1024
 _ANSWERS_WITHIN_S = 60.0
 
 
-def file_size(path: str) -> int | None:
-    """Return the virtual size in bytes of an image file of any format qemu-img reads, or of a block device, or None.
+def read_as(path: str, file_format: str = "") -> list[str]:
+    """Return the words that make qemu-img read the path in this format; an empty one is what it takes a file for.
+
+    A block device is raw unless said otherwise: what a guest wrote to it may look like another format.
+    """
+    file_format = file_format or ("raw" if Path(path).is_block_device() else "")
+    return ["-f", file_format] if file_format else []
+
+
+def file_size(path: str, file_format: str = "") -> int | None:
+    """Return the virtual size in bytes of an image file of a format that qemu-img reads, or of a block device, or None.
 
     Raises VirtrbdError when the file refers to another one: a backing file or data file named inside an
     uploaded image would be read as root.
     """
-    info = _info(path)
+    info = _info(path, file_format)
     if info is None:
         return None
     if others := _others(path, info):
@@ -47,16 +56,16 @@ def _others(path: str, info: dict[str, Any]) -> list[str]:
     return [str(name) for name in named if name and os.path.realpath(name) != os.path.realpath(path)]
 
 
-def refuse_broken(path: str) -> None:
+def refuse_broken(path: str, file_format: str = "") -> None:
     """Raise SpecError for a file that is not whole: of one cut short qemu-img copies what is missing as zeroes."""
-    done = _run(["check", "--output=json", "--", as_file(path)], path)
+    done = _run(["check", "--output=json", *read_as(path, file_format), "--", as_file(path)], path)
     # 2: corrupt, 1: it could not be read through. 3 are clusters that nobody uses, and some formats have no check.
     if done.returncode in (1, 2):
         raise SpecError(f"{path}: is damaged or cut short; see qemu-img check {path}, and get it anew")
 
 
-def _info(path: str) -> dict[str, Any] | None:
-    done = _run(["info", "--output=json", "--", as_file(path)], path)
+def _info(path: str, file_format: str) -> dict[str, Any] | None:
+    done = _run(["info", "--output=json", *read_as(path, file_format), "--", as_file(path)], path)
     info: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
     return info
 

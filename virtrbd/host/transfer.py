@@ -10,7 +10,7 @@ from pathlib import Path
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.errors import DeniedError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.qemu_img import as_file, as_image, refuse_broken, run_qemu_img
+from virtrbd.host.qemu_img import as_file, as_image, read_as, refuse_broken, run_qemu_img
 from virtrbd.model.image import ImageRef
 
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
@@ -22,11 +22,15 @@ _AS_IT_IS = ("-f", "raw")
 _FULL_EVERY_S = 2.0
 
 
-def import_file(host: ImageHost, path: str, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
-    """Copy a file into an image that exists and is all zeroes. Raises SpecError, ClusterError, UnavailableError."""
+def import_file(
+    host: ImageHost, path: str, size_bytes: int, ref: ImageRef, data_pool: str = "", file_format: str = ""
+) -> None:
+    """Copy a file into an image that exists and is all zeroes; an empty format is what qemu-img takes it for.
+
+    Raises SpecError, ClusterError, UnavailableError."""
     what = f"importing {path} into {ref}"
-    refuse_broken(path)
-    words = [*_INTO_NEW, "--", as_file(path), as_image(ref, host.settings.ceph)]
+    refuse_broken(path, file_format)
+    words = [*_INTO_NEW, *read_as(path, file_format), "--", as_file(path), as_image(ref, host.settings.ceph)]
     run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
 
 
@@ -77,8 +81,16 @@ def verify(host: ImageHost, file: str, ref: ImageRef, size_bytes: int, file_form
 
     An empty format: what qemu-img takes the file for, as in the import.
     """
-    formats = [*(["-f", file_format] if file_format else []), "-F", "raw"]
-    words = ["compare", "-p", *formats, "--", as_file(file), as_image(ref, host.settings.ceph)]
+    words = [
+        "compare",
+        "-p",
+        *read_as(file, file_format),
+        "-F",
+        "raw",
+        "--",
+        as_file(file),
+        as_image(ref, host.settings.ceph),
+    ]
     run_qemu_img(words, f"verifying {ref}", host.settings.timeouts.transfer, _watch(host, size_bytes))
 
 
