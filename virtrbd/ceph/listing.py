@@ -22,7 +22,7 @@ def list_images(cluster: Cluster, pool: str, namespace: str = "") -> tuple[Liste
     """Return the images of a pool's namespace by name. Raises ConfigError for a pool or namespace that is not there."""
     where = ImageRef(pool=pool, namespace=namespace, name="")
     images = _names(cluster, where)
-    headers = _headers(cluster, where, [image_id for image_id, _ in images])
+    headers = read_headers(cluster, where, [image_id for image_id, _ in images])
     parents = _parent_refs(cluster, [header.parent for header in headers.values() if header and header.parent])
     listed = []
     for image_id, name in images:
@@ -82,8 +82,8 @@ def _names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
     return cluster.call(f"listing pool {where.pool}", read)
 
 
-def _headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dict[str, Header | None]:
-    """Return the headers by image id, None for what must be opened."""
+def read_headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dict[str, Header | None]:
+    """Return the headers of a room's images by id, those in the trash too; None for what must be opened."""
 
     def read(chunk: Sequence[str]) -> dict[str, Header | None]:
         # A context of its own: they are not for two threads at once.
@@ -109,7 +109,7 @@ def _parent_refs(cluster: Cluster, keys: Sequence[ParentKey]) -> Mapping[ParentK
         mine = {key for key in keys if (key.pool_id, key.namespace) == (pool_id, namespace)}
         where = ImageRef(pool=cluster.pool_name(pool_id), namespace=namespace, name="")
         names = dict(_names(cluster, where))
-        headers = _headers(cluster, where, sorted({key.image_id for key in mine}))
+        headers = read_headers(cluster, where, sorted({key.image_id for key in mine}))
         for key in mine:
             header = headers.get(key.image_id)
             snapshot = header.snapshots.get(key.snapshot_id) if header else None

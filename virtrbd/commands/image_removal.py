@@ -18,12 +18,15 @@ from virtrbd.commands.image_session import (
     require_snapshot,
 )
 from virtrbd.commands.image_snapshots import snapshot
-from virtrbd.commands.images import POOLS, image, rooms_of
+from virtrbd.commands.images import image
 from virtrbd.commands.progress import PROGRESS, showing_progress
+from virtrbd.commands.rooms import POOLS, Room, rooms_of, tell_others
 from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError, VirtrbdError
 from virtrbd.model.image import ImageRef
+from virtrbd.model.size import format_size
 
 if TYPE_CHECKING:
+    from virtrbd.ceph.cluster import Cluster
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image_details import TrashEntry
     from virtrbd.planning.removal import Blocker, RemovalPlan
@@ -262,20 +265,46 @@ def list_trash_of(run: Run, pools: tuple[str, ...]) -> None:
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:
-        found = [e for pool, space in rooms_of(pools, settings.ceph.pool) for e in list_trash(cluster, pool, space)]
+        rooms = rooms_of(pools, settings.ceph.pool)
+        found = [e for pool, space in rooms for e in list_trash(cluster, pool, space)]
+        sizes = _sizes(cluster, rooms, found)
+        others = tell_others(run, cluster, rooms)
     data = [
         {
             "name": str(entry.ref),
             "id": entry.image_id,
+            "size_bytes": sizes.get(entry.image_id),
             "source": entry.source,
             "deleted": iso_time(entry.deleted_at),
             "expires": iso_time(entry.expires_at),
         }
         for entry in found
     ]
-    rows = [(str(e.ref), e.image_id, e.source, local_time(e.deleted_at), local_time(e.expires_at)) for e in found]
-    lines = table(("image", "id", "source", "deleted", "kept until"), rows) if rows else ["the trash is empty"]
-    run.answer({"trash": data}, lines)
+    rows = [
+        (
+            str(entry.ref),
+            entry.image_id,
+            format_size(sizes[entry.image_id]) if entry.image_id in sizes else "unknown",
+            entry.source,
+            local_time(entry.deleted_at),
+            local_time(entry.expires_at),
+        )
+        for entry in found
+    ]
+    lines = table(("image", "id", "size", "source", "deleted", "kept until"), rows) if rows else ["the trash is empty"]
+    run.answer({"trash": data, "other_namespaces": others}, lines)
+
+
+def _sizes(cluster: "Cluster", rooms: Sequence[Room], found: "Sequence[TrashEntry]") -> dict[str, int]:
+    """Return the sizes by image id, as far as their headers tell."""
+    from virtrbd.ceph.listing import read_headers
+
+    sizes: dict[str, int] = {}
+    for pool, namespace in rooms:
+        ids = [entry.image_id for entry in found if (entry.ref.pool, entry.ref.namespace) == (pool, namespace)]
+        headers = read_headers(cluster, ImageRef(pool=pool, namespace=namespace, name=""), ids)
+        sizes |= {image_id: header.size_bytes for image_id, header in headers.items() if header}
+    return sizes
 
 
 @trash.command()
@@ -302,7 +331,8 @@ def purge(
     lines: list[str] = []
     data: list[dict[str, Any]] = []
     with image_session(run) as session:
-        for entry in _due(session, pools, now=now):
+        rooms = rooms_of(pools, session.host.settings.ceph.pool)
+        for entry in _due(session, rooms, now=now):
             try:
                 with session.host.state.locked([str(entry.ref)], "image trash purge"):
                     told, facts = _purge(run, session, entry, allowed, progress, clear=clear, only_plan=only_plan)
@@ -312,7 +342,8 @@ def purge(
                 run.end(error.exit_code)
             lines += told
             data.append({"image": str(entry.ref), "id": entry.image_id, **facts})
-    run.answer({"trash": data}, lines or ["nothing to purge"])
+        others = tell_others(run, session.host.cluster, rooms)
+    run.answer({"trash": data, "other_namespaces": others}, lines or ["nothing to purge"])
 
 
 def _purge(
@@ -337,10 +368,9 @@ def _purge(
     return [f"{plan.subject}: {line}" for line in done], {**plan_data(plan), "done": done}
 
 
-def _due(session: Session, pools: Sequence[str], *, now: bool) -> "list[TrashEntry]":
+def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> "list[TrashEntry]":
     from virtrbd.ceph.trash import list_trash
 
-    rooms = rooms_of(tuple(pools), session.host.settings.ceph.pool)
     found = [entry for pool, space in rooms for entry in list_trash(session.host.cluster, pool, space)]
     # What mirroring or a migration put there is theirs to end.
     return [e for e in found if e.source == "USER" and (now or e.expires_at <= time.time())]

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from virtrbd.commands.app import Run, with_global_options
 from virtrbd.commands.image_session import image_session
-from virtrbd.commands.images import POOLS, image, rooms_of
+from virtrbd.commands.images import image
+from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
 from virtrbd.errors import UnavailableError
 from virtrbd.model.size import format_size
 
@@ -27,10 +28,12 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
         host = session.host
         rooms = rooms_of(pools, host.settings.ceph.pool)
         found = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
+        others = tell_others(run, host.cluster, rooms)
     ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
     lines = _lines(found, freed, host.host_uuid)
-    run.answer({"images": [_data(each) for each in found], "reclaimable_bytes": freed}, lines)
+    data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed, "other_namespaces": others}
+    run.answer(data, lines)
 
 
 def _data(each: "Unreferenced") -> dict[str, object]:

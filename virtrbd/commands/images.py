@@ -5,13 +5,11 @@ import click
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.commands.image_session import IMAGE, SIZE_TYPE, image_session, require_plain
 from virtrbd.commands.layout import LAYOUT, layout_of
+from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
 from virtrbd.commands.verbs import Verbs
-from virtrbd.errors import ClusterError, UsageError
+from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
-
-POOLS = click.argument("pools", metavar="[POOL[/NAMESPACE]]...", nargs=-1)
-
 
 _ROOMS = {
     "image_removal": "remove restore trash",
@@ -98,7 +96,9 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:
-        found = [each for pool, space in rooms_of(pools, settings.ceph.pool) for each in read(cluster, pool, space)]
+        rooms = rooms_of(pools, settings.ceph.pool)
+        found = [each for pool, space in rooms for each in read(cluster, pool, space)]
+        others = tell_others(run, cluster, rooms)
     data = [
         {
             "name": str(each.ref),
@@ -127,7 +127,7 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
         for each in found
     ]
     lines = table(("image", "size", "parent", "snapshots", "features", "state"), rows) if rows else ["no images"]
-    run.answer({"images": data}, lines)
+    run.answer({"images": data, "other_namespaces": others}, lines)
 
 
 @image.command()
@@ -143,15 +143,6 @@ def usage(run: Run, names: tuple[str, ...]) -> None:
     with Cluster.connect(settings) as cluster:
         refs = refs_of(cluster, names or (settings.ceph.pool,))
         found = read_usages(cluster, refs)
-    run.answer(usage_data(found), usage_lines(found))
-
-
-def rooms_of(pools: tuple[str, ...], default: str) -> list[tuple[str, str]]:
-    """Return pool and namespace of each argument. Raises UsageError."""
-    rooms = []
-    for text in pools or (default,):
-        pool, _, namespace = text.partition("/")
-        if not pool or "/" in namespace or "@" in text:
-            raise UsageError(f"{text!r} names no pool; write pool or pool/namespace")
-        rooms.append((pool, namespace))
-    return rooms
+        pools = [name for name in names or (settings.ceph.pool,) if "/" not in name]
+        others = tell_others(run, cluster, rooms_of(pools, settings.ceph.pool)) if pools else []
+    run.answer({**usage_data(found), "other_namespaces": others}, usage_lines(found))
