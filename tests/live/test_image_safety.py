@@ -66,7 +66,10 @@ def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world, name) -
     world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
     domain = world.libvirt.lookupByName(name)
     said = world.ok("image", "resize", image, "32M")
-    assert said == f"{image}: grown from 16 MiB to 32 MiB, and domain {name} was told\n"
+    assert said.splitlines() == [
+        f"{image}: grown from 16 MiB to 32 MiB, and domain {name} was told",
+        f"{name}: raise the disk's size in its spec too, if it states one",
+    ]
     assert domain.blockInfo("vda")[0] == 32 * MIB
     assert world.image(f"{name}.vda")["size_bytes"] == 32 * MIB
     # Shrinking is refused for the guest's sake too, though libvirt would do it.

@@ -41,6 +41,35 @@ def test_create_lays_an_image_as_told_and_info_tells_it(world, name) -> None:  #
     world.forget(name)
 
 
+def test_a_size_that_no_object_map_holds_is_refused_in_words(world, name) -> None:  # type: ignore[no-untyped-def]
+    image = f"vms/{name}.a"
+    world.ok("image", "create", image, "8M")
+    for verb, other in (("create", f"vms/{name}.b"), ("resize", image)):
+        done = world.virtrbd("image", verb, other, "100P")
+        assert done.returncode == 5, done
+        assert done.stderr.startswith(
+            f"image {other}: 100 PiB is more than an object map can hold: 256,000,000 objects"
+        )
+    assert world.images(name) == [f"{name}.a"]
+    assert world.intents(name) == []
+    world.forget(name)
+
+
+def test_a_snapshot_is_shown_on_a_screen_of_its_own(world, name) -> None:  # type: ignore[no-untyped-def]
+    image = f"vms/{name}.a"
+    world.ok("image", "create", image, "8M")
+    world.ok("image", "snapshot", "create", f"{image}@s", "--protect")
+    world.ok("image", "resize", image, "16M")
+    found = world.document("image", "info", f"{image}@s")
+    assert (found["snapshot"]["size_bytes"], found["image"]["size_bytes"]) == (8 * MIB, 16 * MIB)
+    text = world.ok("image", "info", f"{image}@s")
+    assert text.startswith(f"{image}@s\n")
+    for line in ("size       8 MiB\n", "protected  yes\n", f"virtrbd image info {image} shows it as it is\n"):
+        assert line in text
+    world.ok("image", "snapshot", "remove", f"{image}@s", "--clear")
+    world.forget(name)
+
+
 def test_resize_grows_and_never_shrinks(world, name) -> None:  # type: ignore[no-untyped-def]
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")

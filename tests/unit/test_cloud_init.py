@@ -209,10 +209,24 @@ def test_a_copy_that_inherited_the_digest_is_written_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
+    ("raw", "is_known"),
+    [
+        (b"users: [default]\n", False), (b"<powershell>\n", True), (b"\n#!/bin/sh\n", True), (b"\x1f\x8b\x08", True),
+        (b"Content-Type: multipart/mixed\nMIME-Version: 1.0\n", True), (b"", True), (b"#ps1_sysnative\n", True),
+    ],
+)  # fmt: skip
+def test_user_data_that_no_cloud_init_knows_is_refused(raw: bytes, is_known: bool) -> None:
+    """YAML without its first line is the usual slip, and only the guest's own log would tell."""
+    told = f"{USER_DATA}: begins with no #cloud-config or #! line, so cloud-init would leave it out; add one"
+    problems = planned(SEEDED, with_file(EMPTY, SeedFile(raw=raw))).problems
+    assert problems == (() if is_known else (f"web.yaml:9: cloud_init.user_data: {told}",))
+
+
+@pytest.mark.parametrize(
     ("file", "problem"),
     [
         (SeedFile(problem="No such file or directory"), f"{USER_DATA}: No such file or directory; check the path"),
-        (SeedFile(raw=bytes(1024**2 + 1)), "larger than 1 MiB; let the guest fetch the rest (#include)"),
+        (SeedFile(raw=b"#".ljust(1024**2 + 1)), "larger than 1 MiB; let the guest fetch the rest (#include)"),
     ],
 )
 def test_a_file_that_cant_be_used_holds_back_its_domain(file: SeedFile, problem: str) -> None:
@@ -259,7 +273,7 @@ def test_an_image_that_no_seed_fits_into_is_left_alone(facts: dict[str, object])
 
 
 def test_nothing_that_may_be_secret_is_in_a_repr() -> None:
-    world = with_file(EMPTY, SeedFile(raw=SECRET.encode()))
+    world = with_file(EMPTY, SeedFile(raw=f"#{SECRET}".encode()))
     inline = replace(SEEDED, seed=replace(SEEDED.seed, meta_data=SeedDocument(text=f"a: {SECRET}\n")))  # type: ignore[type-var]
     [write] = writes(inline, world)
     assert SECRET in str(dict(write.documents))

@@ -32,7 +32,7 @@ REFUSED = (
     (("image", "remove", "vms/a", "--allow", "everything"), "everything"),
     (("image", "restore", "vms/a@s"), "vms/a@s is a snapshot"),
     (("image", "restore", "vms/a", "--as", "x/y/z"), "--as: 'x/y/z' is no name of an image"),
-    (("image", "restore", "vms/a", "--as", "vms/b"), "--as: 'vms/b' is no name of an image"),
+    (("image", "restore", "vms/a", "--as", "golden/b"), "--as: 'golden/b' is no name of an image"),
     (("image", "restore", "vms/a", "--as", "b@s"), "--as: 'b@s' is no name of an image"),
     (("image", "snapshot", "create", "vms/a"), "vms/a names no snapshot"),
     (("image", "snapshot", "remove", "vms/a"), "vms/a names no snapshot"),

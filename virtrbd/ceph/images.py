@@ -26,7 +26,11 @@ from virtrbd.ceph.unopened import name_is_taken, read_header, read_id, write_met
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
+from virtrbd.model.size import format_size
 
+# librbd's own (ObjectMap::is_compatible, MAX_OBJECT_MAP_OBJECT_COUNT), and its size of objects.
+_MOST_OBJECTS = 256_000_000
+_DEFAULT_OBJECT_BYTES = 4 * 1024**2
 # What a clone must not get from its parent's feature bits: they belong to mirrored or migrating images.
 _NOT_FOR_CLONES = (
     rbd.RBD_FEATURE_JOURNALING | rbd.RBD_FEATURE_MIGRATING | rbd.RBD_FEATURE_OPERATIONS | rbd.RBD_FEATURE_DATA_POOL
@@ -103,6 +107,19 @@ def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> 
         )
     except rbd.ImageNotFound as error:
         raise _not_found(ioctx, ref, error) from error
+    except rbd.InvalidArgument as error:
+        raise _too_large(ref, size_bytes, layout.object_bytes or _DEFAULT_OBJECT_BYTES) or error from error
+
+
+def _too_large(ref: ImageRef, size_bytes: int, object_bytes: int) -> ClusterError | None:
+    """Return the error for a size that librbd calls an invalid argument, None where it is not the size."""
+    if size_bytes <= _MOST_OBJECTS * object_bytes:
+        return None
+    return ClusterError(
+        f"image {ref}: {format_size(size_bytes)} is more than an object map can hold: {_MOST_OBJECTS:,} objects of "
+        f"{format_size(object_bytes)}; larger ones are made with --object-size, or --features without object-map and "
+        f"fast-diff"
+    )
 
 
 def _not_found(ioctx: Any, ref: ImageRef, error: Exception) -> ClusterError:
@@ -211,7 +228,10 @@ def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
     def grow(image: Any) -> None:
         refuse_watched(cluster, ref, image)
         if image.size() < to_bytes:
-            image.resize(to_bytes, allow_shrink=False)
+            try:
+                image.resize(to_bytes, allow_shrink=False)
+            except rbd.InvalidArgument as error:
+                raise _too_large(ref, to_bytes, image.stat()["obj_size"]) or error from error
 
     refuse_full(cluster, ref.pool)
     cluster.with_image(f"growing image {ref}", ref, grow)

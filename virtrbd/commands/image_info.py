@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from virtrbd.commands.output import table
+from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails, Option, Snapshot
 from virtrbd.model.size import format_size
 
@@ -105,13 +106,37 @@ def info_lines(
         pairs["mirroring"] = "on"
     if details.group:
         pairs["group"] = details.group
-    width = max(map(len, pairs))
-    lines = [str(image.ref), *(f"  {key.ljust(width)}  {value}" for key, value in pairs.items())]
+    lines = _screen(image.ref, pairs)
     if details.snapshots:
         lines += ["", *snapshot_lines(details.snapshots)]
     if details.children:
         lines += ["", "clones: " + ", ".join(map(str, details.children))]
     return lines
+
+
+def one_snapshot_lines(ref: ImageRef, snapshot: Snapshot) -> list[str]:
+    """Return a snapshot on a screen of its own, for a person."""
+    return _screen(
+        ref,
+        {
+            "id": str(snapshot.snapshot_id),
+            "size": format_size(snapshot.size_bytes),
+            "used": f"{_used_by(snapshot)} since the snapshot before it",
+            "protected": "yes" if snapshot.protected else "no",
+            "clones": ", ".join(map(str, snapshot.children)) or "-",
+            "created": local_time(snapshot.created_at),
+            "image": f"{ref.image} as it was then; virtrbd image info {ref.image} shows it as it is",
+        },
+    )
+
+
+def _screen(ref: ImageRef, pairs: Mapping[str, str]) -> list[str]:
+    width = max(map(len, pairs))
+    return [str(ref), *(f"  {key.ljust(width)}  {value}" for key, value in pairs.items())]
+
+
+def _used_by(snapshot: Snapshot) -> str:
+    return "unknown" if snapshot.used_bytes is None else format_size(snapshot.used_bytes)
 
 
 def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
@@ -121,7 +146,7 @@ def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
             snapshot.label,
             snapshot.kind.value,
             format_size(snapshot.size_bytes),
-            "unknown" if snapshot.used_bytes is None else format_size(snapshot.used_bytes),
+            _used_by(snapshot),
             "yes" if snapshot.protected else "no",
             str(len(snapshot.children)),
             local_time(snapshot.created_at),

@@ -238,13 +238,15 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
 def _renamed(ref: ImageRef, name: str) -> ImageRef:
     if not name:
         return ref
-    renamed = ImageRef(pool=ref.pool, namespace=ref.namespace, name=name)
+    renamed = ImageRef(pool=ref.pool, namespace=ref.namespace, name=name.removeprefix(f"{ref.room}/"))
     try:
         is_name = ImageRef.parse(str(renamed)) == renamed
     except ValueError:
         is_name = False
     if not is_name:
-        raise UsageError(f"--as: {name!r} is no name of an image; write it without its pool, like {ref.name}-old")
+        raise UsageError(
+            f"--as: {name!r} is no name of an image in {ref.room}, where it comes back; write one like {ref.name}-old"
+        )
     return renamed
 
 

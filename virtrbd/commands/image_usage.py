@@ -77,5 +77,6 @@ def usage_lines(found: Mapping[ImageRef, Usage | None]) -> list[str]:
     known = [usage for usage in found.values() if usage]
     total = sum(usage.total_bytes for usage in known)
     missing = len(found) - len(known)
+    count = "1 image" if len(found) == 1 else f"{len(found)} images"
     note = f", without {missing} that have no valid fast-diff" if missing else ""
-    return [*table(("image", "size", "used", "snapshots"), rows), f"{len(found)} images, {format_size(total)}{note}"]
+    return [*table(("image", "size", "used", "snapshots"), rows), f"{count}, {format_size(total)}{note}"]

@@ -53,22 +53,32 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     require_plain(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
-        before, told = grow(session.host, session.hypervisor, session.uses(), ref, size, allowed)
+        uses = session.uses()
+        before, told = grow(session.host, session.hypervisor, uses, ref, size, allowed)
     done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
     done["changed"] = before != size or bool(told)
     grown = f"grown from {format_size(before)} to {format_size(size)}"
     line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"
-    run.answer(done, [line + (f", and domain {told} was told" if told else "")])
+    lines = [line + (f", and domain {told} was told" if told else "")]
+    if before != size:
+        # Images never shrink, so a plan over a spec that says less would stop there.
+        lines += [
+            f"{use.name}: raise the disk's size in its spec too, if it states one"
+            for use in uses or ()
+            if use.uses(ref)
+        ]
+    run.answer(done, lines)
 
 
 @image.command()
 @IMAGE
 @with_global_options
 def info(run: Run, ref: ImageRef) -> None:
-    """Show all about an image: usage, watchers, parents, clones, owner, librbd's options."""
+    """Show all about an image: usage, watchers, parents, clones, owner, librbd's options; or about one snapshot."""
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import missing
-    from virtrbd.commands.image_info import info_data, info_lines
+    from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
+    from virtrbd.model.image_details import SnapshotKind
 
     with image_session(run) as session:
         details = read_details(session.host.cluster, ref)
@@ -76,12 +86,17 @@ def info(run: Run, ref: ImageRef) -> None:
             raise missing(session.host.cluster, ref)
         uses = session.uses() or ()
         limit = session.host.settings.ceph.clone_depth
-    if ref.snapshot and ref.snapshot not in details.image.snapshots:
-        names = ", ".join(details.image.snapshots) or "none"
-        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")
     names_by_uuid = {use.uuid: use.name for use in uses}
     users = tuple(use.name for use in uses if use.uses(ref))
-    run.answer({"image": info_data(details, names_by_uuid, users)}, info_lines(details, names_by_uuid, users, limit))
+    data, lines = info_data(details, names_by_uuid, users), info_lines(details, names_by_uuid, users, limit)
+    if not ref.snapshot:
+        run.answer({"image": data}, lines)
+        return
+    of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
+    if ref.snapshot not in of_people:
+        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(of_people) or 'none'}")
+    snapshot = of_people[ref.snapshot]
+    run.answer({"image": data, "snapshot": snapshot_data(snapshot)}, one_snapshot_lines(ref, snapshot))
 
 
 @image.command(name="list")

@@ -10,6 +10,10 @@ from virtrbd.model.image import Image
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
 from virtrbd.planning.images import ImagePlan, not_ready, plan_mark
 
+# How every kind of user data begins that cloud-init (type_from_starts_with, convert_string) or, on Windows,
+# cloudbase-init knows: a line with a sign, a tag, a gzip. Of anything else they tell the guest's own log alone.
+_BEGINNINGS = (b"#", b"<", b"rem ", b"\x1f\x8b")
+
 
 def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
     """Return what makes the seed as the spec and its files want it."""
@@ -68,8 +72,15 @@ def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
                 problems.append(_at(document, name, f"{document.file}: {file.problem}; check the path"))
         if len(raw) > MAX_DOCUMENT_BYTES:
             problems.append(_at(document, name, "larger than 1 MiB; let the guest fetch the rest (#include)"))
+        if name == USER_DATA and not _is_user_data(raw):
+            problem = "begins with no #cloud-config or #! line, so cloud-init would leave it out; add one"
+            problems.append(_at(document, name, f"{document.file}: {problem}" if document.file else problem))
         contents[name] = raw
     return contents, problems
+
+
+def _is_user_data(raw: bytes) -> bool:
+    return not raw or raw.lstrip().startswith(_BEGINNINGS) or b"mime-version:" in raw[:4096].lower()
 
 
 def _documents(domain: Domain, seed: Seed, contents: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
