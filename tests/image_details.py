@@ -44,6 +44,12 @@ snapshots = st.builds(
 )
 
 
+marks = st.none() | st.builds(
+    ImageMark, domain_uuid=st.sampled_from(["", "u"]), image_id=st.just("1"), host=st.sampled_from([HERE, THERE])
+)
+states_of_images = st.sampled_from(["", "importing x"])
+
+
 @st.composite
 def _snapshots(draw: st.DrawFn) -> tuple[Snapshot, ...]:
     """Snapshots of one image: names are its own, and only people's can be protected; clones are of one snapshot."""
@@ -54,7 +60,13 @@ def _snapshots(draw: st.DrawFn) -> tuple[Snapshot, ...]:
             snapshot_id=number,
             protected=each.protected and each.kind is SnapshotKind.USER,
             children=tuple(
-                Child(ref=ImageRef(pool="vms", name=f"clone{number}{n}"), image_id=f"{number}{n}", in_trash=in_trash)
+                Child(
+                    ref=ImageRef(pool="vms", name=f"clone{number}{n}"),
+                    image_id=f"{number}{n}",
+                    in_trash=in_trash,
+                    mark=draw(marks),
+                    state=draw(states_of_images),
+                )
                 for n, in_trash in enumerate(draw(st.lists(st.booleans(), max_size=2)))
             ),
         )
@@ -65,13 +77,10 @@ def _snapshots(draw: st.DrawFn) -> tuple[Snapshot, ...]:
 @st.composite
 def details(draw: st.DrawFn) -> ImageDetails:
     """All that may be known of an image."""
-    mark = ImageMark(
-        domain_uuid=draw(st.sampled_from(["", "u"])), image_id="1", host=draw(st.sampled_from([HERE, THERE]))
-    )
     image = replace(
         IMAGE,
-        mark=draw(st.none() | st.just(mark)),
-        state=draw(st.sampled_from(["", "importing x"])),
+        mark=draw(marks),
+        state=draw(states_of_images),
         running_on=draw(st.sampled_from(["", HERE, THERE])),
         watchers=draw(st.sampled_from([(), (WATCHER,), OTHERS])),
     )

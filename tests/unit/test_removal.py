@@ -25,7 +25,7 @@ from virtrbd.commands.image_removal import plan_lines
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark
-from virtrbd.model.image_details import ImageDetails, SnapshotKind
+from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
 from virtrbd.planning.removal import (
     FlattenClone,
     RemovalPlan,
@@ -88,6 +88,51 @@ def test_clones_also_those_in_the_trash_keep_it_and_are_flattened_by_their_id() 
     assert texts(plan) == ["snapshot s1 has clones: vms/clone, vms/gone (in the trash, id c2)"]
     assert plan.steps[:2] == (FlattenClone(child=CHILD), FlattenClone(child=TRASHED_CHILD))
     assert plan.standing(clear=True, allowed=frozenset()) == ()
+
+
+def marked(child: Child, host: str = HERE, domain: str = "") -> Child:
+    return replace(child, mark=ImageMark(domain_uuid=domain, image_id=child.image_id, host=host))
+
+
+@pytest.mark.parametrize(
+    ("clone", "text", "way_out"),
+    [
+        (marked(CHILD, THERE), "clone vms/clone: it belongs to host there", "do it there"),
+        (marked(CHILD, THERE, "u"), "clone vms/clone: it belongs to domain u of host there", "do it there"),
+        (marked(CHILD, HERE, "u"), "clone vms/clone: it belongs to domain u", "virtrbd image flatten vms/clone"),
+        (
+            marked(TRASHED_CHILD, HERE, "u"),
+            "clone vms/gone (in the trash, id c2): it belongs to domain u",
+            "virtrbd image restore --id c2 vms/gone",
+        ),
+    ],
+)
+def test_a_clone_of_another_is_flattened_only_when_that_is_allowed(clone: Child, text: str, way_out: str) -> None:
+    known = details_of(snapshot("s1", SnapshotKind.USER, clone))
+    of_snapshot = plan_snapshot_removal(known, "s1", HERE)
+    assert of_snapshot is not None
+    for plan in (trash(known), of_snapshot, plan_purge(known, HERE, is_expired=True)):
+        [blocker] = plan.standing(clear=True, allowed=frozenset())
+        assert (blocker.text, blocker.way_out, blocker.hazard) == (text, way_out, Hazard.TAKES_OVER)
+        assert plan.standing(clear=True, allowed=frozenset({Hazard.TAKES_OVER})) == ()
+
+
+def test_a_clone_made_by_hand_here_or_of_the_same_domain_is_its_parent_s_owner_s() -> None:
+    mine = replace(IMAGE, mark=ImageMark(domain_uuid="u", image_id="1", host=HERE))
+    known = details_of(snapshot("s1", SnapshotKind.USER, marked(CHILD), marked(TRASHED_CHILD, HERE, "u")), image=mine)
+    assert trash(known).standing(clear=True, allowed=frozenset()) == ()
+
+
+def test_a_clone_that_is_not_whole_is_not_flattened_whatever_is_allowed() -> None:
+    half = [replace(each, state="rolling back to x") for each in (CHILD, TRASHED_CHILD)]
+    plan = trash(details_of(snapshot("s1", SnapshotKind.USER, *half)))
+    assert [(each.text, each.way_out) for each in plan.standing(clear=True, allowed=ALL)] == [
+        ("clone vms/clone: it is not ready: rolling back to x", "let that end, or run it again"),
+        (
+            "clone vms/gone (in the trash, id c2): it is not ready: rolling back to x",
+            "virtrbd image restore --id c2 vms/gone, and run that again",
+        ),
+    ]
 
 
 def test_a_removed_snapshot_that_clones_still_need_is_told_from_one_that_is_there() -> None:

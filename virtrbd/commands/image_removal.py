@@ -28,7 +28,7 @@ from virtrbd.model.size import format_size
 if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.model.hazard import Hazard
-    from virtrbd.model.image_details import TrashEntry
+    from virtrbd.model.image_details import ImageDetails, TrashEntry
     from virtrbd.planning.removal import Blocker, RemovalPlan
 
 PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")
@@ -100,14 +100,15 @@ def remove_snapshot(
         _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
 
 
-def _require_details(session: Session, ref: ImageRef, image_id: str = "") -> Any:
+def _require_details(session: Session, ref: ImageRef, image_id: str = "") -> "ImageDetails":
+    from virtrbd.ceph.children import with_owners
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import missing
 
     details = read_details(session.host.cluster, ref, image_id)
     if details is None:
         raise missing(session.host.cluster, ref)
-    return details
+    return with_owners(session.host.cluster, details)
 
 
 def _carry_out(
@@ -162,7 +163,7 @@ def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str) -> list[
         host = session.with_progress(update)
         for step in plan.steps:
             try:
-                perform_step(host, step)
+                perform_step(host, step, plan.subject)
             except BaseException:
                 for line in done:
                     session.host.say(f"{plan.subject}: {line}")
@@ -379,6 +380,7 @@ def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> "list[TrashEn
 
 
 def _purge_plan(session: Session, entry: "TrashEntry") -> "RemovalPlan":
+    from virtrbd.ceph.children import with_owners
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import list_trash
     from virtrbd.planning.removal import RemovalPlan, RemoveImage, plan_purge
@@ -391,4 +393,4 @@ def _purge_plan(session: Session, entry: "TrashEntry") -> "RemovalPlan":
         # A removal that was cut off behind the header: only the rest is left to remove.
         rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
         return RemovalPlan(subject=entry.ref, blockers=(), steps=(rest,))
-    return plan_purge(details, session.host.host_uuid, is_expired=entry.expires_at <= time.time())
+    return plan_purge(with_owners(cluster, details), session.host.host_uuid, is_expired=entry.expires_at <= time.time())

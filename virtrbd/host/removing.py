@@ -9,6 +9,7 @@ from virtrbd.ceph.trash import list_trash, trash_image
 from virtrbd.host.changing import flatten
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.waiting import once_free
+from virtrbd.model.image import ImageRef
 from virtrbd.planning.removal import (
     FlattenClone,
     RemoveImage,
@@ -22,12 +23,18 @@ from virtrbd.planning.removal import (
 _NO_DELAY = 0.0
 
 
-def perform_step(host: ImageHost, step: Step) -> None:
-    """Do one step of a removal. Raises ImageBusyError, ClusterError, UnavailableError."""
+def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
+    """Do one step of the removal of an image, whose lock the caller holds, or of its snapshot.
+
+    Raises BusyError, ImageBusyError, ClusterError, UnavailableError.
+    """
     wait_s = host.settings.timeouts.watcher
     match step:
         case FlattenClone():
-            flatten(host, step.child.ref, step.child.image_id)
+            # One in the trash may have the name of what goes, and then its lock is ours already.
+            names = {str(step.child.ref)} - {str(subject.image)}
+            with host.state.locked([*names], "image flatten"):
+                flatten(host, step.child.ref, step.child.image_id)
         case UnprotectSnapshot():
             unprotect_snapshot(host.cluster, step.ref, step.image_id)
         case RemoveSnapshot():

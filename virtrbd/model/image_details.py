@@ -19,11 +19,16 @@ class SnapshotKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Child:
-    """A clone; one in the trash still needs its parent."""
+    """A clone; one in the trash still needs its parent.
+
+    Its mark and its state are known only where it may have to be flattened.
+    """
 
     ref: ImageRef
     image_id: str
     in_trash: bool = False
+    mark: ImageMark | None = field(default=None, compare=False)
+    state: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.ref} (in the trash, id {self.image_id})" if self.in_trash else str(self.ref)

@@ -6,9 +6,9 @@ from typing import assert_never
 
 from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageRef
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
-from virtrbd.planning.use import DomainUse, Objection, objections, owner_objections
+from virtrbd.planning.use import DomainUse, Objection, clone_objections, objections, owner_objections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def plan_removal(
         blockers.append(Blocker(text=f"it is in group {details.group}", way_out=way_out))
     steps: list[Step] = []
     for snapshot in details.snapshots:
-        blockers += _clones_blockers(snapshot)
+        blockers += _clones_blockers(snapshot, image, host_uuid)
         if delay_s is None and snapshot.kind is SnapshotKind.USER:
             protected = ", protected" if snapshot.protected else ""
             blockers.append(Blocker(text=f"it has the user snapshot {snapshot.label}{protected}"))
@@ -159,7 +159,7 @@ def plan_snapshot_removal(details: ImageDetails, name: str, host_uuid: str) -> R
     if not found:
         return None
     [snapshot] = found
-    blockers = _clones_blockers(snapshot)
+    blockers = _clones_blockers(snapshot, image, host_uuid)
     if snapshot.protected:
         blockers.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
     blockers += [_of(objection) for objection in owner_objections(image, host_uuid)]
@@ -186,7 +186,7 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
         blockers.append(Blocker(text=f"it is open by {who}", way_out="stop that client", lingers=True))
     steps: list[Step] = []
     for snapshot in details.snapshots:
-        blockers += _clones_blockers(snapshot)
+        blockers += _clones_blockers(snapshot, image, host_uuid)
         steps += _snapshot_steps(details, snapshot, remove=True)
     return RemovalPlan(
         subject=image.ref,
@@ -229,12 +229,14 @@ def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
     return found
 
 
-def _clones_blockers(snapshot: Snapshot) -> list[Blocker]:
+def _clones_blockers(snapshot: Snapshot, image: Image, host_uuid: str) -> list[Blocker]:
     if not snapshot.children:
         return []
     clones = ", ".join(map(str, snapshot.children))
     where = " (removed, and kept for them in the trash)" if snapshot.kind is SnapshotKind.TRASH else ""
-    return [Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}")]
+    # Parting them is an act on each of them, and only this image was named.
+    against = [each for child in snapshot.children for each in clone_objections(child, image, host_uuid)]
+    return [Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}"), *map(_of, against)]
 
 
 def _snapshot_steps(details: ImageDetails, snapshot: Snapshot, *, remove: bool) -> list[Step]:

@@ -1,11 +1,12 @@
 """What stands against changing an image under whoever uses it. librbd itself lets most of it through."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_details import Child
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +103,30 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
     return found
 
 
-def owner_objections(image: Image, host_uuid: str) -> tuple[Objection, ...]:
+def owner_objections(image: Image | Child, host_uuid: str) -> tuple[Objection, ...]:
     """Return what stands against touching the image at all: its mark names another host."""
     if image.mark is None or image.mark.host == host_uuid:
         return ()
     owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
     text = f"it belongs to {owner}host {image.mark.host}"
     return (Objection(text=text, way_out="do it there", hazard=Hazard.TAKES_OVER),)
+
+
+def clone_objections(clone: Child, parent: Image, host_uuid: str) -> tuple[Objection, ...]:
+    """Return what stands against flattening a clone that nobody named: it is not its parent's owner's, or not whole."""
+    found = list(owner_objections(clone, host_uuid))
+    mark, owner = clone.mark, parent.mark.domain_uuid if parent.mark else ""
+    # In the trash it has no name by which a verb could take it.
+    way_out = f"virtrbd image restore --id {clone.image_id} {clone.ref}" if clone.in_trash else ""
+    if not found and mark and mark.domain_uuid not in ("", owner):
+        by_name = way_out or f"virtrbd image flatten {clone.ref}"
+        found.append(
+            Objection(text=f"it belongs to domain {mark.domain_uuid}", way_out=by_name, hazard=Hazard.TAKES_OVER)
+        )
+    if clone.state:
+        again = f"{way_out}, and run that again" if way_out else "let that end, or run it again"
+        found.append(Objection(text=f"it is not ready: {clone.state}", way_out=again))
+    return tuple(replace(each, text=f"clone {clone}: {each.text}") for each in found)
 
 
 def growth_objections(

@@ -1,0 +1,92 @@
+"""To take an image away, its clones are flattened: whose they are and what they are in the middle of counts too."""
+
+import fcntl
+import re
+from urllib.parse import quote
+
+import pytest
+import rbd
+from worlds import MIB, World
+
+GOES = ("--now", "--clear", "--allow", "loses-data")
+
+
+def base_with_clone(world: World, clones: World, name: str) -> tuple[str, str]:
+    """Make an image with a snapshot s1, and a clone of it by another host; return their names."""
+    base, clone = f"vms/{name}.base", f"vms/{name}.clone"
+    world.ok("image", "create", base, "8M")
+    with rbd.Image(world.vms, f"{name}.base") as opened:
+        opened.write(b"x" * MIB, 0)
+    world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
+    clones.ok("image", "clone", f"{base}@s1", clone)
+    return base, clone
+
+
+def clone_format(world: World, image: str) -> int:
+    """0 for an image that is no clone any more."""
+    return int(world.image(image)["clone_format"] or 0)
+
+
+@pytest.mark.timeout(120)
+def test_another_host_s_clone_is_flattened_only_by_taking_over(world, make_world, name) -> None:  # type: ignore[no-untyped-def]
+    other = make_world("kvm-2")
+    base, clone = base_with_clone(world, other, name)
+    owner = re.search("<uuid>(.*)</uuid>", other.libvirt.getCapabilities())[1]
+    says = f"clone {clone}: it belongs to host {owner}; do it there, or --allow takes-over\n"
+    for words in (("remove", base), ("remove", *GOES, base), ("snapshot", "remove", f"{base}@s1")):
+        refused = world.virtrbd("image", *words, "--clear")
+        assert (refused.returncode, says in refused.stdout) == (4, True), refused
+    assert clone_format(world, f"{name}.clone") == 1, "nothing was flattened"
+    said = world.ok("image", "remove", *GOES, base, "--allow", "takes-over").splitlines()
+    assert said[0] == f"{base}: flattened {clone}"
+    assert world.content(f"{name}.clone") == b"x" * MIB + bytes(7 * MIB)
+    assert world.image(f"{name}.clone")["owner_host"] == owner, "it is theirs as before"
+    other.ok("image", "remove", *GOES, clone)
+
+
+def test_a_domain_s_clone_is_flattened_by_its_own_name_or_by_taking_over(world, name) -> None:  # type: ignore[no-untyped-def]
+    base = f"vms/{name}.base"
+    world.ok("image", "create", base, "4M")
+    world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
+    world.ok("define", world.host.spec(name, f"disks:\n  - clone: {base}@s1\n"))
+    uuid = world.libvirt.lookupByName(name).UUIDString()
+    refused = world.virtrbd("image", "snapshot", "remove", "--clear", f"{base}@s1")
+    way_out = f"virtrbd image flatten vms/{name}.vda"
+    assert refused.returncode == 4
+    assert f"clone vms/{name}.vda: it belongs to domain {uuid}; {way_out}, or --allow takes-over" in refused.stdout
+    world.ok(*way_out.split()[1:])
+    world.ok("image", "snapshot", "remove", "--clear", f"{base}@s1")
+    world.forget(name)
+
+
+def test_a_clone_that_is_not_whole_or_at_work_on_is_not_flattened(world, name) -> None:  # type: ignore[no-untyped-def]
+    base, clone = base_with_clone(world, world, name)
+    with rbd.Image(world.vms, f"{name}.clone") as opened:
+        opened.metadata_set("virtrbd.state", "rolling back to s9")
+    refused = world.virtrbd("image", "remove", "--clear", base)
+    says = f"  clone {clone}: it is not ready: rolling back to s9; let that end, or run it again\n"
+    assert (refused.returncode, says in refused.stdout) == (4, True), refused
+    with rbd.Image(world.vms, f"{name}.clone") as opened:
+        opened.metadata_remove("virtrbd.state")
+    with (world.state / "locks" / quote(clone, safe="")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        busy = world.virtrbd("image", "remove", "--clear", base)
+        assert busy.returncode == 75, busy
+        assert busy.stderr.startswith(f"{clone}: another run is at work on it"), busy
+    assert clone_format(world, f"{name}.clone") == 1
+    world.ok("image", "remove", *GOES, base)
+    world.forget(name)
+
+
+def test_a_clone_in_the_trash_under_the_name_of_what_goes_is_flattened(world, name) -> None:  # type: ignore[no-untyped-def]
+    base, clone = base_with_clone(world, world, name)
+    world.ok("image", "remove", clone)
+    # Now the base takes the name that the clone had.
+    world.ok("image", "restore", clone, "--as", f"{name}.b")
+    rbd.RBD().rename(world.vms, f"{name}.base", f"{name}.clone")
+    rbd.RBD().rename(world.vms, f"{name}.b", f"{name}.base")
+    rbd.RBD().trash_move(world.vms, f"{name}.base", 86400)
+    rbd.RBD().rename(world.vms, f"{name}.clone", f"{name}.base")
+    assert f"{base}: flattened {base} (in the trash, id " in world.ok("image", "remove", *GOES, base)
+    world.ok("image", "trash", "purge", "--now", "--allow", "loses-data")
+    assert world.images(name) == []

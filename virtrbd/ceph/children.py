@@ -1,0 +1,45 @@
+"""Whose the clones of an image are, and whether they are whole: who parts one from its parent acts on it."""
+
+from dataclasses import replace
+from typing import Any
+
+from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.cluster import Cluster, Moved
+from virtrbd.ceph.metadata import STATE, mark_of
+from virtrbd.ceph.unopened import read_header
+from virtrbd.model.image_details import Child, ImageDetails
+
+
+def with_owners(cluster: Cluster, details: ImageDetails) -> ImageDetails:
+    """Return the details with the mark and the state of each clone: one message for each, and none without clones."""
+    if not details.children:
+        return details
+
+    def read(moved: Moved) -> dict[Child, Child]:
+        found = {}
+        for child in details.children:
+            found[child] = _described(cluster, child)
+            moved()
+        return found
+
+    described = cluster.call_in_steps(f"reading whose the clones of {details.image.ref} are", read)
+    snapshots = (replace(each, children=tuple(described[c] for c in each.children)) for each in details.snapshots)
+    return replace(details, snapshots=tuple(snapshots))
+
+
+def _described(cluster: Cluster, child: Child) -> Child:
+    try:
+        with cluster.ioctx(child.ref) as ioctx:
+            metadata = _metadata(ioctx, child.image_id)
+    except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError, rbd.ImageNotFound):
+        # Where we may not look we may not write either: flattening it says so. One that is gone keeps nothing.
+        return child
+    return replace(child, mark=mark_of(metadata, child.image_id), state=metadata.get(STATE, ""))
+
+
+def _metadata(ioctx: Any, image_id: str) -> dict[str, str]:
+    header = read_header(ioctx, image_id)
+    if header:
+        return dict(header.metadata)
+    with rbd.Image(ioctx, image_id=image_id, read_only=True) as image:
+        return dict(image.metadata_list())
