@@ -96,6 +96,10 @@ class ImageBusyError(ClusterError):
         self.watchers = watchers
 
 
+class ImageExistsError(ClusterError):
+    """An image of that name was there when one was to be made: it is surely not the one."""
+
+
 # Worst first: a run that met several ends keeps the one an operator must see first.
 _SEVERITY = (
     ExitCode.BUG,

@@ -24,7 +24,7 @@ from virtrbd.ceph.metadata import (
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.unopened import name_is_taken, read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
-from virtrbd.errors import ClusterError
+from virtrbd.errors import ClusterError, ImageExistsError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
 from virtrbd.model.size import format_size
 
@@ -79,7 +79,10 @@ def pool_config(cluster: Cluster, pool: str) -> dict[str, str]:
 
 
 def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: ImageLayout, state: str = "") -> str:
-    """Create an empty image and return its id; with `state` it is not ready until that is cleared."""
+    """Create an empty image and return its id; with `state` it is not ready until that is cleared.
+
+    Raises ImageExistsError.
+    """
 
     def create() -> str:
         with cluster.ioctx(ref) as ioctx:
@@ -107,6 +110,8 @@ def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> 
         )
     except rbd.ImageNotFound as error:
         raise _not_found(ioctx, ref, error) from error
+    except rbd.ImageExists as error:
+        raise _exists(ref) from error
     except rbd.InvalidArgument as error:
         raise _too_large(ref, size_bytes, layout.object_bytes or _DEFAULT_OBJECT_BYTES) or error from error
 
@@ -122,6 +127,10 @@ def _too_large(ref: ImageRef, size_bytes: int, object_bytes: int) -> ClusterErro
     )
 
 
+def _exists(ref: ImageRef) -> ImageExistsError:
+    return ImageExistsError(f"image {ref} exists: somebody made it just now; name another one, or see whose it is")
+
+
 def _not_found(ioctx: Any, ref: ImageRef, error: Exception) -> ClusterError:
     """Of a namespace that is not there librbd says that the image is not."""
     refuse_missing_namespace(ioctx, ref)
@@ -132,6 +141,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
     """Clone a snapshot; return the clone's id and the settings of its parent that it was freed from.
 
     A clone inherits all image metadata of its source: marks, and conf_rbd_* that would override the spec.
+    Raises ImageExistsError.
     """
 
     def clone() -> tuple[str, tuple[str, ...]]:
@@ -147,6 +157,8 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
                 ) from error
             except rbd.ImageNotFound as error:
                 raise _not_found(ioctx, ref, error) from error
+            except rbd.ImageExists as error:
+                raise _exists(ref) from error
             image_id = read_id(ioctx, ref)
             return image_id, _free_of_inherited(ioctx, ref, image_id)
 

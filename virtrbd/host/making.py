@@ -13,7 +13,7 @@ from virtrbd.ceph.long_calls import remove_half
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
-from virtrbd.errors import ClusterError, ImageBusyError, VirtrbdError
+from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, ImageExistsError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
@@ -126,12 +126,16 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
 def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
     """Write the intent down before the image is made; forget it where Ceph surely made none.
 
-    One that is left would prove that somebody else's image of that name is ours.
+    One that is left would prove that somebody else's image of that name is ours, also one that was made in between.
+    Where the outcome is unknown, no answer came in time, it stays: only the next run can tell.
     """
     host.state.write_intent(intent)
     try:
         yield
-    except ClusterError:
+    except ImageExistsError:
+        host.state.drop_intent(intent.ref)
+        raise
+    except (ClusterError, ConfigError, DeniedError):
         with suppress(VirtrbdError):
             if read_image(host.cluster, intent.ref) is None:
                 host.state.drop_intent(intent.ref)
