@@ -66,3 +66,50 @@ def test_what_is_refused_before_anything_is_made_leaves_no_intent(world, name) -
     refused = world.virtrbd("image", "create", image, "4M")
     assert refused.returncode == 78, refused
     assert not list((world.state / "intents").glob(f"*{name}*"))
+
+
+# virtrbd, beside somebody who replaces an image once it was looked at.
+REPLACED = """
+import importlib, os, sys
+import rados, rbd
+from virtrbd.__main__ import main
+module, function, name = (sys.argv.pop(1) for _ in range(3))
+found = importlib.import_module(module)
+looks = getattr(found, function)
+
+def replace(*words, **more):
+    result = looks(*words, **more)
+    with rados.Rados(conffile=os.environ["CEPH_CONF"], rados_id="virtrbd") as ceph, ceph.open_ioctx("vms") as vms:
+        rbd.RBD().remove(vms, name)
+        rbd.RBD().create(vms, name, 8 * 1024**2, old_format=False)
+    return result
+
+setattr(found, function, replace)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "look"),
+    [
+        (("image", "remove"), "virtrbd.planning.removal:plan_removal"),
+        (("image", "remove", "--now", "--allow", "loses-data"), "virtrbd.planning.removal:plan_removal"),
+        (
+            ("remove", "--allow", "forgets-domain", "--allow", "loses-data"),
+            "virtrbd.planning.retiring:plan_retirement",
+        ),
+        (("undefine", "--trash-images"), "virtrbd.commands.undefinition:note_clean_stop"),
+    ],
+)
+def test_an_image_that_replaced_the_one_looked_at_is_not_taken_away(world, name, words, look) -> None:  # type: ignore[no-untyped-def]
+    image, subject = f"{name}.vda", name
+    world.ok("define", world.host.spec(name, "disks:\n  - size: 4M\n"))
+    if words[0] == "image":
+        world.ok("undefine", name)
+        subject = f"vms/{image}"
+    done = world.virtrbd(*words, subject, program=("-c", REPLACED, *look.split(":"), image))
+    says_so = f"image vms/{image} was replaced meanwhile; run again" in done.stderr + done.stdout
+    assert (done.returncode, says_so) == (5, True), done
+    assert world.image(image)["size_bytes"] == 8 * MIB
+    assert image not in [entry["name"] for entry in rbd.RBD().trash_list(world.vms)]
+    world.forget(name)

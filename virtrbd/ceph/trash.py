@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.features import seconds_of
+from virtrbd.ceph.images import require_id
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -13,18 +14,19 @@ if TYPE_CHECKING:
     from virtrbd.model.image_details import TrashEntry
 
 
-def trash_image(cluster: Cluster, ref: ImageRef, delay_s: float, *, past_watchers: bool = False) -> None:
-    """Move an image that nobody has open to the trash. Raises ImageBusyError.
+def trash_image(cluster: Cluster, ref: ImageRef, image_id: str, delay_s: float, *, past_watchers: bool = False) -> None:
+    """Move an image that nobody has open to the trash; the id makes sure that it is the one that was looked at.
 
-    `past_watchers` is for what a client of our own left open when it was killed.
+    Raises ImageBusyError, ClusterError. `past_watchers` is for what a client of our own left open when it was killed.
     """
 
     def trash() -> None:
         with cluster.ioctx(ref) as ioctx:
             # Of a full pool everything but this would wait for ever.
             ioctx.set_osdmap_full_try()
-            if not past_watchers:
-                with rbd.Image(ioctx, ref.name, read_only=True) as image:
+            with rbd.Image(ioctx, ref.name, read_only=True) as image:
+                require_id(ref, image, image_id)
+                if not past_watchers:
                     refuse_watched(cluster, ref, image)
             rbd.RBD().trash_move(ioctx, ref.name, int(delay_s))
 

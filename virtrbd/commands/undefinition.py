@@ -9,7 +9,7 @@ from virtrbd.host.host import Host
 from virtrbd.host.power import note_clean_stop
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageRef
+from virtrbd.model.image import Image
 
 # librbd's own default is no delay at all: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600
@@ -28,14 +28,14 @@ def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) ->
     note_clean_stop(host, domain)
     lines = []
     # Images first: a crash in between leaves a domain that can be named again, not images that nobody knows.
-    for ref in owned if trash_images else ():
-        trash_image(host.cluster, ref, TRASH_DELAY_S)
-        lines.append(f"moved image {ref} to the trash for 14 days")
+    for image in owned if trash_images else ():
+        trash_image(host.cluster, image.ref, image.image_id, TRASH_DELAY_S)
+        lines.append(f"moved image {image.ref} to the trash for 14 days")
     host.hypervisor.undefine(domain.uuid)
-    kept = [] if trash_images else [f"kept image {ref}" for ref in owned]
+    kept = [] if trash_images else [f"kept image {image.ref}" for image in owned]
     return [*lines, "undefined", *kept]
 
 
-def _owned_images(host: Host, uuid: str, definition: str) -> list[ImageRef]:
+def _owned_images(host: Host, uuid: str, definition: str) -> list[Image]:
     refs = [disk.image.image for disk in parse_disks(definition) if disk.image]
-    return [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.is_of(uuid)]
+    return [image for ref in refs if (image := read_image(host.cluster, ref)) and image.is_of(uuid)]

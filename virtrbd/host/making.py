@@ -117,7 +117,7 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
             remove_half(host.cluster, ref, image_id)
         except ImageBusyError:
             # Only removing minds who watches.
-            trash_image(host.cluster, ref, 0, past_watchers=True)
+            trash_image(host.cluster, ref, image_id, 0, past_watchers=True)
             host.say(f"image {ref}: half-made, moved to the trash; `virtrbd image trash purge {ref.room}` removes it")
         host.state.drop_intent(ref)
 

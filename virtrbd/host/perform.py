@@ -114,7 +114,7 @@ def _change_image(
         case NoteHost():
             _note_host(action, host)
         case TrashImage():
-            trash = partial(trash_image, host.cluster, action.ref, action.delay_s)
+            trash = partial(trash_image, host.cluster, action.ref, action.image_id, action.delay_s)
             once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from virtrbd.ceph.images import read_image
 from virtrbd.ceph.long_calls import remove_trashed
 from virtrbd.ceph.snapshots import remove_snapshot, unprotect_snapshot
 from virtrbd.ceph.trash import list_trash, trash_image
+from virtrbd.errors import ClusterError
 from virtrbd.host.changing import flatten
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.waiting import once_free
@@ -40,18 +40,19 @@ def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
         case RemoveSnapshot():
             remove_snapshot(host.cluster, step.ref, step.image_id)
         case TrashImage():
-            trash = partial(trash_image, host.cluster, step.ref, step.delay_s)
+            trash = partial(trash_image, host.cluster, step.ref, step.image_id, step.delay_s)
             once_free(trash, wait_s=wait_s, say=host.say)
         case RemoveImage():
             _remove_for_good(host, step)
 
 
 def _remove_for_good(host: ImageHost, step: RemoveImage) -> None:
-    # One that was restored meanwhile is not taken away again.
-    image = None if step.is_in_trash else read_image(host.cluster, step.ref)
-    if image and image.image_id == step.image_id:
-        trash = partial(trash_image, host.cluster, step.ref, _NO_DELAY)
+    if not step.is_in_trash:
+        trash = partial(trash_image, host.cluster, step.ref, step.image_id, _NO_DELAY)
         once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
-    for entry in list_trash(host.cluster, step.ref.pool, step.ref.namespace):
-        if entry.image_id == step.image_id:
-            remove_trashed(host.cluster, entry, host.progress)
+    in_trash = list_trash(host.cluster, step.ref.pool, step.ref.namespace)
+    entry = next((each for each in in_trash if each.image_id == step.image_id), None)
+    if entry is None:
+        # One that was restored meanwhile is not taken away again.
+        raise ClusterError(f"image {step.ref}: is in the trash no more; restored, or purged by another run")
+    remove_trashed(host.cluster, entry, host.progress)

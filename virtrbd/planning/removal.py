@@ -57,6 +57,7 @@ class RemoveSnapshot:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashImage:
     ref: ImageRef
+    image_id: str
     delay_s: float
 
     @property
@@ -148,7 +149,7 @@ def plan_removal(
         blockers.append(Blocker(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
         steps.append(RemoveImage(ref=image.ref, image_id=image.image_id))
     else:
-        steps.append(TrashImage(ref=image.ref, delay_s=delay_s))
+        steps.append(TrashImage(ref=image.ref, image_id=image.image_id, delay_s=delay_s))
     return RemovalPlan(subject=image.ref, blockers=tuple(blockers), steps=tuple(steps))
 
 
