@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -145,6 +147,27 @@ def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(worl
         list(pool.map(lambda each: kill_and_finish(*each), at))
     for n, when, finisher in at:
         world.forget(f"{name}{n}{when}{finisher}")
+
+
+def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world, name) -> None:  # type: ignore[no-untyped-def]
+    image, old = with_snapshot(world, name, domain=False)
+    command = [sys.executable, "-m", "virtrbd", *ROLLBACK, f"{image}@s1"]
+    with rbd.Image(world.vms, f"{name}.vda"):
+        run = subprocess.Popen(
+            command, env=world.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert "is open by" in run.stderr.readline(), "it waits for the client"
+        for words in (("create", f"{image}@s2"), ("protect", f"{image}@s1")):
+            refused = world.virtrbd("image", "snapshot", *words)
+            assert refused.returncode == 75, refused
+            holder = f"virtrbd image snapshot rollback (pid {run.pid})"
+            assert refused.stderr == f"{image}: {holder} is at work on it; try again when it is done\n"
+    out, err = run.communicate(timeout=40)
+    assert run.returncode == 0, (out, err)
+    found = world.image(f"{name}.vda")["snapshots"]
+    assert [(each["name"], each["protected"]) for each in found] == [("s1", False)]
+    assert world.content(f"{name}.vda") == old
+    world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
 def test_a_half_rollback_is_used_by_nothing(world, name) -> None:  # type: ignore[no-untyped-def]

@@ -37,7 +37,7 @@ def create_snapshot(run: Run, ref: ImageRef, protect: bool, allow: tuple[str, ..
 
     require_snapshot(ref)
     allowed = parse_allowed(allow)
-    with image_session(run) as session:
+    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot create"):
         require_ready(session.host, ref, allowed)
         created = create(session.host.cluster, ref.image, ref.snapshot, protect=protect)
     word = "created" if created else "exists already"
@@ -74,7 +74,7 @@ def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
 
     require_snapshot(ref)
     allowed = parse_allowed(allow)
-    with image_session(run) as session:
+    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot protect"):
         require_ready(session.host, ref, allowed)
         changed = protect_snapshot(session.host.cluster, ref)
     run.answer({"snapshot": str(ref), "changed": changed}, [f"{ref}: {'protected' if changed else 'is protected'}"])
