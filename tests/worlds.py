@@ -5,8 +5,8 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,16 @@ class World:
             domain.undefine()
         for image in self.images(name):
             remove_image(self.vms, image)
+
+
+@contextmanager
+def clones_v2(world: World) -> Iterator[None]:
+    """The cluster makes clones v2, without asking all its clients whether they know them."""
+    world.host.ok("ceph", "config", "set", "client", "rbd_default_clone_format", "2", admin=True)
+    try:
+        yield
+    finally:
+        world.host.ok("ceph", "config", "rm", "client", "rbd_default_clone_format", admin=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,14 @@ def test_ctrl_c_under_many_clones_ends_with_130(world, name) -> None:  # type: i
     os.kill(run.pid, signal.SIGINT)
     _, err = run.communicate(timeout=40)
     assert run.returncode == 130, err
+    begun = set(world.images(name)) - {f"{name}.base"}
+    assert begun < {clone.removeprefix("vms/") for clone in clones}, "some were made, not all"
+    # The same command again makes the rest, and says which were there.
+    done = world.document(*command[3:])
+    assert "errors" not in done, done
+    assert done["images"] == clones
+    assert {each.removeprefix("vms/") for each in done["already_there"]} <= begun
+    assert world.document(*command[3:])["already_there"] == clones
     for image in world.images(name):
         if not image.endswith(".base"):
             remove_image(world.vms, image)

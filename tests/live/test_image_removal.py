@@ -1,13 +1,11 @@
 """Removal explains itself: every kind of blocker made for real, named, and cleared by the steps where steps can."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import rbd
 from operators import operator_of
-from worlds import MIB, World
+from worlds import MIB, World, clones_v2
 
 DAY_S = 86400
 GOES = ("--now", "--clear", "--allow", "loses-data")
@@ -28,16 +26,6 @@ def trashed(world: World, image: str) -> list[dict[str, str]]:
 def snapshots(world: World, image: str) -> list[str]:
     with rbd.Image(world.vms, image, read_only=True) as opened:
         return [snapshot["name"] for snapshot in opened.list_snaps()]
-
-
-@contextmanager
-def clones_v2(world: World) -> Iterator[None]:
-    """The cluster makes clones v2, without asking all its clients whether they know them."""
-    world.host.ok("ceph", "config", "set", "client", "rbd_default_clone_format", "2", admin=True)
-    try:
-        yield
-    finally:
-        world.host.ok("ceph", "config", "rm", "client", "rbd_default_clone_format", admin=True)
 
 
 def test_an_image_waits_in_the_trash_comes_back_and_goes(world, name) -> None:  # type: ignore[no-untyped-def]

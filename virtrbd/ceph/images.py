@@ -249,6 +249,23 @@ def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
     cluster.with_image(f"growing image {ref}", ref, grow)
 
 
+def is_clone_of(cluster: Cluster, ref: ImageRef, parent: ImageRef) -> bool:
+    """Whether the image grows from that very snapshot, not from one that had its name before."""
+
+    def look() -> bool:
+        with cluster.ioctx(parent) as source, rbd.Image(source, parent.name, read_only=True) as image:
+            ids = [
+                snap["id"] for snap in image.list_snaps() if (snap["name"], snap["namespace"]) == (parent.snapshot, 0)
+            ]
+            wanted = [(source.get_pool_id(), parent.namespace, image.id(), each) for each in ids]
+        with cluster.ioctx(ref) as ioctx:
+            header = read_header(ioctx, read_id(ioctx, ref))
+        key = header.parent if header else None
+        return key is not None and (key.pool_id, key.namespace, key.image_id, key.snapshot_id) in wanted
+
+    return cluster.call(f"reading the parent of {ref}", look)
+
+
 def require_id(ref: ImageRef, image: Any, image_id: str) -> None:
     """Raise ClusterError when the open image is not the one with that id."""
     if image.id() != image_id:

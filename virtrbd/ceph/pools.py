@@ -1,7 +1,10 @@
 """Pools that are full: everything that writes to one blocks for ever, and nothing says why."""
 
-from virtrbd.ceph.cluster import Cluster, no_pool
+from collections.abc import Iterable
+
+from virtrbd.ceph.cluster import Cluster, no_pool, refuse_missing_namespace
 from virtrbd.errors import ClusterError
+from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
 
@@ -20,6 +23,17 @@ def refuse_full(cluster: Cluster, *pools: str) -> None:
             raise ClusterError(
                 f"pool {name} is full ({_reason(pool)}); free space in it, or raise the limit, then run again"
             )
+
+
+def refuse_missing_rooms(cluster: Cluster, refs: Iterable[ImageRef]) -> None:
+    """Raise ConfigError when the pool or the namespace of one of the images is not there."""
+
+    def look() -> None:
+        for ref in {ref.room: ref for ref in refs}.values():
+            with cluster.ioctx(ref) as ioctx:
+                refuse_missing_namespace(ioctx, ref)
+
+    cluster.call("looking for the pools and namespaces", look)
 
 
 def _reason(pool: dict[str, object]) -> str:

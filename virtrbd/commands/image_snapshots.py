@@ -101,8 +101,8 @@ def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
 @click.argument("refs", metavar="NEW_IMAGE...", type=IMAGE_TYPE, nargs=-1, required=True)
 @with_global_options
 def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
-    """Clone a snapshot as often as names are given."""
-    from virtrbd.host.by_hand import clone_by_hand
+    """Clone a snapshot as often as names are given; cut off, run it again: it makes those that are not there."""
+    from virtrbd.host.cloning import clone_by_hand
 
     require_snapshot(parent)
     for ref in refs:
@@ -110,11 +110,15 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
     if len(set(refs)) < len(refs):
         raise UsageError("the same name twice; give each clone its own")
     with image_session(run) as session:
-        clone_by_hand(session.host, parent, refs)
+        there = clone_by_hand(session.host, parent, refs)
         _advise_flatten(session, refs[0])
-    run.answer(
-        {"parent": str(parent), "images": [str(ref) for ref in refs]}, [f"{ref}: cloned from {parent}" for ref in refs]
-    )
+    data = {
+        "parent": str(parent),
+        "images": [str(ref) for ref in refs],
+        "already_there": [str(ref) for ref in there],
+        "changed": len(there) < len(refs),
+    }
+    run.answer(data, [f"{ref}: {'already there, ' if ref in there else ''}cloned from {parent}" for ref in refs])
 
 
 def _advise_flatten(session: Session, ref: ImageRef) -> None:

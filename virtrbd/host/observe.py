@@ -96,7 +96,8 @@ def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir
     images |= read_images(cluster, [ref for ref in refs if ref not in intents])
     # What an intent tells of may be half-made: only opening it shows how much of it was written.
     images |= {ref: read_image(cluster, ref, usage=True) for ref in intents}
-    images |= read_images(cluster, [ref for ref in parents_of_interest(domains, images) if ref.pool in pools])
+    parents = parents_of_interest(domains, images, intents)
+    images |= read_images(cluster, [ref for ref in parents if ref.pool in pools])
     return _Stored(
         facts=cluster.facts(),
         intents=intents,

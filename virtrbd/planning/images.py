@@ -1,6 +1,6 @@
 """What the image behind one disk needs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from virtrbd.model.actions import (
@@ -210,15 +210,18 @@ def images_of_interest(domains: tuple[Domain, ...]) -> tuple[ImageRef, ...]:
     return tuple(sorted(refs | {cdrom.image.image for domain in domains for cdrom in domain.cdroms if cdrom.image}))
 
 
-def parents_of_interest(domains: tuple[Domain, ...], images: Mapping[ImageRef, Image | None]) -> tuple[ImageRef, ...]:
-    """Return the snapshots that something is still to be cloned from, sorted."""
+def parents_of_interest(
+    domains: tuple[Domain, ...], images: Mapping[ImageRef, Image | None], begun: Collection[ImageRef]
+) -> tuple[ImageRef, ...]:
+    """Return the snapshots that something is still to be cloned from, sorted; what was `begun` may be half a clone."""
     return tuple(
         sorted(
             {
                 disk.clone
                 for domain in domains
                 for disk in domain.disks
-                if disk.clone and ((image := images.get(disk.image.image)) is None or image.state)
+                if disk.clone
+                and ((image := images.get(ref := disk.image.image)) is None or image.state or ref in begun)
             }
         )
     )

@@ -7,12 +7,18 @@ from virtrbd.model.image import Image, Intent
 
 
 def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
-    """Whether an import of ours was cut off: its nonce says so, or nothing was written to the image yet.
+    """Whether an import or a clone of ours was cut off: its nonce says so, or nothing was written to the image yet.
 
-    An import that is for no domain has the UUID "".
+    One that is for no domain has the UUID "".
     Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
     """
-    if intent is None or not intent.importing or intent.domain_uuid != domain_uuid:
+    if intent is None or intent.domain_uuid != domain_uuid:
+        return False
+    if intent.parent and image.parent is None:
+        # librbd makes a clone as an empty image first, and gives it its parent some messages later.
+        is_begun = replace(intent, parent=None).matches(image) and not image.state
+        return is_begun and image.allocated_bytes == 0
+    if not intent.importing:
         return False
     return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
 
@@ -20,6 +26,16 @@ def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
 def is_unclear(image: Image, intent: Intent) -> bool:
     """Whether nobody can tell if an import was cut off before it began: nothing says how much of it was written."""
     return intent.importing and image.mark is None and not image.state and image.allocated_bytes is None
+
+
+def is_as_cloned(image: Image, source: Image, host_uuid: str) -> bool:
+    """Whether the image is what a run of ours by hand makes of the source, and nobody did anything with it since.
+
+    So that to clone it again would make the very same. Where nothing says how much was written it may be anything.
+    """
+    is_ours = image.mark is not None and (image.mark.domain_uuid, image.mark.host) == ("", host_uuid)
+    is_used = image.state or image.running_on or image.watchers or image.snapshots
+    return is_ours and not is_used and image.allocated_bytes == 0 and image.size_bytes == source.size_bytes
 
 
 class Leftover(Enum):
