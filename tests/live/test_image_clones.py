@@ -2,6 +2,8 @@
 
 import fcntl
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
@@ -20,6 +22,14 @@ def base_with_clone(world: World, clones: World, name: str) -> tuple[str, str]:
     world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
     clones.ok("image", "clone", f"{base}@s1", clone)
     return base, clone
+
+
+@contextmanager
+def at_work_on(world: World, image: str) -> Iterator[None]:
+    """Another run is at work on the image."""
+    with (world.state / "locks" / quote(image, safe="")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def clone_format(world: World, image: str) -> int:
@@ -68,8 +78,7 @@ def test_a_clone_that_is_not_whole_or_at_work_on_is_not_flattened(world, name) -
     assert (refused.returncode, says in refused.stdout) == (4, True), refused
     with rbd.Image(world.vms, f"{name}.clone") as opened:
         opened.metadata_remove("virtrbd.state")
-    with (world.state / "locks" / quote(clone, safe="")).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with at_work_on(world, clone):
         busy = world.virtrbd("image", "remove", "--clear", base)
         assert busy.returncode == 75, busy
         assert busy.stderr.startswith(f"{clone}: another run is at work on it"), busy
@@ -198,4 +207,30 @@ def test_a_clone_that_was_cut_off_before_it_had_its_parent_is_made_anew(world, n
     assert world.intents(name) == []
     world.ok("image", "flatten", f"vms/{name}.vda")
     world.ok("image", "remove", *GOES, base)
+    world.forget(name)
+
+
+@pytest.mark.parametrize("verb", ["remove", "snapshot remove", "trash purge"])
+def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world, name, verb) -> None:  # type: ignore[no-untyped-def]
+    base, clones = f"vms/{name}.base", [f"vms/{name}.{letter}" for letter in "ab"]
+    world.ok("image", "create", base, "4M")
+    world.ok("image", "snapshot", "create", f"{base}@s1", "--protect")
+    with clones_v2(world):
+        world.ok("image", "clone", f"{base}@s1", *clones)
+    if verb == "trash purge":
+        rbd.RBD().trash_move(world.vms, f"{name}.base", 0)
+    subject = {"remove": [base], "snapshot remove": [f"{base}@s1"], "trash purge": []}[verb]
+    with at_work_on(world, clones[1]):
+        failed = world.document("image", *verb.split(), "--clear", *subject)
+    busy = f"{clones[1]}: another run is at work on it; try again when it is done"
+    did = [f"flattened {clones[0]}"]
+    if verb == "trash purge":
+        [entry] = [each for each in failed["trash"] if each["image"] == base]
+        assert (entry["done"], entry["error"]) == (did, busy)
+    else:
+        assert (failed["done"], failed["changed"], failed["errors"], failed["exit_code"]) == (did, True, [busy], 75)
+        assert failed["steps"][:2] == [f"flatten {clone}" for clone in clones]
+    assert world.virtrbd("image", *verb.split(), "--clear", *subject).returncode == 0
+    if verb == "snapshot remove":
+        world.ok("image", "remove", *GOES, base)
     world.forget(name)

@@ -21,7 +21,7 @@ from image_details import (
     uses,
 )  # fmt: skip
 
-from virtrbd.commands.image_removal import plan_lines
+from virtrbd.commands.removal_output import plan_lines
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark

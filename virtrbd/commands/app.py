@@ -27,6 +27,9 @@ SCHEMA_VERSION = 1
 # Not empty once the JSON answer is out: leaving may still fail, and stdout holds one document.
 _answered: list[bool] = []
 
+# What a run had done before it failed, for that document.
+_so_far: dict[str, Any] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -64,6 +67,10 @@ class Run:
         else:
             for line in lines:
                 click.echo(line)
+
+    def so_far(self, data: dict[str, Any]) -> None:
+        """Keep what was done: the one JSON document has it also when the run fails or is ended."""
+        _so_far.update(data)
 
     def end(self, code: ExitCode) -> None:
         """Set the run's exit code, for runs that end without an exception."""
@@ -207,7 +214,8 @@ def _refuse(code: ExitCode, *lines: str) -> ExitCode:
     _complain(*lines)
     if _wants_json("--output") and not _answered:
         errors = [line.removeprefix("virtrbd: ") for line in lines]
-        click.echo(json.dumps({"schema": SCHEMA_VERSION, "errors": errors, "exit_code": int(code)}, indent=2))
+        failure = {"errors": errors, "exit_code": int(code)}
+        click.echo(json.dumps({"schema": SCHEMA_VERSION, **_so_far, **failure}, indent=2, default=str))
     return code
 
 

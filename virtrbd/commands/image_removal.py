@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image_details import ImageDetails, TrashEntry
-    from virtrbd.planning.removal import Blocker, RemovalPlan
+    from virtrbd.planning.removal import RemovalPlan
 
 PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")
 CLEAR = click.option("--clear", is_flag=True, help="Also do the steps that clear the way: flatten clones, unprotect.")
@@ -122,12 +122,17 @@ def _carry_out(
     only_plan: bool,
 ) -> None:
     """Do the steps, unless something stands against them; either way say what there is and what was done."""
+    from virtrbd.commands.removal_output import plan_data, plan_lines
+
     plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     done: list[str] = []
-    if not standing and not only_plan:
-        done = _do(run, session, plan, progress)
-    data = {"image": str(plan.subject), **plan_data(plan), "done": done, "changed": bool(done)}
+    try:
+        if not standing and not only_plan:
+            _do(run, session, plan, progress, done)
+    finally:
+        data = {"image": str(plan.subject), **plan_data(plan), "done": done, "changed": bool(done)}
+        run.so_far(data)
     if done:
         run.answer(data, [f"{plan.subject}: {line}" for line in done])
         return
@@ -155,10 +160,10 @@ def _once_free(
         return make_plan()
 
 
-def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str) -> list[str]:
+def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str, done: list[str]) -> None:
+    """Do the steps, and add each to `done` once it is."""
     from virtrbd.host.removing import perform_step
 
-    done: list[str] = []
     with showing_progress(run, progress, str(plan.subject)) as update:
         host = session.with_progress(update)
         for step in plan.steps:
@@ -169,36 +174,6 @@ def _do(run: Run, session: Session, plan: "RemovalPlan", progress: str) -> list[
                     session.host.say(f"{plan.subject}: {line}")
                 raise
             done.append(step.done)
-    return done
-
-
-def plan_data(plan: "RemovalPlan") -> dict[str, Any]:
-    """Return the plan for programs."""
-    return {
-        "blockers": [
-            {"text": b.text, "way_out": b.way_out or "--clear", "hazard": b.hazard.value if b.hazard else None}
-            for b in plan.blockers
-        ],
-        "steps": [step.text for step in plan.steps],
-    }
-
-
-def plan_lines(plan: "RemovalPlan", standing: "Sequence[Blocker]") -> list[str]:
-    """Return what keeps the image or snapshot, and the steps in order."""
-    cleared = [blocker for blocker in plan.blockers if blocker not in standing]
-    title = "kept by" if standing else "nothing else keeps it" if cleared else "nothing keeps it"
-    lines = [f"{plan.subject}: {title}"]
-    lines += [f"  {_blocker_line(blocker)}" for blocker in standing]
-    lines += [f"  {blocker.text}: cleared or allowed" for blocker in cleared]
-    lines += ["steps:", *(f"  {number}. {step.text}" for number, step in enumerate(plan.steps, 1))]
-    return lines
-
-
-def _blocker_line(blocker: "Blocker") -> str:
-    ways = [blocker.way_out] if blocker.way_out else []
-    if blocker.hazard:
-        ways.append(f"--allow {blocker.hazard}")
-    return f"{blocker.text}; {', or '.join(ways) or 'the steps below clear it: --clear'}"
 
 
 @image.command()
@@ -336,15 +311,19 @@ def purge(
     with image_session(run) as session:
         rooms = rooms_of(pools, session.host.settings.ceph.pool)
         for entry in _due(session, rooms, now=now):
+            done: list[str] = []
+            data.append({"image": str(entry.ref), "id": entry.image_id, "done": done})
+            run.so_far({"trash": data})
             try:
                 with session.host.state.locked([str(entry.ref)], "image trash purge"):
-                    told, facts = _purge(run, session, entry, allowed, progress, clear=clear, only_plan=only_plan)
+                    told, plan = _purge(run, session, entry, allowed, progress, done, clear=clear, only_plan=only_plan)
+                data[-1] |= plan
             except VirtrbdError as error:
                 # The others are purged all the same.
-                told, facts = [str(error)], {"error": str(error)}
+                told = [str(error)]
+                data[-1]["error"] = str(error)
                 run.end(error.exit_code)
             lines += told
-            data.append({"image": str(entry.ref), "id": entry.image_id, **facts})
         others = tell_others(run, session.host.cluster, rooms)
     run.answer({"trash": data, "other_namespaces": others}, lines or ["nothing to purge"])
 
@@ -355,20 +334,23 @@ def _purge(
     entry: "TrashEntry",
     allowed: "frozenset[Hazard]",
     progress: str,
+    done: list[str],
     *,
     clear: bool,
     only_plan: bool,
 ) -> tuple[list[str], dict[str, Any]]:
-    """Purge one image, and return what there is to say of it, in lines and as data."""
+    """Purge one image, and return what there is to say of it in lines, and the plan as data."""
+    from virtrbd.commands.removal_output import plan_data, plan_lines
+
     make_plan = partial(_purge_plan, session, entry)
     plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     if standing:
         run.end(ExitCode.BLOCKED)
     if standing or only_plan:
-        return plan_lines(plan, standing), {**plan_data(plan), "done": []}
-    done = _do(run, session, plan, progress)
-    return [f"{plan.subject}: {line}" for line in done], {**plan_data(plan), "done": done}
+        return plan_lines(plan, standing), plan_data(plan)
+    _do(run, session, plan, progress, done)
+    return [f"{plan.subject}: {line}" for line in done], plan_data(plan)
 
 
 def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> "list[TrashEntry]":
