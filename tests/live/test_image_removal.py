@@ -157,7 +157,7 @@ def test_a_group_and_its_snapshot_are_left_to_the_person(world, name) -> None:  
         f"it is in group {group}": f"rbd group image remove {group} {image}",
     }
     refused = world.virtrbd("image", "remove", *GOES, image)
-    assert refused.returncode == 4, "neither steps nor flags take them away"
+    assert refused.returncode == 5, "neither steps nor flags take them away"
     # The ways out are commands, and they work.
     for way_out in found.values():
         world.host.ok(*way_out.split(), admin=True)
@@ -174,11 +174,11 @@ def test_a_client_that_has_it_open_is_waited_for_then_named(world, name, host) -
         who = f"client.{watcher['client']} at {watcher['address'].split('/')[0]}"
         for words in (("remove", image), ("remove", *GOES, image)):
             refused = hasty.run("image", *words)
-            assert refused.code == 4, refused
+            assert refused.code == 5, refused
             assert f"{image}: it is open by {who}; waiting up to 1 s in case it is what a crash left" in refused.err
             assert f"  it is open by {who}; stop that client\n" in refused.out
         looked = hasty.run("image", "remove", "--plan", image)
-        assert (looked.code, looked.err) == (4, ""), "only to look, nobody waits"
+        assert (looked.code, looked.err) == (5, ""), "only to look, nobody waits"
     assert world.ok("image", "remove", *GOES, image).splitlines()[-1] == f"{image}: removed for good"
 
 
@@ -188,7 +188,7 @@ def test_a_domain_keeps_its_images(world, name) -> None:  # type: ignore[no-unty
     [blocker] = world.document("image", "remove", image, "--plan")["blockers"]
     assert blocker["text"] == f"domain {name} has it in its definition"
     assert blocker["way_out"] == f"virtrbd undefine {name}, or take the disk out of its spec"
-    assert world.virtrbd("image", "remove", *GOES, image).returncode == 4
+    assert world.virtrbd("image", "remove", *GOES, image).returncode == 5
     world.ok("undefine", name)
     world.ok("image", "remove", *GOES, image)
 

@@ -21,7 +21,8 @@ from image_details import (
     uses,
 )  # fmt: skip
 
-from virtrbd.commands.removal_output import plan_lines
+from virtrbd.commands.removal_output import exit_code_of, plan_lines
+from virtrbd.errors import ExitCode
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark
@@ -224,6 +225,30 @@ def test_a_purge_leaves_what_clones_need_and_what_is_open() -> None:
     [clones, client] = sorted(plan.standing(clear=False, allowed=ALL), key=lambda each: each.lingers)
     assert "has clones: vms/clone" in clones.text
     assert client.text == "it is open by client.7 at 10.0.0.7:0, client.8 at 10.0.0.7:0"
+
+
+@pytest.mark.parametrize(
+    ("known", "code"),
+    [
+        (details_of(), ExitCode.OK),
+        (details_of(snapshot("s1", SnapshotKind.USER, CHILD)), ExitCode.BLOCKED),
+        (details_of(image=THEIRS), ExitCode.BLOCKED),
+        (details_of(image=replace(IMAGE, watchers=(WATCHER,))), ExitCode.FAILED),
+        (details_of(image=replace(THEIRS, watchers=(WATCHER,))), ExitCode.FAILED),
+        (details_of(group="vms/group1"), ExitCode.FAILED),
+    ],
+)
+def test_only_what_waits_for_a_flag_alone_is_blocked(known: ImageDetails, code: ExitCode) -> None:
+    assert exit_code_of(trash(known).standing(clear=False, allowed=frozenset())) is code
+
+
+@given(details(), uses)
+def test_a_removal_is_blocked_just_where_all_flags_together_let_it_through(
+    known: ImageDetails, in_use: tuple[DomainUse, ...] | None
+) -> None:
+    for plan in all_plans(known, in_use):
+        code = exit_code_of(plan.standing(clear=False, allowed=frozenset()))
+        assert (code is ExitCode.FAILED) == bool(plan.standing(clear=True, allowed=ALL))
 
 
 def test_the_plan_reads_as_reasons_with_their_way_out_and_numbered_steps() -> None:

@@ -21,7 +21,7 @@ from virtrbd.commands.image_snapshots import snapshot
 from virtrbd.commands.images import image
 from virtrbd.commands.progress import PROGRESS, showing_progress
 from virtrbd.commands.rooms import POOLS, Room, rooms_of, tell_others
-from virtrbd.errors import ClusterError, ExitCode, ImageBusyError, UsageError, VirtrbdError
+from virtrbd.errors import ClusterError, ImageBusyError, UsageError, VirtrbdError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
@@ -122,7 +122,7 @@ def _carry_out(
     only_plan: bool,
 ) -> None:
     """Do the steps, unless something stands against them; either way say what there is and what was done."""
-    from virtrbd.commands.removal_output import plan_data, plan_lines
+    from virtrbd.commands.removal_output import exit_code_of, plan_data, plan_lines
 
     plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
@@ -137,8 +137,7 @@ def _carry_out(
         run.answer(data, [f"{plan.subject}: {line}" for line in done])
         return
     run.answer(data, plan_lines(plan, standing))
-    if standing:
-        run.end(ExitCode.BLOCKED)
+    run.end(exit_code_of(standing))
 
 
 def _once_free(
@@ -340,13 +339,12 @@ def _purge(
     only_plan: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     """Purge one image, and return what there is to say of it in lines, and the plan as data."""
-    from virtrbd.commands.removal_output import plan_data, plan_lines
+    from virtrbd.commands.removal_output import exit_code_of, plan_data, plan_lines
 
     make_plan = partial(_purge_plan, session, entry)
     plan = make_plan() if only_plan else _once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
-    if standing:
-        run.end(ExitCode.BLOCKED)
+    run.end(exit_code_of(standing))
     if standing or only_plan:
         return plan_lines(plan, standing), plan_data(plan)
     _do(run, session, plan, progress, done)

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from virtrbd.errors import ExitCode
 from virtrbd.planning.removal import Blocker, RemovalPlan
+
+
+def exit_code_of(standing: Sequence[Blocker]) -> ExitCode:
+    """Return how a removal ends that these keep from being done: as any verb on images does that is refused."""
+    if not standing:
+        return ExitCode.OK
+    return ExitCode.BLOCKED if all(blocker.is_for_a_flag for blocker in standing) else ExitCode.FAILED
 
 
 def plan_data(plan: RemovalPlan) -> dict[str, Any]:

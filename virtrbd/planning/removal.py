@@ -106,6 +106,11 @@ class Blocker:
         """Whether `--clear` is all that it takes."""
         return not self.way_out and self.hazard is None
 
+    @property
+    def is_for_a_flag(self) -> bool:
+        """Whether it only waits for a person's word; what else keeps an image goes by no flag of ours."""
+        return self.is_cleared_by_steps or self.hazard is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalPlan:
