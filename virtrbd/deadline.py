@@ -31,23 +31,25 @@ def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callab
     """Return what the call returns, raise what it raises; `watch` looks at it now and then and may raise to give up."""
     results: list[T] = []
     errors: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             results.append(call())
         except BaseException as error:  # handed over to the caller's thread, whatever it is
             errors.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=run, daemon=True, name=what)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(every_s)
-            if thread.is_alive():
-                watch()
+        # Inside: a signal that comes while the thread starts finds a call that runs, and a thread not yet "alive".
+        thread.start()
+        while not ended.wait(every_s):
+            watch()
     finally:
         # Ctrl-C and SIGTERM end the wait, not the call.
-        if thread.is_alive():
+        if not ended.is_set():
             abandon(what)
     if errors:
         raise errors[0]

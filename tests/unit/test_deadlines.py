@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from virtrbd import deadline
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.errors import UnavailableError
 from virtrbd.model.settings import Settings, Timeouts
@@ -28,4 +29,20 @@ def test_one_of_them_that_does_not_answer_ends_the_walk() -> None:
     is_over = threading.Event()
     with pytest.raises(UnavailableError, match=r"Ceph: walking: no answer within 0\.2 s"):
         CLUSTER.call_in_steps("walking", lambda _: is_over.wait(20))
+    is_over.set()
+
+
+def test_ctrl_c_while_the_call_s_thread_starts_leaves_the_call_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, is_over = threading.Thread.start, threading.Event()
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(deadline, "_abandoned", [])
+    with pytest.raises(KeyboardInterrupt):
+        deadline.call_within(20, "waiting", lambda: is_over.wait(20))
+    # librados crashes when its connection is taken away under a call: so whoever closes it must know.
+    assert deadline.is_abandoned()
     is_over.set()
