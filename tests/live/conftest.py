@@ -166,6 +166,14 @@ def world(make_world) -> World:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
+def room(world, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
+    """A namespace of the test's own, whose trash it may purge."""
+    rbd.RBD().namespace_create(world.vms, name)
+    yield f"vms/{name}"
+    rbd.RBD().namespace_remove(world.vms, name)
+
+
+@pytest.fixture
 def sources(world, name, tmp_path) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
     """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
     parent, file = f"{name}parent", tmp_path / "disk.raw"

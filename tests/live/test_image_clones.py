@@ -211,14 +211,6 @@ def test_a_clone_that_was_cut_off_before_it_had_its_parent_is_made_anew(world, n
     world.forget(name)
 
 
-@pytest.fixture
-def room(world, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
-    """A namespace of the test's own, whose trash it may purge."""
-    rbd.RBD().namespace_create(world.vms, name)
-    yield f"vms/{name}"
-    rbd.RBD().namespace_remove(world.vms, name)
-
-
 @pytest.mark.parametrize("verb", ["remove", "snapshot remove", "trash purge"])
 def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world, room, verb) -> None:  # type: ignore[no-untyped-def]
     base, clones = f"{room}/base", [f"{room}/a", f"{room}/b"]
@@ -243,3 +235,20 @@ def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world, room, ver
     for image in (*clones, *([base] if verb == "snapshot remove" else [])):
         world.ok("image", "remove", *GOES, image)
     world.ok("image", "trash", "purge", "--now", "--clear", "--allow", "loses-data", room)
+
+
+def test_a_clone_is_flattened_under_the_guest_that_runs_with_it(world, name) -> None:  # type: ignore[no-untyped-def]
+    base, clone = f"vms/{name}.base", f"vms/{name}.vda"
+    world.ok("image", "create", base, "8M")
+    with rbd.Image(world.vms, f"{name}.base") as opened:
+        opened.write(b"x" * MIB, 0)
+        opened.write(b"y" * MIB, 5 * MIB)
+    content = world.content(f"{name}.base")
+    world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
+    world.ok("define", "--start", world.host.spec(name, f"disks:\n  - clone: {base}@s1\n"))
+    assert world.ok("image", "flatten", clone) == f"{clone}: flattened\n"
+    found = world.image(f"{name}.vda")
+    assert (found["parents"], found["flags"], len(found["watchers"])) == ([], [], 1)
+    assert world.content(f"{name}.vda") == content
+    world.ok("image", "remove", *GOES, base)
+    world.forget(name)

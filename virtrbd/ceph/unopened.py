@@ -6,9 +6,10 @@ Through librbd, metadata is written under the exclusive lock, which a guest that
 
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from virtrbd.ceph.bindings import rados
+from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.header import MOST_KEYS, Header, decode_header
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -61,6 +62,25 @@ def write_metadata(
             ioctx.operate_write_op(operation, f"rbd_header.{image_id}")
         except rados.ObjectNotFound:
             raise ClusterError(f"image {ref} was replaced meanwhile; run again") from None
+
+
+def invalidate_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> None:
+    """Say that the image's object map, and what is told from it, is not to be trusted, and to whoever has it open.
+
+    Rebuilding the map takes that back. Raises ClusterError when the image is gone.
+    """
+    flags = rbd.RBD_FLAG_OBJECT_MAP_INVALID | rbd.RBD_FLAG_FAST_DIFF_INVALID
+    with rados.WriteOpCtx() as operation:
+        operation.omap_cmp("size", "", rados.LIBRADOS_CMPXATTR_OP_GT)
+        # Which flags, and which of them are meant.
+        operation.execute("rbd", "set_flags", struct.pack("<QQ", flags, flags))
+        try:
+            ioctx.operate_write_op(operation, f"rbd_header.{image_id}")
+        except rados.ObjectNotFound:
+            raise ClusterError(f"image {ref} was replaced meanwhile; run again") from None
+    # librbd takes one without content for "the header has changed". A client that was killed does not answer it.
+    with suppress(rados.TimedOut):
+        ioctx.notify(f"rbd_header.{image_id}", "")
 
 
 def _encoded_map(values: Mapping[str, str]) -> bytes:
