@@ -12,7 +12,8 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
 _ROOMS = {
-    "image_removal": "remove restore trash",
+    "image_removal": "remove",
+    "image_trash": "restore trash",
     "image_snapshots": "snapshot clone flatten",
     "image_transfers": "import export copy",
     "image_unreferenced": "unreferenced",
