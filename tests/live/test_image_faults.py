@@ -344,7 +344,8 @@ def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(world
         code, came = world.run_killed(n, "after", *words)
         assert (code, came) == (-signal.SIGKILL, list(case.steps[:n])), (kind, n)
         done = world.virtrbd(*words)
-        is_done = n == len(case.steps)
+        # Of a clone that is as it was made, what is left to do is nothing.
+        is_done = n == len(case.steps) and kind != "clone"
         assert done.returncode == (5 if is_done else 0), (kind, n, done)
         assert not is_done or f"image vms/{image} exists" in done.stderr
         with rbd.Image(world.vms, image, read_only=True) as opened:
