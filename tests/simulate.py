@@ -169,6 +169,8 @@ def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
             )
         case SetMemory():
             _set_text(root, "currentMemory", str(action.to_bytes // 1024))
+            if mark := read_mark(found.live):
+                set_mark(root, replace(mark, balloon_bytes=action.to_bytes))
         case SetVcpus():
             root.find("vcpu").set("current", str(action.to_count))
         case SetTitle():

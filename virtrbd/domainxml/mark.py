@@ -1,5 +1,6 @@
 """virtrbd's own metadata element in a domain's XML."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -16,7 +17,8 @@ def mark_element(mark: DomainMark) -> Element:
     """Return the element that says a domain is ours."""
     element = etree.Element(MARK_TAG, nsmap={"virtrbd": NAMESPACE})
     for name, value in (
-        ("uuid", mark.uuid), ("host", mark.host), ("inputs", mark.inputs), ("definition", mark.definition)
+        ("uuid", mark.uuid), ("host", mark.host), ("inputs", mark.inputs), ("definition", mark.definition),
+        ("balloon", str(mark.balloon_bytes or "")),
     ):  # fmt: skip
         if value:
             element.set(name, value)
@@ -109,7 +111,13 @@ def read_mark(xml: str) -> DomainMark | None:
         foreign=tuple(_foreign(element)),
         ignored=tuple(child.get("path", "") for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
         hold=_hold(element),
+        balloon_bytes=_number(element.get("balloon", "")),
     )
+
+
+def _number(text: str) -> int:
+    # Somebody may have written anything by hand.
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def set_mark(root: Element, mark: DomainMark) -> None:

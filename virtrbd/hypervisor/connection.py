@@ -224,8 +224,15 @@ class Hypervisor:
         self._on(uuid, f"limiting {target}", lambda domain: domain.setBlockIoTune(target, dict(limits), _LIVE))
 
     def set_memory_live(self, uuid: str, to_bytes: int) -> None:
-        """Set the balloon of the running guest."""
-        self._on(uuid, "setting memory", lambda domain: domain.setMemoryFlags(to_bytes // 1024, _LIVE))
+        """Set the balloon of the running guest, and record that it was told; it follows in its own time."""
+        from virtrbd.domainxml.mark import read_mark
+
+        def tell(domain: Any) -> None:
+            domain.setMemoryFlags(to_bytes // 1024, _LIVE)
+            if mark := read_mark(domain.XMLDesc()):
+                write_mark(domain, replace(mark, balloon_bytes=to_bytes), _LIVE)
+
+        self._on(uuid, "setting memory", tell)
 
     def set_vcpus_live(self, uuid: str, count: int) -> None:
         """Plug vcpus of the running guest in or out."""

@@ -273,7 +273,8 @@ class DomainMark:
     """virtrbd's own metadata element; it counts only where `uuid` is the domain's: copies carry it too.
 
     `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again. `foreign`
-    holds what others changed, as long as it is there; `ignored` the paths that are none of ours.
+    holds what others changed, as long as it is there; `ignored` the paths that are none of ours. `balloon_bytes` is the
+    memory that the guest was told to have, at its start or since; 0 in marks that do not say it.
     """
 
     uuid: str
@@ -284,6 +285,7 @@ class DomainMark:
     foreign: tuple[ForeignChange, ...] = ()
     ignored: tuple[str, ...] = ()
     hold: Hold | None = None
+    balloon_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,7 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
         foreign=mark.foreign if mark else (),
         ignored=ignored,
         hold=mark.hold if mark else None,
+        balloon_bytes=domain.current_memory_bytes or domain.memory_bytes,
     )
 
 

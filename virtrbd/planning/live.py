@@ -138,8 +138,10 @@ def _balloon(domain: Domain, defined: DefinedDomain) -> tuple[int, int]:
 
 
 def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
-    """Whether the guest is to give memory back, and was told so: at its start, or when the definition was edited."""
-    return wanted < has and current_memory(defined.definition)[0] == wanted
+    """Whether the guest is to give memory back, and was told so: at its start or since, which its own mark says."""
+    mark = read_mark(defined.live)
+    told = mark.balloon_bytes if mark else 0
+    return wanted < has and current_memory(defined.definition)[0] == wanted and told in (0, wanted)
 
 
 def _asked(domain: Domain, defined: DefinedDomain, differences: Sequence[Difference]) -> Iterator[Finding]:
