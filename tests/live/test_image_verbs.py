@@ -309,7 +309,7 @@ def test_a_namespace_is_a_room_of_its_own(world, name, sources) -> None:  # type
     assert (world.host.folder / "out.raw").read_bytes() == sources.file_content
     world.ok("image", "copy", image, f"vms/{name}/b")
     assert world.document("image", "usage", f"vms/{name}")["total_used_bytes"] == 2 * 6 * MIB
-    for verb in (("list",), ("usage",), ("unreferenced",), ("trash", "list"), ("trash", "purge")):
+    for verb in (("list",), ("usage",), ("unreferenced",), ("trash", "list"), ("trash", "purge", "--plan")):
         said = world.virtrbd("image", *verb, "vms").stderr
         assert f"vms/{name}" in said, "what a pool alone leaves out is named"
         assert said.startswith("not looked at: "), said

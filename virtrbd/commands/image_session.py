@@ -44,6 +44,7 @@ DURATION_TYPE = _Parsed("duration", parse_duration)
 
 IMAGE = click.argument("ref", metavar="IMAGE", type=IMAGE_TYPE)
 SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
+VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
 
 
 def require_plain(ref: ImageRef) -> None:

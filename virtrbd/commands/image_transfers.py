@@ -1,152 +1,17 @@
-"""The verbs that move data: import, export, copy."""
+"""The verbs that copy images: export, copy."""
 
-import os
-import sys
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import click
 
 from virtrbd.commands.app import Run, with_global_options
-from virtrbd.commands.image_session import IMAGE, IMAGE_TYPE, Session, image_session, require_plain
+from virtrbd.commands.image_session import IMAGE, IMAGE_TYPE, VERIFY, Session, image_session, require_plain
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
-from virtrbd.errors import ClusterError, DeniedError, SpecError, UsageError
-from virtrbd.model.image import Image, ImageLayout, ImageRef
+from virtrbd.errors import ClusterError, UsageError
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.size import format_size
-
-# The snapshot of a base where none is named.
-_BASE = "base"
-# Those of qemu-img's that people keep disks in.
-_FORMATS = ("raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc")
-
-VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
-
-
-@image.command(name="import")
-@click.argument("file", type=click.Path())
-@IMAGE
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(_FORMATS),
-    default=None,
-    help="What FILE is; else what it looks like, and a block device is raw.",
-)
-@click.option("--as-base", is_flag=True, help="Also make the protected snapshot @NAME (or @base) to clone from.")
-@VERIFY
-@LAYOUT
-@PROGRESS
-@with_global_options
-def import_image(
-    run: Run,
-    file: str,
-    ref: ImageRef,
-    file_format: str | None,
-    as_base: bool,
-    verify: bool,
-    progress: str,
-    **layout: str,
-) -> None:
-    """Import FILE (any format that qemu-img reads, a block device, or - for raw data) into a new image."""
-    if ref.snapshot and not as_base:
-        raise UsageError(f"{ref} is a snapshot; import into {ref.image}, or write --as-base")
-    target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
-    wanted = layout_of(layout)
-    source = _Source(file=file, file_format=file_format or "")
-    size_bytes = _size_of(source)
-    with image_session(run) as session, showing_progress(run, progress, str(target)) as update:
-        size_bytes = _import(session, source, target, size_bytes, wanted, base, update, verify=verify)
-    done = f"{target}: imported from {'standard input' if file == '-' else file} ({format_size(size_bytes)})"
-    lines = [done + (", verified" if verify else "")]
-    if base:
-        lines.append(f"{target}@{base}: created, protected")
-    data = {
-        "image": str(target),
-        "size_bytes": size_bytes,
-        "verified": verify,
-        "snapshot": f"{target}@{base}" if base else None,
-    }
-    run.answer(data, lines)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """What is imported; `file_format` is empty where it is to be what it looks like."""
-
-    file: str
-    file_format: str
-
-    @property
-    def identity(self) -> str:
-        """What is the same as long as the file is: its path, size and time, and how it is read."""
-        stat = os.stat(self.file)
-        return f"{os.path.realpath(self.file)} {stat.st_size} {stat.st_mtime_ns} {self.file_format}"
-
-
-def _size_of(source: _Source) -> int:
-    """Return the virtual size of a file, 0 of standard input. Raises SpecError, UsageError, DeniedError."""
-    from virtrbd.host.qemu_img import file_size
-
-    file = source.file
-    if file == "-":
-        if source.file_format not in ("", "raw"):
-            raise UsageError(f"standard input is read as raw data, never as {source.file_format}; name a file")
-        if sys.stdin.isatty():
-            raise UsageError("standard input is a terminal; pipe raw data into it, or name a file")
-        return 0
-    path = Path(file)
-    if not path.exists():
-        raise SpecError(f"{file}: no such file; check the path")
-    if path.is_dir():
-        raise SpecError(f"{file}: is a folder; name the file in it")
-    if not os.access(file, os.R_OK):
-        raise DeniedError(f"{file}: permission denied")
-    size_bytes = file_size(file, source.file_format)
-    if size_bytes is None:
-        raise SpecError(f"{file}: qemu-img can't read it{_as(source)}; see what is wrong with qemu-img info {file}")
-    if not size_bytes:
-        raise SpecError(f"{file}: is empty; there is nothing to import")
-    return size_bytes
-
-
-def _import(
-    session: Session,
-    source: _Source,
-    ref: ImageRef,
-    size_bytes: int,
-    layout: ImageLayout,
-    base: str,
-    update: object,
-    *,
-    verify: bool,
-) -> int:
-    """Import, and return the size of the image."""
-    from virtrbd.host.by_hand import fill_by_hand
-    from virtrbd.host.stdin import import_stdin, imported_size
-    from virtrbd.host.transfer import import_file
-    from virtrbd.host.transfer import verify as compare
-
-    host = session.with_progress(update)  # type: ignore[arg-type]
-    file, file_format = source.file, source.file_format
-
-    def fill(target: ImageRef) -> None:
-        if file == "-":
-            import_stdin(host, target, layout.data_pool, check=verify)
-            return
-        import_file(host, file, size_bytes, target, layout.data_pool, file_format)
-        if verify:
-            compare(host, file, target, size_bytes, file_format)
-
-    what = "" if file == "-" else f"{source.identity} base={base} verify={verify}"
-    fill_by_hand(host, ref, size_bytes, fill, layout, base=base, what=what)
-    return imported_size(host, ref) if file == "-" else size_bytes
-
-
-def _as(source: _Source) -> str:
-    return f" as {source.file_format}" if source.file_format else ""
 
 
 @image.command(name="export")

@@ -15,7 +15,8 @@ _ROOMS = {
     "image_removal": "remove",
     "image_trash": "restore trash",
     "image_snapshots": "snapshot clone flatten",
-    "image_transfers": "import export copy",
+    "image_import": "import",
+    "image_transfers": "export copy",
     "image_unreferenced": "unreferenced",
 }
 

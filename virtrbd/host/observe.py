@@ -132,7 +132,7 @@ def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int | None], Mapping[str,
     if not files:
         return {}, {}
     # Here, not above: where nothing is imported no process is run.
-    from virtrbd.host.qemu_img import file_size
+    from virtrbd.host.source_file import file_size
 
     sizes: dict[str, int | None] = {}
     problems: dict[str, str] = {}

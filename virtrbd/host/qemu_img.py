@@ -1,6 +1,5 @@
 """qemu-img: the fastest tool for bulk transfers, run so that it dies with us, shows progress and never hangs us."""
 
-import json
 import os
 import re
 import select
@@ -8,9 +7,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from virtrbd.errors import ClusterError, SpecError, UnavailableError, VirtrbdError
+from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import CephSettings
 
@@ -20,66 +18,6 @@ from virtrbd.model.settings import CephSettings
 _WITH_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 # An idle client still reads a few bytes of keepalives.
 _MOVED_BYTES = 64 * 1024
-# To look at a file: a check reads all tables of a large one.
-_ANSWERS_WITHIN_S = 60.0
-
-
-def read_as(path: str, file_format: str = "") -> list[str]:
-    """Return the words that make qemu-img read the path in this format; an empty one is what it takes a file for.
-
-    A block device is raw unless said otherwise: what a guest wrote to it may look like another format.
-    """
-    file_format = file_format or ("raw" if Path(path).is_block_device() else "")
-    return ["-f", file_format] if file_format else []
-
-
-def file_size(path: str, file_format: str = "") -> int | None:
-    """Return the virtual size in bytes of an image file of a format that qemu-img reads, or of a block device, or None.
-
-    Raises VirtrbdError when the file refers to another one: a backing file or data file named inside an
-    uploaded image would be read as root.
-    """
-    info = _info(path, file_format)
-    if info is None:
-        return None
-    if others := _others(path, info):
-        raise VirtrbdError(f"{path}: refers to {others[0]}; flatten it first with qemu-img convert")
-    return int(info["virtual-size"])
-
-
-def _others(path: str, info: dict[str, Any]) -> list[str]:
-    """Return the other files that the image needs: its backing file, its data file, the extents of a VMDK."""
-    details = info.get("format-specific", {}).get("data", {})
-    details = details if isinstance(details, dict) else {}
-    extents = [str(extent.get("filename", "")).removeprefix("file:") for extent in details.get("extents", ())]
-    named = [info.get("backing-filename"), details.get("data-file"), *extents]
-    return [str(name) for name in named if name and os.path.realpath(name) != os.path.realpath(path)]
-
-
-def refuse_broken(path: str, file_format: str = "") -> None:
-    """Raise SpecError for a file that is not whole: of one cut short qemu-img copies what is missing as zeroes."""
-    done = _run(["check", "--output=json", *read_as(path, file_format), "--", as_file(path)], path)
-    # 2: corrupt, 1: it could not be read through. 3 are clusters that nobody uses, and some formats have no check.
-    if done.returncode in (1, 2):
-        raise SpecError(f"{path}: is damaged or cut short; see qemu-img check {path}, and get it anew")
-
-
-def _info(path: str, file_format: str) -> dict[str, Any] | None:
-    done = _run(["info", "--output=json", *read_as(path, file_format), "--", as_file(path)], path)
-    info: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
-    return info
-
-
-def _run(words: Sequence[str], path: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["qemu-img", *words], capture_output=True, text=True, timeout=_ANSWERS_WITHIN_S, check=False
-        )
-    except FileNotFoundError:
-        raise UnavailableError("qemu-img is missing; apt install qemu-utils") from None
-    except subprocess.TimeoutExpired:
-        text = f"{path}: qemu-img {words[0]} did not answer within {_ANSWERS_WITHIN_S:g} s"
-        raise UnavailableError(text) from None
 
 
 def as_file(path: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.errors import DeniedError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.qemu_img import as_file, as_image, read_as, refuse_broken, run_qemu_img
+from virtrbd.host.qemu_img import as_file, as_image, run_qemu_img
+from virtrbd.host.source_file import read_as
 from virtrbd.model.image import ImageRef
 
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
@@ -25,11 +26,9 @@ _FULL_EVERY_S = 2.0
 def import_file(
     host: ImageHost, path: str, size_bytes: int, ref: ImageRef, data_pool: str = "", file_format: str = ""
 ) -> None:
-    """Copy a file into an image that exists and is all zeroes; an empty format is what qemu-img takes it for.
-
-    Raises SpecError, ClusterError, UnavailableError."""
+    """Copy a file that was found whole into an image that exists and is all zeroes; for an empty format, as what
+    qemu-img takes it for. Raises ClusterError, UnavailableError."""
     what = f"importing {path} into {ref}"
-    refuse_broken(path, file_format)
     words = [*_INTO_NEW, *read_as(path, file_format), "--", as_file(path), as_image(ref, host.settings.ceph)]
     run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
 
