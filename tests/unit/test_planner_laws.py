@@ -1,32 +1,26 @@
 """The planner's laws: what holds of every plan, for all specs and all worlds."""
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import actions_of, cases, is_held, laws, mark_of, policies, problems
 from lxml import etree
-from simulate import interrupted, simulate
+from simulate import simulate
 from strategies import (
-    BY_SPEC,
-    HERE,
     HOST,
     HOST_UUID,
     OTHER_HOST,
-    STARTING,
     domains,
     done,
-    fleets,
     is_ours,
-    worlds,
 )
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_size
-from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import parse_tree, steps
 from virtrbd.host.execute import execute
 from virtrbd.model.actions import (
@@ -47,7 +41,7 @@ from virtrbd.model.actions import (
     WriteSeed,
 )
 from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Domain, DomainMark, PowerState
+from virtrbd.model.domain import Domain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import ChangeMedia, DetachDevice, SetLink, SetMemory, SetVcpus
@@ -56,44 +50,7 @@ from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan, still_judged
 
 # Some hundred worlds, each planned several times: more than one test's minute on a machine that has other work.
-pytestmark = pytest.mark.timeout(600)
-laws = settings.get_profile("laws")
-policies = st.sampled_from([HERE, STARTING, BY_SPEC])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _each_document_is_rendered_once() -> Iterator[None]:
-    """Rendering takes most of a plan's time, and returns the same for the same."""
-    known: dict[str, str] = {}
-
-    def once(*arguments: object) -> str:
-        key = repr(arguments)
-        if key not in known:
-            known[key] = render(*arguments)  # type: ignore[arg-type]
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("virtrbd.domainxml.document.render", once)
-        yield
-
-
-@st.composite
-def cases(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[tuple[Domain, ...], Actual]:
-    """Desired domains and a world to bring them into."""
-    fleet = draw(fleets(hosts))
-    return fleet, draw(worlds(fleet))
-
-
-def mark_of(domain: Domain, actual: Actual) -> DomainMark | None:
-    return next((read_mark(found.definition) for found in actual.domains if found.uuid == domain.uuid), None)
-
-
-def is_held(mark: DomainMark | None, actual: Actual) -> bool:
-    return bool(mark and mark.hold and mark.hold.holds_at(actual.now))
-
-
-def actions_of(plan: Plan) -> list[Action]:
-    return [action for domain in plan.domains for action in domain.actions]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 
 
 @laws
@@ -104,49 +61,6 @@ def test_after_a_run_there_is_nothing_left_to_do(case: tuple[tuple[Domain, ...],
     second = make_plan(fleet, done(fleet, before, policy), policy)
     assert actions_of(second) == []
     assert problems(second) == problems(first)
-
-
-def problems(plan: Plan) -> set[tuple[str, str]]:
-    return {(domain.name, problem) for domain in plan.domains for problem in domain.problems}
-
-
-@laws
-@given(case=cases(), policy=policies, data=st.data())
-def test_a_crash_at_any_point_is_finished_by_the_next_run(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
-) -> None:
-    fleet, before = case
-    plan = make_plan(fleet, before, policy)
-    steps = actions_of(plan)
-    world = before
-    cut = data.draw(st.integers(0, len(steps)), label="steps done")
-    for action in steps[:cut]:
-        world = simulate(action, world)
-    if cut < len(steps):
-        world = data.draw(st.sampled_from(list(interrupted(steps[cut], world))), label="the crash leaves")
-    again = make_plan(fleet, world, policy)
-    assert hazards(again) <= hazards(plan), "what the crash left must not need more leave than the work did"
-    assert summary(done(fleet, world, policy)) == summary(done(fleet, before, policy))
-    assert actions_of(make_plan(fleet, done(fleet, world, policy), policy)) == []
-
-
-def hazards(plan: Plan) -> set[tuple[str, Hazard]]:
-    return {(domain.name, hazard) for domain in plan.domains for a in domain.actions for hazard in a.hazards}
-
-
-def summary(actual: Actual) -> dict[str, object]:
-    """All that may not depend on how often a run was cut off."""
-    images = {
-        str(ref): image
-        and (image.size_bytes, image.parent, image.state, image.mark and image.mark.domain_uuid, image.seed)
-        for ref, image in actual.images.items()
-    }
-    return {
-        **images,
-        **{found.name: (found.definition, found.state, found.autostart) for found in actual.domains},
-        "secrets": actual.secrets,
-        "intents": actual.intents,
-    }
 
 
 @laws
