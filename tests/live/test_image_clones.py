@@ -42,7 +42,7 @@ def test_another_host_s_clone_is_flattened_only_by_taking_over(world, make_world
     other = make_world("kvm-2")
     base, clone = base_with_clone(world, other, name)
     owner = re.search("<uuid>(.*)</uuid>", other.libvirt.getCapabilities())[1]
-    says = f"clone {clone}: it belongs to host {owner}; do it there, or --allow takes-over\n"
+    says = f"clone {clone}: it belongs to host kvm-2 ({owner}); do it there, or --allow takes-over\n"
     for words in (("remove", base), ("remove", *GOES, base), ("snapshot", "remove", f"{base}@s1")):
         refused = world.virtrbd("image", *words, "--clear")
         assert (refused.returncode, says in refused.stdout) == (4, True), refused

@@ -213,11 +213,18 @@ def test_an_image_that_another_host_marked_is_acted_on_only_by_taking_over(world
         refused = world.virtrbd("image", *words)
         assert refused.returncode == 4, (words, refused)
         said = refused.stdout + refused.stderr
-        assert f"it belongs to host {owner}; do it there, or --allow takes-over" in said, (words, said)
+        assert f"it belongs to host kvm-2 ({owner}); do it there, or --allow takes-over" in said, (words, said)
         assert world.virtrbd("image", *words, "--allow", "takes-over").returncode == 0, words
     found = world.image(f"{name}.a")
     assert (found["size_bytes"], [each["name"] for each in found["snapshots"]]) == (32 * MIB, ["s2"])
     assert found["owner_host"] == owner, "to act on it is not to own it"
+    assert found["owner_host_name"] == "kvm-2"
+    assert f"made by hand on host kvm-2 ({owner})" in world.ok("image", "info", image)
+    [listed] = [each for each in world.document("image", "list")["images"] if each["name"] == image]
+    assert (listed["owner_host"], listed["owner_host_name"]) == (owner, "kvm-2")
+    found = {each["name"]: each for each in world.document("image", "unreferenced")["images"]}[image]
+    assert (found["verdict"], found["owner_host"], found["owner_host_name"]) == ("another host's", owner, "kvm-2")
+    assert f"kvm-2 ({owner})" in world.ok("image", "unreferenced")
     world.ok("image", "remove", image, "--now", "--clear", "--allow", "takes-over", "--allow", "loses-data")
 
 

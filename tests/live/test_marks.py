@@ -125,6 +125,7 @@ def test_a_clone_inherits_neither_settings_nor_marks(host, name) -> None:  # typ
         assert sorted(held) == ["colour", "virtrbd.owner"]
         owner = json.loads(held["virtrbd.owner"])
         assert owner["domain"] == host.inspect(name)["uuid"]
+        assert owner["host_name"] == "kvm-1"
         assert owner["image"] == json.loads(host.ok("rbd", "info", "--format", "json", f"vms/{name}.vda"))["id"]
         host.ok("virtrbd", "undefine", name)
     finally:
@@ -132,6 +133,19 @@ def test_a_clone_inherits_neither_settings_nor_marks(host, name) -> None:  # typ
         host.run("rbd", "snap", "unprotect", f"{golden}@v1", admin=True)
         host.run("rbd", "snap", "purge", "--no-progress", golden, admin=True)
         host.run("rbd", "rm", "--no-progress", golden, admin=True)
+
+
+def test_a_mark_without_the_hosts_name_still_counts(host, name) -> None:  # type: ignore[no-untyped-def]
+    image, spec = f"vms/{name}.vda", host.spec(name, "disks:\n  - size: 16M\n")
+    host.ok("virtrbd", "define", spec)
+    old = json.loads(metadata(host, image)["virtrbd.owner"])
+    del old["host_name"]
+    host.ok("rbd", "image-meta", "set", image, "virtrbd.owner", json.dumps(old))
+    assert host.virtrbd("plan", spec).returncode == 0, "nothing is to be done about it"
+    host.ok("virtrbd", "define", spec)
+    assert json.loads(metadata(host, image)["virtrbd.owner"]) == old
+    assert f"owner      domain {name} of host {old['host']}\n" in host.ok("virtrbd", "image", "info", image)
+    host.ok("virtrbd", "undefine", name, "--trash-images")
 
 
 def test_an_older_dump_defined_again_is_not_ours_and_says_so(host, name) -> None:  # type: ignore[no-untyped-def]

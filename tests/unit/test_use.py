@@ -66,6 +66,10 @@ def test_the_mark_of_another_host_takes_over(domain: str, owner: str) -> None:
     assert str(found) == f"it belongs to {owner}; do it there, or --allow takes-over"
     assert objections(image, [], HERE) == (found,)
     assert owner_objections(image, THERE) == ()
+    named = replace(IMAGE, mark=ImageMark(domain_uuid=domain, image_id="1", host=THERE, host_name="kvm-2"))
+    assert named == image, "a name decides nothing"
+    [found] = owner_objections(named, HERE)
+    assert found.text == f"it belongs to {owner.removesuffix(THERE)}kvm-2 ({THERE})"
 
 
 def test_an_image_of_one_domain_that_another_uses_takes_over() -> None:

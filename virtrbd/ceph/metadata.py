@@ -14,7 +14,8 @@ SEED = "virtrbd.seed"
 
 def owner_value(mark: ImageMark) -> str:
     """Return the mark as it is kept."""
-    return json.dumps({"domain": mark.domain_uuid, "image": mark.image_id, "host": mark.host})
+    name = {"host_name": mark.host_name} if mark.host_name else {}
+    return json.dumps({"domain": mark.domain_uuid, "image": mark.image_id, "host": mark.host, **name})
 
 
 def running_value(host: str, image_id: str) -> str:
@@ -36,8 +37,9 @@ def config_of(metadata: Mapping[str, str]) -> dict[str, str]:
 def mark_of(metadata: Mapping[str, str], image_id: str) -> ImageMark | None:
     try:
         data = json.loads(metadata.get(OWNER, ""))
-        mark = ImageMark(domain_uuid=data["domain"], image_id=data["image"], host=data["host"])
-    except (ValueError, KeyError, TypeError):
+        name = str(data.get("host_name", ""))
+        mark = ImageMark(domain_uuid=data["domain"], image_id=data["image"], host=data["host"], host_name=name)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return mark if mark.image_id == image_id else None
 

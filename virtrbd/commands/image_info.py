@@ -53,6 +53,7 @@ def info_data(details: ImageDetails, names_by_uuid: Mapping[str, str], users: Se
         "owner": image.mark.domain_uuid or None if image.mark else None,
         "owner_name": names_by_uuid.get(image.mark.domain_uuid) if image.mark else None,
         "owner_host": image.mark.host if image.mark else None,
+        "owner_host_name": image.mark.host_name or None if image.mark else None,
         "used_by": list(users),
         "running_on": image.running_on or None,
         "state": image.state or "ready",
@@ -89,7 +90,7 @@ def info_lines(
         "parent": _parent(details, depth_limit),
         "owner": _owner(details, names_by_uuid),
         "used by": ", ".join(f"domain {name}" for name in users) or "no domain of this host",
-        "last host": image.running_on or "-",
+        "last host": image.running_on_told or "-",
         "open by": ", ".join(map(str, image.watchers)) or "nobody",
         "lock": ", ".join(details.lock) or "-",
         "state": image.state or "ready",
@@ -183,5 +184,5 @@ def _owner(details: ImageDetails, names_by_uuid: Mapping[str, str]) -> str:
     if mark is None:
         return "nobody that virtrbd knows"
     if not mark.domain_uuid:
-        return f"made by hand on host {mark.host}"
-    return f"domain {names_by_uuid.get(mark.domain_uuid, mark.domain_uuid)} of host {mark.host}"
+        return f"made by hand on host {mark.host_told}"
+    return f"domain {names_by_uuid.get(mark.domain_uuid, mark.domain_uuid)} of host {mark.host_told}"

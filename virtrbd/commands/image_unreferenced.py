@@ -46,6 +46,7 @@ def _data(each: "Unreferenced") -> dict[str, object]:
         "reclaimable_bytes": each.reclaimable_bytes,
         "owner": each.owner or None,
         "owner_host": each.host or None,
+        "owner_host_name": each.host_name or None,
         "expires": iso_time(each.expires_at) if each.expires_at is not None else None,
     }
 
@@ -61,7 +62,7 @@ def _lines(found: "tuple[Unreferenced, ...]", freed: int, host_uuid: str) -> lis
             each.verdict.value,
             "unknown" if each.reclaimable_bytes is None else format_size(each.reclaimable_bytes),
             each.owner or "-",
-            "this one" if each.host == host_uuid else each.host or "-",
+            "this one" if each.host == host_uuid else each.host_told or "-",
         )
         for each in found
     ]

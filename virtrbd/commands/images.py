@@ -127,6 +127,7 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
             "snapshots": each.snapshots,
             "owner": each.mark.domain_uuid or None if each.mark else None,
             "owner_host": each.mark.host if each.mark else None,
+            "owner_host_name": each.mark.host_name or None if each.mark else None,
             "state": each.state or "ready",
             "created": iso_time(each.created_at),
         }

@@ -57,7 +57,7 @@ def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, al
             raise ClusterError(f"image {ref} is not ready: {image.state}; not started: let that end, or run it again")
         if image and image.running_on not in ("", host_uuid) and Hazard.TAKES_OVER not in allowed:
             raise BlockedError(
-                f"image {ref} was last started on host {image.running_on}, which never said that it stopped; "
+                f"image {ref} was last started on host {image.running_on_told}, which never said that it stopped; "
                 f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead"
             )
 

@@ -93,7 +93,8 @@ def _identifying(host: ImageHost) -> Iterator[None]:
 def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:
     """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent."""
     if host.host_uuid:
-        mark = ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid)
+        name = host.settings.host
+        mark = ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid, host_name=name)
         mark_image(host.cluster, ref, mark, ready=was_filled)
     elif was_filled:
         set_state(host.cluster, ref, "")

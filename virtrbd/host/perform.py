@@ -106,7 +106,10 @@ def _change_image(
             only_copies = Hazard.TAKES_OVER in action.hazards
             dropped = free_of_inherited(host.cluster, action.ref, only_copies=only_copies)
             host.for_images.tell_dropped(action.ref, dropped)
-            mark = ImageMark(domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid)
+            name = host.settings.host
+            mark = ImageMark(
+                domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid, host_name=name
+            )
             mark_image(host.cluster, action.ref, mark)
         case DropIntent():
             host.state.drop_intent(action.ref)

@@ -50,13 +50,28 @@ class ImageRef:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
+def tell_host(host: str, host_name: str) -> str:
+    """Return a host as a message names it: by its name too where that is known."""
+    return f"{host_name} ({host})" if host_name else host
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMark:
-    """Who an image belongs to. It counts only where `image_id` is the image's own: clones inherit marks."""
+    """Who an image belongs to. It counts only where `image_id` is the image's own: clones inherit marks.
+
+    `host` is libvirt's UUID of the host and decides; `host_name` is for people, and empty in
+    older marks.
+    """
 
     domain_uuid: str
     image_id: str
     host: str
+    host_name: str = field(default="", compare=False)
+
+    @property
+    def host_told(self) -> str:
+        """The host as a message names it."""
+        return tell_host(self.host, self.host_name)
 
 
 # What people choose of a new image; the rest of librbd's features follow from what is done with it.
@@ -127,6 +142,11 @@ class Image:
     def is_of(self, domain_uuid: str) -> bool:
         """Whether the mark says that this very image belongs to the domain."""
         return self.mark is not None and self.mark.domain_uuid == domain_uuid
+
+    @property
+    def running_on_told(self) -> str:
+        """`running_on` as a message names it: the mark knows the host's name where it is the owner's."""
+        return self.mark.host_told if self.mark and self.mark.host == self.running_on else self.running_on
 
     def is_of_other_host(self, host_uuid: str) -> bool:
         """Whether the mark names another host."""

@@ -124,7 +124,7 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
     if image.watchers and image.mark and image.is_of_other_host(actual.host_uuid):
         who = ", ".join(map(str, image.watchers))
-        text = f"image {image.ref} belongs to host {image.mark.host}, and is open by {who}"
+        text = f"image {image.ref} belongs to host {image.mark.host_told}, and is open by {who}"
         return ImagePlan(problems=[f"{text}; shut the guest down there first"])
     actions += plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
@@ -163,7 +163,7 @@ def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
         return [_mark(domain, image, reason), DropIntent(ref=image.ref)]
     drop = [DropIntent(ref=image.ref)] if intent else []
     if image.mark and image.is_of(domain.uuid):
-        reason = f"it belongs to this domain on host {image.mark.host}"
+        reason = f"it belongs to this domain on host {image.mark.host_told}"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     owner = f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "nobody that virtrbd knows"
     return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER), *drop]

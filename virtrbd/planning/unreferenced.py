@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from virtrbd.model.image import ImageRef
+from virtrbd.model.image import ImageRef, tell_host
 from virtrbd.model.image_details import ImageDetails, ListedImage
 from virtrbd.planning.use import DomainUse
 
@@ -22,7 +22,8 @@ class Verdict(StrEnum):
 class Unreferenced:
     """An image that nothing here uses. `reclaimable_bytes` None: without fast-diff nobody can tell.
 
-    `owner` and `host` come from its mark, empty without one; `expires_at` is for the trash, seconds since 1970.
+    `owner`, `host` and `host_name` come from its mark, empty without one; `expires_at` is for the trash,
+    seconds since 1970.
     """
 
     ref: ImageRef
@@ -31,7 +32,13 @@ class Unreferenced:
     reclaimable_bytes: int | None
     owner: str = ""
     host: str = ""
+    host_name: str = ""
     expires_at: float | None = None
+
+    @property
+    def host_told(self) -> str:
+        """The host as a person reads it."""
+        return tell_host(self.host, self.host_name)
 
 
 def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tuple[ListedImage, ...]:
@@ -59,6 +66,7 @@ def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:
         reclaimable_bytes=usage.total_bytes if usage else None,
         owner=image.mark.domain_uuid if image.mark else "",
         host=image.mark.host if image.mark else image.running_on,
+        host_name=image.mark.host_name if image.mark else "",
     )
 
 
@@ -73,5 +81,6 @@ def judge_trashed(details: ImageDetails, expires_at: float) -> Unreferenced:
         reclaimable_bytes=0 if details.children else usage.total_bytes if usage else None,
         owner=mark.domain_uuid if mark else "",
         host=mark.host if mark else "",
+        host_name=mark.host_name if mark else "",
         expires_at=expires_at,
     )

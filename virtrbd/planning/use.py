@@ -75,7 +75,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
     if image.running_on not in ("", host_uuid):
         found.append(
             Objection(
-                text=f"it was last started on host {image.running_on}, which never said that it stopped",
+                text=f"it was last started on host {image.running_on_told}, which never said that it stopped",
                 way_out="shut it down there with virtrbd",
                 hazard=Hazard.TAKES_OVER,
             )
@@ -108,7 +108,7 @@ def owner_objections(image: Image | Child, host_uuid: str) -> tuple[Objection, .
     if image.mark is None or image.mark.host == host_uuid:
         return ()
     owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
-    text = f"it belongs to {owner}host {image.mark.host}"
+    text = f"it belongs to {owner}host {image.mark.host_told}"
     return (Objection(text=text, way_out="do it there", hazard=Hazard.TAKES_OVER),)
 
 
