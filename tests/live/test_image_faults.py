@@ -1,23 +1,23 @@
 """Ceph stops, fills up, or somebody ends the run: every image verb ends in time, says why, and leaves nothing half."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import rbd
 from operators import CEPH_S, ENDS_WITHIN_S, Operator, operator_of, pid_of, unpause
+from transfers import full, in_the_middle
 from waiting import eventually
-from worlds import MIB, World, argvs, is_partly_filled
+from worlds import MIB, World
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
@@ -43,57 +43,6 @@ def big(tmp_path: Path) -> Path:
     file = tmp_path / "big.raw"
     file.write_bytes(os.urandom(96 * MIB))
     return file
-
-
-@dataclass(slots=True, kw_only=True)
-class Transfer:
-    """A virtrbd in the middle of an import or a copy; what does its work stands still until `go_on`."""
-
-    image: str
-    virtrbd: subprocess.Popen[str]
-    worker: int
-
-    def go_on(self) -> None:
-        # A virtrbd that saw the trouble meanwhile has ended it.
-        with suppress(ProcessLookupError):
-            os.kill(self.worker, signal.SIGCONT)
-
-    def end(self) -> tuple[int, str]:
-        """Wait for its end; return its exit code and what it said."""
-        out, err = self.virtrbd.communicate(timeout=50)
-        assert "Traceback" not in err
-        return self.virtrbd.returncode, out + err
-
-
-def worker_on(image: str) -> int | None:
-    """The qemu-img that fills the image."""
-    # The last word is what it writes to, and ends with a zero.
-    targets = {pid: argv.split(b"\0")[-2] for pid, argv in argvs().items() if argv.startswith(b"qemu-img\0convert")}
-    return next((pid for pid, target in targets.items() if f":vms/{image}:".encode() in target), None)
-
-
-@contextmanager
-def in_the_middle(world: World, operator: Operator, image: str, *words: str) -> Iterator[Transfer]:
-    """Run a verb that fills the image, and stop its qemu-img once something is written."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "virtrbd", "image", *words], env=operator.env, cwd=operator.folder, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    worker = None
-    try:
-        while worker is None:
-            assert process.poll() is None, process.communicate()
-            worker = worker_on(image)
-        eventually(f"something is written to {image}", lambda: is_partly_filled(world, image))
-        os.kill(worker, signal.SIGSTOP)
-        assert process.poll() is None, "it was done before it could be stopped"
-        yield Transfer(image=image, virtrbd=process, worker=worker)
-    finally:
-        process.kill()
-        process.wait()
-        with suppress(ProcessLookupError):
-            if worker:
-                os.kill(worker, signal.SIGKILL)
 
 
 def trashed(world: World, name: str) -> list[str]:
@@ -194,24 +143,6 @@ def test_every_verb_ends_in_time_when_the_osd_is_paused(world, name, hasty, host
     world.forget(name)
 
 
-def pool_flags(host, pool: str) -> list[str]:  # type: ignore[no-untyped-def]
-    pools = json.loads(host.ok("ceph", "osd", "pool", "ls", "detail", "--format", "json", admin=True))
-    [found] = [each["flags_names"] for each in pools if each["pool_name"] == pool]
-    return str(found).split(",")
-
-
-@contextmanager
-def full(host) -> Iterator[None]:  # type: ignore[no-untyped-def]
-    """The pool vms is over its quota, and Ceph has noticed."""
-    host.ok("ceph", "osd", "pool", "set-quota", "vms", "max_bytes", "4096", admin=True)
-    try:
-        eventually("the pool is full", lambda: "full" in pool_flags(host, "vms"))
-        yield
-    finally:
-        host.ok("ceph", "osd", "pool", "set-quota", "vms", "max_bytes", "0", admin=True)
-        eventually("the pool takes data again", lambda: "full" not in pool_flags(host, "vms"))
-
-
 @pytest.mark.timeout(120)
 def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(world, name, operator, big) -> None:  # type: ignore[no-untyped-def]
     world.ok("image", "import", str(big), f"vms/{name}.old")
@@ -256,6 +187,30 @@ def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(world, nam
         pipe.wait()
     world.ok("image", "trash", "purge", "--now", "--allow", "loses-data")
     assert trashed(world, name) == []
+
+
+@pytest.mark.timeout(120)
+def test_a_full_data_pool_is_named_and_nothing_half_is_left(world, name, operator, big, golden) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+    """The image's own pool has room; what holds its data has none."""
+    image, data = f"{name}.a", ("--data-pool", "golden")
+    said_full = "pool golden is full (quota 4 KiB); free space in it, or raise the limit, then run again"
+    with (
+        in_the_middle(world, operator, image, "import", str(big), f"vms/{image}", *data) as transfer,
+        full(world.host, "golden"),
+    ):
+        began_at = time.monotonic()
+        transfer.go_on()
+        code, said = transfer.end()
+        assert (code, said_full in said) == (5, True), said
+        assert time.monotonic() - began_at < STALLS_WITHIN_S
+        end = operator.run("image", "create", f"vms/{name}.b", "8M", *data)
+        assert (end.code, end.err) == (5, f"{said_full}\n"), end
+        assert world.images(name) == [], "nothing half-made is left under its name"
+        assert world.intents(name) == []
+    world.ok("image", "trash", "purge", "--now", "--allow", "loses-data")
+    assert trashed(world, name) == []
+    world.ok("image", "import", "--verify", str(big), f"vms/{image}", *data)
+    world.forget(name)
 
 
 @pytest.mark.timeout(120)

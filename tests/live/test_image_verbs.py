@@ -85,6 +85,20 @@ def test_resize_grows_and_never_shrinks(world, name) -> None:  # type: ignore[no
     world.forget(name)
 
 
+def test_usage_tells_which_images_it_can_not_count(world, name) -> None:  # type: ignore[no-untyped-def]
+    known, unknown = f"vms/{name}.a", f"vms/{name}.b"
+    world.ok("image", "create", known, "8M")
+    world.ok("image", "create", unknown, "8M", "--features", "layering,exclusive-lock")
+    for each in "ab":
+        fill(world, f"{name}.{each}", b"x" * 4 * MIB)
+    told = world.document("image", "usage", known, unknown)
+    assert (told["without_fast_diff"], told["total_used_bytes"]) == ([unknown], 4 * MIB)
+    lines = world.ok("image", "usage", known, unknown).splitlines()
+    assert lines[-2].split() == [unknown, "-", *["unknown:", "no", "valid", "fast-diff"], "-"]
+    assert lines[-1] == "2 images, 4 MiB, without 1 that have no valid fast-diff"
+    world.forget(name)
+
+
 def test_list_usage_and_info_count_alike(world, name) -> None:  # type: ignore[no-untyped-def]
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "64M")
