@@ -213,6 +213,7 @@ def test_a_copy_that_inherited_the_digest_is_written_all_the_same() -> None:
     [
         (b"users: [default]\n", False), (b"<powershell>\n", True), (b"\n#!/bin/sh\n", True), (b"\x1f\x8b\x08", True),
         (b"Content-Type: multipart/mixed\nMIME-Version: 1.0\n", True), (b"", True), (b"#ps1_sysnative\n", True),
+        (b"# ours\nusers: []\n", False), (b"## template: jinja\n", True),
     ],
 )  # fmt: skip
 def test_user_data_that_no_cloud_init_knows_is_refused(raw: bytes, is_known: bool) -> None:
@@ -226,7 +227,7 @@ def test_user_data_that_no_cloud_init_knows_is_refused(raw: bytes, is_known: boo
     ("file", "problem"),
     [
         (SeedFile(problem="No such file or directory"), f"{USER_DATA}: No such file or directory; check the path"),
-        (SeedFile(raw=b"#".ljust(1024**2 + 1)), "larger than 1 MiB; let the guest fetch the rest (#include)"),
+        (SeedFile(raw=b"#!".ljust(1024**2 + 1)), "larger than 1 MiB; let the guest fetch the rest (#include)"),
     ],
 )
 def test_a_file_that_cant_be_used_holds_back_its_domain(file: SeedFile, problem: str) -> None:

@@ -80,7 +80,10 @@ def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
 
 
 def _is_user_data(raw: bytes) -> bool:
-    return not raw or raw.lstrip().startswith(_BEGINNINGS) or b"mime-version:" in raw[:4096].lower()
+    text = raw.lstrip()
+    # A comment is no kind.
+    is_known = text.startswith(_BEGINNINGS) and not text.startswith(b"# ")
+    return not raw or is_known or b"mime-version:" in raw[:4096].lower()
 
 
 def _documents(domain: Domain, seed: Seed, contents: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
