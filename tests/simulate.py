@@ -126,8 +126,11 @@ def _started(actual: Actual, uuid: str) -> Actual:
 
 
 def _shut_down(actual: Actual, uuid: str) -> Actual:
-    noted = _noted(actual, _written(actual, uuid), "")
-    return _change(noted, uuid, lambda d: replace(d, state=PowerState.SHUT_OFF, live=""))
+    return _change(_noted(actual, _written(actual, uuid), ""), uuid, _off)
+
+
+def _off(found: DefinedDomain) -> DefinedDomain:
+    return replace(found, state=PowerState.SHUT_OFF, live="")
 
 
 def _written(actual: Actual, uuid: str) -> list[ImageRef]:
@@ -233,6 +236,16 @@ def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
         case DefineDomain():
             after = simulate(action, actual)
             yield _change(after, action.domain_uuid, _unrecorded)
+        case StartDomain():
+            # Each image is noted before the guest may write to it.
+            written = _written(actual, action.domain_uuid)
+            yield from (_noted(actual, written[:count], actual.host_uuid) for count in range(1, len(written) + 1))
+        case ShutDownDomain():
+            yield _change(actual, action.domain_uuid, _off)
+        case AttachDevice(image=ImageRef() as image):
+            yield _noted(actual, [image], actual.host_uuid)
+        case DetachDevice():
+            yield _change(actual, action.domain_uuid, lambda found: replace(found, live=_changed_live(action, found)))
         case _:
             pass
 
@@ -258,8 +271,8 @@ def _half_made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -
     yield made
     if isinstance(action, ImportImage):
         filling = replace(_image(made, action.ref), state=f"importing {intent.nonce}")
-        made = _with_image(made, action.ref, filling)
-        yield made
+        yield _with_image(made, action.ref, filling)
+    # With its mark an import is ready, at once.
     yield _marked(made, action.ref, action.domain_uuid)
 
 

@@ -21,11 +21,14 @@ DISK = "disks:\n  - size: 8M\n"
 MODULE = ("-m", "virtrbd")
 
 # Killed at the calls into a running guest too.
-CRASHING_LIVE = CRASHING.replace(
+CRASHING_IN_GUESTS = CRASHING.replace(
     '"setMetadata", "blockResize",',
     '"setMetadata", "blockResize", "attachDeviceFlags", "detachDeviceFlags", "updateDeviceFlags", "setBlockIoTune", '
     '"setMemoryFlags", "setVcpusFlags",',
-).replace('for name in ("rename", "unlink"):', "for name in ():  # a run killed after that has not begun yet")
+)
+CRASHING_LIVE = CRASHING_IN_GUESTS.replace(
+    'for name in ("rename", "unlink"):', "for name in ():  # a run killed after that has not begun yet"
+)
 
 # virtrbd, with something done just before the first action: in the window between observe and execute.
 IN_THE_WINDOW = """

@@ -43,7 +43,15 @@ def look(domain: Domain, here: Host, policy: Policy) -> Actual:
 def picture(domain: Domain, actual: Actual) -> dict[str, object]:
     """What of a world the planner decides by, without what libvirt adds and what names itself by chance."""
     found: dict[str, object] = {
-        str(ref): image and (image.size_bytes, image.mark and image.mark.domain_uuid, image.running_on, image.state)
+        str(ref): image
+        and (
+            image.size_bytes,
+            image.parent,
+            image.mark and image.mark.domain_uuid,
+            image.running_on,
+            image.seed,
+            image.state,
+        )
         for ref, image in actual.images.items()
     }
     for held in actual.domains:

@@ -46,7 +46,8 @@ def test_a_crash_is_no_hindrance_to_another_spec(
     after, whole = done(newer, world, policy), done(newer, done(fleet, before, policy), policy)
     left, wanted = make_plan(newer, after, policy), make_plan(newer, whole, policy)
     assert actions_of(left) == []
-    assert problems(left) <= problems(wanted)
+    # By name: how far an image was grown is history.
+    assert {name for name, _ in problems(left)} <= {name for name, _ in problems(wanted)}
     assert foreign(left) <= foreign(wanted), "what the cut run defined is nobody else's"
     for ref, image in world.images.items():
         kept = after.images[ref]
