@@ -37,8 +37,8 @@ def whole(domain: Domain, actual: Actual) -> dict[str, str]:
     """The picture of the domain and its own images, with what a crash leaves besides."""
     intents = {ref: intent for ref, intent in actual.intents.items() if ref.name.startswith(f"{domain.name}.")}
     found = {**picture(domain, actual), **{f"intent {ref}": intent.importing for ref, intent in intents.items()}}
-    # A parent is looked at until it has its clone; a nonce is another one each time.
-    return {key: repr(value).partition("importing")[0] for key, value in found.items() if "@" not in key}
+    # A nonce is another one each time.
+    return {key: repr(value).partition("importing")[0] for key, value in found.items()}
 
 
 def worlds_of(plan: DomainPlan, actual: Actual) -> list[Actual]:
