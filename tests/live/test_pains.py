@@ -1,6 +1,10 @@
 """What hurts people who use other declarative tools for libvirt, each named after it: here it does not happen.
 
 One running domain and one that is off carry most of it; the guests sit in their firmware.
+
+Three of them have no test of that name here. That RBD is an afterthought: all live tests run on it alone. That imports
+are slow is measured by tools/bench images. That what libvirt writes into a definition is a difference for ever is held
+for every kind of machine in test_machines.py and for every case of tests/cases; here for one that has most of it.
 """
 
 import json
@@ -224,3 +228,48 @@ def test_trim_is_off_by_default_and_the_secret_is_not_the_key(host, name, runnin
     assert host.inspect(name)["state"] == "running", running
     told = host.run("virsh", "secret-get-value", uuid)
     assert (told.returncode, told.stdout.strip()) == (1, "")
+
+
+def test_the_xml_is_asked_for_and_storage_is_made(host, name) -> None:  # type: ignore[no-untyped-def]
+    spec = host.spec(name, DISK)
+    for verb, code in (("validate", 0), ("render", 0), ("plan", 3)):
+        assert host.virtrbd(verb, spec).returncode == code
+    assert f"{name}.vda" not in host.ok("rbd", "ls", "vms").split()
+    assert name not in host.ok("virsh", "list", "--all", "--name").split()
+    assert host.ok("virsh", "pool-list", "--all", "--name").split() == [], "nor a storage pool of the folder"
+
+
+def test_a_storage_pool_opens_every_image_and_its_volumes_do_not_start(host, name, running) -> None:  # type: ignore[no-untyped-def]
+    """A disk is a network disk with its own secret: what it takes has nothing to do with what else is in the pool."""
+    [kind] = re.findall(r"<disk type='(\w+)' device='disk'", host.ok("virsh", "dumpxml", name))
+    assert (kind, host.inspect(name)["state"]) == ("network", "running"), running
+    assert host.ok("virsh", "pool-list", "--all", "--name").split() == []
+
+
+def test_a_copied_domain_writes_to_the_image_of_the_first(host, operator, name, spec) -> None:  # type: ignore[no-untyped-def]
+    """Copied with its spec, or with virsh: it never gets the image that is another's."""
+    copied = host.spec(f"{name}b", f"disks:\n  - {{image: vms/{name}.vda, size: 16M}}\n")
+    apart, together = host.virtrbd("apply", copied), host.virtrbd("apply", spec, copied)
+    assert (apart.returncode, together.returncode) == (65, 65), (apart, together)
+    assert f"image vms/{name}.vda is already written by domain {name}" in apart.stderr
+    assert f"image vms/{name}.vda is already used in {spec}:1" in together.stderr
+    assert f"{name}b" not in host.ok("virsh", "list", "--all", "--name").split()
+    text = re.sub(r"<uuid>.*</uuid>|<mac address=.*/>", "", definition(host, name))
+    (host.folder / "copy.xml").write_text(text.replace(f"<name>{name}<", f"<name>{name}c<"))
+    host.ok("virsh", "define", "copy.xml")
+    host.ok("virtrbd", "start", name)
+    refused = operator.run("start", f"{name}c")
+    assert (refused.code, host.ok("virsh", "domstate", f"{name}c").strip()) == (5, "shut off"), refused
+
+
+def test_a_run_finds_something_to_change_each_time(host, name) -> None:  # type: ignore[no-untyped-def]
+    """libvirt fills in firmware, CPU, addresses and machine version; none of it is a difference, off or running."""
+    text = f"firmware: uefi\ncpu: {{mode: host-model}}\ninterfaces: []\ncdroms: [{{}}]\ntpm: false\n{DISK}"
+    spec = host.spec(name, text)
+    host.ok("virtrbd", "define", spec)
+    before = definition(host, name)
+    assert host.ok("virtrbd", "reconcile", spec) == ""
+    host.ok("virsh", "start", name)
+    assert [host.ok("virtrbd", "reconcile", spec) for _ in range(2)] == ["", ""]
+    # libvirt orders devices anew at a start.
+    assert sorted(definition(host, name).splitlines()) == sorted(before.splitlines())
