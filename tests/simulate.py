@@ -1,11 +1,11 @@
-"""A pure model of a host: what an action makes of the world, and what a kill -9 in the middle of it leaves.
+"""A pure model of a host: what an action makes of the world. What a kill -9 leaves is in interrupted.py.
 
 The only double of the test suite; the live tests hold it against the lab.
 """
 
 import copy
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -40,7 +40,7 @@ from virtrbd.model.actions import (
 )
 from virtrbd.model.actual import Actual, LastDefinition, Secret
 from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
-from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,
@@ -62,56 +62,68 @@ MACHINES = {"pc": "pc-i440fx-7.2", "q35": "pc-q35-7.2"}
 def simulate(action: Action, actual: Actual) -> Actual:
     """Return the world after the action."""
     match action:
+        case (
+            CreateImage() | CloneImage() | ImportImage() | WriteSeed() | RemoveHalfImage() | MarkImage() | DropIntent()
+            | GrowImage() | FinishRollback() | NoteHost() | TrashImage()
+        ):  # fmt: skip
+            return _of_images(action, actual)
         case DefineSecret():
-            return _with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=True))
-        case CreateImage() | CloneImage() | ImportImage():
-            return _made(action, actual)
-        case RemoveHalfImage():
-            return _without_intent(_with_image(actual, action.ref, None), action.ref)
-        case MarkImage():
-            return _marked(actual, action.ref, action.domain_uuid)
-        case DropIntent():
-            return _without_intent(actual, action.ref)
-        case GrowImage():
-            assert not action.live or _runs_with(action, actual), "a guest is told of disks that it has"
-            return _with_image(actual, action.ref, replace(_image(actual, action.ref), size_bytes=action.to_bytes))
-        case FinishRollback():
-            return _with_image(actual, action.ref.image, replace(_image(actual, action.ref.image), state=""))
-        case NoteHost():
-            return _noted(actual, action.refs, actual.host_uuid if action.runs else "")
-        case TrashImage():
-            return _with_image(actual, action.ref, None)
-        case WriteSeed():
-            made = _made(_creation(action), actual) if action.is_new else actual
-            return _with_image(made, action.ref, replace(_of(made, action), seed=action.digest))
+            return with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=True))
         case DefineDomain():
             return _kept(_defined(action, actual), action.domain_uuid)
         case RenewMark():
-            changed = _change(actual, action.domain_uuid, lambda found: _renewed(found, action))
-            return _kept(changed, action.domain_uuid)
+            return _kept(changed(actual, action.domain_uuid, lambda found: _renewed(found, action)), action.domain_uuid)
         case SetAutostart():
-            return _change(actual, action.domain_uuid, lambda found: replace(found, autostart=action.autostart))
+            return changed(actual, action.domain_uuid, lambda found: replace(found, autostart=action.autostart))
+        case UndefineDomain():
+            return replace(actual, domains=tuple(d for d in actual.domains if d.uuid != action.domain_uuid))
         case StartDomain():
             return _started(actual, action.domain_uuid)
         case ShutDownDomain():
             return _shut_down(actual, action.domain_uuid)
         case DropManagedSave():
-            return _change(actual, action.domain_uuid, lambda found: replace(found, state=PowerState.SHUT_OFF))
-        case UndefineDomain():
-            return replace(actual, domains=tuple(d for d in actual.domains if d.uuid != action.domain_uuid))
+            return changed(actual, action.domain_uuid, lambda found: replace(found, state=PowerState.SHUT_OFF))
         case LiveAction():
-            changed = _change(
-                actual, action.domain_uuid, lambda found: replace(found, live=_changed_live(action, found))
-            )
-            match action:
-                case AttachDevice(image=ImageRef() as image):
-                    return _noted(changed, [image], actual.host_uuid)
-                case DetachDevice(image=ImageRef() as image):
-                    return _noted(changed, [image], "")
-                case _:
-                    return changed
+            return _of_guest(action, actual)
         case _:
             assert_never(action)
+
+
+def _of_images(action: Action, actual: Actual) -> Actual:
+    match action:
+        case CreateImage() | CloneImage() | ImportImage():
+            return made_of(action, actual)
+        case RemoveHalfImage():
+            return _without_intent(with_image(actual, action.ref, None), action.ref)
+        case MarkImage():
+            return marked_image(actual, action.ref, action.domain_uuid)
+        case DropIntent():
+            return _without_intent(actual, action.ref)
+        case GrowImage():
+            assert not action.live or _runs_with(action, actual), "a guest is told of disks that it has"
+            return with_image(actual, action.ref, replace(image_at(actual, action.ref), size_bytes=action.to_bytes))
+        case FinishRollback():
+            return with_image(actual, action.ref.image, replace(image_at(actual, action.ref.image), state=""))
+        case NoteHost():
+            return noted(actual, action.refs, actual.host_uuid if action.runs else "")
+        case TrashImage():
+            return with_image(actual, action.ref, None)
+        case WriteSeed():
+            there = made_of(creation(action), actual) if action.is_new else actual
+            return with_image(there, action.ref, replace(seed_image(there, action), seed=action.digest))
+        case _:
+            raise AssertionError(action)
+
+
+def _of_guest(action: LiveAction, actual: Actual) -> Actual:
+    after = changed(actual, action.domain_uuid, lambda found: replace(found, live=changed_live(action, found)))
+    match action:
+        case AttachDevice(image=ImageRef() as image):
+            return noted(after, [image], actual.host_uuid)
+        case DetachDevice(image=ImageRef() as image):
+            return noted(after, [image], "")
+        case _:
+            return after
 
 
 def _runs_with(action: GrowImage, actual: Actual) -> bool:
@@ -121,27 +133,27 @@ def _runs_with(action: GrowImage, actual: Actual) -> bool:
 
 
 def _started(actual: Actual, uuid: str) -> Actual:
-    started = _change(actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=d.definition))
-    return _noted(started, _written(started, uuid), actual.host_uuid)
+    started = changed(actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=d.definition))
+    return noted(started, written_images(started, uuid), actual.host_uuid)
 
 
 def _shut_down(actual: Actual, uuid: str) -> Actual:
-    return _change(_noted(actual, _written(actual, uuid), ""), uuid, _off)
+    return changed(noted(actual, written_images(actual, uuid), ""), uuid, off)
 
 
-def _off(found: DefinedDomain) -> DefinedDomain:
+def off(found: DefinedDomain) -> DefinedDomain:
     return replace(found, state=PowerState.SHUT_OFF, live="")
 
 
-def _written(actual: Actual, uuid: str) -> list[ImageRef]:
+def written_images(actual: Actual, uuid: str) -> list[ImageRef]:
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
     return [disk.image for disk in parse_disks(found.definition) if disk.is_written and disk.image in actual.images]
 
 
-def _noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
+def noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
     for ref in refs:
         if image := actual.images.get(ref):
-            actual = _with_image(actual, ref, replace(image, running_on=host))
+            actual = with_image(actual, ref, replace(image, running_on=host))
     return actual
 
 
@@ -152,7 +164,7 @@ def _kept(actual: Actual, uuid: str) -> Actual:
     return replace(actual, last_definitions={**actual.last_definitions, uuid: last})
 
 
-def _changed_live(action: LiveAction, found: DefinedDomain) -> str:
+def changed_live(action: LiveAction, found: DefinedDomain) -> str:
     root, definition = parse_tree(found.live), parse_tree(found.definition)
     devices = root.find("devices")
     match action:
@@ -217,72 +229,25 @@ def _set_text(root: etree._Element, tag: str, text: str) -> None:
         etree.SubElement(root, tag).text = text
 
 
-def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
-    """Yield the worlds that a kill -9 during the action can leave, its beginning included, its end not."""
-    yield actual
-    match action:
-        case DefineSecret():
-            yield _with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=False))
-        case CreateImage() | CloneImage() | ImportImage():
-            yield from _half_made(action, actual)
-        case RemoveHalfImage():
-            yield _with_image(actual, action.ref, None)
-        case WriteSeed():
-            if action.is_new:
-                yield from _half_made(_creation(action), actual)
-            # Written or not: nothing vouches for the content any more, or yet.
-            made = _made(_creation(action), actual) if action.is_new else actual
-            yield _with_image(made, action.ref, replace(_of(made, action), seed=""))
-        case DefineDomain():
-            after = simulate(action, actual)
-            yield _change(after, action.domain_uuid, _unrecorded)
-        case StartDomain():
-            # Each image is noted before the guest may write to it.
-            written = _written(actual, action.domain_uuid)
-            yield from (_noted(actual, written[:count], actual.host_uuid) for count in range(1, len(written) + 1))
-        case ShutDownDomain():
-            yield _change(actual, action.domain_uuid, _off)
-        case AttachDevice(image=ImageRef() as image):
-            yield _noted(actual, [image], actual.host_uuid)
-        case DetachDevice():
-            yield _change(actual, action.domain_uuid, lambda found: replace(found, live=_changed_live(action, found)))
-        case _:
-            pass
-
-
-def _creation(action: WriteSeed) -> CreateImage:
+def creation(action: WriteSeed) -> CreateImage:
     return CreateImage(ref=action.ref, domain_uuid=action.domain_uuid, size_bytes=SEED_BYTES)
 
 
-def _of(actual: Actual, action: WriteSeed) -> Image:
+def seed_image(actual: Actual, action: WriteSeed) -> Image:
     """The seed's image, which is the domain's before anything is written to it."""
-    image = _image(actual, action.ref)
+    image = image_at(actual, action.ref)
     assert image.is_of(action.domain_uuid), f"{action.ref} is not the domain's"
     assert image.size_bytes >= SEED_BYTES
     return image
 
 
-def _half_made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Iterator[Actual]:
-    intent = _intent(action)
-    intended = replace(actual, intents={**actual.intents, action.ref: intent})
-    yield intended
-    made = _with_image(intended, action.ref, _new_image(action, actual))
-    # The image is there, and carries nothing yet.
-    yield made
-    if isinstance(action, ImportImage):
-        filling = replace(_image(made, action.ref), state=f"importing {intent.nonce}")
-        yield _with_image(made, action.ref, filling)
-    # With its mark an import is ready, at once.
-    yield _marked(made, action.ref, action.domain_uuid)
-
-
-def _made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Actual:
+def made_of(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Actual:
     assert actual.images.get(action.ref) is None, f"{action.ref} exists: rbd refuses"
-    made = _with_image(actual, action.ref, _new_image(action, actual))
-    return _without_intent(_marked(made, action.ref, action.domain_uuid), action.ref)
+    made = with_image(actual, action.ref, new_image(action, actual))
+    return _without_intent(marked_image(made, action.ref, action.domain_uuid), action.ref)
 
 
-def _new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Image:
+def new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Image:
     parent = action.parent if isinstance(action, CloneImage) else None
     return Image(
         ref=action.ref,
@@ -295,31 +260,19 @@ def _new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) -
     )
 
 
-def _intent(action: CreateImage | CloneImage | ImportImage) -> Intent:
-    return Intent(
-        ref=action.ref,
-        domain_uuid=action.domain_uuid,
-        size_bytes=action.size_bytes,
-        parent=action.parent if isinstance(action, CloneImage) else None,
-        nonce="d" * 32,
-        written_at=NOW,
-        importing=isinstance(action, ImportImage),
-    )
-
-
-def _marked(actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
-    image = _image(actual, ref)
+def marked_image(actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
+    image = image_at(actual, ref)
     mark = ImageMark(domain_uuid=domain_uuid, image_id=image.image_id, host=actual.host_uuid)
-    return _with_image(actual, ref, replace(image, mark=mark))
+    return with_image(actual, ref, replace(image, mark=mark))
 
 
-def _image(actual: Actual, ref: ImageRef) -> Image:
+def image_at(actual: Actual, ref: ImageRef) -> Image:
     image = actual.images[ref]
     assert image is not None, f"{ref} does not exist"
     return image
 
 
-def _with_image(actual: Actual, ref: ImageRef, image: Image | None) -> Actual:
+def with_image(actual: Actual, ref: ImageRef, image: Image | None) -> Actual:
     return replace(actual, images={**actual.images, ref: image})
 
 
@@ -327,13 +280,13 @@ def _without_intent(actual: Actual, ref: ImageRef) -> Actual:
     return replace(actual, intents={known: intent for known, intent in actual.intents.items() if known != ref})
 
 
-def _with_secret(actual: Actual, secret: Secret) -> Actual:
+def with_secret(actual: Actual, secret: Secret) -> Actual:
     others = [known for known in actual.secrets if known.uuid != secret.uuid]
     assert secret.usage not in {known.usage for known in others}, "libvirt refuses a second secret for one usage"
     return replace(actual, secrets=tuple(sorted([*others, secret], key=lambda known: known.uuid)))
 
 
-def _change(actual: Actual, domain_uuid: str, change) -> Actual:  # type: ignore[no-untyped-def]
+def changed(actual: Actual, domain_uuid: str, change) -> Actual:  # type: ignore[no-untyped-def]
     assert domain_uuid in {found.uuid for found in actual.domains}, "the planner acts on a domain that is not there"
     return replace(
         actual, domains=tuple(change(found) if found.uuid == domain_uuid else found for found in actual.domains)
@@ -369,18 +322,14 @@ def _as_given_back(root: etree._Element) -> str:
 
 def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
     """The second half of defining: the digest of what libvirt gave back goes into our element."""
-    return _remarked(found, inputs=inputs, definition=definition_digest(found.definition))
+    return remarked(found, inputs=inputs, definition=definition_digest(found.definition))
 
 
 def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
-    return _recorded(_remarked(found, stated=action.stated, foreign=action.foreign), action.inputs)
+    return _recorded(remarked(found, stated=action.stated, foreign=action.foreign), action.inputs)
 
 
-def _unrecorded(found: DefinedDomain) -> DefinedDomain:
-    return _remarked(found, definition="")
-
-
-def _remarked(found: DefinedDomain, **changes: str | tuple[str, ...]) -> DefinedDomain:
+def remarked(found: DefinedDomain, **changes: str | tuple[str, ...]) -> DefinedDomain:
     mark: DomainMark | None = read_mark(found.definition)
     assert mark is not None, "the planner marks what it defines"
     root = parse_tree(found.definition)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 import pytest
+from interrupted import interrupted
 from live.fleets import CRASHING_IN_GUESTS
 from live.test_simulation import look, picture
-from simulate import interrupted, simulate
+from simulate import simulate
 from worlds import World
 
 from virtrbd.commands.app import Run

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupted import interrupted
 from laws import actions_of, cases, laws, policies, problems
-from simulate import interrupted, simulate
+from simulate import simulate
 from strategies import BY_SPEC, EMPTY, MIB, WEB, changed_domain, domains, done, started
 
 from virtrbd.model.actions import NoteHost

@@ -1,0 +1,64 @@
+"""QEMU command lines for tests, and what is on them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from virtrbd.errors import SpecError
+from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.capabilities import Capabilities, parse_version
+from virtrbd.model.domain import Bus, Disk, Domain
+from virtrbd.model.image import ImageRef
+from virtrbd.qemu.command import QemuCommand, qemu_command
+
+ADMIN = ClusterFacts(fsid="f51d", monitors=(), user="admin")
+OURS = replace(ADMIN, user="virtrbd")
+SQUEEZE = ImageRef(pool="data", name="squeeze")
+TARGETS = {Bus.IDE: "hda", Bus.SATA: "sda", Bus.SCSI: "sda", Bus.VIRTIO: "vda", Bus.USB: "sda"}
+
+
+def disk(bus: Bus = Bus.VIRTIO, **stated: object) -> Disk:
+    return Disk(**{"target": TARGETS[bus], "bus": bus, "image": SQUEEZE, **stated})  # type: ignore[arg-type]
+
+
+def domain(*disks: Disk, **stated: object) -> Domain:
+    return Domain(**{  # type: ignore[arg-type]
+        "name": "web-01", "uuid": "u", "memory_bytes": 2 * 1024**3, "vcpus": 2, "machine": "pc", "hypervisor": "kvm",
+        "host": "kvm-1", "disks": disks, "origin": "web.yaml:1", **stated,
+    })  # fmt: skip
+
+
+def command(
+    subject: Domain | Disk, qemu: str, machine: str = "pc", cluster: ClusterFacts = ADMIN, conf: str = ""
+) -> QemuCommand:
+    whole = subject if isinstance(subject, Domain) else domain(subject)
+    capabilities = Capabilities(libvirt=(9, 0, 0), qemu=parse_version(qemu), machine=machine)
+    return qemu_command(whole, cluster, capabilities, **({"conf": conf} if conf else {}))
+
+
+def values(found: QemuCommand, option: str) -> list[str]:
+    return [value for name, value in found.options if name == option]
+
+
+def drive(*args: object, **kwargs: object) -> str:
+    [value] = values(command(*args, **kwargs), "-drive")  # type: ignore[arg-type]
+    return value
+
+
+def node(*args: object, **kwargs: object) -> dict[str, object]:
+    [value] = values(command(*args, **kwargs), "-blockdev")  # type: ignore[arg-type]
+    document: dict[str, object] = json.loads(value)
+    return document
+
+
+def device(*args: object, **kwargs: object) -> dict[str, str]:
+    """The last device's properties; its model is `driver`."""
+    text = values(command(*args, **kwargs), "-device")[-1]  # type: ignore[arg-type]
+    return dict(pair.split("=", 1) for pair in f"driver={text}".split(","))
+
+
+def refusal(*args: object, **kwargs: object) -> str:
+    with pytest.raises(SpecError) as caught:
+        command(*args, **kwargs)  # type: ignore[arg-type]
+    return str(caught.value)
