@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts the tests in the background has Ctrl-C ignored, and what they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The same examples in every run, so that a red one is the change's fault; --explore draws new ones.
     settings.register_profile("default", derandomize=not config.getoption("--explore"))
     settings.load_profile("default")
