@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.keyring import Key
-from virtrbd.deadline import call_within
+from virtrbd.deadline import call_within, is_abandoned
 from virtrbd.domainxml.plain import host_uuid_in
 from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
@@ -54,9 +54,12 @@ class Hypervisor:
         try:
             yield hypervisor
         finally:
-            # What was done or went wrong before is the news, not that this could not be closed.
-            with suppress(UnavailableError, HypervisorError):
-                hypervisor._call("disconnecting", connection.close)
+            # libvirt's client takes a connection apart under another thread's call, which then uses what was freed:
+            # it goes with the process, which leaves at once.
+            if not is_abandoned():
+                # What was done or went wrong before is the news, not that this could not be closed.
+                with suppress(UnavailableError, HypervisorError):
+                    hypervisor._call("disconnecting", connection.close)
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
         with translated(what):
