@@ -96,7 +96,7 @@ def name(make_host: Callable[[str], Host]) -> Iterator[str]:
         listed = host.run("virsh", "list", "--all", "--name").stdout.split()
         for domain in (found for found in listed if found.startswith(name)):
             host.run("virsh", "destroy", domain)
-            host.run("virsh", "undefine", domain, "--managed-save")
+            host.run("virsh", "undefine", domain, "--managed-save", "--nvram")
     images = host.run("rbd", "ls", "vms", admin=True).stdout.split()
     for image in (found for found in images if found.startswith(name)):
         host.run("rbd", "rm", "--no-progress", f"vms/{image}", admin=True)
