@@ -108,3 +108,11 @@ def test_a_controller_is_libvirts_own_unless_somebody_tuned_it() -> None:
     assert changes(with_device("<controller type='scsi' index='1'/>")) == []
     tuned = with_device("<controller type='scsi' index='1'><driver queues='4'/></controller>")
     assert changes(tuned) == ["/devices/controller:scsi:1: absent -> type=scsi index=1"]
+
+
+def test_what_was_added_and_then_emptied_is_still_there_and_told() -> None:
+    said, empty = (LAST.replace("<memory", f"{note}<memory") for note in ("<note>by hand</note>", "<note/>"))
+    added = ForeignChange(path="/note", was="", found="by hand")
+    assert changes(empty, last=said, known=(added,)) == ["/note: absent -> present"]
+    assert changes(empty, last=said) == ["/note: by hand -> present"]
+    assert changes(said, last=empty) == ["/note: present -> by hand"]

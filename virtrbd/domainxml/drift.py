@@ -10,6 +10,8 @@ from virtrbd.model.domain import ForeignChange
 # Of a definition as a whole, where the last one is lost: that something changed is known, what it was is not.
 UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")
 
+# Of an element that says nothing but that it is there.
+_PRESENT = "present"
 # What no libvirt adds by itself.
 _THEIRS = re.compile(r"/devices/(disk|interface|hostdev|filesystem|redirdev|shmem|smartcard)(:[^/]*|#\d+)?")
 # libvirt's own: it gives them to whatever has none.
@@ -66,7 +68,7 @@ def _holds(root: Element, change: ForeignChange) -> bool:
     if not change.found:
         return False
     # What was added is there, whatever became of its parts: those are changes of their own.
-    return not change.was or (element.text or "").strip() == change.found
+    return not change.was or (_text(element) or _PRESENT) == change.found
 
 
 def _is_stated(path: str, stated: Collection[str]) -> bool:
@@ -90,9 +92,10 @@ def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChan
 
 
 def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
-    old_text, new_text = (before.text or "").strip(), (after.text or "").strip()
+    old_text, new_text = _text(before), _text(after)
     if old_text != new_text:
-        yield ForeignChange(path=path, was=old_text, found=new_text)
+        # An empty one is there all the same: taken for absent, what was added would be told of no more.
+        yield ForeignChange(path=path, was=old_text or _PRESENT, found=new_text or _PRESENT)
     for name in sorted({str(key) for key in (*before.attrib, *after.attrib)}):
         was, found = before.get(name, ""), after.get(name, "")
         if was != found:
@@ -112,5 +115,8 @@ def _is_implied(device: Element) -> bool:
 
 def brief(element: Element) -> str:
     """Return an element in a few words."""
-    text = (element.text or "").strip()
-    return text or " ".join(f"{key!s}={value!s}" for key, value in element.attrib.items()) or "present"
+    return _text(element) or " ".join(f"{key!s}={value!s}" for key, value in element.attrib.items()) or _PRESENT
+
+
+def _text(element: Element) -> str:
+    return (element.text or "").strip()
