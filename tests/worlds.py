@@ -5,9 +5,9 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -103,9 +103,14 @@ class World:
         assert document.pop("schema") == 1
         return document
 
+    @property
+    def pool(self) -> str:
+        """The pool that its images are in, and the namespace."""
+        return f"vms/{self.vms.get_namespace()}".removesuffix("/")
+
     def image(self, name: str) -> dict[str, Any]:
-        """Return what `image info` says of an image of the pool vms."""
-        found: dict[str, Any] = self.document("image", "info", f"vms/{name}")["image"]
+        """Return what `image info` says of an image of its pool."""
+        found: dict[str, Any] = self.document("image", "info", f"{self.pool}/{name}")["image"]
         return found
 
     def run_killed(self, n: int, when: str, *words: str) -> tuple[int, list[str]]:
@@ -144,14 +149,13 @@ class World:
             remove_image(self.vms, image)
 
 
-@contextmanager
-def clones_v2(world: World) -> Iterator[None]:
-    """The cluster makes clones v2, without asking all its clients whether they know them."""
-    world.host.ok("ceph", "config", "set", "client", "rbd_default_clone_format", "2", admin=True)
-    try:
-        yield
-    finally:
-        world.host.ok("ceph", "config", "rm", "client", "rbd_default_clone_format", admin=True)
+def with_clones_v2(world: World) -> World:
+    """The same world, where this operator's client makes clones v2: the cluster's settings are every test's."""
+    settings, conf = Path(world.env["VIRTRBD_CONFIG"]).read_text(), Path(world.env["CEPH_CONF"])
+    own_conf, own_settings = world.host.folder / "v2.ceph.conf", world.host.folder / "v2.yaml"
+    own_conf.write_text(conf.read_text() + "rbd_default_clone_format = 2\n")
+    own_settings.write_text(settings.replace(f'conf: "{conf}"', f'conf: "{own_conf}"'))
+    return replace(world, env={**world.env, "VIRTRBD_CONFIG": str(own_settings)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -174,6 +174,14 @@ def room(world, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
+def roomed(world, room, name) -> Iterator[World]:  # type: ignore[no-untyped-def]  # noqa: ARG001
+    """The same world, whose images are in that namespace."""
+    world.vms.set_namespace(name)
+    yield world
+    world.vms.set_namespace("")
+
+
+@pytest.fixture
 def sources(world, name, tmp_path) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
     """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
     parent, file = f"{name}parent", tmp_path / "disk.raw"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 import rbd
-from worlds import MIB, World, clones_v2
+from worlds import MIB, World, with_clones_v2
 
 GOES = ("--now", "--clear", "--allow", "loses-data")
 
@@ -173,13 +173,13 @@ def test_a_clone_of_a_snapshot_that_had_the_name_before_is_another_s_clone(world
     base, clone = f"vms/{name}.base", f"vms/{name}.clone"
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", f"{base}@s1")
-    with clones_v2(world):
-        world.ok("image", "clone", f"{base}@s1", clone)
-        assert world.document("image", "clone", f"{base}@s1", clone)["already_there"] == [clone]
-        # One that clones v2 need is kept out of sight, and its name is free.
-        world.host.ok("rbd", "snap", "rm", "--no-progress", f"{base}@s1", admin=True)
-        world.ok("image", "snapshot", "create", f"{base}@s1")
-        refused = world.virtrbd("image", "clone", f"{base}@s1", clone)
+    v2 = with_clones_v2(world)
+    v2.ok("image", "clone", f"{base}@s1", clone)
+    assert v2.document("image", "clone", f"{base}@s1", clone)["already_there"] == [clone]
+    # One that clones v2 need is kept out of sight, and its name is free.
+    world.host.ok("rbd", "snap", "rm", "--no-progress", f"{base}@s1", admin=True)
+    world.ok("image", "snapshot", "create", f"{base}@s1")
+    refused = v2.virtrbd("image", "clone", f"{base}@s1", clone)
     assert (refused.returncode, f"image {clone} exists" in refused.stderr) == (5, True), refused
     world.ok("image", "remove", *GOES, base)
     world.forget(name)
@@ -216,8 +216,7 @@ def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world, room, ver
     base, clones = f"{room}/base", [f"{room}/a", f"{room}/b"]
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", f"{base}@s1", "--protect")
-    with clones_v2(world):
-        world.ok("image", "clone", f"{base}@s1", *clones)
+    with_clones_v2(world).ok("image", "clone", f"{base}@s1", *clones)
     if verb == "trash purge":
         world.host.ok("rbd", "trash", "mv", base, admin=True)
     subject = {"remove": base, "snapshot remove": f"{base}@s1", "trash purge": room}[verb]

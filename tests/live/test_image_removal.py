@@ -5,7 +5,7 @@ import json
 import pytest
 import rbd
 from operators import operator_of
-from worlds import MIB, World, clones_v2
+from worlds import MIB, World, with_clones_v2
 
 DAY_S = 86400
 GOES = ("--now", "--clear", "--allow", "loses-data")
@@ -19,8 +19,8 @@ def plan_of(world: World, *words: str) -> tuple[list[str], list[str]]:
 
 
 def trashed(world: World, image: str) -> list[dict[str, str]]:
-    found = world.document("image", "trash", "list")["trash"]
-    return [entry for entry in found if entry["name"] == f"vms/{image}"]
+    found = world.document("image", "trash", "list", world.pool)["trash"]
+    return [entry for entry in found if entry["name"] == f"{world.pool}/{image}"]
 
 
 def snapshots(world: World, image: str) -> list[str]:
@@ -28,8 +28,9 @@ def snapshots(world: World, image: str) -> list[str]:
         return [snapshot["name"] for snapshot in opened.list_snaps()]
 
 
-def test_an_image_waits_in_the_trash_comes_back_and_goes(world, name) -> None:  # type: ignore[no-untyped-def]
-    image = f"vms/{name}.a"
+def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed, name) -> None:  # type: ignore[no-untyped-def]
+    world, pool = roomed, roomed.pool
+    image = f"{pool}/{name}.a"
     world.ok("image", "create", image, "4M")
     assert plan_of(world, "remove", image) == ([], [f"move {image} to the trash for 14d"])
     assert world.ok("image", "remove", image) == f"{image}: moved to the trash for 14d\n"
@@ -39,8 +40,8 @@ def test_an_image_waits_in_the_trash_comes_back_and_goes(world, name) -> None:  
     again = world.virtrbd("image", "remove", image)
     assert again.returncode == 5
     assert f"image {image} is in the trash; bring it back with virtrbd image restore {image}" in again.stderr
-    assert world.ok("image", "trash", "purge") == "nothing to purge\n", "its delay is not over"
-    early = world.virtrbd("image", "trash", "purge", "--now")
+    assert world.ok("image", "trash", "purge", pool) == "nothing to purge\n", "its delay is not over"
+    early = world.virtrbd("image", "trash", "purge", pool, "--now")
     assert early.returncode == 4
     assert f"{image}: kept by\n  its delay is not over; wait for it, or --allow loses-data\n" in early.stdout
     assert world.ok("image", "restore", image) == f"{image}: restored\n"
@@ -53,14 +54,15 @@ def test_an_image_waits_in_the_trash_comes_back_and_goes(world, name) -> None:  
     assert which.returncode == 64
     assert f"{image} is in the trash 2 times; write --id with one of " in which.stderr
     older = min(trashed(world, f"{name}.a"), key=lambda each: each["expires"])
-    assert world.ok("image", "restore", image, "--id", older["id"], "--as", f"{name}.b") == f"vms/{name}.b: restored\n"
+    restored = world.ok("image", "restore", image, "--id", older["id"], "--as", f"{name}.b")
+    assert restored == f"{pool}/{name}.b: restored\n"
     world.ok("image", "create", image, "4M")
     taken = world.virtrbd("image", "restore", image)
     assert (taken.returncode, taken.stderr) == (5, f"image {image} exists; restore under another name with --as NAME\n")
-    world.ok("image", "remove", "--delay", "0s", f"vms/{name}.b")
-    assert f"vms/{name}.b: removed for good\n" in world.ok("image", "trash", "purge")
+    world.ok("image", "remove", "--delay", "0s", f"{pool}/{name}.b")
+    assert f"{pool}/{name}.b: removed for good\n" in world.ok("image", "trash", "purge", pool)
     assert [each["name"] for each in trashed(world, f"{name}.a")] == [image], "what still waits stays"
-    assert f"{image}: removed for good\n" in world.ok("image", "trash", "purge", "--now", "--allow", "loses-data")
+    assert f"{image}: removed for good\n" in world.ok("image", "trash", "purge", pool, "--now", "--allow", "loses-data")
     world.ok("image", "remove", image, "--now", "--allow", "loses-data")
     assert (world.images(name), trashed(world, f"{name}.a")) == ([], [])
 
@@ -106,12 +108,12 @@ def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(wo
     world.forget(name)
 
 
-def test_a_removed_snapshot_that_clones_v2_still_need_is_told(world, name) -> None:  # type: ignore[no-untyped-def]
-    base, clone = f"vms/{name}.base", f"vms/{name}.clone"
+def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed, name) -> None:  # type: ignore[no-untyped-def]
+    world, pool = roomed, roomed.pool
+    base, clone = f"{pool}/{name}.base", f"{pool}/{name}.clone"
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", f"{base}@s1")
-    with clones_v2(world):
-        world.ok("image", "clone", f"{base}@s1", clone)
+    with_clones_v2(world).ok("image", "clone", f"{base}@s1", clone)
     assert world.image(f"{name}.clone")["clone_format"] == 2
     assert plan_of(world, "snapshot", "remove", f"{base}@s1")[0] == [f"snapshot s1 has clones: {clone}"]
     # rbd lets it through: it goes to the trash namespace of snapshots, and the image can't be removed.
@@ -123,23 +125,23 @@ def test_a_removed_snapshot_that_clones_v2_still_need_is_told(world, name) -> No
     assert steps == [f"flatten {clone}", f"move {base} to the trash for 14d"]
     # A purge leaves what clones need.
     world.ok("image", "remove", "--clear", base, "--delay", "0s")
-    assert f"{base}: removed for good\n" in world.ok("image", "trash", "purge")
+    assert f"{base}: removed for good\n" in world.ok("image", "trash", "purge", pool)
     assert world.images(name) == [f"{name}.clone"]
     world.forget(name)
 
 
-def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(world, name) -> None:  # type: ignore[no-untyped-def]
-    base, clone = f"vms/{name}.base", f"vms/{name}.clone"
+def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed, name) -> None:  # type: ignore[no-untyped-def]
+    world, pool = roomed, roomed.pool
+    base, clone = f"{pool}/{name}.base", f"{pool}/{name}.clone"
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
     # By rbd's own hand: virtrbd does not trash what clones need. Only clones v2 let rbd do it.
-    with clones_v2(world):
-        world.ok("image", "clone", f"{base}@s1", clone)
+    with_clones_v2(world).ok("image", "clone", f"{base}@s1", clone)
     rbd.RBD().trash_move(world.vms, f"{name}.base", 0)
-    kept = world.virtrbd("image", "trash", "purge")
+    kept = world.virtrbd("image", "trash", "purge", pool)
     assert kept.returncode == 4
     assert f"{base}: kept by\n  snapshot s1 has clones: {clone}; the steps below clear it: --clear\n" in kept.stdout
-    said = world.ok("image", "trash", "purge", "--clear")
+    said = world.ok("image", "trash", "purge", pool, "--clear")
     assert f"{base}: flattened {clone}\n{base}: unprotected {base}@s1\n{base}: removed snapshot {base}@s1\n" in said
     assert f"{base}: removed for good\n" in said
     world.forget(name)
@@ -226,7 +228,7 @@ def test_unreferenced_tells_what_nothing_uses_and_removes_nothing(world, name) -
     assert all("another host's" in line for line in theirs if not line.startswith((f"vms/{gone}", f"vms/{half}")))
     world.ok("undefine", name)
     world.ok("image", "remove", *GOES, f"vms/{base}")
-    world.ok("image", "trash", "purge", "--now", "--allow", "loses-data")
+    world.ok("image", "restore", f"vms/{gone}")
     world.forget(name)
 
 

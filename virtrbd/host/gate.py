@@ -30,8 +30,7 @@ def through_gate(
     Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named.
     Raises ImageBusyError, BlockedError (takes-over), UnavailableError, HypervisorError.
     """
-    give_up_at = time.monotonic() + wait_s
-    told = False
+    give_up_at = None
     while True:
         with registered(cluster, refs) as look:
             others = {ref: found for ref, found in look().items() if found}
@@ -42,11 +41,13 @@ def through_gate(
                 # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
                 _await_qemu(look, refs)
                 return
-        if time.monotonic() >= give_up_at:
+        now = time.monotonic()
+        if give_up_at is None:
+            give_up_at = now + wait_s
+            if wait_s:
+                say(f"{_names(others)}; waiting up to {wait_s:g} s in case it is what a crash left behind")
+        if now >= give_up_at:
             raise ImageBusyError(_message(others, wait_s), tuple(str(w) for found in others.values() for w in found))
-        if not told:
-            say(f"{_names(others)}; waiting up to {wait_s:g} s in case it is what a crash left behind")
-            told = True
         # Two hosts that look at the same time see each other: both let go, and come back at different moments.
         time.sleep(random.uniform(0.2, 1.0))
 

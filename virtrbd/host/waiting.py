@@ -12,17 +12,19 @@ T = TypeVar("T")
 def once_free(use: Callable[[], T], *, wait_s: float, say: Callable[[str], None]) -> T:
     """Return what `use` returns, tried again while it raises ImageBusyError: a client that was killed watches on.
 
-    Raises ImageBusyError when the image is still in use after `wait_s` seconds.
+    Raises ImageBusyError when the image is still in use `wait_s` seconds after it was first found so: the time that
+    the first look took is not the client's to answer for.
     """
-    give_up_at = time.monotonic() + wait_s
-    told = False
+    give_up_at = None
     while True:
         try:
             return use()
         except ImageBusyError as error:
-            if time.monotonic() >= give_up_at:
+            now = time.monotonic()
+            if give_up_at is None:
+                give_up_at = now + wait_s
+                if wait_s:
+                    say(f"{error}; waiting up to {wait_s:g} s in case it is what a crash left behind")
+            if now >= give_up_at:
                 raise
-            if not told:
-                say(f"{error}; waiting up to {wait_s:g} s in case it is what a crash left behind")
-                told = True
         time.sleep(0.5)
