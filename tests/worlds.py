@@ -5,8 +5,8 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,17 @@ class World:
             domain.undefine()
         for image in self.images(name):
             remove_image(self.vms, image)
+
+
+@contextmanager
+def world_of(host) -> Iterator[World]:  # type: ignore[no-untyped-def]
+    """The world of a host's operator."""
+    env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+    ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
+    ceph.connect(timeout=10)
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    yield World(host=host, env=env, libvirt=libvirt.open(env["LIBVIRT_DEFAULT_URI"]), vms=ceph.open_ioctx("vms"))
+    ceph.shutdown()
 
 
 def with_clones_v2(world: World) -> World:

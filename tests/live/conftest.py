@@ -6,16 +6,15 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import libvirt
 import pytest
-import rados
 import rbd
 from live.fleets import Fleet, fleet_on
 from operators import Operator, operator_of
-from worlds import MIB, Sources, World
+from worlds import MIB, Sources, World, world_of
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -32,12 +31,18 @@ class Host:
 
     name: str
     folder: Path
+    lab_dir: str = ""
 
     def run(self, *words: str, admin: bool = False, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
         who = ["--admin"] if admin else []
+        return self.lab("env", "--host", self.name, *who, "--", *words, timeout_s=timeout_s)
+
+    def lab(self, *words: str, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
+        """Run tools/lab on the lab that the host is of."""
+        where = {"VIRTRBD_LAB_DIR": self.lab_dir} if self.lab_dir else {}
         return subprocess.run(
-            [str(CHECKOUT / "tools/lab"), "env", "--host", self.name, *who, "--", *words],
-            cwd=self.folder, capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
+            [str(CHECKOUT / "tools/lab"), *words], env={**os.environ, **where}, cwd=self.folder,
+            capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def virtrbd(self, *words: str, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
@@ -142,21 +147,8 @@ def golden(lab: dict[str, object]) -> str:
 
 @pytest.fixture
 def make_world(make_host) -> Iterator[Callable[[str], World]]:  # type: ignore[no-untyped-def]
-    connections = []
-
-    def make(name: str) -> World:
-        host = make_host(name)
-        env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
-        ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
-        connections.append(ceph)
-        ceph.connect(timeout=10)
-        libvirt.registerErrorHandler(lambda *_: None, None)
-        uri = env["LIBVIRT_DEFAULT_URI"]
-        return World(host=host, env=env, libvirt=libvirt.open(uri), vms=ceph.open_ioctx("vms"))
-
-    yield make
-    for connection in connections:
-        connection.shutdown()
+    with ExitStack() as worlds:
+        yield lambda name: worlds.enter_context(world_of(make_host(name)))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One mon, one mgr and one OSD: make them, start them, wait for them, ask them."""
+"""One mon, one mgr and the OSDs: make them, start them, wait for them, ask them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .errors import LabError
 from .process import Daemon, run, wait_for
 
 DELAY = "osd_debug_inject_dispatch_delay"
+MOST_OSDS = 9
 READY_WITHIN = 60  # seconds; a start takes about 5, on a busy machine more
 
 
@@ -48,20 +49,22 @@ class Ceph:
         return self._daemon("mgr", "x")
 
     @property
-    def osd(self) -> Daemon:
-        """The one OSD."""
-        return self._daemon("osd", "0")
+    def osds(self) -> tuple[Daemon, ...]:
+        """The OSDs, in the order of their numbers: each has a folder."""
+        folders = (self.folder / "osd").glob("[0-9]*")
+        return tuple(self._daemon("osd", str(number)) for number in sorted(int(path.name) for path in folders))
 
     def daemons(self) -> tuple[Daemon, ...]:
         """Return all daemons, in the order in which they start."""
-        return (self.mon, self.mgr, self.osd)
+        return (self.mon, self.mgr, *self.osds)
 
     def _daemon(self, kind: str, name: str) -> Daemon:
+        shown = f"osd.{name}" if kind == "osd" else kind
         return Daemon(
-            name=kind,
+            name=shown,
             argv=(f"/usr/bin/ceph-{kind}", "-f", "-c", str(self._daemon_conf), "-i", name),
-            log=self.folder / "log" / f"{kind}.out",
-            record=self.folder / "run" / f"{kind}.json",
+            log=self.folder / "log" / f"{shown}.out",
+            record=self.folder / "run" / f"{shown}.json",
             lab=self.lab,
         )
 
@@ -78,27 +81,24 @@ class Ceph:
         answer: dict[str, Any] = json.loads(self.admin("status", "--format", "json", seconds=seconds))
         return answer
 
-    def create(self, *, fsid: str, ports: tuple[int, int], store: str) -> None:
+    def create(self, *, fsid: str, ports: tuple[int, int], store: str, osds: int) -> None:
         """Make a new cluster and start it; wait_until_ready says when it can be used."""
-        self._write_files(fsid=fsid, ports=ports, store=store)
+        self._write_files(fsid=fsid, ports=ports, store=store, osds=osds)
         self._make_mon(fsid=fsid, ports=ports)
         self.mon.start()
-        osd_uuid = str(uuid.uuid4())
         with ThreadPoolExecutor() as pool:
-            made = pool.submit(self._make_osd, osd_uuid)
-            # It has to be known to the monitor before it comes up; its key is there since _make_mon.
-            known = pool.submit(self._register_osd, osd_uuid)
+            made = [pool.submit(self._make_osd, number, str(uuid.uuid4())) for number in range(osds)]
             ticking = pool.submit(self._set_ticks)
             # Or the manager makes a pool of its own, and tests find three pools where there should be two.
             self.admin("config", "set", "mgr", "mgr/devicehealth/enable_monitoring", "false", "--force")
             self.mgr.start()
-            known.result()
-            ticking.result()
-            made.result()
-        self.osd.start()
+            for each in (ticking, *made):
+                each.result()
+        for osd in self.osds:
+            osd.start()
         for pool_name in cephconf.POOLS:
             self.admin("osd", "pool", "create", pool_name, str(cephconf.PGS_A_POOL))
-        wait_for("the OSD to come up", self._osd_is_up, seconds=READY_WITHIN, daemons=self.daemons())
+        wait_for("the OSDs to come up", self._osds_are_up, seconds=READY_WITHIN, daemons=self.daemons())
         with ThreadPoolExecutor() as pool:
             tuple(pool.map(self._init_pool, cephconf.POOLS))
 
@@ -109,17 +109,17 @@ class Ceph:
     def is_ready(self) -> bool:
         """Tell whether the cluster can be used."""
         try:
-            return is_ready(self.status())
+            status = self.status()
         except LabError:  # a monitor that has just started does not answer yet
             return False
+        return is_ready(status) and status["osdmap"]["num_up_osds"] == len(self.osds)
 
     def wait_until_known(self, daemon: Daemon) -> None:
         """Wait until the monitor knows the daemon's new process, and no longer the dead one."""
         if daemon.name != "mon":
-            known = {"mgr": self._mgr_pid, "osd": self._osd_pid}[daemon.name]
             wait_for(
                 f"the monitor to know the new {daemon.name}",
-                lambda: (process := daemon.process()) is not None and known() == process.pid,
+                lambda: (process := daemon.process()) is not None and self._known_pid(daemon.name) == process.pid,
                 seconds=READY_WITHIN,
                 daemons=self.daemons(),
             )
@@ -137,14 +137,14 @@ class Ceph:
         return tuple(daemon for daemon in self.daemons() if daemon.process() is None)
 
     def set_latency(self, milliseconds: float) -> None:
-        """Delay every message that the OSD gets by this much; 0 ends it."""
+        """Delay every message that an OSD gets by this much; 0 ends it."""
         # By the monitor's database, and not into the OSD alone: then a restarted OSD is as slow as before.
         for option, value in (("duration", milliseconds / 1000), ("probability", 1 if milliseconds else 0)):
-            self.admin("config", "set", "osd.0", f"{DELAY}_{option}", f"{value:g}")
+            self.admin("config", "set", "osd", f"{DELAY}_{option}", f"{value:g}")
         wait_for("the OSD to take the new latency", lambda: self.latency() == milliseconds, seconds=10)
 
     def latency(self) -> float:
-        """Return the delay of every message to the OSD in milliseconds, as the OSD itself has it."""
+        """Return the delay of every message to an OSD in milliseconds, as the first one has it."""
         duration, probability = (self._osd_setting(f"{DELAY}_{name}") for name in ("duration", "probability"))
         return round(duration * 1000, 6) if probability else 0
 
@@ -152,13 +152,16 @@ class Ceph:
         answer = self.admin("tell", "osd.0", "config", "get", option, "--format", "json", seconds=10)
         return float(json.loads(answer)[option])
 
-    def _write_files(self, *, fsid: str, ports: tuple[int, int], store: str) -> None:
-        for name in ("mon", "mgr", "osd", "run", "log", "crash"):
+    def _write_files(self, *, fsid: str, ports: tuple[int, int], store: str, osds: int) -> None:
+        for name in ("mon", "mgr", *(f"osd/{number}" for number in range(osds)), "run", "log", "crash"):
             (self.folder / name).mkdir(parents=True)
-        keys = {user: cephconf.new_key() for user in cephconf.CAPS}
-        _write_secret(self.folder / "first.keyring", cephconf.keyring(keys, caps=True))
+        caps = cephconf.caps_by_user(osds)
+        keys = {user: cephconf.new_key() for user in caps}
+        _write_secret(self.folder / "first.keyring", cephconf.keyring(keys, caps))
         _write_secret(self.folder / "mgr/keyring", cephconf.keyring({"mgr.x": keys["mgr.x"]}))
-        _write_secret(self.folder / "osd/keyring", cephconf.keyring({"osd.0": keys["osd.0"]}))
+        for number in range(osds):
+            ring = cephconf.keyring({f"osd.{number}": keys[f"osd.{number}"]})
+            _write_secret(self.folder / f"osd/{number}/keyring", ring)
         for user, conf in (("virtrbd", self.client_conf), ("admin", self.admin_conf)):
             ring = self.folder / f"client.{user}.keyring"
             _write_secret(ring, cephconf.keyring({f"client.{user}": keys[f"client.{user}"]}))
@@ -174,12 +177,11 @@ class Ceph:
         monmap.unlink()
         first.unlink()
 
-    def _make_osd(self, osd_uuid: str) -> None:
+    def _make_osd(self, number: int, osd_uuid: str) -> None:
+        # It has to be known to the monitor before it comes up; its key is there since _make_mon.
+        self.admin("osd", "create", osd_uuid, str(number))
         make = ("--mkfs", "--osd-uuid", osd_uuid, "--no-mon-config")
-        run(("/usr/bin/ceph-osd", "-c", str(self._daemon_conf), "-i", "0", *make))
-
-    def _register_osd(self, osd_uuid: str) -> None:
-        self.admin("osd", "create", osd_uuid, "0")
+        run(("/usr/bin/ceph-osd", "-c", str(self._daemon_conf), "-i", str(number), *make))
 
     def _set_ticks(self) -> None:
         # Clients ping their watches at each tick, every 5 s by default. With osd_client_watch_timeout at 5
@@ -187,14 +189,14 @@ class Ceph:
         # without a ceph.conf.
         self.admin("config", "set", "client", "objecter_tick_interval", "1")
 
-    def _osd_is_up(self) -> bool:
-        return bool(self.status()["osdmap"]["num_up_osds"])
+    def _osds_are_up(self) -> bool:
+        return bool(self.status()["osdmap"]["num_up_osds"] == len(self.osds))
 
-    def _mgr_pid(self) -> int | None:
-        return _nonce(self._dump("mgr")["active_addrs"])
-
-    def _osd_pid(self) -> int | None:
-        return _nonce(self._dump("osd")["osds"][0]["public_addrs"])
+    def _known_pid(self, name: str) -> int | None:
+        """Return the pid that the monitor knows of the manager, or of an OSD."""
+        if name == "mgr":
+            return _nonce(self._dump("mgr")["active_addrs"])
+        return next(_nonce(osd["public_addrs"]) for osd in self._dump("osd")["osds"] if f"osd.{osd['osd']}" == name)
 
     def _dump(self, kind: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.admin(kind, "dump", "--format", "json", seconds=10))

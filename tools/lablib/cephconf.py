@@ -16,12 +16,18 @@ _IN_THE_POOLS = ", ".join(f"profile rbd pool={pool}" for pool in POOLS)
 CAPS: Mapping[str, Mapping[str, str]] = {
     "mon.": {"mon": "allow *"},
     "mgr.x": {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"},
-    "osd.0": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"},
     "client.admin": {"mon": "allow *", "mgr": "allow *", "osd": "allow *", "mds": "allow *"},
     # What Ceph's own RBD documentation gives to a hypervisor: no pool but these, no pools made or removed.
     "client.virtrbd": {"mon": "profile rbd", "mgr": _IN_THE_POOLS, "osd": _IN_THE_POOLS},
 }
-"""Every user of the cluster, with what it may do."""
+"""Every user of the cluster but its OSDs, with what it may do."""
+
+_OSD_CAPS = {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"}
+
+
+def caps_by_user(osds: int) -> Mapping[str, Mapping[str, str]]:
+    """Return every user of a cluster of so many OSDs, with what it may do."""
+    return {**CAPS, **{f"osd.{number}": _OSD_CAPS for number in range(osds)}}
 
 
 def new_key() -> str:
@@ -30,13 +36,13 @@ def new_key() -> str:
     return base64.b64encode(header + os.urandom(16)).decode()
 
 
-def keyring(keys: Mapping[str, str], *, caps: bool = False) -> str:
-    """Return a keyring with these users' keys; with caps it is one that a monitor can be made from."""
+def keyring(keys: Mapping[str, str], caps: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """Return a keyring with these users' keys; with their caps it is one that a monitor can be made from."""
     lines = []
     for user, key in keys.items():
         lines += [f"[{user}]", f"\tkey = {key}"]
         if caps:
-            lines += [f'\tcaps {service} = "{allowed}"' for service, allowed in CAPS[user].items()]
+            lines += [f'\tcaps {service} = "{allowed}"' for service, allowed in caps[user].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -79,10 +85,10 @@ err_to_stderr = true
 crash_dir = {folder}/crash
 mon_data = {folder}/mon
 mgr_data = {folder}/mgr
-osd_data = {folder}/osd
+osd_data = {folder}/osd/$id
 keyring = $mon_data/keyring
 
-# one OSD holds everything once; that is meant, so it is no reason for a warning
+# everything is held once; that is meant, so it is no reason for a warning
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
 osd_pool_default_pg_num = {PGS_A_POOL}
@@ -98,6 +104,8 @@ mon_allow_pool_delete = true
 # the machine's disk may be nearly full; the lab needs little of it
 mon_data_avail_warn = 1
 mon_data_avail_crit = 0
+# only bluestore may hold erasure-coded pools that are written to in place; memstore can, and keeps nothing anyway
+mon_debug_no_require_bluestore_for_ec_overwrites = true
 mon_cluster_log_file = {folder}/log/cluster.log
 # a cluster of one need not wait (1 s by default) for more changes to propose at once
 paxos_propose_interval = 0.05
@@ -110,7 +118,7 @@ mgr_stats_period = 1
 mgr_tick_period = 1
 
 [osd]
-keyring = {folder}/osd/keyring
+keyring = $osd_data/keyring
 osd_objectstore = {store}
 memstore_device_bytes = 6442450944
 bluestore_block_size = 10737418240

@@ -51,7 +51,7 @@ class Lab:
         """Return all daemons of the lab."""
         return (*self.ceph.daemons(), *(daemon for host in self.hosts() for daemon in host.daemons()))
 
-    def up(self, *, hosts: int | None, store: str | None) -> None:
+    def up(self, *, hosts: int | None, store: str | None, osds: int | None) -> None:
         """Bring the lab up, or what of it is not up. The caller holds the lock."""
         check_programs()
         state = self.folder.read_state()
@@ -63,11 +63,13 @@ class Lab:
         if state is None or reason:
             store = store or (state.store if state else "memstore")
             started = time.monotonic()
-            self._create(hosts=hosts, store=store)
+            self._create(hosts=hosts, store=store, osds=osds or 1)
             say(f"up in {time.monotonic() - started:.1f} s: Ceph on {store}, {self._host_names()}")
             return
         if store not in (None, state.store):
             raise LabError(f"--store {store}", f"this lab is on {state.store}", "run tools/lab down first")
+        if osds not in (None, len(self.ceph.osds)):
+            raise LabError(f"--osds {osds}", f"this lab has {len(self.ceph.osds)}", "run tools/lab down first")
         self._heal(hosts=hosts)
 
     def _unusable(self, state: State | None) -> str | None:
@@ -77,17 +79,17 @@ class Lab:
             return "an unfinished lab is here" if files or any(marked(self.folder.path)) else None
         if state.boot != boot_id():
             return "this lab is from before the machine's last boot"
-        if state.store == "memstore" and self.ceph.osd.process() is None:
-            return "the OSD died, and its data (memstore) with it"
+        if state.store == "memstore" and any(osd.process() is None for osd in self.ceph.osds):
+            return "an OSD died, and its data (memstore) with it"
         return None
 
-    def _create(self, *, hosts: int, store: str) -> None:
+    def _create(self, *, hosts: int, store: str, osds: int) -> None:
         state = State(boot=boot_id(), fsid=str(uuid.uuid4()), store=store, mon_ports=free_ports())
         ceph = self.ceph
         # libvirtd's first start takes as long as Ceph's, so they start side by side.
         with ThreadPoolExecutor() as pool:
             new_hosts = pool.submit(self._add_hosts, hosts)
-            ceph.create(fsid=state.fsid, ports=state.mon_ports, store=store)
+            ceph.create(fsid=state.fsid, ports=state.mon_ports, store=store, osds=osds)
             ceph.wait_until_ready()
             new_hosts.result()
         self.folder.write_state(state)
@@ -139,10 +141,10 @@ class Lab:
         self.folder.clear()
 
     def _end_processes(self) -> None:
-        # Guests first: QEMU writes back when it ends, so it wants Ceph. The OSD says good-bye to the monitor.
+        # Guests first: QEMU writes back when it ends, so it wants Ceph. An OSD says good-bye to the monitor.
         # A QEMU whose Ceph is dead hangs, and its data ends here anyway: it is not worth a long wait.
         end([process for host in self.hosts() for process in host.processes()], seconds=2)
-        for daemon in (self.ceph.osd, self.ceph.mgr, self.ceph.mon):
+        for daemon in reversed(self.ceph.daemons()):
             end(process for process in [daemon.process()] if process)
         # What no record tells of, e.g. after somebody removed the folder or an `up` was killed.
         rest = tuple(marked(self.folder.path))

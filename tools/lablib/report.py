@@ -62,8 +62,8 @@ def _health(ceph: Ceph) -> str:
 
 
 def _latency(ceph: Ceph) -> float | None:
-    """Return the OSD's delay in milliseconds; None when the OSD does not tell."""
-    if ceph.mon.process() is None or ceph.osd.process() is None:
+    """Return the OSDs' delay in milliseconds; None when they do not tell."""
+    if any(daemon.process() is None for daemon in (ceph.mon, *ceph.osds[:1])):
         return None
     try:
         return ceph.latency()
