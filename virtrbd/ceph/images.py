@@ -21,7 +21,7 @@ from virtrbd.ceph.metadata import (
     running_value,
     strip_inherited,
 )
-from virtrbd.ceph.pools import refuse_full
+from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.unopened import name_is_taken, read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
@@ -31,6 +31,7 @@ from virtrbd.model.size import format_size
 # librbd's own (ObjectMap::is_compatible, MAX_OBJECT_MAP_OBJECT_COUNT), and its size of objects.
 _MOST_OBJECTS = 256_000_000
 _DEFAULT_OBJECT_BYTES = 4 * 1024**2
+_DEFAULT_DATA_POOL = "rbd_default_data_pool"
 # What a clone must not get from its parent's feature bits: they belong to mirrored or migrating images.
 _NOT_FOR_CLONES = (
     rbd.RBD_FEATURE_JOURNALING | rbd.RBD_FEATURE_MIGRATING | rbd.RBD_FEATURE_OPERATIONS | rbd.RBD_FEATURE_DATA_POOL
@@ -85,6 +86,8 @@ def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: Image
     """
 
     def create() -> str:
+        if data_pool := layout.data_pool or cluster.option(_DEFAULT_DATA_POOL):
+            refuse_closed(cluster, ref, data_pool)
         with cluster.ioctx(ref) as ioctx:
             _create(ioctx, ref, size_bytes, layout)
             image_id = read_id(ioctx, ref)
@@ -145,6 +148,8 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
     """
 
     def clone() -> tuple[str, tuple[str, ...]]:
+        if data_pool := cluster.option(_DEFAULT_DATA_POOL):
+            refuse_closed(cluster, ref, data_pool)
         with cluster.ioctx(parent) as source, cluster.ioctx(ref) as ioctx:
             features = _features(source, parent) & ~_NOT_FOR_CLONES
             try:

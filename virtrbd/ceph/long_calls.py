@@ -5,6 +5,7 @@ An op timeout that expires inside one of them tears the image, so they run on a 
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from virtrbd.ceph.bindings import rbd
@@ -12,7 +13,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.images import read_image, require_id
 from virtrbd.ceph.metadata import SEED, remove_metadata
-from virtrbd.ceph.pools import refuse_full
+from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.unopened import invalidate_object_map
 from virtrbd.ceph.watching import busy_error, foreign_watchers
 from virtrbd.deadline import call_watched
@@ -84,6 +85,7 @@ def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     def look() -> tuple[tuple[Watcher, ...], bool]:
         with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
             require_id(ref, image, image_id)
+            _refuse_closed(cluster, ref, image)
             return foreign_watchers(cluster, image), bool(list(image.list_snaps()))
 
     what = f"removing half image {ref}"
@@ -102,6 +104,11 @@ def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     _run(cluster, what, ref, remove, writes=False)
 
 
+def _refuse_closed(cluster: Cluster, ref: ImageRef, image: Any) -> None:
+    if image.features() & rbd.RBD_FEATURE_DATA_POOL:
+        refuse_closed(cluster, ref, cluster.name_of_pool(image.data_pool_id()))
+
+
 def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
     with rbd.Image(ioctx, ref.name) as image:
         for snapshot in list(image.list_snaps()):
@@ -114,6 +121,9 @@ def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> No
     """Remove an image from the trash for good; cut off, it stays there. Raises ClusterError, UnavailableError."""
 
     def remove(ioctx: Any) -> None:
+        # What can't be opened librbd may still be able to remove.
+        with suppress(rbd.Error), rbd.Image(ioctx, image_id=entry.image_id, read_only=True) as image:
+            _refuse_closed(cluster, entry.ref, image)
         # By force: librbd refuses before its delay is over, and the caller has looked at that.
         rbd.RBD().trash_remove(ioctx, entry.image_id, force=True, on_progress=_callback(progress))
 

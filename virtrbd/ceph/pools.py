@@ -1,9 +1,12 @@
-"""Pools that are full: everything that writes to one blocks for ever, and nothing says why."""
+"""Pools that take no data: in a full one all that writes blocks for ever, in a closed one librbd leaves half images."""
 
+import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 
+from virtrbd.ceph.bindings import rados
 from virtrbd.ceph.cluster import Cluster, no_pool, refuse_missing_namespace
-from virtrbd.errors import ClusterError
+from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
@@ -23,6 +26,27 @@ def refuse_full(cluster: Cluster, *pools: str) -> None:
             raise ClusterError(
                 f"pool {name} is full ({_reason(pool)}); free space in it, or raise the limit, then run again"
             )
+
+
+def refuse_closed(cluster: Cluster, ref: ImageRef, data_pool: str) -> None:
+    """Raise DeniedError when the user has no rights in the pool for the image's data; for use within one `call`.
+
+    librbd asks for them with the first image of a pool only, and an image that it may not trim it removes by half: its
+    id is gone, name and header stay (measured with 16.2).
+    """
+    with cluster.ioctx(replace(ref, pool=data_pool)) as ioctx:
+        # Or it would wait for ever in a full pool.
+        ioctx.set_osdmap_full_try()
+        try:
+            ioctx.remove_object(f"rbd_data.{uuid.uuid4().hex}")
+        except rados.ObjectNotFound:
+            return
+        except (rados.PermissionError, rados.PermissionDeniedError):
+            user = f"client.{cluster.settings.ceph.user}"
+            raise DeniedError(
+                f"image {ref}: {user} may not write to its data pool {data_pool}; add `profile rbd pool={data_pool}` "
+                f"to its osd caps with `ceph auth caps {user}`"
+            ) from None
 
 
 def refuse_missing_rooms(cluster: Cluster, refs: Iterable[ImageRef]) -> None:

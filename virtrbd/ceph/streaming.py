@@ -10,7 +10,7 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
-from virtrbd.errors import ClusterError, UnavailableError
+from virtrbd.errors import ClusterError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
 
 # One object of the usual size, so that a write goes to one place.
@@ -27,7 +27,7 @@ def write_stream(
     """Write what `read` gives into the image, which grows with it; return the bytes and their SHA-256.
 
     `read` returns as many bytes as it is asked for, fewer at the end only. Chunks of zeroes are not written, for the
-    image holds them already. Raises ClusterError, UnavailableError.
+    image holds them already. Raises ClusterError, DeniedError, UnavailableError.
     """
     digest, written = hashlib.sha256(), 0
     with _writable(cluster, ref) as image, _Flight(cluster, ref, image) as flight:
@@ -112,5 +112,7 @@ class _Flight:
     def _check(self) -> None:
         if self._failed and -self._failed[0] in (errno.ETIMEDOUT, errno.EBADMSG):
             raise UnavailableError(f"Ceph: writing to image {self._ref}: no answer in time; check `ceph status`")
+        if self._failed and -self._failed[0] in (errno.EPERM, errno.EACCES):
+            raise DeniedError(f"Ceph: writing to image {self._ref}: not allowed; check the caps of its pools")
         if self._failed:
             raise ClusterError(f"Ceph: writing to image {self._ref}: error {-self._failed[0]}; check `ceph status`")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from virtrbd.errors import ClusterError, UnavailableError
+from virtrbd.errors import ClusterError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import CephSettings
 
@@ -18,6 +18,7 @@ from virtrbd.model.settings import CephSettings
 _WITH_US = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 # An idle client still reads a few bytes of keepalives.
 _MOVED_BYTES = 64 * 1024
+_DENIED = re.compile("Operation not permitted|Permission denied")
 
 
 def as_file(path: str) -> str:
@@ -42,7 +43,8 @@ def as_image(ref: ImageRef, ceph: CephSettings) -> str:
 def run_qemu_img(words: Sequence[str], what: str, stall_s: float, watch: Callable[[float], None]) -> None:
     """Run qemu-img; `watch` gets the percentage at least once a second, and ends the run by what it raises.
 
-    Raises ClusterError when qemu-img fails, UnavailableError when it moves nothing for `stall_s` seconds.
+    Raises ClusterError when qemu-img fails, DeniedError where it has no rights, UnavailableError when it moves nothing
+    for `stall_s` seconds.
     """
     with _started(["qemu-img", *words]) as process:
         try:
@@ -52,8 +54,18 @@ def run_qemu_img(words: Sequence[str], what: str, stall_s: float, watch: Callabl
                 process.kill()
         assert process.stderr is not None, "it was asked for"
         if process.returncode:
-            message = (process.stderr.read() + said).decode(errors="replace").strip().removeprefix("qemu-img: ")
-            raise ClusterError(f"{what}: {message or f'qemu-img ended with {process.returncode}'}")
+            message = _in_short((process.stderr.read() + said).decode(errors="replace"))
+            kind = DeniedError if _DENIED.search(message) else ClusterError
+            raise kind(f"{what}: {message or f'qemu-img ended with {process.returncode}'}")
+
+
+def _in_short(text: str) -> str:
+    """Return what qemu-img said, of lines that differ in their numbers alone the first: each of its sixteen requests
+    fails for itself."""
+    by_shape: dict[str, str] = {}
+    for line in text.replace("qemu-img: ", "").strip().splitlines():
+        by_shape.setdefault(re.sub(r"\d+", "", line), line)
+    return "\n".join(by_shape.values())
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
