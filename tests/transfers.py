@@ -41,6 +41,15 @@ def worker_on(image: str) -> int | None:
     return next((pid for pid, target in targets.items() if f":vms/{image}:".encode() in target), None)
 
 
+def is_stopped_in_the_middle(world: World, image: str, worker: int) -> bool:
+    """Stop the worker, and let it go on for a moment where nothing is written yet: it must not end while we look."""
+    os.kill(worker, signal.SIGSTOP)
+    if is_partly_filled(world, image):
+        return True
+    os.kill(worker, signal.SIGCONT)
+    return False
+
+
 @contextmanager
 def in_the_middle(world: World, operator: Operator, image: str, *words: str) -> Iterator[Transfer]:
     """Run a verb that fills the image, and stop its qemu-img once something is written."""
@@ -53,8 +62,7 @@ def in_the_middle(world: World, operator: Operator, image: str, *words: str) -> 
         while worker is None:
             assert process.poll() is None, process.communicate()
             worker = worker_on(image)
-        eventually(f"something is written to {image}", lambda: is_partly_filled(world, image))
-        os.kill(worker, signal.SIGSTOP)
+        eventually(f"something is written to {image}", lambda: is_stopped_in_the_middle(world, image, worker))
         assert process.poll() is None, "it was done before it could be stopped"
         yield Transfer(image=image, virtrbd=process, worker=worker)
     finally:
