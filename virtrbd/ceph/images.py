@@ -82,7 +82,7 @@ def pool_config(cluster: Cluster, pool: str) -> dict[str, str]:
 def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: ImageLayout, state: str = "") -> str:
     """Create an empty image and return its id; with `state` it is not ready until that is cleared.
 
-    Raises ImageExistsError.
+    Raises ImageExistsError, DeniedError.
     """
 
     def create() -> str:
@@ -144,7 +144,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
     """Clone a snapshot; return the clone's id and the settings of its parent that it was freed from.
 
     A clone inherits all image metadata of its source: marks, and conf_rbd_* that would override the spec.
-    Raises ImageExistsError.
+    Raises ImageExistsError, DeniedError.
     """
 
     def clone() -> tuple[str, tuple[str, ...]]:

@@ -80,7 +80,7 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
 
 def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     """Remove an image whose making was cut off, and the snapshot that it was to be the base of; the id makes sure
-    that it is that one. Raises ImageBusyError."""
+    that it is that one. Raises ImageBusyError, DeniedError."""
 
     def look() -> tuple[tuple[Watcher, ...], bool]:
         with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
@@ -118,7 +118,8 @@ def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
 
 
 def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> None:
-    """Remove an image from the trash for good; cut off, it stays there. Raises ClusterError, UnavailableError."""
+    """Remove an image from the trash for good; cut off, it stays there. Raises ClusterError, DeniedError,
+    UnavailableError."""
 
     def remove(ioctx: Any) -> None:
         # What can't be opened librbd may still be able to remove.
