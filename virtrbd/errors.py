@@ -100,6 +100,19 @@ class ImageExistsError(ClusterError):
     """An image of that name was there when one was to be made: it is surely not the one."""
 
 
+class DefectError(VirtrbdError):
+    """An exception that virtrbd did not foresee, contained: only what it was met at fails.
+
+    `trace` names places in the code and no values: a value may be a secret.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, trace: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 # Worst first: a run that met several ends keeps the one an operator must see first.
 _SEVERITY = (
     ExitCode.BUG,

@@ -221,11 +221,6 @@ def test_every_exit_code_has_its_place_in_the_order() -> None:
     assert worst() is ExitCode.OK
 
 
-def test_a_bug_is_no_outcome() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(plan("a", step("1")), failing={"1": ZeroDivisionError()})  # type: ignore[dict-item]
-
-
 @pytest.mark.parametrize(("action", "is_quiet"), [(step("1"), False), (RenewMark(domain_uuid="1", inputs=""), True)])
 def test_what_is_not_worth_a_word_is_quiet(action: Action, is_quiet: bool) -> None:
     [outcome], _ = run(plan("a", action))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @with_global_options
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Say what differs from the specs and what would be done about it; change nothing."""
-    from virtrbd.commands.pipeline import connected, parse_allowed, tell_lints
+    from virtrbd.commands.pipeline import connected, parse_allowed, show_trace, tell_lints
     from virtrbd.commands.plan_output import SavedPlan, exit_code_of, plan_data, plan_digest, plan_lines, save_plan
     from virtrbd.host.converge import look
     from virtrbd.spec.fleet import load_fleet
@@ -35,6 +35,9 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     with connected(run, settings, allowed) as host:
         found = look(fleet.domains, policy, host)
     tell_lints(run, found)
+    for domain in found.domains:
+        for failure in domain.failures:
+            show_trace(run, domain.name, failure.trace)
     lines = [*fleet.problems, *plan_lines(found, allowed)]
     if save:
         if fleet.problems:

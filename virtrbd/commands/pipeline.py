@@ -14,6 +14,7 @@ from virtrbd.host.converge import Report
 from virtrbd.host.host import Host
 from virtrbd.host.state import StateDir
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Finding, Outcome, Plan, Result
 from virtrbd.model.settings import Settings
@@ -55,6 +56,18 @@ def tell(run: Run, outcome: Outcome) -> None:
     """Print what became of an action, on stderr unless it was done."""
     if not (run.is_json or outcome.quiet):
         click.echo(outcome_line(outcome), err=outcome.result is not Result.DONE)
+    show_trace(run, outcome.domain, outcome.trace)
+
+
+def show_trace(run: Run, domain: str, trace: Sequence[str]) -> None:
+    """Print where in the code a defect was met, for the report to virtrbd's authors; also beside JSON."""
+    for line in trace:
+        run.say(f"{domain}: trace: {line}")
+
+
+def failure_data(failure: Failure) -> dict[str, Any]:
+    """Return a failure for programs."""
+    return {"text": failure.text, "exit_code": int(failure.exit_code), "trace": list(failure.trace)}
 
 
 def outcome_line(outcome: Outcome) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from virtrbd.commands.pipeline import finding_data
-from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError
+from virtrbd.commands.pipeline import failure_data, finding_data
+from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError, worst
 from virtrbd.model.actions import Action
 from virtrbd.model.digest import digest_of
 from virtrbd.model.hazard import Hazard
@@ -19,14 +19,15 @@ _KIND = "virtrbd plan"
 
 def plan_digest(plan: Plan) -> str:
     """Return the digest of all that would be done; what it is based on is part of its actions."""
-    acting = (domain for domain in plan.domains if domain.actions or domain.problems)
-    return digest_of(*(repr((domain.name, domain.actions, domain.problems)) for domain in acting))
+    acting = (domain for domain in plan.domains if domain.actions or domain.problems or domain.failures)
+    return digest_of(*(repr((domain.name, domain.actions, domain.problems, domain.failures)) for domain in acting))
 
 
 def plan_lines(plan: Plan, allowed: frozenset[Hazard]) -> list[str]:
     """Return what would be done, why not, and what there is to know, domain by domain; and a line for all."""
     lines = [f"STOPPED: {plan.stopped}"] if plan.stopped else []
     for domain in plan.domains:
+        lines += [f"{domain.name}: FAILED: {failure.text}" for failure in domain.failures]
         lines += [f"{domain.name}: FAILED: {problem}" for problem in domain.problems]
         lines += [f"{domain.name}: BLOCKED: {reason}" for reason in domain.held_back]
         lines += [f"{domain.name}: {_action_line(action, allowed)}" for action in _loud(domain.actions)]
@@ -41,7 +42,7 @@ def summary(plan: Plan, allowed: frozenset[Hazard]) -> str:
     actions = [action for domain in plan.domains for action in _loud(domain.actions)]
     blocked = [a for a in actions if _missing(a, allowed)] + [r for d in plan.domains for r in d.held_back]
     findings = sum(len(domain.findings) for domain in plan.domains)
-    problems = sum(len(domain.problems) for domain in plan.domains)
+    problems = sum(len(domain.problems) + len(domain.failures) for domain in plan.domains)
     counts = [
         _count(len(plan.domains), "domain"),
         _count(len(actions), "action"),
@@ -79,6 +80,7 @@ def plan_data(plan: Plan, allowed: frozenset[Hazard]) -> dict[str, Any]:
                 "name": domain.name,
                 "note": domain.note,
                 "problems": list(domain.problems),
+                "failures": [failure_data(failure) for failure in domain.failures],
                 "held_back": list(domain.held_back),
                 "actions": [
                     {
@@ -102,8 +104,11 @@ def plan_data(plan: Plan, allowed: frozenset[Hazard]) -> dict[str, Any]:
 
 def exit_code_of(plan: Plan) -> ExitCode:
     """Return what `plan` ends with: DRIFT when there is anything to do or to know."""
+    failed = [failure.exit_code for domain in plan.domains for failure in domain.failures]
     if any(domain.problems for domain in plan.domains):
-        return ExitCode.SPEC
+        failed.append(ExitCode.SPEC)
+    if failed:
+        return worst(*failed)
     something = any(any(_loud(d.actions)) or d.findings or d.held_back for d in plan.domains)
     return ExitCode.DRIFT if something or plan.stopped else ExitCode.OK
 

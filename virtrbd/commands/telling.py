@@ -73,6 +73,8 @@ class Teller:
             case Outcome():
                 is_error = item.result is not Result.DONE
                 self._say(outcome_line(item), is_error=is_error, event="action", **_outcome_fields(item))
+                for line in item.trace:
+                    self._say(f"{item.domain}: trace: {line}", is_error=True, event="trace", domain=item.domain)
             case Finding():
                 self._say(str(item), is_error=False, event="finding", domain=item.domain, **finding_data(item))
             case _:

@@ -167,7 +167,11 @@ def _plan(host: Host, spec: SpecFile, profiles: SpecFile | None) -> Plan:
 def _refuse_more_than_marks(name: str, plan: Plan) -> None:
     """Raise SpecError where the plan does more than adopting may: what was found must hold for the planner too."""
     for domain in plan.domains:
-        problems = [*domain.problems, *([domain.note] if domain.note else [])]
+        problems = [
+            *(failure.text for failure in domain.failures),
+            *domain.problems,
+            *([domain.note] if domain.note else []),
+        ]
         more = [action for action in domain.actions if not (action.quiet or _is_mark(action))]
         problems += [f"{name}: can't be expressed: {action.text}" for action in more]
         if problems:

@@ -12,7 +12,7 @@ from virtrbd.host.judged import keep_judged, recall_judged
 from virtrbd.host.observe import observe
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, make_plan
 
 # Given each outcome as soon as it may be told.
@@ -149,11 +149,25 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
     return busy
 
 
+def _unread(domain: DomainPlan) -> Iterator[Outcome]:
+    """Say that what was done of a domain is done, and that it could not be read afterwards."""
+    for failure in domain.failures:
+        yield Outcome(
+            domain=domain.name,
+            text="look again whether all is as wanted",
+            result=Result.UNKNOWN,
+            detail=failure.text,
+            exit_code=failure.exit_code,
+            trace=failure.trace,
+        )
+
+
 def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazard]) -> Iterator[Outcome]:
     """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
     troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
     done = {(outcome.domain, outcome.text) for outcome in outcomes}
     for domain in plan.domains:
+        yield from _unread(domain)
         for action in domain.actions:
             if domain.name in troubled or action.quiet:
                 continue

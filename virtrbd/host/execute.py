@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+from virtrbd.contained import contained
 from virtrbd.deadline import abandon
 from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
 from virtrbd.model.actions import Action, DefineSecret
+from virtrbd.model.failure import failure_of
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 
@@ -62,6 +65,14 @@ def _stopped(plan: Plan) -> Iterator[Outcome]:
 def _execute_domain(
     plan: DomainPlan, allowed: frozenset[Hazard], perform: Perform, is_over: Callable[[], bool]
 ) -> Iterator[Outcome]:
+    for failure in plan.failures:
+        yield Outcome(
+            domain=plan.name,
+            text=failure.text,
+            result=Result.FAILED,
+            exit_code=failure.exit_code,
+            trace=failure.trace,
+        )
     for problem in plan.problems:
         yield Outcome(domain=plan.name, text=problem, result=Result.FAILED, exit_code=ExitCode.SPEC)
     for reason in plan.held_back:
@@ -90,7 +101,8 @@ def _missing(action: Action, allowed: frozenset[Hazard]) -> list[Hazard]:
 
 def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
     try:
-        perform(action)
+        with contained(action.text):
+            perform(action)
     except NotLiveError as error:
         return _outcome(plan, action, Result.PENDING, str(error), error.exit_code)
     except BlockedError as error:
@@ -98,7 +110,9 @@ def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
     except UnavailableError as error:
         return _outcome(plan, action, Result.UNKNOWN, str(error), error.exit_code)
     except VirtrbdError as error:
-        return _outcome(plan, action, Result.FAILED, str(error), error.exit_code)
+        failure = failure_of(error)
+        failed = _outcome(plan, action, Result.FAILED, failure.text, failure.exit_code)
+        return replace(failed, trace=failure.trace)
     return _outcome(plan, action, Result.DONE, "", ExitCode.OK)
 
 

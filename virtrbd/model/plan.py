@@ -6,6 +6,7 @@ from enum import StrEnum
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action
 from virtrbd.model.domain import PowerState
+from virtrbd.model.failure import Failure
 from virtrbd.model.lint import Lint
 
 
@@ -40,13 +41,15 @@ class Finding:
 class DomainPlan:
     """What one domain needs, in order. A problem holds the whole domain back; lints and findings hold nothing back.
 
-    `held_back`: why nothing of it may be done now. `exists`: libvirt holds it already, as ours. `judged`: the digest of
-    documents in which there is nothing to do and nothing to say, empty where that is not so.
+    `failures`: why it cannot be planned at all: it, or an image of it, cannot be read. `held_back`: why nothing of it
+    may be done now. `exists`: libvirt holds it already, as ours. `judged`: the digest of documents in which there is
+    nothing to do and nothing to say, empty where that is not so.
     """
 
     name: str
     actions: tuple[Action, ...] = ()
     problems: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     note: str = ""
     lints: tuple[Lint, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -77,7 +80,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one action; `exit_code` is what it alone would end the run with."""
+    """What became of one action; `exit_code` is what it alone would end the run with.
+
+    `trace`: where in the code a defect was met.
+    """
 
     domain: str
     text: str
@@ -85,3 +91,4 @@ class Outcome:
     detail: str = ""
     quiet: bool = False
     exit_code: ExitCode = ExitCode.OK
+    trace: tuple[str, ...] = ()

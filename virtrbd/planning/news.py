@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
+from virtrbd.errors import ExitCode
 from virtrbd.model.plan import Finding, Outcome, Result
 
 
@@ -27,7 +28,7 @@ def message_of(item: Finding | Outcome | str) -> Message:
 
 def is_told_once(outcome: Outcome) -> bool:
     """Whether an outcome stays the same until a person does something, so that saying it every time is noise."""
-    is_spec = outcome.result is Result.FAILED and not outcome.detail
+    is_spec = outcome.result is Result.FAILED and outcome.exit_code is ExitCode.SPEC and not outcome.detail
     return outcome.result in (Result.BLOCKED, Result.PENDING) or is_spec
 
 

@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from virtrbd.contained import contained
+from virtrbd.errors import DefectError
 from virtrbd.model.actions import Action, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
+from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.fleet import Users, others, shared_images, users_by_source
@@ -87,7 +90,7 @@ class _World:
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
     """Return what each desired domain needs, by name, and what is to be said of the others here."""
     world, users = _World.of(actual, policy), users_by_source(actual.domains)
-    plans = [_plan_domain(domain, world, users) for domain in sorted(desired, key=lambda d: d.name)]
+    plans = [_plan_or_fail(domain, world, users) for domain in sorted(desired, key=lambda d: d.name)]
     stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
     rest = others(desired, actual, here=policy.host, with_orphans=policy.with_orphans)
     return Plan(
@@ -125,10 +128,30 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
         yield plan if len(actions) == len(plan.actions) else replace(plan, actions=actions)
 
 
-def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
+def _plan_or_fail(domain: Domain, world: _World, users: Users) -> DomainPlan:
+    """Return what the domain needs; whatever is odd about it fails it alone (law 12)."""
     policy = world.policy
     if domain.host != policy.host:
         return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
+    if unread := tuple(_unread(domain, world.actual)):
+        return DomainPlan(name=domain.name, failures=unread)
+    try:
+        with contained(f"planning domain {domain.name}"):
+            return _plan_domain(domain, world, users)
+    except DefectError as error:
+        return DomainPlan(name=domain.name, failures=(failure_of(error),))
+
+
+def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
+    """Yield why the domain, or an image of it, is not known: what cannot be read is not absent."""
+    domains, images = actual.unread_domains, actual.unread_images
+    named = [disk.image.image for disk in domain.disks] + ([domain.seed.image] if domain.seed else [])
+    if found := domains.get(domain.uuid) or domains.get(domain.name):
+        yield found
+    yield from (images[ref] for ref in dict.fromkeys(named) if ref in images)
+
+
+def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
     defined = world.held(domain)
     is_judged = world.is_judged(defined)
     if defined and defined.uuid != domain.uuid:

@@ -1,0 +1,34 @@
+"""What is not trusted harms only itself: an exception that virtrbd did not foresee fails one thing, not the run."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from virtrbd.errors import DefectError, VirtrbdError
+
+# The frames nearest to the exception: a recursion that ran too deep has a thousand of them.
+_MOST_FRAMES = 30
+
+
+@contextmanager
+def contained(what: str) -> Iterator[None]:
+    """Raise DefectError, which names `what`, for any exception that is not a VirtrbdError.
+
+    Ctrl-C, SIGTERM and a closed pipe end the run: they are not about `what`.
+    """
+    try:
+        yield
+    except (VirtrbdError, BrokenPipeError):
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        message = f"{what}: virtrbd cannot deal with this ({kind}); this is a bug, please report it with the trace"
+        # Not `from error`: its own text may repeat what a spec or a guest keeps secret.
+        raise DefectError(message, trace_of(error)) from None
+
+
+def trace_of(error: BaseException) -> tuple[str, ...]:
+    """Return where the exception came from, a line a frame, the last one nearest; values are left out."""
+    frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
+    places = (f"{frame.filename.rpartition('/virtrbd/')[2]}:{frame.lineno} in {frame.name}" for frame in frames)
+    return (*places, type(error).__name__)

@@ -1,0 +1,20 @@
+"""What went wrong with one domain, image or spec, kept as data: the run goes on with the others."""
+
+from dataclasses import dataclass
+
+from virtrbd.errors import DefectError, ExitCode, VirtrbdError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why one thing failed. `trace` is empty but for a defect of virtrbd itself; it holds no values."""
+
+    text: str
+    exit_code: ExitCode
+    trace: tuple[str, ...] = ()
+
+
+def failure_of(error: VirtrbdError) -> Failure:
+    """Return the error as data."""
+    trace = error.trace if isinstance(error, DefectError) else ()
+    return Failure(text=str(error), exit_code=error.exit_code, trace=trace)
