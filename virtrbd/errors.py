@@ -78,6 +78,10 @@ class HypervisorError(VirtrbdError):
     """libvirt refused a call for a reason of its own."""
 
 
+class DocumentError(VirtrbdError):
+    """A domain's XML cannot be read, or not be edited without losing what others wrote into it."""
+
+
 class NotLiveError(HypervisorError):
     """A running guest does not take a change now; its definition has it, and so will its next boot."""
 

@@ -127,7 +127,7 @@ def test_a_template_that_includes_itself_ends(tmp_path: Path) -> None:
 
 def test_what_is_no_xml_is_refused(tmp_path: Path) -> None:
     text = message_of(tmp_path, my="<domain>")
-    assert text.startswith("template my.xml.j2: domain web-01: renders no XML: ")
+    assert text.startswith("template my.xml.j2: domain web-01: its XML cannot be parsed: ")
 
 
 def test_names_are_escaped_in_a_sites_template_too(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ _Offer = tuple[str, frozenset[str]]
 def parse_capabilities(domcapabilities_xml: str, libvirt: int, qemu: int) -> Capabilities:
     """Return the capabilities that the XML holds; versions as libvirt packs them, 9000000 for 9.0.0.
 
-    Raises ValueError when it is no XML.
+    Raises DocumentError when it cannot be read.
     """
     root = parse_tree(domcapabilities_xml)
     return Capabilities(

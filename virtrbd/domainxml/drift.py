@@ -1,14 +1,22 @@
 """What others changed in a definition: found against the last one that virtrbd saw, element by element."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.tree import MARK_TAG, Element, parse_tree, steps
+from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import ForeignChange
 
 # Of a definition as a whole, where the last one is lost: that something changed is known, what it was is not.
 UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")
+
+# In its place where others changed more than a mark may hold: libvirt sends no XML that is larger than 4 MiB.
+TOO_MUCH = ForeignChange(path="/", was=UNKNOWN.was, found="more than is kept of it; look with virsh dumpxml --inactive")
+_MOST_CHANGES = 200
+_LONGEST_PATH = 500
+_LONGEST_TEXT = 200
 
 # Of an element that says nothing but that it is there.
 _PRESENT = "present"
@@ -43,32 +51,44 @@ def foreign_changes(
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
     root = parse_tree(edited)
-    return tuple(
+    # Many changes ask for the same children.
+    children = cache(lambda element: dict(_children(element)))
+    return _bounded(
         change
         for path, change in sorted(found.items())
         if change.was != change.found
         and not is_ignored(path, ignored)
         and not _is_stated(path, stated)
-        and _holds(root, change)
+        and _holds(root, change, children)
     )
 
 
-def _holds(root: Element, change: ForeignChange) -> bool:
+def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:
+    """Return the changes as far as a mark may hold them, and that there were more."""
+    kept: list[ForeignChange] = []
+    for change in changes:
+        if len(kept) == _MOST_CHANGES or len(change.path) > _LONGEST_PATH:
+            return (TOO_MUCH, *(each for each in kept if each.path != TOO_MUCH.path))
+        kept.append(change)
+    return tuple(kept)
+
+
+def _holds(root: Element, change: ForeignChange, children: Callable[[Element], Mapping[str, Element]]) -> bool:
     """Whether a definition has what a change made of it. Of an unknown one nobody can tell that it went."""
-    if change == UNKNOWN:
+    if change.path == UNKNOWN.path:
         return True
     path, _, attribute = change.path.partition("/@")
     element: Element | None = root
     for name in path.strip("/").split("/"):
-        element = dict(_children(element)).get(name) if element is not None else None
+        element = children(element).get(name) if element is not None else None
     if element is None:
         return not change.found
     if attribute:
-        return element.get(attribute, "") == change.found
+        return shortened(element.get(attribute, "")) == shortened(change.found)
     if not change.found:
         return False
     # What was added is there, whatever became of its parts: those are changes of their own.
-    return not change.was or (_text(element) or _PRESENT) == change.found
+    return not change.was or (_text(element) or _PRESENT) == shortened(change.found)
 
 
 def _is_stated(path: str, stated: Collection[str]) -> bool:
@@ -96,10 +116,15 @@ def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChang
     if old_text != new_text:
         # An empty one is there all the same: taken for absent, what was added would be told of no more.
         yield ForeignChange(path=path, was=old_text or _PRESENT, found=new_text or _PRESENT)
-    for name in sorted({str(key) for key in (*before.attrib, *after.attrib)}):
-        was, found = before.get(name, ""), after.get(name, "")
+    old, new = _attributes(before), _attributes(after)
+    for name in sorted(old.keys() | new.keys()):
+        was, found = old.get(name, ""), new.get(name, "")
         if was != found:
-            yield ForeignChange(path=f"{path}/@{name}", was=was, found=found)
+            yield ForeignChange(path=f"{path}/@{name}", was=shortened(was), found=shortened(found))
+
+
+def _attributes(element: Element) -> dict[str, str]:
+    return {str(name): str(value) for name, value in element.attrib.items()}
 
 
 def _children(element: Element) -> Iterator[tuple[str, Element]]:
@@ -115,8 +140,19 @@ def _is_implied(device: Element) -> bool:
 
 def brief(element: Element) -> str:
     """Return an element in a few words."""
-    return _text(element) or " ".join(f"{key!s}={value!s}" for key, value in element.attrib.items()) or _PRESENT
+    return (
+        _text(element)
+        or shortened(" ".join(f"{key}={value}" for key, value in _attributes(element).items()))
+        or _PRESENT
+    )
 
 
 def _text(element: Element) -> str:
-    return (element.text or "").strip()
+    return shortened((element.text or "").strip())
+
+
+def shortened(text: str) -> str:
+    """Return a text that others wrote as a mark keeps it: a long one by its beginning, and a digest of the whole."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"{text[: _LONGEST_TEXT // 2]}… ({len(text)} characters, digest {digest_of(text)})"

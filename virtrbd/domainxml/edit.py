@@ -14,6 +14,7 @@ from virtrbd.domainxml.drift import brief
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.mark import set_mark
+from virtrbd.domainxml.parsing import parse, shows_scars
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import Element, children, device_key, key_name, parse_tree, remove, steps, to_text, word
 from virtrbd.model.difference import Difference
@@ -29,15 +30,21 @@ _SINGLE = frozenset({"graphics", "video", "tpm", "watchdog", "vsock", "memballoo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A definition edited: the XML to define and every difference that was mended in it."""
+    """A definition edited: the XML to define and every difference that was mended in it.
+
+    `loss`: what libvirt holds in it and would not take again, so that the edit says something else; empty for none.
+    """
 
     xml: str
     differences: tuple[Difference, ...]
+    loss: str = ""
 
 
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
     """Return the definition with all that `desired` states, and without what only `mark` says was stated."""
-    root, wanted = parse_tree(definition), parse_tree(desired)
+    # Comments that others wrote into metadata stay.
+    held, wanted = parse(definition, with_comments=True), parse_tree(desired)
+    root = held.root
     make_canonical(wanted)
     ignored = new_mark.ignored
     prune(wanted, ignored)
@@ -50,12 +57,14 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     editor.follow_vcpus(root, wanted)
     editor.lay_boot(root, wanted)
     set_mark(root, new_mark)
-    return Edit(xml=to_text(root), differences=tuple(editor.differences))
+    xml = to_text(root)
+    loss = held.dropped or (held.flaw if held.flaw and shows_scars(xml) else "")
+    return Edit(xml=xml, differences=tuple(editor.differences), loss=loss)
 
 
 def with_mark(xml: str, mark: DomainMark) -> str:
     """Return a document with our mark, in the place of an older one."""
-    root = parse_tree(xml)
+    root = parse(xml, with_comments=True).root
     set_mark(root, mark)
     return to_text(root)
 

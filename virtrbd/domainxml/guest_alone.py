@@ -1,6 +1,6 @@
 """What others did to a running guest alone (`virsh … --live`): its definition knows nothing of it."""
 
-from virtrbd.domainxml.drift import brief
+from virtrbd.domainxml.drift import brief, shortened
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, parse_tree, steps
 from virtrbd.model.domain import DomainMark, ForeignChange
@@ -79,7 +79,7 @@ def words_of_others(live: str, definition: str, desired: str, ours: DomainMark |
 def _words(xml: str) -> dict[str, str]:
     """Return by path, in a few words each, what a domain says of itself and its guest never sees."""
     root = parse_tree(xml)
-    found = {name: root.findtext(name) or "" for name in ("title", "description")}
+    found = {name: shortened(root.findtext(name) or "") for name in ("title", "description")}
     metadata = root.find("metadata")
     for name, element in steps(metadata) if metadata is not None else ():
         if element.tag != MARK_TAG:

@@ -6,11 +6,15 @@ from functools import lru_cache
 
 from lxml import etree
 
+from virtrbd.domainxml.canonical_text import writer_for
 from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, parse_tree
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 from virtrbd.model.duration import LATEST
+
+# libxml2 reads no document that is deeper.
+_MOST_STEPS = 256
 
 
 def mark_element(mark: DomainMark) -> Element:
@@ -55,6 +59,11 @@ def _by_element(stated: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _stated(element: Element) -> Iterator[str]:
+    # A path with more steps than a document has levels was written by hand, and leads nowhere.
+    return (path for path in _stated_paths(element) if path.count("/") < _MOST_STEPS)
+
+
+def _stated_paths(element: Element) -> Iterator[str]:
     # Marks of the first version list devices and their parts by key alone.
     yield from (f"devices/{child.get('key', '')}" for child in element if child.get("key"))
     for child in element.iterfind(f"{{{NAMESPACE}}}states"):
@@ -100,7 +109,7 @@ def read_mark(xml: str) -> DomainMark | None:
     """
     root = parse_tree(xml)
     element = root.find(f"metadata/{MARK_TAG}")
-    if element is None or element.get("uuid") != root.findtext("uuid"):
+    if element is None or not element.get("uuid") or element.get("uuid") != root.findtext("uuid"):
         return None
     return DomainMark(
         uuid=element.get("uuid", ""),
@@ -136,7 +145,7 @@ def definition_digest(xml: str) -> str:
 
     libvirt re-orders devices over a restart; sorted by content the document is stable.
     """
-    root = parse_tree(xml)
+    root, text_of = parse_tree(xml), writer_for(xml)
     metadata = root.find("metadata")
     if metadata is not None:
         for old in metadata.findall(MARK_TAG):
@@ -145,5 +154,5 @@ def definition_digest(xml: str) -> str:
             root.remove(metadata)
     devices = root.find("devices")
     if devices is not None:
-        devices[:] = sorted(devices_of(root), key=lambda child: etree.tostring(child, method="c14n"))
-    return digest_of(etree.tostring(root, method="c14n"))
+        devices[:] = sorted(devices_of(root), key=text_of)
+    return digest_of(text_of(root))

@@ -8,8 +8,17 @@ from typing import Final
 
 NAMESPACE: Final = "urn:virtrbd:domain:1"
 
-_RBD_SOURCE = re.compile(r"""<source protocol=['"]rbd['"][^>]*[^/]>(.*?)</source>""", re.DOTALL)
-_SOURCE_HOST = re.compile(r"""<host name=['"]([^'"]+)""")
+# One token after the other, each ending before the next tag: time grows with the text's length, whatever it holds.
+_SOURCE_TOKEN = re.compile(
+    r"""(?P<begin><source protocol=['"]rbd['"][^<>]*[^/<>]>)|(?P<end></source>)|<host name=['"](?P<host>[^'"<>]+)"""
+)
+
+# What XML 1.0 forbids, though libvirt keeps it.
+FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+# Of these libvirt itself drops U+0000 to U+0019 when it writes; the others are as good as never there.
+_CONTROLS: Final = (*map(chr, range(0x1A, 0x20)), "\ufffe", "\uffff")
+# All but the five entities of XML itself and references to characters.
+FOREIGN_REFERENCE: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)[^;<>'\"\s]{0,40};?")
 
 SECRET_SET = "virtrbd: cephx key"
 SECRET_NOT_SET = "virtrbd: cephx key, value not set yet"
@@ -30,4 +39,16 @@ def secret_told(xml: str) -> tuple[bool, bool]:
 
 def monitors_of(xml: str) -> frozenset[str]:
     """Return the addresses of monitors that a domain's RBD disks name; quick, for the XML of every domain."""
-    return frozenset(host for source in _RBD_SOURCE.findall(xml) for host in _SOURCE_HOST.findall(source))
+    found, is_inside = set(), False
+    for token in _SOURCE_TOKEN.finditer(xml):
+        if token["host"] is None:
+            is_inside = token["begin"] is not None
+        elif is_inside:
+            found.add(token["host"])
+    return frozenset(found)
+
+
+def may_be_no_xml(xml: str) -> bool:
+    """Whether the text may hold what XML forbids; quick, for the XML of every domain. Only a parser knows for sure."""
+    # Mostly there is none of it, and to look for single characters is far quicker than for a class of them.
+    return any(character in xml for character in _CONTROLS) or FOREIGN_REFERENCE.search(xml) is not None

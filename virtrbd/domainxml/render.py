@@ -18,9 +18,10 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.parts import lay_parts
-from virtrbd.domainxml.tree import parse_tree, to_text
-from virtrbd.errors import SpecError
+from virtrbd.domainxml.tree import to_text
+from virtrbd.errors import DocumentError, SpecError
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
@@ -61,13 +62,19 @@ def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir
         raise SpecError(_message(error, domain, template_dir)) from error
     try:
         return _tidy(xml)
-    except ValueError as error:
-        raise SpecError(f"template {domain.template}: domain {domain.name}: renders {error}") from error
+    except DocumentError as error:
+        raise SpecError(f"template {domain.template}: domain {domain.name}: {error}") from error
 
 
 def _tidy(xml: str) -> str:
-    """Return the document with even indentation, whatever blocks and parts it came from."""
-    root = parse_tree(xml.strip())
+    """Return the document with even indentation, whatever blocks and parts it came from.
+
+    Raises DocumentError: what others wrote may be no XML, what is rendered must be.
+    """
+    parsed = parse(xml.strip())
+    if parsed.flaw:
+        raise DocumentError(f"its XML cannot be parsed: it holds {parsed.flaw}")
+    root = parsed.root
     for element in root.iter():
         if len(element) == 0 and not (element.text or "").strip():
             element.text = None

@@ -1,4 +1,4 @@
-"""Domain XML as a tree: parsed safely, and how its devices are told apart."""
+"""Domain XML as a tree, and how its devices are told apart."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 from lxml import etree
 
+from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.plain import NAMESPACE
 
-MARK_TAG: Final = f"{{{NAMESPACE}}}domain"
-
 Element = etree._Element
+
+MARK_TAG: Final = f"{{{NAMESPACE}}}domain"
 
 _QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 # Elements that stand more than once in their parent, and what tells them apart.
@@ -32,16 +33,10 @@ _KEYS: Final = {
 # Of a key, what may stand in a path as it is: neither `/` nor space nor `%`.
 _PLAIN: Final = ":.,_+=@-"
 
-# libvirt's XML comes over a socket that others write to as well: no entities, no network, no huge trees.
-_PARSER = etree.XMLParser(remove_blank_text=True, resolve_entities=False, no_network=True, remove_comments=True)
-
 
 def parse_tree(xml: str) -> Element:
-    """Return the root. Raises ValueError when it is no XML."""
-    try:
-        return etree.fromstring(xml.encode(), _PARSER)
-    except etree.XMLSyntaxError as error:
-        raise ValueError(f"no XML: {error}") from error
+    """Return the root, without comments. Raises DocumentError when it cannot be read."""
+    return parse(xml).root
 
 
 def to_text(tree: Element) -> str:

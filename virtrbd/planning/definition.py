@@ -9,8 +9,9 @@ from virtrbd.domainxml.ignoring import not_ignored
 from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.stated import every_path, stated_paths
+from virtrbd.errors import DocumentError
 from virtrbd.model.actions import DefineDomain, RenewMark
-from virtrbd.model.actual import Actual
+from virtrbd.model.actual import Actual, LastDefinition
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, ForeignChange
 from virtrbd.model.hazard import Hazard
@@ -113,6 +114,8 @@ def _plan_edit(
             foreign=foreign,
         )
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
+    if edit.loss:
+        raise DocumentError(_lossy(domain, edit.loss))
     action = DefineDomain(
         domain_uuid=domain.uuid,
         xml=with_mark(edit.xml, replace(new_mark, foreign=foreign)),
@@ -123,6 +126,15 @@ def _plan_edit(
         hazards=_edit_hazards(domain, defined, mark, edit.differences),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
+
+
+def _lossy(domain: Domain, loss: str) -> str:
+    """Return why a definition is not edited. libvirt takes it neither from virtrbd nor from its own file."""
+    return (
+        f"its definition is not changed, for it holds {loss}, which XML forbids and libvirt would not take again; "
+        f"write title, description and metadata without that (virsh desc, virsh metadata) before libvirtd restarts: "
+        f"it would not know {domain.name} any more"
+    )
 
 
 def _foreign(
@@ -140,7 +152,7 @@ def _foreign(
         text, is_upgraded = rendered, True
     elif definition_digest(defined.definition) == mark.definition:
         text = defined.definition
-    elif last and definition_digest(last.xml) == mark.definition:
+    elif last and _digest_of_last(last) == mark.definition:
         # One that a crash kept from being written is of an older definition: our own changes would be called others'.
         text = last.xml
     return foreign_changes(
@@ -152,6 +164,14 @@ def _foreign(
         ignored=mark.ignored,
         is_upgraded=is_upgraded,
     )
+
+
+def _digest_of_last(last: LastDefinition) -> str:
+    """Return the digest of a definition that was kept; what became of its file costs the explanation alone."""
+    try:
+        return definition_digest(last.xml)
+    except DocumentError:
+        return ""
 
 
 def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple[Finding, ...]:
