@@ -28,8 +28,11 @@ def adopt(run: Run, names: tuple[str, ...], into: str, no_template: bool, allow:
 
     Nothing of the domains is changed but virtrbd's own mark.
     """
+    from virtrbd.commands.failures import show_trace
     from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.contained import contained
     from virtrbd.host.adopting import adopt_domain
+    from virtrbd.model.failure import failure_of
 
     answers: list[dict[str, Any]] = []
     codes: list[ExitCode] = []
@@ -37,10 +40,12 @@ def adopt(run: Run, names: tuple[str, ...], into: str, no_template: bool, allow:
     with connected(run, run.settings(), allowed) as host:
         for name in dict.fromkeys(names):
             try:
-                adoption = adopt_domain(host, name, into, carries=not no_template)
+                with contained(f"adopting domain {name}"):
+                    adoption = adopt_domain(host, name, into, carries=not no_template)
             except VirtrbdError as error:
                 codes.append(error.exit_code)
                 answers.append({"name": name, "errors": str(error).splitlines()})
+                show_trace(run, name, failure_of(error).trace)
                 for line in () if run.is_json else str(error).splitlines():
                     click.echo(line, err=True)
                 continue

@@ -6,7 +6,6 @@ import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.errors import BlockedError, HypervisorError, UsageError
-from virtrbd.model.size import format_size
 
 NAME = click.argument("name")
 
@@ -15,46 +14,21 @@ NAME = click.argument("name")
 @with_global_options
 def list_domains(run: Run) -> None:
     """List the domains of this host."""
-    from virtrbd.commands.output import table
-    from virtrbd.domainxml.mark import read_mark
-    from virtrbd.domainxml.parse import parse_disks, parse_size
+    from virtrbd.commands.domain_list import list_data, list_lines, listed
+    from virtrbd.commands.failures import show_trace
+    from virtrbd.errors import worst
     from virtrbd.hypervisor.connection import Hypervisor
 
     with Hypervisor.connect(run.settings()) as hypervisor:
         domains = hypervisor.domains()
-    rows = []
-    for domain in domains:
-        memory_bytes, vcpus = parse_size(domain.definition)
-        rows.append(
-            {
-                "name": domain.name,
-                "state": domain.state.value,
-                "memory_bytes": memory_bytes,
-                "vcpus": vcpus,
-                "disks": [str(disk.image or "-") for disk in parse_disks(domain.definition)],
-                "autostart": domain.autostart,
-                "owned": (mark := read_mark(domain.definition)) is not None,
-                "held": bool(mark and mark.hold and mark.hold.holds_at(time.time())),
-                "uuid": domain.uuid,
-            }
-        )
-    lines = table(
-        ("name", "state", "memory", "vcpus", "disks", "autostart", "virtrbd's", "held"),
-        [
-            (
-                str(row["name"]),
-                str(row["state"]),
-                format_size(parse_size(domain.definition)[0]),
-                str(row["vcpus"]),
-                str(len(parse_disks(domain.definition))),
-                "yes" if domain.autostart else "no",
-                "yes" if row["owned"] else "no",
-                "yes" if row["held"] else "no",
-            )
-            for row, domain in zip(rows, domains, strict=True)
-        ],
-    )
-    run.answer({"domains": rows}, lines if rows else ["no domains"])
+    rows = listed(domains, time.time())
+    run.answer({"domains": [list_data(row) for row in rows]}, list_lines(rows))
+    failed = {row.name: row.failure for row in rows if row.failure}
+    for name, failure in failed.items():
+        if not run.is_json:
+            click.echo(f"{name}: cannot be read: {failure.text}", err=True)
+        show_trace(run, name, failure.trace)
+    run.end(worst(*(failure.exit_code for failure in failed.values())))
 
 
 @app.command()
@@ -141,20 +115,22 @@ def reboot(run: Run, name: str) -> None:
 def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """End the guest at once, as a power cut does; definition and images stay."""
     from virtrbd.commands.pipeline import connected, parse_allowed
-    from virtrbd.commands.power import require
+    from virtrbd.commands.power import find_domain
+    from virtrbd.domainxml.parse import require_readable
     from virtrbd.host.power import await_off, note_clean_stop
     from virtrbd.model.hazard import Hazard
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host:
-        domain = require(host, name)
+        domain = find_domain(host.hypervisor, name)
         changed = domain.state.is_active
         if changed and Hazard.INTERRUPTS_GUEST not in allowed:
             raise BlockedError(f"{name}: runs, and destroying it is a power cut; --allow interrupts-guest does it")
         if changed:
             host.hypervisor.destroy(domain.uuid)
             await_off(host, domain.uuid, host.settings.timeouts.libvirt)
-        note_clean_stop(host, domain)
+        # A guest whose definition cannot be read can be destroyed; which images it let go of is not known then.
+        note_clean_stop(host, require_readable(domain))
     run.answer(
         {"name": name, "state": "shut off", "changed": changed},
         [f"{name}: destroyed" if changed else f"{name}: is shut off already"],
@@ -184,15 +160,14 @@ def undefine(run: Run, name: str, trash_images: bool, allow: tuple[str, ...]) ->
 @with_global_options
 def console(run: Run, name: str) -> None:
     """Open the guest's serial console, with virsh; leave it with Ctrl-]."""
+    from virtrbd.commands.power import require_domain
     from virtrbd.commands.terminal import lend_terminal
     from virtrbd.domainxml.parse import parse_console
     from virtrbd.hypervisor.connection import Hypervisor
 
     settings = run.settings()
     with Hypervisor.connect(settings) as hypervisor:
-        domain = hypervisor.domain(name)
-    if domain is None:
-        raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+        domain = require_domain(hypervisor, name)
     if not domain.live:
         raise HypervisorError(f"{name}: is not running; start it with virtrbd start {name}")
     pty = parse_console(domain.live)

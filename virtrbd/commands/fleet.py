@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @with_global_options
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Say what differs from the specs and what would be done about it; change nothing."""
-    from virtrbd.commands.pipeline import connected, parse_allowed, show_trace, tell_lints
+    from virtrbd.commands.failures import show_trace
+    from virtrbd.commands.pipeline import connected, parse_allowed, tell_lints
     from virtrbd.commands.plan_output import SavedPlan, exit_code_of, plan_data, plan_digest, plan_lines, save_plan
     from virtrbd.host.converge import look
     from virtrbd.spec.fleet import load_fleet

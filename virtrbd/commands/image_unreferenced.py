@@ -6,7 +6,7 @@ from virtrbd.commands.app import Run, with_global_options
 from virtrbd.commands.image_session import image_session
 from virtrbd.commands.images import image
 from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
-from virtrbd.errors import UnavailableError
+from virtrbd.errors import ExitCode, UnavailableError
 from virtrbd.model.size import format_size
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
     lines = _lines(found, freed, host.host_uuid)
+    unread = [use for use in uses if use.unread and use.text is None]
+    for use in unread:
+        run.say(f"{use.name}: {use.unread}; any of these images may be its")
     data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed, "other_namespaces": others}
-    run.answer(data, lines)
+    run.answer(data | {"unread_domains": [use.name for use in unread]}, lines)
+    run.end(ExitCode.FAILED if unread else ExitCode.OK)
 
 
 def _data(each: "Unreferenced") -> dict[str, object]:

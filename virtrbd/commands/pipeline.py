@@ -9,12 +9,12 @@ import click
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.commands.app import Run
+from virtrbd.commands.failures import failure_data, show_trace
 from virtrbd.errors import UsageError
 from virtrbd.host.converge import Report
 from virtrbd.host.host import Host
 from virtrbd.host.state import StateDir
 from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Finding, Outcome, Plan, Result
 from virtrbd.model.settings import Settings
@@ -59,17 +59,6 @@ def tell(run: Run, outcome: Outcome) -> None:
     show_trace(run, outcome.domain, outcome.trace)
 
 
-def show_trace(run: Run, domain: str, trace: Sequence[str]) -> None:
-    """Print where in the code a defect was met, for the report to virtrbd's authors; also beside JSON."""
-    for line in trace:
-        run.say(f"{domain}: trace: {line}")
-
-
-def failure_data(failure: Failure) -> dict[str, Any]:
-    """Return a failure for programs."""
-    return {"text": failure.text, "exit_code": int(failure.exit_code), "trace": list(failure.trace)}
-
-
 def outcome_line(outcome: Outcome) -> str:
     """Return the line an operator reads: what, what became of it, why."""
     word = "" if outcome.result is Result.DONE else f"{outcome.result.value.upper()}: "
@@ -89,6 +78,7 @@ def report_data(report: Report) -> dict[str, Any]:
             {
                 "name": domain.name,
                 "note": domain.note,
+                "failures": [failure_data(failure) for failure in domain.failures],
                 "lints": [asdict(lint) for lint in domain.lints],
                 "findings": [finding_data(finding) for finding in domain.findings],
                 "actions": [

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from virtrbd.commands.pipeline import failure_data, finding_data
+from virtrbd.commands.failures import failure_data
+from virtrbd.commands.pipeline import finding_data
 from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError, worst
 from virtrbd.model.actions import Action
 from virtrbd.model.digest import digest_of

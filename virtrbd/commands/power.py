@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.parse import parse_disks, require_readable
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.hypervisor.connection import Hypervisor
@@ -13,12 +13,17 @@ from virtrbd.model.domain import DefinedDomain, PowerState
 
 
 def require(host: Host, name: str) -> DefinedDomain:
-    """Return the domain. Raises HypervisorError when there is none."""
+    """Return the domain. Raises HypervisorError when there is none, or none that can be read."""
     return require_domain(host.hypervisor, name)
 
 
 def require_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
-    """Return the domain. Raises HypervisorError when there is none."""
+    """Return the domain. Raises HypervisorError when there is none, or none that can be read."""
+    return require_readable(find_domain(hypervisor, name))
+
+
+def find_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
+    """Return the domain, whatever its XML is. Raises HypervisorError when there is none."""
     domain = hypervisor.domain(name)
     if domain is None:
         raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")

@@ -66,7 +66,7 @@ class _Writer:
                 self.parts.append(f"</{_name(element.prefix, element.tag)}>")
                 self._tail(element)
             case "pi", etree._ProcessingInstruction() as instruction:
-                self.parts.append(f"<?{instruction.target}{f' {instruction.text}' if instruction.text else ''}?>")
+                self.parts.append(f"<?{' '.join(map(str, filter(None, (instruction.target, instruction.text))))}?>")
                 self._tail(instruction)
             case "comment", etree._Comment() as comment:
                 self._tail(comment)
@@ -81,7 +81,7 @@ class _Writer:
         self.parts.append(f">{(element.text or '').translate(_IN_TEXT)}")
 
     def _attributes(self, element: Element) -> list[str]:
-        """Return the attributes by namespace and name. lxml does not show prefixes: of several, the innermost is taken."""
+        """Return the attributes by namespace and name. lxml shows no prefixes: of several, the innermost is taken."""
         found = []
         for key, value in element.attrib.items():
             uri, _, name = str(key).rpartition("}")

@@ -13,7 +13,7 @@ from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.drift import brief
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
-from virtrbd.domainxml.mark import set_mark
+from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.parsing import parse, shows_scars
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import Element, children, device_key, key_name, parse_tree, remove, steps, to_text, word
@@ -56,10 +56,16 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     editor.follow_memory(root, wanted)
     editor.follow_vcpus(root, wanted)
     editor.lay_boot(root, wanted)
+    loss = held.dropped or (held.flaw if held.flaw and shows_scars(_without_mark(root)) else "")
     set_mark(root, new_mark)
-    xml = to_text(root)
-    loss = held.dropped or (held.flaw if held.flaw and shows_scars(xml) else "")
-    return Edit(xml=xml, differences=tuple(editor.differences), loss=loss)
+    return Edit(xml=to_text(root), differences=tuple(editor.differences), loss=loss)
+
+
+def _without_mark(root: Element) -> str:
+    """Return the text without the mark, which quotes what others wrote."""
+    bare = copy.deepcopy(root)
+    drop_mark(bare)
+    return to_text(bare)
 
 
 def with_mark(xml: str, mark: DomainMark) -> str:

@@ -8,7 +8,7 @@ from lxml import etree
 
 from virtrbd.domainxml.canonical_text import writer_for
 from virtrbd.domainxml.plain import NAMESPACE
-from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, parse_tree
+from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, parse_tree, remove
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 from virtrbd.model.duration import LATEST
@@ -131,12 +131,17 @@ def _number(text: str) -> int:
 
 def set_mark(root: Element, mark: DomainMark) -> None:
     """Put the mark into a tree, in the place of an older one."""
+    drop_mark(root)
     metadata = root.find("metadata")
     if metadata is None:
         metadata = etree.SubElement(root, "metadata")
-    for old in metadata.findall(MARK_TAG):
-        metadata.remove(old)
     metadata.append(mark_element(mark))
+
+
+def drop_mark(root: Element) -> None:
+    """Take our element out of a tree."""
+    for old in root.findall(f"metadata/{MARK_TAG}"):
+        remove(old)
 
 
 @lru_cache(maxsize=64)
@@ -146,12 +151,10 @@ def definition_digest(xml: str) -> str:
     libvirt re-orders devices over a restart; sorted by content the document is stable.
     """
     root, text_of = parse_tree(xml), writer_for(xml)
+    drop_mark(root)
     metadata = root.find("metadata")
-    if metadata is not None:
-        for old in metadata.findall(MARK_TAG):
-            metadata.remove(old)
-        if len(metadata) == 0:
-            root.remove(metadata)
+    if metadata is not None and len(metadata) == 0:
+        root.remove(metadata)
     devices = root.find("devices")
     if devices is not None:
         devices[:] = sorted(devices_of(root), key=text_of)

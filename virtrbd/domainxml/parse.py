@@ -4,8 +4,19 @@ from lxml import etree
 
 from virtrbd.domainxml.plain import SECRET_NOT_SET, SECRET_SET
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text
-from virtrbd.model.domain import DefinedDisk
+from virtrbd.errors import DocumentError, HypervisorError
+from virtrbd.model.domain import DefinedDisk, DefinedDomain
 from virtrbd.model.image import ImageRef
+
+
+def require_readable(domain: DefinedDomain) -> DefinedDomain:
+    """Return the domain when what libvirt holds of it can be read. Raises HypervisorError."""
+    try:
+        for xml in filter(None, (domain.definition, domain.live)):
+            parse_tree(xml)
+    except DocumentError as error:
+        raise HypervisorError(f"{domain.name}: {error}; look with virsh dumpxml, and mend it") from error
+    return domain
 
 
 def parse_disks(xml: str) -> tuple[DefinedDisk, ...]:

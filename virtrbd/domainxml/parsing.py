@@ -21,6 +21,8 @@ _MOST_ELEMENTS = _MOST_ATTRIBUTES = 50_000
 _MOST_OF_ONE = 5_000
 _MOST_NAMESPACES = 500
 _ATTRIBUTE = re.compile("=['\"]")
+# What libxml2 says to programmers.
+_ADVICE = re.compile(",? (use|try) XML_PARSE_HUGE( option)?")
 _DOCTYPE = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->)*<!DOCTYPE", re.DOTALL)
 
 # libxml2 leaves such a declaration out of the tree, or libvirt such an element out of what it defines.
@@ -28,6 +30,10 @@ _DROPPED = frozenset({etree.ErrorTypes.NS_ERR_XML_NAMESPACE, etree.ErrorTypes.NS
 
 # What a mended document shows where libvirt's text is no XML: U+241B for U+001B, U+FFFD where there is no such picture.
 _SCAR = re.compile("[\u2400-\u241f\ufffd]")
+
+
+# What a byte that cannot be decoded is read as.
+_NOT_UTF_8 = "bytes that are not UTF-8, or the character U+001A"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +108,7 @@ def _parse_leniently(xml: str, why: str, *, with_comments: bool) -> Parsed:
     entries = list(parser.error_log)
     refused = [entry for entry in entries if entry.domain != etree.ErrorDomains.NAMESPACE]
     if root is None or refused:
-        raise DocumentError(f"its XML cannot be parsed: {refused[0].message if refused else why}")
+        raise DocumentError(f"its XML cannot be parsed: {_ADVICE.sub('', refused[0].message if refused else why)}")
     dropped = [entry.message for entry in entries if entry.type in _DROPPED]
     return Parsed(
         root=root, flaw=flaw, dropped=f"a namespace that XML does not allow ({dropped[0]})" if dropped else ""
@@ -112,7 +118,7 @@ def _parse_leniently(xml: str, why: str, *, with_comments: bool) -> Parsed:
 def _mended(xml: str) -> tuple[str, str]:
     """Return the text with all that XML forbids replaced, and the first of it in words."""
     forbidden, reference = FORBIDDEN.search(xml), FOREIGN_REFERENCE.search(xml)
-    flaws = [f"the character U+{ord(forbidden[0]):04X}"] if forbidden else []
+    flaws = [_NOT_UTF_8 if forbidden[0] == "\x1a" else f"the character U+{ord(forbidden[0]):04X}"] if forbidden else []
     flaws += [f"a reference to an entity that nothing declares ({reference[0]})"] if reference else []
     text = FORBIDDEN.sub(lambda match: _picture(match[0]), xml)
     return FOREIGN_REFERENCE.sub(lambda match: f"\ufffd{match[0][1:]}", text), " and ".join(flaws)

@@ -13,7 +13,7 @@ from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.deadline import call_within
 from virtrbd.domainxml.leftover import Unexpressed
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_machine
+from virtrbd.domainxml.parse import parse_machine, require_readable
 from virtrbd.domainxml.templates import is_packaged
 from virtrbd.domainxml.words import images_of, monitors_of
 from virtrbd.errors import ConfigError, ExitCode, HypervisorError, SpecError
@@ -88,6 +88,7 @@ def _adoptable(host: Host, name: str) -> DefinedDomain:
     domain = host.hypervisor.domain(name)
     if domain is None:
         raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+    require_readable(domain)
     if not domain.persistent:
         raise HypervisorError(f"{name}: is transient, there is no definition to adopt; virsh define makes one")
     if read_mark(domain.definition):
@@ -165,13 +166,14 @@ def _plan(host: Host, spec: SpecFile, profiles: SpecFile | None) -> Plan:
 
 
 def _refuse_more_than_marks(name: str, plan: Plan) -> None:
-    """Raise SpecError where the plan does more than adopting may: what was found must hold for the planner too."""
+    """Raise SpecError where the plan does more than adopting may: what was found must hold for the planner too.
+
+    Raises HypervisorError where the planner can do nothing with the domain.
+    """
     for domain in plan.domains:
-        problems = [
-            *(failure.text for failure in domain.failures),
-            *domain.problems,
-            *([domain.note] if domain.note else []),
-        ]
+        for failure in domain.failures:
+            raise HypervisorError(f"{name}: {failure.text}")
+        problems = [*domain.problems, *([domain.note] if domain.note else [])]
         more = [action for action in domain.actions if not (action.quiet or _is_mark(action))]
         problems += [f"{name}: can't be expressed: {action.text}" for action in more]
         if problems:

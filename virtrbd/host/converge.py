@@ -86,8 +86,8 @@ def _act(
 ) -> tuple[list[Outcome], Plan]:
     """Look at these domains again, now that they are ours alone, act, and look once more."""
     narrow = replace(policy, with_orphans=False, limit_percent=None)
-    mine = look(domains, narrow, host)
     names = {domain.name for domain in domains}
+    mine = _only(look(domains, narrow, host), names)
     whole = _merged(plan, mine, names)
     check(whole)
     parallel = host.settings.parallel
@@ -95,7 +95,7 @@ def _act(
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     try:
-        again = look(domains, narrow, host)
+        again = _only(look(domains, narrow, host), names)
     except VirtrbdError as error:
         return [*done, *_told(_unseen(error, done), tell)], whole
     return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)
@@ -114,6 +114,11 @@ def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcom
     for name in dict.fromkeys(outcome.domain for outcome in outcomes if outcome.domain not in troubled):
         text = "look again whether all is as wanted"
         yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=str(error), exit_code=error.exit_code)
+
+
+def _only(plan: Plan, names: Collection[str]) -> Plan:
+    """Return the plan of these domains: what there is to say of others was said."""
+    return replace(plan, domains=tuple(domain for domain in plan.domains if domain.name in names))
 
 
 def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
@@ -137,7 +142,7 @@ def _without_actions(plan: Plan) -> Iterator[Outcome]:
 
 
 def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) -> list[Outcome]:
-    """Take the locks of the domains and their images; return what other runs are at work on."""
+    """Take the locks of the domains and their images; return what other runs are at work on, and what has no lock."""
     busy = []
     for domain in domains:
         names = [domain.name, *(str(disk.image) for disk in domain.disks if disk.is_written)]
@@ -146,6 +151,9 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
             locks.enter_context(host.state.locked(names, verb))
         except BusyError as error:
             busy.append(Outcome(domain=domain.name, text=str(error), result=Result.BUSY, exit_code=ExitCode.BUSY))
+        except VirtrbdError as error:
+            code = error.exit_code
+            busy.append(Outcome(domain=domain.name, text=str(error), result=Result.FAILED, exit_code=code))
     return busy
 
 

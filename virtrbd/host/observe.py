@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
-from virtrbd.errors import VirtrbdError
+from virtrbd.errors import DocumentError, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.domain import Domain, HostDomains
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.seed import SeedFile
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
-from virtrbd.planning.machines import capabilities_of_interest
+from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
 from virtrbd.spec.files import read_bounded
 
@@ -43,7 +44,8 @@ def observe(
         hypervisor_digest=defined.digest,
         cluster=theirs.facts,
         secrets=defined.secrets,
-        domains=defined.domains,
+        domains=defined.domains.read,
+        unread_domains=defined.domains.unread,
         images=theirs.images,
         intents=theirs.intents,
         pool_config=theirs.pool_config,
@@ -66,7 +68,7 @@ class _Defined:
     host_uuid: str
     digest: str
     secrets: tuple[Secret, ...]
-    domains: tuple[DefinedDomain, ...]
+    domains: HostDomains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def _with_details(
     """Return the world with what only domains need whose documents are to be looked at."""
     open_ones = unjudged(domains, actual, policy)
     keys = capabilities_of_interest(open_ones, actual.domains)
-    capabilities = {key: found for key in keys if (found := hypervisor.capabilities(*key))}
+    capabilities = {key: found for key in keys if (found := _capabilities(hypervisor, key))}
     names = {domain.name for domain in open_ones}
     held = {domain.uuid for domain in open_ones} | {found.uuid for found in actual.domains if found.name in names}
     sizes, problems = _sizes(_files(domains, actual))
@@ -125,6 +127,14 @@ def _with_details(
         file_problems=problems,
         seed_files={file: _seed_file(file) for domain in domains if domain.seed for file in domain.seed.files},
     )
+
+
+def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities | None:
+    """Return what the hypervisor offers to a machine, None where it knows none such: that fails its domains alone."""
+    try:
+        return hypervisor.capabilities(*key)
+    except (HypervisorError, DocumentError):
+        return None
 
 
 def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int | None], Mapping[str, str]]:

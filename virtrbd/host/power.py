@@ -10,6 +10,7 @@ from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.image import ImageRef
 
 _LOOK_EVERY_S = 0.2
 
@@ -45,6 +46,8 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
         return
     if domain.state is PowerState.PAUSED:
         raise HypervisorError(f"the guest is paused and hears nothing; virsh resume {domain.name} lets it go on")
+    # Before it stops: what cannot be read could not be noted afterwards.
+    _written_images(domain)
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
         # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
@@ -82,6 +85,10 @@ def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
-    images = [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
+    images = _written_images(domain)
     held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     set_running(host.cluster, held, "")
+
+
+def _written_images(domain: DefinedDomain) -> list[ImageRef]:
+    return [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]

@@ -13,12 +13,12 @@ from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
-from virtrbd.hypervisor.reading import Flags, describe
+from virtrbd.hypervisor.reading import Flags, describe, xml_of
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, DomainMark
+from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
 from virtrbd.model.settings import Settings
 
 T = TypeVar("T")
@@ -27,6 +27,11 @@ _LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFI
 
 # Calls at a time: libvirtd works at five of one client (max_client_requests).
 _AT_A_TIME = 4
+
+
+def _is_text(name: str) -> bool:
+    """Whether libvirt can be asked for the name: bytes of a command line that are not UTF-8 are none."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 class Hypervisor:
@@ -103,17 +108,20 @@ class Hypervisor:
 
         return self._call(f"reading the capabilities of {machine} on {hypervisor_type}", read)
 
-    def domains(self) -> tuple[DefinedDomain, ...]:
+    def domains(self) -> HostDomains:
         """Return all domains by name. Uses only calls that answer while a QEMU is stuck."""
 
-        def read() -> tuple[DefinedDomain, ...]:
+        def read() -> HostDomains:
             flags, listed = Flags(self._connection), self._connection.listAllDomains()
             # Shares, not single domains: to hand one over takes longer than to read it.
             shares = [listed[at::_AT_A_TIME] for at in range(_AT_A_TIME)]
             with ThreadPoolExecutor(_AT_A_TIME) as pool:
                 parts = pool.map(lambda share: [flags.describe(domain) for domain in share], shares)
-                found = [domain for part in parts for domain in part if domain]
-            return tuple(sorted(found, key=lambda domain: domain.name))
+                found = sorted((domain for part in parts for domain in part if domain), key=lambda each: each.name)
+            return HostDomains(
+                read=tuple(each for each in found if isinstance(each, DefinedDomain)),
+                unread=tuple(each for each in found if isinstance(each, UnreadDomain)),
+            )
 
         return self._call("listing domains", read)
 
@@ -121,6 +129,8 @@ class Hypervisor:
         """Return the domain of that name or UUID, or None."""
 
         def read() -> DefinedDomain | None:
+            if not _is_text(name):
+                return None
             for look in (self._connection.lookupByName, self._connection.lookupByUUIDString):
                 try:
                     return describe(look(name))
@@ -136,7 +146,7 @@ class Hypervisor:
 
         def read() -> str | None:
             try:
-                return str(self._connection.lookupByUUIDString(uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+                return xml_of(self._connection.lookupByUUIDString(uuid), libvirt.VIR_DOMAIN_XML_INACTIVE)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
@@ -232,7 +242,7 @@ class Hypervisor:
 
         def tell(domain: Any) -> None:
             domain.setMemoryFlags(to_bytes // 1024, _LIVE)
-            if mark := read_mark(domain.XMLDesc()):
+            if mark := read_mark(xml_of(domain)):
                 write_mark(domain, replace(mark, balloon_bytes=to_bytes), _LIVE)
 
         self._on(uuid, "setting memory", tell)
@@ -259,7 +269,7 @@ class Hypervisor:
         from virtrbd.domainxml.mark import read_mark
 
         def write(domain: Any) -> None:
-            live = domain.XMLDesc()
+            live = xml_of(domain)
             mark = read_mark(live) or mark_of(domain)
             if mark:
                 write_mark(domain, replace(mark, stated=still_there(live, stated)), _LIVE)
@@ -286,7 +296,8 @@ class Hypervisor:
 
         def read() -> tuple[Secret, ...]:
             ceph = [s for s in self._connection.listAllSecrets() if s.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_CEPH]
-            return tuple(sorted((read_secret(secret, key) for secret in ceph), key=lambda secret: secret.uuid))
+            found = (secret for each in ceph if (secret := read_secret(each, key)))
+            return tuple(sorted(found, key=lambda secret: secret.uuid))
 
         return self._call("listing secrets", read)
 

@@ -4,31 +4,48 @@ from dataclasses import replace
 from typing import Any
 
 from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.errors import HypervisorError
 from virtrbd.hypervisor.bindings import libvirt
+from virtrbd.hypervisor.reading import xml_of
 from virtrbd.model.domain import DomainMark
+
+# REMOTE_STRING_MAX: with a longer one neither virtrbd nor virsh sees the domain's XML again.
+_MOST_BYTES = 4 * 1024**2
 
 
 def mark_of(domain: Any) -> DomainMark | None:
     """Return the mark in the domain's definition, None where it is nobody's that we know."""
     from virtrbd.domainxml.mark import read_mark
 
-    return read_mark(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return read_mark(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def record(domain: Any, mark: DomainMark) -> str:
     """Write the mark with the definition's digest, and return the definition as libvirt holds it then."""
     from virtrbd.domainxml.mark import definition_digest
 
-    digest = definition_digest(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    digest = definition_digest(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
     write_mark(domain, replace(mark, definition=digest), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
-    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
 
 
 def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
-    """Write the mark into the definition or the live XML, as libvirt's flag `where` says."""
+    """Write the mark into the definition or the live XML, as libvirt's flag `where` says.
+
+    Raises HypervisorError where libvirt could not send the domain's XML any more.
+    """
     from virtrbd.domainxml.mark import mark_text
 
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, mark_text(mark), "virtrbd", NAMESPACE, where)
+    text = mark_text(mark)
+    is_config = where == libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE if is_config else 0)
+    # libvirt indents the mark, and gives each element a prefix.
+    if len(held.encode()) + 2 * len(text.encode()) > _MOST_BYTES:
+        raise HypervisorError(
+            f"the XML of {domain.name()} is not marked, for it would be larger than the 4 MiB that libvirt sends; "
+            f"shorten its title, description or metadata with virsh desc and virsh metadata"
+        )
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "virtrbd", NAMESPACE, where)
 
 
 def with_passwords_of(connection: Any, xml: str, uuid: str) -> str:
@@ -44,4 +61,4 @@ def with_passwords_of(connection: Any, xml: str, uuid: str) -> str:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return xml
         raise
-    return with_passwords(xml, domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+    return with_passwords(xml, xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))

@@ -1,9 +1,14 @@
 """Domains as libvirt tells of them."""
 
+import re
 from typing import Any
 
+from virtrbd.contained import contained
+from virtrbd.errors import HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.bindings import libvirt
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.hypervisor.errors import translated
+from virtrbd.model.domain import DefinedDomain, PowerState, UnreadDomain
+from virtrbd.model.failure import failure_of
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -15,11 +20,44 @@ _STATES = {
     libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
 }
 
+# Bytes that are not UTF-8, as surrogateescape decodes them.
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
+
+def xml_of(domain: Any, flags: int = 0) -> str:
+    """Return the domain's XML, U+001A in the place of each byte that is not UTF-8: XML forbids both.
+
+    Raises HypervisorError where it is larger than what libvirt sends.
+    """
+    try:
+        return str(domain.XMLDesc(flags))
+    except UnicodeDecodeError as error:
+        # `virsh desc` takes any bytes, and libvirt gives them back.
+        return _UNDECODED.sub("\x1a", error.object.decode(errors="surrogateescape"))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_RPC and answers(domain.connect()):
+            raise HypervisorError(
+                f"libvirt cannot send the XML of {domain.name()} ({error}), for it is larger than 4 MiB; shorten its "
+                f"title, description or metadata with virsh desc and virsh metadata"
+            ) from error
+        raise
+
+
+def answers(connection: Any) -> bool:
+    """Whether libvirt answers: an error of a single call may be about that call alone."""
+    try:
+        connection.getVersion()
+    except libvirt.libvirtError:
+        return False
+    return True
+
 
 class Flags:
     """What lists of domains tell of each, in a few calls for all: asking each domain takes a call a question."""
 
     def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
         def uuids(flag: int) -> frozenset[str]:
             return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flag))
 
@@ -29,22 +67,31 @@ class Flags:
         self._saved = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         self._autostart = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
 
-    def describe(self, domain: Any) -> DefinedDomain | None:
-        """Return the domain, None when somebody undefined it since the listing."""
-        uuid = domain.UUIDString()
+    def describe(self, domain: Any) -> DefinedDomain | UnreadDomain | None:
+        """Return the domain, None when somebody undefined it since the listing.
+
+        What is odd about it is its own failure. Raises UnavailableError when libvirt does not answer any more.
+        """
+        name, uuid = domain.name(), domain.UUIDString()
+        try:
+            with contained(f"reading domain {name}"), translated(f"reading domain {name}"):
+                return self._describe(domain, name, uuid)
+        except VirtrbdError as error:
+            if isinstance(error, UnavailableError) and not answers(self._connection):
+                raise
+            return UnreadDomain(name=name, uuid=uuid, state=self._state(uuid), failure=failure_of(error))
+
+    def _describe(self, domain: Any, name: str, uuid: str) -> DefinedDomain | None:
         try:
             if uuid not in self._running and not (uuid in self._shut_off and uuid in self._persistent):
                 # Paused, crashed, on its way, transient: rare enough to be asked.
                 return describe(domain)
-            running = uuid in self._running
-            saved = uuid in self._saved
-            off = PowerState.SAVED if saved else PowerState.SHUT_OFF
             return DefinedDomain(
-                name=domain.name(),
+                name=name,
                 uuid=uuid,
-                state=PowerState.RUNNING if running else off,
-                definition=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
-                live=domain.XMLDesc() if running else "",
+                state=self._state(uuid),
+                definition=xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE),
+                live=xml_of(domain) if uuid in self._running else "",
                 autostart=uuid in self._autostart,
                 persistent=uuid in self._persistent,
             )
@@ -52,6 +99,13 @@ class Flags:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None
             raise
+
+    def _state(self, uuid: str) -> PowerState:
+        if uuid in self._running:
+            return PowerState.RUNNING
+        if uuid not in self._shut_off:
+            return PowerState.UNKNOWN
+        return PowerState.SAVED if uuid in self._saved else PowerState.SHUT_OFF
 
 
 def describe(domain: Any) -> DefinedDomain:
@@ -66,8 +120,8 @@ def describe(domain: Any) -> DefinedDomain:
         uuid=domain.UUIDString(),
         state=state,
         # a transient domain also answers INACTIVE, with its live XML
-        definition=domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
-        live=domain.XMLDesc() if active else "",
+        definition=xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE),
+        live=xml_of(domain) if active else "",
         autostart=bool(persistent and domain.autostart()),
         persistent=persistent,
     )

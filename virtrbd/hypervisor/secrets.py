@@ -8,9 +8,17 @@ from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.model.actual import Secret
 
 
-def read_secret(secret: Any, key: Key) -> Secret:
-    """Return a secret of libvirt's, with whether it holds the key: a private one of somebody else does not tell."""
-    is_ours, is_set = secret_told(secret.XMLDesc())
+def read_secret(secret: Any, key: Key) -> Secret | None:
+    """Return a secret of libvirt's, with whether it holds the key: a private one of somebody else does not tell.
+
+    None when somebody undefined it since the listing.
+    """
+    try:
+        is_ours, is_set = secret_told(secret.XMLDesc())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
+            return None
+        raise
     try:
         holds_key = secret.value() == key.raw
         is_set = True

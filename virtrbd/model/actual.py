@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.domain import DefinedDomain, UnreadDomain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.seed import SeedFile
@@ -54,8 +54,7 @@ class LastDefinition:
 class Actual:
     """The world; images that were looked for and are not there are None.
 
-    What is there and cannot be read is not absent: `unread_domains` by UUID (and by name where that is known) and
-    `unread_images` say why.
+    What is there and cannot be read is not absent: `unread_domains` and `unread_images` say why.
 
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
     librbd options. By UUID: `last_definitions` of domains whose documents are to be looked at, and `judged`, the
@@ -68,7 +67,7 @@ class Actual:
     secrets: tuple[Secret, ...] = ()
     domains: tuple[DefinedDomain, ...] = ()
     images: Mapping[ImageRef, Image | None] = field(default_factory=dict)
-    unread_domains: Mapping[str, Failure] = field(default_factory=dict)
+    unread_domains: tuple[UnreadDomain, ...] = ()
     unread_images: Mapping[ImageRef, Failure] = field(default_factory=dict)
     intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
     missing_pools: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.seed import Seed
 
@@ -299,6 +300,24 @@ class DefinedDomain:
     live: str = ""
     autostart: bool = False
     persistent: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadDomain:
+    """A domain that libvirt has and virtrbd cannot read: what it is made of, and which images it uses, is unknown."""
+
+    name: str
+    uuid: str
+    state: PowerState
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostDomains:
+    """All domains of a host by name: those that could be read, and those that are there all the same."""
+
+    read: tuple[DefinedDomain, ...] = ()
+    unread: tuple[UnreadDomain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

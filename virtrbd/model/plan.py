@@ -22,6 +22,8 @@ class FindingKind(StrEnum):
     SAVED = "managed save"
     PAUSED = "paused"
     MONITORS = "stale monitors"
+    UNREAD = "cannot be read"
+    NOT_XML = "not XML"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -197,6 +197,9 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
             if image is None:
                 way_out = f"make it with `virtrbd image import FILE {cdrom.image.image}`, or leave the drive empty"
                 problems.append(f"{where}image {cdrom.image.image} does not exist; {way_out}")
+            elif image.mark and image.mark.domain_uuid not in ("", domain.uuid):
+                owner = f"belongs to domain {image.mark.domain_uuid}, whose data this one is not to read"
+                problems.append(f"{where}image {image.ref} {owner}; name another image, or a copy of it")
             elif image.state:
                 problems.append(where + not_ready(image))
             elif cdrom.image.snapshot and cdrom.image.snapshot not in image.snapshots:

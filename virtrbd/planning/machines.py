@@ -1,7 +1,9 @@
 """Which machine a domain runs on: what a spec leaves open, libvirt chose at the first define, and it stays."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from virtrbd.errors import DocumentError
 from virtrbd.model.domain import DefinedDomain, Domain
 
 CapabilitiesKey = tuple[str, str]
@@ -25,5 +27,9 @@ def capabilities_of_interest(
 ) -> tuple[CapabilitiesKey, ...]:
     """Return all that a run may have to render for, sorted."""
     by_uuid, by_name = {found.uuid: found for found in defined}, {found.name: found for found in defined}
-    keys = {capabilities_key(domain, by_uuid.get(domain.uuid) or by_name.get(domain.name)) for domain in domains}
+    keys = set()
+    for domain in domains:
+        # One whose definition cannot be read is not rendered either; planning it says why.
+        with suppress(DocumentError):
+            keys.add(capabilities_key(domain, by_uuid.get(domain.uuid) or by_name.get(domain.name)))
     return tuple(sorted(keys))

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from virtrbd.contained import contained
-from virtrbd.errors import DefectError
-from virtrbd.model.actions import Action, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
+from virtrbd.errors import VirtrbdError
+from virtrbd.model.actions import Action, DefineDomain, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.planning.definition_plan import DefinitionPlan
-from virtrbd.planning.fleet import Users, others, shared_images, users_by_source
+from virtrbd.planning.fleet import Users, no_xml_finding, others, shared_images, users_by_source
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
 from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.limits import too_many
@@ -96,7 +96,7 @@ def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan
     return Plan(
         domains=tuple(sorted([*_once(plans), *rest], key=lambda plan: plan.name)),
         stopped=stopped,
-        states=tuple(sorted(found.state for found in actual.domains)),
+        states=tuple(sorted([*(d.state for d in actual.domains), *(d.state for d in actual.unread_domains)])),
     )
 
 
@@ -138,16 +138,15 @@ def _plan_or_fail(domain: Domain, world: _World, users: Users) -> DomainPlan:
     try:
         with contained(f"planning domain {domain.name}"):
             return _plan_domain(domain, world, users)
-    except DefectError as error:
+    except VirtrbdError as error:
         return DomainPlan(name=domain.name, failures=(failure_of(error),))
 
 
 def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
     """Yield why the domain, or an image of it, is not known: what cannot be read is not absent."""
-    domains, images = actual.unread_domains, actual.unread_images
+    images = actual.unread_images
     named = [disk.image.image for disk in domain.disks] + ([domain.seed.image] if domain.seed else [])
-    if found := domains.get(domain.uuid) or domains.get(domain.name):
-        yield found
+    yield from (held.failure for held in actual.unread_domains if domain.uuid == held.uuid or domain.name == held.name)
     yield from (images[ref] for ref in dict.fromkeys(named) if ref in images)
 
 
@@ -203,6 +202,7 @@ def _plan_all(
         lints=definition.lints,
         findings=(
             *definition.findings,
+            *_not_xml(domain, defined, definition, is_judged=is_judged),
             *_ignored_disks(domain, defined, mark),
             *rebuild_findings(domain, actual),
             *power.findings,
@@ -227,6 +227,15 @@ def _plan_definition(
     actual, template_dir = world.actual, world.policy.template_dir
     inputs = inputs_digest(domain, domain.uuid, actual, world.common)
     return plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, template_dir)
+
+
+def _not_xml(
+    domain: Domain, defined: DefinedDomain | None, definition: DefinitionPlan, *, is_judged: bool
+) -> Iterator[Finding]:
+    """Yield that libvirt would not read the definition again, unless it is written again now."""
+    is_written = any(isinstance(action, DefineDomain) for action in definition.actions)
+    if defined and not is_judged and not is_written and (finding := no_xml_finding(domain.name, defined)):
+        yield finding
 
 
 def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None) -> Iterator[Finding]:

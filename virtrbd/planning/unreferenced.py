@@ -42,10 +42,18 @@ class Unreferenced:
 
 
 def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tuple[ListedImage, ...]:
-    """Return the images that no domain of this host names, and no image that was listed grows from."""
+    """Return the images that no domain of this host names, and no image that was listed grows from.
+
+    A domain of which there is no text may use any of them: that is for whoever reads the report.
+    """
     named = {ref.image for use in uses for ref in use.refs}
     parents = {image.parent.image for image in listed if image.parent}
-    return tuple(image for image in listed if image.ref not in named | parents)
+    texts = [use for use in uses if use.text is not None]
+    return tuple(
+        image
+        for image in listed
+        if image.ref not in named | parents and not any(use.may_use(image.ref) for use in texts)
+    )
 
 
 def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import unescape
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
@@ -11,16 +12,26 @@ from virtrbd.model.image_details import Child
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainUse:
-    """A domain of this host with every image that its definition or its live XML names."""
+    """A domain of this host with every image that its definition or its live XML names.
+
+    `unread`: why neither could be read, empty where they were. Then `text` is the XML as libvirt gave it, None where
+    it gave none.
+    """
 
     name: str
     uuid: str
     state: PowerState
-    refs: frozenset[ImageRef]
+    refs: frozenset[ImageRef] = frozenset()
+    unread: str = ""
+    text: str | None = None
 
     def uses(self, ref: ImageRef) -> bool:
         """Whether it names the image, or a snapshot of it."""
         return any(mine.image == ref.image for mine in self.refs)
+
+    def may_use(self, ref: ImageRef) -> bool:
+        """Whether it cannot be read and may name the image: what cannot be read counts as use."""
+        return bool(self.unread) and (self.text is None or ref.name in self.text or ref.name in unescape(self.text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +73,15 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
         )
         for use in mine
         if use.state is PowerState.SAVED
+    ]
+    found += [
+        Objection(
+            text=f"domain {use.name} may use it: it cannot be read ({use.unread})",
+            way_out=f"mend {use.name}",
+            hazard=Hazard.TAKES_OVER,
+        )
+        for use in uses or ()
+        if use.may_use(image.ref)
     ]
     # A watcher is the domain's own QEMU where one runs here.
     if len(image.watchers) > len(running):

@@ -1,0 +1,20 @@
+"""Failures of single domains and images, as they are shown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from virtrbd.commands.app import Run
+
+if TYPE_CHECKING:
+    from virtrbd.model.failure import Failure
+
+
+def show_trace(run: Run, domain: str, trace: Sequence[str]) -> None:
+    """Print where in the code a defect was met, for the report to virtrbd's authors; also beside JSON."""
+    for line in trace:
+        run.say(f"{domain}: trace: {line}")
+
+
+def failure_data(failure: "Failure") -> dict[str, Any]:
+    """Return a failure for programs."""
+    return {"text": failure.text, "exit_code": int(failure.exit_code), "trace": list(failure.trace)}
