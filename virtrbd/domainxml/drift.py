@@ -65,12 +65,16 @@ def foreign_changes(
 
 def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:
     """Return the changes as far as a mark may hold them, and that there were more."""
+    general: list[ForeignChange] = []
     kept: list[ForeignChange] = []
     for change in changes:
-        if len(kept) == _MOST_CHANGES or len(change.path) > _LONGEST_PATH:
-            return (TOO_MUCH, *(each for each in kept if each.path != TOO_MUCH.path))
-        kept.append(change)
-    return tuple(kept)
+        if change.path == TOO_MUCH.path:
+            general = [change]
+        elif len(kept) == _MOST_CHANGES or len(change.path) > _LONGEST_PATH:
+            return TOO_MUCH, *kept
+        else:
+            kept.append(change)
+    return *general, *kept
 
 
 def _holds(root: Element, change: ForeignChange, children: Callable[[Element], Mapping[str, Element]]) -> bool:
@@ -84,7 +88,7 @@ def _holds(root: Element, change: ForeignChange, children: Callable[[Element], M
     if element is None:
         return not change.found
     if attribute:
-        return shortened(element.get(attribute, "")) == shortened(change.found)
+        return shortened(_attributes(element).get(attribute, "")) == shortened(change.found)
     if not change.found:
         return False
     # What was added is there, whatever became of its parts: those are changes of their own.

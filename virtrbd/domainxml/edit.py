@@ -16,7 +16,18 @@ from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.parsing import parse, shows_scars
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
-from virtrbd.domainxml.tree import Element, children, device_key, key_name, parse_tree, remove, steps, to_text, word
+from virtrbd.domainxml.tree import (
+    Element,
+    children,
+    device_key,
+    has_attribute,
+    key_name,
+    parse_tree,
+    remove,
+    steps,
+    to_text,
+    word,
+)
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
 
@@ -192,7 +203,7 @@ class _Editor:
             remove(element)
 
     def _withdraw_attribute(self, element: Element, name: str, path: str) -> None:
-        if name in element.attrib:
+        if has_attribute(element, name):
             self._note(f"{path}/@{name}", "", str(element.attrib.pop(name)))
 
     def follow_memory(self, root: Element, wanted: Element) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from virtrbd.domainxml.tree import Element, parse_tree, remove, steps, to_text
+from virtrbd.domainxml.tree import Element, has_attribute, parse_tree, remove, steps, to_text
 
 
 def is_ignored(path: str, ignored: Sequence[str]) -> bool:
@@ -20,7 +20,7 @@ def has_path(xml: str, path: str) -> bool:
         if child is None:
             return False
         element = child
-    return not last.startswith("@") or last[1:] in element.attrib
+    return not last.startswith("@") or has_attribute(element, last[1:])
 
 
 def not_ignored(paths: Sequence[str], ignored: Sequence[str]) -> tuple[str, ...]:
@@ -46,7 +46,8 @@ def prune(root: Element, ignored: Sequence[str]) -> None:
 def _prune(element: Element, names: Sequence[str]) -> None:
     first, *rest = names
     if first.startswith("@"):
-        element.attrib.pop(first[1:], "")
+        if has_attribute(element, first[1:]):
+            del element.attrib[first[1:]]
         return
     child = dict(steps(element)).get(first)
     if child is None:

@@ -5,7 +5,7 @@ A bridge's source beside a network's, a qxl's memory beside a virtio's: libvirt 
 
 from dataclasses import dataclass
 
-from virtrbd.domainxml.tree import Element, attribute, children, remove
+from virtrbd.domainxml.tree import Element, attribute, children, remove, whole_number
 
 # A path to drop; this one stands for all children and attributes.
 _ALL = "*"
@@ -129,7 +129,7 @@ def _switch_vcpus(root: Element, wanted: Element) -> None:
     if vcpu is None or want is None or (vcpu.text, vcpu.get("current")) == (want.text, want.get("current")):
         return
     _drop(root, ("vcpus",))
-    if int(vcpu.get("current") or 0) > int(want.text or 1):
+    if whole_number(vcpu.get("current"), 0) > whole_number(want.text, 1):
         vcpu.attrib.pop("current")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.mends import mend_of
-from virtrbd.domainxml.tree import attribute, device_steps, parse_tree, remove, to_text
+from virtrbd.domainxml.tree import attribute, device_steps, parse_tree, remove, to_text, whole_number
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
 
@@ -54,7 +54,7 @@ def live_limits(live: str, desired: str, device: str, differences: tuple[Differe
     if all(each.path != path for each in changed):
         wanted = held | {each.path.rpartition("/")[2]: each.wanted for each in changed}
     limits = dict.fromkeys(held, "0") | wanted
-    return {name: value if name == "group_name" else int(value or 0) for name, value in sorted(limits.items())}
+    return {name: value if name == "group_name" else whole_number(value, 0) for name, value in sorted(limits.items())}
 
 
 def _limits(xml: str, device: str) -> dict[str, str]:
@@ -95,15 +95,15 @@ def with_link(device: str, *, up: bool, is_stated: bool) -> str:
 def current_vcpus(live: str) -> tuple[int, int]:
     """Return the vcpus that a guest has, and the most that it can have."""
     vcpu = parse_tree(live).find("vcpu")
-    most = int((vcpu.text if vcpu is not None else None) or 1)
-    return int((vcpu.get("current") if vcpu is not None else None) or most), most
+    most = whole_number(vcpu.text if vcpu is not None else None, 1)
+    return whole_number(vcpu.get("current") if vcpu is not None else None, most), most
 
 
 def current_memory(live: str) -> tuple[int, int]:
     """Return the bytes of memory that a guest has, and the most that it can have."""
     root = parse_tree(live)
-    most = int(root.findtext("memory") or 0)
-    return int(root.findtext("currentMemory") or most) * 1024, most * 1024
+    most = whole_number(root.findtext("memory"), 0)
+    return whole_number(root.findtext("currentMemory"), most) * 1024, most * 1024
 
 
 def titles(xml: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from lxml import etree
 
 from virtrbd.domainxml.plain import SECRET_NOT_SET, SECRET_SET
-from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text
+from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text, whole_number
 from virtrbd.errors import DocumentError, HypervisorError
 from virtrbd.model.domain import DefinedDisk, DefinedDomain
 from virtrbd.model.image import ImageRef
@@ -26,9 +26,9 @@ def parse_disks(xml: str) -> tuple[DefinedDisk, ...]:
 
 
 def parse_size(xml: str) -> tuple[int, int]:
-    """Return memory in bytes and vcpus. libvirt writes memory in KiB whatever it was given."""
+    """Return memory in bytes and vcpus. libvirt writes memory in KiB whatever it was given. Raises DocumentError."""
     root = parse_tree(xml)
-    return int(root.findtext("memory") or 0) * 1024, int(root.findtext("vcpu") or 1)
+    return whole_number(root.findtext("memory"), 0) * 1024, whole_number(root.findtext("vcpu"), 1)
 
 
 def parse_machine(xml: str) -> tuple[str, str]:

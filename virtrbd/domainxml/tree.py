@@ -1,5 +1,6 @@
 """Domain XML as a tree, and how its devices are told apart."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,6 +11,7 @@ from lxml import etree
 
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.errors import DocumentError
 
 Element = etree._Element
 
@@ -48,6 +50,20 @@ def attribute(element: Element | None, path: str, name: str) -> str:
     """Return an attribute of the element at a path, empty when there is none."""
     found = None if element is None else element.find(path)
     return "" if found is None else found.get(name, "")
+
+
+def has_attribute(element: Element, name: str) -> bool:
+    """Whether the element has the attribute; lxml itself raises for a name that no XML can have."""
+    return name in set(map(str, element.attrib))
+
+
+def whole_number(text: str | None, otherwise: int) -> int:
+    """Return the number that libvirt wrote, `otherwise` where it wrote none. Raises DocumentError for anything else."""
+    if not text:
+        return otherwise
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise DocumentError(f"its XML has {text[:30]!r} where libvirt writes a whole number")
+    return int(text)
 
 
 def word(element: Element) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from virtrbd.domainxml.parse import parse_image
-from virtrbd.domainxml.tree import Element, attribute, parse_tree
+from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
@@ -223,7 +223,7 @@ def _granularity(disk: Element) -> dict[str, Value]:
 
 def _limit(limit: Element) -> int | str:
     text = limit.text or ""
-    return text if limit.tag == "group_name" else int(text)
+    return text if limit.tag == "group_name" else whole_number(text, 0)
 
 
 def _cdrom_words(disk: Element, monitors: Collection[str]) -> Iterator[Word]:
@@ -298,4 +298,4 @@ def _number(text: str | None) -> int | None:
 
 
 def _kib(text: str | None) -> str:
-    return exact_size(int(text or 0) * 1024)
+    return exact_size(whole_number(text, 0) * 1024)
