@@ -10,6 +10,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
+from virtrbd.planning.use import DomainUse
 
 USAGE = Usage(ref=REF, size_bytes=100, used_bytes=10, by_snapshot={"s1": 5})
 
@@ -89,3 +90,8 @@ def test_what_another_host_may_need_is_never_called_unreferenced(known: ImageDet
         assert known.image.running_on in ("", HERE)
         assert not known.image.watchers
         assert not known.children
+
+
+def test_an_image_that_is_named_in_a_text_that_cannot_be_read_is_no_candidate() -> None:
+    odd = DomainUse(name="odd", uuid="o", state=PowerState.SHUT_OFF, unread="no XML", text="<disk name='vms/web.vda'")
+    assert candidates([listed("web.vda"), listed("old")], [odd]) == (listed("old"),)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of
 
-from virtrbd.model.domain import PowerState
+from virtrbd.host.uses import use_of as use_of_domain
+from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark, ImageRef
-from virtrbd.planning.use import growth_objections, objections, owner_objections
+from virtrbd.planning.use import DomainUse, growth_objections, objections, owner_objections
 
 
 def texts(image, uses=(), host=HERE):  # type: ignore[no-untyped-def]
@@ -113,3 +114,32 @@ def test_a_running_guest_of_another_host_s_image_is_told_only_when_that_is_allow
     told, [found] = growth_objections(image, [use], HERE)
     assert told is not None
     assert found.hazard is Hazard.TAKES_OVER
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        (None, True),
+        ("<disk><source file='rbd:vms/web.vda'/>", True),
+        ("<disk><source name='vms/web.&#118;da'/>", True),
+        ("<disk><source name='vms/other'/>", False),
+        ("", False),
+    ],
+)
+def test_a_domain_that_cannot_be_read_counts_as_use_of_what_its_text_names(text: str | None, counts: bool) -> None:
+    odd = DomainUse(name="odd", uuid="o", state=PowerState.SHUT_OFF, unread="its XML cannot be parsed", text=text)
+    image = replace(IMAGE, ref=ImageRef(pool="vms", name="web.vda"))
+    found = objections(image, [odd], HERE)
+    assert bool(found) == counts
+    for objection in found:
+        assert objection.hazard is Hazard.TAKES_OVER
+        assert str(objection).startswith("domain odd may use it: it cannot be read (its XML cannot be parsed)")
+
+
+def test_what_a_definition_says_is_a_use_and_what_cannot_be_parsed_is_one_by_its_text() -> None:
+    xml = "<domain><devices><disk><source protocol='rbd' name='vms/web.vda'/></disk></devices></domain>"
+    domain = DefinedDomain(name="a", uuid="u", state=PowerState.RUNNING, definition=xml, live=xml)
+    assert use_of_domain(domain).refs == {ImageRef(pool="vms", name="web.vda")}
+    broken = use_of_domain(replace(domain, live=xml.replace("</domain>", "")))
+    assert (broken.refs, broken.may_use(ImageRef(pool="vms", name="web.vda"))) == (frozenset(), True)
+    assert broken.unread.startswith("its XML cannot be parsed: ")
