@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text, walked_canonical_text
 from virtrbd.domainxml.drift import TOO_MUCH, foreign_changes
@@ -19,6 +20,7 @@ from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.plain import NAMESPACE, may_be_no_xml, monitors_of
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import DocumentError
+from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark
 
 GOLDEN = sorted(Path(__file__).parent.parent.glob("golden/**/*.xml"))
@@ -66,6 +68,8 @@ REFUSED = {
     "3,000 levels": (domain(metadata="<d>" * 3000 + "</d>" * 3000), "depth in document: 256$"),
     "a document type": (f"<!DOCTYPE domain [<!ENTITY e SYSTEM 'file:///etc/shadow'>]>{domain()}", "document type"),
     "one behind a comment": (f"<?xml version='1.0'?> <!-- c --><!DOCTYPE domain>{domain()}", "document type"),
+    "one behind 5,000 comments": (f"{'<!-- -->' * 5000}<!DOCTYPE domain>{domain()}", "document type"),
+    "nothing behind 5,000 comments": ("<!-- -->" * 5000, "cannot be parsed"),
     "half a document": (domain()[:-3], "cannot be parsed"),
     "nothing": ("", "cannot be parsed"),
     "an attribute twice": (domain(more="<on_crash a='1' a='2'/>"), "cannot be parsed: Attribute a redefined"),
@@ -98,6 +102,17 @@ names = st.sampled_from(["a", "b", "q:a", "r:b", "xml:lang"])
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"), max_size=6
 )
+
+
+@pytest.mark.parametrize("file", GOLDEN[:10], ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_digests_are_those_that_earlier_versions_left_in_marks(file: Path) -> None:
+    root = parse_tree(file.read_text())
+    devices = root.find("devices")
+    assert devices is not None
+    devices[:] = sorted(devices, key=lambda child: etree.tostring(child, method="c14n"))
+    assert definition_digest(file.read_text()) == digest_of(etree.tostring(root, method="c14n"))
+
+
 tags, attributes = st.sampled_from(["a", "q:a"]), st.dictionaries(names, texts)
 elements = st.recursive(
     st.tuples(tags, attributes, texts, st.just([])),
