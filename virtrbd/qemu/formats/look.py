@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from virtrbd.qemu.formats import qcow2, vdi, vhd, vhdx, vmdk
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
 
-FORMATS = ("raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc")
-
 # All of the head of a file that a format is known by.
 _HEAD_BYTES = 512
 _MAGICS: tuple[tuple[str, int, bytes], ...] = (

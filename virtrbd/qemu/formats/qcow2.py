@@ -31,9 +31,20 @@ _MOST_EXTENSIONS = 100
 
 def read_size(image: ImageBytes) -> int:
     """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole by itself."""
-    version, backing_at, backing_length, cluster_bits, size, encryption, l1, l1_at, ref_at, ref_clusters, snapshots, _ = (
-        image.unpack(_HEADER, 0)
-    )
+    (
+        version,
+        backing_at,
+        backing_length,
+        cluster_bits,
+        size,
+        encryption,
+        l1,
+        l1_at,
+        ref_at,
+        ref_clusters,
+        snapshots,
+        _,
+    ) = image.unpack(_HEADER, 0)
     if version not in (2, 3):
         raise image.refused(f"is qcow version {version}", "convert it to qcow2 where it was made")
     if cluster_bits not in _CLUSTER_BITS:
@@ -60,7 +71,9 @@ def _require_features(image: ImageBytes, cluster_bits: int) -> int:
     if incompatible & _DATA_FILE_BIT:
         raise image.refers_to("a data file")
     if incompatible & ~_KNOWN_BITS:
-        raise image.refused(f"needs features that QEMU does not know ({incompatible:#x})", "convert it where it was made")
+        raise image.refused(
+            f"needs features that QEMU does not know ({incompatible:#x})", "convert it where it was made"
+        )
     if refcount_order not in _REFCOUNT_ORDERS or not _HEADER.size + _VERSION_3.size <= length <= 1 << cluster_bits:
         raise image.damaged(f"a header of {length} bytes, refcounts of 2^{refcount_order} bits")
     return length

@@ -27,7 +27,7 @@ def is_fixed(footer: bytes, length: int) -> bool:
     _, size, _, _, _, kind = _FOOTER.unpack_from(footer)
     [said] = _CHECKSUM.unpack_from(footer, _CHECKSUM_AT)
     counted = sum(footer) - sum(footer[_CHECKSUM_AT : _CHECKSUM_AT + _CHECKSUM.size])
-    return kind == _FIXED and size + FOOTER_BYTES == length and said == ~counted & 0xFFFFFFFF
+    return bool(kind == _FIXED and size + FOOTER_BYTES == length and said == ~counted & 0xFFFFFFFF)
 
 
 def read_size(image: ImageBytes) -> int:

@@ -45,7 +45,7 @@ def read_size(image: ImageBytes) -> int:
 
 
 def _require_whole(image: ImageBytes, descriptor: bytes) -> None:
-    """Raise VirtrbdError where the descriptor speaks of other files; the name that it has for this one is of no account."""
+    """Raise VirtrbdError where the descriptor names other files. What it calls this one does not matter."""
     parents = re.findall(rb"^[ \t]*parentCID[ \t]*=[ \t]*(\w*)", descriptor, re.MULTILINE)
     # QEMU looks for this word anywhere.
     hints = re.findall(rb"parentFileNameHint[ \t]*=?[ \t]*\"?([^\"\r\n\0]*)", descriptor)
@@ -69,4 +69,6 @@ def _needs_others(image: ImageBytes) -> VirtrbdError:
 
 def _extents(descriptor: bytes) -> list[bytes]:
     """Return the names of the files that the descriptor names as the disk's parts."""
-    return re.findall(rb"^[ \t]*(?:RW|RDONLY|NOACCESS)[ \t]+\d+[ \t]+\w+[ \t]+\"([^\"\r\n]*)\"", descriptor, re.MULTILINE)
+    return re.findall(
+        rb"^[ \t]*(?:RW|RDONLY|NOACCESS)[ \t]+\d+[ \t]+\w+[ \t]+\"([^\"\r\n]*)\"", descriptor, re.MULTILINE
+    )
