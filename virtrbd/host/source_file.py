@@ -68,8 +68,11 @@ class Source:
 
         A header that is exchanged after it was looked at could lead QEMU to other files.
         """
-        is_broken = self.is_leased and fcntl.fcntl(self.descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK
-        if is_broken or (not self.is_block_device and _written(os.fstat(self.descriptor)) != _written(self.stat)):
+        if self.is_leased:
+            is_written = fcntl.fcntl(self.descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK
+        else:
+            is_written = not self.is_block_device and _written(os.fstat(self.descriptor)) != _written(self.stat)
+        if is_written:
             raise VirtrbdError(f"{self.path}: changed while it was read; wait until it is whole, then run again")
 
 
