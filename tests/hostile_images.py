@@ -179,6 +179,7 @@ def _excessive() -> dict[str, Hostile]:
         "clusters-beyond-numbers": qcow2(cluster_bits=2**32 - 1),
         "l1-of-32-gib": qcow2(l1_entries=2**32 - 1),
         "refcounts-of-2-to-the-60": qcow2(refcount_order=60),
+        "qcow2-of-version-9": qcow2(version=9),
         "short-header": qcow2(header_length=8),
         "endless-header": qcow2(header_length=2**32 - 8),
         "endless-extension": qcow2(extensions=[(b"abcd", bytes(4000))]).replace(
@@ -207,7 +208,7 @@ def _excessive() -> dict[str, Hostile]:
             content=qcow2(extensions=[(b"\x05\x37\xbe\x77", bytes(16))]), says="encrypted"
         ),
         "unknown-features": Hostile(content=qcow2(incompatible=1 << 40), says="needs features that QEMU does not know"),
-        "qcow": Hostile(content=qcow2(version=1), says="is qcow version 1"),
+        "qcow": Hostile(content=qcow2(version=1), says="is qcow of version 1"),
         **{
             name: Hostile(content=content, says="is damaged or cut short", code=65) for name, content in damaged.items()
         },

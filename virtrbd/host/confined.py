@@ -47,7 +47,9 @@ def other_user() -> int | None:
     return _FIRST_USER + os.getpid() % _USERS if os.geteuid() == 0 and _have(*_TO_CHANGE_USERS) else None
 
 
-def start_confined(command: Sequence[str], rights: Rights, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+def start_confined(
+    command: Sequence[str], rights: Rights, descriptors: Sequence[int], stdout: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     """Start a program that dies with us, and has these descriptors open. Raises UnavailableError."""
     if not shutil.which(command[0]):
         raise UnavailableError(f"{command[0]} is missing; apt install qemu-utils")
@@ -55,7 +57,7 @@ def start_confined(command: Sequence[str], rights: Rights, descriptors: Sequence
         return subprocess.Popen(
             [*_before(rights), *_WITH_US, f"{_limits(rights)}{_START}", str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
         )

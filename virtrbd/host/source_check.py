@@ -1,6 +1,9 @@
 """Whether an image file is whole, as `qemu-img check` sees it: beside it the caller gets ready."""
 
+import os
+import select
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +18,7 @@ _ANSWERS_WITHIN_S = 60.0
 _RIGHTS = Rights(cpu_s=int(_ANSWERS_WITHIN_S))
 # 2: corrupt, 1: it could not be read through. 3 are clusters that nothing uses; 63: the format has no check.
 _BROKEN = (1, 2)
+_SHOWN_BYTES = 8192
 
 
 @contextmanager
@@ -28,17 +32,15 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
         return
     with (
         readable_node(source) as node,
-        start_confined(["qemu-img", "check", "--", node.name], _RIGHTS, [node.descriptor]) as process,
+        start_confined(
+            ["qemu-img", "check", "--", node.name], _RIGHTS, [node.descriptor], subprocess.DEVNULL
+        ) as process,
     ):
 
         def require_whole() -> None:
-            try:
-                _, said = process.communicate(timeout=_ANSWERS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                text = f"{source.path}: qemu-img check did not answer within {_ANSWERS_WITHIN_S:g} s"
-                raise UnavailableError(text) from None
+            said = _ended(process, source.path)
             source.require_still()
-            _require_whole(source.path, process.returncode, in_short(said.decode(errors="replace"), node))
+            _judge(source.path, process.returncode, in_short(said.decode(errors="replace"), node))
 
         try:
             yield require_whole
@@ -47,9 +49,24 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
                 process.kill()
 
 
-def _require_whole(path: str, code: int, said: str) -> None:
+def _ended(process: subprocess.Popen[bytes], path: str) -> bytes:
+    """Wait for the end, and return the beginning of what was said: there may be a line for each cluster."""
+    assert process.stderr is not None, "it was asked for"
+    give_up_at, said = time.monotonic() + _ANSWERS_WITHIN_S, b""
+    while time.monotonic() < give_up_at:
+        ready, _, _ = select.select([process.stderr], [], [], max(0.0, give_up_at - time.monotonic()))
+        chunk = os.read(process.stderr.fileno(), 64 * 1024) if ready else b""
+        said = (said + chunk)[:_SHOWN_BYTES]
+        if ready and not chunk:
+            process.wait()
+            return said
+    raise UnavailableError(f"{path}: qemu-img check did not answer within {_ANSWERS_WITHIN_S:g} s")
+
+
+def _judge(path: str, code: int, said: str) -> None:
+    """Raise SpecError for what a check found."""
+    fact = said.partition("\n")[0]
+    if code < 0:
+        fact = f"qemu-img check came to its limits of time and memory (signal {-code})"
     if code < 0 or code in _BROKEN:
-        fact = said or "qemu-img check finds errors in it"
-        if code < 0:
-            fact = f"qemu-img check was ended by signal {-code} at its limits of time and memory; {said}".rstrip("; ")
-        raise SpecError(f"{path}: is damaged or cut short: {fact}; get the file again")
+        raise SpecError(f"{path}: is damaged or cut short: {fact or 'qemu-img check finds errors'}; get the file again")

@@ -53,7 +53,7 @@ class ImageBytes:
 
     def refers_to(self, what: str) -> VirtrbdError:
         """Return the error that says that the image needs another file, which its maker chose."""
-        return self.refused(f"refers to {what}", "flatten it where it was made, with qemu-img convert")
+        return self.refused(f"refers to {what}", "flatten it first with qemu-img convert, where it was made")
 
 
 def quoted(raw: bytes) -> str:

@@ -45,8 +45,10 @@ def read_size(image: ImageBytes) -> int:
         snapshots,
         _,
     ) = image.unpack(_HEADER, 0)
+    if version == 1:
+        raise image.refused("is qcow of version 1", "convert it to qcow2 where it was made")
     if version not in (2, 3):
-        raise image.refused(f"is qcow version {version}", "convert it to qcow2 where it was made")
+        raise image.damaged(f"it is qcow2 of version {version}")
     if cluster_bits not in _CLUSTER_BITS:
         raise image.damaged(f"clusters of 2^{cluster_bits} bytes")
     header_length = _require_features(image, cluster_bits) if version == 3 else _HEADER.size
