@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.host.confined import Rights, start_confined
@@ -38,7 +39,9 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
     ):
 
         def require_whole() -> None:
-            said = _ended(process, source.path)
+            assert process.stderr is not None, "it was asked for"
+            said = _said_to_its_end(process.stderr, source.path)
+            process.wait()
             source.require_still()
             _judge(source.path, process.returncode, in_short(said.decode(errors="replace"), node))
 
@@ -49,17 +52,16 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
                 process.kill()
 
 
-def _ended(process: subprocess.Popen[bytes], path: str) -> bytes:
-    """Wait for the end, and return the beginning of what was said: there may be a line for each cluster."""
-    assert process.stderr is not None, "it was asked for"
+def _said_to_its_end(stderr: IO[bytes], path: str) -> bytes:
+    """Wait for the end of what is said, and return its beginning: there may be a line for each cluster."""
     give_up_at, said = time.monotonic() + _ANSWERS_WITHIN_S, b""
-    while time.monotonic() < give_up_at:
-        ready, _, _ = select.select([process.stderr], [], [], max(0.0, give_up_at - time.monotonic()))
-        chunk = os.read(process.stderr.fileno(), 64 * 1024) if ready else b""
-        said = (said + chunk)[:_SHOWN_BYTES]
-        if ready and not chunk:
-            process.wait()
+    while (left_s := give_up_at - time.monotonic()) > 0:
+        if not select.select([stderr], [], [], left_s)[0]:
+            break
+        chunk = os.read(stderr.fileno(), 64 * 1024)
+        if not chunk:
             return said
+        said = (said + chunk)[:_SHOWN_BYTES]
     raise UnavailableError(f"{path}: qemu-img check did not answer within {_ANSWERS_WITHIN_S:g} s")
 
 
