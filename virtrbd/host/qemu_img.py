@@ -41,7 +41,8 @@ def run_qemu_img(work: Work, stall_s: float, watch: Callable[[float], None]) -> 
     """
     with start_confined(["qemu-img", *work.words], work.rights, work.descriptors) as process:
         try:
-            said = _follow(process, work.what, stall_s, watch)
+            servers = [node.server for node in work.nodes if node.server]
+            said = _follow(process, servers, work.what, stall_s, watch)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -63,8 +64,14 @@ def in_short(text: str, *nodes: Node) -> str:
     return "\n".join(by_shape.values())
 
 
-def _follow(process: subprocess.Popen[bytes], what: str, stall_s: float, watch: Callable[[float], None]) -> bytes:
-    """Return what it said on its standard output besides its progress."""
+def _follow(
+    process: subprocess.Popen[bytes],
+    servers: Sequence[int],
+    what: str,
+    stall_s: float,
+    watch: Callable[[float], None],
+) -> bytes:
+    """Return what it said on its standard output besides its progress. What servers read for it is progress too."""
     assert process.stdout is not None, "it was asked for"
     percent, moved_bytes, moved_at, said = 0.0, 0, time.monotonic(), b""
     while True:
@@ -78,7 +85,7 @@ def _follow(process: subprocess.Popen[bytes], what: str, stall_s: float, watch: 
             said += re.sub(rb"\s*\(\d+\.\d+/100%\)\s*", b"", chunk)
             percent, moved_at = max([percent, *found]), time.monotonic()
         # It tells of whole percents only: of a large image one takes minutes.
-        elif (now_bytes := _read_bytes(process.pid)) >= moved_bytes + _MOVED_BYTES:
+        elif (now_bytes := sum(map(_read_bytes, [process.pid, *servers]))) >= moved_bytes + _MOVED_BYTES:
             moved_bytes, moved_at = now_bytes, time.monotonic()
         watch(percent)
         if time.monotonic() > moved_at + stall_s:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from virtrbd.errors import UnavailableError
@@ -17,9 +18,17 @@ _SERVES_WITHIN_S = 10.0
 _RIGHTS = Rights(as_own_user=True, cpu_s=24 * 3600)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The descriptor of a connection, for one client, and the process at its other end."""
+
+    connection: int
+    server: int
+
+
 @contextmanager
-def serving(name: str, descriptor: int, path: str) -> Iterator[int]:
-    """Yield the descriptor of a connection, for one client, that serves what QEMU knows by this name.
+def serving(name: str, descriptor: int, path: str) -> Iterator[Served]:
+    """Yield a connection that serves what QEMU knows by this name.
 
     `descriptor` is what the name needs, `path` for messages. Raises UnavailableError.
     """
@@ -31,7 +40,7 @@ def serving(name: str, descriptor: int, path: str) -> Iterator[int]:
             server = stack.enter_context(start_confined(words, _RIGHTS, [descriptor]))
             stack.callback(server.kill)
             _connect(connection, at, server, path)
-        yield connection.fileno()
+        yield Served(connection=connection.fileno(), server=server.pid)
 
 
 def _connect(connection: socket.socket, at: str, server: "subprocess.Popen[bytes]", path: str) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from virtrbd.host.confined import other_user
 from virtrbd.host.source_file import Source
@@ -15,11 +15,15 @@ _HAVE_BACKING = ("qcow2", "vmdk")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The name of an open image file, and the descriptor that the program needs for it; `path` is for messages."""
+    """The name of an open image file, and the descriptor that the program needs for it; `path` is for messages.
+
+    `server` is the process that reads the file for it, if there is one.
+    """
 
     name: str
     descriptor: int
     path: str
+    server: int | None = None
 
 
 @contextmanager
@@ -36,9 +40,10 @@ def readable_node(source: Source) -> Iterator[Node]:
     from virtrbd.host.raw_server import serving
 
     raw = Look(format="raw", size_bytes=source.size_bytes)
-    with serving(_named(raw, _by_descriptor(source)), source.descriptor, source.path) as connection:
-        server = {"type": "fd", "str": str(connection)}
-        yield _node(source, {"driver": "nbd", "server": server}, connection)
+    with serving(_named(raw, _by_descriptor(source)), source.descriptor, source.path) as served:
+        address = {"type": "fd", "str": str(served.connection)}
+        node = _node(source, {"driver": "nbd", "server": address}, served.connection)
+        yield replace(node, server=served.server)
 
 
 def own_node(path: str, descriptor: int, file_format: str) -> Node:

@@ -27,6 +27,8 @@ _MOST_REFCOUNT_BYTES = 8 * 1024**2
 _MOST_SNAPSHOTS = 1000
 _MOST_BITMAPS = 1000
 _MOST_EXTENSIONS = 100
+# QEMU's limit for a name.
+_NAME_BYTES = 1023
 
 
 def read_size(image: ImageBytes) -> int:
@@ -53,7 +55,7 @@ def read_size(image: ImageBytes) -> int:
         raise image.damaged(f"clusters of 2^{cluster_bits} bytes")
     header_length = _require_features(image, cluster_bits) if version == 3 else _HEADER.size
     if backing_at or backing_length:
-        raise image.refers_to(quoted(image.peek(backing_at, min(backing_length, 1023))) or "a backing file")
+        raise image.refers_to(quoted(image.peek(backing_at, min(backing_length, _NAME_BYTES))) or "a backing file")
     if encryption:
         raise image.refused("is encrypted", "decrypt it where the key is")
     if l1 > _MOST_L1_ENTRIES or ref_clusters << cluster_bits > _MOST_REFCOUNT_BYTES:
@@ -93,7 +95,7 @@ def _require_harmless_extensions(image: ImageBytes, at: int, end: int) -> None:
         if length > end - at:
             raise image.damaged("an extension of its header is longer than the header")
         if kind == b"DATA":
-            raise image.refers_to(quoted(image.peek(at, length)) or "a data file")
+            raise image.refers_to(quoted(image.peek(at, min(length, _NAME_BYTES))) or "a data file")
         if kind == b"\x05\x37\xbe\x77":
             raise image.refused("is encrypted", "decrypt it where the key is")
         if kind == b"\x23\x85\x28\x75" and image.unpack(_BITMAPS, at)[0] > _MOST_BITMAPS:
