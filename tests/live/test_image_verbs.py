@@ -171,7 +171,7 @@ def test_import_says_what_is_wrong_with_a_file(world, name) -> None:  # type: ig
         "empty.raw": "empty.raw: is empty; there is nothing to import",
         "folder": "folder: is a folder; name the file in it",
         "nowhere.raw": "nowhere.raw: no such file; check the path",
-        "broken.qcow2": "broken.qcow2: qemu-img can't read it; see what is wrong with qemu-img info broken.qcow2",
+        "broken.qcow2": "broken.qcow2: is damaged or cut short: it is qcow2 of version 9; get the file again",
     }.items():
         done = world.virtrbd("image", "import", file, f"vms/{name}.a")
         assert (done.returncode, done.stderr) == (65, f"{message}\n")

@@ -1,10 +1,7 @@
 """The verb that brings data into an image: import."""
 
-import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
@@ -13,14 +10,13 @@ from virtrbd.commands.image_session import IMAGE, VERIFY, image_session
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
-from virtrbd.errors import DeniedError, SpecError, UsageError
+from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageLayout, ImageRef
 from virtrbd.model.size import format_size
+from virtrbd.qemu.formats import FORMATS
 
 # The snapshot of a base where none is named.
 _BASE = "base"
-# Those of qemu-img's that people keep disks in.
-_FORMATS = ("raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc")
 
 
 @image.command(name="import")
@@ -29,7 +25,7 @@ _FORMATS = ("raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc")
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(FORMATS),
     default=None,
     help="What FILE is; else what it looks like, and a block device is raw.",
 )
@@ -48,7 +44,7 @@ def import_image(
     progress: str,
     **layout: str,
 ) -> None:
-    """Import FILE (any format that qemu-img reads, a block device, or - for raw data) into a new image."""
+    """Import FILE (raw, qcow2, vdi, vhdx, vmdk, vpc, a block device, or - for raw data) into a new image."""
     if ref.snapshot and not as_base:
         raise UsageError(f"{ref} is a snapshot; import into {ref.image}, or write --as-base")
     target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
@@ -79,57 +75,30 @@ class _Job:
     base: str
     verify: bool
 
-    @property
-    def what(self) -> str:
-        """What is the same for the same work on the same file: its path, size and time, and what becomes of it."""
-        stat = os.stat(self.file)
-        file = f"{os.path.realpath(self.file)} {stat.st_size} {stat.st_mtime_ns} {self.file_format}"
-        return f"{file} base={self.base} verify={self.verify}"
-
 
 def _import_file(run: Run, job: _Job, progress: str) -> int:
     """Import a file, and return the size of the image."""
-    from virtrbd.host.source_file import looking_for_damage, looking_for_size
+    from virtrbd.host.source_check import looking_for_damage
+    from virtrbd.host.source_file import open_source
 
-    _require_readable(job.file)
-    asked = job.file, job.file_format
-    with looking_for_size(*asked) as size, looking_for_damage(*asked) as require_whole:
+    with open_source(job.file, job.file_format) as source, looking_for_damage(source) as require_whole:
         # Ceph's bindings take as long to import as qemu-img to answer.
         from virtrbd.host.by_hand import fill_by_hand
         from virtrbd.host.transfer import import_file, verify
 
-        size_bytes = _size_of(job, size)
+        # The same for the same work on the same file.
+        what = f"{source.identity} {source.look.format} base={job.base} verify={job.verify}"
         with image_session(run) as session, showing_progress(run, progress, str(job.target)) as update:
             host = session.with_progress(update)
 
             def fill(target: ImageRef) -> None:
-                import_file(host, job.file, size_bytes, target, job.layout.data_pool, job.file_format)
+                import_file(host, source, target, job.layout.data_pool)
                 if job.verify:
-                    verify(host, job.file, target, size_bytes, job.file_format)
+                    verify(host, source, target)
 
             require_whole()
-            fill_by_hand(host, job.target, size_bytes, fill, job.layout, base=job.base, what=job.what)
-    return size_bytes
-
-
-def _require_readable(file: str) -> None:
-    path = Path(file)
-    if not path.exists():
-        raise SpecError(f"{file}: no such file; check the path")
-    if path.is_dir():
-        raise SpecError(f"{file}: is a folder; name the file in it")
-    if not os.access(file, os.R_OK):
-        raise DeniedError(f"{file}: permission denied")
-
-
-def _size_of(job: _Job, size: Callable[[], int | None]) -> int:
-    size_bytes = size()
-    if size_bytes is None:
-        as_what = f" as {job.file_format}" if job.file_format else ""
-        raise SpecError(f"{job.file}: qemu-img can't read it{as_what}; see what is wrong with qemu-img info {job.file}")
-    if not size_bytes:
-        raise SpecError(f"{job.file}: is empty; there is nothing to import")
-    return size_bytes
+            fill_by_hand(host, job.target, source.size_bytes, fill, job.layout, base=job.base, what=what)
+        return source.size_bytes
 
 
 def _import_stdin(run: Run, job: _Job, progress: str) -> int:

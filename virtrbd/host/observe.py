@@ -137,25 +137,26 @@ def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities 
         return None
 
 
-def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int | None], Mapping[str, str]]:
-    """Return the virtual size of each file, None of no image, and what is wrong with the others."""
+def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int], Mapping[str, str]]:
+    """Return the virtual size of each file, and what is wrong with the others."""
     if not files:
         return {}, {}
-    # Here, not above: where nothing is imported no process is run.
-    from virtrbd.host.source_file import file_size
+    # Here, not above: mostly nothing is imported.
+    from virtrbd.host.source_file import open_source
 
-    sizes: dict[str, int | None] = {}
+    sizes: dict[str, int] = {}
     problems: dict[str, str] = {}
     for file in files:
         try:
-            sizes[file] = file_size(file)
+            with open_source(file) as source:
+                sizes[file] = source.size_bytes
         except VirtrbdError as error:
             problems[file] = str(error)
     return sizes, problems
 
 
 def _files(domains: tuple[Domain, ...], actual: Actual) -> tuple[str, ...]:
-    """Return the files that may have to be imported: one that was may be gone, and reading it costs a process.
+    """Return the files that may have to be imported: one that was may be gone.
 
     An intent tells of an import that may have been cut off before the image said so.
     """

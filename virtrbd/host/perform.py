@@ -14,7 +14,8 @@ from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.host.seeding import make_seed
-from virtrbd.host.source_file import looking_for_damage
+from virtrbd.host.source_check import looking_for_damage
+from virtrbd.host.source_file import open_source
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
 from virtrbd.model.actions import (
@@ -89,10 +90,16 @@ def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> N
         case CloneImage():
             make_clone(host.for_images, action.ref, action.domain_uuid, action.size_bytes, action.parent)
         case ImportImage():
-            with looking_for_damage(action.file) as require_whole:
-                require_whole()
-            fill = partial(import_file, host.for_images, action.file, action.size_bytes)
-            make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
+            _import(action, host)
+
+
+def _import(action: ImportImage, host: Host) -> None:
+    with open_source(action.file) as source, looking_for_damage(source) as require_whole:
+        if source.size_bytes != action.size_bytes:
+            raise VirtrbdError(f"{action.file}: is another file than the one that was planned with; run again")
+        require_whole()
+        fill = partial(import_file, host.for_images, source)
+        make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
 
 
 def _change_image(

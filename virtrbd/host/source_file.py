@@ -1,108 +1,162 @@
-"""Files that are to be imported, as qemu-img sees them: what they are, and whether they are whole.
+"""The file that an image is imported from: opened once, judged by its own bytes, and held still while it is read.
 
-It is asked in processes of its own, beside which the caller gets ready: one after the other they take a tenth of the
-time of an image of 1 GiB.
+All that reads it reads this descriptor. So what was looked at is what is copied, whatever happens to its name.
 """
 
-import json
+import errno
+import fcntl
 import os
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
-from virtrbd.host.qemu_img import as_file
+from virtrbd.deadline import call_within
+from virtrbd.errors import DeniedError, SpecError, VirtrbdError
+from virtrbd.qemu.formats.image_bytes import ImageBytes
+from virtrbd.qemu.formats.look import Look, look
 
-# A check reads all tables of a large file.
+# A file on a server that is gone never answers.
 _ANSWERS_WITHIN_S = 60.0
+_NAME_ANOTHER = "name a regular file or a block device"
+# Opening alone may do something: a FIFO waits for its writer, a watchdog begins to count.
+_NEVER_OPENED = (
+    (stat.S_ISDIR, "a folder", "name the file in it"),
+    (stat.S_ISFIFO, "a FIFO", "pipe the data into virtrbd image import - IMAGE"),
+    (stat.S_ISCHR, "a character device", _NAME_ANOTHER),
+    (stat.S_ISSOCK, "a socket", _NAME_ANOTHER),
+)
 
 
-def read_as(path: str, file_format: str = "") -> list[str]:
-    """Return the words that make qemu-img read the path in this format; an empty one is what it takes a file for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An open file: `descriptor` is what is read, `path` its name for messages, `stat` what it was when it was opened.
 
-    A block device is raw unless said otherwise: what a guest wrote to it may look like another format.
+    `is_leased`: the kernel holds up who wants to write to it, and says so.
     """
-    file_format = file_format or ("raw" if Path(path).is_block_device() else "")
-    return ["-f", file_format] if file_format else []
+
+    path: str
+    descriptor: int
+    look: Look
+    stat: os.stat_result
+    is_leased: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the disk that the file holds."""
+        return self.look.size_bytes
+
+    @property
+    def is_block_device(self) -> bool:
+        """Whether it is a block device, for which QEMU has another driver."""
+        return stat.S_ISBLK(self.stat.st_mode)
+
+    @property
+    def is_readable_by_all(self) -> bool:
+        """Whether any user of this host may open it, who got as far as its folder."""
+        return bool(self.stat.st_mode & stat.S_IROTH)
+
+    @property
+    def identity(self) -> str:
+        """What is the same for the same file as it was then, and for no other one."""
+        found = self.stat
+        return f"{os.path.realpath(self.path)} {found.st_size} {found.st_mtime_ns}"
+
+    def require_still(self) -> None:
+        """Raise VirtrbdError where the file was written to since it was opened, or another program waits to do so.
+
+        A header that is exchanged after it was looked at could lead QEMU to other files.
+        """
+        if self.is_leased:
+            is_written = fcntl.fcntl(self.descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK
+        else:
+            is_written = not self.is_block_device and _written(os.fstat(self.descriptor)) != _written(self.stat)
+        if is_written:
+            raise VirtrbdError(f"{self.path}: changed while it was read; wait until it is whole, then run again")
 
 
 @contextmanager
-def looking_for_size(path: str, file_format: str = "") -> Iterator[Callable[[], int | None]]:
-    """Yield what waits for the virtual size in bytes, None of what is no image file.
+def open_source(path: str, file_format: str = "") -> Iterator[Source]:
+    """Open a file and look what it is; with a format, what it is as that one.
 
-    The call raises VirtrbdError when the file refers to another one: a backing file or data file named inside an
-    uploaded image would be read as root.
+    Raises SpecError, DeniedError, UnavailableError, and VirtrbdError for a file that needs another one.
     """
-    with _asked("info", path, file_format) as answer:
-
-        def size() -> int | None:
-            code, out = answer()
-            if code:
-                return None
-            info = json.loads(out)
-            if others := _others(path, info):
-                raise VirtrbdError(f"{path}: refers to {others[0]}; flatten it first with qemu-img convert")
-            return int(info["virtual-size"])
-
-        yield size
-
-
-@contextmanager
-def looking_for_damage(path: str, file_format: str = "") -> Iterator[Callable[[], None]]:
-    """Yield what waits until the file was found whole.
-
-    The call raises SpecError for one that is not: of one cut short qemu-img copies what is missing as zeroes.
-    """
-    with _asked("check", path, file_format) as answer:
-
-        def require_whole() -> None:
-            code, _ = answer()
-            # 2: corrupt, 1: it could not be read through. 3 are clusters that nobody uses; some formats have no check.
-            if code in (1, 2):
-                raise SpecError(f"{path}: is damaged or cut short; see qemu-img check {path}, and get it anew")
-
-        yield require_whole
-
-
-def file_size(path: str, file_format: str = "") -> int | None:
-    """Return what `looking_for_size` finds, and wait for it."""
-    with looking_for_size(path, file_format) as size:
-        return size()
-
-
-def _others(path: str, info: dict[str, Any]) -> list[str]:
-    """Return the other files that the image needs: its backing file, its data file, the extents of a VMDK."""
-    details = info.get("format-specific", {}).get("data", {})
-    details = details if isinstance(details, dict) else {}
-    extents = [str(extent.get("filename", "")).removeprefix("file:") for extent in details.get("extents", ())]
-    named = [info.get("backing-filename"), details.get("data-file"), *extents]
-    return [str(name) for name in named if name and os.path.realpath(name) != os.path.realpath(path)]
-
-
-@contextmanager
-def _asked(verb: str, path: str, file_format: str) -> Iterator[Callable[[], tuple[int, str]]]:
-    """Start qemu-img on the file, and yield what waits for its exit code and its output; nothing of it stays."""
-    words: Sequence[str] = ["qemu-img", verb, "--output=json", *read_as(path, file_format), "--", as_file(path)]
+    source = call_within(_ANSWERS_WITHIN_S, path, lambda: _opened(path, file_format))
     try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-    except FileNotFoundError:
-        raise UnavailableError("qemu-img is missing; apt install qemu-utils") from None
+        yield source
+    finally:
+        os.close(source.descriptor)
 
-    def answer() -> tuple[int, str]:
-        try:
-            out, _ = process.communicate(timeout=_ANSWERS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            text = f"{path}: qemu-img {verb} did not answer within {_ANSWERS_WITHIN_S:g} s"
-            raise UnavailableError(text) from None
-        return process.returncode, out
 
-    with process:
-        try:
-            yield answer
-        finally:
-            if process.poll() is None:
-                process.kill()
+def _opened(path: str, file_format: str) -> Source:
+    try:
+        found = os.lstat(path)
+        _require_openable(path, found)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    try:
+        opened = os.fstat(descriptor)
+        if (opened.st_dev, opened.st_ino, opened.st_mode) != (found.st_dev, found.st_ino, found.st_mode):
+            raise VirtrbdError(f"{path}: was exchanged while it was opened; run again")
+        is_leased = _lease(path, descriptor, opened)
+        length = os.lseek(descriptor, 0, os.SEEK_END)
+        image = ImageBytes(name=path, length=length, read_at=lambda at, count: os.pread(descriptor, count, at))
+        # What a guest wrote to its device may look like another format.
+        found_as = look(image, file_format or ("raw" if stat.S_ISBLK(opened.st_mode) else ""))
+    except OSError as error:
+        os.close(descriptor)
+        raise _unreadable(path, error) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Source(path=path, descriptor=descriptor, look=found_as, stat=opened, is_leased=is_leased)
+
+
+def _require_openable(path: str, found: os.stat_result) -> None:
+    """Raise SpecError for what is neither a regular file nor a block device, and for a link."""
+    is_link = stat.S_ISLNK(found.st_mode)
+    mode = os.stat(path).st_mode if is_link else found.st_mode
+    for is_kind, what, way_out in _NEVER_OPENED:
+        if is_kind(mode):
+            raise SpecError(f"{path}: is {what}; {way_out}")
+    if is_link:
+        raise SpecError(f"{path}: is a link, which may lead elsewhere at any moment; write {os.path.realpath(path)}")
+
+
+def _lease(path: str, descriptor: int, found: os.stat_result) -> bool:
+    """Let the kernel hold up who wants to write to the file; return whether it can: over NFS, say, it can't.
+
+    Raises VirtrbdError where another program has the file open for writing already.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    try:
+        # Its own signal, SIGIO, would end this process. The descriptor is asked instead.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            text = "another program has it open for writing; wait until it is whole, or copy it first"
+            raise VirtrbdError(f"{path}: {text}") from None
+        return False
+    return True
+
+
+def _written(found: os.stat_result) -> tuple[int, ...]:
+    """Return what differs after the file was written to; nobody can set st_ctime."""
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _unreadable(path: str, error: Exception) -> VirtrbdError:
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return SpecError(f"{path}: no such file; check the path")
+        case PermissionError():
+            return DeniedError(f"{path}: permission denied; run as a user that may read it")
+        case OSError():
+            return SpecError(f"{path}: {error.strerror}; {_NAME_ANOTHER}")
+        case _:
+            return SpecError(f"{path!r}: is not a path; {_NAME_ANOTHER}")

@@ -3,15 +3,18 @@
 import os
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.errors import DeniedError, VirtrbdError
+from virtrbd.host.ceph_access import ceph_access
+from virtrbd.host.confined import Rights
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.qemu_img import as_file, as_image, run_qemu_img
-from virtrbd.host.source_file import read_as
+from virtrbd.host.qemu_img import Work, run_qemu_img
+from virtrbd.host.source_file import Source
+from virtrbd.host.source_node import Node, own_node, readable_node
 from virtrbd.model.image import ImageRef
 
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
@@ -21,24 +24,43 @@ _INTO_NEW = ("convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", 
 _AS_IT_IS = ("-f", "raw")
 # How often a transfer asks whether its pool ran full: the writer itself would wait for ever.
 _FULL_EVERY_S = 2.0
+# Unpacking the slowest of compressed images takes a tenth of this time; one that is made to take for ever ends.
+_LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
+_MEMORY_BYTES = 8 * 1024**3
 
 
-def import_file(
-    host: ImageHost, path: str, size_bytes: int, ref: ImageRef, data_pool: str = "", file_format: str = ""
-) -> None:
-    """Copy a file that was found whole into an image that exists and is all zeroes; for an empty format, as what
-    qemu-img takes it for. Raises ClusterError, UnavailableError."""
-    what = f"importing {path} into {ref}"
-    words = [*_INTO_NEW, *read_as(path, file_format), "--", as_file(path), as_image(ref, host.settings.ceph)]
-    run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
+def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str = "") -> None:
+    """Copy a file that was found whole into an image that exists and is all zeroes.
+
+    Raises ClusterError, UnavailableError, and VirtrbdError where the file changed meanwhile.
+    """
+    with ceph_access(host) as ceph, readable_node(source) as node:
+        work = Work(
+            words=[*_INTO_NEW, "--", node.name, ceph.name(ref)],
+            what=f"importing {source.path} into {ref}",
+            rights=_reading(source.size_bytes),
+            descriptors=[node.descriptor, *ceph.descriptors],
+            nodes=[node],
+        )
+        _run(host, work, source.size_bytes, ref.pool, data_pool, source=source)
 
 
 def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
     """Copy an image into one that exists and is all zeroes. Raises ClusterError, UnavailableError."""
-    ceph = host.settings.ceph
-    words = [*_INTO_NEW, *_AS_IT_IS, "--", as_image(source, ceph), as_image(ref, ceph)]
-    what = f"copying {source} to {ref}"
-    run_qemu_img(words, what, host.settings.timeouts.transfer, _watch(host, size_bytes, ref.pool, data_pool))
+    with ceph_access(host) as ceph:
+        work = Work(
+            words=[*_INTO_NEW, *_AS_IT_IS, "--", ceph.name(source), ceph.name(ref)],
+            what=f"copying {source} to {ref}",
+            rights=_reading(size_bytes),
+            descriptors=ceph.descriptors,
+        )
+        _run(host, work, size_bytes, ref.pool, data_pool)
+
+
+def verify(host: ImageHost, source: Source, ref: ImageRef) -> None:
+    """Read the file and the image again, byte by byte. Raises ClusterError when they differ."""
+    with readable_node(source) as node:
+        _compare(host, node, ref, source.size_bytes, _reading(source.size_bytes), source)
 
 
 def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
@@ -46,71 +68,99 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
 
     Raises ClusterError, UnavailableError, DeniedError, VirtrbdError.
     """
-    target = Path(path)
     exists = VirtrbdError(f"{path}: exists; name another file, or remove it")
-    if os.path.lexists(target):
-        raise exists
-    half = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    image = as_image(ref, host.settings.ceph)
-    words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", file_format, "--", image]
     try:
-        # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
-        os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        what = f"exporting {ref} to {path}"
-        run_qemu_img([*words, as_file(str(half))], what, host.settings.timeouts.transfer, _watch(host, size_bytes))
-        _sync(half)
-        if check:
-            verify(host, str(half), ref, size_bytes, file_format)
-        # Not rename: it would replace what somebody made there meanwhile.
-        os.link(half, target)
+        if os.path.lexists(path):
+            raise exists
+        # By its descriptor: who may write to the folder above could lead its name elsewhere meanwhile.
+        folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _export_into(host, folder, ref, size_bytes, path, file_format, check=check)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except FileExistsError:
         raise exists from None
     except PermissionError:
         raise DeniedError(f"{path}: permission denied; name a folder that can be written to") from None
     except OSError as error:
         raise VirtrbdError(f"{path}: {error.strerror}; name a folder that can be written to") from error
-    finally:
-        with suppress(FileNotFoundError):
-            half.unlink()
-    _sync(target.absolute().parent)
 
 
-def verify(host: ImageHost, file: str, ref: ImageRef, size_bytes: int, file_format: str = "") -> None:
-    """Read the file and the image again, byte by byte. Raises ClusterError when they differ.
-
-    An empty format: what qemu-img takes the file for, as in the import.
-    """
-    words = [
-        "compare",
-        "-p",
-        *read_as(file, file_format),
-        "-F",
-        "raw",
-        "--",
-        as_file(file),
-        as_image(ref, host.settings.ceph),
-    ]
-    run_qemu_img(words, f"verifying {ref}", host.settings.timeouts.transfer, _watch(host, size_bytes))
-
-
-def _watch(host: ImageHost, size_bytes: int, *pools: str) -> Callable[[float], None]:
-    """Return what shows progress, and looks now and then whether a pool ran full."""
-    asked_at = time.monotonic()
-
-    def watch(percent: float) -> None:
-        nonlocal asked_at
-        host.progress(int(size_bytes * percent / 100), size_bytes)
-        if pools and time.monotonic() > asked_at + _FULL_EVERY_S:
-            refuse_full(host.cluster, *pools)
-            asked_at = time.monotonic()
-
-    return watch
-
-
-def _sync(path: Path) -> None:
-    """Write a file or folder to disk: qemu-img leaves that to the kernel."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _export_into(
+    host: ImageHost, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
+) -> None:
+    name = Path(path).name
+    half = f".{name}.{uuid.uuid4().hex[:8]}.part"
+    # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
+    descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
+        _fill(host, descriptor, ref, size_bytes, path, file_format)
+        # qemu-img leaves that to the kernel.
         os.fsync(descriptor)
+        if check:
+            _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
+        # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the descriptor
+        # only where it is given folders.
+        os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(descriptor)
+        with suppress(FileNotFoundError):
+            os.unlink(half, dir_fd=folder)
+
+
+def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+    """Write the image into a file of ours."""
+    with ceph_access(host) as ceph:
+        words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", file_format, "--", ceph.name(ref)]
+        work = Work(
+            words=[*words, f"file:/proc/self/fd/{descriptor}"],
+            what=f"exporting {ref} to {path}",
+            rights=_writing(size_bytes),
+            descriptors=[descriptor, *ceph.descriptors],
+            nodes=[own_node(path, descriptor, file_format)],
+        )
+        _run(host, work, size_bytes)
+
+
+def _compare(
+    host: ImageHost, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, source: Source | None = None
+) -> None:
+    with ceph_access(host) as ceph:
+        # Of the file no format is named here: its name holds it.
+        work = Work(
+            words=["compare", "-p", "-F", "raw", "--", node.name, ceph.name(ref)],
+            what=f"verifying {ref}",
+            rights=rights,
+            descriptors=[node.descriptor, *ceph.descriptors],
+            nodes=[node],
+        )
+        _run(host, work, size_bytes, source=source)
+
+
+def _run(host: ImageHost, work: Work, size_bytes: int, *pools: str, source: Source | None = None) -> None:
+    """Run it; show progress, look now and then whether a pool ran full, and that the source stays as it was."""
+    full_asked_at = time.monotonic()
+
+    def watch(percent: float) -> None:
+        nonlocal full_asked_at
+        host.progress(int(size_bytes * percent / 100), size_bytes)
+        if source:
+            source.require_still()
+        if pools and time.monotonic() > full_asked_at + _FULL_EVERY_S:
+            refuse_full(host.cluster, *pools)
+            full_asked_at = time.monotonic()
+
+    run_qemu_img(work, host.settings.timeouts.transfer, watch)
+    if source:
+        source.require_still()
+
+
+def _reading(size_bytes: int) -> Rights:
+    """Return what is needed to read a file or an image, and write to Ceph."""
+    return Rights(network=True, memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + size_bytes // _BYTES_A_CPU_S)
+
+
+def _writing(size_bytes: int) -> Rights:
+    """Return what is needed to write an image as it is into a file that virtrbd made: no stranger's file is read."""
+    return replace(_reading(size_bytes), as_own_user=True, file_bytes=None)

@@ -71,7 +71,7 @@ class Actual:
     unread_images: Mapping[ImageRef, Failure] = field(default_factory=dict)
     intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
     missing_pools: frozenset[str] = frozenset()
-    file_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    file_sizes: Mapping[str, int] = field(default_factory=dict)
     file_problems: Mapping[str, str] = field(default_factory=dict)
     seed_files: Mapping[str, SeedFile] = field(default_factory=dict)
     capabilities: Mapping[tuple[str, str], Capabilities] = field(default_factory=dict)

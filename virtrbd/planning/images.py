@@ -78,8 +78,7 @@ def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
     if not disk.clone:
         if problem := actual.file_problems.get(disk.import_file):
             return 0, problem
-        size_bytes = actual.file_sizes.get(disk.import_file)
-        return size_bytes or 0, "" if size_bytes else f"{disk.import_file}: no file that qemu-img can read"
+        return actual.file_sizes[disk.import_file], ""
     parent = actual.images.get(disk.clone)
     if parent is None:
         return (

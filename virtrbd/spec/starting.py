@@ -14,7 +14,7 @@ vcpus: 2
 disks:
   - size: 20G                    # an empty image {pool}/{name}.vda, or made from one of:
     # clone: golden/debian@v1    #   a snapshot
-    # import: debian.qcow2       #   a file of any format that qemu-img reads
+    # import: debian.qcow2       #   raw, qcow2, vmdk, vdi, vhdx or VHD
     # bus: virtio                # scsi, sata, ide, usb
     # cache: writeback           # none, writethrough, directsync, unsafe, default
     # discard: unmap             # trimmed space goes back to the pool

@@ -1,0 +1,81 @@
+"""What qemu-img needs to reach Ceph: ceph.conf and one key, opened for it, so that it needs no rights to files."""
+
+import base64
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtrbd.errors import ConfigError, DeniedError
+from virtrbd.host.confined import other_user
+from virtrbd.host.image_host import ImageHost
+from virtrbd.model.image import ImageRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CephAccess:
+    """The cephx user, and descriptors of ceph.conf and of a keyring with its key alone (None: ceph.conf has it)."""
+
+    user: str
+    conf: int
+    keyring: int | None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a program must have open that uses the names."""
+        return (self.conf,) if self.keyring is None else (self.conf, self.keyring)
+
+    def name(self, ref: ImageRef) -> str:
+        """Return the image as qemu-img names it. The key is in no command line."""
+        options = [f"id={self.user}", f"conf=/proc/self/fd/{self.conf}"]
+        if self.keyring is not None:
+            options.append(f"keyring=/proc/self/fd/{self.keyring}")
+        # QEMU's rbd file names end an option at `:`; a backslash keeps it.
+        words = [word.replace("\\", "\\\\").replace(":", "\\:") for word in (str(ref), *options)]
+        return ":".join(["rbd", *words])
+
+
+@contextmanager
+def ceph_access(host: ImageHost) -> Iterator[CephAccess]:
+    """Yield the access that the host has. Raises ConfigError, DeniedError."""
+    with ExitStack() as stack:
+        conf = stack.enter_context(_in_memory("ceph.conf", _read(host.settings.ceph.conf)))
+        keyring = _keyring(host)
+        yield CephAccess(
+            user=host.settings.ceph.user,
+            conf=conf,
+            keyring=None if keyring is None else stack.enter_context(_in_memory("keyring", keyring)),
+        )
+
+
+def _keyring(host: ImageHost) -> bytes | None:
+    try:
+        key = host.cluster.key()
+    except ConfigError:
+        # A cluster without cephx has none; what else may be missing librados says better.
+        return None
+    return f"[client.{host.settings.ceph.user}]\n\tkey = ".encode() + base64.b64encode(key.raw) + b"\n"
+
+
+def _read(conf: str) -> bytes:
+    try:
+        return Path(conf).read_bytes()
+    except PermissionError:
+        raise DeniedError(f"{conf}: permission denied; run as a user that may read it") from None
+    except OSError as error:
+        raise ConfigError(f"{conf}: {error.strerror}; set ceph: conf: in the settings") from None
+
+
+@contextmanager
+def _in_memory(name: str, content: bytes) -> Iterator[int]:
+    """Yield a descriptor of a file that is on no disk, which the confined program alone may open."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        os.fchmod(descriptor, 0o400)
+        if (user := other_user()) is not None:
+            os.fchown(descriptor, user, user)
+        yield descriptor
+    finally:
+        os.close(descriptor)
