@@ -34,7 +34,7 @@ def test_a_pool_or_a_file_that_is_not_there_holds_back_its_own_domain_only(fleet
     good, lost = fleet.spec("a"), fleet.spec("b", "disks:\n  - {size: 8M, image: nosuch/b}\n")
     backing = fleet.folder / "backing.raw"
     backing.write_bytes(bytes(1024))
-    image = fleet.folder / "disk.qcow2"
+    image = fleet.specs / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(backing), str(image)], check=True)
     broken = fleet.spec("c", f"disks:\n  - {{import: {image}}}\n")
     done = fleet.reconcile()
