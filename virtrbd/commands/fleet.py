@@ -26,12 +26,12 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     from virtrbd.spec.fleet import load_fleet
 
     allowed, settings = parse_allowed(allow), run.settings()
-    is_unnamed = not paths
+    is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = paths_of(paths, settings)
     if save:
         # apply takes them from any folder; and what names a file must read the same then.
         paths = tuple(map(os.path.abspath, paths))
-    fleet = load_fleet(paths, settings, strict=strict, is_owned=is_unnamed)
+    fleet = load_fleet(paths, settings, strict=strict, is_owned=is_own)
     say_all(run, fleet.warnings)
     policy = policy_of(paths, fleet, settings, limit)
     with connected(run, settings, allowed) as host:
@@ -65,9 +65,9 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     saved = read_plan(paths[0]) if is_saved_plan(paths) else None
     if saved and saved.host != settings.host:
         raise UsageError(f"{paths[0]}: is a plan for host {saved.host}, and this is {settings.host}; apply it there")
-    is_unnamed = not paths
+    is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = saved.paths if saved else paths_of(paths, settings)
-    fleet = load_fleet(paths, settings, strict=strict or saved is not None, is_owned=is_unnamed)
+    fleet = load_fleet(paths, settings, strict=strict or saved is not None, is_owned=is_own)
     say_all(run, (*fleet.warnings, *fleet.problems))
     policy = policy_of(paths, fleet, settings, limit)
     digest = saved.digest if saved else ""

@@ -1,13 +1,12 @@
 """Spec files as bytes."""
 
-import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
 
-from virtrbd.trust import OutsideError, Weakness, open_beneath, open_regular, weakness, weakness_of
+from virtrbd.trust import OutsideError, Weakness, open_beneath, open_entry, open_regular, weakness, weakness_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +51,14 @@ class SpecFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Named:
-    """A file to read; `folder` is the folder or the pattern's beginning that it was found by, "" where it was named."""
+    """A file to read; `folder` is the folder or the pattern's beginning that it was found by, "" where it was named.
+
+    `is_entry`: its folder is that one, and none below it.
+    """
 
     path: Path
     folder: str = ""
+    is_entry: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,7 @@ def read_files(paths: Sequence[str], allowed_dirs: Sequence[str] = (), *, is_own
     # A link into nowhere is there all the same.
     named_folders = map(Path, dict.fromkeys(os.path.dirname(spec.path) or "." for spec in specs))
     folders = [folder for folder in named_folders if _has_profiles(folder)]
-    beside = (_Named(path=folder / PROFILES, folder=str(folder)) for folder in folders)
+    beside = (_Named(path=folder / PROFILES, folder=str(folder), is_entry=True) for folder in folders)
     profiles = {each.folder: file for each in beside if (file := _read(each, rules, problems))}
     unread = frozenset(map(str, folders)) - profiles.keys()
     return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems), without_profiles=unread)
@@ -119,11 +122,12 @@ def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
     path = str(named.path)
     try:
         # The folder too: all that is derived from the path is written down in UTF-8.
-        if not os.path.abspath(path).isprintable():
+        if not (path.isprintable() and (path.startswith("/") or os.getcwd().isprintable())):
             problems.append(f"{_shown(path)}: the name holds what is not UTF-8 or not printable; rename it")
             return None
-        descriptor = _open(named, rules)
-        if rules.is_owned and (found := _weakness(path, descriptor)):
+        entry = open_entry(path) if named.is_entry else None
+        descriptor = _open(named, rules) if entry is None else entry
+        if rules.is_owned and (found := _weakness(path, entry)):
             os.close(descriptor)
             problems.append(f"{path}: {_who(path, found)}, who would decide what is done here; {found.command}")
             return None
@@ -141,27 +145,20 @@ def _shown(path: str) -> str:
 
 
 def _who(path: str, found: Weakness) -> str:
-    return found.fact if found.path == os.path.abspath(path) else str(found)
+    return found.fact if found.path == path else str(found)
 
 
 def _open(named: _Named, rules: _Rules) -> int:
-    """Return a descriptor of the file, which lies where it may. Raises OutsideError, OSError."""
+    """Return a descriptor of a file, or of what a link leads to. Raises OutsideError, OSError."""
     path = str(named.path)
     if not named.folder:
         return open_regular(path)
-    if str(named.path.parent) == str(Path(named.folder)):
-        # It lies in the folder itself unless it is a link, which few are.
-        try:
-            return open_regular(path, follow=False)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
     return open_beneath(path, (os.path.abspath(named.folder), *rules.allowed_dirs))
 
 
-def _weakness(path: str, descriptor: int) -> Weakness | None:
-    # A link leads by other folders than those that were looked at.
-    return weakness(path) if os.path.islink(path) else weakness_of(os.path.abspath(path), os.fstat(descriptor))
+def _weakness(path: str, entry: int | None) -> Weakness | None:
+    """Return what is weak about a file. The folder of an `entry` was looked at; others may lie elsewhere."""
+    return weakness(path) if entry is None else weakness_of(path, os.fstat(entry))
 
 
 def _named(paths: Sequence[str]) -> tuple[list[_Named], list[str]]:
@@ -188,7 +185,7 @@ def _found(name: str) -> list[_Named]:
     # os.path's looks: those of Path raise where a folder above may not be looked into.
     if os.path.isdir(name):
         files = [file for file in sorted(os.listdir(name)) if os.path.splitext(file)[1] in _SUFFIXES]
-        return [_Named(path=Path(name, file), folder=name) for file in files]
+        return [_Named(path=Path(name, file), folder=name, is_entry=True) for file in files]
     # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
     if has_magic(name) and not os.path.lexists(name):
         return [_Named(path=Path(file), folder=folder_of(name)) for file in sorted(glob(name, recursive=True))]
