@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from virtrbd.errors import ExitCode, VirtrbdError
@@ -101,8 +102,8 @@ def weakness_of(path: str, status: os.stat_result, *, is_parent: bool = False) -
     return Weakness(path=path, fact=f"is writable by {who} (mode {mode})", command=f"chmod go-w {_quoted(path)}")
 
 
-def open_beneath(path: str, folders: Iterable[str], *, devices: bool = False) -> int:
-    """Return a descriptor to read a regular file by (with `devices` a block device too) that lies beneath a folder.
+def open_beneath(path: str, folders: Iterable[str]) -> int:
+    """Return a descriptor to read a regular file by that lies beneath one of the folders.
 
     Links are followed first, and what was looked at is what is opened: a link that is changed meanwhile changes
     nothing. Anything else is never opened, because opening alone does things: it arms a watchdog, and waits for the
@@ -110,19 +111,34 @@ def open_beneath(path: str, folders: Iterable[str], *, devices: bool = False) ->
     """
     handle = _handle(path)
     try:
-        real = os.readlink(f"/proc/self/fd/{handle}")
-        if not is_beneath(real, folders):
-            raise OutsideError(path, real)
-        return _opened(handle, devices=devices)
+        require_beneath(handle, path, folders)
+        return _opened(handle)
     finally:
         os.close(handle)
+
+
+def require_beneath(descriptor: int, path: str, folders: Iterable[str]) -> None:
+    """Raise OutsideError unless the file that was opened by this path lies beneath one of the folders."""
+    real = os.readlink(f"/proc/self/fd/{descriptor}")
+    if not is_beneath(real, folders):
+        raise OutsideError(path, real)
+
+
+def require_leads_beneath(path: str, folders: Iterable[str]) -> None:
+    """Raise the same of a path before it is opened. What can't be found is reported by whoever opens it."""
+    with suppress(OSError):
+        handle = _handle(path)
+        try:
+            require_beneath(handle, path, folders)
+        finally:
+            os.close(handle)
 
 
 def open_regular(path: str) -> int:
     """Return a descriptor to read a regular file by, wherever it lies. Raises OSError."""
     handle = _handle(path)
     try:
-        return _opened(handle, devices=False)
+        return _opened(handle)
     finally:
         os.close(handle)
 
@@ -140,7 +156,7 @@ def open_entry(path: str) -> int | None:
             return None
         raise
     try:
-        _require_file(os.fstat(descriptor).st_mode, devices=False)
+        _require_file(os.fstat(descriptor).st_mode)
     except OSError:
         os.close(descriptor)
         raise
@@ -177,16 +193,16 @@ def _lstat(path: str) -> os.stat_result:
         raise OSError(errno.EINVAL, "no file can have that name") from None
 
 
-def _opened(handle: int, *, devices: bool) -> int:
-    _require_file(os.fstat(handle).st_mode, devices=devices)
+def _opened(handle: int) -> int:
+    _require_file(os.fstat(handle).st_mode)
     return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _require_file(mode: int, *, devices: bool) -> None:
+def _require_file(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not (stat.S_ISREG(mode) or (devices and stat.S_ISBLK(mode))):
-        raise OSError(errno.EINVAL, "not a regular file" + (" or block device" if devices else ""))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file")
 
 
 def _is_private_group(status: os.stat_result) -> bool:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtrbd.trust import OutsideError, open_beneath, open_regular, weakness, weakness_within
+from virtrbd.trust import (
+    OutsideError,
+    open_beneath,
+    open_entry,
+    open_regular,
+    require_leads_beneath,
+    weakness,
+    weakness_within,
+)
 
 NOBODY = 65534
 
@@ -143,8 +151,10 @@ def test_what_leads_outside_is_not_opened(kind: str, file: Path, tmp_path: Path)
         "name that begins alike": f"{folder}-secret",
         "magic link": "/proc/self/root/etc/passwd",
     }[kind]
-    with pytest.raises(OutsideError):
-        open_beneath(path, [str(folder)])
+    for look in (open_beneath, require_leads_beneath):
+        with pytest.raises(OutsideError):
+            look(path, [str(folder)])
+    require_leads_beneath(path, [str(folder), "/"])
     assert read(open_beneath(path, [str(folder), "/"]))
 
 
@@ -165,11 +175,14 @@ def test_what_is_no_regular_file_is_not_even_opened(kind: str, tmp_path: Path) -
         os.mknod(path, stat.S_IFSOCK | 0o600)
     else:
         path.mkdir()
-    for devices in (False, True):
+    for look in (open_regular, lambda name: open_beneath(name, ["/"])):
         with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
-            open_beneath(str(path), ["/"], devices=devices)
-    with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
-        open_regular(str(path))
+            look(str(path))
+    if kind == "device":
+        assert open_entry(str(path)) is None, "it is a link"
+        return
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory|No such device"):
+        open_entry(str(path))
 
 
 @given(st.one_of(st.text(max_size=300), st.binary(max_size=300).map(os.fsdecode)))

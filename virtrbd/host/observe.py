@@ -19,7 +19,7 @@ from virtrbd.planning.images import images_of_interest, parents_of_interest, poo
 from virtrbd.planning.machines import capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
 from virtrbd.spec.files import read_opened
-from virtrbd.trust import OutsideError, open_beneath
+from virtrbd.trust import OutsideError, open_beneath, require_leads_beneath
 
 
 def observe(
@@ -136,13 +136,14 @@ def _sizes(files: Mapping[str, tuple[str, ...]]) -> tuple[Mapping[str, int | Non
     if not files:
         return {}, {}
     # Here, not above: where nothing is imported no process is run.
-    from virtrbd.host.source_file import file_size, require_beneath
+    from virtrbd.host.source_file import file_size
 
     sizes: dict[str, int | None] = {}
     problems: dict[str, str] = {}
     for file, beneath in files.items():
         try:
-            require_beneath(file, beneath)
+            # A spec was checked when it was loaded; a link may have been changed since.
+            require_leads_beneath(file, beneath)
             sizes[file] = file_size(file)
         except VirtrbdError as error:
             problems[file] = str(error)

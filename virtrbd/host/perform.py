@@ -14,7 +14,7 @@ from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.host.seeding import make_seed
-from virtrbd.host.source_file import looking_for_damage, require_beneath
+from virtrbd.host.source_file import looking_for_damage
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
 from virtrbd.model.actions import (
@@ -55,6 +55,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.trust import require_leads_beneath
 
 
 def perform(action: Action, host: Host) -> None:
@@ -89,7 +90,7 @@ def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> N
         case CloneImage():
             make_clone(host.for_images, action.ref, action.domain_uuid, action.size_bytes, action.parent)
         case ImportImage():
-            require_beneath(action.file, action.beneath)
+            require_leads_beneath(action.file, action.beneath)
             with looking_for_damage(action.file) as require_whole:
                 require_whole()
             fill = partial(import_file, host.for_images, action.file, action.size_bytes)

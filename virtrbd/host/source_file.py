@@ -14,7 +14,6 @@ from typing import Any
 
 from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
 from virtrbd.host.qemu_img import as_file
-from virtrbd.trust import open_beneath
 
 # A check reads all tables of a large file.
 _ANSWERS_WITHIN_S = 60.0
@@ -65,17 +64,6 @@ def looking_for_damage(path: str, file_format: str = "") -> Iterator[Callable[[]
                 raise SpecError(f"{path}: is damaged or cut short; see qemu-img check {path}, and get it anew")
 
         yield require_whole
-
-
-def require_beneath(path: str, folders: tuple[str, ...]) -> None:
-    """Raise VirtrbdError unless this is a regular file or a block device, beneath one of the folders, that can be read.
-
-    A spec was checked when it was loaded; a link may have been changed since.
-    """
-    try:
-        os.close(open_beneath(path, folders, devices=True))
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}; check the path") from error
 
 
 def file_size(path: str, file_format: str = "") -> int | None:

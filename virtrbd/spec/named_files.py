@@ -62,9 +62,8 @@ def _outside(document: Document, field: FieldPath, name: str, settings: Settings
         return
     # A link, or one among the folders: what is written does not show where it leads.
     leads = f"{name} leads to {real}, which" if os.path.normpath(file.path) != real else name
-    folder = os.path.dirname(real)
-    line = _line("allowed_dirs", (*settings.allowed_dirs, folder), settings)
-    yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of {folder}: {line}"
+    line = _line("allowed_dirs", (*settings.allowed_dirs, os.path.dirname(real)), settings)
+    yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of its folder: {line}"
 
 
 def _is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
