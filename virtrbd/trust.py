@@ -26,8 +26,9 @@ class Weakness:
     fact: str
     command: str
 
-    def __str__(self) -> str:
-        return f"{self.path} {self.fact}"
+    def of(self, path: str) -> str:
+        """Return what to say of a path, on whose way this is, after the path itself was named."""
+        return self.fact if self.path == os.path.abspath(path) else f"{self.path} {self.fact}"
 
 
 class OutsideError(VirtrbdError):
@@ -67,19 +68,6 @@ def weakness(path: str) -> Weakness | None:
         target = os.readlink(there)
         here = "/" if target.startswith("/") else here
         todo += _parts(target)
-    return None
-
-
-def weakness_within(folder: str) -> Weakness | None:
-    """Return the weakness of a folder, or else of the first file or folder in it that has one. Raises OSError."""
-    if found := weakness(folder):
-        return found
-    for parent, folders, files in os.walk(folder):
-        for name in sorted(folders + files):
-            path = os.path.join(parent, name)
-            # What lies here is reached by safe folders alone; a link may lead to others.
-            if found := weakness(path) if os.path.islink(path) else weakness_of(path, os.lstat(path)):
-                return found
     return None
 
 
@@ -125,7 +113,7 @@ def require_beneath(descriptor: int, path: str, folders: Iterable[str]) -> None:
 
 
 def require_leads_beneath(path: str, folders: Iterable[str]) -> None:
-    """Raise the same of a path before it is opened. What can't be found is reported by whoever opens it."""
+    """Raise the same of a path before it is opened. What can't be found is for the caller that opens it to report."""
     with suppress(OSError):
         handle = _handle(path)
         try:

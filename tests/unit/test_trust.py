@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from virtrbd.trust import (
     open_regular,
     require_leads_beneath,
     weakness,
-    weakness_within,
+    weakness_of,
 )
 
 NOBODY = 65534
@@ -115,14 +116,6 @@ def test_a_way_without_an_end_ends(tmp_path: Path) -> None:
         weakness(str(tmp_path / "one"))
 
 
-def test_one_weak_file_makes_a_folder_weak(file: Path, tmp_path: Path) -> None:
-    assert weakness_within(str(tmp_path)) is None
-    file.chmod(0o666)
-    found = weakness_within(str(tmp_path))
-    assert found is not None
-    assert found.path == str(file)
-
-
 def read(descriptor: int) -> bytes:
     with open(descriptor, "rb") as stream:
         return stream.read()
@@ -194,3 +187,19 @@ def test_any_name_is_opened_or_refused(name: str) -> None:
             continue
         if isinstance(found, int):
             os.close(found)
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "euid", "is_safe"),
+    [("bob", [], 1000, True), ("bob", ["bob"], 1000, True), ("bob", ["eve"], 1000, False), ("users", [], 1000, False),
+     ("bob", [], 0, False)],
+)  # fmt: skip
+def test_the_group_of_one_user_alone_may_write_what_is_that_users(
+    group: str, members: list[str], euid: int, is_safe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As umask 002 leaves it. Root takes nothing that any group may write."""
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=group, gr_mem=members, gr_gid=gid))
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="bob" if uid == 1000 else "root"))
+    status = os.stat_result((stat.S_IFREG | 0o664, 1, 1, 1, euid, euid, 0, 0, 0, 0))
+    assert (weakness_of("/home/bob/v.yaml", status) is None) == is_safe

@@ -87,6 +87,11 @@ def read_files(paths: Sequence[str], allowed_dirs: Sequence[str] = (), *, is_own
     return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems), without_profiles=unread)
 
 
+def spec_paths(path: str) -> list[str]:
+    """Return the files that a path stands for, none where it stands for none."""
+    return [str(each.path) for each in _named([path])[0]]
+
+
 def folder_of(path: str) -> str:
     """Return the folder of what a path names: itself, the beginning of a pattern, or the folder that a file is in."""
     if os.path.isdir(path):
@@ -129,7 +134,7 @@ def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
         descriptor = _open(named, rules) if entry is None else entry
         if rules.is_owned and (found := _weakness(path, entry)):
             os.close(descriptor)
-            problems.append(f"{path}: {_who(path, found)}, who would decide what is done here; {found.command}")
+            problems.append(f"{path}: {found.of(path)}, who would decide what is done here; {found.command}")
             return None
         return SpecFile(path=path, raw=read_opened(descriptor))
     except OutsideError as error:
@@ -144,10 +149,6 @@ def _shown(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
-def _who(path: str, found: Weakness) -> str:
-    return found.fact if found.path == path else str(found)
-
-
 def _open(named: _Named, rules: _Rules) -> int:
     """Return a descriptor of a file, or of what a link leads to. Raises OutsideError, OSError."""
     path = str(named.path)
@@ -158,7 +159,7 @@ def _open(named: _Named, rules: _Rules) -> int:
 
 def _weakness(path: str, entry: int | None) -> Weakness | None:
     """Return what is weak about a file. The folder of an `entry` was looked at; others may lie elsewhere."""
-    return weakness(path) if entry is None else weakness_of(path, os.fstat(entry))
+    return weakness(path) if entry is None else weakness_of(os.path.abspath(path), os.fstat(entry))
 
 
 def _named(paths: Sequence[str]) -> tuple[list[_Named], list[str]]:

@@ -37,7 +37,7 @@ def _require_owned(file: str) -> None:
         raise ConfigError(f"{file!r}: the name holds what is not UTF-8 or not printable; rename it")
     if found := weakness(file):
         raise ConfigError(
-            f"{file}: {found}, and who can change the settings decides what virtrbd does; {found.command}"
+            f"{file}: {found.of(file)}, and who can change the settings decides what virtrbd does; {found.command}"
         )
 
 
