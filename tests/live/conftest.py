@@ -174,9 +174,10 @@ def roomed(world, room, name) -> Iterator[World]:  # type: ignore[no-untyped-def
 
 
 @pytest.fixture
-def sources(world, name, tmp_path) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
+def sources(world, name) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
     """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
-    parent, file = f"{name}parent", tmp_path / "disk.raw"
+    # Beside the specs, which may name nothing elsewhere.
+    parent, file = f"{name}parent", world.host.folder / "disk.raw"
     in_snapshot, in_file = os.urandom(4 * MIB), os.urandom(6 * MIB)
     file.write_bytes(in_file)
     rbd.RBD().create(world.vms, parent, 4 * MIB, old_format=False)

@@ -53,7 +53,7 @@ def define(uri: str) -> Iterator[Callable[[str], str]]:
 
 
 def domains_of(file: Path, name: str) -> list[Domain]:
-    settings = Settings(host="kvm-1")
+    settings = Settings(host="kvm-1", ceph_configs=("/etc/ceph/guests.conf",))
     found = resolve(load([str(file)], settings), settings)
     # Under TCG: the host's own CPU is KVM's.
     return [

@@ -1,6 +1,7 @@
 """One domain's trouble, and what a person or a kill leaves behind: the others go on, and nothing is mistaken."""
 
 import subprocess
+from dataclasses import replace
 
 import libvirt
 import pytest
@@ -34,7 +35,7 @@ def test_a_pool_or_a_file_that_is_not_there_holds_back_its_own_domain_only(fleet
     good, lost = fleet.spec("a"), fleet.spec("b", "disks:\n  - {size: 8M, image: nosuch/b}\n")
     backing = fleet.folder / "backing.raw"
     backing.write_bytes(bytes(1024))
-    image = fleet.folder / "disk.qcow2"
+    image = fleet.specs / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(backing), str(image)], check=True)
     broken = fleet.spec("c", f"disks:\n  - {{import: {image}}}\n")
     done = fleet.reconcile()
@@ -42,6 +43,18 @@ def test_a_pool_or_a_file_that_is_not_there_holds_back_its_own_domain_only(fleet
     assert f"{good}: define domain" in done.out
     assert f"{fleet.specs}/{lost}.yaml:4: disk vda: there is no pool nosuch; check the name" in done.err
     assert f"{fleet.specs}/{broken}.yaml:4: disk vda: {image}: refers to {backing}; flatten it first" in done.err
+
+
+def test_root_writes_no_file_that_its_environment_names(fleet: Fleet) -> None:
+    fleet.spec("a")
+    of_ceph, of_libvirt = fleet.folder / "ceph.log", fleet.folder / "libvirt.log"
+    foreign = {"CEPH_ARGS": f"--log-file {of_ceph}", "LIBVIRT_LOG_OUTPUTS": f"1:file:{of_libvirt}"}
+    sudo = replace(fleet, env={**fleet.env, **foreign, "CEPH_KEYRING": "/nowhere", "CEPH_LIB": "/nowhere"})
+    assert sudo.reconcile().code == 0
+    assert (of_ceph.exists(), of_libvirt.exists()) == (False, False)
+    sudo.set(keep_environment="[CEPH_ARGS, NOT_THERE]")
+    assert sudo.reconcile().code == 0
+    assert (of_ceph.exists(), of_libvirt.exists()) == (True, False)
 
 
 def test_what_is_held_is_not_removed(fleet: Fleet) -> None:

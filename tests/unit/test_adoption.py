@@ -33,7 +33,7 @@ def circumstances(definition: str, versions: str = "libvirt=9.0,qemu=7.2") -> Ci
     return Circumstances(
         definition=definition,
         autostart=False,
-        settings=Settings(host="kvm-1"),
+        settings=Settings(host="kvm-1", ceph_configs=("/etc/ceph/libvirt.conf",)),
         file="it.yaml",
         profiles=None,
         capabilities=capabilities_by_hand(versions, machine),
@@ -144,6 +144,15 @@ def test_names_what_a_spec_has_no_word_for_and_nothing_that_libvirt_adds(file: P
     found = adopt(file.stem)
     assert " ".join(each.path for each in found.unexpressed) == UNEXPRESSED[file.stem]
     assert [f"#   {each.path}" for each in found.unexpressed] == re.findall("^#   .*", found.spec, re.MULTILINE)
+
+
+def test_a_ceph_config_that_the_settings_do_not_list_is_carried_by_the_template() -> None:
+    """A template is root's own; the spec that goes with it need not be."""
+    here = circumstances(held("foreign-auth"))
+    found = adopted(replace(here, settings=Settings(host="kvm-1")), "it.xml.j2")
+    assert "ceph_config" not in found.spec
+    assert "/devices/disk:vda/source/config" in [each.path for each in found.unexpressed]
+    assert "/etc/ceph/libvirt.conf" in found.template
 
 
 def test_a_disk_that_no_spec_can_have_is_carried_with_the_reason(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_text_goes_on_as_it_is(text: str, tmp_path: Path) -> None:
 def test_anything_else_is_a_file_from_where_it_is_written(tmp_path: Path) -> None:
     document = user_data(tmp_path, "seeds/web.yaml")
     assert (document.text, document.file) == ("", f"{tmp_path}/seeds/web.yaml")
-    assert user_data(tmp_path, "/etc/seed").file == "/etc/seed"
+    assert user_data(tmp_path, f"{tmp_path}/seed").file == f"{tmp_path}/seed"
     (tmp_path / "profiles").mkdir()
     settings_file = tmp_path / "profiles" / "virtrbd.yaml"
     raw = b"profiles:\n  base: {cloud_init: {user_data: base.yaml, meta_data: {a: b}}}\n"
@@ -84,7 +84,8 @@ def test_anything_else_is_a_file_from_where_it_is_written(tmp_path: Path) -> Non
     (tmp_path / "s.yaml").write_text(f"name: w\nmemory: 1G\nuses: base\n{DISK}cloud_init: {{meta_data: {{c: d}}}}\n")
     [domain] = resolve(load([str(tmp_path / "s.yaml")], settings), settings)
     assert domain.seed is not None
-    assert domain.seed.user_data == SeedDocument(file=f"{tmp_path}/profiles/base.yaml", where=f"{settings_file}:2")
+    file = f"{tmp_path}/profiles/base.yaml"
+    assert domain.seed.user_data == SeedDocument(file=file, beneath=("/",), where=f"{settings_file}:2")
     assert domain.seed.meta_data is not None
     assert domain.seed.meta_data.text == "a: b\nc: d\n", "mappings merge key by key"
 

@@ -23,7 +23,7 @@ ERAS = {
     "libvirt-10.0": "libvirt=10.0,qemu=8.2",
     "libvirt-11.6": "libvirt=11.6,qemu=10.0",
 }
-SETTINGS = Settings(host="kvm-1")
+SETTINGS = Settings(host="kvm-1", ceph_configs=("/etc/ceph/guests.conf",))
 CLUSTER = ClusterFacts(
     fsid="b370290b-7470-525e-9051-f8ab7b076b1c",
     monitors=(Monitor(address="10.0.0.1"), Monitor(address="fd00::2", port=3300)),

@@ -21,7 +21,7 @@ from virtrbd.spec.starting import starting_spec
 
 VALID = sorted((Path(__file__).parent.parent / "specs/valid").glob("*.yaml"))
 INVALID = sorted((Path(__file__).parent.parent / "specs/invalid").glob("*.yaml"))
-SETTINGS = Settings(host="kvm-1")
+SETTINGS = Settings(host="kvm-1", ceph_configs=("/etc/ceph/guests.conf",))
 
 
 def domains_of(file: Path) -> tuple[Domain, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from virtrbd import __version__
+from virtrbd.commands.environment import drop_foreign, restore
 from virtrbd.commands.log_lines import log_line
 from virtrbd.commands.verbs import Verbs
 from virtrbd.deadline import leave
@@ -52,6 +53,7 @@ class Run:
         from virtrbd.spec.settings import load_settings
 
         settings = load_settings(self.config)
+        restore(settings.keep_environment)
         return replace(settings, connect=self.connect) if self.connect else settings
 
     def say(self, line: str) -> None:
@@ -139,6 +141,7 @@ for _option in _OPTIONS:
 
 def run_app() -> None:
     """Run the command line and leave with its exit code; every way out of a run goes through here."""
+    drop_foreign()
     # Keys pass through this process: a core dump would hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGTERM, _terminate)

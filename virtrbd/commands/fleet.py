@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtrbd.commands.app import Run, app, with_global_options
-from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of
+from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of, say_all
 from virtrbd.errors import ExitCode, HypervisorError, UsageError, worst
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     from virtrbd.spec.fleet import load_fleet
 
     allowed, settings = parse_allowed(allow), run.settings()
+    is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = paths_of(paths, settings)
     if save:
         # apply takes them from any folder; and what names a file must read the same then.
         paths = tuple(map(os.path.abspath, paths))
-    fleet = load_fleet(paths, settings, strict=strict)
+    fleet = load_fleet(paths, settings, strict=strict, is_owned=is_own)
+    say_all(run, fleet.warnings)
     policy = policy_of(paths, fleet, settings, limit)
     with connected(run, settings, allowed) as host:
         found = look(fleet.domains, policy, host)
@@ -64,10 +66,10 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     saved = read_plan(paths[0]) if is_saved_plan(paths) else None
     if saved and saved.host != settings.host:
         raise UsageError(f"{paths[0]}: is a plan for host {saved.host}, and this is {settings.host}; apply it there")
+    is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = saved.paths if saved else paths_of(paths, settings)
-    fleet = load_fleet(paths, settings, strict=strict or saved is not None)
-    for problem in fleet.problems:
-        run.say(problem)
+    fleet = load_fleet(paths, settings, strict=strict or saved is not None, is_owned=is_own)
+    say_all(run, (*fleet.warnings, *fleet.problems))
     policy = policy_of(paths, fleet, settings, limit)
     digest = saved.digest if saved else ""
     with connected(run, settings, allowed) as host:

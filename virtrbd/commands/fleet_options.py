@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtrbd.commands.app import ALLOW
+from virtrbd.commands.app import ALLOW, Run
 from virtrbd.errors import UsageError
 from virtrbd.model.settings import Settings
 
@@ -36,6 +36,12 @@ def FLEET_OPTIONS(command: Callable[..., None]) -> Callable[..., None]:  # noqa:
 def paths_of(paths: Sequence[str], settings: Settings) -> tuple[str, ...]:
     """Return what was named, else the settings' own directory of specs."""
     return tuple(paths) or (settings.spec_dir,)
+
+
+def say_all(run: Run, lines: Sequence[str]) -> None:
+    """Say the problems or warnings of specs."""
+    for line in lines:
+        run.say(line)
 
 
 def policy_of(paths: Sequence[str], fleet: "Fleet", settings: Settings, limit: str) -> "Policy":

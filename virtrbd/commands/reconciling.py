@@ -104,7 +104,8 @@ def _converge(job: _Job, teller: Teller) -> "tuple[Fleet, Report]":
     from virtrbd.spec.fleet import load_fleet
 
     allowed = parse_allowed(job.allow)
-    fleet = load_fleet(job.paths, job.settings, strict=job.strict)
+    # A crontab named the folder, and no operator reads a warning.
+    fleet = load_fleet(job.paths, job.settings, strict=job.strict, is_owned=True)
     policy = policy_of(job.paths, fleet, job.settings, job.limit)
     with connected(job.run, job.settings, allowed) as host:
         report = converge(fleet.domains, policy, host, "reconcile", teller.outcome, is_over=lambda: job.is_over)

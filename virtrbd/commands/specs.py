@@ -3,6 +3,7 @@
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.commands.fleet_options import say_all
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(readable=False))
 
@@ -13,9 +14,11 @@ FILES = click.argument("files", nargs=-1, required=True, type=click.Path(readabl
 def validate(run: Run, files: tuple[str, ...]) -> None:
     """Check spec files; needs neither libvirt nor Ceph."""
     from virtrbd.spec.load import load
+    from virtrbd.spec.ownership import ownership_warnings
     from virtrbd.spec.resolve import resolve
 
     settings = run.settings()
+    say_all(run, ownership_warnings((), settings))
     domains = resolve(load(files, settings), settings)
     run.answer(
         {"domains": [{"name": domain.name, "origin": domain.origin, "host": domain.host} for domain in domains]},
@@ -34,9 +37,11 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     from virtrbd.host.converge import converge
     from virtrbd.planning.plan import Policy
     from virtrbd.spec.desired import desired_domains
+    from virtrbd.spec.ownership import ownership_warnings
 
     allowed = parse_allowed(allow)
     settings = run.settings()
+    say_all(run, ownership_warnings(files, settings))
     domains = desired_domains(files, settings)
     policy = Policy(host=settings.host, start=start, template_dir=settings.template_dir)
     with connected(run, settings, allowed) as host:

@@ -45,7 +45,7 @@ class Teller:
         from virtrbd.planning.news import message_of, news
 
         findings = [finding for domain in report.left.domains for finding in domain.findings]
-        items: Sequence[Outcome | Finding | str] = [*fleet.problems, *self.waiting, *findings]
+        items: Sequence[Outcome | Finding | str] = [*fleet.problems, *fleet.warnings, *self.waiting, *findings]
         before = self.state.read_told()
         about = None if is_whole else {"", *(domain.name for domain in report.left.domains)}
         fresh, told = news(map(message_of, items), before, about)

@@ -1,7 +1,7 @@
 """The world, read once: one pass over libvirt, and only the images that specs name."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,11 +15,12 @@ from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Domain, HostDomains
 from virtrbd.model.image import Image, ImageRef, Intent
-from virtrbd.model.seed import SeedFile
+from virtrbd.model.seed import SeedDocument, SeedFile
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
-from virtrbd.spec.files import read_bounded
+from virtrbd.spec.files import read_opened
+from virtrbd.trust import OutsideError, open_beneath
 
 
 def observe(
@@ -125,7 +126,7 @@ def _with_details(
         last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
         file_sizes=sizes,
         file_problems=problems,
-        seed_files={file: _seed_file(file) for domain in domains if domain.seed for file in domain.seed.files},
+        seed_files={document.file: _seed_file(document) for document in _seed_documents(domains)},
     )
 
 
@@ -137,8 +138,11 @@ def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities 
         return None
 
 
-def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int], Mapping[str, str]]:
-    """Return the virtual size of each file, and what is wrong with the others."""
+def _sizes(files: Mapping[str, tuple[str, ...]]) -> tuple[Mapping[str, int], Mapping[str, str]]:
+    """Return the virtual size of each file, and what is wrong with the others.
+
+    `files`: the folders by file that it must lie beneath.
+    """
     if not files:
         return {}, {}
     # Here, not above: mostly nothing is imported.
@@ -146,32 +150,42 @@ def _sizes(files: Sequence[str]) -> tuple[Mapping[str, int], Mapping[str, str]]:
 
     sizes: dict[str, int] = {}
     problems: dict[str, str] = {}
-    for file in files:
+    for file, beneath in files.items():
         try:
-            with open_source(file) as source:
+            with open_source(file, beneath=beneath) as source:
                 sizes[file] = source.size_bytes
         except VirtrbdError as error:
             problems[file] = str(error)
     return sizes, problems
 
 
-def _files(domains: tuple[Domain, ...], actual: Actual) -> tuple[str, ...]:
-    """Return the files that may have to be imported: one that was may be gone.
+def _files(domains: tuple[Domain, ...], actual: Actual) -> Mapping[str, tuple[str, ...]]:
+    """Return the files that may have to be imported, and the folders that each must lie beneath.
+
+    One that was imported may be gone.
 
     An intent tells of an import that may have been cut off before the image said so.
     """
-    files = set()
+    files = {}
     for domain in domains:
         for disk in domain.disks:
             image = actual.images[disk.image.image]
             if disk.import_file and (image is None or image.state or disk.image.image in actual.intents):
-                files.add(disk.import_file)
-    return tuple(sorted(files))
+                files[disk.import_file] = disk.import_beneath
+    return dict(sorted(files.items()))
 
 
-def _seed_file(path: str) -> SeedFile:
+def _seed_documents(domains: tuple[Domain, ...]) -> Iterator[SeedDocument]:
+    for domain in domains:
+        documents = domain.seed.documents if domain.seed else {}
+        yield from (document for document in documents.values() if document.file)
+
+
+def _seed_file(document: SeedDocument) -> SeedFile:
     """Return what a document's file holds now: specs are remembered, what they point at is read in every run."""
     try:
-        return SeedFile(raw=read_bounded(path))
-    except (OSError, ValueError) as error:
-        return SeedFile(problem=error.strerror or str(error) if isinstance(error, OSError) else str(error))
+        return SeedFile(raw=read_opened(open_beneath(document.file, document.beneath)))
+    except OutsideError as error:
+        return SeedFile(problem=f"leads to {error.real}, outside the folders that specs may read")
+    except OSError as error:
+        return SeedFile(problem=error.strerror or str(error))

@@ -94,7 +94,10 @@ def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> N
 
 
 def _import(action: ImportImage, host: Host) -> None:
-    with open_source(action.file) as source, looking_for_damage(source) as require_whole:
+    with (
+        open_source(action.file, beneath=action.beneath) as source,
+        looking_for_damage(source) as require_whole,
+    ):
         if source.size_bytes != action.size_bytes:
             raise VirtrbdError(f"{action.file}: is another file than the one that was planned with; run again")
         require_whole()

@@ -16,6 +16,7 @@ from virtrbd.deadline import call_within
 from virtrbd.errors import DeniedError, SpecError, VirtrbdError
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 from virtrbd.qemu.formats.look import Look, look
+from virtrbd.trust import require_beneath
 
 # A file on a server that is gone never answers.
 _ANSWERS_WITHIN_S = 60.0
@@ -77,19 +78,20 @@ class Source:
 
 
 @contextmanager
-def open_source(path: str, file_format: str = "") -> Iterator[Source]:
+def open_source(path: str, file_format: str = "", *, beneath: tuple[str, ...] | None = None) -> Iterator[Source]:
     """Open a file and look what it is; with a format, what it is as that one.
 
-    Raises SpecError, DeniedError, UnavailableError, and VirtrbdError for a file that needs another one.
+    `beneath`: the folders that it must lie beneath, None where a person named it. Raises SpecError, OutsideError,
+    DeniedError, UnavailableError, and VirtrbdError for a file that needs another one.
     """
-    source = call_within(_ANSWERS_WITHIN_S, path, lambda: _opened(path, file_format))
+    source = call_within(_ANSWERS_WITHIN_S, path, lambda: _opened(path, file_format, beneath))
     try:
         yield source
     finally:
         os.close(source.descriptor)
 
 
-def _opened(path: str, file_format: str) -> Source:
+def _opened(path: str, file_format: str, beneath: tuple[str, ...] | None) -> Source:
     try:
         found = os.lstat(path)
         _require_openable(path, found)
@@ -101,6 +103,8 @@ def _opened(path: str, file_format: str) -> Source:
         opened = os.fstat(descriptor)
         if (opened.st_dev, opened.st_ino, opened.st_mode) != (found.st_dev, found.st_ino, found.st_mode):
             raise VirtrbdError(f"{path}: was exchanged while it was opened; run again")
+        if beneath is not None:
+            require_beneath(descriptor, path, beneath)
         is_leased = _lease(path, descriptor, opened)
         length = os.lseek(descriptor, 0, os.SEEK_END)
         image = ImageBytes(name=path, length=length, read_at=lambda at, count: os.pread(descriptor, count, at))

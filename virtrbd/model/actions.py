@@ -60,6 +60,7 @@ class ImportImage(BaseAction):
     file: str
     domain_uuid: str
     size_bytes: int
+    beneath: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

@@ -68,6 +68,7 @@ class Disk:
     """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
 
     `discard_granularity_bytes` is what the guest is told, None where nobody said; `iotune` holds libvirt's own names.
+    The file to import lies beneath one of the folders in `import_beneath`, or is not read.
     """
 
     target: str
@@ -76,6 +77,7 @@ class Disk:
     size_bytes: int | None = None
     clone: ImageRef | None = None
     import_file: str = ""
+    import_beneath: tuple[str, ...] = ()
     existing: bool = False
     cache: Cache = Cache.WRITEBACK
     discard: Discard = Discard.UNMAP

@@ -20,11 +20,13 @@ USER_DATA, META_DATA, NETWORK_CONFIG = "user-data", "meta-data", "network-config
 class SeedDocument:
     """One document, as text or as the file that holds it; `where` is its place in a spec: `web.yaml:7`.
 
-    The text may hold keys and hashes of passwords: it is in no repr.
+    The file lies beneath one of the folders in `beneath`, or is not read. The text may hold keys and hashes of
+    passwords: it is in no repr.
     """
 
     text: str = field(default="", repr=False)
     file: str = ""
+    beneath: tuple[str, ...] = ()
     where: str = ""
 
     def __str__(self) -> str:
@@ -46,11 +48,6 @@ class Seed:
         """The documents that were written, by the names that they have on the disc."""
         named = {USER_DATA: self.user_data, META_DATA: self.meta_data, NETWORK_CONFIG: self.network_config}
         return {name: document for name, document in named.items() if document}
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files to read."""
-        return tuple(document.file for document in self.documents.values() if document.file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

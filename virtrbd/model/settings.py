@@ -36,6 +36,8 @@ class Settings:
 
     Defaults and profiles of specs stand in the same file; whoever reads specs parses them from there. `spec_dir` holds
     all specs; `parallel` domains are worked on at a time; `textfile` is what node_exporter reads, empty for none.
+    Files that specs name may lie in `allowed_dirs` too; `ceph_configs` are all that a disk's ceph_config may name.
+    `keep_environment` are variables that root's runs keep.
     """
 
     host: str
@@ -47,6 +49,9 @@ class Settings:
     spec_dir: str = "/etc/virtrbd/domains"
     parallel: int = 4
     textfile: str = ""
+    allowed_dirs: tuple[str, ...] = ()
+    ceph_configs: tuple[str, ...] = ()
+    keep_environment: tuple[str, ...] = ()
     file: str = ""
     raw: bytes = b""
     digest: str = ""

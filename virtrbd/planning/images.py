@@ -70,7 +70,8 @@ def _make(domain: Domain, disk: Disk, size_bytes: int) -> CloneImage | ImportIma
     ref = disk.image.image
     if disk.clone:
         return CloneImage(ref=ref, parent=disk.clone, domain_uuid=domain.uuid, size_bytes=size_bytes)
-    return ImportImage(ref=ref, file=disk.import_file, domain_uuid=domain.uuid, size_bytes=size_bytes)
+    file, beneath = disk.import_file, disk.import_beneath
+    return ImportImage(ref=ref, file=file, beneath=beneath, domain_uuid=domain.uuid, size_bytes=size_bytes)
 
 
 def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:

@@ -9,9 +9,12 @@ from virtrbd.spec.cache import remembered
 from virtrbd.spec.files import read_files
 
 
-def desired_domains(paths: Sequence[str], settings: Settings) -> tuple[Domain, ...]:
-    """Return the desired domains by name, those of other hosts too. Raises SpecError with all problems."""
-    files = read_files(paths)
+def desired_domains(paths: Sequence[str], settings: Settings, *, is_owned: bool = False) -> tuple[Domain, ...]:
+    """Return the desired domains by name, those of other hosts too. Raises SpecError with all problems.
+
+    `is_owned`: a file that another user could change is a problem.
+    """
+    files = read_files(paths, settings.allowed_dirs, is_owned=is_owned)
 
     def check() -> tuple[Domain, ...]:
         # Here, not above: specs that were checked before need neither pydantic nor yaml.
@@ -22,6 +25,8 @@ def desired_domains(paths: Sequence[str], settings: Settings) -> tuple[Domain, .
 
     if files.problems:
         return check()
-    # The folder counts: a relative file to import is resolved from it.
-    contents = (part for file in (*files.specs, *files.profiles.values()) for part in (file.path, file.raw))
-    return remembered(tuple[Domain, ...], (repr(settings), os.getcwd(), *contents), check)
+    # The folders count: a relative file to import is resolved from them.
+    settings_file = settings.file and os.path.abspath(settings.file)
+    read = (*files.specs, *files.profiles.values())
+    contents = (part for file in read for part in (file.path, os.path.abspath(file.path), file.raw))
+    return remembered(tuple[Domain, ...], (repr(settings), settings_file, *contents), check)

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictI
 
 from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard
 from virtrbd.spec.checked import Boot, Bytes, ImageName, SizeBytes, Strict
+from virtrbd.spec.file_name import Printable, absolute
 
 TARGET_PREFIX = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.SATA: "sd", Bus.IDE: "hd", Bus.USB: "sd"}
 
@@ -23,13 +24,6 @@ def _wwn(wwn: str) -> str:
 def _on_off(value: object) -> object:
     # YAML 1.1 reads on and off as booleans.
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-def _absolute(path: str) -> str:
-    # libvirt's schema takes no relative one (domaincommon.rng, diskSourceNetworkConfig).
-    if not path.startswith("/"):
-        raise ValueError(f"{path!r} is relative; libvirt takes an absolute path only")
-    return path
 
 
 class IoTuneSpec(Strict):
@@ -97,7 +91,7 @@ class DiskSpec(Strict):
     size: Annotated[SizeBytes | None, Field(description="Like 20G; images grow, they never shrink.")] = None
     clone: Annotated[ImageName | None, Field(description="The snapshot that the image is cloned from.")] = None
     import_file: Annotated[
-        str | None, Field(alias="import", description="The file that is imported into the image.")
+        Printable | None, Field(alias="import", description="The file that is imported into the image.")
     ] = None
     existing: Annotated[
         StrictBool | None, Field(description="Use an image that is there: never made, resized or trashed.")
@@ -133,10 +127,11 @@ class DiskSpec(Strict):
     rerror_policy: Annotated[
         Literal["stop", "report", "ignore"] | None, Field(description="What a failed read does.")
     ] = None
+    # libvirt's schema takes no relative one (domaincommon.rng, diskSourceNetworkConfig).
     ceph_config: Annotated[
-        str | None,
-        AfterValidator(lambda path: path and _absolute(path)),
-        Field(description="A ceph.conf for this disk's QEMU; it must be readable to QEMU."),
+        Printable | None,
+        AfterValidator(lambda path: path and absolute(path)),
+        Field(description="A ceph.conf for this disk's QEMU, one of the settings' ceph_configs."),
     ] = None
     boot: Annotated[Boot | None, Field(description="Boot order, from 1.")] = None
     readonly: Annotated[StrictBool | None, Field(description="The guest can't write; virtio, scsi and usb.")] = None

@@ -20,7 +20,7 @@ _WORDS = {
     "size_bytes": "size", "discard_granularity_bytes": "discard_granularity", "vsock_cid": "vsock", "kind": "type",
     "import_file": "import", "direct_mode": "mode", "seed": "cloud_init",
 }  # fmt: skip
-_HIDDEN = {"origin", "digest", "line", "is_seed"}
+_HIDDEN = {"origin", "digest", "line", "is_seed", "import_beneath"}
 
 # Why a value that nobody stated is what it is.
 _REASONS = {

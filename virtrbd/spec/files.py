@@ -1,12 +1,12 @@
 """Spec files as bytes."""
 
-import errno
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
+
+from virtrbd.trust import OutsideError, Weakness, open_beneath, open_entry, open_regular, weakness, weakness_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +49,58 @@ class SpecFiles:
         return SpecFiles(specs=(spec,), profiles=profiles)
 
 
-def read_files(paths: Sequence[str]) -> SpecFiles:
-    """Return all files; a directory stands for its *.yaml and *.yml, and a pattern for what it matches."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """A file to read; `folder` is the folder or the pattern's beginning that it was found by, "" where it was named.
+
+    `is_entry`: its folder is that one, and none below it.
+    """
+
+    path: Path
+    folder: str = ""
+    is_entry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """Where links may lead beside the folder that they are found in, and whether others may change a file."""
+
+    allowed_dirs: tuple[str, ...]
+    is_owned: bool
+
+
+def read_files(paths: Sequence[str], allowed_dirs: Sequence[str] = (), *, is_owned: bool = False) -> SpecFiles:
+    """Return all files; a directory stands for its *.yaml and *.yml, and a pattern for what it matches.
+
+    Links in a directory lead to files in it or beneath `allowed_dirs`; of a file that was named itself that is the
+    caller's word. `is_owned`: what another user could change is a problem.
+    """
+    rules = _Rules(allowed_dirs=tuple(allowed_dirs), is_owned=is_owned)
     named, problems = _named(paths)
-    specs = [file for path in named if (file := _read(path, problems))]
+    specs = [file for each in named if (file := _read(each, rules, problems))]
     # A link into nowhere is there all the same.
     named_folders = map(Path, dict.fromkeys(os.path.dirname(spec.path) or "." for spec in specs))
     folders = [folder for folder in named_folders if _has_profiles(folder)]
-    profiles = {str(folder): file for folder in folders if (file := _read(folder / PROFILES, problems))}
+    beside = (_Named(path=folder / PROFILES, folder=str(folder), is_entry=True) for folder in folders)
+    profiles = {each.folder: file for each in beside if (file := _read(each, rules, problems))}
     unread = frozenset(map(str, folders)) - profiles.keys()
     return SpecFiles(specs=tuple(specs), profiles=profiles, problems=tuple(problems), without_profiles=unread)
+
+
+def spec_paths(path: str) -> list[str]:
+    """Return the files that a path stands for, none where it stands for none."""
+    return [str(each.path) for each in _named([path])[0]]
+
+
+def folder_of(path: str) -> str:
+    """Return the folder of what a path names: itself, the beginning of a pattern, or the folder that a file is in."""
+    if os.path.isdir(path):
+        return path
+    while has_magic(path) and not os.path.lexists(path):
+        path = os.path.dirname(path)
+        if not has_magic(path):
+            return path or "."
+    return os.path.dirname(path) or "."
 
 
 def _has_profiles(folder: Path) -> bool:
@@ -70,48 +112,82 @@ def read_bounded(path: str | Path) -> bytes:
 
     A pipe may never end, and /dev/zero never does.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        mode = os.fstat(stream.fileno()).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+    return read_opened(open_regular(str(path)))
+
+
+def read_opened(descriptor: int) -> bytes:
+    """Return the same of an open file, and close it. Raises OSError."""
+    with open(descriptor, "rb") as stream:
         # In two parts: room for the most that there may be takes longer to get than a spec takes to read.
         begin = stream.read(_MOSTLY_BYTES)
         return begin if len(begin) < _MOSTLY_BYTES else begin + stream.read(MAX_BYTES + 1 - len(begin))
 
 
-def _read(path: Path, problems: list[str]) -> SpecFile | None:
+def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
+    path = str(named.path)
     try:
-        return SpecFile(path=str(path), raw=read_bounded(path))
+        # The folder too: all that is derived from the path is written down in UTF-8.
+        if not (path.isprintable() and (path.startswith("/") or os.getcwd().isprintable())):
+            problems.append(f"{_shown(path)}: the name holds what is not UTF-8 or not printable; rename it")
+            return None
+        entry = open_entry(path) if named.is_entry else None
+        descriptor = _open(named, rules) if entry is None else entry
+        if rules.is_owned and (found := _weakness(path, entry)):
+            os.close(descriptor)
+            problems.append(f"{path}: {found.of(path)}, who would decide what is done here; {found.command}")
+            return None
+        return SpecFile(path=path, raw=read_opened(descriptor))
+    except OutsideError as error:
+        fact = f"leads to {_shown(error.real)}, outside {named.folder} and the settings' allowed_dirs"
+        problems.append(f"{path}: {fact}; put the file there itself, or remove the link")
     except OSError as error:
         problems.append(f"{path}: {error.strerror}; check the path")
-        return None
+    return None
 
 
-def _named(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
-    files: list[Path] = []
+def _shown(path: str) -> str:
+    return path if path.isprintable() else repr(path)
+
+
+def _open(named: _Named, rules: _Rules) -> int:
+    """Return a descriptor of a file, or of what a link leads to. Raises OutsideError, OSError."""
+    path = str(named.path)
+    if not named.folder:
+        return open_regular(path)
+    return open_beneath(path, (os.path.abspath(named.folder), *rules.allowed_dirs))
+
+
+def _weakness(path: str, entry: int | None) -> Weakness | None:
+    """Return what is weak about a file. The folder of an `entry` was looked at; others may lie elsewhere."""
+    return weakness(path) if entry is None else weakness_of(os.path.abspath(path), os.fstat(entry))
+
+
+def _named(paths: Sequence[str]) -> tuple[list[_Named], list[str]]:
+    files: dict[Path, _Named] = {}
     problems: list[str] = []
     for name in paths:
         try:
             found = _found(name)
-        except OSError as error:
-            problems.append(f"{name}: {error.strerror}; check the path")
+        except (OSError, ValueError) as error:
+            fact = error.strerror if isinstance(error, OSError) else "no file can have that name"
+            problems.append(f"{_shown(name)}: {fact}; check the path")
             continue
         # profiles.yaml is no spec; `*.yaml` names it all the same.
-        specs = [file for file in found if file.name != PROFILES]
+        specs = [each for each in found if each.path.name != PROFILES]
         if not specs:
-            problems.append(f"{name}: no spec files (*.yaml) there; check the path")
-        files += specs
-    return list(dict.fromkeys(files)), problems
+            problems.append(f"{_shown(name)}: no spec files (*.yaml) there; check the path")
+        for each in specs:
+            files.setdefault(each.path, each)
+    return list(files.values()), problems
 
 
-def _found(name: str) -> list[Path]:
+def _found(name: str) -> list[_Named]:
     """Return the files that a path stands for. Raises OSError."""
     # os.path's looks: those of Path raise where a folder above may not be looked into.
     if os.path.isdir(name):
-        return [Path(name, file) for file in sorted(os.listdir(name)) if os.path.splitext(file)[1] in _SUFFIXES]
+        files = [file for file in sorted(os.listdir(name)) if os.path.splitext(file)[1] in _SUFFIXES]
+        return [_Named(path=Path(name, file), folder=name, is_entry=True) for file in files]
     # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
     if has_magic(name) and not os.path.lexists(name):
-        return sorted(map(Path, glob(name, recursive=True)))
-    return [Path(name)]
+        return [_Named(path=Path(file), folder=folder_of(name)) for file in sorted(glob(name, recursive=True))]
+    return [_Named(path=Path(name))]

@@ -25,7 +25,7 @@ class LoadedSpec:
 
 def load(paths: Sequence[str], settings: Settings) -> tuple[LoadedSpec, ...]:
     """Return the specs of all files, laid upon their defaults and profiles. Raises SpecError with all problems."""
-    return check_files(read_files(paths), settings)
+    return check_files(read_files(paths, settings.allowed_dirs), settings)
 
 
 def check_files(files: SpecFiles, settings: Settings) -> tuple[LoadedSpec, ...]:

@@ -11,6 +11,7 @@ from virtrbd.model.settings import Settings
 from virtrbd.spec.disk_rules import Problem, disk_problems, drive_problems, group_problems
 from virtrbd.spec.document import Path as FieldPath
 from virtrbd.spec.load import LoadedSpec
+from virtrbd.spec.named_files import file_problems
 from virtrbd.spec.resolve_cloud_init import resolve_seed
 from virtrbd.spec.resolve_disks import Drives, TargetsTakenError, resolve_drives
 from virtrbd.spec.resolve_interfaces import resolve_interfaces
@@ -45,6 +46,7 @@ def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, .
             *disk_problems(drives.disks),
             *drive_problems(drives.disks, drives.cdroms, drives.seed),
             *group_problems(drives.disks),
+            *file_problems(item, settings),
         )
         problems += [item.document.at(path, message) for path, message in found]
         resolved.append((domain, item))

@@ -1,13 +1,12 @@
 """The cloud-init seed as a spec means it: where each document is, or what is in it."""
 
-from pathlib import Path
-
 from virtrbd.model.image import ImageRef
 from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.model.settings import Settings
 from virtrbd.spec.cloud_init_schema import CloudInitSpec, Content, is_text
 from virtrbd.spec.document import dump
 from virtrbd.spec.load import LoadedSpec
+from virtrbd.spec.named_files import named_file
 
 _FIRST_LINES = {"user_data": "#cloud-config\n"}
 
@@ -19,9 +18,9 @@ def resolve_seed(item: LoadedSpec, settings: Settings) -> Seed | None:
         return None
     return Seed(
         image=seed_image(item, settings),
-        user_data=_document(item, spec, "user_data"),
-        meta_data=_document(item, spec, "meta_data"),
-        network_config=_document(item, spec, "network_config"),
+        user_data=_document(item, spec, "user_data", settings),
+        meta_data=_document(item, spec, "meta_data", settings),
+        network_config=_document(item, spec, "network_config", settings),
         where=str(item.document.place(("cloud_init",))),
     )
 
@@ -31,7 +30,7 @@ def seed_image(item: LoadedSpec, settings: Settings) -> ImageRef:
     return ImageRef(pool=settings.ceph.pool, name=f"{item.spec.name}.seed")
 
 
-def _document(item: LoadedSpec, spec: CloudInitSpec, field: str) -> SeedDocument | None:
+def _document(item: LoadedSpec, spec: CloudInitSpec, field: str, settings: Settings) -> SeedDocument | None:
     content: Content = getattr(spec, field)
     if content is None:
         return None
@@ -40,5 +39,5 @@ def _document(item: LoadedSpec, spec: CloudInitSpec, field: str) -> SeedDocument
         return SeedDocument(text=_FIRST_LINES.get(field, "") + dump(content), where=str(place))
     if is_text(content):
         return SeedDocument(text=content, where=str(place))
-    # From where it is written, which may be the settings file: cron has another working directory.
-    return SeedDocument(file=str(Path(place.file).absolute().parent / content), where=str(place))
+    file = named_file(item.document, ("cloud_init", field), content, settings)
+    return SeedDocument(file=file.path, beneath=file.beneath, where=str(place))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from string import ascii_lowercase
 
 from virtrbd.model.domain import Bus, Cache, Cdrom, Discard, Disk
@@ -11,6 +10,7 @@ from virtrbd.model.settings import Settings
 from virtrbd.spec.cloud_init_schema import CloudInitSpec
 from virtrbd.spec.disk_schema import TARGET_PREFIX, CdromSpec, DiskSpec, IoTuneSpec
 from virtrbd.spec.load import LoadedSpec
+from virtrbd.spec.named_files import NamedFile, named_file
 from virtrbd.spec.resolve_cloud_init import seed_image
 
 # The last place on the first controller (libvirt puts 7 scsi disks on one, 6 on sata): there a seed leaves the next
@@ -45,7 +45,8 @@ def resolve_drives(item: LoadedSpec, settings: Settings, *, is_pc: bool) -> Driv
     disks = []
     for index, disk in enumerate(spec.disks):
         target = disk.target or _free_target(disk.bus or Bus.VIRTIO, taken)
-        disks.append(_disk(item, disk, target, settings, _line(item, ("disks", index))))
+        file = _import_file(item, index, disk, settings)
+        disks.append(_disk(item, disk, target, settings, file, _line(item, ("disks", index))))
     cdroms = []
     for index, cdrom in enumerate(cdrom_specs):
         bus = Bus(cdrom.bus) if cdrom.bus else Bus.IDE if is_pc else Bus.SATA
@@ -77,17 +78,22 @@ def _free_target(bus: Bus, taken: set[str]) -> str:
     raise TargetsTakenError(f"{prefix}a to {prefix}z are taken; 26 disks have one, use another bus too")
 
 
-def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, line: int) -> Disk:
+def _import_file(item: LoadedSpec, index: int, spec: DiskSpec, settings: Settings) -> NamedFile:
+    if not spec.import_file:
+        return NamedFile(path="", beneath=())
+    return named_file(item.document, ("disks", index, "import"), spec.import_file, settings)
+
+
+def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, file: NamedFile, line: int) -> Disk:
     image = spec.image or ImageRef(pool=settings.ceph.pool, name=f"{item.spec.name}.{target}")
-    # A relative file is meant from where the spec stands: cron has another working directory.
-    file = str(Path(item.document.file).absolute().parent / spec.import_file) if spec.import_file else ""
     return Disk(
         target=target,
         bus=spec.bus or Bus.VIRTIO,
         image=image,
         size_bytes=spec.size,
         clone=spec.clone,
-        import_file=file,
+        import_file=file.path,
+        import_beneath=file.beneath,
         existing=bool(spec.existing or image.snapshot),
         cache=spec.cache or Cache.WRITEBACK,
         discard=spec.discard or Discard.UNMAP,

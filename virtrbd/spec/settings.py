@@ -6,6 +6,7 @@ import socket
 from virtrbd.errors import ConfigError
 from virtrbd.model.settings import Settings
 from virtrbd.spec.files import read_bounded
+from virtrbd.trust import weakness
 
 SYSTEM_FILE = "/etc/virtrbd/virtrbd.yaml"
 
@@ -13,11 +14,13 @@ SYSTEM_FILE = "/etc/virtrbd/virtrbd.yaml"
 def load_settings(path: str | None) -> Settings:
     """Return the settings from `path`, else $VIRTRBD_CONFIG, else the system's file if there is one.
 
-    Raises ConfigError: a file that was named must be there and be right.
+    Raises ConfigError: a file that was named must be there and be right, and no other user's to change.
     """
     named = path or os.environ.get("VIRTRBD_CONFIG")
     host = socket.gethostname().split(".")[0]
     try:
+        # First: where no other user could change anything, none can before it is read.
+        _require_owned(named or SYSTEM_FILE)
         raw = read_bounded(named or SYSTEM_FILE)
     except FileNotFoundError:
         if named is None:
@@ -26,6 +29,16 @@ def load_settings(path: str | None) -> Settings:
     except OSError as error:
         raise ConfigError(f"{named or SYSTEM_FILE}: {error.strerror}") from error
     return _parse(named or SYSTEM_FILE, raw, host)
+
+
+def _require_owned(file: str) -> None:
+    """Raise ConfigError for settings that another user could change, OSError for those that are not there."""
+    if not os.path.abspath(file).isprintable():
+        raise ConfigError(f"{file!r}: the name holds what is not UTF-8 or not printable; rename it")
+    if found := weakness(file):
+        raise ConfigError(
+            f"{file}: {found.of(file)}, and who can change the settings decides what virtrbd does; {found.command}"
+        )
 
 
 def _parse(file: str, raw: bytes, host: str) -> Settings:
@@ -37,4 +50,4 @@ def _parse(file: str, raw: bytes, host: str) -> Settings:
 
     from virtrbd.spec.cache import remembered
 
-    return remembered(Settings, (file, raw, host), parse)
+    return remembered(Settings, (os.path.abspath(file), file, raw, host), parse)

@@ -1,5 +1,6 @@
 """The settings file's schema."""
 
+import os
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -9,8 +10,11 @@ from virtrbd.model.digest import digest_of
 from virtrbd.model.settings import CephSettings, Settings, Timeouts
 from virtrbd.spec.checked import Strict, check
 from virtrbd.spec.document import parse_documents
+from virtrbd.spec.file_name import AbsolutePath, Printable
 from virtrbd.spec.fragments import fragments_of
 
+# A name of a variable (POSIX, Base Definitions 8.1).
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -19,10 +23,10 @@ _CEPH, _TIMEOUTS, _SETTINGS = CephSettings(), Timeouts(), Settings(host="")
 
 
 class CephSection(Strict):
-    conf: str = _CEPH.conf
+    conf: Printable = _CEPH.conf
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = _CEPH.user
-    keyring: str = _CEPH.keyring
-    pool: str = _CEPH.pool
+    keyring: Printable = _CEPH.keyring
+    pool: Printable = _CEPH.pool
     clone_depth: Annotated[int, Field(ge=1, le=64)] = _CEPH.clone_depth
 
 
@@ -38,15 +42,18 @@ class TimeoutsSection(Strict):
 class SettingsFile(Strict):
     """The whole file."""
 
-    connect: str = _SETTINGS.connect
-    host: str | None = None
-    state_dir: str = _SETTINGS.state_dir
+    connect: Printable = _SETTINGS.connect
+    host: Printable | None = None
+    state_dir: Printable = _SETTINGS.state_dir
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
-    template_dir: str = _SETTINGS.template_dir
-    spec_dir: str = _SETTINGS.spec_dir
+    template_dir: Printable = _SETTINGS.template_dir
+    spec_dir: Printable = _SETTINGS.spec_dir
     parallel: Annotated[int, Field(ge=1, le=64)] = _SETTINGS.parallel
-    textfile: str = _SETTINGS.textfile
+    textfile: Printable = _SETTINGS.textfile
+    allowed_dirs: tuple[AbsolutePath, ...] = ()
+    ceph_configs: tuple[AbsolutePath, ...] = ()
+    keep_environment: tuple[Variable, ...] = ()
     defaults: dict[str, Any] | None = None
     profiles: dict[str, dict[str, Any]] | None = None
 
@@ -62,16 +69,25 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
     problems += fragments_of(documents[0], "of the settings")[1] if checked else ()
     if checked is None or problems:
         raise ConfigError("\n".join(problems))
+
+    def here(path: str) -> str:
+        # Not from the working directory, which may be a stranger's: this decides which templates and specs root takes.
+        return path and os.path.join(os.path.dirname(os.path.abspath(file)), path)
+
+    ceph = checked.ceph.model_dump()
     return Settings(
         host=checked.host or host,
         connect=checked.connect,
-        state_dir=checked.state_dir,
-        ceph=CephSettings(**checked.ceph.model_dump()),
+        state_dir=here(checked.state_dir),
+        ceph=CephSettings(**{**ceph, "conf": here(ceph["conf"]), "keyring": here(ceph["keyring"])}),
         timeouts=Timeouts(**checked.timeouts.model_dump()),
-        template_dir=checked.template_dir,
-        spec_dir=checked.spec_dir,
+        template_dir=here(checked.template_dir),
+        spec_dir=here(checked.spec_dir),
         parallel=checked.parallel,
-        textfile=checked.textfile,
+        textfile=here(checked.textfile),
+        allowed_dirs=checked.allowed_dirs,
+        ceph_configs=checked.ceph_configs,
+        keep_environment=checked.keep_environment,
         file=file,
         raw=raw,
         digest=digest_of(raw),

@@ -1,0 +1,35 @@
+"""The environment of root's runs: what sudo or a shell hands on says neither what is read nor which code is loaded.
+
+Ceph, libvirt, QEMU, OpenSSL and glibc take names of files to write and of code to load from it: CEPH_ARGS and
+CEPH_LIB, LIBVIRT_LOG_OUTPUTS, QEMU_MODULE_DIR, OPENSSL_CONF, GCONV_PATH. New ones come with their versions, so the few
+that root's runs keep are listed here, and not those that they drop.
+"""
+
+import os
+from collections.abc import Sequence
+
+# Of a terminal, a language, a clock; ssh's agent for qemu+ssh://; and virtrbd's own, whose files are looked at.
+_KEPT = frozenset({
+    "PATH", "USER", "LOGNAME", "SHELL", "PWD", "LANG", "LANGUAGE", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR",
+    "COLUMNS", "LINES", "TZ", "SSH_AUTH_SOCK", "XDG_CACHE_HOME",
+})  # fmt: skip
+_KEPT_PREFIXES = ("LC_", "VIRTRBD_")
+
+_dropped: dict[str, str] = {}
+
+
+def drop_foreign() -> None:
+    """Drop what changes what root does, before any library reads it. Other users have theirs: they harm themselves."""
+    if os.geteuid() != 0:
+        return
+    for name in list(os.environ):
+        if name not in _KEPT and not name.startswith(_KEPT_PREFIXES):
+            _dropped[name] = os.environ.pop(name)
+    # An empty or relative folder is whichever one the run was begun in.
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    os.environ["PATH"] = ":".join(folder for folder in folders if folder.startswith("/"))
+
+
+def restore(names: Sequence[str]) -> None:
+    """Put back the variables that the settings ask for."""
+    os.environ.update({name: _dropped[name] for name in names if name in _dropped})

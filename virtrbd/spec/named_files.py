@@ -1,0 +1,77 @@
+"""Files that a spec names: where they are meant from, and whether specs may read them.
+
+Who may write specs is not root. So what a spec names lies, after links are followed, beneath the spec's own folder or
+in a folder that the settings allow; what the settings themselves name is root's word.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtrbd.model.settings import Settings
+from virtrbd.spec.cloud_init_schema import is_text
+from virtrbd.spec.disk_rules import Problem
+from virtrbd.spec.document import Document
+from virtrbd.spec.document import Path as FieldPath
+from virtrbd.spec.load import LoadedSpec
+from virtrbd.spec.settings import SYSTEM_FILE
+from virtrbd.trust import is_beneath
+
+_ANYWHERE = ("/",)
+_DOCUMENTS = ("user_data", "meta_data", "network_config")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A file's path, and the folders that it must lie beneath when it is opened."""
+
+    path: str
+    beneath: tuple[str, ...]
+
+
+def named_file(document: Document, field: FieldPath, name: str, settings: Settings) -> NamedFile:
+    """Return the file that a field names, from the folder of the file that says so: cron has another working one."""
+    folder = Path(document.place(field).file).absolute().parent
+    beneath = _ANYWHERE if _is_of_settings(document, field, settings) else (str(folder), *settings.allowed_dirs)
+    return NamedFile(path=str(folder / name), beneath=beneath)
+
+
+def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
+    """Yield what is wrong with the files that a spec names: each field, and why it may not be read."""
+    for index, disk in enumerate(item.spec.disks):
+        if disk.import_file:
+            yield from _outside(item.document, ("disks", index, "import"), disk.import_file, settings)
+        field = ("disks", index, "ceph_config")
+        config, known = disk.ceph_config, settings.ceph_configs
+        if config and config not in known and not _is_of_settings(item.document, field, settings):
+            line = _line("ceph_configs", (*known, config), settings)
+            yield field, f"{config} is not in the settings' ceph_configs; it can make QEMU run code: {line}"
+    for word in _DOCUMENTS if item.spec.cloud_init else ():
+        content = getattr(item.spec.cloud_init, word)
+        if isinstance(content, str) and not is_text(content):
+            yield from _outside(item.document, ("cloud_init", word), content, settings)
+
+
+def _outside(document: Document, field: FieldPath, name: str, settings: Settings) -> Iterator[Problem]:
+    file = named_file(document, field, name, settings)
+    real = os.path.realpath(file.path)
+    if is_beneath(real, file.beneath):
+        return
+    # A link, or one among the folders: what is written does not show where it leads.
+    leads = f"{name} leads to {real}, which" if os.path.normpath(file.path) != real else name
+    line = _line("allowed_dirs", (*settings.allowed_dirs, os.path.dirname(real)), settings)
+    yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of its folder: {line}"
+
+
+def _is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
+    file = document.place(field).file
+    return bool(settings.file) and os.path.abspath(file) == os.path.abspath(settings.file)
+
+
+def _line(word: str, values: tuple[str, ...], settings: Settings) -> str:
+    """Return what to write into the settings."""
+    quoted = (value if re.fullmatch(r"[\w/.@+-]+", value) else json.dumps(value) for value in values)
+    return f"write `{word}: [{', '.join(quoted)}]` into {settings.file or SYSTEM_FILE}"

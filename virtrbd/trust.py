@@ -1,0 +1,234 @@
+"""Whether a file is to be believed: who else could change it, and beneath which folders it really lies.
+
+virtrbd runs as root. A settings file that another user may write, or a link that a spec's author put beside the spec,
+would let that user say what root reads and does.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from virtrbd.errors import ExitCode, VirtrbdError
+
+# As many links as the kernel follows (path_resolution(7)).
+_MOST_LINKS = 40
+_LOOSE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weakness:
+    """What lets another user change a file: a part of its path, what is wrong with it, and what mends it."""
+
+    path: str
+    fact: str
+    command: str
+
+    def of(self, path: str) -> str:
+        """Return what to say of a path, on whose way this is, after the path itself was named."""
+        return self.fact if self.path == os.path.abspath(path) else f"{self.path} {self.fact}"
+
+
+class OutsideError(VirtrbdError):
+    """A file lies beneath none of the folders that it may lie in; `real` is where its links lead."""
+
+    exit_code = ExitCode.SPEC
+
+    def __init__(self, path: str, real: str) -> None:
+        super().__init__(f"{path} leads to {real}, outside the folders that specs may read")
+        self.real = real
+
+
+def weakness(path: str) -> Weakness | None:
+    """Return the first folder, link or file on the way to the path which another user could change, or None.
+
+    Trusted are root and the user that virtrbd runs as. Raises OSError.
+    """
+    here, links = "/", 0
+    if found := weakness_of(here, os.lstat(here)):
+        return found
+    todo = _parts(path if path.startswith("/") else os.path.join(os.getcwd(), path))
+    while todo:
+        name = todo.pop()
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        there = os.path.join(here, name)
+        status = _lstat(there)
+        if found := weakness_of(there, status, is_parent=bool(todo)):
+            return found
+        if not stat.S_ISLNK(status.st_mode):
+            here = there
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(there)
+        here = "/" if target.startswith("/") else here
+        todo += _parts(target)
+    return None
+
+
+def weakness_of(path: str, status: os.stat_result, *, is_parent: bool = False) -> Weakness | None:
+    """Return what is weak about one file or folder by itself.
+
+    In a folder with the sticky bit, like /tmp, others can't replace what is not theirs: as a parent it is safe.
+    """
+    if status.st_uid not in (0, os.geteuid()):
+        command = f"chown {_user(os.geteuid())} {_quoted(path)}"
+        return Weakness(path=path, fact=f"belongs to user {_user(status.st_uid)}", command=command)
+    loose = status.st_mode & _LOOSE
+    if loose & stat.S_IWGRP and _is_private_group(status):
+        loose &= ~stat.S_IWGRP
+    is_sticky = is_parent and bool(status.st_mode & stat.S_ISVTX)
+    if not loose or is_sticky or stat.S_ISLNK(status.st_mode):
+        return None
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    who = "others" if loose & stat.S_IWOTH else f"group {_group(status.st_gid)}"
+    return Weakness(path=path, fact=f"is writable by {who} (mode {mode})", command=f"chmod go-w {_quoted(path)}")
+
+
+def open_beneath(path: str, folders: Iterable[str]) -> int:
+    """Return a descriptor to read a regular file by that lies beneath one of the folders.
+
+    Links are followed first, and what was looked at is what is opened: a link that is changed meanwhile changes
+    nothing. Anything else is never opened, because opening alone does things: it arms a watchdog, and waits for the
+    writer of a FIFO. Raises OutsideError, OSError.
+    """
+    handle = _handle(path)
+    try:
+        require_beneath(handle, path, folders)
+        return _opened(handle)
+    finally:
+        os.close(handle)
+
+
+def require_beneath(descriptor: int, path: str, folders: Iterable[str]) -> None:
+    """Raise OutsideError unless the file that was opened by this path lies beneath one of the folders."""
+    real = os.readlink(f"/proc/self/fd/{descriptor}")
+    if not is_beneath(real, folders):
+        raise OutsideError(path, real)
+
+
+def require_leads_beneath(path: str, folders: Iterable[str]) -> None:
+    """Raise the same of a path before it is opened. What can't be found is for the caller that opens it to report."""
+    with suppress(OSError):
+        handle = _handle(path)
+        try:
+            require_beneath(handle, path, folders)
+        finally:
+            os.close(handle)
+
+
+def open_regular(path: str) -> int:
+    """Return a descriptor to read a regular file by, wherever it lies. Raises OSError."""
+    handle = _handle(path)
+    try:
+        return _opened(handle)
+    finally:
+        os.close(handle)
+
+
+def open_entry(path: str) -> int | None:
+    """Return a descriptor of a regular file that lies in its folder itself, None of a link. Raises OSError.
+
+    This is the quick way to read a whole folder.
+    """
+    try:
+        # Not waiting for the writer of a FIFO; a device's file in a folder of specs could be root's alone.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+    try:
+        _require_file(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_beneath(real: str, folders: Iterable[str]) -> bool:
+    """Whether a path without links lies beneath one of the folders, which may be links themselves."""
+    # A folder that a path without links begins with has none in it either: most need no look at the disk.
+    return any(_begins(real, folder) or _begins(real, os.path.realpath(folder)) for folder in folders)
+
+
+def _begins(real: str, folder: str) -> bool:
+    return real == folder or real.startswith(folder.rstrip("/") + "/")
+
+
+def _parts(path: str) -> list[str]:
+    """Return the parts of a path, the first one last."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _handle(path: str) -> int:
+    """Return a descriptor that names the file without opening it (O_PATH). Raises OSError."""
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have that name") from None
+
+
+def _lstat(path: str) -> os.stat_result:
+    try:
+        return os.lstat(path)
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have that name") from None
+
+
+def _opened(handle: int) -> int:
+    _require_file(os.fstat(handle).st_mode)
+    return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _require_file(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
+def _is_private_group(status: os.stat_result) -> bool:
+    """Whether a user's file is writable by a group that is this user alone, as umask 002 makes it on Red Hat's systems.
+
+    Never where root would be told by it.
+    """
+    if os.geteuid() == 0 or status.st_uid == 0:
+        return False
+    import grp
+
+    try:
+        group = grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    name = _user(status.st_uid)
+    return group.gr_name == name and set(group.gr_mem) <= {name}
+
+
+def _quoted(path: str) -> str:
+    import shlex
+
+    return shlex.quote(path)
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
