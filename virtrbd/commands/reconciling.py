@@ -89,12 +89,16 @@ def reconcile(
 
 def _reconcile(job: _Job, teller: Teller) -> ExitCode:
     fleet, report = _converge(job, teller)
-    code = worst(report.exit_code, ExitCode.SPEC if fleet.problems else ExitCode.OK)
+    code = worst(report.exit_code, fleet.exit_code)
     _summarise(job, code, fleet, report)
     if job.run.is_json:
         from virtrbd.commands.pipeline import report_data
 
-        job.run.answer(report_data(report) | {"problems": list(fleet.problems), "exit_code": int(code)}, [])
+        job.run.answer(
+            report_data(report)
+            | {"problems": [*fleet.problems, *(failure.text for failure in fleet.failures)], "exit_code": int(code)},
+            [],
+        )
     return code
 
 

@@ -13,6 +13,7 @@ from virtrbd.errors import ExitCode, VirtrbdError
 if TYPE_CHECKING:
     from virtrbd.host.converge import Report
     from virtrbd.host.state import StateDir
+    from virtrbd.model.failure import Failure
     from virtrbd.model.plan import Finding, Outcome
     from virtrbd.spec.fleet import Fleet
 
@@ -44,6 +45,8 @@ class Teller:
         """
         from virtrbd.planning.news import message_of, news
 
+        for failure in fleet.failures:
+            self._failure(failure)
         findings = [finding for domain in report.left.domains for finding in domain.findings]
         items: Sequence[Outcome | Finding | str] = [*fleet.problems, *self.waiting, *findings]
         before = self.state.read_told()
@@ -58,6 +61,12 @@ class Teller:
     def problem(self, text: str) -> None:
         """Tell what went wrong beside the domains."""
         self._say(text, is_error=True, event="problem")
+
+    def _failure(self, failure: "Failure") -> None:
+        """Say that virtrbd itself failed at a spec: every time, until it is reported and mended."""
+        self.problem(failure.text)
+        for line in failure.trace:
+            self._say(f"specs: trace: {line}", is_error=True, event="trace")
 
     def _keep(self, told: dict[str, str]) -> None:
         try:

@@ -48,7 +48,7 @@ def summary_of(
         exit_code=summary.exit_code,
         ended_at=now,
         last_success=last_success,
-        spec_problems=len(fleet.problems),
+        spec_problems=len(fleet.problems) + len(fleet.failures),
         domains_by_state=_counts(PowerState, report.plan.states),
         differences_by_mend=_counts(Mend, (difference.mend for difference in differences)),
         actions_by_result=_counts(Result, (o.result for o in report.outcomes if not o.quiet)),
