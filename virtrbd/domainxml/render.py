@@ -65,10 +65,16 @@ def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir
     if not template_dir:
         return render_here(fitted, cluster, secret_uuid)
     # Here, not above: it starts a process.
-    from virtrbd.domainxml.renderer import RenderRequest, render_apart
+    from virtrbd.domainxml import renderer
 
-    return render_apart(
-        RenderRequest(fitted=fitted, cluster=cluster, secret_uuid=secret_uuid, template_dir=template_dir)
+    return renderer.render_apart(
+        renderer.RenderRequest(
+            fitted=fitted,
+            cluster=cluster,
+            secret_uuid=secret_uuid,
+            template_dir=template_dir,
+            limit_s=renderer.RENDER_S,
+        )
     )
 
 

@@ -25,8 +25,8 @@ RENDER_S = 10.0
 # The process itself says which line does not end; one that cannot is ended by this one.
 _GRACE_S = 2.0
 _START_S = 60.0
-# A template that never ends is used by many domains: all together must not take up the run's deadline.
-_MOST_TIMEOUTS = 3
+# A template that never ends may be used by many domains: all together must not take up the run's deadline.
+_MOST_TRIES = 3
 _LENGTH_BYTES = 8
 _MAX_ANSWER_BYTES = 64 * 1024**2
 
@@ -39,20 +39,20 @@ class RenderRequest:
     cluster: ClusterFacts
     secret_uuid: str
     template_dir: str
-    limit_s: float = RENDER_S
+    limit_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderAnswer:
     """The XML, or why there is none; `trace`: of a defect.
 
-    `is_late`: the template did not end in time. `is_spent`: the process ends, having had too little memory.
+    `is_endless`: the template took too long, or too much. `is_spent`: the process ends, having had too little memory.
     """
 
     xml: str = ""
     problem: str = ""
     trace: tuple[str, ...] = ()
-    is_late: bool = False
+    is_endless: bool = False
     is_spent: bool = False
 
 
@@ -65,13 +65,13 @@ def render_apart(request: RenderRequest) -> str:
     template, domain = request.fitted.domain.template, request.fitted.domain.name
     where = f"template {template}: domain {domain}: "
     with _lock:
-        if _late[template] >= _MOST_TIMEOUTS:
-            raise SpecError(f"{where}not tried; it did not end in time for {_MOST_TIMEOUTS} domains before")
+        if _endless[template] >= _MOST_TRIES:
+            raise SpecError(f"{where}not tried, for it did not end for {_MOST_TRIES} domains before; mend it first")
         try:
             answer = _ask(request)
         except _SilentError as error:
-            answer = RenderAnswer(problem=f"{where}{error}", is_late=True)
-        _late[template] += answer.is_late
+            answer = RenderAnswer(problem=f"{where}{error}", is_endless=True)
+        _endless[template] += answer.is_endless
     if answer.trace:
         raise DefectError(answer.problem, answer.trace)
     if answer.problem:
@@ -110,7 +110,7 @@ def _read(descriptor: int, size: int, until: float | None) -> bytes:
 
 # Rendering may happen in several threads; the process does one at a time.
 _lock = threading.Lock()
-_late: Counter[str] = Counter()
+_endless: Counter[str] = Counter()
 _process: "subprocess.Popen[bytes] | None" = None
 
 

@@ -16,7 +16,7 @@ from virtrbd.errors import DefectError, SpecError
 
 _STDIN, _STDOUT = 0, 1
 _READY = b"ready"
-_MAX_MEMORY_BYTES = 1024**3
+_MAX_MEMORY_BYTES = 512 * 1024**2
 # Beside the wall clock: the one that started this process may be gone, and Python's signals wait for C to return.
 _MORE_CPU_S = 10
 
@@ -38,15 +38,25 @@ def main() -> None:
 def _answer(request: RenderRequest) -> RenderAnswer:
     try:
         what = f"template {request.fitted.domain.template}: domain {request.fitted.domain.name}"
-        with contained(what), _within(request.limit_s):
-            xml = render_here(request.fitted, request.cluster, request.secret_uuid, request.template_dir)
+        with contained(what):
+            return RenderAnswer(xml=_render(request))
     except SpecError as error:
-        late = isinstance(error.__cause__, EndlessError)
         # What ran out of memory may have left little of it.
-        return RenderAnswer(problem=str(error), is_late=late, is_spent=isinstance(error.__cause__, MemoryError))
+        is_spent = isinstance(error.__cause__, MemoryError)
+        is_endless = is_spent or isinstance(error.__cause__, EndlessError)
+        return RenderAnswer(problem=str(error), is_endless=is_endless, is_spent=is_spent)
     except DefectError as error:
         return RenderAnswer(problem=str(error), trace=error.trace, is_spent=True)
-    return RenderAnswer(xml=xml)
+
+
+def _render(request: RenderRequest) -> str:
+    """Return the XML. Raises SpecError."""
+    try:
+        with _within(request.limit_s):
+            return render_here(request.fitted, request.cluster, request.secret_uuid, request.template_dir)
+    except EndlessError as error:
+        # The alarm came outside of the template itself.
+        raise SpecError(f"template {request.fitted.domain.template}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -59,8 +69,7 @@ def _within(limit_s: float) -> Iterator[None]:
         raise EndlessError(f"not rendered within {limit_s:g} s; look for a loop that does not end")
 
     signal.signal(signal.SIGALRM, too_long)
-    # Again and again: what is raised inside a destructor is lost.
-    signal.setitimer(signal.ITIMER_REAL, limit_s, 1)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:
