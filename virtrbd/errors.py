@@ -82,9 +82,14 @@ class DeniedError(VirtrbdError):
 
 
 class BusyError(VirtrbdError):
-    """Another run holds the lock."""
+    """Another run holds the lock: `holder`, `since` in seconds since 1970."""
 
     exit_code = ExitCode.BUSY
+
+    def __init__(self, message: str, *, holder: str = "another run", since: float = 0.0) -> None:
+        super().__init__(message)
+        self.holder = holder
+        self.since = since
 
 
 class BlockedError(VirtrbdError):

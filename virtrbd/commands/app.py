@@ -72,6 +72,10 @@ class Run:
         """Keep what was done: the one JSON document has it also when the run fails or is ended."""
         _so_far.update(data)
 
+    def refuse(self, code: ExitCode, *lines: str) -> None:
+        """Say why the run ends, for a process that is left without coming back here."""
+        _refuse(code, *lines)
+
     def end(self, code: ExitCode) -> None:
         """Set the run's exit code, for runs that end without an exception."""
         self.ended.append(code)

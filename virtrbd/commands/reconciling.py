@@ -2,7 +2,8 @@
 
 import random
 import time
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,12 +11,14 @@ import click
 from virtrbd.commands.app import Run, app, ending_of, with_global_options
 from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of
 from virtrbd.commands.telling import Teller
+from virtrbd.deadline import PROCESS_BEGAN, ended_at
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
 from virtrbd.model.settings import Settings
 
 if TYPE_CHECKING:
-    from virtrbd.host.converge import Report
+    from virtrbd.host.converge import Report, Tell
     from virtrbd.host.state import StateDir
+    from virtrbd.model.plan import Outcome
     from virtrbd.spec.fleet import Fleet
 
 # No domain and no image is called so.
@@ -24,7 +27,7 @@ _HOST_LOCK = " reconcile"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One reconcile: what was asked for, completed from the settings, and since when it runs."""
+    """One reconcile: what was asked for, completed from the settings, and since when it runs (monotonic clock)."""
 
     run: Run
     settings: Settings
@@ -34,12 +37,21 @@ class _Job:
     limit: str
     strict: bool
     allow: tuple[str, ...]
-    began: float = field(default_factory=time.monotonic)
+    began: float
+
+    @property
+    def ends(self) -> float:
+        """When the run's deadline is over, on the monotonic clock."""
+        return self.began + self.settings.timeouts.reconcile
 
     @property
     def is_over(self) -> bool:
         """Whether the run's deadline is over."""
-        return time.monotonic() - self.began > self.settings.timeouts.reconcile
+        return time.monotonic() > self.ends
+
+    def watched(self, what: str, least_s: float = 0) -> AbstractContextManager[None]:
+        """End the process, with a report, where the block runs past the run's deadline; it has `least_s` anyway."""
+        return ended_at(max(self.ends, time.monotonic() + least_s), lambda: _last_words(self, what))
 
 
 @app.command()
@@ -63,7 +75,8 @@ def reconcile(
     from virtrbd.host.state import StateDir
 
     settings = run.settings()
-    time.sleep(random.uniform(0, splay))
+    waiting_s = random.uniform(0, splay)
+    time.sleep(waiting_s)
     job = _Job(
         run=replace(run, log=log),
         settings=settings,
@@ -73,13 +86,16 @@ def reconcile(
         limit=limit,
         strict=strict,
         allow=allow,
+        # The wait is not the run's.
+        began=PROCESS_BEGAN + waiting_s,
     )
     try:
         with job.state.locked([_HOST_LOCK], "reconcile"):
             code = _reconcile(job, Teller(run=job.run, state=job.state))
     except BusyError as error:
-        # Quietly: the other run does what this one would have done.
+        # Quietly: the other run does what this one would have done, unless it hangs.
         code = ExitCode.BUSY
+        _check_holder(job, error)
         run.answer({"errors": [str(error)], "exit_code": int(code)}, [])
     except BaseException as error:
         _summarise(job, ending_of(error))
@@ -108,12 +124,62 @@ def _converge(job: _Job, teller: Teller) -> "tuple[Fleet, Report]":
     from virtrbd.spec.fleet import load_fleet
 
     allowed = parse_allowed(job.allow)
-    fleet = load_fleet(job.paths, job.settings, strict=job.strict)
+    with job.watched("reading the specs"):
+        fleet = load_fleet(job.paths, job.settings, strict=job.strict)
     policy = policy_of(job.paths, fleet, job.settings, job.limit)
     with connected(job.run, job.settings, allowed) as host:
-        report = converge(fleet.domains, policy, host, "reconcile", teller.outcome, is_over=lambda: job.is_over)
+        report = converge(
+            fleet.domains,
+            policy,
+            host,
+            "reconcile",
+            _recorded(job.run, teller.outcome),
+            is_over=lambda: job.is_over,
+            watched=job.watched,
+        )
         teller.end(fleet, report, is_whole=policy.with_orphans)
     return fleet, report
+
+
+def _recorded(run: Run, tell: "Tell") -> "Tell":
+    """Return what also keeps outcomes for the JSON document of a run that is ended before its report."""
+    outcomes: list[dict[str, str]] = []
+
+    def tell_and_keep(outcome: "Outcome") -> None:
+        tell(outcome)
+        outcomes.append({"name": outcome.domain, "text": outcome.text, "result": outcome.result.value})
+        run.so_far({"outcomes": outcomes})
+
+    return tell_and_keep
+
+
+def _last_words(job: _Job, what: str) -> None:
+    """Say that the run's deadline ended it, and while it did what."""
+    line = (
+        f"reconcile: {what}: not done within {job.settings.timeouts.reconcile:g} s (timeouts: reconcile); nothing was "
+        f"tried after that, and the next run begins again"
+    )
+    job.run.refuse(ExitCode.UNAVAILABLE, line)
+    _summarise(job, ExitCode.UNAVAILABLE)
+
+
+def _check_holder(job: _Job, busy: BusyError) -> None:
+    """Say once, and in the summary, that the lock is held for longer than a run may take: nothing else would."""
+    if time.time() - busy.since <= job.settings.timeouts.reconcile:
+        return
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(busy.since))
+    teller = Teller(run=job.run, state=job.state)
+    teller.held_up(
+        f"reconcile: {busy.holder} has held the lock since {since}, longer than a run may take (timeouts: reconcile, "
+        f"{job.settings.timeouts.reconcile:g} s), and no other run does anything; end it if it hangs"
+    )
+    if job.textfile:
+        from virtrbd.host.textfile import write_held_up
+
+        try:
+            write_held_up(job.textfile, busy.since)
+        except VirtrbdError as error:
+            teller.problem(str(error))
 
 
 def _summarise(job: _Job, code: ExitCode, fleet: "Fleet | None" = None, report: "Report | None" = None) -> None:

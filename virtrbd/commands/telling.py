@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from virtrbd.model.plan import Finding, Outcome
     from virtrbd.spec.fleet import Fleet
 
+# A file of its own: the run that has the lock writes the other one.
+_HELD_UP = "told-held-up"
+
 
 @dataclass(slots=True, kw_only=True)
 class Teller:
@@ -62,15 +65,25 @@ class Teller:
         """Tell what went wrong beside the domains."""
         self._say(text, is_error=True, event="problem")
 
+    def held_up(self, text: str) -> None:
+        """Say once that another run has the lock for too long: when that begins, and when it is another run."""
+        from virtrbd.planning.news import Message, news
+
+        before = self.state.read_told(_HELD_UP)
+        fresh, told = news([Message(key="|lock|reconcile", text=text)], before)
+        if fresh:
+            self.problem(text)
+            self._keep(told, _HELD_UP)
+
     def _failure(self, failure: "Failure") -> None:
         """Say that virtrbd itself failed at a spec: every time, until it is reported and mended."""
         self.problem(failure.text)
         for line in failure.trace:
             self._say(f"specs: trace: {line}", is_error=True, event="trace")
 
-    def _keep(self, told: dict[str, str]) -> None:
+    def _keep(self, told: dict[str, str], what: str = "told") -> None:
         try:
-            self.state.write_told(told)
+            self.state.write_told(told, what)
         except VirtrbdError as error:
             self.problem(f"{error}. Until then everything is told again each time")
 
