@@ -13,8 +13,8 @@ from virtrbd.model.domain import Cache, Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec.document import parse_documents
 from virtrbd.spec.explain import explain
-from virtrbd.spec.load import load
 from virtrbd.spec.limits import Budget
+from virtrbd.spec.load import load
 from virtrbd.spec.merge import Fragment, lay_under
 from virtrbd.spec.resolve import resolve
 from virtrbd.spec.settings import load_settings

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # No domain and no image is called so.
 _HOST_LOCK = " reconcile"
+# A look that is nearly done when the run's deadline is over still lists what is not tried.
+_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class _Job:
 
     def watched(self, what: str, least_s: float = 0) -> AbstractContextManager[None]:
         """End the process, with a report, where the block runs past the run's deadline; it has `least_s` anyway."""
-        return ended_at(max(self.ends, time.monotonic() + least_s), lambda: _last_words(self, what))
+        at = max(self.ends + _GRACE_S, time.monotonic() + least_s)
+        return ended_at(at, lambda: _last_words(self, what))
 
 
 @app.command()
@@ -156,8 +159,8 @@ def _recorded(run: Run, tell: "Tell") -> "Tell":
 def _last_words(job: _Job, what: str) -> None:
     """Say that the run's deadline ended it, and while it did what."""
     line = (
-        f"reconcile: {what}: not done within {job.settings.timeouts.reconcile:g} s (timeouts: reconcile); nothing was "
-        f"tried after that, and the next run begins again"
+        f"reconcile: {what}: not done within {job.settings.timeouts.reconcile:g} s (timeouts: reconcile); the run "
+        f"was ended there, and the next one goes on"
     )
     job.run.refuse(ExitCode.UNAVAILABLE, line)
     _summarise(job, ExitCode.UNAVAILABLE)

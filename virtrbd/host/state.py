@@ -141,7 +141,7 @@ class StateDir:
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read().strip() or "another run"
-                message = f"{name}: {holder} is at work on it; try again when it is done"
+                message = f"{name.strip()}: {holder} is at work on it; try again when it is done"
                 # The holder wrote its name when it got the lock, and nothing since.
                 raise BusyError(message, holder=holder, since=os.fstat(stream.fileno()).st_mtime) from None
             _note(file, f"virtrbd {verb} (pid {os.getpid()})")

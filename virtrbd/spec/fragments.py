@@ -84,7 +84,7 @@ def with_fragments(spec: Document, fragments: Fragments, budget: Budget) -> tupl
     # What is not a name is the schema's to refuse, and so are too many.
     listed = uses if isinstance(uses, list) else [uses]
     names = [name for name in listed if isinstance(name, str)][:MAX_USES]
-    unknown = [name for name in names if name not in fragments.profiles]
+    unknown = dict.fromkeys(name for name in names if name not in fragments.profiles)
     used = [fragments.profiles[name] for name in names if name in fragments.profiles]
     if not (fragments.defaults or used) or not isinstance(spec.data, dict):
         merged = spec
