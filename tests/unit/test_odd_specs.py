@@ -1,6 +1,7 @@
 """Specs with odd values in them: each gets its proper answer, and what virtrbd did not foresee harms only its spec."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -126,6 +127,24 @@ def test_what_is_no_text_is_refused(raw: bytes, fleet: Callable[[bytes], Fleet])
     found = fleet(raw)
     assert [domain.name for domain in found.domains] == ["good"]
     assert ": not YAML: " in found.problems[0]
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.yaml", b"new\nline.yaml", b"\xe2\x80\xae.yaml"])
+def test_a_file_whose_name_cannot_be_printed_is_refused(name: bytes, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / os.fsdecode(name)).write_text(HEAD)
+    found = load_fleet([str(tmp_path)], SETTINGS, strict=False)
+    assert [domain.name for domain in found.domains] == ["good"]
+    assert found.problems[0].isprintable()
+    assert found.problems[0].endswith(".yaml': a name that cannot be printed; rename the file")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "\ud800", "nowhere/\n"])
+def test_a_path_that_names_no_file_is_a_problem(path: str, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    found = load_fleet([str(tmp_path), path], SETTINGS, strict=False)
+    assert [domain.name for domain in found.domains] == ["good"]
+    assert len(found.problems) == 1
 
 
 ODD: tuple[object, ...] = (

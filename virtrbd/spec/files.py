@@ -79,6 +79,10 @@ def read_bounded(path: str | Path) -> bytes:
 
 
 def _read(path: Path, problems: list[str]) -> SpecFile | None:
+    if not str(path).isprintable():
+        # Not UTF-8, or a newline: no message, no log and no cache could name it.
+        problems.append(f"{str(path)!a}: a name that cannot be printed; rename the file")
+        return None
     try:
         return SpecFile(path=str(path), raw=read_bounded(path))
     except OSError as error:
