@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Gauge, Metric, write_to_textfile
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from virtrbd.errors import ExitCode, VirtrbdError
@@ -73,6 +72,9 @@ def _counts(
 
 def write_held_up(file: str, since: float) -> None:
     """Add to the last run's summary since when a run has held up all others. Raises VirtrbdError."""
+    # Here, not above: every run writes a summary, and hardly any reads one.
+    from prometheus_client.parser import text_string_to_metric_families
+
     try:
         families = list(text_string_to_metric_families(read_bounded(file).decode()))
     except (OSError, ValueError):
