@@ -1,6 +1,6 @@
 """How much reading specs may build: a few bytes of YAML can mean gigabytes, so what they become is counted.
 
-Each number is far beyond any spec; together they bound a file's time (about a second) and memory (about 100 MB).
+Each number is far beyond any spec; together they bound a file's time (seconds) and memory (about 100 MB).
 """
 
 # libyaml's composer and PyYAML's constructors recurse.
@@ -29,11 +29,6 @@ class Budget:
 
     def __init__(self) -> None:
         self._left = MAX_FILE_VALUES
-
-    @property
-    def spent(self) -> int:
-        """The values that were built so far."""
-        return MAX_FILE_VALUES - self._left
 
     def spend(self, values: int) -> None:
         """Count values before they are built. Raises TooMuchError."""
