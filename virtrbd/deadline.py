@@ -8,12 +8,20 @@ reports, and leaves by os._exit: the interpreter's own exit would wait for what 
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
-from virtrbd.errors import UnavailableError
+from virtrbd.errors import ExitCode, UnavailableError
 
 T = TypeVar("T")
+
+# When this process began, on the monotonic clock: the command line imports this module first of all.
+PROCESS_BEGAN = time.monotonic()
+
+# What is said at the end of a process must not hold it up: a file may be on a server that is gone.
+_LAST_WORDS_S = 10.0
 
 _abandoned: list[str] = []
 
@@ -64,6 +72,35 @@ def abandon(what: str) -> None:
 def is_abandoned() -> bool:
     """Whether a call was left to itself, and may still be at work with what this process opened."""
     return bool(_abandoned)
+
+
+@contextmanager
+def ended_at(at: float, last_words: Callable[[], None]) -> Iterator[None]:
+    """Leave the process with UNAVAILABLE when the block still runs at that time (monotonic); `last_words` come first.
+
+    What the block waits for may answer to nothing, so it is another thread that looks at the clock, and no cleanup is
+    waited for: locks go with the process.
+    """
+    claim, ended = threading.Lock(), threading.Event()
+
+    def watch() -> None:
+        if ended.wait(max(0.0, at - time.monotonic())):
+            return
+        with claim:
+            if ended.is_set():
+                return
+            with suppress(Exception):
+                call_within(_LAST_WORDS_S, "last words", last_words)
+            leave(ExitCode.UNAVAILABLE)
+
+    thread = threading.Thread(target=watch, daemon=True, name="the run's deadline")
+    thread.start()
+    try:
+        yield
+    finally:
+        # Whoever has it ends this: the block that ran, or the process.
+        with claim:
+            ended.set()
 
 
 def leave(code: int) -> NoReturn:

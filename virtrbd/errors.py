@@ -34,14 +34,33 @@ class UsageError(VirtrbdError):
     exit_code = ExitCode.USAGE
 
 
+class DefectError(VirtrbdError):
+    """An exception that virtrbd did not foresee, contained: only what it was met at fails.
+
+    `trace` names places in the code and no values: a value may be a secret.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, trace: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class SpecError(VirtrbdError):
-    """Spec files are wrong; one message per problem, all of them."""
+    """Spec files are wrong; one message per problem, all of them.
+
+    `defects`: what of it is virtrbd's own fault, met at one spec; then the exit code is theirs.
+    """
 
     exit_code = ExitCode.SPEC
 
-    def __init__(self, *messages: str) -> None:
-        super().__init__("\n".join(messages))
+    def __init__(self, *messages: str, defects: tuple[DefectError, ...] = ()) -> None:
+        super().__init__("\n".join((*messages, *map(str, defects))))
         self.messages = messages
+        self.defects = defects
+        if defects:
+            self.exit_code = ExitCode.BUG
 
 
 class ConfigError(VirtrbdError):
@@ -63,9 +82,14 @@ class DeniedError(VirtrbdError):
 
 
 class BusyError(VirtrbdError):
-    """Another run holds the lock."""
+    """Another run holds the lock: `holder`, `since` in seconds since 1970."""
 
     exit_code = ExitCode.BUSY
+
+    def __init__(self, message: str, *, holder: str = "another run", since: float = 0.0) -> None:
+        super().__init__(message)
+        self.holder = holder
+        self.since = since
 
 
 class BlockedError(VirtrbdError):
@@ -102,19 +126,6 @@ class ImageBusyError(ClusterError):
 
 class ImageExistsError(ClusterError):
     """An image of that name was there when one was to be made: it is surely not the one."""
-
-
-class DefectError(VirtrbdError):
-    """An exception that virtrbd did not foresee, contained: only what it was met at fails.
-
-    `trace` names places in the code and no values: a value may be a secret.
-    """
-
-    exit_code = ExitCode.BUG
-
-    def __init__(self, message: str, trace: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.trace = trace
 
 
 # Worst first: a run that met several ends keeps the one an operator must see first.

@@ -56,7 +56,7 @@ CASES = {
         "name: b\nmemory: 1G\ndisks:\n  - {size: 1G, image: vms/x}\n",
         "s.yaml:8: disks: image vms/x is already used in s.yaml:1; give each its own",
     ),
-    "no yaml": ("name: [\n", "s.yaml:2: no YAML: "),
+    "no yaml": ("name: [\n", "s.yaml:2: not YAML: "),
     "not a mapping": ("- a\n", "s.yaml:1: not a mapping"),
     "clone of no snapshot": (
         "name: w\nmemory: 1G\ndisks:\n  - clone: golden/x\n",

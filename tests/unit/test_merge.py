@@ -13,6 +13,7 @@ from virtrbd.model.domain import Cache, Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec.document import parse_documents
 from virtrbd.spec.explain import explain
+from virtrbd.spec.limits import Budget
 from virtrbd.spec.load import load
 from virtrbd.spec.merge import Fragment, lay_under
 from virtrbd.spec.resolve import resolve
@@ -141,7 +142,7 @@ def test_laying_is_associative_and_the_last_word_counts(layers: list[dict[str, o
     """JSON is YAML: what each layer says comes out as a plain recursive merge would have it."""
     documents = [parse_documents(f"{n}.yaml", json.dumps(layer).encode())[0][0] for n, layer in enumerate(layers)]
     fragments = [Fragment(layer=document.file, document=document) for document in documents[:-1]]
-    merged = lay_under(documents[-1], fragments)
+    merged = lay_under(documents[-1], fragments, Budget())
     expected: object = {}
     for layer in layers:
         expected = plain(expected, layer)

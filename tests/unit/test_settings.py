@@ -29,7 +29,7 @@ BAD = {
     ),
     "repeated key": ("host: a\nhost: b\n", "settings.yaml:2: host: written twice (first in line 1); keep one"),
     "no mapping": ("- host\n", "settings.yaml:1: not a mapping"),
-    "no yaml": ("host: [\n", "settings.yaml:2: no YAML: "),
+    "no yaml": ("host: [\n", "settings.yaml:2: not YAML: "),
     "two documents": ("host: a\n---\nhost: b\n", "settings.yaml: more than one document; keep one"),
 }
 

@@ -20,7 +20,7 @@ from virtrbd.commands.environment import drop_foreign, restore
 from virtrbd.commands.log_lines import log_line
 from virtrbd.commands.verbs import Verbs
 from virtrbd.deadline import leave
-from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
+from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.model.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -73,6 +73,10 @@ class Run:
     def so_far(self, data: dict[str, Any]) -> None:
         """Keep what was done: the one JSON document has it also when the run fails or is ended."""
         _so_far.update(data)
+
+    def refuse(self, code: ExitCode, *lines: str) -> None:
+        """Say why the run ends, for a process that is left without coming back here."""
+        _refuse(code, *lines)
 
     def end(self, code: ExitCode) -> None:
         """Set the run's exit code, for runs that end without an exception."""
@@ -208,8 +212,15 @@ def _invoke() -> ExitCode:
             _complain(*error.ctx.get_usage().splitlines())
         return _refuse(ExitCode.USAGE, f"virtrbd: {error.format_message()}")
     except VirtrbdError as error:
+        _complain(*_trace_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
         return _refuse(error.exit_code, *(prefix + line for line in str(error).splitlines()))
+
+
+def _trace_lines(error: VirtrbdError) -> list[str]:
+    """Return where in the code virtrbd itself failed; it goes into no JSON, but to whoever reports it."""
+    defects = error.defects if isinstance(error, SpecError) else (error,)
+    return [f"trace: {line}" for defect in defects if isinstance(defect, DefectError) for line in defect.trace]
 
 
 def _refuse(code: ExitCode, *lines: str) -> ExitCode:

@@ -15,6 +15,13 @@ def show_trace(run: Run, domain: str, trace: Sequence[str]) -> None:
         run.say(f"{domain}: trace: {line}")
 
 
+def show_failures(run: Run, failures: "Sequence[Failure]") -> list[str]:
+    """Print the traces of specs at which virtrbd itself failed; return a line for each."""
+    for failure in failures:
+        show_trace(run, "specs", failure.trace)
+    return [failure.text for failure in failures]
+
+
 def failure_data(failure: "Failure") -> dict[str, Any]:
     """Return a failure for programs."""
     return {"text": failure.text, "exit_code": int(failure.exit_code), "trace": list(failure.trace)}

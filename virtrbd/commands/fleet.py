@@ -7,7 +7,7 @@ import click
 
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of, say_all
-from virtrbd.errors import ExitCode, HypervisorError, UsageError, worst
+from virtrbd.errors import HypervisorError, UsageError, worst
 
 if TYPE_CHECKING:
     from virtrbd.model.plan import Plan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @with_global_options
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Say what differs from the specs and what would be done about it; change nothing."""
-    from virtrbd.commands.failures import show_trace
+    from virtrbd.commands.failures import show_failures, show_trace
     from virtrbd.commands.pipeline import connected, parse_allowed, tell_lints
     from virtrbd.commands.plan_output import SavedPlan, exit_code_of, plan_data, plan_digest, plan_lines, save_plan
     from virtrbd.host.converge import look
@@ -41,13 +41,14 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     for domain in found.domains:
         for failure in domain.failures:
             show_trace(run, domain.name, failure.trace)
-    lines = [*fleet.problems, *plan_lines(found, allowed)]
+    broken = [*fleet.problems, *show_failures(run, fleet.failures)]
+    lines = [*broken, *plan_lines(found, allowed)]
     if save:
-        if fleet.problems:
-            raise UsageError("a plan over broken specs is not saved; mend them first:\n" + "\n".join(fleet.problems))
+        if not fleet.is_whole:
+            raise UsageError("a plan over broken specs is not saved; mend them first:\n" + "\n".join(broken))
         save_plan(save, SavedPlan(paths=paths, digest=plan_digest(found), host=settings.host), lines)
-    code = worst(exit_code_of(found), ExitCode.SPEC if fleet.problems else ExitCode.OK)
-    run.answer({**plan_data(found, allowed), "problems": list(fleet.problems), "exit_code": int(code)}, lines)
+    code = worst(exit_code_of(found), fleet.exit_code)
+    run.answer({**plan_data(found, allowed), "problems": broken, "exit_code": int(code)}, lines)
     run.end(code)
 
 
@@ -57,7 +58,15 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
 @with_global_options
 def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Do what plan says, or what a plan FILE that it saved says; power by each spec's `state`."""
-    from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
+    from virtrbd.commands.pipeline import (
+        connected,
+        parse_allowed,
+        report_data,
+        report_lines,
+        show_failures,
+        tell,
+        tell_lints,
+    )
     from virtrbd.commands.plan_output import is_saved_plan, read_plan
     from virtrbd.host.converge import converge
     from virtrbd.spec.fleet import load_fleet
@@ -69,7 +78,8 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = saved.paths if saved else paths_of(paths, settings)
     fleet = load_fleet(paths, settings, strict=strict or saved is not None, is_owned=is_own)
-    say_all(run, (*fleet.warnings, *fleet.problems))
+    broken = [*fleet.problems, *show_failures(run, fleet.failures)]
+    say_all(run, (*fleet.warnings, *broken))
     policy = policy_of(paths, fleet, settings, limit)
     digest = saved.digest if saved else ""
     with connected(run, settings, allowed) as host:
@@ -82,8 +92,8 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
             check=lambda found: _check_digest(found, digest),
         )
     tell_lints(run, report.plan)
-    code = worst(report.exit_code, ExitCode.SPEC if fleet.problems else ExitCode.OK)
-    data = report_data(report) | {"problems": list(fleet.problems), "exit_code": int(code)}
+    code = worst(report.exit_code, fleet.exit_code)
+    data = report_data(report) | {"problems": broken, "exit_code": int(code)}
     run.answer(data, report_lines(report))
     run.end(code)
 

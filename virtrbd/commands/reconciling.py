@@ -2,7 +2,8 @@
 
 import random
 import time
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,21 +11,25 @@ import click
 from virtrbd.commands.app import Run, app, ending_of, with_global_options
 from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of
 from virtrbd.commands.telling import Teller
+from virtrbd.deadline import PROCESS_BEGAN, ended_at
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
 from virtrbd.model.settings import Settings
 
 if TYPE_CHECKING:
-    from virtrbd.host.converge import Report
+    from virtrbd.host.converge import Report, Tell
     from virtrbd.host.state import StateDir
+    from virtrbd.model.plan import Outcome
     from virtrbd.spec.fleet import Fleet
 
 # No domain and no image is called so.
 _HOST_LOCK = " reconcile"
+# A look that is nearly done when the run's deadline is over still lists what is not tried.
+_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One reconcile: what was asked for, completed from the settings, and since when it runs."""
+    """One reconcile: what was asked for, completed from the settings, and since when it runs (monotonic clock)."""
 
     run: Run
     settings: Settings
@@ -34,12 +39,22 @@ class _Job:
     limit: str
     strict: bool
     allow: tuple[str, ...]
-    began: float = field(default_factory=time.monotonic)
+    began: float
+
+    @property
+    def ends(self) -> float:
+        """When the run's deadline is over, on the monotonic clock."""
+        return self.began + self.settings.timeouts.reconcile
 
     @property
     def is_over(self) -> bool:
         """Whether the run's deadline is over."""
-        return time.monotonic() - self.began > self.settings.timeouts.reconcile
+        return time.monotonic() > self.ends
+
+    def watched(self, what: str, least_s: float = 0) -> AbstractContextManager[None]:
+        """End the process, with a report, where the block runs past the run's deadline; it has `least_s` anyway."""
+        at = max(self.ends + _GRACE_S, time.monotonic() + least_s)
+        return ended_at(at, lambda: _last_words(self, what))
 
 
 @app.command()
@@ -63,7 +78,8 @@ def reconcile(
     from virtrbd.host.state import StateDir
 
     settings = run.settings()
-    time.sleep(random.uniform(0, splay))
+    waiting_s = random.uniform(0, splay)
+    time.sleep(waiting_s)
     job = _Job(
         run=replace(run, log=log),
         settings=settings,
@@ -73,13 +89,16 @@ def reconcile(
         limit=limit,
         strict=strict,
         allow=allow,
+        # The wait is not the run's.
+        began=PROCESS_BEGAN + waiting_s,
     )
     try:
         with job.state.locked([_HOST_LOCK], "reconcile"):
             code = _reconcile(job, Teller(run=job.run, state=job.state))
     except BusyError as error:
-        # Quietly: the other run does what this one would have done.
+        # Quietly: the other run does what this one would have done, unless it hangs.
         code = ExitCode.BUSY
+        _check_holder(job, error)
         run.answer({"errors": [str(error)], "exit_code": int(code)}, [])
     except BaseException as error:
         _summarise(job, ending_of(error))
@@ -89,12 +108,16 @@ def reconcile(
 
 def _reconcile(job: _Job, teller: Teller) -> ExitCode:
     fleet, report = _converge(job, teller)
-    code = worst(report.exit_code, ExitCode.SPEC if fleet.problems else ExitCode.OK)
+    code = worst(report.exit_code, fleet.exit_code)
     _summarise(job, code, fleet, report)
     if job.run.is_json:
         from virtrbd.commands.pipeline import report_data
 
-        job.run.answer(report_data(report) | {"problems": list(fleet.problems), "exit_code": int(code)}, [])
+        job.run.answer(
+            report_data(report)
+            | {"problems": [*fleet.problems, *(failure.text for failure in fleet.failures)], "exit_code": int(code)},
+            [],
+        )
     return code
 
 
@@ -104,13 +127,63 @@ def _converge(job: _Job, teller: Teller) -> "tuple[Fleet, Report]":
     from virtrbd.spec.fleet import load_fleet
 
     allowed = parse_allowed(job.allow)
-    # A crontab named the folder, and no operator reads a warning.
-    fleet = load_fleet(job.paths, job.settings, strict=job.strict, is_owned=True)
+    with job.watched("reading the specs"):
+        # A crontab named the folder, and no operator reads a warning.
+        fleet = load_fleet(job.paths, job.settings, strict=job.strict, is_owned=True)
     policy = policy_of(job.paths, fleet, job.settings, job.limit)
     with connected(job.run, job.settings, allowed) as host:
-        report = converge(fleet.domains, policy, host, "reconcile", teller.outcome, is_over=lambda: job.is_over)
+        report = converge(
+            fleet.domains,
+            policy,
+            host,
+            "reconcile",
+            _recorded(job.run, teller.outcome),
+            is_over=lambda: job.is_over,
+            watched=job.watched,
+        )
         teller.end(fleet, report, is_whole=policy.with_orphans)
     return fleet, report
+
+
+def _recorded(run: Run, tell: "Tell") -> "Tell":
+    """Return what also keeps outcomes for the JSON document of a run that is ended before its report."""
+    outcomes: list[dict[str, str]] = []
+
+    def tell_and_keep(outcome: "Outcome") -> None:
+        tell(outcome)
+        outcomes.append({"name": outcome.domain, "text": outcome.text, "result": outcome.result.value})
+        run.so_far({"outcomes": outcomes})
+
+    return tell_and_keep
+
+
+def _last_words(job: _Job, what: str) -> None:
+    """Say that the run's deadline ended it, and while it did what."""
+    line = (
+        f"reconcile: {what}: not done within {job.settings.timeouts.reconcile:g} s (timeouts: reconcile); the run "
+        f"was ended there, and the next one goes on"
+    )
+    job.run.refuse(ExitCode.UNAVAILABLE, line)
+    _summarise(job, ExitCode.UNAVAILABLE)
+
+
+def _check_holder(job: _Job, busy: BusyError) -> None:
+    """Say once, and in the summary, that the lock is held for longer than a run may take: nothing else would."""
+    if time.time() - busy.since <= job.settings.timeouts.reconcile:
+        return
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(busy.since))
+    teller = Teller(run=job.run, state=job.state)
+    teller.held_up(
+        f"reconcile: {busy.holder} has held the lock since {since}, longer than a run may take (timeouts: reconcile, "
+        f"{job.settings.timeouts.reconcile:g} s), and no other run does anything; end it if it hangs"
+    )
+    if job.textfile:
+        from virtrbd.host.textfile import write_held_up
+
+        try:
+            write_held_up(job.textfile, busy.since)
+        except VirtrbdError as error:
+            teller.problem(str(error))
 
 
 def _summarise(job: _Job, code: ExitCode, fleet: "Fleet | None" = None, report: "Report | None" = None) -> None:

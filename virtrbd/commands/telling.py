@@ -13,8 +13,12 @@ from virtrbd.errors import ExitCode, VirtrbdError
 if TYPE_CHECKING:
     from virtrbd.host.converge import Report
     from virtrbd.host.state import StateDir
+    from virtrbd.model.failure import Failure
     from virtrbd.model.plan import Finding, Outcome
     from virtrbd.spec.fleet import Fleet
+
+# A file of its own: the run that has the lock writes the other one.
+_HELD_UP = "told-held-up"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +48,8 @@ class Teller:
         """
         from virtrbd.planning.news import message_of, news
 
+        for failure in fleet.failures:
+            self._failure(failure)
         findings = [finding for domain in report.left.domains for finding in domain.findings]
         items: Sequence[Outcome | Finding | str] = [*fleet.problems, *fleet.warnings, *self.waiting, *findings]
         before = self.state.read_told()
@@ -59,9 +65,25 @@ class Teller:
         """Tell what went wrong beside the domains."""
         self._say(text, is_error=True, event="problem")
 
-    def _keep(self, told: dict[str, str]) -> None:
+    def held_up(self, text: str) -> None:
+        """Say once that another run has the lock for too long: when that begins, and when it is another run."""
+        from virtrbd.planning.news import Message, news
+
+        before = self.state.read_told(_HELD_UP)
+        fresh, told = news([Message(key="|lock|reconcile", text=text)], before)
+        if fresh:
+            self.problem(text)
+            self._keep(told, _HELD_UP)
+
+    def _failure(self, failure: "Failure") -> None:
+        """Say that virtrbd itself failed at a spec: every time, until it is reported and mended."""
+        self.problem(failure.text)
+        for line in failure.trace:
+            self._say(f"specs: trace: {line}", is_error=True, event="trace")
+
+    def _keep(self, told: dict[str, str], what: str = "told") -> None:
         try:
-            self.state.write_told(told)
+            self.state.write_told(told, what)
         except VirtrbdError as error:
             self.problem(f"{error}. Until then everything is told again each time")
 

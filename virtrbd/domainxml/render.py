@@ -1,5 +1,6 @@
 """Domain XML rendered from a fitted domain. The only place that knows Jinja2."""
 
+import io
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,13 @@ from virtrbd.model.fitted import Fitted
 
 STOCK = "domain.xml.j2"
 
+# libvirt takes no longer one (REMOTE_STRING_MAX in its protocol).
+_MAX_CHARACTERS = 4 * 1024**2
+
+
+class EndlessError(Exception):
+    """A template did not end in time, or rendered more than libvirt takes."""
+
 
 @lru_cache(maxsize=8)
 def _environment(template_dir: str) -> ImmutableSandboxedEnvironment:
@@ -52,18 +60,49 @@ def _environment(template_dir: str) -> ImmutableSandboxedEnvironment:
 def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> str:
     """Return the domain's XML, without addresses: libvirt gives those at the first define.
 
-    The site's `template_dir` is searched before the packaged templates. Raises SpecError naming template and line.
+    The site's `template_dir` is searched before the packaged templates; with one, the work is done under limits in a
+    process of its own. Raises SpecError naming template and line.
     """
+    if not template_dir:
+        return render_here(fitted, cluster, secret_uuid)
+    # Here, not above: it starts a process.
+    from virtrbd.domainxml import renderer
+
+    return renderer.render_apart(
+        renderer.RenderRequest(
+            fitted=fitted,
+            cluster=cluster,
+            secret_uuid=secret_uuid,
+            template_dir=template_dir,
+            limit_s=renderer.RENDER_S,
+        )
+    )
+
+
+def render_here(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> str:
+    """Return the domain's XML; a site's template has no limit but that of its text. Raises SpecError."""
     domain = fitted.domain
     try:
         template = _environment(template_dir).get_template(domain.template)
-        xml = template.render(domain=domain, fitted=fitted, cluster=cluster, secret_uuid=secret_uuid)
+        xml = _bounded(template.generate(domain=domain, fitted=fitted, cluster=cluster, secret_uuid=secret_uuid))
     except Exception as error:  # A template is a program of the site's: whatever it raises is its own.
         raise SpecError(_message(error, domain, template_dir)) from error
     try:
         return _tidy(xml)
+    except (EndlessError, MemoryError) as error:
+        raise SpecError(_message(error, domain, template_dir)) from error
     except DocumentError as error:
-        raise SpecError(f"template {domain.template}: domain {domain.name}: {error}") from error
+        raise SpecError(f"template {domain.template}: domain {domain.name}: renders {error}") from error
+
+
+def _bounded(pieces: Iterator[str]) -> str:
+    """Return the text that a template yields. Raises EndlessError as soon as it is longer than libvirt takes."""
+    text = io.StringIO()
+    for piece in pieces:
+        text.write(piece)
+        if text.tell() > _MAX_CHARACTERS:
+            raise EndlessError(f"renders more than {_MAX_CHARACTERS // 1024**2} MiB; look for a loop that does not end")
+    return text.getvalue()
 
 
 def _tidy(xml: str) -> str:
@@ -95,6 +134,10 @@ def _message(error: Exception, domain: Domain, template_dir: str) -> str:
             return f"{where}{error.message}"
         case RecursionError():
             return f"{where}it includes or calls itself without end"
+        case EndlessError():
+            return f"{where}{error}"
+        case MemoryError():
+            return f"{where}needs too much memory; look for a loop or a text that grows without end"
         case OSError():
             return f"{where}{error.filename or template_dir}: {error.strerror}"
         case _:

@@ -2,6 +2,7 @@
 
 import importlib
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 
 from virtrbd.errors import ConfigError
@@ -9,11 +10,15 @@ from virtrbd.model.digest import digest_of
 
 _Stamp = tuple[str, int, int]
 
+# Far beyond any site's templates: `template_dir: /` must not read all that there is.
+_MAX_FILES = 1_000
+_MAX_BYTES = 16 * 1024**2
+
 
 def templates_digest(template_dir: str = "") -> str:
     """Return the digest of all templates: a definition rendered by other ones must be compared again.
 
-    Raises ConfigError when the site's directory can't be read.
+    Raises ConfigError when the site's directory can't be read, or holds more than templates.
     """
     if not template_dir:
         return _packaged()
@@ -42,8 +47,12 @@ def _folder() -> Path:
 def _stamps(template_dir: str) -> tuple[_Stamp, ...]:
     folder = Path(template_dir)
     folder.stat()
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
+    files = list(islice((file for file in folder.rglob("*") if file.is_file()), _MAX_FILES + 1))
+    stamps = tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in sorted(files))
+    if len(files) > _MAX_FILES or sum(size for *_, size in stamps) > _MAX_BYTES:
+        most = f"{_MAX_FILES} files and {_MAX_BYTES // 1024**2} MiB"
+        raise ConfigError(f"template_dir: {template_dir}: more than {most}; give templates a folder of their own")
+    return stamps
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
@@ -17,6 +17,11 @@ from virtrbd.planning.plan import Policy, make_plan
 
 # Given each outcome as soon as it may be told.
 Tell = Callable[[Outcome], None]
+# Given what is looked at and how many seconds that gets at least: a look that takes too long ends the run.
+Watched = Callable[[str, float], AbstractContextManager[None]]
+
+# What was done is looked at also when the run's deadline is over.
+_LAST_LOOK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +57,12 @@ def converge(
     *,
     check: Callable[[Plan], None] = lambda _plan: None,
     is_over: Callable[[], bool] = lambda: False,
+    watched: Watched = lambda _what, _least_s: nullcontext(),
 ) -> Report:
     """Bring the domains into line and return what became of it. `check` sees the plan first, and may raise."""
     began = time.monotonic()
-    plan = look(domains, policy, host)
+    with watched("looking at libvirt and Ceph", 0):
+        plan = look(domains, policy, host)
     check(plan)
     looked = time.monotonic()
     acting = {domain.name for domain in plan.domains if domain.actions}
@@ -69,7 +76,7 @@ def converge(
             busy = _lock(locks, [domain for domain in domains if domain.name in acting], host, verb)
             outcomes += _told(busy, tell)
             free = tuple(d for d in domains if d.name in acting and d.name not in {b.domain for b in busy})
-            done, left = _act(plan, free, policy, host, tell, check, is_over)
+            done, left = _act(plan, free, policy, host, tell, check, is_over, watched)
             outcomes += done
     seconds = {"observe": looked - began, "execute": time.monotonic() - looked}
     return Report(plan=plan, outcomes=tuple(outcomes), left=left, seconds=seconds)
@@ -83,11 +90,13 @@ def _act(
     tell: Tell,
     check: Callable[[Plan], None],
     is_over: Callable[[], bool],
+    watched: Watched,
 ) -> tuple[list[Outcome], Plan]:
     """Look at these domains again, now that they are ours alone, act, and look once more."""
     narrow = replace(policy, with_orphans=False, limit_percent=None)
     names = {domain.name for domain in domains}
-    mine = _only(look(domains, narrow, host), names)
+    with watched("looking again before anything is done", 0):
+        mine = _only(look(domains, narrow, host), names)
     whole = _merged(plan, mine, names)
     check(whole)
     parallel = host.settings.parallel
@@ -95,7 +104,8 @@ def _act(
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     try:
-        again = _only(look(domains, narrow, host), names)
+        with watched("looking whether all is as wanted", _LAST_LOOK_S):
+            again = _only(look(domains, narrow, host), names)
     except VirtrbdError as error:
         return [*done, *_told(_unseen(error, done), tell)], whole
     return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)

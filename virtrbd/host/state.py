@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from virtrbd.errors import BusyError, DeniedError, VirtrbdError
+from virtrbd.model.file_name import file_name_of
 from virtrbd.model.image import ImageRef, Intent
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class StateDir:
             raise DeniedError(f"{folder}: permission denied; run as root, or set state_dir") from None
         except OSError as error:
             raise VirtrbdError(f"{folder}: {error.strerror}; set state_dir to a folder that can be written") from error
-        return folder / quote(name, safe="")
+        return folder / file_name_of(name)
 
     def write_intent(self, intent: Intent) -> None:
         """Write the intent so that it is on disk before the image is."""
@@ -39,7 +39,7 @@ class StateDir:
     def _write_whole(self, room: str, name: str, text: str, *, synced: bool) -> None:
         """Write a file so that it is there whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
         file = self._file(room, name)
-        # No name of its own is written so: quote() leaves no plus sign.
+        # No name of its own is written so: file_name_of() leaves no plus sign.
         half = file.with_name(f"{file.name}+new")
         try:
             with half.open("w") as stream:
@@ -64,7 +64,7 @@ class StateDir:
         from virtrbd.model.actual import LastDefinition
 
         try:
-            data = json.loads((self._path / "definitions" / quote(uuid, safe="")).read_text())
+            data = json.loads((self._path / "definitions" / file_name_of(uuid)).read_text())
             return LastDefinition(xml=str(data["xml"]), hypervisor=str(data["hypervisor"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -72,16 +72,16 @@ class StateDir:
     def drop_definition(self, uuid: str) -> None:
         """Forget a definition: its domain is gone."""
         with suppress(OSError):
-            (self._path / "definitions" / quote(uuid, safe="")).unlink(missing_ok=True)
+            (self._path / "definitions" / file_name_of(uuid)).unlink(missing_ok=True)
 
-    def write_told(self, told: Mapping[str, str]) -> None:
+    def write_told(self, told: Mapping[str, str], what: str = "told") -> None:
         """Keep what was told, by what it was about. Raises VirtrbdError."""
-        self._write_whole("reconcile", "told", json.dumps(dict(sorted(told.items())), indent=0), synced=False)
+        self._write_whole("reconcile", what, json.dumps(dict(sorted(told.items())), indent=0), synced=False)
 
-    def read_told(self) -> dict[str, str]:
+    def read_told(self, what: str = "told") -> dict[str, str]:
         """Return what was told; a file that can't be read lets it be told again."""
         try:
-            data = json.loads((self._path / "reconcile" / "told").read_text())
+            data = json.loads((self._path / "reconcile" / what).read_text())
             return {str(key): str(value) for key, value in data.items()}
         except (OSError, ValueError, AttributeError):
             return {}
@@ -100,7 +100,7 @@ class StateDir:
     def read_intent(self, ref: ImageRef) -> Intent | None:
         """Return the intent for an image; one that cannot be read proves nothing, so it is none."""
         try:
-            data = json.loads((self._path / "intents" / quote(str(ref), safe="")).read_text())
+            data = json.loads((self._path / "intents" / file_name_of(str(ref))).read_text())
             parent = ImageRef.parse(data["parent"]) if data["parent"] else None
             return Intent(**{**data, "ref": ImageRef.parse(data["ref"]), "parent": parent})
         except (OSError, ValueError, KeyError, TypeError):
@@ -112,7 +112,7 @@ class StateDir:
             written = set(os.listdir(self._path / "intents"))
         except OSError:
             return {}
-        mine = [ref for ref in refs if written and quote(str(ref), safe="") in written]
+        mine = [ref for ref in refs if written and file_name_of(str(ref)) in written]
         return {ref: intent for ref in mine if (intent := self.read_intent(ref))}
 
     def drop_intent(self, ref: ImageRef) -> None:
@@ -141,7 +141,9 @@ class StateDir:
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read().strip() or "another run"
-                raise BusyError(f"{name}: {holder} is at work on it; try again when it is done") from None
+                message = f"{name.strip()}: {holder} is at work on it; try again when it is done"
+                # The holder wrote its name when it got the lock, and nothing since.
+                raise BusyError(message, holder=holder, since=os.fstat(stream.fileno()).st_mtime) from None
             _note(file, f"virtrbd {verb} (pid {os.getpid()})")
             # The lock goes with the process, killed or not; the file stays, so that nobody locks a removed one.
             yield

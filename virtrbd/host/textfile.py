@@ -1,10 +1,11 @@
 """A run's summary for node_exporter's textfile collector: the only place that calls prometheus_client."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, Metric, write_to_textfile
+from prometheus_client.registry import Collector
 
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.host.converge import Report
@@ -12,7 +13,11 @@ from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Mend
 from virtrbd.model.domain import PowerState
 from virtrbd.model.plan import FindingKind, Result
+from virtrbd.spec.files import read_bounded
 from virtrbd.spec.fleet import Fleet
+
+_HELD_UP = "held_up_since_timestamp_seconds"
+_HELD_UP_HELP = "Since when another run has the lock, for longer than a run may take; 0 where none has."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,7 @@ def summary_of(
         exit_code=summary.exit_code,
         ended_at=now,
         last_success=last_success,
-        spec_problems=len(fleet.problems),
+        spec_problems=len(fleet.problems) + len(fleet.failures),
         domains_by_state=_counts(PowerState, report.plan.states),
         differences_by_mend=_counts(Mend, (difference.mend for difference in differences)),
         actions_by_result=_counts(Result, (o.result for o in report.outcomes if not o.quiet)),
@@ -63,6 +68,32 @@ def _counts(
 ) -> dict[str, int]:
     counted = Counter(found)
     return {word.value: counted[word] for word in words}
+
+
+def write_held_up(file: str, since: float) -> None:
+    """Add to the last run's summary since when a run has held up all others. Raises VirtrbdError."""
+    # Here, not above: every run writes a summary, and hardly any reads one.
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        families = list(text_string_to_metric_families(read_bounded(file).decode()))
+    except (OSError, ValueError):
+        families = []
+    registry = CollectorRegistry()
+    kept = [family for family in families if family.name != f"virtrbd_reconcile_{_HELD_UP}"]
+    registry.register(_Kept(kept))
+    Gauge(f"virtrbd_reconcile_{_HELD_UP}", _HELD_UP_HELP, registry=registry).set(since)
+    _write(file, registry)
+
+
+class _Kept(Collector):
+    """Metrics as another run wrote them."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 def write_summary(file: str, summary: Summary) -> None:
@@ -81,12 +112,17 @@ def write_summary(file: str, summary: Summary) -> None:
     gauge("exit_code", "Exit code of the last run.", summary.exit_code)
     gauge("last_run_timestamp_seconds", "When the last run ended.", summary.ended_at)
     gauge("last_success_timestamp_seconds", "When a run last ended with exit code 0.", summary.last_success)
+    gauge(_HELD_UP, _HELD_UP_HELP, 0)
     gauge("spec_problems", "Problems in spec files.", summary.spec_problems)
     by("domains", "state", "Domains by state.", summary.domains_by_state)
     by("differences", "mend", "Differences to the specs, by how they are mended.", summary.differences_by_mend)
     by("reconcile_actions", "result", "Actions of the last run by what became of them.", summary.actions_by_result)
     by("findings", "kind", "What a person should know, by kind.", summary.findings_by_kind)
     by("reconcile_seconds", "phase", "How long the last run took, by phase.", summary.seconds_by_phase)
+    _write(file, registry)
+
+
+def _write(file: str, registry: CollectorRegistry) -> None:
     try:
         write_to_textfile(file, registry)
     except OSError as error:

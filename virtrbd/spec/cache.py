@@ -44,7 +44,7 @@ def recall(kind: type[T], parts: tuple[bytes | str, ...]) -> T | None:
 
 def keep(kind: type[T], parts: tuple[bytes | str, ...], value: T) -> None:
     """Keep a value for these parts. What goes wrong costs time in the next run, and nothing else."""
-    with contextlib.suppress(OSError, TypeError, msgspec.MsgspecError):
+    with contextlib.suppress(OSError, TypeError, ValueError, msgspec.MsgspecError):
         _write(_folder(), _key(kind, parts), msgspec.json.encode(value))
 
 

@@ -1,7 +1,7 @@
 """Documents checked against a pydantic model, with messages an operator can act on."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
@@ -10,9 +10,9 @@ from pydantic_core import ErrorDetails
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import parse_size
 from virtrbd.spec.document import Document
+from virtrbd.spec.limits import MAX_PROBLEMS, MAX_WORD
 
-# Nobody reads more, and a file that is no spec at all would have thousands.
-_MAX_PROBLEMS = 50
+_LARGEST = 2**63 - 1
 
 
 class Strict(BaseModel):
@@ -30,7 +30,11 @@ def _size(value: object) -> int:
 
 def _bytes(value: object) -> int:
     # bool is an int to Python, and 1 byte to nobody.
-    return value if isinstance(value, int) and not isinstance(value, bool) else _size(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return _size(value)
+    if value > _LARGEST:
+        raise ValueError("a larger number of bytes than libvirt takes; write a smaller one, like 2M")
+    return value
 
 
 def _image(value: object) -> ImageRef:
@@ -56,6 +60,12 @@ def list_of_one(value: object) -> object:
     return [value] if isinstance(value, str | int) else value
 
 
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return the known word that was probably meant, or ""."""
+    near = difflib.get_close_matches(word, known, n=1) if len(word) <= MAX_WORD else []
+    return near[0] if near else ""
+
+
 def check(model: type[Model], document: Document, *, is_part: bool = False) -> tuple[Model | None, tuple[str, ...]]:
     """Return the model, or None and all that is wrong with the document; of a part only what no whole mends."""
     if not isinstance(document.data, dict):
@@ -66,9 +76,9 @@ def check(model: type[Model], document: Document, *, is_part: bool = False) -> t
         details = error.errors(include_url=False)
         if is_part:
             details = [detail for detail in details if not _is_about_the_whole(detail)]
-        problems = [document.at(detail["loc"], _message(model, detail)) for detail in details[:_MAX_PROBLEMS]]
-        if len(details) > _MAX_PROBLEMS:
-            problems.append(document.at((), f"{len(details) - _MAX_PROBLEMS} more problems; mend these first"))
+        problems = [document.at(detail["loc"], _message(model, detail)) for detail in details[:MAX_PROBLEMS]]
+        if len(details) > MAX_PROBLEMS:
+            problems.append(document.at((), f"{len(details) - MAX_PROBLEMS} more problems; mend these first"))
         return None, tuple(problems)
 
 
@@ -85,16 +95,18 @@ def _message(model: type[Strict], detail: ErrorDetails) -> str:
             if word in holder.refused:
                 return holder.refused[word]
             known = sorted(field.alias or name for name, field in holder.model_fields.items())
-            near = difflib.get_close_matches(word, known, n=1)
-            return (
-                f"unknown field; did you mean `{near[0]}`?" if near else f"unknown field; known are {', '.join(known)}"
-            )
+            near = nearest(word, known)
+            return f"unknown field; did you mean `{near}`?" if near else f"unknown field; known are {', '.join(known)}"
         case "missing":
             return "missing; it has no default"
         case "value_error":
             return str(detail["ctx"]["error"])
         case "enum" | "literal_error" if isinstance(detail["input"], bool):
             return f"YAML reads yes, no, on and off as true and false; write {detail['ctx']['expected']}, in quotes"
+        case "too_long":
+            return f"a list of {detail['ctx']['actual_length']}; {detail['ctx']['max_length']} at most"
+        case "string_too_long":
+            return f"{len(str(detail['input']))} characters; {detail['ctx']['max_length']} at most"
         case "string_type" if isinstance(detail["input"], bool):
             return "YAML reads yes, no, on and off as true and false; write it in quotes"
         case "string_type" if isinstance(detail["input"], int):
@@ -106,7 +118,7 @@ def _message(model: type[Strict], detail: ErrorDetails) -> str:
 
 
 def _model_at(model: type[Strict], path: tuple[int | str, ...]) -> type[Strict]:
-    """Return the (nested) model that stands at a path."""
+    """Return the (nested) model that is at a path."""
     for part in path:
         if not isinstance(part, int):
             annotation = next(f.annotation for n, f in model.model_fields.items() if part in (n, f.alias))

@@ -1,29 +1,30 @@
 """YAML documents with line numbers, and the problems that YAML itself hides."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import yaml
 
 from virtrbd.spec.files import MAX_BYTES
+from virtrbd.spec.limits import MAX_PROBLEMS, Budget, TooMuchError
+from virtrbd.spec.nodes import (
+    UnreadableError,
+    construct,
+    document_nodes,
+    fits_its_tag,
+    is_too_long,
+    kind_of,
+    read_binary,
+    read_float,
+    tag_of,
+)
 
 Path = tuple[Hashable, ...]
 
-_Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-# Far beyond any spec: aliases of aliases grow to the power of their number, and libyaml recurses without a limit.
-_MAX_DEPTH = 50
-_MAX_VALUES = 20_000
 _MAX_MESSAGE = 400
 
-# What stands below it goes on to a guest as it is meant there: a number with a point is one, `!!binary` is bytes. It
-# may be secret, so no message repeats it.
+# What a spec states below it goes on to a guest. It may be secret, so no message repeats it.
 _HANDED_ON = "cloud_init"
-_PLAIN_TAGS = {
-    f"tag:yaml.org,2002:{name}"
-    for name in ("str", "int", "float", "bool", "null", "timestamp", "binary", "map", "seq", "value")
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +68,18 @@ class Document:
         """Return `file:line: field: message`, at the nearest line that is known."""
         return f"{self.place(path)}: {field_name(path)}{brief(message)}"
 
-    def part(self, path: Path) -> "Document":
-        """Return what stands at a path as a document of its own. Raises KeyError."""
+    def members(self, path: Path) -> dict[str, "Document"]:
+        """Return each value of the mapping at a path as a document of its own; empty where there is no mapping."""
         data = self.data
         for step in path:
-            data = data[step] if isinstance(data, dict) else None
+            data = data.get(step) if isinstance(data, dict) else None
         size = len(path)
-        lines = {known[size:]: line for known, line in self.lines.items() if known[:size] == path}
-        return Document(file=self.file, data=data, lines=lines)
+        lines: dict[Hashable, dict[Path, int]] = {}
+        for known, line in self.lines.items():
+            if len(known) > size and known[:size] == path:
+                lines.setdefault(known[size], {})[known[size + 1 :]] = line
+        held = data if isinstance(data, dict) else {}
+        return {key: Document(file=self.file, data=held[key], lines=lines.get(key, {})) for key in held}
 
 
 def field_name(path: Path) -> str:
@@ -89,31 +94,39 @@ def brief(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
 
 
-def parse_documents(file: str, raw: bytes) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Return the documents of a file and the problems found, each as `file:line: field: message`."""
+def parse_documents(
+    file: str, raw: bytes, budget: Budget | None = None
+) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+    """Return the documents of a file and the problems found, each as `file:line: field: message`.
+
+    What is built is counted on the budget.
+    """
+    budget = budget or Budget()
     documents: list[Document] = []
     problems: list[str] = []
     if len(raw) > MAX_BYTES:
-        return (), (f"{file}:1: larger than 1 MiB; that is no spec",)
-    loader = None
+        return (), (f"{file}:1: larger than 1 MiB, so it is not a spec; check the path",)
     try:
-        _check_depth(raw)
-        loader = _Loader(raw)
-        while loader.check_node():
-            build = _Build(file)
-            data = build.value(loader.get_node(), ())
+        for node in document_nodes(raw):
+            build = _Build(file, budget)
+            data = build.value(node, ())
             problems += build.problems
             if data is not None:
                 documents.append(Document(file=file, data=data, lines=build.lines))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problems.append(f"{file}:{line}: no YAML: {error.problem or error.context}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"{file}:1: no YAML: {str(error).splitlines()[0]}")
-    finally:
-        if loader:
-            loader.dispose()
-    return tuple(documents), tuple(problems)
+            if len(problems) > MAX_PROBLEMS:
+                break
+    except UnreadableError as error:
+        problems.append(f"{file}:{error.line}: {error}")
+    except TooMuchError as error:
+        problems.append(f"{file}: {error}")
+    return tuple(documents), first_problems(file, problems)
+
+
+def first_problems(file: str, problems: Sequence[str]) -> tuple[str, ...]:
+    """Return as many of a file's problems as a person mends at a time."""
+    if len(problems) <= MAX_PROBLEMS:
+        return tuple(problems)
+    return (*problems[:MAX_PROBLEMS], f"{file}: there are more problems; mend these first")
 
 
 def dump(data: Mapping[str, object]) -> str:
@@ -124,90 +137,102 @@ def dump(data: Mapping[str, object]) -> str:
 def laid_over(under: Mapping[str, str], raw: bytes) -> str:
     """Return a mapping in YAML with what it lacks from `under`. Raises ValueError, which repeats nothing of it."""
     try:
-        _check_depth(raw)
-        over = yaml.load(raw, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        raise ValueError("no YAML" + (f" in line {mark.line + 1}" if mark else "")) from None
+        over = construct(raw)
+    except UnreadableError as error:
+        raise ValueError(f"line {error.line}: {error}") from None
     if not isinstance(over, dict | None):
-        raise ValueError("no mapping")
+        raise ValueError("not a mapping")
     return dump({**under, **(over or {})})
-
-
-def _check_depth(raw: bytes) -> None:
-    """Raise YAMLError for what nests too deep. The parser's events come without recursion, its nodes with it."""
-    depth = 0
-    for event in yaml.parse(raw, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MAX_DEPTH:
-            # The stubs know libyaml's marks for nodes only.
-            mark = cast(yaml.Mark, event.start_mark)
-            raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} deep", problem_mark=mark)
 
 
 class _Build:
     """Turns the node tree of one document into plain data, keeping lines and problems."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, budget: Budget) -> None:
         self.file = file
         self.lines: dict[Path, int] = {}
         self.problems: list[str] = []
-        self.values = 0
+        self._budget = budget
 
     def value(self, node: yaml.Node, path: Path) -> object:
-        self.values += 1
-        if self.values > _MAX_VALUES or len(path) > _MAX_DEPTH:
-            problem = f"more than {_MAX_VALUES} values, or an alias inside itself"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        self._budget.spend(1)
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if _HANDED_ON in path and node.tag not in _PLAIN_TAGS:
-            self._problem(node.start_mark.line + 1, path, f"{node.tag} is not known here; write it in a file")
+        if not fits_its_tag(node) or (kind_of(node) == "binary" and _HANDED_ON not in path):
+            self._problem(node, path, f"the tag {tag_of(node)} does not fit here; leave it out")
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
-        return self._scalar(node, path)
+        assert isinstance(node, yaml.ScalarNode)  # YAML has no fourth kind
+        return self._handed_on(node, path) if _HANDED_ON in path else self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         data: dict[str, object] = {}
         for key_node, value_node in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
-            here = (*path, key)
-            if key == "<<" and _HANDED_ON in path:
-                self._problem(line, path, "`<<` is not followed here; write it out, or in a file")
+            self._budget.spend(1)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(key_node, path, "a list or a mapping is not a key; write a word")
                 continue
-            if key in data:
+            key, here = key_node.value, (*path, key_node.value)
+            if key == "<<":
+                self._problem(key_node, path, "`<<` is not followed here; write it out, or use a profile (uses:)")
+            elif key in data:
                 # PyYAML keeps the last one silently; one of the two values would be lost.
-                first = self.lines[here]
-                self._problem(line, here, f"written twice (first in line {first}); keep one")
-                continue
-            self.lines[here] = line
-            data[key] = self.value(value_node, here)
+                self._problem(key_node, here, f"written twice (first in line {self.lines[here]}); keep one")
+            else:
+                self._check_text(key_node, path)
+                self.lines[here] = key_node.start_mark.line + 1
+                data[key] = self.value(value_node, here)
         return data
 
-    def _scalar(self, node: yaml.Node, path: Path) -> object:
-        text = str(node.value)
-        if _HANDED_ON in path and node.tag.endswith((":float", ":binary")):
-            return yaml.safe_load(yaml.serialize(node, Dumper=yaml.SafeDumper))
-        if _HANDED_ON in path and node.tag.endswith(":int") and ":" in text:
-            return text
-        if node.tag.endswith(":int"):
-            if ":" in text:
-                # YAML 1.1 reads 52:54:00:12:34:56 as a number to base 60.
-                self._problem(
-                    node.start_mark.line + 1, path, f'YAML reads {text} as a number; write "{text}" in quotes'
-                )
-                return text
-            try:
-                return int(text.replace("_", ""), 0)
-            except ValueError:
-                return text
-        if node.tag.endswith(":bool"):
-            return text.lower() in ("yes", "true", "on")
-        return None if node.tag.endswith(":null") else text
+    def _handed_on(self, node: yaml.ScalarNode, path: Path) -> object:
+        """Return what goes on to a guest as it is meant there: a number with a point is one, `!!binary` is bytes."""
+        try:
+            if kind_of(node) == "float":
+                return read_float(node)
+            if kind_of(node) == "binary":
+                return read_binary(node)
+        except ValueError:
+            self._problem(node, path, f"this is not a {kind_of(node)} that can be handed on; write it in quotes")
+            return None
+        is_base_60 = kind_of(node) == "int" and ":" in node.value
+        return node.value if is_base_60 else self._scalar(node, path)
 
-    def _problem(self, line: int, path: Path, message: str) -> None:
-        self.problems.append(f"{self.file}:{line}: {field_name(path)}{brief(message)}")
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> object:
+        self._check_text(node, path)
+        text = node.value
+        match kind_of(node):
+            case "int" if ":" in text:
+                # YAML 1.1 reads 52:54:00:12:34:56 as a number to base 60.
+                self._problem(node, path, f'YAML reads {text} as a number; write "{text}" in quotes')
+                return text
+            case "int" if is_too_long(node):
+                self._problem(node, path, f"a number of {len(text)} digits; write a smaller one")
+                return text
+            case "int":
+                try:
+                    return int(text.replace("_", ""), 0)
+                except ValueError:
+                    return text
+            case "bool":
+                return text.lower() in ("yes", "true", "on")
+            case "null":
+                return None
+        return text
+
+    def _check_text(self, node: yaml.ScalarNode, path: Path) -> None:
+        text = node.value
+        if text.isprintable():
+            return
+        if _HANDED_ON in path:
+            # A guest's own; but no file and no UTF-8 holds these.
+            if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+                self._problem(node, path, "holds a NUL, or half of a UTF-16 pair; leave it out")
+        elif not all(char.isprintable() or char in "\n\t" for char in text):
+            self._problem(node, path, "holds control characters, or others that cannot be seen; leave them out")
+
+    def _problem(self, node: yaml.Node, path: Path, message: str) -> None:
+        # One more than are shown says that there are more.
+        if len(self.problems) <= MAX_PROBLEMS:
+            self.problems.append(f"{self.file}:{node.start_mark.line + 1}: {field_name(path)}{brief(message)}")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -40,13 +40,10 @@ class SpecFiles:
         """Return the profiles.yaml beside a spec."""
         return self.profiles.get(str(Path(spec.path).parent))
 
-    def alone(self, spec: SpecFile) -> "SpecFiles | None":
-        """Return one of the specs with what it is laid upon, None where that can't be read: without it is another."""
-        folder = str(Path(spec.path).parent)
-        if folder in self.without_profiles:
-            return None
-        profiles = {folder: self.profiles[folder]} if folder in self.profiles else {}
-        return SpecFiles(specs=(spec,), profiles=profiles)
+    def with_readable_profiles(self) -> "SpecFiles":
+        """Return these files without the specs whose profiles cannot be read: without them a spec is another."""
+        specs = tuple(spec for spec in self.specs if str(Path(spec.path).parent) not in self.without_profiles)
+        return replace(self, specs=specs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,25 +3,41 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from virtrbd.errors import SpecError
+from virtrbd.errors import ExitCode, SpecError, VirtrbdError, worst
 from virtrbd.model.domain import Domain
+from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.settings import Settings
 from virtrbd.spec.desired import desired_domains
-from virtrbd.spec.files import SpecFile, SpecFiles, read_files
+from virtrbd.spec.files import read_files
 from virtrbd.spec.ownership import ownership_warnings, require_owned
+
+if TYPE_CHECKING:
+    from virtrbd.spec.load import CheckedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The desired domains by name, and every problem; domains of files with a problem are not among them.
+    """The desired domains by name, and all that is wrong; domains of files with a problem are not among them.
 
-    `warnings` hold back nothing.
+    `failures`: specs at which virtrbd itself failed. `warnings` hold back nothing.
     """
 
     domains: tuple[Domain, ...]
     problems: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every spec is among the domains."""
+        return not (self.problems or self.failures)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the specs alone would end the run with."""
+        return worst(*([ExitCode.SPEC] if self.problems else []), *(failure.exit_code for failure in self.failures))
 
 
 def load_fleet(paths: Sequence[str], settings: Settings, *, strict: bool, is_owned: bool = False) -> Fleet:
@@ -37,29 +53,34 @@ def load_fleet(paths: Sequence[str], settings: Settings, *, strict: bool, is_own
     except SpecError as error:
         if strict:
             raise
+        failures = tuple(failure_of(defect) for defect in error.defects)
         good = _good(paths, settings, is_owned=is_owned)
-        return Fleet(domains=good, problems=error.messages, warnings=warnings)
+        return Fleet(domains=good, problems=error.messages, failures=failures, warnings=warnings)
 
 
 def _good(paths: Sequence[str], settings: Settings, *, is_owned: bool) -> tuple[Domain, ...]:
     """Return the domains of files that are right by themselves, and contradict none of the others."""
+    from virtrbd.spec.load import check_each
+
     files = read_files(paths, settings.allowed_dirs, is_owned=is_owned)
-    by_file = {spec.path: found for spec in files.specs if (found := _alone(spec, files, settings)) is not None}
-    users = Counter(claim for found in by_file.values() for claim in set(_claims(found)))
-    good = [found for found in by_file.values() if all(users[claim] == 1 for claim in _claims(found))]
-    return tuple(sorted((domain for found in good for domain in found), key=lambda domain: domain.name))
+    # Without its profiles a spec is another.
+    readable = files.with_readable_profiles()
+    found = [
+        domains
+        for checked in check_each(readable, settings)
+        if checked.is_good and (domains := _alone(checked, settings)) is not None
+    ]
+    users = Counter(claim for domains in found for claim in set(_claims(domains)))
+    good = [domains for domains in found if all(users[claim] == 1 for claim in _claims(domains))]
+    return tuple(sorted((domain for domains in good for domain in domains), key=lambda domain: domain.name))
 
 
-def _alone(spec: SpecFile, files: SpecFiles, settings: Settings) -> tuple[Domain, ...] | None:
-    from virtrbd.spec.load import check_files
+def _alone(checked: "CheckedFile", settings: Settings) -> tuple[Domain, ...] | None:
     from virtrbd.spec.resolve import resolve
 
-    alone = files.alone(spec)
-    if alone is None:
-        return None
     try:
-        return resolve(check_files(alone, settings), settings)
-    except SpecError:
+        return resolve(checked.specs, settings)
+    except VirtrbdError:
         return None
 
 

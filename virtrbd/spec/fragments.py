@@ -1,15 +1,15 @@
 """Defaults and profiles: where they stand, and which of them a spec uses."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from virtrbd.model.settings import Settings
-from virtrbd.spec.checked import Strict, check
-from virtrbd.spec.document import Document, parse_documents
+from virtrbd.spec.checked import Strict, check, nearest
+from virtrbd.spec.document import Document, first_problems, parse_documents
 from virtrbd.spec.files import SpecFile
+from virtrbd.spec.limits import MAX_PROBLEMS, MAX_PROFILES, MAX_USES, Budget
 from virtrbd.spec.merge import Fragment, lay_under
 from virtrbd.spec.schema import FragmentSpec
 
@@ -53,17 +53,19 @@ def folder_fragments(file: SpecFile) -> tuple[Fragments, tuple[str, ...]]:
 
 
 def fragments_of(document: Document, whose: str) -> tuple[Fragments, tuple[str, ...]]:
-    """Return the fragments that stand in a document, and what is wrong with them."""
-    data = document.data if isinstance(document.data, dict) else {}
-    defaults = (
-        [Fragment(layer=f"defaults {whose}", document=document.part(("defaults",)))] if data.get("defaults") else []
-    )
-    profiles = {
-        name: Fragment(layer=f"profile {name}", document=document.part(("profiles", name)))
-        for name in data.get("profiles") or {}
-    }
-    problems = [problem for fragment in (*defaults, *profiles.values()) for problem in _check(fragment)]
-    return Fragments(defaults=tuple(defaults), profiles=profiles), tuple(problems)
+    """Return the fragments that are written in a document, and what is wrong with them."""
+    profiles_by_name = document.members(("profiles",))
+    if len(profiles_by_name) > MAX_PROFILES:
+        return Fragments(), (document.at(("profiles",), f"more than {MAX_PROFILES} profiles; write fewer"),)
+    own = document.members(()).get("defaults")
+    defaults = [Fragment(layer=f"defaults {whose}", document=own)] if own and own.data else []
+    profiles = {name: Fragment(layer=f"profile {name}", document=part) for name, part in profiles_by_name.items()}
+    problems: list[str] = []
+    for fragment in (*defaults, *profiles.values()):
+        problems += _check(fragment)
+        if len(problems) > MAX_PROBLEMS:
+            break
+    return Fragments(defaults=tuple(defaults), profiles=profiles), first_problems(document.file, problems)
 
 
 def _check(fragment: Fragment) -> tuple[str, ...]:
@@ -73,20 +75,25 @@ def _check(fragment: Fragment) -> tuple[str, ...]:
     return problems + tuple(fragment.document.at((word,), "belongs into a spec; leave it out here") for word in own)
 
 
-def with_fragments(spec: Document, fragments: Fragments) -> tuple[Document, tuple[str, ...]]:
-    """Return the spec laid upon the defaults and the profiles that it uses, and what is wrong with those names."""
+def with_fragments(spec: Document, fragments: Fragments, budget: Budget) -> tuple[Document, tuple[str, ...]]:
+    """Return the spec laid upon the defaults and the profiles that it uses, and what is wrong with those names.
+
+    What is laid is counted on the budget. Raises TooMuchError.
+    """
     uses = spec.data.get("uses") if isinstance(spec.data, dict) else None
-    names = [uses] if isinstance(uses, str) else uses if isinstance(uses, list) else []
-    unknown = [name for name in names if name not in fragments.profiles]
+    # What is not a name is the schema's to refuse, and so are too many.
+    listed = uses if isinstance(uses, list) else [uses]
+    names = [name for name in listed if isinstance(name, str)][:MAX_USES]
+    unknown = dict.fromkeys(name for name in names if name not in fragments.profiles)
     used = [fragments.profiles[name] for name in names if name in fragments.profiles]
     if not (fragments.defaults or used) or not isinstance(spec.data, dict):
         merged = spec
     else:
-        merged = lay_under(spec, (*fragments.defaults, *used))
-    return merged, tuple(spec.at(("uses",), _unknown(str(name), fragments)) for name in unknown)
+        merged = lay_under(spec, (*fragments.defaults, *used), budget)
+    return merged, tuple(spec.at(("uses",), _unknown(name, fragments)) for name in unknown)
 
 
 def _unknown(name: str, fragments: Fragments) -> str:
-    near = difflib.get_close_matches(name, fragments.profiles, n=1)
+    near = nearest(name, fragments.profiles)
     known = ", ".join(sorted(fragments.profiles)) or "none"
-    return f"there is no profile {name}; " + (f"did you mean {near[0]}?" if near else f"known are {known}")
+    return f"there is no profile {name}; " + (f"did you mean {near}?" if near else f"known are {known}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from virtrbd.spec.document import Document, Path, Place
+from virtrbd.spec.limits import Budget
 
 # Mappings of a fragment that stand for every item of a list.
 ITEMS = {"disk": "disks", "cdrom": "cdroms", "interface": "interfaces"}
@@ -30,16 +31,19 @@ class _Placed:
     place: Place
 
 
-def lay_under(spec: Document, fragments: Sequence[Fragment]) -> Document:
-    """Return the spec with all that the fragments say and it does not; the weakest fragment comes first."""
+def lay_under(spec: Document, fragments: Sequence[Fragment], budget: Budget) -> Document:
+    """Return the spec with all that the fragments say and it does not; the weakest fragment comes first.
+
+    What is laid is counted on the budget. Raises TooMuchError.
+    """
     base = _Placed(value={}, place=Place(file=spec.file, line=1))
     for fragment in fragments:
-        base = _lay(base, _placed(fragment.document, fragment.layer))
+        base = _lay(base, _placed(fragment.document, fragment.layer, budget), budget)
     members = _mapping(base)
     items = {ITEMS[key]: members[key] for key in ITEMS if key in members}
-    merged = _lay(_without(base, ITEMS), _placed(spec, ""))
-    merged = _with_items(merged, items)
-    places = dict(_places(merged, ()))
+    merged = _lay(_without(base, ITEMS), _placed(spec, "", budget), budget)
+    merged = _with_items(merged, items, budget)
+    places = dict(_places(merged, (), budget))
     return Document(
         file=spec.file,
         data=_plain(merged),
@@ -48,8 +52,9 @@ def lay_under(spec: Document, fragments: Sequence[Fragment]) -> Document:
     )
 
 
-def _placed(document: Document, layer: str) -> _Placed:
+def _placed(document: Document, layer: str, budget: Budget) -> _Placed:
     def build(value: object, path: Path) -> _Placed:
+        budget.spend(1)
         place = Place(file=document.file, line=document.place(path).line, layer=layer)
         if isinstance(value, dict):
             return _Placed(value={key: build(member, (*path, key)) for key, member in value.items()}, place=place)
@@ -60,21 +65,22 @@ def _placed(document: Document, layer: str) -> _Placed:
     return build(document.data, ())
 
 
-def _lay(under: _Placed, over: _Placed) -> _Placed:
+def _lay(under: _Placed, over: _Placed, budget: Budget) -> _Placed:
     if not (isinstance(under.value, dict) and isinstance(over.value, dict)):
         return over
+    budget.spend(len(under.value))
     merged = dict(under.value)
     for key, member in over.value.items():
-        merged[key] = _lay(merged[key], member) if key in merged else member
+        merged[key] = _lay(merged[key], member, budget) if key in merged else member
     return _Placed(value=merged, place=over.place)
 
 
-def _with_items(spec: _Placed, defaults: Mapping[str, _Placed]) -> _Placed:
+def _with_items(spec: _Placed, defaults: Mapping[str, _Placed], budget: Budget) -> _Placed:
     merged = dict(_mapping(spec))
     for key, default in defaults.items():
         held = merged.get(key)
         if held is not None and isinstance(held.value, list):
-            merged[key] = _Placed(value=[_lay(default, item) for item in held.value], place=held.place)
+            merged[key] = _Placed(value=[_lay(default, item, budget) for item in held.value], place=held.place)
     return _Placed(value=merged, place=spec.place) if isinstance(spec.value, dict) else spec
 
 
@@ -94,11 +100,12 @@ def _plain(placed: _Placed) -> object:
     return placed.value
 
 
-def _places(placed: _Placed, path: Path) -> Iterator[tuple[Path, Place]]:
+def _places(placed: _Placed, path: Path, budget: Budget) -> Iterator[tuple[Path, Place]]:
+    budget.spend(1)
     yield path, placed.place
     if isinstance(placed.value, dict):
         for key, member in placed.value.items():
-            yield from _places(member, (*path, key))
+            yield from _places(member, (*path, key), budget)
     elif isinstance(placed.value, list):
         for index, member in enumerate(placed.value):
-            yield from _places(member, (*path, index))
+            yield from _places(member, (*path, index), budget)

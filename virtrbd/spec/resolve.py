@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Iterator, Sequence
 
-from virtrbd.errors import SpecError
+from virtrbd.contained import contained
+from virtrbd.errors import DefectError, SpecError
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Bus, Domain, Interface, WantedState
 from virtrbd.model.lint import all_codes, unknown_codes
@@ -32,28 +33,38 @@ _NAMESPACE = uuid.UUID("8c1d0f5e-52b0-5d0e-9b1c-6d1f3c0a7c11")
 def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, ...]:
     """Return the desired domains by name, those of other hosts too. Raises SpecError with all problems."""
     problems: list[str] = []
+    defects: list[DefectError] = []
     resolved: list[tuple[Domain, LoadedSpec]] = []
     for item in loaded:
-        is_pc = is_i440fx(machine_of(item.spec))
         try:
-            drives = resolve_drives(item, settings, is_pc=is_pc)
-        except TargetsTakenError as error:
-            problems.append(item.document.at(("disks",), str(error)))
+            with contained(f"{item.document.place(())}: {item.spec.name}: resolving the spec"):
+                domain, found = _resolve(item, settings)
+        except DefectError as defect:
+            defects.append(defect)
             continue
-        domain = _domain(item, settings, drives)
-        found = (
-            *_machine_problems(domain, drives),
-            *disk_problems(drives.disks),
-            *drive_problems(drives.disks, drives.cdroms, drives.seed),
-            *group_problems(drives.disks),
-            *file_problems(item, settings),
-        )
-        problems += [item.document.at(path, message) for path, message in found]
-        resolved.append((domain, item))
+        problems += found
+        resolved += [(domain, item)] if domain else []
     problems += _clashes(resolved)
-    if problems:
-        raise SpecError(*problems)
+    if problems or defects:
+        raise SpecError(*problems, defects=tuple(defects))
     return tuple(sorted((domain for domain, _ in resolved), key=lambda domain: domain.name))
+
+
+def _resolve(item: LoadedSpec, settings: Settings) -> tuple[Domain | None, list[str]]:
+    """Return the domain, None where its disks find no targets, and what is wrong with it."""
+    try:
+        drives = resolve_drives(item, settings, is_pc=is_i440fx(machine_of(item.spec)))
+    except TargetsTakenError as error:
+        return None, [item.document.at(("disks",), str(error))]
+    domain = _domain(item, settings, drives)
+    found = (
+        *_machine_problems(domain, drives),
+        *disk_problems(drives.disks),
+        *drive_problems(drives.disks, drives.cdroms, drives.seed),
+        *group_problems(drives.disks),
+        *file_problems(item, settings),
+    )
+    return domain, [item.document.at(path, message) for path, message in found]
 
 
 def machine_of(spec: DomainSpec) -> str:

@@ -1,8 +1,8 @@
 """The spec's schema: what a person may write for a domain."""
 
+import os
 import re
 import zoneinfo
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
@@ -12,6 +12,7 @@ from virtrbd.spec.checked import Bytes, SizeBytes, Strict, list_of_one, short_fo
 from virtrbd.spec.cloud_init_schema import CloudInitSpec, whole_seed
 from virtrbd.spec.disk_schema import CdromSpec, DiskSpec
 from virtrbd.spec.interface_schema import InterfaceSpec
+from virtrbd.spec.limits import MAX_USES
 from virtrbd.spec.machine_schema import (
     CPU_MODES,
     CpuSpec,
@@ -60,9 +61,10 @@ def _vsock(value: object) -> object:
     return 0 if value is True or value == "auto" else value
 
 
-def _zone(clock: str | None) -> str | None:
-    folders = [Path(folder) for folder in zoneinfo.TZPATH if Path(folder).is_dir()]
-    if clock and "/" in clock and folders and not any((folder / clock).is_file() for folder in folders):
+def _zone(clock: str) -> str:
+    folders = [folder for folder in zoneinfo.TZPATH if os.path.isdir(folder)]
+    # os.path's look: that of Path raises for a name that is too long.
+    if "/" in clock and folders and not any(os.path.isfile(os.path.join(folder, clock)) for folder in folders):
         raise ValueError(f"there is no time zone {clock}; write utc, localtime, or a zone like Europe/Berlin")
     return clock
 
@@ -73,13 +75,17 @@ def _machine(machine: str | None) -> str | None:
     return machine
 
 
-def _text(text: str | None) -> str | None:
-    if text and not all(char.isprintable() or char in "\n\t" for char in text):
-        raise ValueError("holds control characters, which XML has no way to say; leave them out")
-    return text
-
-
 Power = Literal["destroy", "restart"]
+# The pattern comes first: it is what the zone's file is looked for by.
+Clock = Annotated[
+    str,
+    Field(pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$", max_length=100),
+    AfterValidator(_zone),
+]
+
+
+# vd, sd and hd with a letter each.
+_TARGETS = 3 * 26
 
 
 class DomainSpec(Strict):
@@ -96,15 +102,13 @@ class DomainSpec(Strict):
         str | None,
         Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Derived from the name."),
     ] = None
-    title: Annotated[
-        str | None, AfterValidator(_text), Field(pattern=r"^[^\n]+$", description="One line for people.")
-    ] = None
-    description: Annotated[str | None, AfterValidator(_text), Field(description="As much as you like, for people.")] = (
+    title: Annotated[str | None, Field(pattern=r"^[^\n]+$", max_length=1000, description="One line for people.")] = None
+    description: Annotated[str | None, Field(max_length=64 * 1024, description="As much as you like, for people.")] = (
         None
     )
     host: Annotated[str | None, Field(min_length=1, description="Where it runs; other hosts leave it alone.")] = None
     uses: Annotated[
-        tuple[str, ...] | None,
+        Annotated[tuple[str, ...], Field(max_length=MAX_USES)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
         Field(description="Profiles that lie under this spec; the last one wins."),
     ] = None
@@ -112,7 +116,7 @@ class DomainSpec(Strict):
         str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="A template of your own.")
     ] = None
     silence: Annotated[
-        tuple[str, ...] | None,
+        Annotated[tuple[str, ...], Field(max_length=100)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
         Field(description="Codes of lints not to be told again."),
     ] = None
@@ -140,14 +144,7 @@ class DomainSpec(Strict):
         BeforeValidator(short_for("type"), json_schema_input_type=FirmwareSpec | Literal["bios", "uefi"]),
         Field(description="bios unless stated."),
     ] = None
-    clock: Annotated[
-        str | None,
-        AfterValidator(_zone),
-        Field(
-            pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$",
-            description="utc unless stated; or a zone.",
-        ),
-    ] = None
+    clock: Annotated[Clock | None, Field(description="utc unless stated; or a zone.")] = None
     features: FeaturesSpec | None = None
     on_poweroff: Power | None = None
     on_reboot: Power | None = None
@@ -157,14 +154,15 @@ class DomainSpec(Strict):
         WantedState | None,
         Field(description="running or shut-off, brought about by apply and reconcile; power is left to people."),
     ] = None
-    disks: Annotated[list[DiskSpec], Field(min_length=1)]
-    cdroms: list[CdromSpec] | None = None
+    disks: Annotated[list[DiskSpec], Field(min_length=1, max_length=_TARGETS)]
+    cdroms: Annotated[list[CdromSpec] | None, Field(max_length=_TARGETS)] = None
     cloud_init: Annotated[
         CloudInitSpec | None,
         BeforeValidator(whole_seed, json_schema_input_type=CloudInitSpec | bool),
         Field(description="true, or a mapping: what the guest's cloud-init is told, on a disc of its own."),
     ] = None
-    interfaces: list[InterfaceSpec] | None = None
+    # A PCI bus has 32 slots of 8 functions.
+    interfaces: Annotated[list[InterfaceSpec] | None, Field(max_length=256)] = None
     graphics: Annotated[
         GraphicsSpec | None,
         BeforeValidator(_graphics, json_schema_input_type=GraphicsSpec | Literal["none", "vnc", "spice"]),

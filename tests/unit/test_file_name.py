@@ -1,0 +1,63 @@
+"""Any name as a file's name: no two share one, and every file system takes it."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtrbd.errors import BusyError
+from virtrbd.host.state import StateDir
+from virtrbd.model.file_name import file_name_of
+from virtrbd.model.image import ImageRef, Intent
+
+NAMES = st.one_of(
+    st.text(st.characters(exclude_categories=())),
+    st.text("./%=\0\udc80 a", max_size=5),
+    st.text("äx", min_size=60, max_size=400),
+)
+ODD = ["", ".", "..", "../x", "a/b", "a\0b", "\udcff", "x" * 5000, "ä" * 250, " reconcile", "=", "%2E", "a" * 200]
+
+
+@given(name=NAMES)
+def test_every_file_system_takes_it(name: str) -> None:
+    file = file_name_of(name)
+    assert 0 < len(file.encode()) <= 200
+    assert file.isascii()
+    assert not set(file) & set("/\0\n ")
+    assert not file.startswith(".")
+
+
+@given(one=NAMES, other=NAMES)
+def test_no_two_names_share_one(one: str, other: str) -> None:
+    assert (one == other) == (file_name_of(one) == file_name_of(other))
+
+
+def test_odd_names_are_all_different() -> None:
+    assert len({file_name_of(name) for name in ODD}) == len(ODD)
+
+
+@given(name=st.text("abcdefg-_0123 /äé", min_size=1, max_size=30))
+def test_usual_names_stay_what_they_were(name: str) -> None:
+    assert file_name_of(name) == quote(name, safe="")
+
+
+@pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
+def test_any_name_can_be_locked(name: str, tmp_path: Path) -> None:
+    state = StateDir(str(tmp_path))
+    with state.locked([name], "define"), pytest.raises(BusyError) as caught, state.locked([name], "apply"):
+        pass
+    assert "virtrbd define (pid " in str(caught.value)
+    with state.locked([name], "apply"):
+        pass
+
+
+def test_an_intent_for_an_image_of_a_long_name_is_found_again(tmp_path: Path) -> None:
+    state = StateDir(str(tmp_path))
+    ref = ImageRef(pool="vms", name="ü" * 90)
+    intent = Intent(ref=ref, domain_uuid="u", size_bytes=1, parent=None, nonce="n", written_at=1.0)
+    state.write_intent(intent)
+    assert state.read_intents([ref]) == {ref: intent}
+    state.drop_intent(ref)
+    assert state.read_intents([ref]) == {}

@@ -1,0 +1,185 @@
+"""A site's templates, rendered in a process of their own: one that loops or grows is ended, and the run goes on.
+
+Nothing inside one process stops all that a template can do: a power of a power, or a text that doubles, is one call of
+C that answers to nothing. The process keeps running for the next domain; it ends when this one does.
+"""
+
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from virtrbd.errors import DefectError, SpecError
+from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.fitted import Fitted
+
+# A domain takes milliseconds.
+RENDER_S = 10.0
+# The process itself says which line does not end; one that cannot is ended by this one.
+_GRACE_S = 2.0
+_START_S = 60.0
+# A template that never ends may be used by many domains: all together must not take up the run's deadline.
+_MOST_TRIES = 3
+_LENGTH_BYTES = 8
+_MAX_ANSWER_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRequest:
+    """What is to be rendered, in how many seconds."""
+
+    fitted: Fitted
+    cluster: ClusterFacts
+    secret_uuid: str
+    template_dir: str
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderAnswer:
+    """The XML, or why there is none; `trace`: of a defect.
+
+    `is_endless`: the template took too long, or too much. `is_spent`: the process ends, having had too little memory.
+    """
+
+    xml: str = ""
+    problem: str = ""
+    trace: tuple[str, ...] = ()
+    is_endless: bool = False
+    is_spent: bool = False
+
+
+class _SilentError(Exception):
+    """The process gave no answer; the message says why."""
+
+
+def render_apart(request: RenderRequest) -> str:
+    """Return the domain's XML. Raises SpecError, and DefectError for what virtrbd did not foresee."""
+    template, domain = request.fitted.domain.template, request.fitted.domain.name
+    where = f"template {template}: domain {domain}: "
+    with _lock:
+        if _endless[template] >= _MOST_TRIES:
+            raise SpecError(f"{where}not tried, for it did not end for {_MOST_TRIES} domains before; mend it first")
+        try:
+            answer = _ask(request)
+        except _SilentError as error:
+            answer = RenderAnswer(problem=f"{where}{error}", is_endless=True)
+        _endless[template] += answer.is_endless
+    if answer.trace:
+        raise DefectError(answer.problem, answer.trace)
+    if answer.problem:
+        raise SpecError(answer.problem)
+    return answer.xml
+
+
+def read_message(descriptor: int, until: float | None = None) -> bytes:
+    """Return one message, b"" at the end of the stream. Raises TimeoutError past `until` of the monotonic clock."""
+    header = _read(descriptor, _LENGTH_BYTES, until)
+    size = int.from_bytes(header, "big")
+    if len(header) < _LENGTH_BYTES or size > _MAX_ANSWER_BYTES:
+        return b""
+    return _read(descriptor, size, until)
+
+
+def write_message(descriptor: int, message: bytes) -> None:
+    """Write one message. Raises OSError."""
+    rest = memoryview(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _read(descriptor: int, size: int, until: float | None) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        wait = None if until is None else max(0.0, until - time.monotonic())
+        if not select.select([descriptor], [], [], wait)[0]:
+            raise TimeoutError
+        piece = os.read(descriptor, size - len(data))
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
+
+
+# Rendering may happen in several threads; the process does one at a time.
+_lock = threading.Lock()
+_endless: Counter[str] = Counter()
+_process: "subprocess.Popen[bytes] | None" = None
+
+
+def _ask(request: RenderRequest) -> RenderAnswer:
+    """Return the process's answer. Raises _SilentError."""
+    global _process
+    process = _process or _started()
+    _process = None  # whatever happens to it from here on, only a good answer lets it be used again
+    try:
+        answer = _exchange(process, request)
+    except BaseException:
+        _end(process)
+        raise
+    if answer.is_spent:
+        _end(process)
+    else:
+        _process = process
+    return answer
+
+
+def _exchange(process: "subprocess.Popen[bytes]", request: RenderRequest) -> RenderAnswer:
+    assert process.stdin
+    assert process.stdout
+    try:
+        write_message(process.stdin.fileno(), msgspec.json.encode(request))
+        raw = read_message(process.stdout.fileno(), time.monotonic() + request.limit_s + _GRACE_S)
+    except TimeoutError:
+        limit = f"{request.limit_s:g} s"
+        raise _SilentError(f"not rendered within {limit}; look for a loop or a number that grows without end") from None
+    except BrokenPipeError:
+        raw = b""
+    if not raw:
+        raise _SilentError("its process was ended; look for a loop or a text that grows without end")
+    return msgspec.json.decode(raw, type=RenderAnswer)
+
+
+def _started() -> "subprocess.Popen[bytes]":
+    """Return a process that is ready. Raises SpecError."""
+    process = subprocess.Popen(
+        # -P: what lies in the working directory is not imported.
+        [sys.executable, "-P", "-m", "virtrbd.domainxml.renderer_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        cwd="/",
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
+        # Ctrl-C is this process's to answer.
+        start_new_session=True,
+    )
+    assert process.stdout
+    try:
+        if read_message(process.stdout.fileno(), time.monotonic() + _START_S):
+            return process
+    except TimeoutError:
+        pass
+    except BaseException:
+        _end(process)
+        raise
+    _end(process)
+    raise SpecError(
+        f"the process that renders templates does not start ({sys.executable}); free memory, then run again"
+    )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_S)
+    for stream in (process.stdin, process.stdout):
+        if stream:
+            stream.close()
