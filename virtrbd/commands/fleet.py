@@ -58,12 +58,12 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
 @with_global_options
 def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Do what plan says, or what a plan FILE that it saved says; power by each spec's `state`."""
+    from virtrbd.commands.failures import show_failures
     from virtrbd.commands.pipeline import (
         connected,
         parse_allowed,
         report_data,
         report_lines,
-        show_failures,
         tell,
         tell_lints,
     )
