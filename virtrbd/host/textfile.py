@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from virtrbd.errors import ExitCode, VirtrbdError
+from virtrbd.errors import ExitCode
 from virtrbd.host.converge import Report
+from virtrbd.local.write_whole import cannot_write, write_whole
 from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Mend
 from virtrbd.model.domain import PowerState
@@ -88,6 +89,7 @@ def write_summary(file: str, summary: Summary) -> None:
     by("findings", "kind", "What a person should know, by kind.", summary.findings_by_kind)
     by("reconcile_seconds", "phase", "How long the last run took, by phase.", summary.seconds_by_phase)
     try:
-        write_to_textfile(file, registry)
+        # node_exporter runs as a user of its own, whatever the umask of cron is.
+        write_whole(file, generate_latest(registry), 0o644, synced=False)
     except OSError as error:
-        raise VirtrbdError(f"{file}: {error.strerror}; node_exporter keeps reading the last one") from error
+        raise cannot_write(file, error, "node_exporter keeps reading the last one") from error
