@@ -47,7 +47,7 @@ def test_settings_and_conf_that_may_not_be_read_are_denied(host: Host) -> None:
     settings = host.ok("printenv", "VIRTRBD_CONFIG").strip()
     closed = host.folder / "closed.yaml"
     closed.write_bytes(Path(settings).read_bytes())
-    for words in (["list"], ["image", "list"], ["validate"]):
+    for words in (["list"], ["image", "list"], ["validate", "web.yaml"]):
         done = host.run(sys.executable, "-c", AS_NOBODY, "--config", str(closed), *words)
         assert done.returncode == 77, done.stderr
         assert "closed.yaml: permission denied; run as a user who may read it" in done.stderr
