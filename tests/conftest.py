@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -24,6 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # A shell that starts the tests in the background has Ctrl-C ignored, and what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Like Ctrl-C, so that fixtures take down what they brought up; nohup has SIGHUP ignored, and so it stays.
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     # The same examples in every run, so that a red one is the change's fault; --explore draws new ones.
     settings.register_profile("default", derandomize=not config.getoption("--explore"))
     settings.load_profile("default")
@@ -36,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
         phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Once: what is taken down now takes its time.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(autouse=True)

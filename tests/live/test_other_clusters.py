@@ -22,8 +22,10 @@ GOES = ("--now", "--clear", "--allow", "loses-data")
 def cluster(tmp_path_factory) -> Iterator[World]:  # type: ignore[no-untyped-def]
     """A cluster that no other test uses, with an erasure-coded pool."""
     with ExitStack() as ends:
-        # Not in pytest's own folder: the paths of sockets must be short.
-        lab_dir = ends.enter_context(tempfile.TemporaryDirectory(prefix="lab-"))
+        # Not in pytest's own folder: the paths of sockets must be short. tools/test names one where it looks for labs
+        # whose test was killed.
+        labs = os.environ.get("VIRTRBD_TEST_LABS")
+        lab_dir = ends.enter_context(tempfile.TemporaryDirectory(prefix="lab-", dir=labs))
         host = Host(name="kvm-1", folder=tmp_path_factory.mktemp("cluster"), lab_dir=f"{lab_dir}/lab")
         ends.callback(host.lab, "down")
         up = host.lab("up", "--osds", "3", timeout_s=110)

@@ -139,3 +139,64 @@ def test_the_oldest_entries_go(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(entries()) == 3
     assert cache.remembered(int, ("5",), lambda: -1) == 5
     assert cache.remembered(int, ("0",), lambda: -1) == -1
+
+
+def test_only_entries_are_ever_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache" / "virtrbd"
+    folder.mkdir(parents=True, mode=0o700)
+    theirs = {"notes.txt", "a" * 31, "A" * 32, "a" * 32 + ".new", ".virtrbd+0.part"}
+    for name in theirs:
+        (folder / name).write_text("kept")
+        os.utime(folder / name, (1, 1))
+    monkeypatch.setattr(cache, "_MOST_ENTRIES", 3)
+    for number in range(6):
+        cache.remembered(int, (str(number),), lambda number=number: number)  # type: ignore[misc]
+    names = {entry.name for entry in entries()}
+    assert theirs < names
+    assert len(names - theirs) == 3
+
+
+OTHERS: dict[str, Callable[[Path, Path], object]] = {
+    "the folder is a link": lambda home, theirs: (home.mkdir(), (home / "virtrbd").symlink_to(theirs)),
+    "the folder is a link of theirs to a folder of ours": lambda home, _: (
+        home.mkdir(), (home.parent / "ours").mkdir(mode=0o700), (home / "virtrbd").symlink_to(home.parent / "ours"),
+        os.chown(home, 65534, 65534),
+    ),
+    "the folder is theirs": lambda home, _: (
+        (home / "virtrbd").mkdir(parents=True), os.chown(home / "virtrbd", 65534, 65534)
+    ),
+    "others may write into it": lambda home, _: (
+        (home / "virtrbd").mkdir(parents=True), (home / "virtrbd").chmod(0o770)
+    ),
+    "it is missing in a folder of theirs": lambda home, _: (home.mkdir(), os.chown(home, 65534, 65534)),
+    "a folder above is a link of theirs": lambda home, theirs: (
+        home.symlink_to(theirs), os.chown(home, 65534, 65534, follow_symlinks=False)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_folder_that_another_user_can_change_is_not_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under `sudo -E`: root's XDG_CACHE_HOME is then a user's."""
+    theirs, home = tmp_path / "theirs", tmp_path / "home"
+    (theirs / "virtrbd").mkdir(parents=True)
+    for number in range(9):
+        (theirs / f"{number:032x}").write_text("kept")
+        (theirs / "virtrbd" / f"{number:032x}").write_text("kept")
+    OTHERS[name](home, theirs)
+    before = sorted(map(str, tmp_path.rglob("*")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    monkeypatch.setattr(cache, "_MOST_ENTRIES", 3)
+    for _ in range(2):
+        assert cache.remembered(str, ("key",), lambda: "made") == "made"
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+def test_half_entries_of_killed_runs_go(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "virtrbd"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / f".virtrbd+{'0' * 16}.part").write_text("half")
+    cache.remembered(int, ("key",), lambda: 1)
+    assert [entry.name for entry in entries() if entry.name.startswith(".")] == []

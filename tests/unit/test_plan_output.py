@@ -1,22 +1,17 @@
-"""A plan as people and programs read it, and kept in a file until it is applied."""
+"""A plan as people and programs read it."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from virtrbd.commands.plan_output import (
-    SavedPlan,
     exit_code_of,
-    is_saved_plan,
     plan_data,
     plan_digest,
     plan_lines,
-    read_plan,
-    save_plan,
 )
-from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError
+from virtrbd.errors import ExitCode
 from virtrbd.model.actions import DefineDomain, RenewMark, SetAutostart
 from virtrbd.model.difference import Difference
 from virtrbd.model.hazard import Hazard
@@ -87,44 +82,6 @@ def test_a_digest_is_of_all_that_would_be_done_and_of_nothing_else() -> None:
         replace(a, problems=("no",)),
     ):
         assert plan_digest(replace(PLAN, domains=(other, *others))) != digest
-
-
-def test_a_saved_plan_comes_back_and_can_be_read_by_people(tmp_path: Path) -> None:
-    saved = SavedPlan(paths=("/etc/virtrbd/specs",), digest="d", host="kvm-1")
-    file = tmp_path / "tonight.plan"
-    file.write_text("something that was there")
-    save_plan(str(file), saved, ["a: would start domain"])
-    assert read_plan(str(file)) == saved
-    assert "a: would start domain" in file.read_text()
-    assert [each.name for each in tmp_path.iterdir()] == [file.name], "no half file is left"
-    assert is_saved_plan([str(file)])
-
-
-def test_specs_are_no_saved_plan(tmp_path: Path) -> None:
-    spec = tmp_path / "web.yaml"
-    spec.write_text("name: web\n")
-    assert not is_saved_plan([str(spec)])
-    assert not is_saved_plan([str(tmp_path)])
-    assert not is_saved_plan([])
-    assert not is_saved_plan([str(spec), str(tmp_path)])
-    saved = tmp_path / "monday.plan"
-    saved.touch()
-    with pytest.raises(UsageError, match="apply it alone"):
-        is_saved_plan([str(saved), str(spec)])
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"kind": "virtrbd plan"}', '{"kind": "other"}', "name: web"])
-def test_a_file_that_is_no_plan_is_said_to_be_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "x.plan").write_text(text)
-    with pytest.raises(ConfigError, match=r"no plan that virtrbd saved; make one with virtrbd plan --save"):
-        read_plan(str(tmp_path / "x.plan"))
-
-
-def test_a_plan_that_cant_be_kept_or_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VirtrbdError, match="name a file that can be written"):
-        save_plan(str(tmp_path / "no/where"), SavedPlan(paths=(), digest="", host=""), [])
-    with pytest.raises(UsageError, match="No such file"):
-        read_plan(str(tmp_path / "x.plan"))
 
 
 def test_a_plan_with_actions_is_more_than_quiet_ones() -> None:

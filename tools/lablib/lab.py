@@ -14,6 +14,7 @@ from .errors import LabError
 from .folder import Folder, State
 from .host import Host
 from .process import Daemon, boot_id, end, marked, neighbours
+from .signals import EndedError
 
 CEPH_PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "rbd")
 HOST_PROGRAMS = ("libvirtd", "virtlogd", "virsh", "qemu-system-x86_64", "unshare", "mount")
@@ -57,13 +58,19 @@ class Lab:
         state = self.folder.read_state()
         reason = self._unusable(state)
         hosts = hosts or len(self.hosts()) or 1
-        if reason:
-            say(f"{reason}; replacing the whole lab")
-            self._clear()
         if state is None or reason:
             store = store or (state.store if state else "memstore")
             started = time.monotonic()
-            self._create(hosts=hosts, store=store, osds=osds or 1)
+            try:
+                if reason:
+                    say(f"{reason}; replacing the whole lab")
+                    self._clear()
+                self._create(hosts=hosts, store=store, osds=osds or 1)
+            except EndedError:
+                # One that failed stays, with its logs; one that was ended has nothing to tell.
+                say("ended half-way; taking down what there is of the lab")
+                self.down()
+                raise
             say(f"up in {time.monotonic() - started:.1f} s: Ceph on {store}, {self._host_names()}")
             return
         if store not in (None, state.store):
@@ -89,9 +96,14 @@ class Lab:
         # libvirtd's first start takes as long as Ceph's, so they start side by side.
         with ThreadPoolExecutor() as pool:
             new_hosts = pool.submit(self._add_hosts, hosts)
-            ceph.create(fsid=state.fsid, ports=state.mon_ports, store=store, osds=osds)
-            ceph.wait_until_ready()
-            new_hosts.result()
+            try:
+                ceph.create(fsid=state.fsid, ports=state.mon_ports, store=store, osds=osds)
+                ceph.wait_until_ready()
+                new_hosts.result()
+            except EndedError:
+                # The other thread waits for its daemons up to a minute: it ends with them.
+                self._end_processes()
+                raise
         self.folder.write_state(state)
 
     def _add_hosts(self, count: int) -> tuple[Host, ...]:

@@ -2,10 +2,11 @@
 
 import errno
 import json
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from virtrbd.ceph.bindings import rados, rbd
@@ -43,13 +44,15 @@ class Cluster:
         image, so these are watched for progress from outside.
         """
         conf = settings.ceph.conf
-        if not Path(conf).is_file():
-            raise ConfigError(f"{conf}: no such file; copy the cluster's ceph.conf there, or set ceph: conf:")
+        _require_readable(conf)
         timeout = str(max(1, int(settings.timeouts.ceph)))
         options = dict.fromkeys(_TIMEOUTS if op_timeouts else _TIMEOUTS[:1], timeout)
         if settings.ceph.keyring:
             options["keyring"] = settings.ceph.keyring
-        connection = rados.Rados(conffile=conf, rados_id=settings.ceph.user, conf=options)
+        try:
+            connection = rados.Rados(conffile=conf, rados_id=settings.ceph.user, conf=options)
+        except rados.Error as error:
+            raise ConfigError(f"{conf}: Ceph cannot read it ({error}); copy the cluster's own again") from error
         cluster = cls(connection, settings)
         try:
             cluster.call("connecting to the cluster", connection.connect, extra_s=1)
@@ -167,6 +170,20 @@ def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
     if ref.namespace and not rbd.RBD().namespace_exists(ioctx, ref.namespace):
         room = f"{ref.pool}/{ref.namespace}"
         raise ConfigError(f"there is no namespace {room}; check the name, or make it: rbd namespace create {room}")
+
+
+def _require_readable(conf: str) -> None:
+    """Raise ConfigError, DeniedError where the conf cannot be read: of either librados says that it is not there."""
+    try:
+        is_file = stat.S_ISREG(os.stat(conf).st_mode)
+        if is_file:
+            os.close(os.open(conf, os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError:
+        raise DeniedError(f"{conf}: permission denied; run as a user that may read it") from None
+    except OSError:
+        is_file = False
+    if not is_file:
+        raise ConfigError(f"{conf}: no such file; copy the cluster's ceph.conf there, or set ceph: conf:")
 
 
 def no_pool(name: str) -> ConfigError:

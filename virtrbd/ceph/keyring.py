@@ -1,5 +1,6 @@
 """The cephx key, read from the keyring. It goes to libvirt's secret and nowhere else."""
 
+import os
 from pathlib import Path
 
 from virtrbd.errors import ConfigError, DeniedError
@@ -41,7 +42,7 @@ def read_key(keyrings: str, user: str) -> Key:
         key = parser.get(f"client.{user}", "key", fallback="")
         if key:
             return Key(_decode(path, user, key))
-    where = ", ".join(path if Path(path).exists() else f"{path} (no such file)" for path in tried) or "no file"
+    where = ", ".join(path if os.path.exists(path) else f"{path} (no such file)" for path in tried) or "no file"
     raise ConfigError(
         f"no key for client.{user} in {where}; write ceph: keyring: to the settings, or "
         f"{_get_again(tried[0] if tried else 'FILE', user)}"

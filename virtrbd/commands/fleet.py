@@ -1,6 +1,7 @@
 """The verbs over all specs that a person runs: plan, apply."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, polic
 from virtrbd.errors import HypervisorError, UsageError, worst
 
 if TYPE_CHECKING:
+    from virtrbd.local.saved_plan import SavedPlan
     from virtrbd.model.plan import Plan
 
 
@@ -22,16 +24,18 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     """Say what differs from the specs and what would be done about it; change nothing."""
     from virtrbd.commands.failures import show_failures, show_trace
     from virtrbd.commands.pipeline import connected, parse_allowed, tell_lints
-    from virtrbd.commands.plan_output import SavedPlan, exit_code_of, plan_data, plan_digest, plan_lines, save_plan
+    from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_digest, plan_lines
     from virtrbd.host.converge import look
+    from virtrbd.local.saved_plan import SavedPlan, refuse_target, save_plan
     from virtrbd.spec.fleet import load_fleet
 
     allowed, settings = parse_allowed(allow), run.settings()
     is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = paths_of(paths, settings)
     if save:
+        refuse_target(save)
         # apply takes them from any folder; and what names a file must read the same then.
-        paths = tuple(map(os.path.abspath, paths))
+        paths = _absolute(paths)
     fleet = load_fleet(paths, settings, strict=strict, is_owned=is_own)
     say_all(run, fleet.warnings)
     policy = policy_of(paths, fleet, settings, limit)
@@ -59,16 +63,9 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
 def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Do what plan says, or what a plan FILE that it saved says; power by each spec's `state`."""
     from virtrbd.commands.failures import show_failures
-    from virtrbd.commands.pipeline import (
-        connected,
-        parse_allowed,
-        report_data,
-        report_lines,
-        tell,
-        tell_lints,
-    )
-    from virtrbd.commands.plan_output import is_saved_plan, read_plan
+    from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
     from virtrbd.host.converge import converge
+    from virtrbd.local.saved_plan import is_saved_plan, read_plan
     from virtrbd.spec.fleet import load_fleet
 
     allowed, settings = parse_allowed(allow), run.settings()
@@ -81,7 +78,6 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     broken = [*fleet.problems, *show_failures(run, fleet.failures)]
     say_all(run, (*fleet.warnings, *broken))
     policy = policy_of(paths, fleet, settings, limit)
-    digest = saved.digest if saved else ""
     with connected(run, settings, allowed) as host:
         report = converge(
             fleet.domains,
@@ -89,7 +85,7 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
             host,
             "apply",
             lambda outcome: tell(run, outcome),
-            check=lambda found: _check_digest(found, digest),
+            check=lambda found: _check_unmoved(found, saved),
         )
     tell_lints(run, report.plan)
     code = worst(report.exit_code, fleet.exit_code)
@@ -98,10 +94,18 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     run.end(code)
 
 
-def _check_digest(found: "Plan", digest: str) -> None:
+def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths from the root on. Raises UsageError."""
+    try:
+        return tuple(map(os.path.abspath, paths))
+    except FileNotFoundError:
+        raise UsageError("the working directory has been removed; change to another one") from None
+
+
+def _check_unmoved(found: "Plan", saved: "SavedPlan | None") -> None:
     from virtrbd.commands.plan_output import plan_digest
 
-    if digest and plan_digest(found) != digest:
+    if saved and plan_digest(found) != saved.digest:
         raise HypervisorError(
             "the world or the specs have moved on since this plan was saved; nothing was done. Look at it again with "
             "virtrbd plan --save"

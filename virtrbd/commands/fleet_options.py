@@ -1,8 +1,8 @@
 """What plan, apply and reconcile share: which specs, how much may change, and what is allowed."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -53,7 +53,7 @@ def policy_of(paths: Sequence[str], fleet: "Fleet", settings: Settings, limit: s
         template_dir=settings.template_dir,
         by_spec=True,
         # Only a whole directory shows who has no spec; a broken file may be the one that names it.
-        with_orphans=all(Path(path).is_dir() for path in paths) and fleet.is_whole,
+        with_orphans=all(map(os.path.isdir, paths)) and fleet.is_whole,
         limit_percent=parse_limit(limit),
     )
 

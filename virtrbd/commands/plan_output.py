@@ -1,21 +1,15 @@
-"""A plan, as text and as data, and kept in a file."""
+"""A plan, as text and as data."""
 
-import json
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from virtrbd.commands.failures import failure_data
 from virtrbd.commands.pipeline import finding_data
-from virtrbd.errors import ConfigError, ExitCode, UsageError, VirtrbdError, worst
+from virtrbd.errors import ExitCode, worst
 from virtrbd.model.actions import Action
 from virtrbd.model.digest import digest_of
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Plan
-
-_KIND = "virtrbd plan"
 
 
 def plan_digest(plan: Plan) -> str:
@@ -112,51 +106,3 @@ def exit_code_of(plan: Plan) -> ExitCode:
         return worst(*failed)
     something = any(any(_loud(d.actions)) or d.findings or d.held_back for d in plan.domains)
     return ExitCode.DRIFT if something or plan.stopped else ExitCode.OK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedPlan:
-    """A plan that a person has seen: the specs it was made from, and the digest of what it would do."""
-
-    paths: tuple[str, ...]
-    digest: str
-    host: str
-
-
-def save_plan(file: str, saved: SavedPlan, lines: Sequence[str]) -> None:
-    """Write the plan, for people to read and for apply. Raises VirtrbdError; an existing file is replaced whole."""
-    data = {
-        "kind": _KIND,
-        "paths": list(saved.paths),
-        "digest": saved.digest,
-        "host": saved.host,
-        "plan": list(lines),
-    }
-    target = Path(file)
-    half = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        half.write_text(json.dumps(data, indent=2) + "\n")
-        half.replace(target)
-    except OSError as error:
-        raise VirtrbdError(f"{file}: {error.strerror}; name a file that can be written") from error
-
-
-def is_saved_plan(paths: Sequence[str]) -> bool:
-    """Whether the arguments name a saved plan rather than specs. Raises UsageError when they name both."""
-    plans = [path for path in paths if Path(path).is_file() and Path(path).suffix not in (".yaml", ".yml")]
-    if plans and len(paths) > 1:
-        raise UsageError(f"{plans[0]}: specs end in .yaml, and a saved plan names its own; apply it alone")
-    return bool(plans)
-
-
-def read_plan(file: str) -> SavedPlan:
-    """Return a saved plan. Raises ConfigError when it is none."""
-    try:
-        data = json.loads(Path(file).read_text())
-        if data["kind"] != _KIND:
-            raise ValueError(data["kind"])
-        return SavedPlan(paths=tuple(data["paths"]), digest=str(data["digest"]), host=str(data["host"]))
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{file}: no plan that virtrbd saved; make one with virtrbd plan --save {file}") from None

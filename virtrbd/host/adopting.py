@@ -1,6 +1,7 @@
 """A domain of somebody else's adopted: its spec found, held against a plan, written, and its mark set."""
 
 import contextlib
+import os
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
         autostart=domain.autostart,
         settings=host.settings,
         file=str(spec_file),
-        profiles=SpecFile(path=str(profiles), raw=read_bounded(profiles)) if profiles.exists() else None,
+        profiles=SpecFile(path=str(profiles), raw=read_bounded(profiles)) if os.path.exists(profiles) else None,
         capabilities=capabilities,
         cluster=world.cluster,
         monitors=_monitors(host, world.cluster, monitors_of(domain.definition)),

@@ -1,11 +1,12 @@
 """Files written once: whole or not at all, and never over others."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from virtrbd.errors import UsageError, VirtrbdError
+from virtrbd.local.write_whole import cannot_write, write_unless_taken
+from virtrbd.spec.files import read_bounded
 
 
 def write_new(file: Path, text: str, way_out: str) -> bool:
@@ -13,23 +14,24 @@ def write_new(file: Path, text: str, way_out: str) -> bool:
 
     Raises UsageError where another one stands there, VirtrbdError where it can't be written.
     """
-    half = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
-        with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as stream:
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        # A link refuses a name that is taken; a rename would replace what is there.
-        os.link(half, file)
+        # Readable by others, as specs and templates are: people keep them in a repository.
+        write_unless_taken(file, text.encode(), 0o644)
     except FileExistsError:
-        if file.read_bytes() != text.encode():
+        if not _says(file, text):
             raise UsageError(f"{file} is there already and says something else; {way_out}") from None
         return False
     except OSError as error:
-        raise VirtrbdError(f"{file}: {error.strerror}; choose another folder, or mend that") from error
-    finally:
-        half.unlink(missing_ok=True)
+        raise cannot_write(file, error, "choose another folder, or mend that") from error
     return True
+
+
+def _says(file: Path, text: str) -> bool:
+    try:
+        return read_bounded(file) == text.encode()
+    except OSError:
+        # A link into nowhere, a folder, a pipe.
+        return False
 
 
 @contextmanager

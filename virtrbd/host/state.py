@@ -6,172 +6,239 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from virtrbd.errors import BusyError, DeniedError, VirtrbdError
+from virtrbd.local.folders import make_private, refuse_shared
+from virtrbd.local.write_whole import cannot_write, opened_folder, remove_half_files, write_whole
 from virtrbd.model.file_name import file_name_of
 from virtrbd.model.image import ImageRef, Intent
 
 if TYPE_CHECKING:
     from virtrbd.model.actual import LastDefinition
 
+T = TypeVar("T")
+
+_WAY_OUT = "free space, or set state_dir to another place"
+# Of 255 bytes that a file's name may have; an image's may have more.
+_LONGEST_NAME = 200
+
+
+class _IntentFile(msgspec.Struct, frozen=True, kw_only=True):
+    ref: str
+    domain_uuid: str
+    size_bytes: int
+    parent: str
+    nonce: str
+    written_at: float
+    importing: bool = False
+    what: str = ""
+
+
+class _DefinitionFile(msgspec.Struct, frozen=True, kw_only=True):
+    hypervisor: str
+    xml: str
+
 
 class StateDir:
-    """What this host must remember over a crash."""
+    """What this host must remember over a crash. Every method raises ConfigError where others may write there."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
+        self._looked_at: set[str] = set()
+        self._is_swept = False
+
+    def _room(self, room: str) -> Path:
+        """Return a folder of the state directory, whether it is there or not. Raises ConfigError, DeniedError."""
+        folder = self._path / room
+        if room not in self._looked_at:
+            try:
+                refuse_shared(self._path, "state_dir")
+                refuse_shared(folder, "state_dir")
+            except OSError as error:
+                raise _unreadable(folder, error) from error
+            self._looked_at.add(room)
+        return folder
 
     def _file(self, room: str, name: str) -> Path:
-        folder = self._path / room
+        """Return a file to write, in a folder that is there. Raises ConfigError, DeniedError, VirtrbdError."""
+        folder = self._room(room)
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except PermissionError:
-            raise DeniedError(f"{folder}: permission denied; run as root, or set state_dir") from None
+            make_private(folder)
         except OSError as error:
-            raise VirtrbdError(f"{folder}: {error.strerror}; set state_dir to a folder that can be written") from error
+            raise _unreadable(folder, error) from error
         return folder / file_name_of(name)
+
+    def _write(self, room: str, name: str, content: bytes, *, synced: bool = False) -> None:
+        """Write a file so that it is there whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
+        file = self._file(room, name)
+        try:
+            write_whole(file, content, 0o600, synced=synced)
+        except OSError as error:
+            raise cannot_write(file, error, _WAY_OUT) from error
+
+    def _read(self, room: str, name: str, kind: type[T]) -> T | None:
+        """Return what a file says, None where there is none or it says nothing of that kind.
+
+        Raises DeniedError: that a file may not be read does not mean that there is none.
+        """
+        content = self._content(room, name)
+        # msgspec skips what it has no field for, and recurses into it.
+        with suppress(ValueError, RecursionError):
+            return msgspec.json.decode(content, type=kind)
+        return None
+
+    def _content(self, room: str, name: str) -> bytes:
+        """Return what a file holds, nothing where it is missing or not a regular file. Raises DeniedError."""
+        file = self._room(room) / file_name_of(name)
+        try:
+            with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+                return stream.read()
+        except PermissionError as error:
+            raise _unreadable(file, error) from error
+        except OSError:
+            return b""
 
     def write_intent(self, intent: Intent) -> None:
         """Write the intent so that it is on disk before the image is."""
-        self._write_whole("intents", str(intent.ref), json.dumps(_intent_as_data(intent)), synced=True)
-
-    def _write_whole(self, room: str, name: str, text: str, *, synced: bool) -> None:
-        """Write a file so that it is there whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
-        file = self._file(room, name)
-        # No name of its own is written so: file_name_of() leaves no plus sign.
-        half = file.with_name(f"{file.name}+new")
-        try:
-            with half.open("w") as stream:
-                stream.write(text)
-                stream.flush()
-                if synced:
-                    os.fsync(stream.fileno())
-            half.rename(file)
-            if synced:
-                _sync_folder(file.parent)
-        except OSError as error:
-            raise VirtrbdError(f"{file}: {error.strerror}; free space, or set state_dir to another place") from error
-
-    def write_definition(self, uuid: str, last: "LastDefinition") -> None:
-        """Keep a definition, to tell later what others changed in it. Raises VirtrbdError."""
-        text = json.dumps({"hypervisor": last.hypervisor, "xml": last.xml})
-        self._write_whole("definitions", uuid, text, synced=False)
-
-    def read_definition(self, uuid: str) -> "LastDefinition | None":
-        """Return the definition that was kept; None costs an explanation, never that a change is seen."""
-        # Here, not above: it brings all nouns of domains along, and work on images needs none.
-        from virtrbd.model.actual import LastDefinition
-
-        try:
-            data = json.loads((self._path / "definitions" / file_name_of(uuid)).read_text())
-            return LastDefinition(xml=str(data["xml"]), hypervisor=str(data["hypervisor"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def drop_definition(self, uuid: str) -> None:
-        """Forget a definition: its domain is gone."""
-        with suppress(OSError):
-            (self._path / "definitions" / file_name_of(uuid)).unlink(missing_ok=True)
-
-    def write_told(self, told: Mapping[str, str], what: str = "told") -> None:
-        """Keep what was told, by what it was about. Raises VirtrbdError."""
-        self._write_whole("reconcile", what, json.dumps(dict(sorted(told.items())), indent=0), synced=False)
-
-    def read_told(self, what: str = "told") -> dict[str, str]:
-        """Return what was told; a file that can't be read lets it be told again."""
-        try:
-            data = json.loads((self._path / "reconcile" / what).read_text())
-            return {str(key): str(value) for key, value in data.items()}
-        except (OSError, ValueError, AttributeError):
-            return {}
-
-    def write_last_success(self, at: float) -> None:
-        """Keep when a reconcile last ended in order, in seconds since 1970. Raises VirtrbdError."""
-        self._write_whole("reconcile", "last-success", repr(at), synced=False)
-
-    def read_last_success(self) -> float:
-        """Return when a reconcile last ended in order, 0 where that is not known."""
-        try:
-            return float((self._path / "reconcile" / "last-success").read_text())
-        except (OSError, ValueError):
-            return 0.0
+        content = _IntentFile(
+            ref=str(intent.ref),
+            domain_uuid=intent.domain_uuid,
+            size_bytes=intent.size_bytes,
+            parent=str(intent.parent or ""),
+            nonce=intent.nonce,
+            written_at=intent.written_at,
+            importing=intent.importing,
+            what=intent.what,
+        )
+        self._write("intents", str(intent.ref), msgspec.json.encode(content), synced=True)
 
     def read_intent(self, ref: ImageRef) -> Intent | None:
-        """Return the intent for an image; one that cannot be read proves nothing, so it is none."""
-        try:
-            data = json.loads((self._path / "intents" / file_name_of(str(ref))).read_text())
-            parent = ImageRef.parse(data["parent"]) if data["parent"] else None
-            return Intent(**{**data, "ref": ImageRef.parse(data["ref"]), "parent": parent})
-        except (OSError, ValueError, KeyError, TypeError):
+        """Return the intent for an image; one that cannot be understood proves nothing, so it is none."""
+        found = self._read("intents", str(ref), _IntentFile)
+        # A long name's file is named by its digest: the file itself says whose it is.
+        if found is None or found.ref != str(ref):
             return None
+        with suppress(ValueError):
+            parent = ImageRef.parse(found.parent) if found.parent else None
+            return Intent(**{**msgspec.structs.asdict(found), "ref": ref, "parent": parent})
+        return None
 
     def read_intents(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Intent]:
-        """Return the intents that there are for these images: one look at the folder for all."""
+        """Return the intents that there are for these images: one look at the folder for all. Raises DeniedError."""
+        folder = self._room("intents")
         try:
-            written = set(os.listdir(self._path / "intents"))
+            written = set(os.listdir(folder))
+        except PermissionError as error:
+            raise _unreadable(folder, error) from error
         except OSError:
             return {}
         mine = [ref for ref in refs if written and file_name_of(str(ref)) in written]
         return {ref: intent for ref in mine if (intent := self.read_intent(ref))}
 
     def drop_intent(self, ref: ImageRef) -> None:
-        """Forget the intent: the image is marked, or gone."""
-        self._file("intents", str(ref)).unlink(missing_ok=True)
+        """Forget the intent: the image is marked, or gone. Raises VirtrbdError."""
+        self._drop("intents", str(ref))
+
+    def _drop(self, room: str, name: str) -> None:
+        file = self._room(room) / file_name_of(name)
+        try:
+            # Its folder may be missing too.
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(file, error, _WAY_OUT) from error
+
+    def write_definition(self, uuid: str, last: "LastDefinition") -> None:
+        """Keep a definition, to tell later what others changed in it. Raises VirtrbdError."""
+        content = _DefinitionFile(hypervisor=last.hypervisor, xml=last.xml)
+        self._write("definitions", uuid, msgspec.json.encode(content))
+
+    def read_definition(self, uuid: str) -> "LastDefinition | None":
+        """Return the definition that was kept; None costs an explanation, never that a change is seen."""
+        # Here, not above: it brings all nouns of domains along, and work on images needs none.
+        from virtrbd.model.actual import LastDefinition
+
+        found = self._read("definitions", uuid, _DefinitionFile)
+        return LastDefinition(xml=found.xml, hypervisor=found.hypervisor) if found else None
+
+    def drop_definition(self, uuid: str) -> None:
+        """Forget a definition: its domain is gone."""
+        with suppress(VirtrbdError):
+            self._drop("definitions", uuid)
+
+    def write_told(self, told: Mapping[str, str], what: str = "told") -> None:
+        """Keep what was told, by what it was about. Raises VirtrbdError."""
+        # json here, not msgspec: what is told may name a file whose name is not UTF-8.
+        self._write("reconcile", what, json.dumps(dict(sorted(told.items())), indent=0).encode())
+
+    def read_told(self, what: str = "told") -> dict[str, str]:
+        """Return what was told; a file that can't be understood lets it be told again."""
+        with suppress(ValueError, RecursionError, AttributeError):
+            told = json.loads(self._content("reconcile", what))
+            return {str(key): str(value) for key, value in told.items()}
+        return {}
+
+    def write_last_success(self, at: float) -> None:
+        """Keep when a reconcile last ended in order, in seconds since 1970. Raises VirtrbdError."""
+        self._write("reconcile", "last-success", repr(at).encode())
+
+    def read_last_success(self) -> float:
+        """Return when a reconcile last ended in order, 0 where that is not known."""
+        # A state directory that can't be used has its own message; the summary is written without it.
+        with suppress(VirtrbdError):
+            return self._read("reconcile", "last-success", float) or 0.0
+        return 0.0
 
     @contextmanager
     def locked(self, names: Sequence[str], verb: str) -> Iterator[None]:
         """Hold the locks of these domains and images. Raises BusyError, which names the holder."""
+        self._sweep()
         with ExitStack() as stack:
             # Sorted: two runs that want the same two locks must not each hold one.
             for name in sorted(set(names)):
                 stack.enter_context(self._lock(name, verb))
             yield
 
+    def _sweep(self) -> None:
+        """Remove what killed runs left half written: once a run, and only in runs that change something."""
+        if self._is_swept:
+            return
+        self._is_swept = True
+        for room in ("intents", "definitions", "reconcile"):
+            with suppress(OSError), opened_folder(str(self._room(room)), os.O_NOFOLLOW) as folder:
+                remove_half_files(folder, os.listdir(folder))
+
     @contextmanager
     def _lock(self, name: str, verb: str) -> Iterator[None]:
         file = self._file("locks", name)
         try:
-            stream = file.open("a+")
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise VirtrbdError(f"{file}: {error.strerror}; free space, or set state_dir to another place") from error
-        with stream:
+            raise cannot_write(file, error, _WAY_OUT) from error
+        with open(descriptor, "r+b", buffering=0):
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                stream.seek(0)
-                holder = stream.read().strip() or "another run"
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another run"
                 message = f"{name.strip()}: {holder} is at work on it; try again when it is done"
                 # The holder wrote its name when it got the lock, and nothing since.
-                raise BusyError(message, holder=holder, since=os.fstat(stream.fileno()).st_mtime) from None
-            _note(file, f"virtrbd {verb} (pid {os.getpid()})")
+                raise BusyError(message, holder=holder, since=os.fstat(descriptor).st_mtime) from None
+            _note(descriptor, f"virtrbd {verb} (pid {os.getpid()})")
             # The lock goes with the process, killed or not; the file stays, so that nobody locks a removed one.
             yield
-            _note(file, "")
+            _note(descriptor, "")
 
 
-def _note(file: Path, text: str) -> None:
+def _unreadable(file: Path, error: OSError) -> VirtrbdError:
+    if isinstance(error, PermissionError):
+        return DeniedError(f"{file}: permission denied; run as root, or set state_dir")
+    return VirtrbdError(f"{file}: {error.strerror}; set state_dir to a folder that can be written")
+
+
+def _note(descriptor: int, text: str) -> None:
     """Write who holds a lock; on a full disk nobody is named, and the lock holds all the same."""
     with suppress(OSError):
-        file.write_text(text)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _intent_as_data(intent: Intent) -> dict[str, object]:
-    return {
-        "ref": str(intent.ref),
-        "domain_uuid": intent.domain_uuid,
-        "size_bytes": intent.size_bytes,
-        "parent": str(intent.parent) if intent.parent else "",
-        "nonce": intent.nonce,
-        "written_at": intent.written_at,
-        "importing": intent.importing,
-        "what": intent.what,
-    }
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)

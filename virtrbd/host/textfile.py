@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Gauge, Metric, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from virtrbd.errors import ExitCode, VirtrbdError
+from virtrbd.errors import ExitCode
 from virtrbd.host.converge import Report
+from virtrbd.local.write_whole import cannot_write, write_whole
 from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Mend
 from virtrbd.model.domain import PowerState
@@ -124,6 +125,7 @@ def write_summary(file: str, summary: Summary) -> None:
 
 def _write(file: str, registry: CollectorRegistry) -> None:
     try:
-        write_to_textfile(file, registry)
+        # node_exporter runs as a user of its own, whatever the umask of cron is.
+        write_whole(file, generate_latest(registry), 0o644, synced=False)
     except OSError as error:
-        raise VirtrbdError(f"{file}: {error.strerror}; node_exporter keeps reading the last one") from error
+        raise cannot_write(file, error, "node_exporter keeps reading the last one") from error

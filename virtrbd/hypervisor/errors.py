@@ -1,5 +1,6 @@
 """libvirt's errors, turned into ours."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,15 @@ _UNREACHABLE = {
     # "client socket is closed", when libvirtd went away under us
     libvirt.VIR_ERR_INTERNAL_ERROR,
 }
-_DENIED = {libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_ACCESS_DENIED}
+_DENIED = {
+    libvirt.VIR_ERR_AUTH_FAILED,
+    libvirt.VIR_ERR_AUTH_CANCELLED,
+    libvirt.VIR_ERR_AUTH_UNAVAILABLE,
+    libvirt.VIR_ERR_ACCESS_DENIED,
+}
+
+
+_CONNECTION = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
 
 
 @contextmanager
@@ -26,8 +35,10 @@ def translated(what: str) -> Iterator[None]:
     except libvirt.libvirtError as error:
         message = f"libvirt: {what}: {error}"
         code, domain = error.get_error_code(), error.get_error_domain()
-        if code in _DENIED:
+        # virReportSystemError puts errno there: so says a socket that may not be opened, "Failed to connect socket".
+        is_refused_by_kernel = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)
+        if code in _DENIED or (is_refused_by_kernel and domain in _CONNECTION):
             raise DeniedError(f"{message}; run as root, or as a member of the group libvirt") from error
-        if code in _UNREACHABLE and domain in (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE):
+        if code in _UNREACHABLE and domain in _CONNECTION:
             raise UnavailableError(f"{message}; is libvirtd running?") from error
         raise HypervisorError(message) from error

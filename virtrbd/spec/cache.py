@@ -6,7 +6,8 @@ an entry or with the folder costs time, never the answer: then the full way is t
 
 import contextlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -14,11 +15,15 @@ from typing import TypeVar
 import msgspec
 
 import virtrbd
+from virtrbd.local.folders import is_own, make_private
+from virtrbd.local.write_whole import opened_folder, remove_half_files, write_whole_in
 from virtrbd.model.digest import digest_of
 
 T = TypeVar("T")
 
 _MOST_ENTRIES = 2000
+# What digest_of returns: nothing else in the folder is an entry, and nothing else is ever removed.
+_ENTRY = re.compile(r"[0-9a-f]{32}")
 
 
 def remembered(kind: type[T], parts: tuple[bytes | str, ...], make: Callable[[], T]) -> T:
@@ -37,25 +42,41 @@ def remembered(kind: type[T], parts: tuple[bytes | str, ...], make: Callable[[],
 def recall(kind: type[T], parts: tuple[bytes | str, ...]) -> T | None:
     """Return what was kept for the same parts, None when there is nothing, or nothing that can be trusted."""
     key = _key(kind, parts)
-    with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
-        return msgspec.json.decode(_read(_folder() / key, key), type=kind)
+    with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.MsgspecError), _opened() as folder:
+        return msgspec.json.decode(_read(folder, key), type=kind)
     return None
 
 
 def keep(kind: type[T], parts: tuple[bytes | str, ...], value: T) -> None:
     """Keep a value for these parts. What goes wrong costs time in the next run, and nothing else."""
     with contextlib.suppress(OSError, TypeError, ValueError, msgspec.MsgspecError):
-        _write(_folder(), _key(kind, parts), msgspec.json.encode(value))
+        payload = msgspec.json.encode(value)
+        if is_own(_folder()):
+            make_private(Path(_folder()))
+        with _opened() as folder:
+            _write(folder, _key(kind, parts), payload)
 
 
 def _key(kind: type[T], parts: tuple[bytes | str, ...]) -> str:
     return digest_of(str(kind), virtrbd.__version__, _code(), *parts)
 
 
-def _folder() -> Path:
+def _folder() -> str:
     """Return the folder of the entries. Not the state directory: that one is read from what is cached here."""
     system = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or system) / "virtrbd"
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or system, "virtrbd")
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[int]:
+    """Open the folder of the entries. Raises OSError, also where another user may write there: entries are believed.
+
+    Under `sudo -E` root has a user's XDG_CACHE_HOME, and the user may put a link to any folder in its place.
+    """
+    if not is_own(_folder()):
+        raise PermissionError(f"{_folder()}: another user may change it")
+    with opened_folder(_folder(), os.O_NOFOLLOW) as folder:
+        yield folder
 
 
 @cache
@@ -66,41 +87,42 @@ def _code() -> str:
     return repr([(str(file), stat.st_mtime_ns, stat.st_size) for file, stat in stats])
 
 
-def _read(file: Path, key: str) -> bytes:
-    """Return an entry's payload. Raises OSError, and ValueError for one that was not written here, whole, by us."""
-    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
+def _read(folder: int, key: str) -> bytes:
+    """Return an entry's payload. Raises OSError, and ValueError for one that virtrbd did not write here, whole."""
+    with open(os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder), "rb") as stream:
         stat = os.fstat(stream.fileno())
+        # Who can write an entry decides what is defined.
+        if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
+            raise ValueError(f"{key}: another user may write it")
         proof, _, payload = stream.read().partition(b"\n")
-    # Who can write an entry decides what is defined.
-    if stat.st_uid != os.geteuid() or stat.st_mode & 0o022 or proof.decode() != digest_of(key, payload):
-        raise ValueError(f"{file}: not an entry of ours")
+    if proof.decode() != digest_of(key, payload):
+        raise ValueError(f"{key}: is spoiled")
     return payload
 
 
-def _write(folder: Path, key: str, payload: bytes) -> None:
-    """Write an entry: whole or not at all, for our own eyes. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    half = folder / f"{key}.{os.getpid()}.new"
-    half.unlink(missing_ok=True)
-    with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
-        stream.write(digest_of(key, payload).encode() + b"\n" + payload)
-    half.rename(folder / key)
+def _write(folder: int, key: str, payload: bytes) -> None:
+    """Write an entry for this user only. Raises OSError."""
+    # Not synced: an entry that a power cut spoils costs time, and syncing a thousand of them costs more.
+    write_whole_in(folder, key, digest_of(key, payload).encode() + b"\n" + payload, 0o600, synced=False)
     _forget_oldest(folder)
 
 
-def _forget_oldest(folder: Path) -> None:
-    """Keep the newest entries; halves that a crash left behind age like all others."""
-    names = os.listdir(folder)
+def _forget_oldest(folder: int) -> None:
+    """Keep the newest entries, and no half ones; what virtrbd did not write is let be."""
+    found = os.listdir(folder)
+    remove_half_files(folder, found)
+    names = list(filter(_ENTRY.fullmatch, found))
     if len(names) <= _MOST_ENTRIES:
         return
-    files = sorted((folder / name for name in names), key=_written_at, reverse=True)
-    for file in files[_MOST_ENTRIES:]:
-        file.unlink(missing_ok=True)
+    names.sort(key=lambda name: _written_at(folder, name), reverse=True)
+    for name in names[_MOST_ENTRIES:]:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=folder)
 
 
-def _written_at(file: Path) -> float:
+def _written_at(folder: int, name: str) -> float:
     # Another run may have taken it away meanwhile.
     try:
-        return file.stat().st_mtime
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
     except OSError:
         return 0.0

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from virtrbd.errors import ConfigError
+from virtrbd.errors import ConfigError, DeniedError
 from virtrbd.model.settings import Settings
 from virtrbd.spec.files import read_bounded
 from virtrbd.trust import weakness
@@ -14,7 +14,7 @@ SYSTEM_FILE = "/etc/virtrbd/virtrbd.yaml"
 def load_settings(path: str | None) -> Settings:
     """Return the settings from `path`, else $VIRTRBD_CONFIG, else the system's file if there is one.
 
-    Raises ConfigError: a file that was named must be there and be right, and no other user's to change.
+    Raises ConfigError, DeniedError: a file that was named must be there and be right, and no other user's to change.
     """
     named = path or os.environ.get("VIRTRBD_CONFIG")
     host = socket.gethostname().split(".")[0]
@@ -26,6 +26,8 @@ def load_settings(path: str | None) -> Settings:
         if named is None:
             return Settings(host=host)
         raise ConfigError(f"{named}: no such settings file; check --config or $VIRTRBD_CONFIG") from None
+    except PermissionError:
+        raise DeniedError(f"{named or SYSTEM_FILE}: permission denied; run as a user who may read it") from None
     except OSError as error:
         raise ConfigError(f"{named or SYSTEM_FILE}: {error.strerror}") from error
     return _parse(named or SYSTEM_FILE, raw, host)

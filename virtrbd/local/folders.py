@@ -1,0 +1,69 @@
+"""Folders of this host's own files: made for their owner only, and not used where others may write."""
+
+import os
+import stat
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from virtrbd.errors import ConfigError
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and all that are missing above it, each 0700 whatever the umask. Raises OSError."""
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    for each in reversed(missing):
+        # Another run may have made it just now.
+        with suppress(FileExistsError):
+            each.mkdir(mode=0o700)
+            each.chmod(0o700)
+
+
+def refuse_shared(folder: Path, setting: str) -> None:
+    """Raise ConfigError where another user may change what is in the folder, or put another one in its place.
+
+    A missing folder is fine. Raises OSError where it cannot be looked at.
+    """
+    try:
+        found = folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise ConfigError(f"{folder}: is a link; write the folder itself into {setting}: {os.path.realpath(folder)}")
+    if found.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"{folder}: belongs to user {found.st_uid}; chown it, or set {setting} to another folder")
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & _OTHERS_WRITE:
+        raise ConfigError(f"{folder}: others may write into it ({_octal(found)}); chmod -R go-w {folder}")
+    for parent in folder.absolute().parents:
+        above = parent.stat()
+        # Not its group: people of one group share a checkout, and a lab lies in one.
+        if above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
+            raise ConfigError(f"{folder}: everybody may replace it, by {parent} ({_octal(above)}); chmod o-w {parent}")
+
+
+def _octal(found: os.stat_result) -> str:
+    return f"mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+@cache
+def is_own(folder: str) -> bool:
+    """Whether only this user and root can change what a path leads to: no part of it, and no link in it, is another's.
+
+    What is missing of the path is nobody's yet. Raises OSError where a part of it cannot be looked at.
+    """
+    path, real = Path(folder).absolute(), Path(os.path.realpath(folder))
+    return all(map(_is_own, dict.fromkeys((path, *path.parents, real, *real.parents))))
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return True
+    if found.st_uid not in (0, os.geteuid()):
+        return False
+    # In a folder with the sticky bit only the owner of a file may rename it. A link's own mode says nothing.
+    is_guarded = stat.S_ISLNK(found.st_mode) or bool(found.st_mode & stat.S_ISVTX)
+    return is_guarded or not found.st_mode & _OTHERS_WRITE
