@@ -23,9 +23,18 @@ class ExitCode(IntEnum):
 
 
 class VirtrbdError(Exception):
-    """An expected failure: the message names the thing, the fact and the way out."""
+    """An expected failure: each message, one line, names the thing, the fact and the way out."""
 
     exit_code = ExitCode.FAILED
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+
+    @property
+    def as_line(self) -> str:
+        """All messages, for a place that has room for one line."""
+        return "; ".join(self.messages)
 
 
 class UsageError(VirtrbdError):
@@ -38,10 +47,6 @@ class SpecError(VirtrbdError):
     """Spec files are wrong; one message per problem, all of them."""
 
     exit_code = ExitCode.SPEC
-
-    def __init__(self, *messages: str) -> None:
-        super().__init__("\n".join(messages))
-        self.messages = messages
 
 
 class ConfigError(VirtrbdError):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtrbd.commands.app import Run, app, with_global_options
+from virtrbd.commands.app import FILE_TYPE, Run, app, with_global_options
 from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of
 from virtrbd.errors import ExitCode, HypervisorError, UsageError, worst
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @PATHS
-@click.option("--save", metavar="FILE", default="", help="Keep the plan in a file that apply takes.")
+@click.option("--save", type=FILE_TYPE, metavar="FILE", default="", help="Keep the plan in a file that apply takes.")
 @FLEET_OPTIONS
 @with_global_options
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
@@ -41,7 +41,7 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     lines = [*fleet.problems, *plan_lines(found, allowed)]
     if save:
         if fleet.problems:
-            raise UsageError("a plan over broken specs is not saved; mend them first:\n" + "\n".join(fleet.problems))
+            raise UsageError("a plan over broken specs is not saved; mend them first:", *fleet.problems)
         save_plan(save, SavedPlan(paths=paths, digest=plan_digest(found), host=settings.host), lines)
     code = worst(exit_code_of(found), ExitCode.SPEC if fleet.problems else ExitCode.OK)
     run.answer({**plan_data(found, allowed), "problems": list(fleet.problems), "exit_code": int(code)}, lines)

@@ -16,6 +16,7 @@ from virtrbd.commands.progress import PROGRESS, showing_progress
 from virtrbd.errors import DeniedError, SpecError, UsageError
 from virtrbd.model.image import ImageLayout, ImageRef
 from virtrbd.model.size import format_size
+from virtrbd.printable import shell_command
 
 # The snapshot of a base where none is named.
 _BASE = "base"
@@ -126,7 +127,10 @@ def _size_of(job: _Job, size: Callable[[], int | None]) -> int:
     size_bytes = size()
     if size_bytes is None:
         as_what = f" as {job.file_format}" if job.file_format else ""
-        raise SpecError(f"{job.file}: qemu-img can't read it{as_what}; see what is wrong with qemu-img info {job.file}")
+        raise SpecError(
+            f"{job.file}: qemu-img can't read it{as_what}; see what is wrong with "
+            f"{shell_command('qemu-img info', job.file)}"
+        )
     if not size_bytes:
         raise SpecError(f"{job.file}: is empty; there is nothing to import")
     return size_bytes

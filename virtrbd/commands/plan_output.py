@@ -13,6 +13,7 @@ from virtrbd.model.actions import Action
 from virtrbd.model.digest import digest_of
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Plan
+from virtrbd.printable import shell_command
 
 _KIND = "virtrbd plan"
 
@@ -158,4 +159,6 @@ def read_plan(file: str) -> SavedPlan:
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{file}: no plan that virtrbd saved; make one with virtrbd plan --save {file}") from None
+        raise ConfigError(
+            f"{file}: no plan that virtrbd saved; make one with {shell_command('virtrbd plan --save', file)}"
+        ) from None

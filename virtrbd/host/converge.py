@@ -113,7 +113,7 @@ def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcom
     troubled = {outcome.domain for outcome in outcomes if outcome.exit_code is not ExitCode.OK}
     for name in dict.fromkeys(outcome.domain for outcome in outcomes if outcome.domain not in troubled):
         text = "look again whether all is as wanted"
-        yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=str(error), exit_code=error.exit_code)
+        yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=error.as_line, exit_code=error.exit_code)
 
 
 def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
@@ -145,7 +145,7 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
         try:
             locks.enter_context(host.state.locked(names, verb))
         except BusyError as error:
-            busy.append(Outcome(domain=domain.name, text=str(error), result=Result.BUSY, exit_code=ExitCode.BUSY))
+            busy.append(Outcome(domain=domain.name, text=error.as_line, result=Result.BUSY, exit_code=ExitCode.BUSY))
     return busy
 
 

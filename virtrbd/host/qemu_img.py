@@ -65,7 +65,7 @@ def _in_short(text: str) -> str:
     by_shape: dict[str, str] = {}
     for line in text.replace("qemu-img: ", "").strip().splitlines():
         by_shape.setdefault(re.sub(r"\d+", "", line), line)
-    return "\n".join(by_shape.values())
+    return "; ".join(by_shape.values())
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:

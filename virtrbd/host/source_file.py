@@ -14,6 +14,7 @@ from typing import Any
 
 from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
 from virtrbd.host.qemu_img import as_file
+from virtrbd.printable import shell_command
 
 # A check reads all tables of a large file.
 _ANSWERS_WITHIN_S = 60.0
@@ -61,7 +62,9 @@ def looking_for_damage(path: str, file_format: str = "") -> Iterator[Callable[[]
             code, _ = answer()
             # 2: corrupt, 1: it could not be read through. 3 are clusters that nobody uses; some formats have no check.
             if code in (1, 2):
-                raise SpecError(f"{path}: is damaged or cut short; see qemu-img check {path}, and get it anew")
+                raise SpecError(
+                    f"{path}: is damaged or cut short; see {shell_command('qemu-img check', path)}, and get it anew"
+                )
 
         yield require_whole
 

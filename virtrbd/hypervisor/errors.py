@@ -24,7 +24,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        message = f"libvirt: {what}: {error}"
+        message = f"libvirt: {what}: {str(error).strip()}"
         code, domain = error.get_error_code(), error.get_error_domain()
         if code in _DENIED:
             raise DeniedError(f"{message}; run as root, or as a member of the group libvirt") from error

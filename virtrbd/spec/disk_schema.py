@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard
-from virtrbd.spec.checked import Boot, Bytes, ImageName, SizeBytes, Strict
+from virtrbd.printable import quoted
+from virtrbd.spec.checked import Boot, Bytes, ImageName, Plain, SizeBytes, Strict
 
 TARGET_PREFIX = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.SATA: "sd", Bus.IDE: "hd", Bus.USB: "sd"}
 
@@ -16,7 +17,7 @@ Rate = Annotated[StrictInt, Field(ge=0, le=10**15)]
 
 def _wwn(wwn: str) -> str:
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{16}", wwn):
-        raise ValueError(f"{wwn!r} is no WWN; write 16 hexadecimal digits, in quotes")
+        raise ValueError(f"{quoted(wwn)} is no WWN; write 16 hexadecimal digits, in quotes")
     return wwn.removeprefix("0x").lower()
 
 
@@ -28,7 +29,7 @@ def _on_off(value: object) -> object:
 def _absolute(path: str) -> str:
     # libvirt's schema takes no relative one (domaincommon.rng, diskSourceNetworkConfig).
     if not path.startswith("/"):
-        raise ValueError(f"{path!r} is relative; libvirt takes an absolute path only")
+        raise ValueError(f"{quoted(path)} is relative; libvirt takes an absolute path only")
     return path
 
 
@@ -97,7 +98,7 @@ class DiskSpec(Strict):
     size: Annotated[SizeBytes | None, Field(description="Like 20G; images grow, they never shrink.")] = None
     clone: Annotated[ImageName | None, Field(description="The snapshot that the image is cloned from.")] = None
     import_file: Annotated[
-        str | None, Field(alias="import", description="The file that is imported into the image.")
+        Plain | None, Field(alias="import", description="The file that is imported into the image.")
     ] = None
     existing: Annotated[
         StrictBool | None, Field(description="Use an image that is there: never made, resized or trashed.")
@@ -134,7 +135,7 @@ class DiskSpec(Strict):
         Literal["stop", "report", "ignore"] | None, Field(description="What a failed read does.")
     ] = None
     ceph_config: Annotated[
-        str | None,
+        Plain | None,
         AfterValidator(lambda path: path and _absolute(path)),
         Field(description="A ceph.conf for this disk's QEMU; it must be readable to QEMU."),
     ] = None

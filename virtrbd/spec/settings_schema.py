@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from virtrbd.errors import ConfigError
 from virtrbd.model.digest import digest_of
+from virtrbd.model.names import check_name
 from virtrbd.model.settings import CephSettings, Settings, Timeouts
-from virtrbd.spec.checked import Strict, check
+from virtrbd.spec.checked import Plain, Strict, check
 from virtrbd.spec.document import parse_documents
 from virtrbd.spec.fragments import fragments_of
 
@@ -22,7 +23,7 @@ class CephSection(Strict):
     conf: str = _CEPH.conf
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = _CEPH.user
     keyring: str = _CEPH.keyring
-    pool: str = _CEPH.pool
+    pool: Annotated[str, AfterValidator(check_name)] = _CEPH.pool
     clone_depth: Annotated[int, Field(ge=1, le=64)] = _CEPH.clone_depth
 
 
@@ -39,7 +40,7 @@ class SettingsFile(Strict):
     """The whole file."""
 
     connect: str = _SETTINGS.connect
-    host: str | None = None
+    host: Plain | None = None
     state_dir: str = _SETTINGS.state_dir
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
@@ -55,13 +56,13 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
     """Return the settings that the file's bytes hold; `host` where it names none. Raises ConfigError."""
     documents, problems = parse_documents(file, raw)
     if problems or len(documents) > 1:
-        raise ConfigError("\n".join(problems) or f"{file}: more than one document; keep one")
+        raise ConfigError(*(problems or [f"{file}: more than one document; keep one"]))
     if not documents:
         return Settings(host=host, file=file, raw=raw, digest=digest_of(raw))
     checked, problems = check(SettingsFile, documents[0])
     problems += fragments_of(documents[0], "of the settings")[1] if checked else ()
     if checked is None or problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError(*problems)
     return Settings(
         host=checked.host or host,
         connect=checked.connect,
