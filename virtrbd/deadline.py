@@ -105,6 +105,8 @@ def ended_at(at: float, last_words: Callable[[], None]) -> Iterator[None]:
 
 def leave(code: int) -> NoReturn:
     """End the process with the code, at once: no wait for abandoned calls, or for Python to take itself apart."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # There is none where whoever started the run closed it.
+        if stream:
+            stream.flush()
     os._exit(code)

@@ -23,9 +23,18 @@ class ExitCode(IntEnum):
 
 
 class VirtrbdError(Exception):
-    """An expected failure: the message names the thing, the fact and the way out."""
+    """An expected failure: each message, one line, names the thing, the fact and the way out."""
 
     exit_code = ExitCode.FAILED
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+
+    @property
+    def as_line(self) -> str:
+        """All messages, for a place that has room for one line."""
+        return "; ".join(self.messages)
 
 
 class UsageError(VirtrbdError):
@@ -55,9 +64,9 @@ class SpecError(VirtrbdError):
 
     exit_code = ExitCode.SPEC
 
-    def __init__(self, *messages: str, defects: tuple[DefectError, ...] = ()) -> None:
-        super().__init__("\n".join((*messages, *map(str, defects))))
-        self.messages = messages
+    def __init__(self, *problems: str, defects: tuple[DefectError, ...] = ()) -> None:
+        super().__init__(*problems, *(message for defect in defects for message in defect.messages))
+        self.problems = problems
         self.defects = defects
         if defects:
             self.exit_code = ExitCode.BUG

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE
+from virtrbd.printable import first_unprintable
 
-parts = st.text(st.characters(exclude_characters="/@:", exclude_categories=["Cs"]), min_size=1).filter(
-    lambda text: not text[0].isspace()
-)
+parts = st.text(
+    st.characters(exclude_characters="/@:", exclude_categories=["C", "Z"]) | st.just(" "), min_size=1
+).filter(lambda text: text == text.strip() and not first_unprintable(text))
 
 
 @given(pool=parts, namespace=st.just("") | parts, name=parts, snapshot=st.just("") | parts)
@@ -29,6 +31,29 @@ def test_reads_the_names_it_prints(pool: str, namespace: str, name: str, snapsho
 def test_refuses_what_names_no_image(text: str) -> None:
     with pytest.raises(ValueError, match="names no image; write pool/image"):
         ImageRef.parse(text)
+
+
+@pytest.mark.parametrize("part", ["{}/image", "vms/{}", "vms/{}/image", "vms/image@{}"])
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        ("a\x1b[31m", r"U\+001B"), ("a\nb", r"U\+000A"), ("a\x9b", r"U\+009B"), ("a\u202eb", r"U\+202E"),
+        ("a\u200b", r"U\+200B"), ("a\u3164", r"U\+3164"), ("\u0301a", r"U\+0301"), ("a\udcff", r"U\+DCFF"),
+        ("a\0", r"U\+0000"), ("a ", "begins or ends with a space"), ("a" * 2042, "bytes that Ceph takes"),
+        ("é" * 1021, "bytes that Ceph takes"),
+    ],
+)  # fmt: skip
+def test_refuses_a_name_that_nobody_means(part: str, odd: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as caught:
+        ImageRef.parse(part.format(odd))
+    assert len(str(caught.value)) < 400
+
+
+def test_takes_the_longest_names_that_ceph_takes() -> None:
+    text = f"vms/{'n' * LONGEST_NAMESPACE}/{'i' * LONGEST_NAME}"
+    assert str(ImageRef.parse(text)) == text
+    with pytest.raises(ValueError, match="256 bytes"):
+        ImageRef.parse(f"vms/{'n' * 257}/image")
 
 
 def test_an_image_is_known_without_its_snapshot() -> None:

@@ -16,6 +16,7 @@ from virtrbd.deadline import call_watched, call_within, is_abandoned
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
+from virtrbd.printable import shell_command
 
 if TYPE_CHECKING:
     from virtrbd.model.actual import ClusterFacts, Monitor
@@ -169,7 +170,9 @@ def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
     """Raise ConfigError when the namespace of the context is not there: librbd says of such a one that it is empty."""
     if ref.namespace and not rbd.RBD().namespace_exists(ioctx, ref.namespace):
         room = f"{ref.pool}/{ref.namespace}"
-        raise ConfigError(f"there is no namespace {room}; check the name, or make it: rbd namespace create {room}")
+        raise ConfigError(
+            f"there is no namespace {room}; check the name, or make it: {shell_command('rbd namespace create', room)}"
+        )
 
 
 def _require_readable(conf: str) -> None:
@@ -188,7 +191,9 @@ def _require_readable(conf: str) -> None:
 
 def no_pool(name: str) -> ConfigError:
     """Return the error that says that there is no such pool."""
-    return ConfigError(f"there is no pool {name}; check the name, or make it: ceph osd pool create {name}")
+    return ConfigError(
+        f"there is no pool {name}; check the name, or make it: {shell_command('ceph osd pool create', name)}"
+    )
 
 
 def _monitors(mons: Sequence[dict[str, Any]]) -> "tuple[Monitor, ...]":

@@ -27,6 +27,7 @@ from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
 from virtrbd.model.size import format_size
+from virtrbd.printable import shell_command
 
 # librbd's own (ObjectMap::is_compatible, MAX_OBJECT_MAP_OBJECT_COUNT), and its size of objects.
 _MOST_OBJECTS = 256_000_000
@@ -158,7 +159,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
                 # Clones v1, which a cluster makes until its min-compat-client is mimic, need protection.
                 raise ClusterError(
                     f"cloning {parent}: {error}; where it is not protected, do that with "
-                    f"`virtrbd image snapshot protect {parent}`"
+                    f"`{shell_command('virtrbd image snapshot protect', parent)}`"
                 ) from error
             except rbd.ImageNotFound as error:
                 raise _not_found(ioctx, ref, error) from error

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from virtrbd.errors import ConfigError, DeniedError
+from virtrbd.printable import shell_command
 
 
 class Key:
@@ -59,4 +60,4 @@ def _decode(path: str, user: str, key: str) -> bytes:
 
 
 def _get_again(path: str, user: str) -> str:
-    return f"get it with `ceph auth get client.{user} -o {path}`"
+    return f"get it with `{shell_command(f'ceph auth get client.{user} -o', path)}`"

@@ -9,6 +9,7 @@ from virtrbd.ceph.images import require_id
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
 
 if TYPE_CHECKING:
     from virtrbd.model.image_details import TrashEntry
@@ -61,9 +62,12 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[Trash
 def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
     """Return the error that says that there is no such image; where it is in the trash, that too."""
     if any(entry.ref == ref.image for entry in list_trash(cluster, ref.pool, ref.namespace)):
-        way_out = f"bring it back with virtrbd image restore {ref.image}, or see virtrbd image trash list {ref.room}"
+        way_out = (
+            f"bring it back with {shell_command('virtrbd image restore', ref.image)}, or see "
+            f"{shell_command('virtrbd image trash list', ref.room)}"
+        )
         return ClusterError(f"image {ref.image} is in the trash; {way_out}")
-    return ClusterError(f"image {ref.image} does not exist; see virtrbd image list {ref.room}")
+    return ClusterError(f"image {ref.image} does not exist; see {shell_command('virtrbd image list', ref.room)}")
 
 
 def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.commands.app import ALLOW, FILE_TYPE, Run, app, with_global_options
+from virtrbd.commands.printing import print_lines
 from virtrbd.errors import ExitCode, VirtrbdError, worst
+from virtrbd.printable import cut, shell_command
 
 if TYPE_CHECKING:
     from virtrbd.host.adopting import Adoption
@@ -19,7 +21,7 @@ _MAX_XML = 100
 
 @app.command()
 @click.argument("names", metavar="DOMAIN…", nargs=-1, required=True)
-@click.option("--into", metavar="DIR", default=".", help="Folder for the specs (default: the current one).")
+@click.option("--into", type=FILE_TYPE, metavar="DIR", default=".", help="Folder for the specs; default: the current.")
 @click.option("--no-template", is_flag=True, help="Leave what a spec has no word for to libvirt's definition alone.")
 @ALLOW
 @with_global_options
@@ -44,10 +46,10 @@ def adopt(run: Run, names: tuple[str, ...], into: str, no_template: bool, allow:
                     adoption = adopt_domain(host, name, into, carries=not no_template)
             except VirtrbdError as error:
                 codes.append(error.exit_code)
-                answers.append({"name": name, "errors": str(error).splitlines()})
+                answers.append({"name": name, "errors": list(error.messages)})
                 show_trace(run, name, failure_of(error).trace)
-                for line in () if run.is_json else str(error).splitlines():
-                    click.echo(line, err=True)
+                if not run.is_json:
+                    print_lines(error.messages, to_stderr=True)
                 continue
             codes += [outcome.exit_code for outcome in adoption.outcomes]
             answers.append(_data(name, adoption))
@@ -59,23 +61,27 @@ def adopt(run: Run, names: tuple[str, ...], into: str, no_template: bool, allow:
 
 
 def _tell(run: Run, name: str, adoption: Adoption) -> None:
-    from virtrbd.commands.pipeline import outcome_line
+    from virtrbd.commands.pipeline import tell
     from virtrbd.model.plan import Result
 
-    click.echo(f"{name}: spec: {adoption.spec_file}")
+    lines = [f"{name}: spec: {adoption.spec_file}"]
     if adoption.unexpressed:
         holder = adoption.template_file or "libvirt's definition alone"
-        click.echo(f"{name}: what a spec has no word for is in {holder}:")
-    for each in adoption.unexpressed:
-        xml = each.xml if len(each.xml) <= _MAX_XML else f"{each.xml[:_MAX_XML]} …"
-        click.echo(f"  {each.path}: {xml}" + (f" ({each.why})" if each.why else ""))
+        lines.append(f"{name}: what a spec has no word for is in {holder}:")
+    lines += [
+        f"  {each.path}: {cut(each.xml, _MAX_XML)}" + (f" ({each.why})" if each.why else "")
+        for each in adoption.unexpressed
+    ]
+    print_lines(lines)
     for lint in (lint for domain in adoption.plan.domains for lint in domain.lints):
         run.say(str(lint))
     for outcome in adoption.outcomes:
-        if not outcome.quiet:
-            click.echo(outcome_line(outcome), err=outcome.result is not Result.DONE)
+        tell(run, outcome)
     if any(outcome.result is Result.BLOCKED for outcome in adoption.outcomes):
-        run.say(f"{name}: nothing is changed yet; virtrbd define --allow takes-over {adoption.spec_file} does it")
+        run.say(
+            f"{name}: nothing is changed yet; "
+            f"{shell_command('virtrbd define --allow takes-over', adoption.spec_file)} does it"
+        )
 
 
 def _data(name: str, adoption: Adoption) -> dict[str, Any]:

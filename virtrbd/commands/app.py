@@ -3,12 +3,12 @@
 import errno
 import functools
 import itertools
-import json
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -17,11 +17,13 @@ import click
 
 from virtrbd import __version__
 from virtrbd.commands.environment import drop_foreign, restore
-from virtrbd.commands.log_lines import log_line
+from virtrbd.commands.log_lines import print_log
+from virtrbd.commands.printing import prepare_streams, print_document, print_json, print_lines
 from virtrbd.commands.verbs import Verbs
 from virtrbd.deadline import leave
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.model.settings import Settings
+from virtrbd.printable import is_utf8, quoted
 
 SCHEMA_VERSION = 1
 
@@ -59,16 +61,22 @@ class Run:
     def say(self, line: str) -> None:
         """Tell the person something; never on stdout, where the answer goes."""
         if not self.quiet:
-            click.echo(log_line(line, is_error=False, event="note") if self.log == "json" else line, err=True)
+            print_log([line], is_error=False, event="note", as_json=self.log == "json")
 
-    def answer(self, data: dict[str, Any], lines: list[str]) -> None:
+    def answer(self, data: dict[str, Any], lines: Sequence[str]) -> None:
         """Print the answer: one JSON document, or the lines."""
         if self.is_json:
             _answered.append(True)
-            click.echo(json.dumps({"schema": SCHEMA_VERSION, **data}, indent=2, default=str))
+            print_json({"schema": SCHEMA_VERSION, **data}, indent=2)
         else:
-            for line in lines:
-                click.echo(line)
+            print_lines(lines)
+
+    def answer_document(self, data: dict[str, Any], text: str) -> None:
+        """Print the answer: one JSON document, or a document in a form of its own, which may go into a file."""
+        if self.is_json:
+            self.answer(data, [])
+        else:
+            print_document(text)
 
     def so_far(self, data: dict[str, Any]) -> None:
         """Keep what was done: the one JSON document has it also when the run fails or is ended."""
@@ -83,8 +91,21 @@ class Run:
         self.ended.append(code)
 
 
+# A name that is no UTF-8 is no name in libvirt or Ceph; that of a file may be any bytes.
+FILE_TYPE = click.Path(readable=False)
+
+
+def require_text(context: click.Context, values: Mapping[str, Any]) -> None:
+    """Raise UsageError for a word on the command line that is no UTF-8, unless it names a file."""
+    for parameter in context.command.params:
+        value = None if isinstance(parameter.type, click.Path) else values.get(parameter.name or "")
+        for word in value if isinstance(value, tuple) else (value,):
+            if isinstance(word, str) and not is_utf8(word):
+                raise UsageError(f"{parameter.human_readable_name}: {quoted(word)} is no UTF-8; check the encoding")
+
+
 _OPTIONS = (
-    click.option("--config", metavar="FILE", help="Settings file."),
+    click.option("--config", type=FILE_TYPE, metavar="FILE", help="Settings file."),
     click.option("--connect", metavar="URI", help="libvirt connection."),
     click.option("--output", type=click.Choice(["text", "json"]), help="Form of the answer."),
     click.option("-v", "--verbose", count=True, help="Say more."),
@@ -98,6 +119,7 @@ def with_global_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     @click.pass_context
     def wrapped(context: click.Context, /, **values: Any) -> None:
+        require_text(context, values)
         own = {name: values.pop(name) for name in ("config", "connect", "output", "verbose", "quiet")}
         run: Run = context.find_root().obj
         command(replace(run, **{name: value for name, value in own.items() if value}), **values)
@@ -136,6 +158,7 @@ _ROOMS = {
 @click.pass_context
 def app(context: click.Context, /, **values: Any) -> None:
     """Manage libvirt domains whose disks are Ceph RBD images."""
+    require_text(context, values)
     context.obj = Run(**{name: value for name, value in values.items() if value})
 
 
@@ -149,6 +172,9 @@ def run_app() -> None:
     # Keys pass through this process: a core dump would hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGTERM, _terminate)
+    prepare_streams()
+    # Python prints what is raised where nothing can catch it by itself, with all that its text holds.
+    sys.unraisablehook = threading.excepthook = _complain_of_lost
     leave(_guarded())
 
 
@@ -190,9 +216,7 @@ def _guarded() -> ExitCode:
             # Whoever writes a file of ours tells of a full disk himself: this is the answer's.
             _complain(f"virtrbd: {error.filename or 'standard output'}: no space left; make room, then run again")
             return ExitCode.FAILED
-        import traceback
-
-        _complain(*traceback.format_exc().splitlines())
+        _complain(*_trace_lines(error))
         return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 
 
@@ -212,12 +236,12 @@ def _invoke() -> ExitCode:
             _complain(*error.ctx.get_usage().splitlines())
         return _refuse(ExitCode.USAGE, f"virtrbd: {error.format_message()}")
     except VirtrbdError as error:
-        _complain(*_trace_lines(error))
+        _complain(*_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
-        return _refuse(error.exit_code, *(prefix + line for line in str(error).splitlines()))
+        return _refuse(error.exit_code, *(prefix + message for message in error.messages))
 
 
-def _trace_lines(error: VirtrbdError) -> list[str]:
+def _defect_lines(error: VirtrbdError) -> list[str]:
     """Return where in the code virtrbd itself failed; it goes into no JSON, but to whoever reports it."""
     defects = error.defects if isinstance(error, SpecError) else (error,)
     return [f"trace: {line}" for defect in defects if isinstance(defect, DefectError) for line in defect.trace]
@@ -229,14 +253,24 @@ def _refuse(code: ExitCode, *lines: str) -> ExitCode:
     if _wants_json("--output") and not _answered:
         errors = [line.removeprefix("virtrbd: ") for line in lines]
         failure = {"errors": errors, "exit_code": int(code)}
-        click.echo(json.dumps({"schema": SCHEMA_VERSION, **_so_far, **failure}, indent=2, default=str))
+        print_json({"schema": SCHEMA_VERSION, **_so_far, **failure}, indent=2)
     return code
 
 
 def _complain(*lines: str) -> None:
-    is_log = _wants_json("--log")
-    for line in lines:
-        click.echo(log_line(line, is_error=True, event="problem") if is_log else line, err=True)
+    print_log(lines, is_error=True, event="problem", as_json=_wants_json("--log"))
+
+
+def _trace_lines(error: BaseException) -> list[str]:
+    """Return where in the code the exception came from; without its text, which may hold a secret."""
+    from virtrbd.contained import trace_of
+
+    return [f"virtrbd: trace: {place}" for place in trace_of(error)]
+
+
+def _complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") -> None:
+    if lost.exc_value is not None:
+        _complain(*_trace_lines(lost.exc_value))
 
 
 def _wants_json(option: str) -> bool:

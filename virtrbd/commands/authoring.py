@@ -21,7 +21,7 @@ def new(run: Run, name: str) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     text = starting_spec(name, run.settings().ceph.pool)
-    run.answer({"name": name, "spec": text}, [text.rstrip()])
+    run.answer_document({"name": name, "spec": text}, text.rstrip())
 
 
 @app.command()
@@ -31,4 +31,4 @@ def schema(run: Run) -> None:
     from virtrbd.spec.json_schema import spec_schema
 
     document = spec_schema()
-    run.answer({"json_schema": document}, [json.dumps(document, indent=2)])
+    run.answer_document({"json_schema": document}, json.dumps(document, indent=2))

@@ -6,6 +6,7 @@ import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.errors import BlockedError, HypervisorError, UsageError
+from virtrbd.printable import shell_command
 
 NAME = click.argument("name")
 
@@ -103,7 +104,9 @@ def reboot(run: Run, name: str) -> None:
         domain = require(host, name)
         require_awake(domain)
         if not domain.state.is_active:
-            raise HypervisorError(f"{name}: is {domain.state.value}; start it with virtrbd start {name}")
+            raise HypervisorError(
+                f"{name}: is {domain.state.value}; start it with {shell_command('virtrbd start', name)}"
+            )
         host.hypervisor.reboot(domain.uuid)
     run.answer({"name": name, "asked": "reboot"}, [f"{name}: asked to reboot"])
 
@@ -169,7 +172,7 @@ def console(run: Run, name: str) -> None:
     with Hypervisor.connect(settings) as hypervisor:
         domain = require_domain(hypervisor, name)
     if not domain.live:
-        raise HypervisorError(f"{name}: is not running; start it with virtrbd start {name}")
+        raise HypervisorError(f"{name}: is not running; start it with {shell_command('virtrbd start', name)}")
     pty = parse_console(domain.live)
     if not pty:
         raise UsageError(f"{name}: has no serial console; write serial_console: true and define it again")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtrbd.commands.app import Run, app, with_global_options
+from virtrbd.commands.app import FILE_TYPE, Run, app, with_global_options
 from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of, say_all
 from virtrbd.errors import HypervisorError, UsageError, worst
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @PATHS
-@click.option("--save", metavar="FILE", default="", help="Keep the plan in a file that apply takes.")
+@click.option("--save", type=FILE_TYPE, metavar="FILE", default="", help="Keep the plan in a file that apply takes.")
 @FLEET_OPTIONS
 @with_global_options
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
@@ -49,7 +49,7 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     lines = [*broken, *plan_lines(found, allowed)]
     if save:
         if not fleet.is_whole:
-            raise UsageError("a plan over broken specs is not saved; mend them first:\n" + "\n".join(broken))
+            raise UsageError("a plan over broken specs is not saved; mend them first:", *broken)
         save_plan(save, SavedPlan(paths=paths, digest=plan_digest(found), host=settings.host), lines)
     code = worst(exit_code_of(found), fleet.exit_code)
     run.answer({**plan_data(found, allowed), "problems": broken, "exit_code": int(code)}, lines)

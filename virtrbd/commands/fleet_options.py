@@ -10,6 +10,7 @@ import click
 from virtrbd.commands.app import ALLOW, Run
 from virtrbd.errors import UsageError
 from virtrbd.model.settings import Settings
+from virtrbd.printable import quoted
 
 if TYPE_CHECKING:
     from virtrbd.planning.plan import Policy
@@ -62,5 +63,5 @@ def parse_limit(text: str) -> int:
     """Return the percentage that `30%` means. Raises UsageError."""
     match = re.fullmatch(r"(\d{1,3})\s*%?", text.strip())
     if match is None or int(match[1]) > 100:
-        raise UsageError(f"--limit: {text!r} is no share; write a number from 0 to 100, like 30%")
+        raise UsageError(f"--limit: {quoted(text)} is no share; write a number from 0 to 100, like 30%")
     return int(match[1])

@@ -9,6 +9,8 @@ import click
 from virtrbd.commands.app import Run, app, with_global_options
 from virtrbd.errors import UsageError
 from virtrbd.model.duration import parse_duration
+from virtrbd.model.names import check_plain
+from virtrbd.printable import cut, quoted
 
 if TYPE_CHECKING:
     from virtrbd.model.domain import DefinedDomain, DomainMark
@@ -81,7 +83,7 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
             domain = require_domain(hypervisor, name)
         mark = read_mark(domain.definition)
     ignored = mark.ignored if mark else ()
-    lines = [f"{name}: ignores /{each.strip('/')}" for each in ignored] or [f"{name}: ignores nothing"]
+    lines = [f"{name}: ignores /{cut(each.strip('/'))}" for each in ignored] or [f"{name}: ignores nothing"]
     run.answer({"name": name, "ignored": list(ignored)}, lines)
 
 
@@ -121,10 +123,12 @@ def _parse_date(text: str) -> float:
     try:
         return datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError):
-        raise UsageError(f"--until: {text!r} is no time; write a span like 2h, or 2027-01-31T06:00") from None
+        raise UsageError(f"--until: {quoted(text)} is no time; write a span like 2h, or 2027-01-31T06:00") from None
 
 
 def require_plain(what: str, text: str) -> None:
     """Raise UsageError for what no XML can hold, or no line of output."""
-    if not text.isprintable():
-        raise UsageError(f"{what}: {text!r} holds control characters; write plain text")
+    try:
+        check_plain(text)
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}") from None

@@ -8,6 +8,7 @@ from virtrbd.commands.output import table
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails, Option, Snapshot
 from virtrbd.model.size import format_size
+from virtrbd.printable import cut, shell_command
 
 
 def iso_time(seconds: float) -> str:
@@ -93,13 +94,14 @@ def info_lines(
         "last host": image.running_on_told or "-",
         "open by": ", ".join(map(str, image.watchers)) or "nobody",
         "lock": ", ".join(details.lock) or "-",
-        "state": image.state or "ready",
+        "state": cut(image.state) or "ready",
         "features": ", ".join(image.features),
         "flags": ", ".join(details.flags) or "-",
         "data": f"{details.data_prefix}{f' in pool {details.data_pool}' if details.data_pool else ''}",
         "created": local_time(image.created_at),
         "modified": local_time(details.modified_at),
-        "options": ", ".join(f"{o.name}={o.value} ({o.source})" for o in _own(details.options)) or "the cluster's own",
+        "options": ", ".join(f"{o.name}={cut(o.value)} ({o.source})" for o in _own(details.options))
+        or "the cluster's own",
     }
     if details.stripe_count > 1:
         pairs["stripes"] = f"{format_size(details.stripe_unit_bytes)} over {details.stripe_count} objects"
@@ -126,7 +128,7 @@ def one_snapshot_lines(ref: ImageRef, snapshot: Snapshot) -> list[str]:
             "protected": "yes" if snapshot.protected else "no",
             "clones": ", ".join(map(str, snapshot.children)) or "-",
             "created": local_time(snapshot.created_at),
-            "image": f"{ref.image} as it was then; virtrbd image info {ref.image} shows it as it is",
+            "image": f"{ref.image} as it was then; {shell_command('virtrbd image info', ref.image)} shows it as it is",
         },
     )
 

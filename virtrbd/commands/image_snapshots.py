@@ -17,6 +17,7 @@ from virtrbd.commands.progress import PROGRESS, showing_progress
 from virtrbd.commands.verbs import Verbs
 from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
 
 
 @image.group(cls=Verbs, rooms={"image_removal": "remove"})
@@ -128,7 +129,7 @@ def _advise_flatten(session: Session, ref: ImageRef) -> None:
     if depth > limit:
         session.host.say(
             f"{ref}: {depth} images deep, over the limit of {limit}: each read may go through all of them; "
-            f"virtrbd image flatten {ref} parts it from them"
+            f"{shell_command('virtrbd image flatten', ref)} parts it from them"
         )
 
 

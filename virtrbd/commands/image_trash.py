@@ -16,6 +16,7 @@ from virtrbd.commands.rooms import POOLS, Room, rooms_of, tell_others
 from virtrbd.errors import ClusterError, UsageError, VirtrbdError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
+from virtrbd.printable import quoted, shell_command
 
 if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
@@ -49,7 +50,9 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
             if entry.ref == ref and image_id in ("", entry.image_id)
         ]
         if not found:
-            raise ClusterError(f"image {ref} is not in the trash; see virtrbd image trash list {ref.room}")
+            raise ClusterError(
+                f"image {ref} is not in the trash; see {shell_command('virtrbd image trash list', ref.room)}"
+            )
         if len(found) > 1:
             ids = ", ".join(entry.image_id for entry in found)
             raise UsageError(f"{ref} is in the trash {len(found)} times; write --id with one of {ids}")
@@ -69,7 +72,8 @@ def _renamed(ref: ImageRef, name: str) -> ImageRef:
         is_name = False
     if not is_name:
         raise UsageError(
-            f"--as: {name!r} is no name of an image in {ref.room}, where it comes back; write one like {ref.name}-old"
+            f"--as: {quoted(name)} is no name of an image in {ref.room}, where it comes back; write one like "
+            f"{ref.name}-old"
         )
     return renamed
 
@@ -168,8 +172,8 @@ def purge(
                 data[-1] |= plan
             except VirtrbdError as error:
                 # The others are purged all the same.
-                told = [str(error)]
-                data[-1]["error"] = str(error)
+                told = list(error.messages)
+                data[-1]["error"] = error.as_line
                 run.end(error.exit_code)
             lines += told
         others = tell_others(run, session.host.cluster, rooms)

@@ -10,6 +10,7 @@ from virtrbd.errors import ClusterError, ConfigError, UsageError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage, Usage
 from virtrbd.model.size import format_size
+from virtrbd.printable import shell_command
 
 _WITHOUT = "unknown: no valid fast-diff"
 
@@ -32,7 +33,7 @@ def refs_of(cluster: Cluster, names: Sequence[str]) -> list[ImageRef]:
         in_pool = [image.ref for image in list_images(cluster, pool, ref.namespace) if image.ref == ref.image]
         in_namespace = [] if in_pool or ref.namespace else _in_namespace(cluster, pool, rest)
         if not in_pool and not in_namespace:
-            raise ClusterError(f"image {name} does not exist; see virtrbd image list {pool}")
+            raise ClusterError(f"image {name} does not exist; see {shell_command('virtrbd image list', pool)}")
         refs += in_pool or [image.ref for image in in_namespace]
     return sorted(set(refs))
 

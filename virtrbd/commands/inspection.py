@@ -10,6 +10,7 @@ from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDisk
 from virtrbd.model.size import format_size
+from virtrbd.printable import cut
 
 
 def inspection(host: Host, name: str) -> dict[str, Any]:
@@ -78,7 +79,9 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
     ]
     titles = ("target", "bus", "cache", "discard", "image", "size", "allocated", "parent", "watchers")
     options = [
-        f"{disk['image']}: {key}={value}" for disk in data["disks"] for key, value in disk.get("config", {}).items()
+        f"{disk['image']}: {key}={cut(value)}"
+        for disk in data["disks"]
+        for key, value in disk.get("config", {}).items()
     ]
     return head + table(titles, rows) + (["", *options] if options else [])
 

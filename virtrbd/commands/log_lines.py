@@ -1,16 +1,25 @@
-"""Lines for programs that read logs: one JSON object a line, with the same fields in every version."""
+"""Lines on standard error: for people, or for programs that read logs as one JSON object a line."""
 
-import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from virtrbd.commands.printing import print_json, print_lines
 
-def log_line(line: str, *, is_error: bool, event: str, **fields: str) -> str:
-    """Return a line as JSON. `event` is action, finding, problem or note; `fields` are the event's own."""
-    entry = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "level": "error" if is_error else "info",
-        "event": event,
-        "line": line,
-        **fields,
-    }
-    return json.dumps(entry)
+
+def print_log(lines: Iterable[str], *, is_error: bool, event: str, as_json: bool, **fields: str) -> None:
+    """Print the lines. `event` is action, finding, problem, trace or note; `fields` are the event's own.
+
+    A line of JSON has the same fields in every version, and its values whole.
+    """
+    if not as_json:
+        print_lines(lines, to_stderr=True)
+        return
+    for line in lines:
+        entry = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "level": "error" if is_error else "info",
+            "event": event,
+            "line": line,
+            **fields,
+        }
+        print_json(entry, to_stderr=True)

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-import click
-
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.commands.app import Run
 from virtrbd.commands.failures import failure_data, show_trace
+from virtrbd.commands.printing import print_lines
 from virtrbd.errors import UsageError
 from virtrbd.host.converge import Report
 from virtrbd.host.host import Host
@@ -55,7 +54,7 @@ def tell_lints(run: Run, plan: Plan) -> None:
 def tell(run: Run, outcome: Outcome) -> None:
     """Print what became of an action, on stderr unless it was done."""
     if not (run.is_json or outcome.quiet):
-        click.echo(outcome_line(outcome), err=outcome.result is not Result.DONE)
+        print_lines([outcome_line(outcome)], to_stderr=outcome.result is not Result.DONE)
     show_trace(run, outcome.domain, outcome.trace)
 
 

@@ -10,6 +10,7 @@ from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.printable import shell_command
 
 
 def require(host: Host, name: str) -> DefinedDomain:
@@ -47,11 +48,11 @@ def require_released(domain: DefinedDomain) -> None:
     """Raise BlockedError while somebody keeps hands off the domain."""
     mark = read_mark(domain.definition)
     if mark and mark.hold and mark.hold.holds_at(time.time()):
-        why = f" ({mark.hold.why})" if mark.hold.why else ""
-        raise BlockedError(f"{domain.name}: is held{why}; virtrbd release {domain.name} ends that")
+        way_out = shell_command("virtrbd release", domain.name)
+        raise BlockedError(f"{domain.name}: is held{mark.hold.why_told}; {way_out} ends that")
 
 
 def require_awake(domain: DefinedDomain) -> None:
     """Raise HypervisorError when the guest is paused: it hears nothing until somebody resumes it."""
     if domain.state is PowerState.PAUSED:
-        raise HypervisorError(f"{domain.name}: is paused; virsh resume {domain.name} lets it go on")
+        raise HypervisorError(f"{domain.name}: is paused; {shell_command('virsh resume', domain.name)} lets it go on")

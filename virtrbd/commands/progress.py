@@ -1,6 +1,5 @@
 """Progress of what takes long: a bar on a terminal, JSON lines on request, nothing in cron."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,8 @@ from contextlib import contextmanager
 import click
 
 from virtrbd.commands.app import Run
+from virtrbd.commands.printing import print_json
+from virtrbd.printable import cut, printable
 
 PROGRESS = click.option(
     "--progress",
@@ -51,7 +52,7 @@ def _json_lines(title: str) -> _Progress:
             "bytes_per_s": round(rate),
             "eta_s": round((total - done) / rate, 1) if total and rate else None,
         }
-        click.echo(json.dumps({"progress": line}), err=True)
+        print_json({"progress": line}, to_stderr=True)
 
     return update
 
@@ -70,5 +71,5 @@ def _bar(title: str) -> Iterator[_Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(printable(cut(title)), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,12 +45,13 @@ def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain
     documents = {item.spec.name: item for item in loaded}
     with _known(run, settings, hypervisor) as known:
         if explain:
-            answers = [_explained(documents[d.name], d, settings, known) for d in domains]
-        elif form == "qemu":
-            answers = [_as_qemu(d, settings, known) for d in domains]
-        else:
-            answers = [_as_xml(run, d, settings, known) for d in domains]
-    run.answer({"domains": [data for data, _ in answers]}, [text for _, text in answers])
+            explained = [_explained(documents[d.name], d, settings, known) for d in domains]
+            lines = [line for _, of_domain in explained for line in of_domain]
+            run.answer({"domains": [data for data, _ in explained]}, lines)
+            return
+        as_text = _as_qemu if form == "qemu" else partial(_as_xml, run)
+        answers = [as_text(d, settings, known) for d in domains]
+    run.answer_document({"domains": [data for data, _ in answers]}, "\n".join(text for _, text in answers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,9 @@ def _as_qemu(domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[di
     return data, command_text(command).rstrip()
 
 
-def _explained(item: LoadedSpec, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
+def _explained(
+    item: LoadedSpec, domain: Domain, settings: Settings, known: _Hypervisor
+) -> tuple[dict[str, Any], list[str]]:
     from virtrbd.commands.output import table
     from virtrbd.fitting.explain import explain_cache
     from virtrbd.spec.explain import explain
@@ -163,4 +167,4 @@ def _explained(item: LoadedSpec, domain: Domain, settings: Settings, known: _Hyp
         "values": [{"field": each.field, "value": each.value, "from": each.source} for each in values],
         "librbd": caches,
     }
-    return data, "\n".join([f"{domain.name} ({domain.origin})", *lines])
+    return data, [f"{domain.name} ({domain.origin})", *lines]

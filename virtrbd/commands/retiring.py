@@ -5,6 +5,7 @@ import click
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.commands.image_session import DURATION_TYPE
 from virtrbd.errors import worst
+from virtrbd.printable import shell_command
 
 
 @app.command()
@@ -37,11 +38,13 @@ def remove(run: Run, name: str, delay: float, allow: tuple[str, ...]) -> None:
             outcomes.append(outcome)
     needed = {hazard for action in plan.actions for hazard in action.hazards} - allowed
     lines = [
-        f"{name}: image {ref} stays: it was the domain's by an earlier spec; virtrbd image remove {ref}" for ref in stay
+        f"{name}: image {ref} stays: it was the domain's by an earlier spec; "
+        f"{shell_command('virtrbd image remove', ref)}"
+        for ref in stay
     ]
     if needed:
         flags = ",".join(hazard for hazard in Hazard if hazard in needed | allowed)
-        lines.append(f"nothing was done; virtrbd remove {name} --allow {flags} does all of it")
+        lines.append(f"nothing was done; {shell_command(f'virtrbd remove --allow {flags}', name)} does all of it")
     elif all(outcome.exit_code == 0 for outcome in outcomes):
         lines.append(f"{name}: retired; a spec that still names it would make it anew")
     done = [outcome_line(outcome) for outcome in outcomes]

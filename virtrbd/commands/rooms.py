@@ -7,6 +7,8 @@ import click
 
 from virtrbd.commands.app import Run
 from virtrbd.errors import UsageError
+from virtrbd.model.names import LONGEST_NAMESPACE, check_name
+from virtrbd.printable import quoted
 
 if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
@@ -23,7 +25,12 @@ def rooms_of(pools: Sequence[str], default: str) -> list[Room]:
     for text in pools or (default,):
         pool, _, namespace = text.partition("/")
         if not pool or "/" in namespace or "@" in text:
-            raise UsageError(f"{text!r} names no pool; write pool or pool/namespace")
+            raise UsageError(f"{quoted(text)} names no pool; write pool or pool/namespace")
+        try:
+            check_name(pool)
+            check_name(namespace, LONGEST_NAMESPACE)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         rooms.append((pool, namespace))
     return rooms
 

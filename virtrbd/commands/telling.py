@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import click
-
 from virtrbd.commands.app import Run
-from virtrbd.commands.log_lines import log_line
+from virtrbd.commands.log_lines import print_log
+from virtrbd.commands.printing import print_lines
 from virtrbd.errors import ExitCode, VirtrbdError
 
 if TYPE_CHECKING:
@@ -103,10 +102,11 @@ class Teller:
                 self.problem(item)
 
     def _say(self, line: str, *, is_error: bool, event: str, **fields: str) -> None:
-        if self.run.log == "json":
-            click.echo(log_line(line, is_error=is_error, event=event, **fields), err=True)
-        elif not self.run.is_json or is_error:
-            click.echo(line, err=is_error or self.run.is_json)
+        as_json = self.run.log == "json"
+        if as_json or is_error:
+            print_log([line], is_error=is_error, event=event, as_json=as_json, **fields)
+        elif not self.run.is_json:
+            print_lines([line])
 
 
 def _outcome_fields(outcome: "Outcome") -> dict[str, str]:

@@ -10,6 +10,7 @@ from virtrbd.host.power import note_clean_stop
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
+from virtrbd.printable import shell_command
 
 # librbd's own default is no delay at all: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600
@@ -19,9 +20,14 @@ def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) ->
     """Undefine, and return a line for each thing done. Raises BlockedError, HypervisorError, ImageBusyError."""
     name = domain.name
     if domain.state.is_active:
-        raise HypervisorError(f"{name}: is {domain.state.value}; shut it down first with virtrbd shutdown {name}")
+        raise HypervisorError(
+            f"{name}: is {domain.state.value}; shut it down first with {shell_command('virtrbd shutdown', name)}"
+        )
     if domain.state is PowerState.SAVED:
-        raise HypervisorError(f"{name}: holds a managed save; resume it, or drop it with virsh managedsave-remove")
+        raise HypervisorError(
+            f"{name}: holds a managed save; resume it, or drop it with "
+            f"{shell_command('virsh managedsave-remove', name)}"
+        )
     if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
         raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it all the same")
     owned = _owned_images(host, domain.uuid, domain.definition)

@@ -2,6 +2,7 @@
 
 from virtrbd.errors import UsageError
 from virtrbd.model.capabilities import Capabilities, Version, parse_version, version_text
+from virtrbd.printable import quoted
 
 # Debian 13's, the newest stable distribution that carries libvirt, QEMU and Ceph together.
 LIBVIRT: Version = (11, 3, 0)
@@ -42,7 +43,7 @@ def _parts(text: str) -> dict[str, str]:
         if not part.strip():
             continue
         if name not in ("libvirt", "qemu", "machine") or not equals or not value:
-            raise UsageError(f"{part.strip()!r} names no libvirt, qemu or machine; {_FORM}")
+            raise UsageError(f"{quoted(part.strip())} names no libvirt, qemu or machine; {_FORM}")
         if name in parts:
             raise UsageError(f"{name} is said twice; {_FORM}")
         parts[name] = value

@@ -29,6 +29,7 @@ from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, plan_secret
+from virtrbd.printable import shell_command
 from virtrbd.spec.files import PROFILES, SpecFile, SpecFiles, read_bounded
 from virtrbd.spec.load import check_files
 from virtrbd.spec.resolve import resolve
@@ -70,7 +71,10 @@ def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption
         spec = SpecFile(path=str(spec_file), raw=found.spec.encode())
         plan = _plan(host, spec, here.profiles)
         _refuse_more_than_marks(domain.name, plan)
-        way_out = f"take it over with virtrbd define --allow takes-over {spec_file}, move it away, or choose --into DIR"
+        way_out = (
+            f"take it over with "
+            f"{shell_command('virtrbd define --allow takes-over', spec_file)}, move it away, or choose --into DIR"
+        )
         write_new(spec_file, found.spec, way_out)
         outcomes = list(execute(plan, host.allowed, lambda action: perform(action, host)))
         if any(outcome.result is Result.DONE for outcome in outcomes):

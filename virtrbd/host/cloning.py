@@ -15,6 +15,7 @@ from virtrbd.host.making import make_clone
 from virtrbd.host.requiring import not_ready, require_image
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.planning.leftovers import is_as_cloned
+from virtrbd.printable import shell_command
 
 T = TypeVar("T")
 
@@ -46,7 +47,9 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
     source = read_image(host.cluster, parent)
     if source is None:
         require_image(host, parent)
-        raise ClusterError(f"snapshot {parent} does not exist; make it with virtrbd image snapshot create {parent}")
+        raise ClusterError(
+            f"snapshot {parent} does not exist; make it with {shell_command('virtrbd image snapshot create', parent)}"
+        )
     if source.state:
         raise not_ready(source)
     return source
@@ -115,4 +118,4 @@ def _joined(failed: Sequence[Exception]) -> Exception:
     for error in failed:
         if not isinstance(error, ClusterError):
             return error
-    return ClusterError("\n".join(dict.fromkeys(map(str, failed))))
+    return ClusterError(*dict.fromkeys(map(str, failed)))

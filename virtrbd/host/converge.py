@@ -123,7 +123,7 @@ def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcom
     troubled = {outcome.domain for outcome in outcomes if outcome.exit_code is not ExitCode.OK}
     for name in dict.fromkeys(outcome.domain for outcome in outcomes if outcome.domain not in troubled):
         text = "look again whether all is as wanted"
-        yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=str(error), exit_code=error.exit_code)
+        yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=error.as_line, exit_code=error.exit_code)
 
 
 def _only(plan: Plan, names: Collection[str]) -> Plan:
@@ -160,10 +160,10 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
         try:
             locks.enter_context(host.state.locked(names, verb))
         except BusyError as error:
-            busy.append(Outcome(domain=domain.name, text=str(error), result=Result.BUSY, exit_code=ExitCode.BUSY))
+            busy.append(Outcome(domain=domain.name, text=error.as_line, result=Result.BUSY, exit_code=ExitCode.BUSY))
         except VirtrbdError as error:
             code = error.exit_code
-            busy.append(Outcome(domain=domain.name, text=str(error), result=Result.FAILED, exit_code=code))
+            busy.append(Outcome(domain=domain.name, text=error.as_line, result=Result.FAILED, exit_code=code))
     return busy
 
 

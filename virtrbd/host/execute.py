@@ -104,11 +104,11 @@ def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
         with contained(action.text):
             perform(action)
     except NotLiveError as error:
-        return _outcome(plan, action, Result.PENDING, str(error), error.exit_code)
+        return _outcome(plan, action, Result.PENDING, error.as_line, error.exit_code)
     except BlockedError as error:
-        return _outcome(plan, action, Result.BLOCKED, str(error), error.exit_code)
+        return _outcome(plan, action, Result.BLOCKED, error.as_line, error.exit_code)
     except UnavailableError as error:
-        return _outcome(plan, action, Result.UNKNOWN, str(error), error.exit_code)
+        return _outcome(plan, action, Result.UNKNOWN, error.as_line, error.exit_code)
     except VirtrbdError as error:
         failure = failure_of(error)
         failed = _outcome(plan, action, Result.FAILED, failure.text, failure.exit_code)

@@ -17,6 +17,7 @@ from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyErro
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
+from virtrbd.printable import shell_command
 
 # What fills a new image: it gets the image's name and is done when it returns.
 Fill = Callable[[ImageRef], None]
@@ -119,7 +120,10 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
         except ImageBusyError:
             # Only removing minds who watches.
             trash_image(host.cluster, ref, image_id, 0, past_watchers=True)
-            host.say(f"image {ref}: half-made, moved to the trash; `virtrbd image trash purge {ref.room}` removes it")
+            host.say(
+                f"image {ref}: half-made, moved to the trash; `"
+                f"{shell_command('virtrbd image trash purge', ref.room)}` removes it"
+            )
         host.state.drop_intent(ref)
 
 

@@ -11,6 +11,7 @@ from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
 
 _LOOK_EVERY_S = 0.2
 
@@ -45,7 +46,9 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
     if domain is None or not domain.state.is_active:
         return
     if domain.state is PowerState.PAUSED:
-        raise HypervisorError(f"the guest is paused and hears nothing; virsh resume {domain.name} lets it go on")
+        raise HypervisorError(
+            f"the guest is paused and hears nothing; {shell_command('virsh resume', domain.name)} lets it go on"
+        )
     # Before it stops: what cannot be read could not be noted afterwards.
     _written_images(domain)
     host.hypervisor.shutdown(domain.uuid)
@@ -53,7 +56,8 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
         # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
         raise HypervisorError(
             f"the guest of {domain.name} did not shut down within {timeout_s:g} s and still runs; look at "
-            f"virtrbd console {domain.name}, or end it with virtrbd destroy {domain.name} --allow interrupts-guest"
+            f"{shell_command('virtrbd console', domain.name)}, or end it with "
+            f"{shell_command('virtrbd destroy --allow interrupts-guest', domain.name)}"
         )
     note_clean_stop(host, domain)
 
@@ -80,8 +84,8 @@ def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
     now = host.hypervisor.domain(domain.uuid)
     if now and now.state is PowerState.SAVED:
         raise HypervisorError(
-            f"{now.name}: holds a managed save; resume it with virtrbd start {now.name}, "
-            f"or drop it with virsh managedsave-remove {now.name}"
+            f"{now.name}: holds a managed save; resume it with {shell_command('virtrbd start', now.name)}, "
+            f"or drop it with {shell_command('virsh managedsave-remove', now.name)}"
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")

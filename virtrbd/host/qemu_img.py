@@ -61,7 +61,7 @@ def in_short(text: str, *nodes: Node) -> str:
     by_shape: dict[str, str] = {}
     for line in text.replace("qemu-img: ", "").strip().splitlines():
         by_shape.setdefault(re.sub(r"\d+", "", line), line)
-    return "\n".join(by_shape.values())
+    return "; ".join(by_shape.values())
 
 
 def _follow(

@@ -14,6 +14,7 @@ from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Mend
 from virtrbd.model.domain import PowerState
 from virtrbd.model.plan import FindingKind, Result
+from virtrbd.printable import VALUE_LENGTH, printable
 from virtrbd.spec.files import read_bounded
 from virtrbd.spec.fleet import Fleet
 
@@ -108,7 +109,8 @@ def write_summary(file: str, summary: Summary) -> None:
     def by(name: str, label: str, text: str, counts: Mapping[str, float]) -> None:
         metric = Gauge(f"virtrbd_{name}", text, [label], registry=registry)
         for key, value in sorted(counts.items()):
-            metric.labels(key).set(value)
+            # A character that UTF-8 can't say would cost the whole file.
+            metric.labels(printable(key, VALUE_LENGTH)).set(value)
 
     gauge("exit_code", "Exit code of the last run.", summary.exit_code)
     gauge("last_run_timestamp_seconds", "When the last run ended.", summary.ended_at)

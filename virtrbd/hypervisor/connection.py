@@ -20,6 +20,7 @@ from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
 from virtrbd.model.settings import Settings
+from virtrbd.printable import shell_command
 
 T = TypeVar("T")
 
@@ -282,7 +283,8 @@ class Hypervisor:
         def write(domain: Any) -> None:
             mark = mark_of(domain)
             if mark is None:
-                raise HypervisorError(f"{domain.name()}: is not virtrbd's; adopt it with virtrbd adopt {domain.name()}")
+                name = domain.name()
+                raise HypervisorError(f"{name}: is not virtrbd's; adopt it with {shell_command('virtrbd adopt', name)}")
             write_mark(domain, change(mark), _CONFIG)
 
         self._on(uuid, "writing the domain's mark", write)

@@ -33,7 +33,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        message = f"libvirt: {what}: {error}"
+        message = f"libvirt: {what}: {str(error).strip()}"
         code, domain = error.get_error_code(), error.get_error_domain()
         # virReportSystemError puts errno there: so says a socket that may not be opened, "Failed to connect socket".
         is_refused_by_kernel = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)

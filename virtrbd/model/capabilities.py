@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from virtrbd.printable import quoted
+
 Version = tuple[int, int, int]
 
 
@@ -41,7 +43,7 @@ def parse_version(text: str) -> Version:
     """Return the version that `11.6` or `7.2.22` names. Raises ValueError."""
     parts = text.split(".")
     if not 1 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
-        raise ValueError(f"{text!r} is no version; write it like 11.6")
+        raise ValueError(f"{quoted(text)} is no version; write it like 11.6")
     major, minor, micro = (*map(int, parts), 0, 0)[:3]
     return (major, minor, micro)
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from virtrbd.printable import cut
+
 
 class Mend(StrEnum):
     """How a difference is mended: in the running guest, at its next boot, or only by making it anew."""
@@ -22,4 +24,4 @@ class Difference:
     mend: Mend = Mend.NEXT_BOOT
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.found or 'absent'} -> {self.wanted or 'absent'}"
+        return f"{cut(self.path)}: {cut(self.found) or 'absent'} -> {cut(self.wanted) or 'absent'}"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.seed import Seed
+from virtrbd.printable import cut
 
 
 class Bus(StrEnum):
@@ -255,6 +256,11 @@ class Hold:
         """Whether it is in force."""
         return self.until is None or now < self.until
 
+    @property
+    def why_told(self) -> str:
+        """The reason as a message has it behind what it says, empty where none was given."""
+        return f" ({cut(self.why)})" if self.why else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignChange:
@@ -268,7 +274,7 @@ class ForeignChange:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.was or 'absent'} -> {self.found or 'absent'}"
+        return f"{cut(self.path)}: {cut(self.was) or 'absent'} -> {cut(self.found) or 'absent'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 import re
 
+from virtrbd.printable import quoted
+
 # The year 10000, in seconds since 1970: no date can be told of what is later.
 LATEST = 253_402_300_800.0
 
@@ -14,10 +16,10 @@ def parse_duration(text: str) -> float:
     """Return the seconds that `14d`, `12h` or `30m` means. Raises ValueError."""
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no span of time; write a number with s, m, h, d or w, like 14d")
+        raise ValueError(f"{quoted(text)} is no span of time; write a number with s, m, h, d or w, like 14d")
     seconds = int(match[1]) * _SECONDS[match[2]]
     if seconds > _LONGEST:
-        raise ValueError(f"{text!r} is longer than a hundred years")
+        raise ValueError(f"{quoted(text)} is longer than a hundred years")
     return float(seconds)
 
 

@@ -17,4 +17,4 @@ class Failure:
 def failure_of(error: VirtrbdError) -> Failure:
     """Return the error as data."""
     trace = error.trace if isinstance(error, DefectError) else ()
-    return Failure(text=str(error), exit_code=error.exit_code, trace=trace)
+    return Failure(text=error.as_line, exit_code=error.exit_code, trace=trace)

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE, check_name
+from virtrbd.printable import cut, quoted
+
 _PART = r"[^/@:\s][^/@:]*"
 _REF = re.compile(rf"(?P<pool>{_PART})/(?:(?P<namespace>{_PART})/)?(?P<name>{_PART})(?:@(?P<snapshot>{_PART}))?")
 
@@ -27,8 +30,13 @@ class ImageRef:
         """
         match = _REF.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text!r} names no image; write pool/image, pool/namespace/image or pool/image@snapshot")
-        return cls(**{key: value or "" for key, value in match.groupdict().items()})
+            raise ValueError(
+                f"{quoted(text)} names no image; write pool/image, pool/namespace/image or pool/image@snapshot"
+            )
+        parts = {key: value or "" for key, value in match.groupdict().items()}
+        for key, value in parts.items():
+            check_name(value, LONGEST_NAMESPACE if key == "namespace" else LONGEST_NAME)
+        return cls(**parts)
 
     def __str__(self) -> str:
         snapshot = f"@{self.snapshot}" if self.snapshot else ""
@@ -52,7 +60,7 @@ class ImageRef:
 
 def tell_host(host: str, host_name: str) -> str:
     """Return a host as a message names it: by its name too where that is known."""
-    return f"{host_name} ({host})" if host_name else host
+    return f"{cut(host_name)} ({cut(host)})" if host_name else cut(host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 import re
 
+from virtrbd.printable import quoted
+
 _FACTORS = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T", "P"))}
 # A file's offset, and an image's, is a signed number of 64 bits.
 _LARGEST = 2**63 - 1
@@ -16,12 +18,12 @@ def parse_size(text: str) -> int:
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None or (match[2] == "" and match[1] != "0"):
-        raise ValueError(f"{text!r} is no size; write a number with K, M, G or T (powers of 1024), like 20G")
+        raise ValueError(f"{quoted(text)} is no size; write a number with K, M, G or T (powers of 1024), like 20G")
     size_bytes = float(match[1]) * _FACTORS[match[2].upper()]
     if not size_bytes.is_integer() or size_bytes <= 0:
-        raise ValueError(f"{text!r} is no whole, positive number of bytes")
+        raise ValueError(f"{quoted(text)} is no whole, positive number of bytes")
     if size_bytes > _LARGEST:
-        raise ValueError(f"{text!r} is larger than any image can be")
+        raise ValueError(f"{quoted(text)} is larger than any image can be")
     return int(size_bytes)
 
 

@@ -1,5 +1,6 @@
 """What a domain's definition and its running guest need: both held against what is desired."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,7 @@ from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
 from virtrbd.planning.machines import capabilities_key
+from virtrbd.printable import shell_command
 
 # A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
 _OTHER_IMAGE = ("source/@name", "@type")
@@ -180,7 +182,7 @@ def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple
             domain=domain.name,
             kind=FindingKind.FOREIGN,
             subject=change.path,
-            text=f"{change}; left alone (virtrbd ignore {domain.name} {change.path} silences this)",
+            text=f"{change}; left alone ({shell_command('virtrbd ignore', domain.name, change.path)} silences this)",
         )
         for change in foreign
     )
@@ -213,7 +215,7 @@ def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
         way_out = "write machine_upgrade: true, or use a QEMU that has it"
     return (
         f"{domain.origin}: {domain.name}: libvirt knows no machine {machine} with hypervisor {hypervisor} here "
-        f"(virsh domcapabilities --virttype {hypervisor} --machine {machine}); {way_out}"
+        f"(virsh domcapabilities --virttype {shlex.quote(hypervisor)} --machine {shlex.quote(machine)}); {way_out}"
     )
 
 

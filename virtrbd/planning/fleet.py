@@ -12,6 +12,7 @@ from virtrbd.model.domain import DefinedDomain, Domain, UnreadDomain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.image import ImageRef
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
+from virtrbd.printable import shell_command
 
 _SOURCE = re.compile(r"""<source protocol=['"]rbd['"] name=['"]([^'"&]+)""")
 
@@ -131,11 +132,15 @@ def _is_ours(found: DefinedDomain) -> bool:
 
 def _orphan(found: DefinedDomain, host: str) -> Finding:
     if host:
-        text = f"its spec puts it on host {host}, and it is defined here; left alone (virtrbd undefine {found.name})"
+        text = (
+            f"its spec puts it on host {host}, and it is defined here; left alone ("
+            f"{shell_command('virtrbd undefine', found.name)})"
+        )
     else:
         text = (
-            f"no spec names it; left alone. Write one (virtrbd adopt {found.name}), or retire it with "
-            f"virtrbd remove {found.name}"
+            f"no spec names it; left alone. Write one ("
+            f"{shell_command('virtrbd adopt', found.name)}), or retire it with "
+            f"{shell_command('virtrbd remove', found.name)}"
         )
     return Finding(domain=found.name, kind=FindingKind.ORPHAN, text=text)
 
@@ -148,5 +153,5 @@ def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
             domain=found.name,
             kind=FindingKind.MONITORS,
             text=f"{state}: the monitors in its definition are all gone ({', '.join(sorted(held))}); it is not "
-            f"virtrbd's to mend (virtrbd adopt {found.name})",
+            f"virtrbd's to mend ({shell_command('virtrbd adopt', found.name)})",
         )

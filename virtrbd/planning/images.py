@@ -21,6 +21,7 @@ from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.leftovers import is_half, is_unclear
+from virtrbd.printable import shell_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,9 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
     image = actual.images.get(disk.image.image)
     if (pool := disk.image.pool) in actual.missing_pools:
         planned = ImagePlan(
-            problems=[f"there is no pool {pool}; check the name, or make it: ceph osd pool create {pool}"]
+            problems=[
+                f"there is no pool {pool}; check the name, or make it: {shell_command('ceph osd pool create', pool)}"
+            ]
         )
     elif image is None:
         planned = _plan_missing(domain, disk, actual)
@@ -84,7 +87,8 @@ def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
     if parent is None:
         return (
             0,
-            f"parent {disk.clone} does not exist; make it with `virtrbd image snapshot create --protect {disk.clone}`",
+            f"parent {disk.clone} does not exist; make it with `"
+            f"{shell_command('virtrbd image snapshot create --protect', disk.clone)}`",
         )
     if parent.state:
         return 0, f"parent {disk.clone} is not ready ({parent.state}); wait for it"
@@ -114,7 +118,7 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
     if intent and intent.domain_uuid == domain.uuid and is_unclear(image, intent):
         text = f"image {image.ref}: its import was cut off, and without fast-diff nobody can tell whether it is whole"
-        return ImagePlan(problems=[f"{text}; virtrbd image remove {image.ref}, then run again"])
+        return ImagePlan(problems=[f"{text}; {shell_command('virtrbd image remove', image.ref)}, then run again"])
     actions: list[Action] = []
     if snapshot := _unfinished_rollback(domain, image, actual):
         actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot)))
@@ -195,7 +199,8 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
             where = f"{domain.origin.rpartition(':')[0]}:{cdrom.line}: cdrom {cdrom.target}: "
             image = actual.images.get(cdrom.image.image)
             if image is None:
-                way_out = f"make it with `virtrbd image import FILE {cdrom.image.image}`, or leave the drive empty"
+                command = shell_command("virtrbd image import FILE", cdrom.image.image)
+                way_out = f"make it with `{command}`, or leave the drive empty"
                 problems.append(f"{where}image {cdrom.image.image} does not exist; {way_out}")
             elif image.mark and image.mark.domain_uuid not in ("", domain.uuid):
                 owner = f"belongs to domain {image.mark.domain_uuid}, whose data this one is not to read"

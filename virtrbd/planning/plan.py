@@ -19,6 +19,7 @@ from virtrbd.planning.inputs import common_digest, documents_digest, inputs_dige
 from virtrbd.planning.limits import too_many
 from virtrbd.planning.power import plan_power
 from virtrbd.planning.seeds import plan_seed
+from virtrbd.printable import shell_command
 
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 
@@ -251,15 +252,14 @@ def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMa
         if is_ignored(path, mark.ignored) and held.get(disk.target) != disk.image:
             text = (
                 f"/{path} is ignored, so {disk.image}, which the spec puts there, is not attached; give it another "
-                f"target, or virtrbd ignore --undo {domain.name} /{path}"
+                f"target, or {shell_command('virtrbd ignore --undo', domain.name, f'/{path}')}"
             )
             yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=path, text=text)
 
 
 def _held_finding(domain: Domain, hold: Hold) -> Finding:
     until = f" until {_time(hold.until)}" if hold.until is not None else ""
-    why = f" ({hold.why})" if hold.why else ""
-    text = f"left alone{until}{why}; virtrbd release {domain.name} ends that"
+    text = f"left alone{until}{hold.why_told}; {shell_command('virtrbd release', domain.name)} ends that"
     return Finding(domain=domain.name, kind=FindingKind.HELD, text=text)
 
 
@@ -271,7 +271,7 @@ def _time(seconds: float) -> str:
 
 def _around_managed_save(domain: Domain, plan: DomainPlan) -> DomainPlan:
     """Return the plan of a domain that is off but holds memory: what would change under that memory waits."""
-    text = f"off, and holds the guest's memory; virtrbd start {domain.name} resumes it"
+    text = f"off, and holds the guest's memory; {shell_command('virtrbd start', domain.name)} resumes it"
     finding = Finding(domain=domain.name, kind=FindingKind.SAVED, text=text)
     waiting = [a for a in plan.actions if not (a.quiet or isinstance(a, StartDomain | SetAutostart | DefineSecret))]
     if not waiting:
@@ -279,7 +279,8 @@ def _around_managed_save(domain: Domain, plan: DomainPlan) -> DomainPlan:
     grown = " and the images" if any(isinstance(action, GrowImage) for action in waiting) else ""
     reason = (
         f"{'; '.join(action.text for action in waiting)}: waits, for the domain holds a managed save, to which its own "
-        f"definition{grown} belong; start it to resume, or drop the save with virsh managedsave-remove {domain.name}"
+        f"definition{grown} belong; start it to resume, or drop the save with "
+        f"{shell_command('virsh managedsave-remove', domain.name)}"
     )
     return replace(plan, actions=(), findings=(*plan.findings, finding), held_back=(reason,))
 

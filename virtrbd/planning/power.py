@@ -8,6 +8,7 @@ from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
+from virtrbd.printable import shell_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def plan_power(
 
 def _paused(domain: Domain) -> Finding:
     """A paused guest neither runs nor hears that it is to shut down, until somebody resumes it."""
-    text = f"is paused; virsh resume {domain.name} lets it go on"
+    text = f"is paused; {shell_command('virsh resume', domain.name)} lets it go on"
     return Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text)
 
 

@@ -9,6 +9,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
 from virtrbd.planning.use import DomainUse, Objection, clone_objections, objections, owner_objections
+from virtrbd.printable import shell_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +140,9 @@ def plan_removal(
     blockers += _named_by(details, uses)
     blockers += _foreign_snapshots(details)
     if details.mirroring:
-        blockers.append(Blocker(text="it is mirrored", way_out=f"rbd mirror image disable {image.ref}"))
+        blockers.append(Blocker(text="it is mirrored", way_out=shell_command("rbd mirror image disable", image.ref)))
     if details.group:
-        way_out = f"rbd group image remove {details.group} {image.ref}"
+        way_out = shell_command("rbd group image remove", details.group, image.ref)
         blockers.append(Blocker(text=f"it is in group {details.group}", way_out=way_out))
     steps: list[Step] = []
     for snapshot in details.snapshots:
@@ -210,7 +211,7 @@ def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[B
     return [
         Blocker(
             text=f"domain {use.name} has it in its definition",
-            way_out=f"virtrbd undefine {use.name}, or take the disk out of its spec",
+            way_out=f"{shell_command('virtrbd undefine', use.name)}, or take the disk out of its spec",
         )
         for use in uses or ()
         if use.uses(details.image.ref) and not use.state.is_active
@@ -224,11 +225,11 @@ def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
             case SnapshotKind.USER | SnapshotKind.TRASH:
                 continue
             case SnapshotKind.GROUP:
-                way_out = f"rbd group snap remove {snapshot.label}"
+                way_out = shell_command("rbd group snap remove", snapshot.label)
             case SnapshotKind.MIRROR:
-                way_out = f"rbd mirror image disable {details.image.ref}"
+                way_out = shell_command("rbd mirror image disable", details.image.ref)
             case SnapshotKind.UNKNOWN:
-                way_out = f"look at rbd snap ls --all {details.image.ref}"
+                way_out = f"look at {shell_command('rbd snap ls --all', details.image.ref)}"
             case _:
                 assert_never(snapshot.kind)
         found.append(Blocker(text=f"it has the {snapshot.kind} snapshot {snapshot.label}", way_out=way_out))

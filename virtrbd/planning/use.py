@@ -8,6 +8,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child
+from virtrbd.printable import shell_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +64,16 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
     mine = [use for use in uses or () if use.uses(image.ref)]
     running = [use for use in mine if use.state.is_active]
     found = [
-        Objection(text=f"domain {use.name} is {use.state.value} with it", way_out=f"virtrbd shutdown {use.name}")
+        Objection(
+            text=f"domain {use.name} is {use.state.value} with it", way_out=shell_command("virtrbd shutdown", use.name)
+        )
         for use in running
     ]
     found += [
         Objection(
             text=f"domain {use.name} holds a managed save, whose memory belongs to the image as it is",
-            way_out=f"resume it with virtrbd start {use.name}, or drop it with virsh managedsave-remove {use.name}",
+            way_out=f"resume it with {shell_command('virtrbd start', use.name)}, or drop it with "
+            f"{shell_command('virsh managedsave-remove', use.name)}",
         )
         for use in mine
         if use.state is PowerState.SAVED
@@ -137,9 +141,9 @@ def clone_objections(clone: Child, parent: Image, host_uuid: str) -> tuple[Objec
     found = list(owner_objections(clone, host_uuid))
     mark, owner = clone.mark, parent.mark.domain_uuid if parent.mark else ""
     # In the trash it has no name by which a verb could take it.
-    way_out = f"virtrbd image restore --id {clone.image_id} {clone.ref}" if clone.in_trash else ""
+    way_out = shell_command(f"virtrbd image restore --id {clone.image_id}", clone.ref) if clone.in_trash else ""
     if not found and mark and mark.domain_uuid not in ("", owner):
-        by_name = way_out or f"virtrbd image flatten {clone.ref}"
+        by_name = way_out or shell_command("virtrbd image flatten", clone.ref)
         found.append(
             Objection(text=f"it belongs to domain {mark.domain_uuid}", way_out=by_name, hazard=Hazard.TAKES_OVER)
         )

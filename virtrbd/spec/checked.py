@@ -4,11 +4,13 @@ import difflib
 from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
 from pydantic_core import ErrorDetails
 
 from virtrbd.model.image import ImageRef
+from virtrbd.model.names import check_plain
 from virtrbd.model.size import parse_size
+from virtrbd.printable import quoted
 from virtrbd.spec.document import Document
 from virtrbd.spec.limits import MAX_PROBLEMS, MAX_WORD
 
@@ -40,6 +42,17 @@ def _bytes(value: object) -> int:
 def _image(value: object) -> ImageRef:
     return ImageRef.parse(str(value))
 
+
+def absolute(path: str) -> str:
+    """Return the path. Raises ValueError for one that is meant from some folder."""
+    if not path.startswith("/"):
+        raise ValueError(f"{quoted(path)} is relative; write the whole path, from / on")
+    return path
+
+
+# Names of what is not virtrbd's, and paths: any text that can be seen.
+Plain = Annotated[str, AfterValidator(check_plain)]
+AbsolutePath = Annotated[Plain, AfterValidator(absolute)]
 
 Model = TypeVar("Model", bound=Strict)
 
@@ -110,11 +123,11 @@ def _message(model: type[Strict], detail: ErrorDetails) -> str:
         case "string_type" if isinstance(detail["input"], bool):
             return "YAML reads yes, no, on and off as true and false; write it in quotes"
         case "string_type" if isinstance(detail["input"], int):
-            return f'{detail["input"]!r} is a number to YAML; write it in quotes: "{detail["input"]}"'
+            return f'{quoted(detail["input"])} is a number to YAML; write it in quotes: "{detail["input"]}"'
         case "enum" | "literal_error":
-            return f"{detail['input']!r} is not known; write {detail['ctx']['expected']}"
+            return f"{quoted(detail['input'])} is not known; write {detail['ctx']['expected']}"
         case _:
-            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}"
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {quoted(detail['input'])}"
 
 
 def _model_at(model: type[Strict], path: tuple[int | str, ...]) -> type[Strict]:

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard
-from virtrbd.spec.checked import Boot, Bytes, ImageName, SizeBytes, Strict
-from virtrbd.spec.file_name import Printable, absolute
+from virtrbd.printable import quoted
+from virtrbd.spec.checked import Boot, Bytes, ImageName, Plain, SizeBytes, Strict, absolute
 
 TARGET_PREFIX = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.SATA: "sd", Bus.IDE: "hd", Bus.USB: "sd"}
 
@@ -17,7 +17,7 @@ Rate = Annotated[StrictInt, Field(ge=0, le=10**15)]
 
 def _wwn(wwn: str) -> str:
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{16}", wwn):
-        raise ValueError(f"{wwn!r} is no WWN; write 16 hexadecimal digits, in quotes")
+        raise ValueError(f"{quoted(wwn)} is no WWN; write 16 hexadecimal digits, in quotes")
     return wwn.removeprefix("0x").lower()
 
 
@@ -91,7 +91,7 @@ class DiskSpec(Strict):
     size: Annotated[SizeBytes | None, Field(description="Like 20G; images grow, they never shrink.")] = None
     clone: Annotated[ImageName | None, Field(description="The snapshot that the image is cloned from.")] = None
     import_file: Annotated[
-        Printable | None, Field(alias="import", description="The file that is imported into the image.")
+        Plain | None, Field(alias="import", description="The file that is imported into the image.")
     ] = None
     existing: Annotated[
         StrictBool | None, Field(description="Use an image that is there: never made, resized or trashed.")
@@ -129,7 +129,7 @@ class DiskSpec(Strict):
     ] = None
     # libvirt's schema takes no relative one (domaincommon.rng, diskSourceNetworkConfig).
     ceph_config: Annotated[
-        Printable | None,
+        Plain | None,
         AfterValidator(lambda path: path and absolute(path)),
         Field(description="A ceph.conf for this disk's QEMU, one of the settings' ceph_configs."),
     ] = None

@@ -55,7 +55,7 @@ def load_fleet(paths: Sequence[str], settings: Settings, *, strict: bool, is_own
             raise
         failures = tuple(failure_of(defect) for defect in error.defects)
         good = _good(paths, settings, is_owned=is_owned)
-        return Fleet(domains=good, problems=error.messages, failures=failures, warnings=warnings)
+        return Fleet(domains=good, problems=error.problems, failures=failures, warnings=warnings)
 
 
 def _good(paths: Sequence[str], settings: Settings, *, is_owned: bool) -> tuple[Domain, ...]:

@@ -5,16 +5,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
-from virtrbd.spec.checked import Boot, Strict, list_of_one, short_for
+from virtrbd.printable import quoted
+from virtrbd.spec.checked import Boot, Plain, Strict, list_of_one, short_for
 
 
 def _mac(mac: str | None) -> str | None:
     if mac is None:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", mac):
-        raise ValueError(f'{mac!r} is no MAC address; write "52:54:00:12:34:56"')
+        raise ValueError(f'{quoted(mac)} is no MAC address; write "52:54:00:12:34:56"')
     if int(mac[:2], 16) & 1:
-        raise ValueError(f"{mac!r} is a multicast address; the first byte must be even, like 52")
+        raise ValueError(f"{quoted(mac)} is a multicast address; the first byte must be even, like 52")
     return mac.lower()
 
 
@@ -35,9 +36,9 @@ Tag = Annotated[StrictInt, Field(ge=0, le=4095)]
 class InterfaceSpec(Strict):
     """One network interface: on a libvirt network, a bridge, or directly on a host interface."""
 
-    network: Annotated[str | None, Field(description="A libvirt network.")] = None
-    bridge: Annotated[str | None, Field(description="A bridge of the host.")] = None
-    direct: Annotated[str | None, Field(description="An interface of the host, by macvtap.")] = None
+    network: Annotated[Plain | None, Field(description="A libvirt network.")] = None
+    bridge: Annotated[Plain | None, Field(description="A bridge of the host.")] = None
+    direct: Annotated[Plain | None, Field(description="An interface of the host, by macvtap.")] = None
     mode: Annotated[
         Literal["bridge", "vepa", "private", "passthrough"] | None,
         Field(description="Of direct; bridge unless stated."),
@@ -46,7 +47,7 @@ class InterfaceSpec(Strict):
     mac: Annotated[
         str | None, AfterValidator(_mac), Field(description="In quotes; derived from domain and name unless stated.")
     ] = None
-    name: Annotated[str | None, Field(description="What its derived MAC comes from; the network's name.")] = None
+    name: Annotated[Plain | None, Field(description="What its derived MAC comes from; the network's name.")] = None
     vlan: Annotated[
         tuple[Tag, ...] | None,
         BeforeValidator(list_of_one, json_schema_input_type=Tag | list[Tag]),

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.domain import WantedState
-from virtrbd.spec.checked import Bytes, SizeBytes, Strict, list_of_one, short_for
+from virtrbd.printable import quoted
+from virtrbd.spec.checked import Bytes, Plain, SizeBytes, Strict, list_of_one, short_for
 from virtrbd.spec.cloud_init_schema import CloudInitSpec, whole_seed
 from virtrbd.spec.disk_schema import CdromSpec, DiskSpec
 from virtrbd.spec.interface_schema import InterfaceSpec
@@ -28,7 +29,7 @@ def check_name(name: str) -> str:
     """Return a domain's name. Raises ValueError."""
     # The name becomes a part of image names and of file names.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
-        raise ValueError(f"{name!r} is no domain name; write letters, digits, '.', '_' and '-', 63 at most")
+        raise ValueError(f"{quoted(name)} is no domain name; write letters, digits, '.', '_' and '-', 63 at most")
     return name
 
 
@@ -71,7 +72,7 @@ def _zone(clock: str) -> str:
 
 def _machine(machine: str | None) -> str | None:
     if machine and not re.fullmatch(r"pc|q35|pc-(i440fx|q35)-[0-9.a-z-]+|pc-[01]\.[0-9]+", machine):
-        raise ValueError(f"{machine!r} is not supported; write pc, q35, or one of their versions like pc-q35-9.0")
+        raise ValueError(f"{quoted(machine)} is not supported; write pc, q35, or one of their versions like pc-q35-9.0")
     return machine
 
 
@@ -106,7 +107,7 @@ class DomainSpec(Strict):
     description: Annotated[str | None, Field(max_length=64 * 1024, description="As much as you like, for people.")] = (
         None
     )
-    host: Annotated[str | None, Field(min_length=1, description="Where it runs; other hosts leave it alone.")] = None
+    host: Annotated[Plain | None, Field(min_length=1, description="Where it runs; other hosts leave it alone.")] = None
     uses: Annotated[
         Annotated[tuple[str, ...], Field(max_length=MAX_USES)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),

@@ -3,14 +3,14 @@
 import os
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from virtrbd.errors import ConfigError
 from virtrbd.model.digest import digest_of
+from virtrbd.model.names import check_name
 from virtrbd.model.settings import CephSettings, Settings, Timeouts
-from virtrbd.spec.checked import Strict, check
+from virtrbd.spec.checked import AbsolutePath, Plain, Strict, check
 from virtrbd.spec.document import parse_documents
-from virtrbd.spec.file_name import AbsolutePath, Printable
 from virtrbd.spec.fragments import fragments_of
 
 # A name of a variable (POSIX, Base Definitions 8.1).
@@ -23,10 +23,10 @@ _CEPH, _TIMEOUTS, _SETTINGS = CephSettings(), Timeouts(), Settings(host="")
 
 
 class CephSection(Strict):
-    conf: Printable = _CEPH.conf
+    conf: Plain = _CEPH.conf
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = _CEPH.user
-    keyring: Printable = _CEPH.keyring
-    pool: Printable = _CEPH.pool
+    keyring: Plain = _CEPH.keyring
+    pool: Annotated[str, AfterValidator(check_name)] = _CEPH.pool
     clone_depth: Annotated[int, Field(ge=1, le=64)] = _CEPH.clone_depth
 
 
@@ -42,15 +42,15 @@ class TimeoutsSection(Strict):
 class SettingsFile(Strict):
     """The whole file."""
 
-    connect: Printable = _SETTINGS.connect
-    host: Printable | None = None
-    state_dir: Printable = _SETTINGS.state_dir
+    connect: Plain = _SETTINGS.connect
+    host: Plain | None = None
+    state_dir: Plain = _SETTINGS.state_dir
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
-    template_dir: Printable = _SETTINGS.template_dir
-    spec_dir: Printable = _SETTINGS.spec_dir
+    template_dir: Plain = _SETTINGS.template_dir
+    spec_dir: Plain = _SETTINGS.spec_dir
     parallel: Annotated[int, Field(ge=1, le=64)] = _SETTINGS.parallel
-    textfile: Printable = _SETTINGS.textfile
+    textfile: Plain = _SETTINGS.textfile
     allowed_dirs: tuple[AbsolutePath, ...] = ()
     ceph_configs: tuple[AbsolutePath, ...] = ()
     keep_environment: tuple[Variable, ...] = ()
@@ -62,13 +62,13 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
     """Return the settings that the file's bytes hold; `host` where it names none. Raises ConfigError."""
     documents, problems = parse_documents(file, raw)
     if problems or len(documents) > 1:
-        raise ConfigError("\n".join(problems) or f"{file}: more than one document; keep one")
+        raise ConfigError(*(problems or [f"{file}: more than one document; keep one"]))
     if not documents:
         return Settings(host=host, file=file, raw=raw, digest=digest_of(raw))
     checked, problems = check(SettingsFile, documents[0])
     problems += fragments_of(documents[0], "of the settings")[1] if checked else ()
     if checked is None or problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError(*problems)
 
     def here(path: str) -> str:
         # Not from the working directory, which may be a stranger's: this decides which templates and specs root takes.

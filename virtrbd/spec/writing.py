@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
+from virtrbd.printable import printable
 from virtrbd.spec.schema import DomainSpec
 
 
@@ -18,4 +19,5 @@ def spec_text(data: Mapping[str, object], comments: Sequence[str] = ()) -> str:
     """Return a spec as YAML, its fields in the order of the schema."""
     ordered = {field: data[field] for field in DomainSpec.model_fields if field in data}
     text = yaml.dump(ordered, Dumper=_Indented, sort_keys=False, allow_unicode=True, width=120)
-    return "".join(f"# {line}\n" for line in comments) + text
+    # A line break in a path must not end the comment.
+    return "".join(f"# {printable(line)}\n" for line in comments) + text
