@@ -17,6 +17,7 @@ def list_domains(run: Run) -> None:
     """List the domains of this host."""
     from virtrbd.commands.domain_list import list_data, list_lines, listed
     from virtrbd.commands.failures import show_trace
+    from virtrbd.commands.printing import print_lines
     from virtrbd.errors import worst
     from virtrbd.hypervisor.connection import Hypervisor
 
@@ -27,7 +28,7 @@ def list_domains(run: Run) -> None:
     failed = {row.name: row.failure for row in rows if row.failure}
     for name, failure in failed.items():
         if not run.is_json:
-            click.echo(f"{name}: cannot be read: {failure.text}", err=True)
+            print_lines([f"{name}: cannot be read: {failure.text}"], to_stderr=True)
         show_trace(run, name, failure.trace)
     run.end(worst(*(failure.exit_code for failure in failed.values())))
 
