@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of
+from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark, ImageRef
-from virtrbd.planning.use import growth_objections, objections, owner_objections
+from virtrbd.model.image_use import Role
+from virtrbd.planning.use import growth_objections, objections, owner_objections, snapshot_objections
 
 
 def texts(image, uses=(), host=HERE):  # type: ignore[no-untyped-def]
@@ -27,7 +28,7 @@ def test_a_domain_that_merely_names_it_shut_off_is_no_objection() -> None:
 @pytest.mark.parametrize("state", [PowerState.RUNNING, PowerState.PAUSED])
 def test_a_domain_that_is_up_stands_against_it_and_its_own_qemu_is_no_second_reason(state: PowerState) -> None:
     found = texts(replace(IMAGE, watchers=(WATCHER,)), [use_of(state)])
-    assert found == [f"domain web is {state.value} with it; virtrbd shutdown web"]
+    assert found == [f"domain web is {state.value} with it (disk vda); virtrbd shutdown web"]
 
 
 def test_a_domain_that_is_up_hides_no_other_client() -> None:
@@ -50,12 +51,12 @@ def test_only_a_client_may_be_what_a_crash_left() -> None:
 
 
 def test_a_domain_that_uses_another_image_is_not_asked() -> None:
-    other = replace(use_of(PowerState.RUNNING), refs=frozenset({ImageRef.parse("vms/other")}))
+    other = replace(use_of(PowerState.RUNNING), images=(used("vms/other"),))
     assert texts(IMAGE, [other]) == []
 
 
 def test_a_domain_that_uses_a_snapshot_of_it_uses_it() -> None:
-    snapshot = replace(use_of(PowerState.RUNNING), refs=frozenset({ImageRef.parse("vms/web.vda@s")}))
+    snapshot = replace(use_of(PowerState.RUNNING), images=(used("vms/web.vda@s"),))
     assert len(texts(IMAGE, [snapshot])) == 1
 
 
@@ -90,7 +91,7 @@ def test_an_image_last_started_elsewhere_takes_over() -> None:
 def test_without_libvirt_a_managed_save_may_be_there() -> None:
     [found] = objections(IMAGE, None, HERE)
     assert found.hazard is Hazard.TAKES_OVER
-    assert "managed save is unknown" in found.text
+    assert "which domains of this host use it is unknown" in found.text
 
 
 def test_a_running_guest_is_told_of_growth_instead_of_standing_against_it() -> None:
@@ -113,3 +114,50 @@ def test_a_running_guest_of_another_host_s_image_is_told_only_when_that_is_allow
     told, [found] = growth_objections(image, [use], HERE)
     assert told is not None
     assert found.hazard is Hazard.TAKES_OVER
+
+
+BASE = used("vms/web.vda", Role.BASE)
+
+
+@pytest.mark.parametrize("state", list(PowerState))
+def test_what_an_overlay_is_built_on_is_never_changed(state: PowerState) -> None:
+    overlaid = replace(use_of(state), images=(BASE,))
+    found = [*objections(IMAGE, [overlaid], HERE), *growth_objections(IMAGE, [overlaid], HERE)[1]]
+    below = [each for each in found if "has it as the backing file of disk vda" in each.text]
+    assert len(below) == 2
+    assert {(each.hazard, each.lingers) for each in below} == {(None, False)}
+
+
+def test_the_qemu_above_an_overlay_hides_no_client_that_writes_below_it() -> None:
+    overlaid = replace(use_of(PowerState.RUNNING), images=(BASE,))
+    assert "it is open by client.7 at 10.0.0.7:0" in " ".join(
+        each.text for each in objections(replace(IMAGE, watchers=(WATCHER,)), [overlaid], HERE)
+    )
+
+
+@pytest.mark.parametrize("state", list(PowerState))
+def test_a_snapshot_that_is_a_domain_s_disk_is_kept_whatever_the_domain_does(state: PowerState) -> None:
+    user = replace(use_of(state), images=(used("vms/web.vda@v1"),))
+    [found] = snapshot_objections(ImageRef.parse("vms/web.vda@v1"), [user])
+    assert (found.hazard, found.lingers) == (None, False)
+    assert found.text == f"domain web, {state.value}, has vms/web.vda@v1 as disk vda"
+    assert snapshot_objections(ImageRef.parse("vms/web.vda@v2"), [user]) == ()
+    assert snapshot_objections(ImageRef.parse("vms/web.vda@v1"), [use_of(state)]) == ()
+
+
+def test_a_guest_on_a_snapshot_does_not_stand_against_growing_the_image() -> None:
+    user = replace(use_of(PowerState.RUNNING), images=(used("vms/web.vda@v1"),))
+    assert growth_objections(IMAGE, [user], HERE) == (None, ())
+
+
+def test_a_guest_that_has_the_image_as_something_else_than_a_disk_cannot_be_told_of_growth() -> None:
+    user = replace(use_of(PowerState.RUNNING), images=(used("vms/web.vda", Role.STATE, "NVRAM"),))
+    told, [found] = growth_objections(IMAGE, [user], HERE)
+    assert (told, found.text) == (None, "domain web is running with it (NVRAM)")
+
+
+def test_what_cannot_be_read_may_be_use_of_any_image() -> None:
+    unread = replace(use_of(PowerState.SHUT_OFF), images=(), unread=("an argument of QEMU: -readconfig",))
+    [found] = objections(IMAGE, [unread], HERE)
+    assert found.hazard is Hazard.TAKES_OVER
+    assert found.text == "domain web may use it: virtrbd cannot read an argument of QEMU: -readconfig"

@@ -13,7 +13,7 @@ from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
-from virtrbd.hypervisor.reading import Flags, describe
+from virtrbd.hypervisor.reading import Flags, describe, saved_xml, snapshots_xml
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
@@ -130,6 +130,39 @@ class Hypervisor:
             return None
 
         return self._call(f"looking up {name}", read)
+
+    def kept_documents(self) -> dict[str, tuple[str, ...]]:
+        """Return, by UUID, what libvirt keeps of domains besides their definition and live XML.
+
+        That is the XML of a managed save, which may hold disks that only the saved guest had, and of snapshots, to
+        which the domain may be reverted.
+        """
+        connection = self._connection
+
+        def read() -> dict[str, tuple[str, ...]]:
+            saved = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+            with_snapshots = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
+            kept: dict[str, tuple[str, ...]] = {}
+            for domain, read_of in (*((d, saved_xml) for d in saved), *((d, snapshots_xml) for d in with_snapshots)):
+                uuid = domain.UUIDString()
+                kept[uuid] = (*kept.get(uuid, ()), *read_of(domain))
+            return kept
+
+        return self._call("reading managed saves and snapshots", read)
+
+    def ceph_pool_of(self, storage_pool: str) -> str | None:
+        """Return the Ceph pool of a libvirt storage pool, "" for one of another kind, None where there is none."""
+        from virtrbd.domainxml.parse import ceph_pool_in
+
+        def read() -> str | None:
+            try:
+                return ceph_pool_in(self._connection.storagePoolLookupByName(storage_pool).XMLDesc())
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_NO_SUPPORT):
+                    return None
+                raise
+
+        return self._call(f"looking up the storage pool {storage_pool}", read)
 
     def definition(self, uuid: str) -> str | None:
         """Return the definition alone, or None when there is no such domain."""

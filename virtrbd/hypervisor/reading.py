@@ -1,5 +1,6 @@
 """Domains as libvirt tells of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from virtrbd.hypervisor.bindings import libvirt
@@ -71,3 +72,28 @@ def describe(domain: Any) -> DefinedDomain:
         autostart=bool(persistent and domain.autostart()),
         persistent=persistent,
     )
+
+
+def saved_xml(domain: Any) -> tuple[str, ...]:
+    """Return the XML of the domain's managed save; nothing where that has just gone."""
+    return _unless_gone(lambda: (str(domain.managedSaveGetXMLDesc(0)),))
+
+
+def snapshots_xml(domain: Any) -> tuple[str, ...]:
+    """Return the XML of the domain's snapshots; nothing where they have just gone."""
+    return _unless_gone(lambda: tuple(str(snapshot.getXMLDesc(0)) for snapshot in domain.listAllSnapshots()))
+
+
+def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    gone = (
+        libvirt.VIR_ERR_NO_DOMAIN,
+        libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
+        # "domain does not have managed save image"
+        libvirt.VIR_ERR_OPERATION_INVALID,
+    )
+    try:
+        return read()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in gone:
+            return ()
+        raise
