@@ -7,13 +7,14 @@ chain, the target of a block copy, NVRAM), a block device, a volume of a storage
 import re
 from collections.abc import Iterator
 
-from virtrbd.domainxml.parse import source_image
+from virtrbd.domainxml.parse import disks_of, source_image
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import Element, children, device_key, word
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role
 
 # Texts for people and programs: what they say starts no QEMU.
+_ARGUMENT = "an argument of QEMU"
 _PROSE = frozenset({"name", "title", "description", "metadata", "uuid"})
 _DEVICE = re.compile(r"/dev/[^,\"'\s:]+")
 # Ceph's udev rules (50-rbd.rules): /dev/rbd/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][-partN].
@@ -36,6 +37,19 @@ def named_images(root: Element) -> NamedImages:
         place, role = _place(element), _role(element)
         found.look(element, place, role)
     return found.result()
+
+
+def written_images(root: Element) -> tuple[ImageRef, ...]:
+    """Return the images that the domain's QEMU opens read-write by librbd: disks, NVRAM."""
+    disks = (disk.image for disk in disks_of(root) if disk.is_written)
+    nvram = (source_image(source) for source in root.iterfind("os/nvram/source") if source.get("protocol") == "rbd")
+    return tuple(dict.fromkeys(ref for ref in (*disks, *nvram) if ref and not ref.snapshot))
+
+
+def argument_images(root: Element) -> tuple[ImageRef, ...]:
+    """Return the images that arguments of QEMU name, which it may open read-write or not."""
+    found = named_images(root).images
+    return tuple(dict.fromkeys(use.ref for use in found if use.place == _ARGUMENT and not use.ref.snapshot))
 
 
 def _elements(root: Element) -> Iterator[Element]:
@@ -125,7 +139,7 @@ def _place(element: Element) -> str:
         if around.tag in ("nvram", "loader", "varstore"):
             return "NVRAM" if around.tag == "nvram" else str(around.tag)
         if word(around).startswith("qemu:"):
-            return "an argument of QEMU"
+            return _ARGUMENT
         around = parent
     return word(element)
 

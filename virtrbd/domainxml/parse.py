@@ -10,7 +10,12 @@ from virtrbd.model.image import ImageRef
 
 def parse_disks(xml: str) -> tuple[DefinedDisk, ...]:
     """Return the disks of a definition by target; `image` is None for those not on RBD."""
-    disks = [_disk(element) for element in parse_tree(xml).iterfind("devices/disk")]
+    return disks_of(parse_tree(xml))
+
+
+def disks_of(root: Element) -> tuple[DefinedDisk, ...]:
+    """Return the disks of a domain by target; `image` is None for those not on RBD."""
+    disks = [_disk(element) for element in root.iterfind("devices/disk")]
     return tuple(sorted(disks, key=lambda disk: disk.target))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image import Image, ImageRef, Obstacle
 from virtrbd.model.image_details import Child
 from virtrbd.model.image_use import ImageUse, Role
 
@@ -140,7 +140,12 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
     if len(image.watchers) > sum(use.writes(image.ref) for use in running):
         who = ", ".join(map(str, image.watchers))
         found.append(Objection(text=f"it is open by {who}", way_out="stop that client", lingers=True))
-    return found
+    return [*found, *map(obstacle_objection, image.obstacles)]
+
+
+def obstacle_objection(obstacle: Obstacle) -> Objection:
+    """Return what RBD itself holds against writing as an objection; only its own tools take it away."""
+    return Objection(text=obstacle.text, way_out=obstacle.way_out)
 
 
 def _how(use: DomainUse, ref: ImageRef) -> str:
@@ -207,7 +212,8 @@ def growth_objections(
     if len(running) != 1 or len(image.watchers) > 1 or not running[0].disk_of(image.ref):
         return None, objections(image, others, host_uuid)
     below = base_objections(image.ref, others)
-    return running[0], (*below, *_of_others(image, others, host_uuid))
+    held = map(obstacle_objection, image.obstacles)
+    return running[0], (*below, *held, *_of_others(image, others, host_uuid))
 
 
 def _without_snapshots(use: DomainUse) -> tuple[ImageUse, ...]:
