@@ -6,6 +6,7 @@ from typing import ClassVar
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import ForeignChange
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (
     AttachDevice,
@@ -39,7 +40,7 @@ class CreateImage(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"create image {self.ref} ({format_size(self.size_bytes)})"
+        return f"create image {self.ref} ({format_size(self.size_bytes)}){_instead_of_a_lost_one(self)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ class CloneImage(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"clone image {self.ref} from {self.parent} ({format_size(self.size_bytes)})"
+        lost = _instead_of_a_lost_one(self)
+        return f"clone image {self.ref} from {self.parent} ({format_size(self.size_bytes)}){lost}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,18 @@ class ImportImage(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"import image {self.ref} from {self.file} ({format_size(self.size_bytes)})"
+        lost = _instead_of_a_lost_one(self)
+        return f"import image {self.ref} from {self.file} ({format_size(self.size_bytes)}){lost}"
+
+
+def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> str:
+    """Return what to say where the domain had such an image, and data in it, before."""
+    if Hazard.LOSES_DATA not in action.hazards:
+        return ""
+    return (
+        f", new, in the place of the domain's image of that name, which is gone; virtrbd image restore {action.ref} "
+        f"brings it back where it is in the trash"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
