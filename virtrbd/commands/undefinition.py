@@ -1,22 +1,34 @@
 """Undefine: the domain goes, its images stay or go to the trash."""
 
 from virtrbd.ceph.images import read_image
-from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.errors import BlockedError, HypervisorError
+from virtrbd.errors import BlockedError, ExitCode, HypervisorError
+from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
+from virtrbd.host.perform import perform
 from virtrbd.host.power import note_clean_stop
+from virtrbd.host.retiring import removals_of
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
+from virtrbd.model.plan import Outcome, Plan
+from virtrbd.planning.retiring import plan_retirement
 
 # librbd's own default is no delay at all: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600
 
+# Undefining is what the verb was asked for; another owner's domain or image is not.
+_ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
 
-def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) -> list[str]:
-    """Undefine, and return a line for each thing done. Raises BlockedError, HypervisorError, ImageBusyError."""
+
+def undefine_domain(
+    host: Host, domain: DefinedDomain, *, trash_images: bool, forget_snapshots: bool
+) -> tuple[list[Outcome], list[str]]:
+    """Undefine; return what came of each step, and the images that stay.
+
+    Raises BlockedError, HypervisorError.
+    """
     name = domain.name
     if domain.state.is_active:
         raise HypervisorError(f"{name}: is {domain.state.value}; shut it down first with virtrbd shutdown {name}")
@@ -25,15 +37,22 @@ def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) ->
     if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
         raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it all the same")
     owned = _owned_images(host, domain.uuid, domain.definition)
-    note_clean_stop(host, domain)
-    lines = []
-    # Images first: a crash in between leaves a domain that can be named again, not images that nobody knows.
-    for image in owned if trash_images else ():
-        trash_image(host.cluster, image.ref, image.image_id, TRASH_DELAY_S)
-        lines.append(f"moved image {image.ref} to the trash for 14 days")
-    host.hypervisor.undefine(domain.uuid)
-    kept = [] if trash_images else [f"kept image {image.ref}" for image in owned]
-    return [*lines, "undefined", *kept]
+    going = owned if trash_images else []
+    plan = plan_retirement(
+        domain,
+        going,
+        host.host_uuid,
+        delay_s=TRASH_DELAY_S,
+        kept=host.hypervisor.kept(domain.uuid),
+        removals=removals_of(host, domain, going, TRASH_DELAY_S),
+        forget_snapshots=forget_snapshots,
+    )
+    if plan.actions:
+        note_clean_stop(host, domain)
+    allowed = host.allowed | _ASKED_FOR
+    outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
+    is_done = all(outcome.exit_code is ExitCode.OK for outcome in outcomes)
+    return outcomes, [f"kept image {image.ref}" for image in owned if is_done and not trash_images]
 
 
 def _owned_images(host: Host, uuid: str, definition: str) -> list[Image]:

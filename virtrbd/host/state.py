@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from virtrbd.model.image import ImageRef, Intent
 
 if TYPE_CHECKING:
     from virtrbd.model.actual import LastDefinition
+    from virtrbd.model.retirement import Retirement
 
 
 class StateDir:
@@ -73,6 +75,35 @@ class StateDir:
         """Forget a definition: its domain is gone."""
         with suppress(OSError):
             (self._path / "definitions" / quote(uuid, safe="")).unlink(missing_ok=True)
+
+    def write_retirement(self, retirement: "Retirement") -> None:
+        """Write down which images go with a domain, on disk before it is undefined. Raises VirtrbdError."""
+        import msgspec
+
+        text = msgspec.json.encode(retirement).decode()
+        self._write_whole("retirements", retirement.name, text, synced=True)
+
+    def read_retirement(self, name: str) -> "Retirement | None":
+        """Return what is left of a retirement that was cut off; one that can't be read is none."""
+        import msgspec
+
+        from virtrbd.model.retirement import Retirement
+
+        try:
+            return msgspec.json.decode(self._file("retirements", name).read_bytes(), type=Retirement)
+        except (OSError, ValueError):
+            return None
+
+    def note_trashed(self, name: str, ref: ImageRef) -> None:
+        """Say that an image of a retirement is in the trash; with the last one the retirement is over."""
+        retirement = self.read_retirement(name)
+        if retirement is None:
+            return
+        left = tuple(image for image in retirement.images if image.ref != ref)
+        if left:
+            self.write_retirement(replace(retirement, images=left))
+        else:
+            self._file("retirements", name).unlink(missing_ok=True)
 
     def write_told(self, told: Mapping[str, str]) -> None:
         """Keep what was told, by what it was about. Raises VirtrbdError."""

@@ -13,12 +13,13 @@ from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
-from virtrbd.hypervisor.reading import Flags, describe, saved_xml, snapshots_xml
+from virtrbd.hypervisor.reading import Flags, describe, kept_of, saved_xml, snapshots_xml
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark
+from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
 
 T = TypeVar("T")
@@ -218,10 +219,16 @@ class Hypervisor:
         """End the guest at once, as a power cut does."""
         self._on(uuid, "destroying the domain", lambda domain: domain.destroy())
 
-    def undefine(self, uuid: str) -> None:
+    def kept(self, uuid: str) -> Kept:
+        """Return what libvirt keeps of the domain besides its definition, and what is at work on its disks."""
+        return self._on(uuid, "reading its snapshots, checkpoints and block jobs", kept_of)
+
+    def undefine(self, uuid: str, *, forget_snapshots: bool = False) -> None:
         """Forget the definition; NVRAM and TPM state stay. libvirt refuses while a managed save would be lost."""
         # KEEP_TPM came with 8.9.
         flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
+        if forget_snapshots:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         self._on(uuid, "undefining the domain", lambda domain: domain.undefineFlags(flags))
 
     def block_resize(self, uuid: str, target: str, to_bytes: int) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.retirement import Kept
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -97,3 +98,31 @@ def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
         if error.get_error_code() in gone:
             return ()
         raise
+
+
+def kept_of(domain: Any) -> Kept:
+    """Return what libvirt keeps of a domain besides its definition. A running guest's QEMU is asked for block jobs."""
+    return Kept(
+        snapshots=tuple(sorted(domain.snapshotListNames())),
+        checkpoints=tuple(sorted(_checkpoints(domain))),
+        block_jobs=tuple(target for target in _targets(domain) if domain.blockJobInfo(target)),
+    )
+
+
+def _checkpoints(domain: Any) -> list[str]:
+    try:
+        return [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
+    except libvirt.libvirtError as error:
+        # Drivers without them say so (libvirt's test driver).
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+            return []
+        raise
+
+
+def _targets(domain: Any) -> list[str]:
+    """Return the targets of a running guest's disks; one that is off has no job."""
+    if not domain.isActive():
+        return []
+    from virtrbd.domainxml.parse import parse_disks
+
+    return [disk.target for disk in parse_disks(domain.XMLDesc()) if disk.target]

@@ -19,6 +19,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.retirement import Retirement
 from virtrbd.model.size import format_size
 
 
@@ -258,18 +259,25 @@ class DropManagedSave(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndefineDomain(BaseAction):
+    """Forget the definition. `retirement`: what the next run finishes where this one ends in between."""
+
     domain_uuid: str
+    forget_snapshots: bool = False
+    retirement: Retirement | None = None
 
     @property
     def text(self) -> str:
-        return "undefine domain"
+        return "undefine domain" + (" and forget its snapshots and checkpoints" if self.forget_snapshots else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashImage(BaseAction):
+    """Move an image to the trash. `retires`: the domain that is retired with it."""
+
     ref: ImageRef
     image_id: str
     delay_s: float
+    retires: str = ""
 
     @property
     def text(self) -> str:

@@ -135,6 +135,10 @@ class RemovalPlan:
             if not (clear and blocker.is_cleared_by_steps) and not (blocker.hazard and blocker.hazard in allowed)
         )
 
+    def without_lingering(self) -> "RemovalPlan":
+        """Return the plan without what goes by itself."""
+        return replace(self, blockers=tuple(blocker for blocker in self.blockers if not blocker.lingers))
+
 
 def plan_removal(
     details: ImageDetails, uses: Sequence[DomainUse] | None, host_uuid: str, *, delay_s: float | None
