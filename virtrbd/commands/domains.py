@@ -173,17 +173,15 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
     from virtrbd.commands.pipeline import connected, parse_allowed, tell
     from virtrbd.commands.power import locked, require_released
     from virtrbd.commands.undefinition import undefine_domain
-    from virtrbd.model.plan import Result
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, locked(host, name, "undefine") as domain:
         require_released(domain)
-        outcomes, kept = undefine_domain(host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots)
-    for outcome in outcomes:
+        failed, lines = undefine_domain(host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots)
+    for outcome in failed:
         tell(run, outcome)
-    done = [outcome.text for outcome in outcomes if outcome.result is Result.DONE]
-    run.answer({"name": domain.name, "done": [*done, *kept]}, [f"{domain.name}: {line}" for line in kept])
-    run.end(worst(*(outcome.exit_code for outcome in outcomes)))
+    run.answer({"name": domain.name, "done": lines}, [f"{domain.name}: {line}" for line in lines])
+    run.end(worst(*(outcome.exit_code for outcome in failed)))
 
 
 @app.command()

@@ -3,16 +3,17 @@
 from virtrbd.ceph.images import read_image
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.errors import BlockedError, ExitCode, HypervisorError
+from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
 from virtrbd.host.perform import perform
 from virtrbd.host.power import note_clean_stop
 from virtrbd.host.retiring import removals_of
+from virtrbd.model.actions import Action, TrashImage
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
-from virtrbd.model.plan import Outcome, Plan
+from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.retiring import plan_retirement
 
 # librbd's own default is no delay at all: a purge takes the image at once.
@@ -25,7 +26,7 @@ _ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
 def undefine_domain(
     host: Host, domain: DefinedDomain, *, trash_images: bool, forget_snapshots: bool
 ) -> tuple[list[Outcome], list[str]]:
-    """Undefine; return what came of each step, and the images that stay.
+    """Undefine; return what came of the steps that were not done, and a line for each thing that was.
 
     Raises BlockedError, HypervisorError.
     """
@@ -51,8 +52,18 @@ def undefine_domain(
         note_clean_stop(host, domain)
     allowed = host.allowed | _ASKED_FOR
     outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
-    is_done = all(outcome.exit_code is ExitCode.OK for outcome in outcomes)
-    return outcomes, [f"kept image {image.ref}" for image in owned if is_done and not trash_images]
+    failed = [outcome for outcome in outcomes if outcome.result is not Result.DONE]
+    if not plan.actions:
+        return failed, []
+    steps = zip(plan.actions, outcomes, strict=True)
+    lines = [_done(action) for action, outcome in steps if outcome.result is Result.DONE]
+    return failed, [*lines, *(f"kept image {image.ref}" for image in owned if not (failed or trash_images))]
+
+
+def _done(action: Action) -> str:
+    if isinstance(action, TrashImage):
+        return f"moved image {action.ref} to the trash for 14 days"
+    return "undefined"
 
 
 def _owned_images(host: Host, uuid: str, definition: str) -> list[Image]:
