@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
+from virtrbd.model.image_use import ImageUse, Role
 from virtrbd.planning.use import DomainUse
 
 HERE, THERE = "here", "there"
@@ -33,7 +34,11 @@ def details_of(*snapshots: Snapshot, image: Image = IMAGE, **more: object) -> Im
 
 
 def use_of(state: PowerState, name: str = "web") -> DomainUse:
-    return DomainUse(name=name, uuid=f"uuid of {name}", state=state, refs=frozenset({REF}))
+    return DomainUse(name=name, uuid=f"uuid of {name}", state=state, images=(used("vms/web.vda"),))
+
+
+def used(image: str, role: Role = Role.DISK, place: str = "disk vda") -> ImageUse:
+    return ImageUse(ref=ImageRef.parse(image), role=role, place=place)
 
 
 snapshots = st.builds(

@@ -8,7 +8,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from virtrbd.errors import ExitCode, VirtrbdError
@@ -110,16 +109,6 @@ def require_beneath(descriptor: int, path: str, folders: Iterable[str]) -> None:
     real = os.readlink(f"/proc/self/fd/{descriptor}")
     if not is_beneath(real, folders):
         raise OutsideError(path, real)
-
-
-def require_leads_beneath(path: str, folders: Iterable[str]) -> None:
-    """Raise the same of a path before it is opened. What can't be found is for the caller that opens it to report."""
-    with suppress(OSError):
-        handle = _handle(path)
-        try:
-            require_beneath(handle, path, folders)
-        finally:
-            os.close(handle)
 
 
 def open_regular(path: str) -> int:

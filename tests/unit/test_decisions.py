@@ -7,14 +7,17 @@ from strategies import EMPTY as NOWHERE
 from strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
 
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain
+from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
+from virtrbd.model.retirement import Kept
 from virtrbd.planning.limits import too_many
 from virtrbd.planning.news import is_told_once, message_of, news
-from virtrbd.planning.retiring import plan_retirement
+from virtrbd.planning.removal import Blocker, RemovalPlan
+from virtrbd.planning.retiring import plan_rest, plan_retirement
 
 CHANGE = SetAutostart(domain_uuid="u", autostart=True)
 
@@ -122,8 +125,8 @@ UNDEFINE = ("undefine domain", "forgets-domain")
 
 def test_a_domain_is_retired_step_by_step_and_each_asks() -> None:
     found, images = web()
-    assert steps(found, images) == [TRASH, UNDEFINE]
-    assert steps(started(found), images) == [("shut down domain", "interrupts-guest"), TRASH, UNDEFINE]
+    assert steps(found, images) == [UNDEFINE, TRASH]
+    assert steps(started(found), images) == [("shut down domain", "interrupts-guest"), UNDEFINE, TRASH]
     saved = replace(found, state=PowerState.SAVED)
     assert steps(saved, images)[0] == ("drop the managed save: the memory of the guest", "loses-data")
 
@@ -133,7 +136,54 @@ def test_images_of_others_stay_when_a_domain_is_retired() -> None:
     assert steps(found, [replace(image, mark=None)]) == [UNDEFINE]
     assert image.mark is not None
     elsewhere = replace(image, mark=replace(image.mark, host=OTHER_HOST_UUID))
-    assert steps(found, [elsewhere])[0] == (TRASH[0], "loses-data,takes-over")
+    assert steps(found, [elsewhere])[-1] == (TRASH[0], "loses-data,takes-over")
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        (Kept(snapshots=("s1", "s2")), "virsh snapshot-delete --metadata web s1, or forget them all with"),
+        (Kept(checkpoints=("c1",)), "virsh checkpoint-delete --metadata web c1, or forget them all with"),
+    ],
+)
+def test_what_libvirt_would_refuse_to_forget_is_asked_before_anything_is_done(kept: Kept, says: str) -> None:
+    found, images = web()
+    plan = plan_retirement(found, images, HOST_UUID, delay_s=86400, kept=kept)
+    assert plan.actions == ()
+    assert [says in reason for reason in plan.held_back] == [True]
+    forgetting = plan_retirement(found, images, HOST_UUID, delay_s=86400, kept=kept, forget_snapshots=True)
+    assert [action.text for action in forgetting.actions] == [
+        "undefine domain and forget its snapshots and checkpoints", TRASH[0]
+    ]  # fmt: skip
+
+
+def test_a_block_job_and_what_keeps_an_image_from_the_trash_are_found_before_anything_is_done() -> None:
+    found, images = web()
+    removal = RemovalPlan(
+        subject=images[0].ref,
+        blockers=(
+            Blocker(text="it is mirrored", way_out="rbd mirror image disable vms/web.vda"),
+            Blocker(text="it belongs to host x", way_out="do it there", hazard=Hazard.TAKES_OVER),
+        ),
+    )
+    plan = plan_retirement(found, images, HOST_UUID, delay_s=86400, kept=Kept(block_jobs=("vda",)), removals=[removal])
+    assert (plan.actions, plan.held_back) == ((), ())
+    job, mirrored = plan.failures
+    assert "a block job is at work on its disk vda" in job.text
+    assert mirrored.text == (
+        "image vms/web.vda can't go to the trash: it is mirrored; rbd mirror image disable vms/web.vda"
+    )
+    assert {failure.exit_code for failure in plan.failures} == {ExitCode.FAILED}
+
+
+def test_a_retirement_that_was_cut_off_goes_on_with_the_images_of_its_record() -> None:
+    found, images = web()
+    plan = plan_retirement(found, images, HOST_UUID, delay_s=86400)
+    [undefine] = [action for action in plan.actions if isinstance(action, UndefineDomain)]
+    assert undefine.retirement is not None
+    rest = plan_rest(undefine.retirement, undefine.retirement.images)
+    assert [(action.text, action.hazards) for action in rest.actions] == [(TRASH[0], ())]
+    assert (rest.name, rest.uuid) == ("web", found.uuid)
 
 
 def test_a_domain_that_is_not_ours_is_retired_by_taking_it_over() -> None:

@@ -7,9 +7,10 @@ from strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, done
 
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.model.actions import DefineDomain
-from virtrbd.model.actual import Actual, Monitor
+from virtrbd.model.actions import CloneImage, CreateImage, DefineDomain
+from virtrbd.model.actual import Actual, LastDefinition, Monitor
 from virtrbd.model.domain import Bus, Cdrom, PowerState, WantedState
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.plan import FindingKind
@@ -129,3 +130,34 @@ def test_a_device_that_virsh_added_before_a_killed_define_was_recorded_is_told_o
 def with_definition(world: Actual, definition: str) -> Actual:
     [found] = world.domains
     return replace(world, domains=(replace(found, definition=definition),))
+
+
+def gone(world: Actual) -> Actual:
+    """The same world without the image of web's disk."""
+    return replace(world, images={**world.images, WEB.disks[0].image: None})
+
+
+def test_an_image_that_a_domain_had_is_not_replaced_by_an_empty_one_without_a_word() -> None:
+    world = gone(done([WEB], EMPTY))
+    [planned] = make_plan([WEB], world, HERE).domains
+    [made] = [action for action in planned.actions if isinstance(action, CloneImage)]
+    assert made.hazards == (Hazard.LOSES_DATA,)
+    assert "which is gone; virtrbd image restore vms/web.vda brings it back where it is in the trash" in made.text
+
+
+def test_an_image_that_only_the_last_definition_had_is_gone_too() -> None:
+    """virsh took the disk out of the domain, or undefined it, and a person removed the image."""
+    world = done([WEB], EMPTY)
+    [found] = world.domains
+    last = {found.uuid: LastDefinition(xml=found.definition, hypervisor="")}
+    undefined = gone(replace(world, domains=(), last_definitions=last))
+    [planned] = make_plan([WEB], undefined, HERE).domains
+    assert [a.hazards for a in planned.actions if isinstance(a, CloneImage)] == [(Hazard.LOSES_DATA,)]
+
+
+def test_a_disk_that_a_spec_adds_to_a_domain_is_made_without_a_question() -> None:
+    disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"), clone=None, size_bytes=MIB)
+    two = replace(WEB, disks=(*WEB.disks, disk), digest="two")
+    world = done([WEB], EMPTY)
+    [planned] = make_plan([two], replace(world, images={**world.images, disk.image: None}), HERE).domains
+    assert [action.hazards for action in planned.actions if isinstance(action, CreateImage)] == [()]

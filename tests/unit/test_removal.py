@@ -110,7 +110,7 @@ def marked(child: Child, host: str = HERE, domain: str = "") -> Child:
 )
 def test_a_clone_of_another_is_flattened_only_when_that_is_allowed(clone: Child, text: str, way_out: str) -> None:
     known = details_of(snapshot("s1", SnapshotKind.USER, clone))
-    of_snapshot = plan_snapshot_removal(known, "s1", HERE)
+    of_snapshot = plan_snapshot_removal(known, "s1", (), HERE)
     assert of_snapshot is not None
     for plan in (trash(known), of_snapshot, plan_purge(known, HERE, is_expired=True)):
         [blocker] = plan.standing(clear=True, allowed=frozenset())
@@ -169,12 +169,12 @@ def test_a_group_and_a_mirror_are_left_by_hand() -> None:
 
 @pytest.mark.parametrize("state", [PowerState.SHUT_OFF, PowerState.SAVED])
 def test_a_domain_that_is_off_needs_its_disks_too(state: PowerState) -> None:
-    assert "domain web has it in its definition" in texts(trash(details_of(), (use_of(state),)))
+    assert "domain web has it as disk vda" in texts(trash(details_of(), (use_of(state),)))
 
 
 def test_a_running_domain_is_named_once() -> None:
     plan = trash(details_of(image=replace(IMAGE, watchers=(WATCHER,))), (use_of(PowerState.RUNNING),))
-    assert texts(plan) == ["domain web is running with it"]
+    assert texts(plan) == ["domain web is running with it (disk vda)"]
 
 
 def test_another_host_s_image_is_removed_only_when_that_is_allowed() -> None:
@@ -186,7 +186,7 @@ def test_another_host_s_image_is_removed_only_when_that_is_allowed() -> None:
 
 def test_a_snapshot_is_unprotected_and_removed_after_its_clones_were_parted() -> None:
     kept = snapshot("s1", SnapshotKind.USER, CHILD, protected=True)
-    plan = plan_snapshot_removal(details_of(kept, snapshot("s2")), "s1", HERE)
+    plan = plan_snapshot_removal(details_of(kept, snapshot("s2")), "s1", (), HERE)
     assert plan is not None
     assert texts(plan) == ["snapshot s1 has clones: vms/clone", "snapshot s1 is protected"]
     assert steps(plan) == ["flatten vms/clone", "unprotect vms/web.vda@s1", "remove snapshot vms/web.vda@s1"]
@@ -194,13 +194,13 @@ def test_a_snapshot_is_unprotected_and_removed_after_its_clones_were_parted() ->
 
 def test_only_snapshots_that_people_made_are_removed_by_name() -> None:
     known = details_of(snapshot("s1", SnapshotKind.GROUP))
-    assert plan_snapshot_removal(known, "s1", HERE) is None
-    assert plan_snapshot_removal(known, "nope", HERE) is None
+    assert plan_snapshot_removal(known, "s1", (), HERE) is None
+    assert plan_snapshot_removal(known, "nope", (), HERE) is None
 
 
 @pytest.mark.parametrize("image", [THEIRS, replace(IMAGE, state="rolling back to s1")])
 def test_a_snapshot_of_another_host_s_image_or_one_at_work_is_kept(image: object) -> None:
-    plan = plan_snapshot_removal(details_of(snapshot(), image=image), "s1", HERE)  # type: ignore[arg-type]
+    plan = plan_snapshot_removal(details_of(snapshot(), image=image), "s1", (), HERE)  # type: ignore[arg-type]
     assert plan is not None
     assert len(plan.blockers) == 1
     assert plan.standing(clear=True, allowed=frozenset()) == plan.blockers
@@ -268,7 +268,7 @@ def test_the_plan_reads_as_reasons_with_their_way_out_and_numbered_steps() -> No
 def all_plans(known: ImageDetails, in_use: tuple[DomainUse, ...] | None) -> list[RemovalPlan]:
     found = [trash(known, in_use), for_good(known, in_use)]
     found += [plan_purge(known, HERE, is_expired=is_expired) for is_expired in (True, False)]
-    of_snapshots = [plan_snapshot_removal(known, each.name, HERE) for each in known.snapshots]
+    of_snapshots = [plan_snapshot_removal(known, each.name, in_use, HERE) for each in known.snapshots]
     return found + [plan for plan in of_snapshots if plan]
 
 
@@ -350,6 +350,6 @@ def test_a_flag_more_only_takes_away_what_it_names(
 
 def test_the_subject_is_what_was_named() -> None:
     assert trash(details_of()).subject == REF
-    plan = plan_snapshot_removal(details_of(snapshot("s1")), "s1", HERE)
+    plan = plan_snapshot_removal(details_of(snapshot("s1")), "s1", (), HERE)
     assert plan is not None
     assert str(plan.subject) == "vms/web.vda@s1"

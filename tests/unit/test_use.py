@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of
+from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
 
 from virtrbd.host.uses import use_of as use_of_domain
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark, ImageRef
-from virtrbd.planning.use import DomainUse, growth_objections, objections, owner_objections
+from virtrbd.model.image_use import Role, Unread
+from virtrbd.planning.use import DomainUse, growth_objections, objections, owner_objections, snapshot_objections
 
 
 def texts(image, uses=(), host=HERE):  # type: ignore[no-untyped-def]
@@ -28,7 +29,7 @@ def test_a_domain_that_merely_names_it_shut_off_is_no_objection() -> None:
 @pytest.mark.parametrize("state", [PowerState.RUNNING, PowerState.PAUSED])
 def test_a_domain_that_is_up_stands_against_it_and_its_own_qemu_is_no_second_reason(state: PowerState) -> None:
     found = texts(replace(IMAGE, watchers=(WATCHER,)), [use_of(state)])
-    assert found == [f"domain web is {state.value} with it; virtrbd shutdown web"]
+    assert found == [f"domain web is {state.value} with it (disk vda); virtrbd shutdown web"]
 
 
 def test_a_domain_that_is_up_hides_no_other_client() -> None:
@@ -51,12 +52,12 @@ def test_only_a_client_may_be_what_a_crash_left() -> None:
 
 
 def test_a_domain_that_uses_another_image_is_not_asked() -> None:
-    other = replace(use_of(PowerState.RUNNING), refs=frozenset({ImageRef.parse("vms/other")}))
+    other = replace(use_of(PowerState.RUNNING), images=(used("vms/other"),))
     assert texts(IMAGE, [other]) == []
 
 
 def test_a_domain_that_uses_a_snapshot_of_it_uses_it() -> None:
-    snapshot = replace(use_of(PowerState.RUNNING), refs=frozenset({ImageRef.parse("vms/web.vda@s")}))
+    snapshot = replace(use_of(PowerState.RUNNING), images=(used("vms/web.vda@s"),))
     assert len(texts(IMAGE, [snapshot])) == 1
 
 
@@ -91,7 +92,7 @@ def test_an_image_last_started_elsewhere_takes_over() -> None:
 def test_without_libvirt_a_managed_save_may_be_there() -> None:
     [found] = objections(IMAGE, None, HERE)
     assert found.hazard is Hazard.TAKES_OVER
-    assert "managed save is unknown" in found.text
+    assert "which domains of this host use it is unknown" in found.text
 
 
 def test_a_running_guest_is_told_of_growth_instead_of_standing_against_it() -> None:
@@ -116,6 +117,10 @@ def test_a_running_guest_of_another_host_s_image_is_told_only_when_that_is_allow
     assert found.hazard is Hazard.TAKES_OVER
 
 
+def no_pool(_name: str) -> str | None:
+    return None
+
+
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
@@ -127,19 +132,67 @@ def test_a_running_guest_of_another_host_s_image_is_told_only_when_that_is_allow
     ],
 )
 def test_a_domain_that_cannot_be_read_counts_as_use_of_what_its_text_names(text: str | None, counts: bool) -> None:
-    odd = DomainUse(name="odd", uuid="o", state=PowerState.SHUT_OFF, unread="its XML cannot be parsed", text=text)
+    odd = DomainUse(name="odd", uuid="o", state=PowerState.SHUT_OFF, unread=(Unread(what="its XML", text=text),))
     image = replace(IMAGE, ref=ImageRef(pool="vms", name="web.vda"))
     found = objections(image, [odd], HERE)
     assert bool(found) == counts
     for objection in found:
         assert objection.hazard is Hazard.TAKES_OVER
-        assert str(objection).startswith("domain odd may use it: it cannot be read (its XML cannot be parsed)")
+        assert str(objection).startswith("domain odd may use it: virtrbd cannot read its XML")
 
 
 def test_what_a_definition_says_is_a_use_and_what_cannot_be_parsed_is_one_by_its_text() -> None:
     xml = "<domain><devices><disk><source protocol='rbd' name='vms/web.vda'/></disk></devices></domain>"
     domain = DefinedDomain(name="a", uuid="u", state=PowerState.RUNNING, definition=xml, live=xml)
-    assert use_of_domain(domain).refs == {ImageRef(pool="vms", name="web.vda")}
-    broken = use_of_domain(replace(domain, live=xml.replace("</domain>", "")))
-    assert (broken.refs, broken.may_use(ImageRef(pool="vms", name="web.vda"))) == (frozenset(), True)
-    assert broken.unread.startswith("its XML cannot be parsed: ")
+    assert use_of_domain(domain, (), no_pool).refs == {ImageRef(pool="vms", name="web.vda")}
+    broken = use_of_domain(replace(domain, live=xml.replace("</domain>", "")), (), no_pool)
+    [unread] = broken.unread
+    assert unread.may_name(ImageRef(pool="vms", name="web.vda"))
+    assert unread.what.startswith("its XML (")
+
+
+BASE = used("vms/web.vda", Role.BASE)
+
+
+@pytest.mark.parametrize("state", list(PowerState))
+def test_what_an_overlay_is_built_on_is_never_changed(state: PowerState) -> None:
+    overlaid = replace(use_of(state), images=(BASE,))
+    found = [*objections(IMAGE, [overlaid], HERE), *growth_objections(IMAGE, [overlaid], HERE)[1]]
+    below = [each for each in found if "has it as the backing file of disk vda" in each.text]
+    assert len(below) == 2
+    assert {(each.hazard, each.lingers) for each in below} == {(None, False)}
+
+
+def test_the_qemu_above_an_overlay_hides_no_client_that_writes_below_it() -> None:
+    overlaid = replace(use_of(PowerState.RUNNING), images=(BASE,))
+    assert "it is open by client.7 at 10.0.0.7:0" in " ".join(
+        each.text for each in objections(replace(IMAGE, watchers=(WATCHER,)), [overlaid], HERE)
+    )
+
+
+@pytest.mark.parametrize("state", list(PowerState))
+def test_a_snapshot_that_is_a_domain_s_disk_is_kept_whatever_the_domain_does(state: PowerState) -> None:
+    user = replace(use_of(state), images=(used("vms/web.vda@v1"),))
+    [found] = snapshot_objections(ImageRef.parse("vms/web.vda@v1"), [user])
+    assert (found.hazard, found.lingers) == (None, False)
+    assert found.text == f"domain web, {state.value}, has vms/web.vda@v1 as disk vda"
+    assert snapshot_objections(ImageRef.parse("vms/web.vda@v2"), [user]) == ()
+    assert snapshot_objections(ImageRef.parse("vms/web.vda@v1"), [use_of(state)]) == ()
+
+
+def test_a_guest_on_a_snapshot_does_not_stand_against_growing_the_image() -> None:
+    user = replace(use_of(PowerState.RUNNING), images=(used("vms/web.vda@v1"),))
+    assert growth_objections(IMAGE, [user], HERE) == (None, ())
+
+
+def test_a_guest_that_has_the_image_as_something_else_than_a_disk_cannot_be_told_of_growth() -> None:
+    user = replace(use_of(PowerState.RUNNING), images=(used("vms/web.vda", Role.STATE, "NVRAM"),))
+    told, [found] = growth_objections(IMAGE, [user], HERE)
+    assert (told, found.text) == (None, "domain web is running with it (NVRAM)")
+
+
+def test_what_cannot_be_read_may_be_use_of_any_image() -> None:
+    unread = replace(use_of(PowerState.SHUT_OFF), images=(), unread=(Unread(what="an argument of QEMU: -readconfig"),))
+    [found] = objections(IMAGE, [unread], HERE)
+    assert found.hazard is Hazard.TAKES_OVER
+    assert found.text == "domain web may use it: virtrbd cannot read an argument of QEMU: -readconfig"

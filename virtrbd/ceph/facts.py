@@ -6,6 +6,7 @@ from typing import Any
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.features import feature_names, seconds_of
 from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
+from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.model.image import Image, ImageRef, Watcher
 
 
@@ -23,6 +24,7 @@ def describe(ref: ImageRef, image: Any, usage: bool) -> Image:
         seed=seed_of(metadata, image.id()),
         parent=_parent(image),
         watchers=watchers_of(image),
+        obstacles=obstacles_of(ref.image, image),
         object_bytes=1 << image.stat()["order"],
         features=feature_names(image.features()),
         snapshots=tuple(sorted(snap["name"] for snap in image.list_snaps() if snap.get("namespace", 0) == 0)),

@@ -1,15 +1,17 @@
 """Who has an image open read-write: the only test of an image that is in use."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.facts import watchers_of
+from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.errors import ImageBusyError
-from virtrbd.model.image import ImageRef, Watcher
+from virtrbd.model.image import ImageRef, Obstacle, Watcher
 
 
 def foreign_watchers(cluster: Cluster, image: Any) -> tuple[Watcher, ...]:
@@ -31,11 +33,31 @@ def busy_error(ref: ImageRef, watchers: Sequence[Watcher]) -> ImageBusyError:
     return ImageBusyError(f"image {ref} is open by {who}; stop that client first", tuple(map(str, watchers)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """Images that are open read-write, so that other clients see us."""
+
+    cluster: Cluster
+    images: Mapping[ImageRef, Any]
+
+    def others(self) -> dict[ImageRef, tuple[Watcher, ...]]:
+        """Return the other clients that have each image open read-write."""
+        return {
+            ref: self.cluster.call(f"listing watchers of {ref}", partial(foreign_watchers, self.cluster, image))
+            for ref, image in self.images.items()
+        }
+
+    def obstacles(self) -> dict[ImageRef, tuple[Obstacle, ...]]:
+        """Return what RBD itself holds against writing to each image."""
+        return {
+            ref: self.cluster.call(f"reading the locks of {ref}", partial(obstacles_of, ref, image))
+            for ref, image in self.images.items()
+        }
+
+
 @contextmanager
-def registered(
-    cluster: Cluster, refs: Sequence[ImageRef]
-) -> Iterator[Callable[[], dict[ImageRef, tuple[Watcher, ...]]]]:
-    """Open images read-write, so that others see us, and yield what lists the others on each.
+def registered(cluster: Cluster, refs: Sequence[ImageRef]) -> Iterator[Registration]:
+    """Open images read-write, so that other clients see us, and yield what looks at them.
 
     Register, then look: two hosts that only look both see nobody and both start.
     """
@@ -46,7 +68,4 @@ def registered(
             image = cluster.call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
             stack.callback(cluster.let_go, f"closing image {ref}", image.close)
             images[ref] = image
-        yield lambda: {
-            ref: cluster.call(f"listing watchers of {ref}", partial(foreign_watchers, cluster, image))
-            for ref, image in images.items()
-        }
+        yield Registration(cluster=cluster, images=images)

@@ -5,7 +5,8 @@ import time
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
-from virtrbd.errors import BlockedError, HypervisorError, UsageError
+from virtrbd.commands.retiring import FORGET_SNAPSHOTS
+from virtrbd.errors import BlockedError, HypervisorError, UsageError, worst
 from virtrbd.printable import shell_command
 
 NAME = click.argument("name")
@@ -144,19 +145,23 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
 @app.command()
 @NAME
 @click.option("--trash-images", is_flag=True, help="Also move the images that it owns to the trash, for 14 days.")
+@FORGET_SNAPSHOTS
 @ALLOW
 @with_global_options
-def undefine(run: Run, name: str, trash_images: bool, allow: tuple[str, ...]) -> None:
+def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, allow: tuple[str, ...]) -> None:
     """Forget a domain that is shut off; its images stay, unless asked."""
-    from virtrbd.commands.pipeline import connected, parse_allowed
+    from virtrbd.commands.pipeline import connected, parse_allowed, tell
     from virtrbd.commands.power import locked, require_released
     from virtrbd.commands.undefinition import undefine_domain
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, locked(host, name, "undefine") as domain:
         require_released(domain)
-        lines = undefine_domain(host, domain, trash_images=trash_images)
-    run.answer({"name": name, "done": lines}, [f"{name}: {line}" for line in lines])
+        failed, lines = undefine_domain(host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots)
+    for outcome in failed:
+        tell(run, outcome)
+    run.answer({"name": domain.name, "done": lines}, [f"{domain.name}: {line}" for line in lines])
+    run.end(worst(*(outcome.exit_code for outcome in failed)))
 
 
 @app.command()

@@ -83,7 +83,7 @@ def remove_snapshot(
 
         def plan() -> "RemovalPlan":
             details = require_details(session, ref.image)
-            found = plan_snapshot_removal(details, ref.snapshot, session.host.host_uuid)
+            found = plan_snapshot_removal(details, ref.snapshot, session.uses(), session.host.host_uuid)
             if found is None:
                 names = ", ".join(details.image.snapshots) or "none"
                 raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")

@@ -32,9 +32,9 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
     lines = _lines(found, freed, host.host_uuid)
-    unread = [use for use in uses if use.unread and use.text is None]
+    unread = [use for use in uses if use.unknown]
     for use in unread:
-        run.say(f"{use.name}: {use.unread}; any of these images may be its")
+        run.say(f"{use.name}: {'; '.join(use.unknown)} cannot be read; any of these images may be its")
     data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed, "other_namespaces": others}
     run.answer(data | {"unread_domains": [use.name for use in unread]}, lines)
     run.end(ExitCode.FAILED if unread else ExitCode.OK)

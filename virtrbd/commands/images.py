@@ -90,7 +90,7 @@ def info(run: Run, ref: ImageRef) -> None:
         limit = session.host.settings.ceph.clone_depth
     names_by_uuid = {use.uuid: use.name for use in uses}
     users = tuple(use.name for use in uses if use.uses(ref))
-    users += tuple(f"{use.name} (perhaps: it cannot be read)" for use in uses if use.may_use(ref))
+    users += tuple(f"{use.name} (perhaps: it cannot be read)" for use in uses if use.may_use(ref) or use.unknown)
     data, lines = info_data(details, names_by_uuid, users), info_lines(details, names_by_uuid, users, limit)
     if not ref.snapshot:
         run.answer({"image": data}, lines)

@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from virtrbd.domainxml.image_uses import written_images
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, require_readable
+from virtrbd.domainxml.parse import require_readable
+from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.hypervisor.connection import Hypervisor
@@ -39,7 +41,7 @@ def locked(host: Host, name: str, verb: str) -> Iterator[DefinedDomain]:
     """
     # The lock is the name's, whatever the person typed.
     found = require(host, name)
-    images = [str(disk.image) for disk in parse_disks(found.definition) if disk.is_written and disk.image]
+    images = map(str, written_images(parse_tree(found.definition)))
     with host.state.locked([found.name, *images], verb):
         yield require(host, found.uuid)
 

@@ -1,23 +1,36 @@
 """Undefine: the domain goes, its images stay or go to the trash."""
 
 from virtrbd.ceph.images import read_image
-from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
+from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
+from virtrbd.host.perform import perform
 from virtrbd.host.power import note_clean_stop
+from virtrbd.host.retiring import removals_of
+from virtrbd.model.actions import Action, TrashImage
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
+from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.planning.retiring import plan_retirement
 from virtrbd.printable import shell_command
 
 # librbd's own default is no delay at all: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600
 
+# Undefining is what the verb was asked for; another owner's domain or image is not.
+_ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
 
-def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) -> list[str]:
-    """Undefine, and return a line for each thing done. Raises BlockedError, HypervisorError, ImageBusyError."""
+
+def undefine_domain(
+    host: Host, domain: DefinedDomain, *, trash_images: bool, forget_snapshots: bool
+) -> tuple[list[Outcome], list[str]]:
+    """Undefine; return what came of the steps that were not done, and a line for each thing that was.
+
+    Raises BlockedError, HypervisorError.
+    """
     name = domain.name
     if domain.state.is_active:
         raise HypervisorError(
@@ -31,15 +44,32 @@ def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) ->
     if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
         raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it all the same")
     owned = _owned_images(host, domain.uuid, domain.definition)
-    note_clean_stop(host, domain)
-    lines = []
-    # Images first: a crash in between leaves a domain that can be named again, not images that nobody knows.
-    for image in owned if trash_images else ():
-        trash_image(host.cluster, image.ref, image.image_id, TRASH_DELAY_S)
-        lines.append(f"moved image {image.ref} to the trash for 14 days")
-    host.hypervisor.undefine(domain.uuid)
-    kept = [] if trash_images else [f"kept image {image.ref}" for image in owned]
-    return [*lines, "undefined", *kept]
+    going = owned if trash_images else []
+    plan = plan_retirement(
+        domain,
+        going,
+        host.host_uuid,
+        delay_s=TRASH_DELAY_S,
+        kept=host.hypervisor.kept(domain.uuid),
+        removals=removals_of(host, domain, going, TRASH_DELAY_S),
+        forget_snapshots=forget_snapshots,
+    )
+    if plan.actions:
+        note_clean_stop(host, domain)
+    allowed = host.allowed | _ASKED_FOR
+    outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
+    failed = [outcome for outcome in outcomes if outcome.result is not Result.DONE]
+    if not plan.actions:
+        return failed, []
+    steps = zip(plan.actions, outcomes, strict=True)
+    lines = [_done(action) for action, outcome in steps if outcome.result is Result.DONE]
+    return failed, [*lines, *(f"kept image {image.ref}" for image in owned if not (failed or trash_images))]
+
+
+def _done(action: Action) -> str:
+    if isinstance(action, TrashImage):
+        return f"moved image {action.ref} to the trash for 14 days"
+    return "undefined"
 
 
 def _owned_images(host: Host, uuid: str, definition: str) -> list[Image]:

@@ -21,7 +21,12 @@ def require_readable(domain: DefinedDomain) -> DefinedDomain:
 
 def parse_disks(xml: str) -> tuple[DefinedDisk, ...]:
     """Return the disks of a definition by target; `image` is None for those not on RBD."""
-    disks = [_disk(element) for element in parse_tree(xml).iterfind("devices/disk")]
+    return disks_of(parse_tree(xml))
+
+
+def disks_of(root: Element) -> tuple[DefinedDisk, ...]:
+    """Return the disks of a domain by target; `image` is None for those not on RBD."""
+    disks = [_disk(element) for element in root.iterfind("devices/disk")]
     return tuple(sorted(disks, key=lambda disk: disk.target))
 
 
@@ -52,12 +57,22 @@ def _disk(element: Element) -> DefinedDisk:
 
 def parse_image(element: Element) -> ImageRef | None:
     """Return the image behind a <disk>, None for one that is not on RBD."""
-    if attribute(element, "source", "protocol") != "rbd":
-        return None
-    snapshot = attribute(element, "source/snapshot", "name")
-    pool, _, path = attribute(element, "source", "name").partition("/")
+    source = element.find("source")
+    return None if source is None or source.get("protocol") != "rbd" else source_image(source)
+
+
+def source_image(source: Element) -> ImageRef | None:
+    """Return the image that a `<source protocol='rbd'>` names, None where its name is none."""
+    snapshot = attribute(source, "snapshot", "name")
+    pool, _, path = source.get("name", "").partition("/")
     namespace, _, name = path.rpartition("/")
     return ImageRef(pool=pool, namespace=namespace, name=name, snapshot=snapshot) if pool and name else None
+
+
+def ceph_pool_in(xml: str) -> str:
+    """Return the Ceph pool behind a libvirt storage pool's XML, "" where that is of another type."""
+    root = parse_tree(xml)
+    return root.findtext("source/name", "") if root.get("type") == "rbd" else ""
 
 
 def secret_xml(uuid: str, usage: str, *, is_set: bool) -> str:

@@ -16,7 +16,14 @@ from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.size import format_size
-from virtrbd.planning.use import DomainUse, Objection, growth_objections, objections, owner_objections
+from virtrbd.planning.use import (
+    DomainUse,
+    Objection,
+    growth_objections,
+    objections,
+    obstacle_objection,
+    owner_objections,
+)
 
 
 def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) -> Image:
@@ -125,10 +132,12 @@ def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
 
     def look() -> None:
         # Held open until the end: a start elsewhere sees us, and waits.
-        with registered(host.cluster, [ref.image]) as others:
-            [found] = others().values()
+        with registered(host.cluster, [ref.image]) as registration:
+            [found] = registration.others().values()
             if found:
                 raise ImageBusyError(f"image {ref.image} is open by {', '.join(map(str, found))}", ())
+            [obstacles] = registration.obstacles().values()
+            refuse(ref.image, [*map(obstacle_objection, obstacles)], frozenset())
             set_state(host.cluster, ref.image, ROLLING_BACK + ref.snapshot)
             roll_back_image(host.cluster, ref)
             set_state(host.cluster, ref.image, "")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import set_running
 from virtrbd.ceph.reading import read_images
-from virtrbd.ceph.watching import registered
+from virtrbd.ceph.watching import Registration, registered
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef, Watcher
@@ -24,22 +24,25 @@ def through_gate(
     allowed: frozenset[Hazard],
     wait_s: float,
     say: Callable[[str], None],
+    unsure: Sequence[ImageRef] = (),
 ) -> None:
     """Begin what lets a QEMU write to the images (a start, an attach) once nobody else has them open read-write.
 
-    Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named.
-    Raises ImageBusyError, BlockedError (takes-over), UnavailableError, HypervisorError.
+    Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named. QEMU's own
+    watcher is not waited for on the `unsure` ones: an image in an argument of QEMU may be opened read-only.
+    Raises ImageBusyError, ClusterError, BlockedError (takes-over), UnavailableError, HypervisorError.
     """
     give_up_at = None
     while True:
-        with registered(cluster, refs) as look:
-            others = {ref: found for ref, found in look().items() if found}
+        with registered(cluster, tuple(dict.fromkeys((*refs, *unsure)))) as registration:
+            others = {ref: found for ref, found in registration.others().items() if found}
             if not others:
+                _refuse_obstacles(registration)
                 _check_images(cluster, refs, host_uuid, allowed)
                 set_running(cluster, refs, host_uuid)
                 begin()
                 # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
-                _await_qemu(look, refs)
+                _await_qemu(registration, refs)
                 return
         now = time.monotonic()
         if give_up_at is None:
@@ -63,9 +66,16 @@ def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, al
             )
 
 
-def _await_qemu(look: Callable[[], Others], refs: Sequence[ImageRef]) -> None:
+def _refuse_obstacles(registration: Registration) -> None:
+    """Raise ClusterError where the guest could not write: libvirt would say "started", and the guest get errors."""
+    found = [f"image {ref}: {each}" for ref, obstacles in registration.obstacles().items() for each in obstacles]
+    if found:
+        raise ClusterError(f"not started: {'; '.join(found)}")
+
+
+def _await_qemu(registration: Registration, refs: Sequence[ImageRef]) -> None:
     give_up_at = time.monotonic() + 10
-    while any(not look()[ref] for ref in refs):
+    while any(not registration.others()[ref] for ref in refs):
         if time.monotonic() >= give_up_at:
             raise UnavailableError("libvirt says that it is done, but no QEMU shows as a watcher of the images")
         time.sleep(0.05)

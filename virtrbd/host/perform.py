@@ -132,6 +132,8 @@ def _change_image(
         case TrashImage():
             trash = partial(trash_image, host.cluster, action.ref, action.image_id, action.delay_s)
             once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
+            if action.retires:
+                host.state.note_trashed(action.retires, action.ref)
 
 
 def _change_definition(
@@ -147,8 +149,12 @@ def _change_definition(
         case SetAutostart():
             host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
         case UndefineDomain():
-            host.hypervisor.undefine(action.domain_uuid)
-            host.state.drop_definition(action.domain_uuid)
+            if action.retirement:
+                host.state.write_retirement(action.retirement)
+            host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
+            # Once its images go it may be made afresh; while they stay, one that is missing later is missed.
+            if action.retirement:
+                host.state.drop_definition(action.domain_uuid)
 
 
 def _change_guest(action: LiveAction, host: Host) -> None:

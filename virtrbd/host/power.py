@@ -4,8 +4,9 @@ import time
 from functools import partial
 
 from virtrbd.ceph.images import read_image, set_running
+from virtrbd.domainxml.image_uses import argument_images, written_images
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
@@ -25,11 +26,12 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     if mark and mark.hold and mark.hold.holds_at(time.time()):
         # Since the plan was made.
         raise BlockedError("somebody holds it now; virtrbd release ends that")
-    written = [disk.image for disk in parse_disks(definition) if disk.is_written and disk.image]
+    tree = parse_tree(definition)
     through_gate(
         host.cluster,
-        written,
+        written_images(tree),
         partial(host.hypervisor.start, domain_uuid),
+        unsure=argument_images(tree),
         host_uuid=host.host_uuid,
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
@@ -94,5 +96,5 @@ def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
     set_running(host.cluster, held, "")
 
 
-def _written_images(domain: DefinedDomain) -> list[ImageRef]:
-    return [disk.image for disk in parse_disks(domain.definition) if disk.is_written and disk.image]
+def _written_images(domain: DefinedDomain) -> tuple[ImageRef, ...]:
+    return written_images(parse_tree(domain.definition))

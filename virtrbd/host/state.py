@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,7 @@ from virtrbd.model.image import ImageRef, Intent
 
 if TYPE_CHECKING:
     from virtrbd.model.actual import LastDefinition
+    from virtrbd.model.retirement import Retirement
 
 T = TypeVar("T")
 
@@ -167,6 +169,27 @@ class StateDir:
         """Forget a definition: its domain is gone."""
         with suppress(VirtrbdError):
             self._drop("definitions", uuid)
+
+    def write_retirement(self, retirement: "Retirement") -> None:
+        """Write down which images go with a domain, on disk before it is undefined. Raises VirtrbdError."""
+        self._write("retirements", retirement.name, msgspec.json.encode(retirement), synced=True)
+
+    def read_retirement(self, name: str) -> "Retirement | None":
+        """Return what is left of a retirement that was cut off; one that can't be understood is none."""
+        from virtrbd.model.retirement import Retirement
+
+        return self._read("retirements", name, Retirement)
+
+    def note_trashed(self, name: str, ref: ImageRef) -> None:
+        """Say that an image of a retirement is in the trash; with the last one the retirement is over."""
+        retirement = self.read_retirement(name)
+        if retirement is None:
+            return
+        left = tuple(image for image in retirement.images if image.ref != ref)
+        if left:
+            self.write_retirement(replace(retirement, images=left))
+        else:
+            self._drop("retirements", name)
 
     def write_told(self, told: Mapping[str, str], what: str = "told") -> None:
         """Keep what was told, by what it was about. Raises VirtrbdError."""

@@ -1,30 +1,75 @@
-"""Which images the domains of this host use."""
+"""Which images the domains of this host use: the one answer, over all that libvirt keeps of them (law 14)."""
+
+from collections.abc import Callable, Iterator, Sequence
 
 from virtrbd.contained import contained
-from virtrbd.domainxml.parse import parse_disks
+from virtrbd.domainxml.image_uses import named_images
+from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import VirtrbdError
+from virtrbd.host.block_devices import images_behind
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 from virtrbd.planning.use import DomainUse
+
+# Returns the Ceph pool of a libvirt storage pool, "" for one of another kind, None for one that libvirt does not know.
+CephPoolOf = Callable[[str], str | None]
 
 
 def read_uses(hypervisor: Hypervisor) -> tuple[DomainUse, ...]:
-    """Return what each domain names, in its definition and, where one runs, in its live XML."""
-    domains = hypervisor.domains()
+    """Return what each domain names: in its definition, its live XML, its managed save and its snapshots.
+
+    Raises UnavailableError, HypervisorError.
+    """
+    kept, domains = hypervisor.kept_documents(), hypervisor.domains()
     unread = (
-        DomainUse(name=domain.name, uuid=domain.uuid, state=domain.state, unread=domain.failure.text)
+        DomainUse(name=domain.name, uuid=domain.uuid, state=domain.state, unread=(Unread(what=domain.failure.text),))
         for domain in domains.unread
     )
-    return (*map(use_of, domains.read), *unread)
+    return (*(use_of(domain, kept.get(domain.uuid, ()), hypervisor.ceph_pool_of) for domain in domains.read), *unread)
 
 
-def use_of(domain: DefinedDomain) -> DomainUse:
-    """Return what the domain names; one whose XML cannot be read is a use of what its text names."""
-    documents = [xml for xml in (domain.definition, domain.live) if xml]
-    name, uuid, state = domain.name, domain.uuid, domain.state
-    try:
-        with contained(f"reading the disks of domain {domain.name}"):
-            refs = frozenset(disk.image for xml in documents for disk in parse_disks(xml) if disk.image)
-    except VirtrbdError as error:
-        return DomainUse(name=name, uuid=uuid, state=state, unread=str(error), text="".join(documents))
-    return DomainUse(name=name, uuid=uuid, state=state, refs=refs)
+def use_of(domain: DefinedDomain, kept: Sequence[str], ceph_pool_of: CephPoolOf) -> DomainUse:
+    """Return what the domain names; a document that cannot be read may use what its text names."""
+    images: set[ImageUse] = set()
+    unread: set[Unread] = set()
+    for xml in dict.fromkeys(filter(None, (domain.definition, domain.live, *kept))):
+        try:
+            with contained(f"reading what domain {domain.name} uses"):
+                for use in _uses(named_images(parse_tree(xml)), ceph_pool_of):
+                    images |= {use} if isinstance(use, ImageUse) else set()
+                    unread |= {use} if isinstance(use, Unread) else set()
+        except VirtrbdError as error:
+            unread.add(Unread(what=f"its XML ({error.as_line})", text=xml))
+    return DomainUse(
+        name=domain.name,
+        uuid=domain.uuid,
+        state=domain.state,
+        images=tuple(sorted(images)),
+        unread=tuple(sorted(unread, key=lambda each: each.what)),
+    )
+
+
+def _uses(named: NamedImages, ceph_pool_of: CephPoolOf) -> Iterator[ImageUse | Unread]:
+    yield from named.images
+    yield from named.unread
+    for volume in named.volumes:
+        yield from _of_volume(volume, ceph_pool_of(volume.pool))
+    for device in named.devices:
+        yield from _of_device(device, images_behind(device.path))
+
+
+def _of_volume(volume: NamedVolume, pool: str | None) -> Iterator[ImageUse | Unread]:
+    if pool is None:
+        what = f"volume {volume.volume} of the storage pool {volume.pool}"
+        yield Unread(what=f"{volume.place}: {what}, which libvirt does not know")
+    elif pool:
+        yield ImageUse(ref=ImageRef(pool=pool, name=volume.volume), role=Role.DISK, place=volume.place)
+
+
+def _of_device(device: NamedDevice, images: tuple[ImageRef, ...] | None) -> Iterator[ImageUse | Unread]:
+    if images is None:
+        yield Unread(what=f"{device.place}: {device.path}, which is not mapped now")
+    for ref in images or ():
+        yield ImageUse(ref=ref, role=device.role, place=device.place)

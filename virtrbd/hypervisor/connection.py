@@ -13,12 +13,13 @@ from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
-from virtrbd.hypervisor.reading import Flags, describe, xml_of
+from virtrbd.hypervisor.reading import Flags, describe, kept_of, saved_xml, snapshots_xml, xml_of
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
+from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
 from virtrbd.printable import shell_command
 
@@ -142,6 +143,39 @@ class Hypervisor:
 
         return self._call(f"looking up {name}", read)
 
+    def kept_documents(self) -> dict[str, tuple[str, ...]]:
+        """Return, by UUID, what libvirt keeps of domains besides their definition and live XML.
+
+        That is the XML of a managed save, which may hold disks that only the saved guest had, and of snapshots, to
+        which the domain may be reverted.
+        """
+        connection = self._connection
+
+        def read() -> dict[str, tuple[str, ...]]:
+            saved = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+            with_snapshots = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
+            kept: dict[str, tuple[str, ...]] = {}
+            for domain, read_of in (*((d, saved_xml) for d in saved), *((d, snapshots_xml) for d in with_snapshots)):
+                uuid = domain.UUIDString()
+                kept[uuid] = (*kept.get(uuid, ()), *read_of(domain))
+            return kept
+
+        return self._call("reading managed saves and snapshots", read)
+
+    def ceph_pool_of(self, storage_pool: str) -> str | None:
+        """Return the Ceph pool of a libvirt storage pool, "" for one of another kind, None where there is none."""
+        from virtrbd.domainxml.parse import ceph_pool_in
+
+        def read() -> str | None:
+            try:
+                return ceph_pool_in(self._connection.storagePoolLookupByName(storage_pool).XMLDesc())
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_NO_SUPPORT):
+                    return None
+                raise
+
+        return self._call(f"looking up the storage pool {storage_pool}", read)
+
     def definition(self, uuid: str) -> str | None:
         """Return the definition alone, or None when there is no such domain."""
 
@@ -196,10 +230,16 @@ class Hypervisor:
         """End the guest at once, as a power cut does."""
         self._on(uuid, "destroying the domain", lambda domain: domain.destroy())
 
-    def undefine(self, uuid: str) -> None:
+    def kept(self, uuid: str) -> Kept:
+        """Return what libvirt keeps of the domain besides its definition, and what is at work on its disks."""
+        return self._on(uuid, "reading its snapshots, checkpoints and block jobs", kept_of)
+
+    def undefine(self, uuid: str, *, forget_snapshots: bool = False) -> None:
         """Forget the definition; NVRAM and TPM state stay. libvirt refuses while a managed save would be lost."""
         # KEEP_TPM came with 8.9.
         flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
+        if forget_snapshots:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         self._on(uuid, "undefining the domain", lambda domain: domain.undefineFlags(flags))
 
     def block_resize(self, uuid: str, target: str, to_bytes: int) -> bool:

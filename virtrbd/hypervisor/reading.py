@@ -1,6 +1,7 @@
 """Domains as libvirt tells of them."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from virtrbd.contained import contained
@@ -9,6 +10,7 @@ from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.model.domain import DefinedDomain, PowerState, UnreadDomain
 from virtrbd.model.failure import failure_of
+from virtrbd.model.retirement import Kept
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -125,3 +127,56 @@ def describe(domain: Any) -> DefinedDomain:
         autostart=bool(persistent and domain.autostart()),
         persistent=persistent,
     )
+
+
+def saved_xml(domain: Any) -> tuple[str, ...]:
+    """Return the XML of the domain's managed save; nothing where that has just gone."""
+    return _unless_gone(lambda: (str(domain.managedSaveGetXMLDesc(0)),))
+
+
+def snapshots_xml(domain: Any) -> tuple[str, ...]:
+    """Return the XML of the domain's snapshots; nothing where they have just gone."""
+    return _unless_gone(lambda: tuple(str(snapshot.getXMLDesc(0)) for snapshot in domain.listAllSnapshots()))
+
+
+def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    gone = (
+        libvirt.VIR_ERR_NO_DOMAIN,
+        libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
+        # "domain does not have managed save image"
+        libvirt.VIR_ERR_OPERATION_INVALID,
+    )
+    try:
+        return read()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in gone:
+            return ()
+        raise
+
+
+def kept_of(domain: Any) -> Kept:
+    """Return what libvirt keeps of a domain besides its definition. A running guest's QEMU is asked for block jobs."""
+    return Kept(
+        snapshots=tuple(sorted(domain.snapshotListNames())),
+        checkpoints=tuple(sorted(_checkpoints(domain))),
+        block_jobs=tuple(target for target in _targets(domain) if domain.blockJobInfo(target)),
+    )
+
+
+def _checkpoints(domain: Any) -> list[str]:
+    try:
+        return [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
+    except libvirt.libvirtError as error:
+        # Drivers without them say so (libvirt's test driver).
+        if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+            return []
+        raise
+
+
+def _targets(domain: Any) -> list[str]:
+    """Return the targets of a running guest's disks; one that is off has no job."""
+    if not domain.isActive():
+        return []
+    from virtrbd.domainxml.parse import parse_disks
+
+    return [disk.target for disk in parse_disks(domain.XMLDesc()) if disk.target]

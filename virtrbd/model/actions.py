@@ -6,6 +6,7 @@ from typing import ClassVar
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import ForeignChange
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (
     AttachDevice,
@@ -18,6 +19,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.retirement import Retirement
 from virtrbd.model.size import format_size
 
 
@@ -39,7 +41,7 @@ class CreateImage(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"create image {self.ref} ({format_size(self.size_bytes)})"
+        return f"create image {self.ref} ({format_size(self.size_bytes)}){_instead_of_a_lost_one(self)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class CloneImage(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"clone image {self.ref} from {self.parent} ({format_size(self.size_bytes)})"
+        lost = _instead_of_a_lost_one(self)
+        return f"clone image {self.ref} from {self.parent} ({format_size(self.size_bytes)}){lost}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,18 @@ class ImportImage(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"import image {self.ref} from {self.file} ({format_size(self.size_bytes)})"
+        lost = _instead_of_a_lost_one(self)
+        return f"import image {self.ref} from {self.file} ({format_size(self.size_bytes)}){lost}"
+
+
+def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> str:
+    """Return what to say where the domain had such an image, and data in it, before."""
+    if Hazard.LOSES_DATA not in action.hazards:
+        return ""
+    return (
+        f", new, in the place of the domain's image of that name, which is gone; virtrbd image restore {action.ref} "
+        f"brings it back where it is in the trash"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,18 +260,25 @@ class DropManagedSave(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndefineDomain(BaseAction):
+    """Forget the definition. `retirement`: what the next run finishes where this one ends in between."""
+
     domain_uuid: str
+    forget_snapshots: bool = False
+    retirement: Retirement | None = None
 
     @property
     def text(self) -> str:
-        return "undefine domain"
+        return "undefine domain" + (" and forget its snapshots and checkpoints" if self.forget_snapshots else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashImage(BaseAction):
+    """Move an image to the trash. `retires`: the domain that is retired with it."""
+
     ref: ImageRef
     image_id: str
     delay_s: float
+    retires: str = ""
 
     @property
     def text(self) -> str:

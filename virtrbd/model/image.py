@@ -124,11 +124,22 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """Why RBD lets nobody write to an image now, and the way out."""
+
+    text: str
+    way_out: str
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.way_out}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """An image as the cluster holds it; `allocated_bytes` is None where it was not asked for.
 
     `config` holds the image's own librbd options, which beat ceph.conf and QEMU; `seed` the digest of the cloud-init
-    seed that was written to it.
+    seed that was written to it. `watchers` and `obstacles` are known of an image that was opened, not of its header.
     """
 
     ref: ImageRef
@@ -145,6 +156,7 @@ class Image:
     object_bytes: int = 4 * 1024**2
     features: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
     config: Mapping[str, str] = field(default_factory=dict)
 
     def is_of(self, domain_uuid: str) -> bool:

@@ -43,7 +43,8 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
             ]
         )
     elif image is None:
-        planned = _plan_missing(domain, disk, actual)
+        gone = (Hazard.LOSES_DATA,) if _had(domain, disk, defined, actual) else ()
+        planned = _plan_missing(domain, disk, actual, gone)
     elif disk.existing:
         planned = _plan_existing(disk, image)
     else:
@@ -51,30 +52,54 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
     return ImagePlan(actions=planned.actions, problems=[where + problem for problem in planned.problems])
 
 
-def _plan_missing(domain: Domain, disk: Disk, actual: Actual) -> ImagePlan:
+def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> bool:
+    """Whether the domain had this image when it was defined or last looked at: then it is not missing, it is gone.
+
+    Law 15: an empty disk in its place would look like one whose data was lost, and nobody would look in the trash.
+    """
+    last = actual.last_definitions.get(domain.uuid)
+    documents = (defined.definition if defined else "", defined.live if defined else "", last.xml if last else "")
+    # Here, not above: only a run that lacks an image parses for it.
+    from virtrbd.domainxml.image_uses import named_images
+    from virtrbd.domainxml.tree import parse_tree
+
+    return any(
+        use.ref.image == disk.image.image for xml in documents if xml for use in named_images(parse_tree(xml)).images
+    )
+
+
+def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Hazard, ...] = ()) -> ImagePlan:
     ref = disk.image.image
     if disk.existing:
         return ImagePlan(problems=[f"image {ref} does not exist; existing: true only uses one that does"])
     if not disk.clone and not disk.import_file:
         assert disk.size_bytes is not None, "the schema demands a size for a disk without a source"
-        return ImagePlan(actions=[CreateImage(ref=ref, domain_uuid=domain.uuid, size_bytes=disk.size_bytes)])
+        return ImagePlan(
+            actions=[CreateImage(ref=ref, domain_uuid=domain.uuid, size_bytes=disk.size_bytes, hazards=hazards)]
+        )
     source_bytes, problem = _source_size(disk, actual)
     if problem:
         return ImagePlan(problems=[problem])
     if disk.size_bytes is not None and disk.size_bytes < source_bytes:
         return ImagePlan(problems=[_too_small(disk, str(disk.clone or disk.import_file), source_bytes)])
-    actions: list[Action] = [_make(domain, disk, source_bytes)]
+    actions: list[Action] = [_make(domain, disk, source_bytes, hazards)]
     if disk.size_bytes is not None and disk.size_bytes > source_bytes:
         actions.append(_grow(domain, disk, source_bytes, live=False))
     return ImagePlan(actions=actions)
 
 
-def _make(domain: Domain, disk: Disk, size_bytes: int) -> CloneImage | ImportImage:
-    ref = disk.image.image
+def _make(domain: Domain, disk: Disk, size_bytes: int, hazards: tuple[Hazard, ...]) -> CloneImage | ImportImage:
+    ref, uuid = disk.image.image, domain.uuid
     if disk.clone:
-        return CloneImage(ref=ref, parent=disk.clone, domain_uuid=domain.uuid, size_bytes=size_bytes)
-    file, beneath = disk.import_file, disk.import_beneath
-    return ImportImage(ref=ref, file=file, beneath=beneath, domain_uuid=domain.uuid, size_bytes=size_bytes)
+        return CloneImage(ref=ref, parent=disk.clone, domain_uuid=uuid, size_bytes=size_bytes, hazards=hazards)
+    return ImportImage(
+        ref=ref,
+        file=disk.import_file,
+        beneath=disk.import_beneath,
+        domain_uuid=uuid,
+        size_bytes=size_bytes,
+        hazards=hazards,
+    )
 
 
 def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:

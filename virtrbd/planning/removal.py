@@ -8,7 +8,16 @@ from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
-from virtrbd.planning.use import DomainUse, Objection, clone_objections, objections, owner_objections
+from virtrbd.model.image_use import Role
+from virtrbd.planning.use import (
+    DomainUse,
+    Objection,
+    clone_objections,
+    objections,
+    owner_objections,
+    snapshot_objections,
+    unread_objections,
+)
 from virtrbd.printable import shell_command
 
 
@@ -127,6 +136,10 @@ class RemovalPlan:
             if not (clear and blocker.is_cleared_by_steps) and not (blocker.hazard and blocker.hazard in allowed)
         )
 
+    def without_lingering(self) -> "RemovalPlan":
+        """Return the plan without what goes by itself."""
+        return replace(self, blockers=tuple(blocker for blocker in self.blockers if not blocker.lingers))
+
 
 def plan_removal(
     details: ImageDetails, uses: Sequence[DomainUse] | None, host_uuid: str, *, delay_s: float | None
@@ -159,7 +172,9 @@ def plan_removal(
     return RemovalPlan(subject=image.ref, blockers=tuple(blockers), steps=tuple(steps))
 
 
-def plan_snapshot_removal(details: ImageDetails, name: str, host_uuid: str) -> RemovalPlan | None:
+def plan_snapshot_removal(
+    details: ImageDetails, name: str, uses: Sequence[DomainUse] | None, host_uuid: str
+) -> RemovalPlan | None:
     """Return how the snapshot is removed, or None when people made none of that name."""
     image = details.image
     found = [each for each in details.snapshots if each.kind is SnapshotKind.USER and each.name == name]
@@ -169,7 +184,12 @@ def plan_snapshot_removal(details: ImageDetails, name: str, host_uuid: str) -> R
     blockers = _clones_blockers(snapshot, image, host_uuid)
     if snapshot.protected:
         blockers.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
-    blockers += [_of(objection) for objection in owner_objections(image, host_uuid)]
+    against = (
+        *snapshot_objections(replace(image.ref, snapshot=name), uses),
+        *unread_objections(image.ref, uses),
+        *owner_objections(image, host_uuid),
+    )
+    blockers += [_of(objection) for objection in against]
     if image.state:
         blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out="let that end, or run it again"))
     subject = replace(image.ref, snapshot=name)
@@ -210,11 +230,12 @@ def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[B
     """A domain that is shut off needs its disks as much as one that runs."""
     return [
         Blocker(
-            text=f"domain {use.name} has it in its definition",
+            text=f"domain {use.name} has {'it' if how.ref == details.image.ref else how.ref} as {how}",
             way_out=f"{shell_command('virtrbd undefine', use.name)}, or take the disk out of its spec",
         )
         for use in uses or ()
-        if use.uses(details.image.ref) and not use.state.is_active
+        for how in use.of(details.image.ref)
+        if not use.state.is_active and how.role is not Role.BASE
     ]
 
 

@@ -1,28 +1,110 @@
-"""How a domain is retired: shut down, undefined, its images moved to the trash. Each hazard is asked for. Pure."""
+"""How a domain is retired: shut down, undefined, its images moved to the trash. Each hazard is asked for. Pure.
 
-from collections.abc import Sequence
+Law 15: all that libvirt or RBD would refuse is looked for first; what can be taken back (an image in the trash) comes
+after what cannot be done in halves (libvirt's undefine).
+"""
+
+from collections.abc import Iterator, Sequence
 
 from virtrbd.domainxml.mark import read_mark
+from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, TrashImage, UndefineDomain
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.retirement import Kept, RetiredImage, Retirement
+from virtrbd.planning.removal import RemovalPlan
+
+_NOTHING = Kept()
 
 
-def plan_retirement(defined: DefinedDomain, images: Sequence[Image], host_uuid: str, *, delay_s: float) -> DomainPlan:
-    """Return the steps. Only images that are the domain's own go; what it merely uses stays."""
+def plan_retirement(
+    defined: DefinedDomain,
+    images: Sequence[Image],
+    host_uuid: str,
+    *,
+    delay_s: float,
+    kept: Kept = _NOTHING,
+    removals: Sequence[RemovalPlan] = (),
+    forget_snapshots: bool = False,
+) -> DomainPlan:
+    """Return the steps. Only images that are the domain's own go; what it merely uses stays.
+
+    `removals`: what keeps those that go from the trash, as `image remove` would find it.
+    """
+    name, uuid = defined.name, defined.uuid
+    own = [image for image in images if image.is_of(uuid)]
+    blocked = tuple(_asks(name, kept)) if not forget_snapshots else ()
+    failures = tuple(_refused(name, kept, removals))
+    if blocked or failures:
+        return DomainPlan(name=name, uuid=uuid, held_back=blocked, failures=failures, exists=True)
     takes_over = () if read_mark(defined.definition) else (Hazard.TAKES_OVER,)
     actions: list[Action] = []
     if defined.state.is_active:
-        actions.append(ShutDownDomain(domain_uuid=defined.uuid, hazards=(Hazard.INTERRUPTS_GUEST, *takes_over)))
+        actions.append(ShutDownDomain(domain_uuid=uuid, hazards=(Hazard.INTERRUPTS_GUEST, *takes_over)))
     if defined.state is PowerState.SAVED:
-        actions.append(DropManagedSave(domain_uuid=defined.uuid, hazards=(Hazard.LOSES_DATA, *takes_over)))
-    # Images first: a crash in between leaves a domain that can be named again, not images that nobody knows.
-    for image in images:
-        if image.is_of(defined.uuid):
-            elsewhere = (Hazard.TAKES_OVER,) if image.mark and image.mark.host != host_uuid else ()
-            hazards = (Hazard.LOSES_DATA, *elsewhere)
-            actions.append(TrashImage(ref=image.ref, image_id=image.image_id, delay_s=delay_s, hazards=hazards))
-    actions.append(UndefineDomain(domain_uuid=defined.uuid, hazards=(Hazard.FORGETS_DOMAIN, *takes_over)))
-    return DomainPlan(name=defined.name, uuid=defined.uuid, actions=tuple(actions), exists=True)
+        actions.append(DropManagedSave(domain_uuid=uuid, hazards=(Hazard.LOSES_DATA, *takes_over)))
+    actions.append(
+        UndefineDomain(
+            domain_uuid=uuid,
+            forget_snapshots=forget_snapshots and bool(kept.snapshots or kept.checkpoints),
+            retirement=_retirement(defined, own, delay_s),
+            hazards=(Hazard.FORGETS_DOMAIN, *takes_over),
+        )
+    )
+    for image in own:
+        elsewhere = (Hazard.TAKES_OVER,) if image.mark and image.mark.host != host_uuid else ()
+        hazards = (Hazard.LOSES_DATA, *elsewhere)
+        actions.append(
+            TrashImage(ref=image.ref, image_id=image.image_id, delay_s=delay_s, retires=name, hazards=hazards)
+        )
+    return DomainPlan(name=name, uuid=uuid, actions=tuple(actions), exists=True)
+
+
+def _retirement(defined: DefinedDomain, own: Sequence[Image], delay_s: float) -> Retirement | None:
+    images = tuple(RetiredImage(ref=image.ref, image_id=image.image_id) for image in own)
+    if not images:
+        return None
+    return Retirement(name=defined.name, domain_uuid=defined.uuid, images=images, delay_s=delay_s)
+
+
+def plan_rest(retirement: Retirement, left: Sequence[RetiredImage]) -> DomainPlan:
+    """Return what is left to do of a retirement that was cut off after the domain was undefined.
+
+    Its hazards were allowed when it was begun.
+    """
+    return DomainPlan(
+        name=retirement.name,
+        uuid=retirement.domain_uuid,
+        actions=tuple(
+            TrashImage(ref=image.ref, image_id=image.image_id, delay_s=retirement.delay_s, retires=retirement.name)
+            for image in left
+        ),
+    )
+
+
+def _asks(name: str, kept: Kept) -> Iterator[str]:
+    """Yield what would go with the definition, and the two ways out."""
+    for names, noun, verb in (
+        (kept.snapshots, "snapshots", "snapshot-delete"),
+        (kept.checkpoints, "checkpoints", "checkpoint-delete"),
+    ):
+        if names:
+            yield (
+                f"libvirt keeps {noun} of it ({', '.join(names)}), and undefines no domain with any; delete them with "
+                f"virsh {verb} --metadata {name} {names[0]}, or forget them all with --forget-snapshots"
+            )
+
+
+def _refused(name: str, kept: Kept, removals: Sequence[RemovalPlan]) -> Iterator[Failure]:
+    for target in kept.block_jobs:
+        text = f"a block job is at work on its disk {target}; let it end, or virsh blockjob {name} {target} --abort"
+        yield Failure(text=text, exit_code=ExitCode.FAILED)
+    for removal in removals:
+        # What a hazard allows is asked for by the step itself.
+        for blocker in (each for each in removal.blockers if each.hazard is None):
+            way_out = blocker.way_out or f"see virtrbd image remove --plan {removal.subject}"
+            text = f"image {removal.subject} can't go to the trash: {blocker.text}; {way_out}"
+            yield Failure(text=text, exit_code=ExitCode.FAILED)

@@ -48,11 +48,10 @@ def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tupl
     """
     named = {ref.image for use in uses for ref in use.refs}
     parents = {image.parent.image for image in listed if image.parent}
-    texts = [use for use in uses if use.text is not None]
     return tuple(
         image
         for image in listed
-        if image.ref not in named | parents and not any(use.may_use(image.ref) for use in texts)
+        if image.ref not in named | parents and not any(use.may_use(image.ref) for use in uses)
     )
 
 

@@ -2,37 +2,59 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import unescape
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image import Image, ImageRef, Obstacle
 from virtrbd.model.image_details import Child
+from virtrbd.model.image_use import ImageUse, Role, Unread
 from virtrbd.printable import shell_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainUse:
-    """A domain of this host with every image that its definition or its live XML names.
+    """A domain of this host with every image that libvirt's documents of it name.
 
-    `unread`: why neither could be read, empty where they were. Then `text` is the XML as libvirt gave it, None where
-    it gave none.
+    `unread`: what may name an image and cannot be read. Law 14: it counts as use.
     """
 
     name: str
     uuid: str
     state: PowerState
-    refs: frozenset[ImageRef] = frozenset()
-    unread: str = ""
-    text: str | None = None
+    images: tuple[ImageUse, ...] = ()
+    unread: tuple[Unread, ...] = ()
+
+    @property
+    def refs(self) -> frozenset[ImageRef]:
+        """What it names, snapshots as snapshots."""
+        return frozenset(use.ref for use in self.images)
+
+    def of(self, ref: ImageRef) -> tuple[ImageUse, ...]:
+        """Return how it uses the image or a snapshot of it; of a snapshot's name, how it uses that snapshot."""
+        if ref.snapshot:
+            return tuple(use for use in self.images if use.ref == ref)
+        return tuple(use for use in self.images if use.ref.image == ref)
 
     def uses(self, ref: ImageRef) -> bool:
         """Whether it names the image, or a snapshot of it."""
-        return any(mine.image == ref.image for mine in self.refs)
+        return bool(self.of(ref.image))
 
     def may_use(self, ref: ImageRef) -> bool:
-        """Whether it cannot be read and may name the image: what cannot be read counts as use."""
-        return bool(self.unread) and (self.text is None or ref.name in self.text or ref.name in unescape(self.text))
+        """Whether something of it that cannot be read names the image, as far as there is a text."""
+        return any(each.text is not None and each.may_name(ref) for each in self.unread)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What cannot be read and may name any image."""
+        return tuple(each.what for each in self.unread if each.text is None)
+
+    def writes(self, ref: ImageRef) -> bool:
+        """Whether its QEMU has the image itself open read-write while it runs, as far as its XML shows."""
+        return any(not use.ref.snapshot and use.role is not Role.BASE for use in self.of(ref.image))
+
+    def disk_of(self, ref: ImageRef) -> ImageUse | None:
+        """Return the disk that the image is, None where it is something else, or a snapshot of it is the disk."""
+        return next((use for use in self.of(ref.image) if use.role is Role.DISK and not use.ref.snapshot), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +77,56 @@ class Objection:
 def objections(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -> tuple[Objection, ...]:
     """Return what stands against changing the image as a whole: who has it open, holds it saved, or owns it.
 
-    `uses` None: nobody could ask libvirt. Whether a domain merely names the image, shut off, is no objection.
+    `uses` None: nobody could ask libvirt. That a domain which is shut off has the image as its disk is no objection.
     """
-    return (*_in_use(image, uses), *_of_others(image, uses, host_uuid))
+    return (*_in_use(image, uses), *base_objections(image.ref, uses), *_of_others(image, uses, host_uuid))
+
+
+def base_objections(ref: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Objection, ...]:
+    """Return which overlays are built on the image: libvirt's external snapshots break when their base changes."""
+    return tuple(
+        Objection(
+            text=f"domain {use.name} has it as the {how}, and the overlay is built on it as it is",
+            way_out=f"merge the two with virsh blockpull or virsh blockcommit of {use.name}",
+        )
+        for use in uses or ()
+        for how in use.of(ref.image)
+        if how.role is Role.BASE
+    )
+
+
+def snapshot_objections(snapshot: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Objection, ...]:
+    """Return which domains have the snapshot itself as a disk: without it they never start again."""
+    return tuple(
+        Objection(
+            text=f"domain {use.name}, {use.state.value}, has {snapshot} as {how}",
+            way_out=f"take it out of {use.name}, its running guest and its managed save included",
+        )
+        for use in uses or ()
+        for how in use.of(snapshot)
+    )
+
+
+def unread_objections(ref: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Objection, ...]:
+    """Return what is not known of use: what cannot be read, of domains, or of all where libvirt does not answer."""
+    if uses is None:
+        return (
+            Objection(
+                text="libvirt does not answer here, so which domains of this host use it is unknown",
+                way_out="start libvirtd",
+                hazard=Hazard.TAKES_OVER,
+            ),
+        )
+    return tuple(
+        Objection(
+            text=f"domain {use.name} may use it: virtrbd cannot read {unread.what}",
+            way_out=f"look at {shell_command('virsh dumpxml', use.name)}",
+            hazard=Hazard.TAKES_OVER,
+        )
+        for use in uses
+        for unread in use.unread
+        if unread.may_name(ref)
+    )
 
 
 def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
@@ -65,7 +134,8 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
     running = [use for use in mine if use.state.is_active]
     found = [
         Objection(
-            text=f"domain {use.name} is {use.state.value} with it", way_out=shell_command("virtrbd shutdown", use.name)
+            text=f"domain {use.name} is {use.state.value} with it ({_how(use, image.ref)})",
+            way_out=shell_command("virtrbd shutdown", use.name),
         )
         for use in running
     ]
@@ -78,20 +148,20 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
         for use in mine
         if use.state is PowerState.SAVED
     ]
-    found += [
-        Objection(
-            text=f"domain {use.name} may use it: it cannot be read ({use.unread})",
-            way_out=f"mend {use.name}",
-            hazard=Hazard.TAKES_OVER,
-        )
-        for use in uses or ()
-        if use.may_use(image.ref)
-    ]
-    # A watcher is the domain's own QEMU where one runs here.
-    if len(image.watchers) > len(running):
+    # A watcher is the domain's own QEMU where one runs here: of a snapshot, or below an overlay, it opens read-only.
+    if len(image.watchers) > sum(use.writes(image.ref) for use in running):
         who = ", ".join(map(str, image.watchers))
         found.append(Objection(text=f"it is open by {who}", way_out="stop that client", lingers=True))
-    return found
+    return [*found, *map(obstacle_objection, image.obstacles)]
+
+
+def obstacle_objection(obstacle: Obstacle) -> Objection:
+    """Return what RBD itself holds against writing as an objection; only its own tools take it away."""
+    return Objection(text=obstacle.text, way_out=obstacle.way_out)
+
+
+def _how(use: DomainUse, ref: ImageRef) -> str:
+    return ", ".join(str(how) if how.ref == ref.image else f"{how}, {how.ref}" for how in use.of(ref.image))
 
 
 def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -> list[Objection]:
@@ -115,16 +185,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
         for use in uses or ()
         if owner and use.uses(image.ref) and use.uuid != owner
     ]
-    if uses is None:
-        found.append(
-            Objection(
-                text="libvirt does not answer here, so whether a domain of this host holds it in a managed save "
-                "is unknown",
-                way_out="start libvirtd",
-                hazard=Hazard.TAKES_OVER,
-            )
-        )
-    return found
+    return [*found, *unread_objections(image.ref, uses)]
 
 
 def owner_objections(image: Image | Child, host_uuid: str) -> tuple[Objection, ...]:
@@ -157,7 +218,15 @@ def growth_objections(
     image: Image, uses: Sequence[DomainUse] | None, host_uuid: str
 ) -> tuple[DomainUse | None, tuple[Objection, ...]]:
     """Return the domain of this host whose guest is to be told, if one runs, and what stands against growing."""
-    running = [use for use in uses or () if use.uses(image.ref) and use.state.is_active]
-    if len(running) != 1 or len(image.watchers) > 1:
-        return None, objections(image, uses, host_uuid)
-    return running[0], tuple(_of_others(image, uses, host_uuid))
+    # A snapshot stays as it is when its image grows.
+    others = [replace(use, images=_without_snapshots(use)) for use in uses] if uses is not None else None
+    running = [use for use in others or () if use.uses(image.ref) and use.state.is_active]
+    if len(running) != 1 or len(image.watchers) > 1 or not running[0].disk_of(image.ref):
+        return None, objections(image, others, host_uuid)
+    below = base_objections(image.ref, others)
+    held = map(obstacle_objection, image.obstacles)
+    return running[0], (*below, *held, *_of_others(image, others, host_uuid))
+
+
+def _without_snapshots(use: DomainUse) -> tuple[ImageUse, ...]:
+    return tuple(how for how in use.images if not how.ref.snapshot)

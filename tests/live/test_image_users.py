@@ -1,0 +1,158 @@
+"""Who uses an image: however a domain names one, the image, its snapshot or what lies below it stays as it is."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import rbd
+from live.conftest import Host
+from worlds import MIB, World
+
+QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+# How a domain names image `vms/{name}`, and what a refusal calls that.
+NAMINGS = {
+    "a disk": ("<disk type='network'><source protocol='rbd' name='vms/{name}'/><target dev='vda'/></disk>", "disk vda"),
+    "a base": (
+        "<disk type='file'><driver name='qemu' type='qcow2'/><source file='/nowhere/over.qcow2'/>"
+        "<backingStore type='network'><format type='raw'/><source protocol='rbd' name='vms/{name}'/></backingStore>"
+        "<target dev='vda'/></disk>",
+        "backing file of disk vda",
+    ),
+    "a device": (
+        "<disk type='block'><source dev='/dev/rbd/vms/{name}'/><target dev='vda'/></disk>", "disk vda"
+    ),
+    "an argument": ("<qemu:arg value='file=rbd:vms/{name},if=virtio'/>", "an argument of QEMU"),
+    "NVRAM": ("<nvram type='network'><source protocol='rbd' name='vms/{name}'/></nvram>", "NVRAM"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def image(world: World, name: str) -> Iterator[str]:
+    """An image with a snapshot v1."""
+    rbd.RBD().create(world.vms, name, 16 * MIB)
+    with rbd.Image(world.vms, name) as opened:
+        opened.create_snap("v1")
+    yield f"vms/{name}"
+    with suppress(rbd.ImageNotFound), rbd.Image(world.vms, name) as opened:
+        opened.remove_snap("v1")
+
+
+def define(world: World, name: str, inside: str) -> None:
+    """Define a domain as others do, which names the image."""
+    device, argument, nvram = inside, "", ""
+    if inside.startswith("<qemu:arg"):
+        device, argument = "", f"<qemu:commandline><qemu:arg value='-drive'/>{inside}</qemu:commandline>"
+    if inside.startswith("<nvram"):
+        loader = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+        device, nvram = "", loader + inside
+    world.libvirt.defineXML(
+        f"<domain type='qemu' xmlns:qemu='{QEMU}'><name>{name}</name><memory>65536</memory>"
+        f"<os><type machine='q35'>hvm</type>{nvram}</os><features><acpi/></features><devices>{device}</devices>"
+        f"{argument}</domain>"
+    )
+
+
+def changes_of(image: str) -> list[tuple[str, ...]]:
+    return [
+        ("image", "remove", image),
+        ("image", "remove", "--now", "--clear", "--allow", "loses-data,takes-over", image),
+    ]
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_an_image_that_a_domain_names_in_any_way_is_not_removed(
+    world: World, name: str, image: str, naming: str
+) -> None:
+    xml, how = NAMINGS[naming]
+    define(world, name, xml.format(name=name))
+    for words in changes_of(image):
+        done = world.virtrbd(*words)
+        assert done.returncode == 5, done
+        assert f"domain {name} has it as " in done.stdout + done.stderr
+        assert how in done.stdout + done.stderr
+    assert world.image(name)["size_bytes"] == 16 * MIB
+    world.libvirt.lookupByName(name).undefineFlags(0)
+    world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
+
+
+def test_what_an_overlay_is_built_on_is_neither_grown_nor_rolled_back(world: World, name: str, image: str) -> None:
+    define(world, name, NAMINGS["a base"][0].format(name=name))
+    for words in (("resize", image, "32M"), ("snapshot", "rollback", f"{image}@v1", "--allow", "loses-data")):
+        done = world.virtrbd("image", *words)
+        assert done.returncode == 5, done
+        assert f"domain {name} has it as the backing file of disk vda" in done.stderr
+    assert world.image(name)["size_bytes"] == 16 * MIB
+
+
+def test_an_argument_that_cannot_be_read_asks_first(world: World, name: str, image: str) -> None:
+    define(world, name, "<qemu:arg value='driver=rbd,server.0.host=10.0.0.1'/>")
+    done = world.virtrbd("image", "remove", image)
+    assert done.returncode == 4, done
+    assert f"domain {name} may use it: virtrbd cannot read an argument of QEMU: driver=rbd" in done.stdout
+    world.libvirt.lookupByName(name).undefineFlags(0)
+
+
+def on_snapshot(world: World, name: str) -> tuple[str, str]:
+    """Return an image and the XML of a domain that has its snapshot v1 as its disk, and can start."""
+    world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
+    image = f"vms/{name}.vda"
+    world.ok("image", "snapshot", "create", f"{image}@v1")
+    xml = world.libvirt.lookupByName(name).XMLDesc()
+    head, tail = xml.split("</source>", 1)
+    return image, f"{head}<snapshot name='v1'/></source><readonly/>{tail}"
+
+
+def refused(world: World, name: str, image: str, state: str) -> None:
+    for more in ((), ("--clear",), ("--clear", "--allow", "takes-over,loses-data")):
+        done = world.virtrbd("image", "snapshot", "remove", f"{image}@v1", *more)
+        assert done.returncode == 5, done
+        assert f"domain {name}, {state}, has {image}@v1 as disk vda" in done.stdout, done
+    with rbd.Image(world.vms, image.removeprefix("vms/")) as opened:
+        assert [each["name"] for each in opened.list_snaps()] == ["v1"]
+
+
+def test_the_snapshot_that_a_guest_runs_on_is_kept_while_it_runs_is_saved_and_is_off(world: World, name: str) -> None:
+    image, xml = on_snapshot(world, name)
+    domain = world.libvirt.defineXML(xml)
+    refused(world, name, image, "shut off")
+    domain.create()
+    refused(world, name, image, "running")
+    domain.managedSave()
+    refused(world, name, image, "saved")
+    domain.managedSaveRemove()
+    domain.undefine()
+    world.ok("image", "snapshot", "remove", f"{image}@v1")
+
+
+def test_the_snapshot_of_a_guest_s_live_disk_alone_is_kept(world: World, name: str) -> None:
+    image, xml = on_snapshot(world, name)
+    without_disk = re.sub(r"<disk .*?</disk>", "", xml, flags=re.DOTALL)
+    domain = world.libvirt.defineXML(xml)
+    domain.create()
+    world.libvirt.defineXML(without_disk)
+    refused(world, name, image, "running")
+    domain.managedSave()
+    refused(world, name, image, "saved")
+    domain.managedSaveRemove()
+    world.ok("image", "snapshot", "remove", f"{image}@v1")
+
+
+def test_an_image_that_is_locked_is_not_started_on_and_its_holder_is_named(world: World, host: Host, name: str) -> None:
+    spec = world.host.spec(name, "disks:\n  - size: 16M\n")
+    world.ok("define", spec)
+    image = f"vms/{name}.vda"
+    host.ok("rbd", "lock", "add", image, "backup")
+    with rbd.Image(world.vms, f"{name}.vda", read_only=True) as opened:
+        [(client, _, _)] = opened.list_lockers()["lockers"]
+    for words in (
+        ("start", name),
+        ("image", "resize", image, "32M"),
+        ("image", "remove", image),
+    ):
+        done = world.virtrbd(*words)
+        assert done.returncode == 5, done
+        assert f"{client} at 127.0.0.1:0 holds the lock 'backup' on it" in done.stdout + done.stderr, done
+    assert not world.libvirt.lookupByName(name).isActive()
+    host.ok("rbd", "lock", "remove", image, "backup", client)
+    world.ok("start", name)

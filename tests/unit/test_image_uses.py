@@ -1,0 +1,186 @@
+"""Every way in which a domain's XML names an image is seen; what cannot be read is reported, not taken for nothing."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from virtrbd.domainxml.image_uses import named_images
+from virtrbd.domainxml.qemu_arguments import images_in_argument
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
+
+GOLD = ImageRef(pool="vms", name="gold")
+SPACED = ImageRef(pool="vms", namespace="ns", name="gold", snapshot="v1")
+QEMU = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
+
+
+def named(inside: str) -> NamedImages:
+    return named_images(parse_tree(f"<domain {QEMU}><name>web</name>{inside}</domain>"))
+
+
+def uses(inside: str) -> list[tuple[str, Role, str]]:
+    found = named(inside)
+    assert (found.volumes, found.devices, found.unread) == ((), (), ())
+    return [(str(use.ref), use.role, use.place) for use in found.images]
+
+
+def disk(inside: str, of: str = "network") -> str:
+    return f"<devices><disk type='{of}' device='disk'>{inside}<target dev='vda'/></disk></devices>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        (disk("<source protocol='rbd' name='vms/gold'/>"), ("vms/gold", Role.DISK, "disk vda")),
+        (disk("<source protocol='rbd' name='vms/ns/gold'/>"), ("vms/ns/gold", Role.DISK, "disk vda")),
+        (
+            disk("<source protocol='rbd' name='vms/gold'><host name='m'/><snapshot name='v1'/></source>"),
+            ("vms/gold@v1", Role.DISK, "disk vda"),
+        ),
+        (
+            disk(
+                "<source file='/srv/over.qcow2'/><backingStore type='file'><source file='/srv/mid.qcow2'/>"
+                "<backingStore type='network'><source protocol='rbd' name='vms/gold'/></backingStore></backingStore>",
+                of="file",
+            ),
+            ("vms/gold", Role.BASE, "disk vda"),
+        ),
+        (
+            disk("<source file='/x'/><mirror type='network'><source protocol='rbd' name='vms/gold'/></mirror>", "file"),
+            ("vms/gold", Role.COPY, "disk vda"),
+        ),
+        (disk("<source dev='/dev/rbd/vms/gold'/>", of="block"), ("vms/gold", Role.DISK, "disk vda")),
+        (disk("<source file='/dev/rbd/vms/ns/gold'/>", of="file"), ("vms/ns/gold", Role.DISK, "disk vda")),
+        (disk("<source dev='/dev/rbd/vms/gold@v1'/>", of="block"), ("vms/gold@v1", Role.DISK, "disk vda")),
+        (
+            "<os><nvram type='network'><source protocol='rbd' name='vms/gold'/></nvram></os>",
+            ("vms/gold", Role.STATE, "NVRAM"),
+        ),
+        (
+            "<devices><tpm><backend type='emulator'><source type='file' path='/dev/rbd/vms/gold'/></backend></tpm>"
+            "</devices>",
+            ("vms/gold", Role.STATE, "tpm"),
+        ),
+        (
+            "<devices><hostdev mode='capabilities' type='storage'><source><block>/dev/rbd/vms/gold</block></source>"
+            "</hostdev></devices>",
+            ("vms/gold", Role.OTHER, "hostdev"),
+        ),
+        (
+            "<devices><filesystem type='block'><source dev='/dev/rbd/vms/gold'/><target dir='/'/></filesystem>"
+            "</devices>",
+            ("vms/gold", Role.OTHER, "filesystem /"),
+        ),
+    ],
+)
+def test_an_image_is_seen_wherever_it_is_named(inside: str, expected: tuple[str, Role, str]) -> None:
+    assert uses(inside) == [expected]
+
+
+def test_options_behind_a_colon_hide_no_image() -> None:
+    refs = [ref for ref, _, _ in uses(disk("<source protocol='rbd' name='vms/gold:rbd_cache=false'/>"))]
+    assert "vms/gold" in refs
+
+
+def test_a_partition_may_be_an_image_of_that_name() -> None:
+    refs = [ref for ref, _, _ in uses(disk("<source dev='/dev/rbd/vms/gold-part1'/>", of="block"))]
+    assert refs == ["vms/gold", "vms/gold-part1"]
+
+
+def test_what_only_libvirt_or_the_kernel_knows_is_handed_on() -> None:
+    found = named(
+        disk("<source pool='ceph' volume='gold'/>", of="volume")
+        + "<devices><disk type='block'><source dev='/dev/rbd7p1'/><target dev='vdb'/></disk></devices>"
+    )
+    assert found.volumes == (NamedVolume(pool="ceph", volume="gold", place="disk vda"),)
+    assert found.devices == (NamedDevice(path="/dev/rbd7p1", role=Role.DISK, place="disk vdb"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<title>rbd:vms/gold</title><description>/dev/rbd/vms/gold</description>",
+        "<metadata><x xmlns='urn:x' protocol='rbd' name='vms/gold'/></metadata>",
+        disk("<source file='/srv/gold.qcow2'/>", of="file"),
+    ],
+)
+def test_what_starts_no_qemu_names_no_image(text: str) -> None:
+    assert named(text) == NamedImages()
+
+
+def _arguments(*values: str) -> str:
+    args = "".join(
+        etree.tostring(etree.Element("arg", value=value)).decode().replace("<arg", "<qemu:arg") for value in values
+    )
+    return f"<qemu:commandline>{args}</qemu:commandline>"
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("file=rbd:vms/gold,if=virtio", GOLD),
+        ("if=virtio,file=rbd:vms/gold:id=x:conf=/etc/ceph/c.conf", GOLD),
+        ("rbd:vms/ns/gold@v1:id=x", SPACED),
+        (r"file=rbd:vms/a\:b", ImageRef(pool="vms", name="a:b")),
+        ("file=rbd:vms/a,,b", ImageRef(pool="vms", name="a,b")),
+        ("driver=rbd,node-name=n,pool=vms,namespace=ns,image=gold,snapshot=v1", SPACED),
+        ("driver=raw,file.driver=rbd,file.pool=vms,file.image=gold", GOLD),
+        ('{"driver":"raw","file":{"driver":"rbd","pool":"vms","image":"gold"}}', GOLD),
+        ('file=json:{"driver":"rbd",,"pool":"vms",,"image":"gold"}', GOLD),
+        ('{"file.filename":"rbd:vms/gold:id=x"}', GOLD),
+        ("file=/dev/rbd/vms/gold,format=raw", GOLD),
+    ],
+)
+def test_arguments_of_qemu_are_read(argument: str, expected: ImageRef) -> None:
+    found = named(_arguments("-drive", argument))
+    assert found.unread == ()
+    assert found.images == (ImageUse(ref=expected, role=Role.OTHER, place="an argument of QEMU"),)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "file=rbd:",
+        "driver=rbd,server.0.host=x",
+        "fat:rw:/mnt/rbd-vms",
+        '{"driver":"rbd"',
+        "file.driver=rbd",
+    ],
+)
+def test_an_argument_that_speaks_of_rbd_and_cannot_be_read_is_unread(argument: str) -> None:
+    assert named(_arguments(argument)).unread == (Unread(what=f"an argument of QEMU: {argument}"),)
+
+
+def test_what_qemu_reads_from_a_file_is_unread() -> None:
+    assert named(_arguments("-readconfig", "/etc/x.cfg")).unread == (Unread(what="an argument of QEMU: -readconfig"),)
+
+
+def test_a_source_without_a_name_is_unread() -> None:
+    assert named(disk("<source protocol='rbd'/>")).unread == ("disk vda: a source that is an RBD image without a name",)
+
+
+WORD = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=9
+)
+
+
+def _kept(text: str) -> str:
+    return "".join(f"\\{char}" if char in "\\:@/" else char for char in text)
+
+
+@given(st.builds(ImageRef, pool=WORD, namespace=WORD, name=WORD, snapshot=WORD))
+def test_every_name_that_qemu_can_be_given_is_read_back(ref: ImageRef) -> None:
+    node = {"driver": "rbd", "pool": ref.pool, "namespace": ref.namespace, "image": ref.name, "snapshot": ref.snapshot}
+    assert images_in_argument(json.dumps(node))[0] == (ref,)
+    filename = f"rbd:{_kept(ref.pool)}/{_kept(ref.namespace)}/{_kept(ref.name)}@{_kept(ref.snapshot)}:id=x"
+    assert images_in_argument("file=" + filename.replace(",", ",,"))[0] == (ref,)
+
+
+@given(st.text())
+def test_any_argument_is_read_or_unread(argument: str) -> None:
+    found, is_read = images_in_argument(argument)
+    assert is_read or not found

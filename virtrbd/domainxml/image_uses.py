@@ -1,0 +1,155 @@
+"""Every RBD image that a domain's XML names, in all the ways in which it can name one. Pure.
+
+Which ways there are (libvirt's docs/formatdomain): a `<source protocol='rbd'>` at any depth (a disk, its backing
+chain, the target of a block copy, NVRAM), a block device, a volume of a storage pool, QEMU's own arguments.
+"""
+
+import re
+from collections.abc import Iterator
+
+from virtrbd.domainxml.parse import disks_of, source_image
+from virtrbd.domainxml.qemu_arguments import images_in_argument
+from virtrbd.domainxml.tree import Element, children, device_key, word
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
+
+# Texts for people and programs: what they say starts no QEMU.
+_ARGUMENT = "an argument of QEMU"
+_PROSE = frozenset({"name", "title", "description", "metadata", "uuid"})
+_DEVICE = re.compile(r"/dev/[^,\"'\s:]+")
+# Ceph's udev rules (50-rbd.rules): /dev/rbd/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][-partN].
+_NAMED = re.compile(r"/dev/rbd/([^/]+)/(?:([^/]+)/)?([^/@]+?)(?:@([^/]+?))?(-part\d+)?")
+# What QEMU reads from there is not in the XML.
+_READ_FROM_FILES = frozenset({"-readconfig", "--readconfig"})
+_ROLES = {
+    "backingStore": Role.BASE,
+    "mirror": Role.COPY,
+    "nvram": Role.STATE,
+    "varstore": Role.STATE,
+    "tpm": Role.STATE,
+}
+
+
+def named_images(root: Element) -> NamedImages:
+    """Return what the domain names. `root` may be a domain, or any document around one (a snapshot's)."""
+    found = _Found()
+    for element in _elements(root):
+        place, role = _place(element), _role(element)
+        found.look(element, place, role)
+    return found.result()
+
+
+def written_images(root: Element) -> tuple[ImageRef, ...]:
+    """Return the images that the domain's QEMU opens read-write by librbd: disks, NVRAM."""
+    disks = (disk.image for disk in disks_of(root) if disk.is_written)
+    nvram = (source_image(source) for source in root.iterfind("os/nvram/source") if source.get("protocol") == "rbd")
+    return tuple(dict.fromkeys(ref for ref in (*disks, *nvram) if ref and not ref.snapshot))
+
+
+def argument_images(root: Element) -> tuple[ImageRef, ...]:
+    """Return the images that arguments of QEMU name, which it may open read-write or not."""
+    found = named_images(root).images
+    return tuple(dict.fromkeys(use.ref for use in found if use.place == _ARGUMENT and not use.ref.snapshot))
+
+
+def _elements(root: Element) -> Iterator[Element]:
+    """Yield the elements that tell libvirt or QEMU something."""
+    pending = [root]
+    while pending:
+        element = pending.pop()
+        yield element
+        pending += [child for child in children(element) if child.tag not in _PROSE]
+
+
+class _Found:
+    """What was found so far; each thing once."""
+
+    def __init__(self) -> None:
+        self.images: set[ImageUse] = set()
+        self.volumes: set[NamedVolume] = set()
+        self.devices: set[NamedDevice] = set()
+        self.unread: set[Unread] = set()
+
+    def result(self) -> NamedImages:
+        return NamedImages(
+            images=tuple(sorted(self.images)),
+            volumes=tuple(sorted(self.volumes)),
+            devices=tuple(sorted(self.devices)),
+            unread=tuple(sorted(self.unread)),
+        )
+
+    def look(self, element: Element, place: str, role: Role) -> None:
+        """Keep what the element itself names, not what its children do."""
+        if element.get("protocol") == "rbd":
+            self._source(element, place, role)
+        if element.get("pool") and element.get("volume"):
+            self.volumes.add(NamedVolume(pool=element.get("pool", ""), volume=element.get("volume", ""), place=place))
+        if word(element).startswith("qemu:"):
+            self._argument(element, place)
+            return
+        for text in (*element.attrib.values(), element.text or ""):
+            if text.startswith("/dev/"):
+                self._device(text.strip(), place, role)
+
+    def _source(self, element: Element, place: str, role: Role) -> None:
+        ref = source_image(element)
+        if ref is None:
+            self.unread.add(Unread(what=f"{place}: a source that is an RBD image without a name"))
+            return
+        self.images.add(ImageUse(ref=ref, role=role, place=place))
+        # libvirt takes options behind a colon literally, QEMU's old command line took them as options.
+        name, colon, _ = ref.name.partition(":")
+        if colon and name:
+            self.images.add(
+                ImageUse(
+                    ref=ImageRef(pool=ref.pool, namespace=ref.namespace, name=name, snapshot=ref.snapshot),
+                    role=role,
+                    place=place,
+                )
+            )
+
+    def _device(self, path: str, place: str, role: Role) -> None:
+        if named := _NAMED.fullmatch(path):
+            pool, namespace, name, snapshot, part = named.groups(default="")
+            # An image may be called `x-part1` as well.
+            for whole in {name, name + part} if not snapshot else {name}:
+                for at in {snapshot, snapshot + part} if snapshot else {""}:
+                    ref = ImageRef(pool=pool, namespace=namespace, name=whole, snapshot=at)
+                    self.images.add(ImageUse(ref=ref, role=role, place=place))
+        else:
+            self.devices.add(NamedDevice(path=path, role=role, place=place))
+
+    def _argument(self, element: Element, place: str) -> None:
+        for value in (element.get("value", ""), element.text or ""):
+            images, is_read = images_in_argument(value)
+            self.images |= {ImageUse(ref=ref, role=Role.OTHER, place=place) for ref in images}
+            devices = _DEVICE.findall(value)
+            for path in devices:
+                self._device(path, place, Role.OTHER)
+            if value in _READ_FROM_FILES or not (is_read or devices):
+                self.unread.add(Unread(what=f"{place}: {value}"))
+
+
+def _place(element: Element) -> str:
+    """Return where the element is, as a message reads it."""
+    around = element
+    while (parent := around.getparent()) is not None:
+        if parent.tag == "devices":
+            return device_key(around).replace(":", " ", 1) or str(around.tag)
+        if around.tag in ("nvram", "loader", "varstore"):
+            return "NVRAM" if around.tag == "nvram" else str(around.tag)
+        if word(around).startswith("qemu:"):
+            return _ARGUMENT
+        around = parent
+    return word(element)
+
+
+def _role(element: Element) -> Role:
+    around: Element | None = element
+    while around is not None:
+        if around.tag in _ROLES:
+            return _ROLES[str(around.tag)]
+        if around.tag == "disk":
+            return Role.DISK
+        around = around.getparent()
+    return Role.OTHER
