@@ -93,16 +93,18 @@ def quoted(value: object) -> str:
     return f"'{cut(value)}'" if isinstance(value, str) else cut(repr(value))
 
 
-def shell_command(start: str, *names: object) -> str:
+def shell_command(start: str, *names: object, options: str = "") -> str:
     """Return a command for a person to paste: `start` as it is, then the names, each one word to a shell.
 
-    A name that begins with `-` must not become an option, so options belong into `start`. What can't be printed or
-    would look like an escape is written in octal, in the `$'…'` of bash, ksh, zsh and POSIX 2024: `printable` leaves
-    that as it is.
+    `options` stand behind the names as people write them, but before a name that begins with `-`: it must not become an
+    option. What can't be printed or would look like an escape is written in octal, in the `$'…'` of bash, ksh, zsh and
+    POSIX 2024: `printable` leaves that as it is.
     """
     words = [str(name) for name in names]
-    end_of_options = ["--"] if any(word.startswith("-") for word in words) else []
-    return " ".join([start, *end_of_options, *map(_shell_word, words)])
+    is_like_an_option = any(word.startswith("-") for word in words)
+    quoted_words = map(_shell_word, words)
+    parts = (start, options, "--", *quoted_words) if is_like_an_option else (start, *quoted_words, options)
+    return " ".join(filter(None, parts))
 
 
 def _more(number: int) -> str:

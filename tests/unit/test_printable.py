@@ -223,3 +223,14 @@ def handler_of(char: str) -> str:
 )
 def test_a_command_names_what_it_is_about_as_one_word(names: tuple[str, ...], command: str) -> None:
     assert printable(shell_command("virtrbd start", *names)) == command
+
+
+def test_options_stand_behind_a_name_unless_it_looks_like_one() -> None:
+    assert (
+        shell_command("virtrbd destroy", "web", options="--allow loses-data")
+        == "virtrbd destroy web --allow loses-data"
+    )
+    assert (
+        shell_command("virtrbd destroy", "-x", options="--allow loses-data")
+        == "virtrbd destroy --allow loses-data -- -x"
+    )

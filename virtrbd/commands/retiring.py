@@ -141,7 +141,9 @@ def _closing_lines(job: _Job, outcomes: "list[Outcome]", allowed: "frozenset[Haz
     ]
     if needed := _missing(job, allowed):
         flags = ",".join(hazard for hazard in Hazard if hazard in needed | allowed)
-        lines.append(f"nothing was done; {shell_command(f'virtrbd remove --allow {flags}', name)} does all of it")
+        lines.append(
+            f"nothing was done; {shell_command('virtrbd remove', name, options=f'--allow {flags}')} does all of it"
+        )
     elif all(outcome.exit_code == 0 for outcome in outcomes):
         lines.append(f"{name}: retired; if a spec still names it, the next run makes it again")
     return lines

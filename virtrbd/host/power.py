@@ -59,7 +59,7 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
         raise HypervisorError(
             f"the guest of {domain.name} did not shut down within {timeout_s:g} s and still runs; look at "
             f"{shell_command('virtrbd console', domain.name)}, or end it with "
-            f"{shell_command('virtrbd destroy --allow interrupts-guest', domain.name)}"
+            f"{shell_command('virtrbd destroy', domain.name, options='--allow interrupts-guest')}"
         )
     note_clean_stop(host, domain)
 
