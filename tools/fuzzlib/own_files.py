@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 from fuzzlib.target import Target, require
 from fuzzlib.world import ODD, plan_in, world
-from virtrbd.commands.plan_output import SavedPlan, read_plan
 from virtrbd.host.state import StateDir
+from virtrbd.local.saved_plan import SavedPlan, read_plan
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fuzzlib import ceph_files, domain_xml, image_metadata, names, own_files, specs
+from fuzzlib import ceph_files, domain_xml, image_files, image_metadata, names, own_files, printed, specs
 from fuzzlib.target import Target
 
 TESTS = Path(__file__).parents[2] / "tests"
 
-_MODULES = (specs, domain_xml, image_metadata, own_files, names, ceph_files)
+_MODULES = (specs, domain_xml, image_metadata, own_files, names, ceph_files, image_files, printed)
 TARGETS: Mapping[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}
 
 
