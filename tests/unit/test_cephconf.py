@@ -36,6 +36,17 @@ def test_reads_every_form_of_mon_host(mon_host: str, expected: list[tuple[str, i
     assert monitors(tmp_path, mon_host) == tuple(Monitor(address=a, port=p) for a, p in expected)
 
 
+@pytest.mark.parametrize("port", ["9" * 5000, "\u0663", "99999999"])
+def test_a_port_that_is_none_is_left_to_librados(port: str, tmp_path: Path) -> None:
+    assert Monitor(address="10.0.0.1") in monitors(tmp_path, f"10.0.0.1:{port}")
+
+
+def test_a_comment_may_be_in_any_encoding(tmp_path: Path) -> None:
+    (tmp_path / "ceph.conf").write_bytes(b"# f\xfcr den Ring\n[global]\nfsid = abc\nmon host = 10.0.0.1\n")
+    facts = read_cluster_facts(settings(tmp_path))
+    assert (facts.fsid, facts.monitors) == ("abc", (Monitor(address="10.0.0.1"),))
+
+
 def test_without_a_file_there_are_none(tmp_path: Path) -> None:
     facts = read_cluster_facts(settings(tmp_path))
     assert (facts.fsid, facts.monitors) == ("00000000-0000-0000-0000-000000000000", ())

@@ -15,7 +15,9 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
     """Return fsid and monitors as ceph.conf has them; nil and none where there is no such file."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     with contextlib.suppress(OSError, configparser.Error):
-        parser.read_string("\n".join(line.strip() for line in Path(settings.ceph.conf).read_text().splitlines()))
+        # A comment may be in any encoding: Ceph reads bytes.
+        lines = Path(settings.ceph.conf).read_text(errors="replace").splitlines()
+        parser.read_string("\n".join(line.strip() for line in lines))
     given = parser.items("global") if parser.has_section("global") else ()
     section = {key.replace(" ", "_"): value for key, value in given}
     return ClusterFacts(
@@ -29,6 +31,8 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
 _ADDRESS = re.compile(r"(?:v[12]:)?(?P<name>\[[0-9a-fA-F:.]+\]|[^\s,:/\[\]]+)(?::(?P<port>\d+))?(?:/\d+)?")
 # Without a port librados tries both of these (src/mon/MonMap.cc); with one of them it speaks one protocol only.
 _USUAL_PORTS = ("3300", "6789")
+# `\d` takes the digits of every script, and as many as there are; Python's int() refuses thousands of them.
+_PORT = re.compile("[0-9]{1,5}")
 
 
 def _monitors(mon_host: str) -> tuple[Monitor, ...]:
@@ -37,5 +41,11 @@ def _monitors(mon_host: str) -> tuple[Monitor, ...]:
     for match in _ADDRESS.finditer(mon_host):
         name, port = match["name"].strip("[]"), match["port"]
         # Of a monitor with two addresses the first counts: Ceph writes v2 first.
-        found.setdefault(name, Monitor(address=name, port=int(port) if port and port not in _USUAL_PORTS else None))
+        found.setdefault(name, Monitor(address=name, port=_port(port)))
     return tuple(sorted(found.values(), key=lambda monitor: (monitor.address, monitor.port or 0)))
+
+
+def _port(text: str | None) -> int | None:
+    if text is None or text in _USUAL_PORTS or not _PORT.fullmatch(text):
+        return None
+    return int(text)

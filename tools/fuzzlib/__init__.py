@@ -1,0 +1,1 @@
+"""Fuzzing: what virtrbd does not trust, as functions that take bytes."""

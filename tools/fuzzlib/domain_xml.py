@@ -1,0 +1,208 @@
+"""Targets that take domain XML: any virsh user writes it, a running guest's own included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from lxml import etree
+from strategies import CLUSTER, HOST_UUID, MIB, marked
+
+from fuzzlib.mutate import mutate_xml
+from fuzzlib.target import Target, require, text_of
+from fuzzlib.world import ODD, odd_domain, plan_in, with_domain, world
+from virtrbd.adoption.adopt import adopted
+from virtrbd.adoption.trial import Circumstances
+from virtrbd.domainxml.drift import foreign_changes
+from virtrbd.domainxml.edit import edit_definition
+from virtrbd.domainxml.ignoring import has_path, pruned
+from virtrbd.domainxml.live import current_memory, current_vcpus, device_xml, live_differences, titles
+from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark, set_mark
+from virtrbd.domainxml.parse import parse_console, parse_disks, parse_machine, parse_size
+from virtrbd.domainxml.passwords import with_passwords
+from virtrbd.domainxml.plain import monitors_of
+from virtrbd.domainxml.stated import every_path, stated_paths
+from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
+from virtrbd.domainxml.words import images_of
+from virtrbd.errors import VirtrbdError
+from virtrbd.fitting.by_hand import capabilities_by_hand
+from virtrbd.model.actual import LastDefinition
+from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.image import Image
+from virtrbd.model.settings import Settings
+
+WORDS = (
+    "<metadata>", "<disk type='network' device='disk'>", "<source protocol='rbd' name='", "<snapshot name='",
+    "<target dev='vda' bus='virtio'/>", "<interface type='bridge'>", "<controller type='", "<qemu:commandline>",
+    " xmlns='urn:virtrbd:domain:1'", "&#27;", "&#x202e;", "&lt;", "<vcpu current='", "<iotune>", "<auth username='",
+)  # fmt: skip
+STRANGER = "stranger"
+STRANGERS_UUID = "ffffffff-0000-0000-0000-00000000000e"
+
+
+def try_definition(data: bytes) -> None:
+    """A definition of virtrbd's own domain, as a virsh user left it, and every reader of definitions."""
+    text = text_of(data)
+    plan_in(with_domain(replace(odd_domain(), definition=text, live="", state=PowerState.SHUT_OFF)), odd=text)
+    last = {ODD.uuid: LastDefinition(xml=text, hypervisor="h")}
+    plan_in(replace(world(), last_definitions=last))
+    _read(text)
+
+
+def try_live(data: bytes) -> None:
+    """The live XML of a domain that runs."""
+    text = text_of(data)
+    found = replace(odd_domain(), live=text, state=PowerState.RUNNING)
+    plan_in(with_domain(found), odd=text)
+    with_passwords(found.definition, text)
+    mark = read_mark(found.definition)
+    assert mark is not None
+    live_differences(text, found.definition, mark)
+    for read in (current_memory, current_vcpus, titles, parse_console):
+        read(text)
+    device_xml(text, "disk:vda")
+
+
+def try_stranger(data: bytes) -> None:
+    """The definition and live XML of a domain that no spec names."""
+    text = text_of(data)
+    found = DefinedDomain(
+        name=STRANGER, uuid=STRANGERS_UUID, state=PowerState.RUNNING, definition=text, live=text, persistent=True
+    )
+    if "vms/web." not in text:
+        plan_in(replace(world(), domains=(*world().domains, found)), strangers=[STRANGER], odd=text)
+    _read(text)
+
+
+def try_mark(data: bytes) -> None:
+    """What is in a domain's <metadata>, virtrbd's own element among it."""
+    root = parse_tree(odd_domain().definition)
+    held = root.find("metadata")
+    assert held is not None
+    root.replace(held, etree.fromstring(b"<metadata>" + data + b"</metadata>"))
+    text = to_text(root)
+    mark = read_mark(text)
+    if mark is not None:
+        mark_text(mark)
+        set_mark(root, mark)
+        again = read_mark(to_text(root))
+        require(again == mark, f"the mark changes when it is written again: {mark} {again}")
+    found = odd_domain()
+    plan_in(with_domain(replace(found, definition=text, live=text)), odd=text)
+    plan_in(with_domain(replace(found, definition=text, live="", state=PowerState.SHUT_OFF)), odd=text)
+
+
+def try_hold(data: bytes) -> None:
+    """A path that is ignored."""
+    text = text_of(data)
+    has_path(odd_domain().definition, text)
+    pruned(odd_domain().definition, (text,))
+    plan_in(with_domain(marked(odd_domain(), ignored=(text,))))
+
+
+def try_adopt(data: bytes) -> None:
+    """A definition for which a spec is sought."""
+    text = text_of(data)
+    images = {ref: Image(ref=ref, image_id="i", size_bytes=64 * MIB, created_at=0) for ref in images_of(text)}
+    found = adopted(
+        Circumstances(
+            definition=text,
+            autostart=False,
+            settings=Settings(host="kvm-1"),
+            file="it.yaml",
+            profiles=None,
+            capabilities=capabilities_by_hand("libvirt=9.0,qemu=7.2", "pc" if "i440fx" in text else "q35"),
+            cluster=CLUSTER,
+            monitors=frozenset(monitor.address for monitor in CLUSTER.monitors),
+            secret_uuid="11111111-1111-1111-1111-111111111111",
+            images=images,
+        ),
+        "it.xml.j2",
+    )
+    require(bool(found.spec) != bool(found.refusals), "neither a spec nor a reason why there is none")
+    (found.spec + found.template).encode()
+
+
+@cache
+def _held() -> str:
+    return odd_domain().definition
+
+
+def _read(text: str) -> None:
+    """Everything that reads a definition by itself. Raises ValueError for what is not XML, as it is documented."""
+    monitors_of(text)
+    parse_tree(text)
+    digest = definition_digest(text)
+    require(digest == definition_digest(text), "two digests of one definition")
+    mark = read_mark(text)
+    for read in (parse_disks, parse_size, parse_machine, images_of, stated_paths, every_path):
+        read(text)
+    new_mark = mark or DomainMark(uuid=ODD.uuid, host=HOST_UUID)
+    edit = edit_definition(text, _held(), mark, new_mark)
+    foreign_changes(_held(), text, edit.xml, (), stated=(), ignored=())
+    require(parse_tree(edit.xml).find(f"metadata/{MARK_TAG}") is not None, "an edit without virtrbd's mark")
+
+
+# What a stream of bytes is to a pure reader that documents ValueError.
+_READERS = (VirtrbdError, ValueError)
+
+TARGETS = (
+    Target(
+        name="definition",
+        about="the definition of a domain of virtrbd's: read, digest, drift, edit, plan",
+        run=try_definition,
+        expected=_READERS,
+        words=WORDS,
+        mutate=mutate_xml,
+        largest=16384,
+    ),
+    Target(
+        name="live",
+        about="the live XML of a domain that runs",
+        seeds=("corpus/definition",),
+        run=try_live,
+        expected=_READERS,
+        words=WORDS,
+        mutate=mutate_xml,
+        largest=16384,
+    ),
+    Target(
+        name="stranger",
+        about="the XML of a domain that no spec names",
+        run=try_stranger,
+        expected=_READERS,
+        words=WORDS,
+        mutate=mutate_xml,
+        largest=16384,
+    ),
+    Target(
+        name="mark",
+        about="the content of a domain's <metadata>",
+        run=try_mark,
+        expected=(VirtrbdError, etree.XMLSyntaxError),
+        words=(
+            "<v:domain xmlns:v='urn:virtrbd:domain:1' uuid='",
+            "<v:states of='",
+            " parts='",
+            "<v:hold until='",
+            *WORDS,
+        ),
+    ),
+    Target(
+        name="ignored",
+        about="a path that an operator ignores",
+        run=try_hold,
+        expected=_READERS,
+        words=("devices/disk:vda", "/@", "metadata/", "%2F", "#2"),
+    ),
+    Target(
+        name="adopt",
+        about="a definition that adopt finds a spec for",
+        seeds=("corpus/adopt", "data/adopt"),
+        run=try_adopt,
+        expected=_READERS,
+        words=WORDS,
+        mutate=mutate_xml,
+        largest=16384,
+    ),
+)
