@@ -39,11 +39,11 @@ def test_a_template_that_loops_fails_its_own_domain(fleet: Fleet) -> None:
 
 def test_a_look_that_hangs_ends_the_run_before_anything_is_done(fleet: Fleet) -> None:
     name = fleet.spec("a")
-    fleet.set(timeouts="{reconcile: 4}")
+    fleet.set(timeouts="{reconcile: 20}")
     done = fleet.run("reconcile", program=("-c", HANGING.replace("COUNT", "2")))
     assert (done.code, done.out) == (69, ""), done
     assert done.err == (
-        "reconcile: looking again before anything is done: not done within 4 s (timeouts: reconcile); the run was "
+        "reconcile: looking again before anything is done: not done within 20 s (timeouts: reconcile); the run was "
         "ended there, and the next one goes on\n"
     )
     assert name not in {found.name() for found in fleet.connection.listAllDomains()}

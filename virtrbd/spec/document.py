@@ -157,7 +157,8 @@ class _Build:
         self._budget.spend(1)
         self.lines.setdefault(path, node.start_mark.line + 1)
         if not fits_its_tag(node) or (kind_of(node) == "binary" and _HANDED_ON not in path):
-            self._problem(node, path, f"the tag {tag_of(node)} does not fit here; leave it out")
+            way_out = "leave it out, or write it in a file" if _HANDED_ON in path else "leave it out"
+            self._problem(node, path, f"the tag {tag_of(node)} does not fit here; {way_out}")
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -175,7 +176,8 @@ class _Build:
                 continue
             key, here = key_node.value, (*path, key_node.value)
             if key == "<<":
-                self._problem(key_node, path, "`<<` is not followed here; write it out, or use a profile (uses:)")
+                way_out = "in a file" if _HANDED_ON in path else "use a profile (uses:)"
+                self._problem(key_node, path, f"`<<` is not followed here; write it out, or {way_out}")
             elif key in data:
                 # PyYAML keeps the last one silently; one of the two values would be lost.
                 self._problem(key_node, here, f"written twice (first in line {self.lines[here]}); keep one")
