@@ -24,4 +24,12 @@ def desired_domains(paths: Sequence[str], settings: Settings) -> tuple[Domain, .
         return check()
     # The folder counts: a relative file to import is resolved from it.
     contents = (part for file in (*files.specs, *files.profiles.values()) for part in (file.path, file.raw))
-    return remembered(tuple[Domain, ...], (repr(settings), os.getcwd(), *contents), check)
+    return remembered(tuple[Domain, ...], (repr(settings), _working_directory(), *contents), check)
+
+
+def _working_directory() -> str:
+    """Return the working directory, empty where it has been removed: paths from the root on need none."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
