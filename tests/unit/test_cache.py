@@ -200,3 +200,13 @@ def test_half_entries_of_killed_runs_go(tmp_path: Path) -> None:
     (folder / f".virtrbd+{'0' * 16}.part").write_text("half")
     cache.remembered(int, ("key",), lambda: 1)
     assert [entry.name for entry in entries() if entry.name.startswith(".")] == []
+
+
+def test_a_working_directory_that_is_gone_costs_nothing(
+    spec: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert desired_domains([str(spec)], settings)[0].name == "web"

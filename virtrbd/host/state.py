@@ -88,7 +88,7 @@ class StateDir:
         """
         content = self._content(room, name)
         # msgspec skips what it has no field for, and recurses into it.
-        with suppress(ValueError, RecursionError):
+        with suppress(ValueError, RecursionError, msgspec.MsgspecError):
             return msgspec.json.decode(content, type=kind)
         return None
 

@@ -101,7 +101,7 @@ def read_plan(file: str) -> SavedPlan:
         return SavedPlan(paths=data.paths, digest=data.digest, host=data.host)
     except OSError as error:
         raise _unusable(file, error, "name a plan that virtrbd plan --save wrote") from error
-    except ValueError:
+    except (ValueError, RecursionError, msgspec.MsgspecError):
         raise ConfigError(
             f"{file}: is not a plan that virtrbd saved; make one with virtrbd plan --save {file}"
         ) from None
