@@ -7,6 +7,7 @@ from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.host.power import note_clean_stop
+from virtrbd.host.traces import note_made
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
@@ -31,6 +32,9 @@ def undefine_domain(host: Host, domain: DefinedDomain, *, trash_images: bool) ->
     for image in owned if trash_images else ():
         trash_image(host.cluster, image.ref, image.image_id, TRASH_DELAY_S)
         lines.append(f"moved image {image.ref} to the trash for 14 days")
+    for image in owned:
+        # The definition goes, which was the proof for images of earlier versions.
+        note_made(host.state, image.ref, image.image_id)
     host.hypervisor.undefine(domain.uuid)
     kept = [] if trash_images else [f"kept image {image.ref}" for image in owned]
     return [*lines, "undefined", *kept]

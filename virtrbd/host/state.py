@@ -30,7 +30,7 @@ class StateDir:
             raise DeniedError(f"{folder}: permission denied; run as root, or set state_dir") from None
         except OSError as error:
             raise VirtrbdError(f"{folder}: {error.strerror}; set state_dir to a folder that can be written") from error
-        return folder / quote(name, safe="")
+        return folder / _quoted(name)
 
     def write_intent(self, intent: Intent) -> None:
         """Write the intent so that it is on disk before the image is."""
@@ -100,7 +100,7 @@ class StateDir:
     def read_intent(self, ref: ImageRef) -> Intent | None:
         """Return the intent for an image; one that cannot be read proves nothing, so it is none."""
         try:
-            data = json.loads((self._path / "intents" / quote(str(ref), safe="")).read_text())
+            data = json.loads((self._path / "intents" / _quoted(str(ref))).read_text())
             parent = ImageRef.parse(data["parent"]) if data["parent"] else None
             return Intent(**{**data, "ref": ImageRef.parse(data["ref"]), "parent": parent})
         except (OSError, ValueError, KeyError, TypeError):
@@ -112,12 +112,28 @@ class StateDir:
             written = set(os.listdir(self._path / "intents"))
         except OSError:
             return {}
-        mine = [ref for ref in refs if written and quote(str(ref), safe="") in written]
+        mine = [ref for ref in refs if written and _quoted(str(ref)) in written]
         return {ref: intent for ref in mine if (intent := self.read_intent(ref))}
 
     def drop_intent(self, ref: ImageRef) -> None:
         """Forget the intent: the image is marked, or gone."""
         self._file("intents", str(ref)).unlink(missing_ok=True)
+
+    def write_trace(self, room: str, ref: ImageRef, words: Mapping[str, str]) -> None:
+        """Remember something about an image, so that it is on disk before it is done. Raises VirtrbdError."""
+        self._write_whole(room, str(ref), json.dumps(dict(words)), synced=True)
+
+    def read_trace(self, room: str, ref: ImageRef) -> dict[str, str]:
+        """Return what is remembered about an image, empty where there is nothing that can be read."""
+        try:
+            data = json.loads((self._path / room / _quoted(str(ref))).read_text())
+            return {str(key): str(value) for key, value in data.items()}
+        except (OSError, ValueError, AttributeError, RecursionError):
+            return {}
+
+    def drop_trace(self, room: str, ref: ImageRef) -> None:
+        """Forget what is remembered about an image."""
+        self._file(room, str(ref)).unlink(missing_ok=True)
 
     @contextmanager
     def locked(self, names: Sequence[str], verb: str) -> Iterator[None]:
@@ -146,6 +162,11 @@ class StateDir:
             # The lock goes with the process, killed or not; the file stays, so that nobody locks a removed one.
             yield
             _note(file, "")
+
+
+def _quoted(name: str) -> str:
+    # Names of images may be any bytes.
+    return quote(name, safe="", errors="surrogateescape")
 
 
 def _note(file: Path, text: str) -> None:
