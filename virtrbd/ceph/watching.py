@@ -5,9 +5,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.facts import watchers_of
+from virtrbd.ceph.opening import open_image
 from virtrbd.errors import ImageBusyError
 from virtrbd.model.image import ImageRef, Watcher
 
@@ -43,7 +43,7 @@ def registered(
         images = {}
         for ref in refs:
             ioctx = stack.enter_context(cluster.ioctx(ref))
-            image = cluster.call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
+            image = cluster.call(f"opening image {ref}", partial(open_image, ioctx, ref))
             stack.callback(cluster.let_go, f"closing image {ref}", image.close)
             images[ref] = image
         yield lambda: {

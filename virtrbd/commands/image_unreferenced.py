@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @with_global_options
 def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     """Report images that nothing here uses, and what removing them would free; removes nothing."""
+    from virtrbd.commands.unread import show_unread
     from virtrbd.host.unreferenced import find_unreferenced
     from virtrbd.planning.unreferenced import Verdict
 
@@ -27,13 +28,16 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
             raise UnavailableError("libvirt does not answer, so what its domains use is unknown; start libvirtd")
         host = session.host
         rooms = rooms_of(pools, host.settings.ceph.pool)
-        found = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
+        found, failed = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
         others = tell_others(run, host.cluster, rooms)
     ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
-    lines = _lines(found, freed, host.host_uuid)
-    data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed, "other_namespaces": others}
-    run.answer(data, lines)
+    unread, unread_lines = show_unread(run, failed)
+    lines = _lines(found, freed, host.host_uuid) if found else []
+    data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed}
+    run.answer(
+        {**data, "unread": unread, "other_namespaces": others}, [*lines, *unread_lines] or ["every image is used"]
+    )
 
 
 def _data(each: "Unreferenced") -> dict[str, object]:
@@ -54,8 +58,6 @@ def _data(each: "Unreferenced") -> dict[str, object]:
 def _lines(found: "tuple[Unreferenced, ...]", freed: int, host_uuid: str) -> list[str]:
     from virtrbd.commands.output import table
 
-    if not found:
-        return ["every image is used"]
     rows = [
         (
             str(each.ref),
