@@ -15,7 +15,9 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
     """Return fsid and monitors as ceph.conf has them; nil and none where there is no such file."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     with contextlib.suppress(OSError, configparser.Error):
-        parser.read_string("\n".join(line.strip() for line in Path(settings.ceph.conf).read_text().splitlines()))
+        # Only fsid and monitors are wanted: what else is not UTF-8 is Ceph's to judge.
+        text = Path(settings.ceph.conf).read_text("utf-8", "backslashreplace")
+        parser.read_string("\n".join(line.strip() for line in text.splitlines()))
     given = parser.items("global") if parser.has_section("global") else ()
     section = {key.replace(" ", "_"): value for key, value in given}
     return ClusterFacts(
@@ -26,9 +28,11 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
 
 
 # `v2:10.0.0.1:3300/0`, `[fd00::1]:3301`, `mon-b`: the brackets around a group of these mean nothing here.
-_ADDRESS = re.compile(r"(?:v[12]:)?(?P<name>\[[0-9a-fA-F:.]+\]|[^\s,:/\[\]]+)(?::(?P<port>\d+))?(?:/\d+)?")
+_ADDRESS = re.compile(r"(?:v[12]:)?(?P<name>\[[0-9a-fA-F:.]+\]|[^\s,:/\[\]]+)(?::(?P<port>[0-9]+))?(?:/[0-9]+)?")
 # Without a port librados tries both of these (src/mon/MonMap.cc); with one of them it speaks one protocol only.
 _USUAL_PORTS = ("3300", "6789")
+# Of a port; Python refuses to read a number of thousands.
+_MOST_DIGITS = 5
 
 
 def _monitors(mon_host: str) -> tuple[Monitor, ...]:
@@ -36,6 +40,8 @@ def _monitors(mon_host: str) -> tuple[Monitor, ...]:
     found: dict[str, Monitor] = {}
     for match in _ADDRESS.finditer(mon_host):
         name, port = match["name"].strip("[]"), match["port"]
+        if port and len(port) > _MOST_DIGITS:
+            continue
         # Of a monitor with two addresses the first counts: Ceph writes v2 first.
         found.setdefault(name, Monitor(address=name, port=int(port) if port and port not in _USUAL_PORTS else None))
     return tuple(sorted(found.values(), key=lambda monitor: (monitor.address, monitor.port or 0)))
