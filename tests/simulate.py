@@ -103,7 +103,9 @@ def _of_images(action: Action, actual: Actual) -> Actual:
             assert not action.live or _runs_with(action, actual), "a guest is told of disks that it has"
             return with_image(actual, action.ref, replace(image_at(actual, action.ref), size_bytes=action.to_bytes))
         case FinishRollback():
-            return with_image(actual, action.ref.image, replace(image_at(actual, action.ref.image), state=""))
+            rollbacks = {ref: snapshot for ref, snapshot in actual.rollbacks.items() if ref != action.ref.image}
+            whole = replace(image_at(actual, action.ref.image), state="")
+            return with_image(replace(actual, rollbacks=rollbacks), action.ref.image, whole)
         case NoteHost():
             return noted(actual, action.refs, actual.host_uuid if action.runs else "")
         case TrashImage():
@@ -263,7 +265,7 @@ def new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) ->
 def marked_image(actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
     image = image_at(actual, ref)
     mark = ImageMark(domain_uuid=domain_uuid, image_id=image.image_id, host=actual.host_uuid)
-    return with_image(actual, ref, replace(image, mark=mark))
+    return with_image(replace(actual, unknown_marks=actual.unknown_marks - {ref}), ref, replace(image, mark=mark))
 
 
 def image_at(actual: Actual, ref: ImageRef) -> Image:

@@ -228,7 +228,13 @@ def _meddled_images(draw: st.DrawFn, actual: Actual, ref: ImageRef, domain_uuid:
         # A rollback that was killed; to a snapshot that is gone since, it can't be finished.
         replace(image, state=f"{ROLLING_BACK}s1", snapshots=("s1",)), replace(image, state=f"{ROLLING_BACK}s1"),
     ]  # fmt: skip
-    changed = replace(actual, images={**actual.images, ref: draw(st.sampled_from(outcomes))})
+    changed = replace(
+        actual,
+        images={**actual.images, ref: draw(st.sampled_from(outcomes))},
+        # A rollback that this host began, and a mark that anyone may have written.
+        rollbacks={**actual.rollbacks, **draw(st.sampled_from([{}, {ref: "s1"}]))},
+        unknown_marks=actual.unknown_marks | draw(st.sampled_from([frozenset(), frozenset(), frozenset({ref})])),
+    )
     if draw(st.integers(0, 4)):
         return changed
     # Written down after the image was there, by a run that was killed before it made one: it proves nothing.

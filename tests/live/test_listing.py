@@ -145,13 +145,13 @@ def remove_all(room: rados.Ioctx, prefix: str) -> None:
 
 
 def test_headers_say_of_every_kind_what_opening_says(cluster, rooms) -> None:  # type: ignore[no-untyped-def]
-    listed = list_images(cluster, "vms", rooms.name)
+    listed = list_images(cluster, "vms", rooms.name).images
     assert [image.ref.name for image in listed] == sorted(rbd.RBD().list(rooms.own))
     assert listed == tuple(list_opened(cluster, image.ref) for image in listed)
 
 
 def test_what_is_compared_covers_what_it_should(cluster, rooms) -> None:  # type: ignore[no-untyped-def]
-    found = {image.ref.name: image for image in list_images(cluster, "vms", rooms.name)}
+    found = {image.ref.name: image for image in list_images(cluster, "vms", rooms.name).images}
     assert {name: str(found[name].parent) for name in found if found[name].parent} == {
         "clone-v1": f"vms/{rooms.name}/parent@v1",
         "clone-of-own": f"vms/{rooms.name}/parent@v1",
@@ -189,6 +189,6 @@ def test_an_image_that_goes_away_meanwhile_is_left_out(cluster, rooms) -> None: 
     rooms.own.remove_object("rbd_id.going")
     try:
         assert "going" in rbd.RBD().list(rooms.own)
-        assert "going" not in [image.ref.name for image in list_images(cluster, "vms", rooms.name)]
+        assert "going" not in [image.ref.name for image in list_images(cluster, "vms", rooms.name).images]
     finally:
         rbd.RBD().remove(rooms.own, "going")

@@ -1,13 +1,14 @@
 """Headers of images as cls_rbd writes them: read back as they are, and what is none is refused, never raised."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virtrbd.ceph.bindings import rbd
-from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header
+from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header, decode_id, decode_pairs
 
 U64 = st.integers(0, 2**64 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -145,3 +146,36 @@ def test_a_flattened_clone_has_no_parent() -> None:
     header = decode_header(header_of() | {"parent": b""})
     assert header is not None
     assert header.parent is None
+
+
+KEYS = [
+    "size",
+    "order",
+    "features",
+    "create_timestamp",
+    "parent",
+    "snapshot_0000000000000001",
+    "metadata_virtrbd.owner",
+]
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), st.none() | st.binary(max_size=60)))
+def test_whatever_a_header_holds_it_is_read_or_not_and_never_raises(values: dict[str, bytes | None]) -> None:
+    whole = {"size": b"\0" * 8, "order": b"\x16", "features": b"\0" * 8, "create_timestamp": b"\0" * 8}
+    for pairs in (values.items(), (whole | values).items()):
+        found = decode_pairs(pairs)  # type: ignore[arg-type]
+        assert found is None or isinstance(found, Header)
+
+
+def test_a_key_that_the_bindings_cannot_decode_leaves_the_image_to_be_opened() -> None:
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        yield "size", b"\0" * 8
+        yield b"metadata_\xff".decode(), b""
+
+    assert decode_pairs(pairs()) is None
+
+
+@given(st.binary(max_size=40))
+def test_an_id_is_whole_and_names_an_object_or_is_none(raw: bytes) -> None:
+    found = decode_id(raw)
+    assert not found or (string(found) == raw and found.isprintable())

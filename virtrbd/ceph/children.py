@@ -5,7 +5,9 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.cluster import Cluster, Moved
-from virtrbd.ceph.metadata import STATE, mark_of
+from virtrbd.ceph.contents import metadata_of
+from virtrbd.ceph.metadata import mark_of, state_of
+from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.unopened import read_header
 from virtrbd.model.image_details import Child, ImageDetails
 
@@ -30,16 +32,16 @@ def with_owners(cluster: Cluster, details: ImageDetails) -> ImageDetails:
 def _described(cluster: Cluster, child: Child) -> Child:
     try:
         with cluster.ioctx(child.ref) as ioctx:
-            metadata = _metadata(ioctx, child.image_id)
+            metadata = _metadata(ioctx, child)
     except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError, rbd.ImageNotFound):
         # Where we may not look we may not write either: flattening it says so. One that is gone keeps nothing.
         return child
-    return replace(child, mark=mark_of(metadata, child.image_id), state=metadata.get(STATE, ""))
+    return replace(child, mark=mark_of(metadata, child.image_id), state=state_of(metadata, child.image_id))
 
 
-def _metadata(ioctx: Any, image_id: str) -> dict[str, str]:
-    header = read_header(ioctx, image_id)
+def _metadata(ioctx: Any, child: Child) -> dict[str, str]:
+    header = read_header(ioctx, child.image_id)
     if header:
         return dict(header.metadata)
-    with rbd.Image(ioctx, image_id=image_id, read_only=True) as image:
-        return dict(image.metadata_list())
+    with open_image(ioctx, child.ref, image_id=child.image_id, read_only=True) as image:
+        return metadata_of(ioctx, image)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.keyring import Key, read_key
+from virtrbd.ceph.opening import open_image
+from virtrbd.ceph.texts import as_bytes, is_utf8
 from virtrbd.deadline import call_watched, call_within, is_abandoned
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
@@ -97,18 +99,24 @@ class Cluster:
         with suppress(UnavailableError):
             self.call(what, call)
 
-    def with_image(self, what: str, ref: ImageRef, use: Callable[[Any], T]) -> T:
-        """Return what `use` returns of the image, opened read-write."""
+    def with_image(self, what: str, ref: ImageRef, use: Callable[[Any, Any], T]) -> T:
+        """Return what `use` returns of the context and the image, opened read-write."""
 
         def run() -> T:
-            with self.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name) as image:
-                return use(image)
+            with self.ioctx(ref) as ioctx, open_image(ioctx, ref) as image:
+                return use(ioctx, image)
 
         return self.call(what, run)
 
     @contextmanager
     def ioctx(self, ref: ImageRef) -> Iterator[Any]:
-        """Yield the context of an image's pool and namespace, for use within one `call`. Raises ConfigError."""
+        """Yield the context of an image's pool and namespace, for use within one `call`.
+
+        Raises ConfigError, and ClusterError for a name that Ceph's bindings cannot take.
+        """
+        for name in (ref.pool, ref.namespace):
+            if as_bytes(name) and not is_utf8(name):
+                raise ClusterError(f"{ref.room}: Ceph's Python bindings take only names in UTF-8; use `rbd` there")
         try:
             ioctx = self._rados.open_ioctx(ref.pool)
         except rados.ObjectNotFound:
@@ -119,15 +127,22 @@ class Cluster:
 
     def pools(self) -> frozenset[str]:
         """Return the names of all pools."""
-        return frozenset(self.call("listing pools", self._rados.list_pools))
+        return frozenset(self.call("listing pools", self.list_pools))
+
+    def list_pools(self) -> list[str]:
+        """Return the names of all pools, for use within one `call`."""
+        return list(self._rados.list_pools())
 
     def pool_name(self, pool_id: int) -> str:
         """Return the name of the pool with that number."""
         return self.call(f"looking up pool {pool_id}", lambda: self.name_of_pool(pool_id))
 
     def name_of_pool(self, pool_id: int) -> str:
-        """Return the name of the pool with that number, for use within one `call`."""
-        return str(self._rados.pool_reverse_lookup(pool_id))
+        """Return the name of the pool with that number, for use within one `call`; of one that is gone the number."""
+        try:
+            return str(self._rados.pool_reverse_lookup(pool_id))
+        except rados.ObjectNotFound:
+            return f"(pool {pool_id})"
 
     def option(self, name: str) -> str:
         """Return an option of Ceph's own as this client has it."""

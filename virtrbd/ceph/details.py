@@ -3,13 +3,19 @@
 from contextlib import suppress
 from typing import Any
 
-from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.clones import clones_of
 from virtrbd.ceph.cluster import Cluster, Moved
+from virtrbd.ceph.contents import group_of, metadata_of, parent_of, snapshots_of
 from virtrbd.ceph.facts import describe
 from virtrbd.ceph.features import flag_names, seconds_of
+from virtrbd.ceph.metadata import config_of, copied_state_of
+from virtrbd.ceph.opening import open_image
+from virtrbd.ceph.texts import as_bytes, bindings_or_bytes
 from virtrbd.ceph.usage import usage_of
+from virtrbd.errors import ClusterError, ConfigError
 from virtrbd.model.image import ImageRef
-from virtrbd.model.image_details import Child, ImageDetails, Option, Snapshot, SnapshotKind
+from virtrbd.model.image_details import ImageDetails, Option, Snapshot, SnapshotKind
 
 _KINDS = {
     rbd.RBD_SNAP_NAMESPACE_TYPE_USER: SnapshotKind.USER,
@@ -31,8 +37,11 @@ def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDe
 
     def read(moved: Moved) -> ImageDetails | None:
         try:
-            with cluster.ioctx(ref) as ioctx, _opened(ioctx, ref.image, image_id) as image:
-                return _details(cluster, ref.image, image, moved)
+            with (
+                cluster.ioctx(ref) as ioctx,
+                open_image(ioctx, ref.image, image_id=image_id, read_only=True) as image,
+            ):
+                return _details(cluster, ioctx, ref.image, image, moved)
         except rbd.ImageNotFound:
             return None
 
@@ -45,29 +54,23 @@ def read_parents(cluster: Cluster, ref: ImageRef) -> tuple[ImageRef, ...]:
 
     def read() -> tuple[ImageRef, ...]:
         try:
-            with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
-                return _parents(cluster, image)
+            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
+                return _parents(cluster, ioctx, image)
         except rbd.ImageNotFound:
             return ()
 
     return cluster.call(f"reading the parents of {ref}", read)
 
 
-def _opened(ioctx: Any, ref: ImageRef, image_id: str) -> Any:
-    if image_id:
-        return rbd.Image(ioctx, image_id=image_id, read_only=True)
-    return rbd.Image(ioctx, ref.name, read_only=True)
-
-
-def _details(cluster: Cluster, ref: ImageRef, image: Any, moved: Moved) -> ImageDetails:
-    parents = _parents(cluster, image)
+def _details(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> ImageDetails:
+    parents = _parents(cluster, ioctx, image)
     clone_format = 2 if image.op_features() & rbd.RBD_OPERATION_FEATURE_CLONE_CHILD else 1
-    usage = usage_of(ref, image, moved)
+    usage = usage_of(ioctx, ref, image, moved)
     used_by_name = usage.by_snapshot if usage else {}
     has_data_pool = bool(image.features() & rbd.RBD_FEATURE_DATA_POOL)
     return ImageDetails(
         # First: the snapshots are read by setting the open image to each.
-        image=describe(ref, image, usage=True),
+        image=describe(cluster, ioctx, ref, image, usage=True),
         parents=parents,
         clone_format=clone_format if parents else 0,
         overlap_bytes=image.overlap() if parents else 0,
@@ -76,35 +79,31 @@ def _details(cluster: Cluster, ref: ImageRef, image: Any, moved: Moved) -> Image
         stripe_unit_bytes=image.stripe_unit(),
         stripe_count=image.stripe_count(),
         data_pool=cluster.pool_name(image.data_pool_id()) if has_data_pool else "",
-        data_prefix=image.block_name_prefix(),
+        data_prefix=bindings_or_bytes(image.block_name_prefix, lambda: "(not UTF-8)"),
         accessed_at=seconds_of(image.access_timestamp()),
         modified_at=seconds_of(image.modify_timestamp()),
         lock=_lock(image),
-        options=_options(image),
+        options=_options(ioctx, image),
         mirroring=_is_mirrored(image),
-        group=_group(cluster, ref, image),
-        snapshots=tuple(_snapshot(cluster, ref, image, each, used_by_name, moved) for each in _oldest_first(image)),
+        copied_state=copied_state_of(metadata_of(ioctx, image), str(image.id())),
+        group=_group(cluster, ref, ioctx, image),
+        snapshots=tuple(
+            _snapshot(cluster, ioctx, ref, image, each, used_by_name, moved) for each in _oldest_first(ioctx, image)
+        ),
     )
 
 
-def _oldest_first(image: Any) -> list[dict[str, Any]]:
-    return sorted(image.list_snaps(), key=lambda snapshot: int(snapshot["id"]))
+def _oldest_first(ioctx: Any, image: Any) -> list[dict[str, Any]]:
+    return sorted(snapshots_of(ioctx, image), key=lambda snapshot: int(snapshot["id"]))
 
 
 def _snapshot(
-    cluster: Cluster, ref: ImageRef, image: Any, found: dict[str, Any], used_by_name: Any, moved: Moved
+    cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, found: dict[str, Any], used_by_name: Any, moved: Moved
 ) -> Snapshot:
     moved()
     kind = _KINDS.get(found["namespace"], SnapshotKind.UNKNOWN)
     image.set_snap_by_id(found["id"])
-    children = tuple(
-        Child(
-            ref=ImageRef(pool=child["pool"], namespace=child["pool_namespace"], name=child["image"]),
-            image_id=child["id"],
-            in_trash=child["trash"],
-        )
-        for child in image.list_children2()
-    )
+    children = clones_of(cluster, ioctx, image, found["id"])
     image.set_snap(None)
     return Snapshot(
         snapshot_id=found["id"],
@@ -113,7 +112,7 @@ def _snapshot(
         label=_label(cluster, ref, found, kind),
         size_bytes=found["size"],
         created_at=seconds_of(image.get_snap_timestamp(found["id"])),
-        protected=kind is SnapshotKind.USER and bool(image.is_protected_snap(found["name"])),
+        protected=kind is SnapshotKind.USER and bool(image.is_protected_snap(as_bytes(found["name"]))),
         children=tuple(sorted(children)),
         used_bytes=used_by_name.get(found["name"]) if kind is SnapshotKind.USER else None,
     )
@@ -129,36 +128,41 @@ def _label(cluster: Cluster, ref: ImageRef, found: dict[str, Any], kind: Snapsho
             return str(found["name"])
 
 
-def _parents(cluster: Cluster, image: Any, depth: int = 0) -> tuple[ImageRef, ...]:
+def _parents(cluster: Cluster, ioctx: Any, image: Any, depth: int = 0) -> tuple[ImageRef, ...]:
     """Return the chain of parents, the image's own first."""
-    try:
-        spec, image_id = image.get_parent_image_spec(), image.parent_id()
-    except rbd.ImageNotFound:
+    ref = parent_of(cluster, ioctx, image)
+    if ref is None:
         return ()
-    ref = ImageRef(
-        pool=spec["pool_name"], namespace=spec["pool_namespace"], name=spec["image_name"], snapshot=spec["snap_name"]
-    )
     if depth == _LONGEST_CHAIN:
         return (ref,)
     try:
         # By its id: a parent in the trash has no name.
-        with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, image_id=image_id, read_only=True) as parent:
-            return (ref, *_parents(cluster, parent, depth + 1))
-    except (rbd.ImageNotFound, rbd.PermissionError):
+        with (
+            cluster.ioctx(ref) as room,
+            open_image(room, ref, image_id=image.parent_id(), read_only=True) as parent,
+        ):
+            return (ref, *_parents(cluster, room, parent, depth + 1))
+    except (rbd.ImageNotFound, rbd.PermissionError, rados.PermissionError, ClusterError, ConfigError):
         return (ref,)
 
 
 def _lock(image: Any) -> tuple[str, ...]:
     """Return who holds the advisory lock, which is where the exclusive one shows too."""
-    held = image.list_lockers()
+    odd = {"lockers": [("(a name that is not UTF-8)", "", "an address unknown")]}
+    held = bindings_or_bytes(image.list_lockers, lambda: odd)
     return tuple(f"{client} at {address}" for client, _, address in held["lockers"]) if held else ()
 
 
-def _options(image: Any) -> tuple[Option, ...]:
-    return tuple(
-        Option(name=each["name"], value=each["value"], source=_SOURCES.get(each["source"], "config"))
-        for each in image.config_list()
-    )
+def _options(ioctx: Any, image: Any) -> tuple[Option, ...]:
+    def own() -> tuple[Option, ...]:
+        found = config_of(metadata_of(ioctx, image))
+        return tuple(Option(name=name, value=value, source="image") for name, value in sorted(found.items()))
+
+    return bindings_or_bytes(lambda: tuple(map(_option, image.config_list())), own)
+
+
+def _option(each: dict[str, Any]) -> Option:
+    return Option(name=each["name"], value=each["value"], source=_SOURCES.get(each["source"], "config"))
 
 
 def _is_mirrored(image: Any) -> bool:
@@ -168,11 +172,9 @@ def _is_mirrored(image: Any) -> bool:
     return False
 
 
-def _group(cluster: Cluster, ref: ImageRef, image: Any) -> str:
-    with suppress(rbd.Error):
-        found = image.group()
-        return _group_name(cluster, ref, found) if found.get("name") else ""
-    return ""
+def _group(cluster: Cluster, ref: ImageRef, ioctx: Any, image: Any) -> str:
+    found = group_of(ioctx, image)
+    return _group_name(cluster, ref, found) if found.get("name") else ""
 
 
 def _group_name(cluster: Cluster, ref: ImageRef, found: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """The bindings' errors, turned into ours."""
 
+import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,7 @@ def translated(what: str, settings: Settings) -> Iterator[None]:
     """Turn the bindings' errors into ours, with what was being done."""
     user = f"client.{settings.ceph.user}"
     denied = f"Ceph: {what}: {user} is not allowed; check its key and caps with `ceph auth get {user}`"
+    began = time.monotonic()
     try:
         yield
     except (rados.TimedOut, rbd.Timeout) as error:
@@ -25,6 +28,14 @@ def translated(what: str, settings: Settings) -> Iterator[None]:
         # Without a keyring librados says ENOENT, with an unknown user too
         raise DeniedError(f"Ceph: {what}: {error}; check that the keyring of {user} can be read") from error
     except (rados.Error, rbd.Error, OSError) as error:
-        if getattr(error, "errno", None) in (74, 110):
+        if _is_no_answer(getattr(error, "errno", 0), time.monotonic() - began, settings.timeouts.ceph):
             raise UnavailableError(f"Ceph: {what}: no answer in time; check `ceph status`") from error
         raise ClusterError(f"Ceph: {what}: {error}") from error
+
+
+def _is_no_answer(code: int, took_s: float, timeout_s: float) -> bool:
+    """Whether an error says that Ceph did not answer in time.
+
+    librbd says EBADMSG when an op of its own expires, and at once of a header that it cannot decode.
+    """
+    return code == errno.ETIMEDOUT or (code == errno.EBADMSG and took_s > timeout_s / 2)

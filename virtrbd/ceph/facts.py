@@ -4,30 +4,32 @@ from dataclasses import replace
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.contents import metadata_of, object_bytes_of, parent_of, user_snapshots_of
 from virtrbd.ceph.features import feature_names, seconds_of
-from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
+from virtrbd.ceph.metadata import config_of, mark_of, running_on, seed_of, state_of
 from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.model.image import Image, ImageRef, Watcher
 
 
-def describe(ref: ImageRef, image: Any, usage: bool) -> Image:
+def describe(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usage: bool) -> Image:
     """Return what the image says of itself; how much it has allocated only for `usage`, which takes longer."""
-    metadata = dict(image.metadata_list())
+    metadata = metadata_of(ioctx, image)
     described = Image(
         ref=ref,
         image_id=str(image.id()),
         size_bytes=image.size(),
         created_at=seconds_of(image.create_timestamp()) if ref.snapshot == "" else 0.0,
         mark=mark_of(metadata, image.id()),
-        state=metadata.get(STATE, ""),
+        state=state_of(metadata, image.id()),
         running_on=running_on(metadata, image.id()),
         seed=seed_of(metadata, image.id()),
-        parent=_parent(image),
+        parent=parent_of(cluster, ioctx, image),
         watchers=watchers_of(image),
         obstacles=obstacles_of(ref.image, image),
-        object_bytes=1 << image.stat()["order"],
+        object_bytes=object_bytes_of(ioctx, image),
         features=feature_names(image.features()),
-        snapshots=tuple(sorted(snap["name"] for snap in image.list_snaps() if snap.get("namespace", 0) == 0)),
+        snapshots=tuple(sorted(snap["name"] for snap in user_snapshots_of(ioctx, image))),
         config=config_of(metadata),
     )
     return replace(described, allocated_bytes=_allocated(image)) if usage else described
@@ -35,6 +37,9 @@ def describe(ref: ImageRef, image: Any, usage: bool) -> Image:
 
 def _allocated(image: Any) -> int | None:
     """Bytes in allocated objects, by fast-diff; None where there is none: without it every object is asked for."""
+    # librbd ends the process when it is asked of an image without a byte (measured with 16.2).
+    if not image.size():
+        return 0
     if not image.features() & rbd.RBD_FEATURE_FAST_DIFF or image.flags() & rbd.RBD_FLAG_FAST_DIFF_INVALID:
         return None
     total = 0
@@ -51,13 +56,3 @@ def watchers_of(image: Any) -> tuple[Watcher, ...]:
     """Return the clients that have the image open read-write, ourselves among them."""
     found = {Watcher(address=item["addr"], client_id=item["id"]) for item in image.watchers_list()}
     return tuple(sorted(found, key=lambda watcher: watcher.client_id))
-
-
-def _parent(image: Any) -> ImageRef | None:
-    try:
-        spec = image.get_parent_image_spec()
-    except rbd.ImageNotFound:
-        return None
-    return ImageRef(
-        pool=spec["pool_name"], namespace=spec["pool_namespace"], name=spec["image_name"], snapshot=spec["snap_name"]
-    )

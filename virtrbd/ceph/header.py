@@ -5,10 +5,11 @@ What does not look as it does there is None, and the image is to be opened inste
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.texts import as_text
 
 # How many keys a read asks for. Snapshots and metadata are keys too; an image with more of them is opened.
 MOST_KEYS = 256
@@ -42,6 +43,16 @@ class Header:
     parent: ParentKey | None = None
 
 
+def decode_pairs(pairs: Iterable[tuple[str, bytes]]) -> Header | None:
+    """Return what the keys say, as `decode_header`; the bindings raise where one is not UTF-8."""
+    try:
+        # Of an empty value they make None.
+        values = {key: value or b"" for key, value in pairs}
+    except UnicodeDecodeError:
+        return None
+    return decode_header(values)
+
+
 def decode_header(values: Mapping[str, bytes]) -> Header | None:
     """Return what the keys say, None where that can't be told from them alone."""
     if len(values) >= MOST_KEYS:
@@ -56,11 +67,11 @@ def decode_header(values: Mapping[str, bytes]) -> Header | None:
             created_at=seconds + nanoseconds / 1e9,
             snapshots=_snapshots(values),
             metadata={
-                key.removeprefix(_METADATA): value.decode()
+                key.removeprefix(_METADATA): as_text(value)
                 for key, value in values.items()
                 if key.startswith(_METADATA)
             },
-            parent=_parent(values["parent"]) if values.get("parent") else None,
+            parent=parent_key_of(values["parent"]) if values.get("parent") else None,
         )
     except (KeyError, IndexError, ValueError, struct.error):
         return None
@@ -75,7 +86,7 @@ def _snapshots(values: Mapping[str, bytes]) -> dict[int, str]:
             _, compat, _, snapshot_id, length = struct.unpack_from("<BBIQI", value)
             if compat < _SNAPSHOT_VERSION:
                 raise ValueError(f"{key} is of version {compat}")
-            name = value[18 : 18 + length].decode()
+            name = as_text(value[18 : 18 + length])
             # Behind the name: size (8 bytes), protection (1), flags (8); then version (2) and length (4) of the kind.
             [kind] = struct.unpack_from("<I", value, 18 + length + 8 + 1 + 8 + 6)
             if kind == _USER_KIND:
@@ -83,7 +94,8 @@ def _snapshots(values: Mapping[str, bytes]) -> dict[int, str]:
     return found
 
 
-def _parent(value: bytes) -> ParentKey | None:
+def parent_key_of(value: bytes) -> ParentKey | None:
+    """Return the parent that the header's key names, None for none. Raises ValueError, struct.error."""
     version, _, _, pool_id = struct.unpack_from("<BBIq", value)
     if pool_id < 0:
         return None
@@ -98,4 +110,16 @@ def _parent(value: bytes) -> ParentKey | None:
 def _text(value: bytes, at: int) -> tuple[str, int]:
     [length] = struct.unpack_from("<I", value, at)
     end = at + 4 + length
-    return value[at + 4 : end].decode(), end
+    if end > len(value):
+        raise ValueError("cut short")
+    return as_text(value[at + 4 : end]), end
+
+
+def decode_id(value: bytes) -> str:
+    """Return the id that `rbd_id.NAME` holds (cls_rbd.cc, get_id): its length in 4 bytes, then itself; "" for none.
+
+    What names no object that the bindings can read is none.
+    """
+    text = as_text(value[4:])
+    is_whole = len(value) > 4 and struct.unpack_from("<I", value)[0] == len(value) - 4
+    return text if is_whole and text.isascii() and text.isprintable() else ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
+from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
 from virtrbd.ceph.facts import describe
 from virtrbd.ceph.features import feature_bits
 from virtrbd.ceph.metadata import (
@@ -19,10 +20,13 @@ from virtrbd.ceph.metadata import (
     owner_value,
     remove_metadata,
     running_value,
+    state_value,
     strip_inherited,
 )
+from virtrbd.ceph.opening import is_there, open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
-from virtrbd.ceph.unopened import name_is_taken, read_header, read_id, write_metadata
+from virtrbd.ceph.texts import as_bytes
+from virtrbd.ceph.unopened import read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
@@ -40,15 +44,18 @@ _NOT_FOR_CLONES = (
 
 
 def read_image(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | None:
-    """Return the image (at its snapshot, when the reference has one), or None when there is none."""
+    """Return the image (at its snapshot, when the reference has one), or None when there is none.
+
+    Raises ClusterError for one that is there and cannot be read.
+    """
 
     def read() -> Image | None:
         try:
             with (
                 cluster.ioctx(ref) as ioctx,
-                rbd.Image(ioctx, ref.name, ref.snapshot or None, read_only=True) as image,
+                open_image(ioctx, ref, at_snapshot=True, read_only=True) as image,
             ):
-                return describe(ref, image, usage)
+                return describe(cluster, ioctx, ref, image, usage)
         except rbd.ImageNotFound:
             return None
 
@@ -60,7 +67,7 @@ def is_taken(cluster: Cluster, ref: ImageRef) -> bool:
 
     def look() -> bool:
         with cluster.ioctx(ref) as ioctx:
-            return name_is_taken(ioctx, ref)
+            return is_there(ioctx, ref)
 
     return cluster.call(f"looking for image {ref}", look)
 
@@ -73,7 +80,7 @@ def pool_config(cluster: Cluster, pool: str) -> dict[str, str]:
         with cluster.ioctx(ImageRef(pool=pool, name="")) as ioctx:
             try:
                 return config_of(dict(rbd.RBD().pool_metadata_list(ioctx)))
-            except rbd.PermissionError:
+            except (rbd.PermissionError, UnicodeDecodeError):
                 # A user of one namespace alone can't look, and nothing but a lint depends on it.
                 return {}
 
@@ -93,7 +100,7 @@ def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: Image
             _create(ioctx, ref, size_bytes, layout)
             image_id = read_id(ioctx, ref)
             if state:
-                write_metadata(ioctx, ref, image_id, {STATE: state})
+                write_metadata(ioctx, ref, image_id, {STATE: state_value(state, image_id)})
             return image_id
 
     return cluster.call(f"creating image {ref}", create)
@@ -103,7 +110,7 @@ def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> 
     try:
         rbd.RBD().create(
             ioctx,
-            ref.name,
+            as_bytes(ref.name),
             size_bytes,
             layout.object_bytes.bit_length() - 1 if layout.object_bytes else None,
             old_format=False,
@@ -154,7 +161,9 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
         with cluster.ioctx(parent) as source, cluster.ioctx(ref) as ioctx:
             features = _features(source, parent) & ~_NOT_FOR_CLONES
             try:
-                rbd.RBD().clone(source, parent.name, parent.snapshot, ioctx, ref.name, features)
+                rbd.RBD().clone(
+                    source, as_bytes(parent.name), as_bytes(parent.snapshot), ioctx, as_bytes(ref.name), features
+                )
             except rbd.InvalidArgument as error:
                 # Clones v1, which a cluster makes until its min-compat-client is mimic, need protection.
                 raise ClusterError(
@@ -175,15 +184,15 @@ def _features(ioctx: Any, ref: ImageRef) -> int:
     header = read_header(ioctx, read_id(ioctx, ref))
     if header:
         return header.features
-    with rbd.Image(ioctx, ref.name, read_only=True) as image:
+    with open_image(ioctx, ref, read_only=True) as image:
         return int(image.features())
 
 
 def _free_of_inherited(ioctx: Any, ref: ImageRef, image_id: str) -> tuple[str, ...]:
     header = read_header(ioctx, image_id)
     if header is None:
-        with rbd.Image(ioctx, ref.name) as image:
-            return strip_inherited(image)
+        with open_image(ioctx, ref) as image:
+            return strip_inherited(ioctx, image)
     if keys := inherited(header.metadata, image_id):
         write_metadata(ioctx, ref, image_id, {}, removed=keys)
     return options_in(header.metadata)
@@ -195,8 +204,8 @@ def free_of_inherited(cluster: Cluster, ref: ImageRef, *, only_copies: bool = Fa
     With `only_copies` not one that carries no mark of another: what is set on it was set on it.
     """
 
-    def free(image: Any) -> tuple[str, ...]:
-        return strip_inherited(image) if not only_copies or is_copy(image) else ()
+    def free(ioctx: Any, image: Any) -> tuple[str, ...]:
+        return strip_inherited(ioctx, image) if not only_copies or is_copy(ioctx, image) else ()
 
     return cluster.with_image(f"cleaning image {ref}", ref, free)
 
@@ -218,9 +227,9 @@ def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool 
 def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
     """Say that the image is not ready, and why; an empty state says that it is."""
 
-    def write(image: Any) -> None:
+    def write(_ioctx: Any, image: Any) -> None:
         if state:
-            image.metadata_set(STATE, state)
+            image.metadata_set(STATE, state_value(state, image.id()))
         else:
             remove_metadata(image, STATE)
 
@@ -243,13 +252,13 @@ def set_running(cluster: Cluster, refs: Sequence[ImageRef], host: str) -> None:
 def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
     """Grow an image that nobody has open. Raises ImageBusyError; never shrinks."""
 
-    def grow(image: Any) -> None:
+    def grow(ioctx: Any, image: Any) -> None:
         refuse_watched(cluster, ref, image)
         if image.size() < to_bytes:
             try:
                 image.resize(to_bytes, allow_shrink=False)
             except rbd.InvalidArgument as error:
-                raise _too_large(ref, to_bytes, image.stat()["obj_size"]) or error from error
+                raise _too_large(ref, to_bytes, object_bytes_of(ioctx, image)) or error from error
 
     refuse_full(cluster, ref.pool)
     cluster.with_image(f"growing image {ref}", ref, grow)
@@ -259,10 +268,8 @@ def is_clone_of(cluster: Cluster, ref: ImageRef, parent: ImageRef) -> bool:
     """Whether the image grows from that very snapshot, not from one that had its name before."""
 
     def look() -> bool:
-        with cluster.ioctx(parent) as source, rbd.Image(source, parent.name, read_only=True) as image:
-            ids = [
-                snap["id"] for snap in image.list_snaps() if (snap["name"], snap["namespace"]) == (parent.snapshot, 0)
-            ]
+        with cluster.ioctx(parent) as source, open_image(source, parent, read_only=True) as image:
+            ids = [snap["id"] for snap in user_snapshots_of(source, image) if snap["name"] == parent.snapshot]
             wanted = [(source.get_pool_id(), parent.namespace, image.id(), each) for each in ids]
         with cluster.ioctx(ref) as ioctx:
             header = read_header(ioctx, read_id(ioctx, ref))

@@ -7,15 +7,13 @@ from functools import partial
 from typing import Any
 
 from virtrbd.ceph.bindings import rados
-from virtrbd.ceph.header import MOST_KEYS, Header, decode_header
+from virtrbd.ceph.header import MOST_KEYS, Header, decode_id, decode_pairs
 
-# `rbd_id.<name>` holds the image's id as an encoded string (cls_rbd.cc, get_id): its length in 4 bytes, then itself.
-_LENGTH_BYTES = 4
 _LONGEST_ID = 128
 
 
 def read_ids(ioctx: Any, names: Sequence[str]) -> dict[str, str]:
-    """Return the ids of the images that there are, by name."""
+    """Return the ids by name of the images that have a readable one; the others are absent, or to be opened."""
     found: dict[str, bytes] = {}
 
     def take(name: str, _completion: Any, data: bytes | None) -> None:
@@ -25,7 +23,7 @@ def read_ids(ioctx: Any, names: Sequence[str]) -> dict[str, str]:
     for completion in begun.values():
         completion.wait_for_complete_and_cb()
     there = [name for name in names if _is_there(begun[name], partial(ioctx.read, f"rbd_id.{name}"))]
-    return {name: image_id for name in there if (image_id := found[name][_LENGTH_BYTES:].decode(errors="replace"))}
+    return {name: image_id for name in there if (image_id := decode_id(found[name]))}
 
 
 def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | None]:
@@ -40,7 +38,7 @@ def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | Non
         for completion, _ in begun.values():
             completion.wait_for_complete()
         return {
-            image_id: decode_header(dict(values))
+            image_id: decode_pairs(values)
             if _is_there(completion, partial(ioctx.stat, f"rbd_header.{image_id}"))
             else None
             for image_id, (completion, values) in begun.items()
@@ -48,11 +46,11 @@ def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | Non
 
 
 def _is_there(completion: Any, again: Callable[[], object]) -> bool:
-    """Whether the object that was read is there. Any other failure is raised by doing it `again`, as its exception."""
+    """Whether the object was read. That Ceph does not answer is raised, by doing it `again`, as its exception.
+
+    What else went wrong is about this image alone: the caller opens it, and meets it there.
+    """
     code = completion.get_return_value()
-    if code >= 0:
-        return True
-    if code != -errno.ENOENT:
+    if code in (-errno.ETIMEDOUT, -errno.EBADMSG):
         again()
-        # It went well now: whoever asked opens the image.
-    return False
+    return bool(code >= 0)

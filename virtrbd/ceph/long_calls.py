@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.contents import snapshots_of
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.images import read_image, require_id
 from virtrbd.ceph.metadata import SEED, remove_metadata
+from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
+from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.unopened import invalidate_object_map
 from virtrbd.ceph.watching import busy_error, foreign_watchers
 from virtrbd.deadline import call_watched
-from virtrbd.errors import UnavailableError
+from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.model.image import ImageRef, Watcher
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Step
 
     def flatten(ioctx: Any) -> None:
         has_map = _distrust_object_map(ioctx, ref, image_id)
-        with _opened(ioctx, ref, image_id) as image:
+        with open_image(ioctx, ref, image_id=image_id) as image:
             image.flatten(_callback(progress))
             if has_map:
                 image.rebuild_object_map()
@@ -52,15 +55,11 @@ def _distrust_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> bool:
     librbd's flatten skips the object that is not there, and its data goes with the parent: zeroes are read then
     (measured with 16.2; tracker.ceph.com/issues/68998). With an invalid map it skips nothing.
     """
-    with _opened(ioctx, ref, image_id) as image:
+    with open_image(ioctx, ref, image_id=image_id) as image:
         has_map, header_id = bool(image.features() & rbd.RBD_FEATURE_OBJECT_MAP), image.id()
     if has_map:
         invalidate_object_map(ioctx, ref, header_id)
     return has_map
-
-
-def _opened(ioctx: Any, ref: ImageRef, image_id: str) -> Any:
-    return rbd.Image(ioctx, image_id=image_id) if image_id else rbd.Image(ioctx, ref.name)
 
 
 def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
@@ -70,10 +69,10 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
     """
 
     def roll_back(ioctx: Any) -> None:
-        with rbd.Image(ioctx, ref.name) as image:
+        with open_image(ioctx, ref) as image:
             # A seed's digest vouches for what goes now.
             remove_metadata(image, SEED)
-            image.rollback_to_snap(ref.snapshot)
+            image.rollback_to_snap(as_bytes(ref.snapshot))
 
     _run(cluster, f"rolling back to {ref}", ref, roll_back, writes=True)
 
@@ -83,10 +82,10 @@ def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     that it is that one. Raises ImageBusyError, DeniedError."""
 
     def look() -> tuple[tuple[Watcher, ...], bool]:
-        with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
+        with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
             require_id(ref, image, image_id)
             _refuse_closed(cluster, ref, image)
-            return foreign_watchers(cluster, image), bool(list(image.list_snaps()))
+            return foreign_watchers(cluster, image), bool(snapshots_of(ioctx, image))
 
     what = f"removing half image {ref}"
     watchers, has_snapshots = cluster.call(what, look)
@@ -97,7 +96,7 @@ def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
                 if watchers:
                     raise busy_error(ref, watchers)
                 _remove_snapshots(ioctx, ref)
-            rbd.RBD().remove(ioctx, ref.name)
+            rbd.RBD().remove(ioctx, as_bytes(ref.name))
         except rbd.ImageBusy:
             raise busy_error(ref, watchers) from None
 
@@ -110,11 +109,12 @@ def _refuse_closed(cluster: Cluster, ref: ImageRef, image: Any) -> None:
 
 
 def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
-    with rbd.Image(ioctx, ref.name) as image:
-        for snapshot in list(image.list_snaps()):
-            if image.is_protected_snap(snapshot["name"]):
-                image.unprotect_snap(snapshot["name"])
-            image.remove_snap(snapshot["name"])
+    with open_image(ioctx, ref) as image:
+        for snapshot in snapshots_of(ioctx, image):
+            name = as_bytes(snapshot["name"])
+            if image.is_protected_snap(name):
+                image.unprotect_snap(name)
+            image.remove_snap(name)
 
 
 def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> None:
@@ -123,7 +123,10 @@ def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> No
 
     def remove(ioctx: Any) -> None:
         # What can't be opened librbd may still be able to remove.
-        with suppress(rbd.Error), rbd.Image(ioctx, image_id=entry.image_id, read_only=True) as image:
+        with (
+            suppress(rbd.Error, ClusterError),
+            open_image(ioctx, entry.ref, image_id=entry.image_id, read_only=True) as image,
+        ):
             _refuse_closed(cluster, entry.ref, image)
         # By force: librbd refuses before its delay is over, and the caller has looked at that.
         rbd.RBD().trash_remove(ioctx, entry.image_id, force=True, on_progress=_callback(progress))
@@ -183,7 +186,7 @@ def _pools_of(cluster: Cluster, ref: ImageRef) -> tuple[str, ...]:
 
     def read() -> tuple[str, ...]:
         try:
-            with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
+            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
                 if image.features() & rbd.RBD_FEATURE_DATA_POOL:
                     return ref.pool, cluster.name_of_pool(image.data_pool_id())
         except rbd.ImageNotFound:

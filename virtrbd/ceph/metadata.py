@@ -2,14 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from virtrbd.ceph.contents import metadata_of
+from virtrbd.ceph.texts import as_bytes, is_name
 from virtrbd.model.image import ImageMark
 
 OWNER = "virtrbd.owner"
 STATE = "virtrbd.state"
 RUNNING = "virtrbd.running"
 SEED = "virtrbd.seed"
+
+# Characters of a mark that virtrbd wrote: two ids, a name, and a snapshot's name at most.
+_MOST_MARK = 8192
+# A host's name may hold some.
+_MOST_BRACKETS = 16
+_MOST_PLAIN = 256
 
 
 def owner_value(mark: ImageMark) -> str:
@@ -21,6 +30,11 @@ def owner_value(mark: ImageMark) -> str:
 def running_value(host: str, image_id: str) -> str:
     """Return the host of the last start as it is kept: with the image's id, because clones inherit all metadata."""
     return json.dumps({"host": host, "image": image_id})
+
+
+def state_value(state: str, image_id: str) -> str:
+    """Return why an image is not ready as it is kept: a copy of it is not in the middle of that."""
+    return json.dumps({"state": state, "image": image_id})
 
 
 def seed_value(digest: str, image_id: str) -> str:
@@ -35,13 +49,13 @@ def config_of(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def mark_of(metadata: Mapping[str, str], image_id: str) -> ImageMark | None:
-    try:
-        data = json.loads(metadata.get(OWNER, ""))
-        name = str(data.get("host_name", ""))
-        mark = ImageMark(domain_uuid=data["domain"], image_id=data["image"], host=data["host"], host_name=name)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    """Return whose the image is; None where nothing readable says so, or it was said of another image."""
+    words = _words(metadata.get(OWNER, ""))
+    if words.get("image") != image_id or not {"domain", "host"} <= words.keys():
         return None
-    return mark if mark.image_id == image_id else None
+    return ImageMark(
+        domain_uuid=words["domain"], image_id=image_id, host=words["host"], host_name=words.get("host_name", "")
+    )
 
 
 def running_on(metadata: Mapping[str, str], image_id: str) -> str:
@@ -52,13 +66,46 @@ def seed_of(metadata: Mapping[str, str], image_id: str) -> str:
     return _own_word(metadata, SEED, "digest", image_id)
 
 
+def state_of(metadata: Mapping[str, str], image_id: str) -> str:
+    """Return why the image is not ready, "" for one that is.
+
+    What was said of another image says nothing of its copy. Text that is no mark is a state too: earlier versions
+    wrote plain words, and what cannot be read is not taken for ready.
+    """
+    text = metadata.get(STATE, "")
+    words = _words(text)
+    if "state" in words and "image" in words:
+        return words["state"] if words["image"] == image_id else ""
+    return text if len(text) <= _MOST_PLAIN else f"{text[:_MOST_PLAIN]}… ({len(text)} characters)"
+
+
+def copied_state_of(metadata: Mapping[str, str], image_id: str) -> str:
+    """Return the state of another image that came along with a copy of its metadata, "" for none."""
+    words = _words(metadata.get(STATE, ""))
+    return words.get("state", "") if words.get("image", image_id) != image_id else ""
+
+
 def _own_word(metadata: Mapping[str, str], key: str, word: str, image_id: str) -> str:
     """Return a word that counts only where it was written for this very image."""
+    words = _words(metadata.get(key, ""))
+    return words.get(word, "") if words.get("image") == image_id else ""
+
+
+def _words(text: str) -> dict[str, str]:
+    """Return the words of a mark: an object of texts, nothing in it and not long; empty for anything else.
+
+    Every client of the pool may write it, so it is looked at before it is parsed: a hundred thousand brackets overflow
+    the parser's stack.
+    """
+    if len(text) > _MOST_MARK or text.count("{") + text.count("[") > _MOST_BRACKETS:
+        return {}
     try:
-        data = json.loads(metadata.get(key, ""))
-        return str(data[word]) if data["image"] == image_id else ""
-    except (ValueError, KeyError, TypeError):
-        return ""
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    return {key: value for key, value in data.items() if isinstance(value, str) and is_name(value)}
 
 
 def inherited(metadata: Mapping[str, str], image_id: str) -> tuple[str, ...]:
@@ -72,17 +119,17 @@ def inherited(metadata: Mapping[str, str], image_id: str) -> tuple[str, ...]:
     return tuple(sorted([*foreign, *(key for key in metadata if key.startswith("conf_rbd_"))]))
 
 
-def is_copy(image: Any) -> bool:
+def is_copy(ioctx: Any, image: Any) -> bool:
     """Whether the open image carries a mark that was made for another one."""
-    metadata = dict(image.metadata_list())
+    metadata = metadata_of(ioctx, image)
     return OWNER in metadata and mark_of(metadata, image.id()) is None
 
 
-def strip_inherited(image: Any) -> tuple[str, ...]:
+def strip_inherited(ioctx: Any, image: Any) -> tuple[str, ...]:
     """Free the open image from what it inherited; return the options among it as `key=value`."""
-    metadata = dict(image.metadata_list())
+    metadata = metadata_of(ioctx, image)
     for key in inherited(metadata, image.id()):
-        image.metadata_remove(key)
+        image.metadata_remove(as_bytes(key))
     return options_in(metadata)
 
 
@@ -92,5 +139,6 @@ def options_in(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def remove_metadata(image: Any, key: str) -> None:
-    if key in dict(image.metadata_list()):
+    """Remove a key of the open image, if it is there."""
+    with suppress(KeyError):
         image.metadata_remove(key)

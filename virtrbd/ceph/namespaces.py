@@ -1,7 +1,11 @@
 """The namespaces of a pool: rooms of their own, which librbd shows nothing of in the pool's list."""
 
+from typing import Any
+
 from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.class_calls import list_namespaces as by_class_call
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.texts import bindings_or_bytes
 from virtrbd.errors import DeniedError
 from virtrbd.model.image import ImageRef
 
@@ -11,9 +15,13 @@ def list_namespaces(cluster: Cluster, pool: str) -> tuple[str, ...]:
 
     def read() -> tuple[str, ...]:
         with cluster.ioctx(ImageRef(pool=pool, name="")) as ioctx:
-            return tuple(sorted(rbd.RBD().namespace_list(ioctx)))
+            return tuple(sorted(_names(ioctx)))
 
     try:
         return cluster.call(f"listing the namespaces of pool {pool}", read)
     except DeniedError:
         return ()
+
+
+def _names(ioctx: Any) -> list[str]:
+    return bindings_or_bytes(lambda: list(rbd.RBD().namespace_list(ioctx)), lambda: by_class_call(ioctx))

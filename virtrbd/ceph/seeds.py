@@ -3,6 +3,7 @@
 from typing import Any
 
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.contents import metadata_of
 from virtrbd.ceph.metadata import SEED, mark_of, remove_metadata, seed_value
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -11,20 +12,20 @@ from virtrbd.model.image import ImageRef
 def write_seed(cluster: Cluster, ref: ImageRef, domain_uuid: str, content: bytes, digest: str) -> None:
     """Write the whole first object, and then its digest. Raises ClusterError when the image is not the domain's."""
 
-    def begin(image: Any) -> None:
-        mark = mark_of(dict(image.metadata_list()), image.id())
+    def begin(ioctx: Any, image: Any) -> None:
+        mark = mark_of(metadata_of(ioctx, image), image.id())
         if mark is None or mark.domain_uuid != domain_uuid:
             raise ClusterError(f"image {ref} was replaced meanwhile; run again")
         # First of all: a run that is cut off behind the write leaves a seed that no digest vouches for, also not the
         # old one, should the old seed be wanted back.
         remove_metadata(image, SEED)
 
-    def write(image: Any) -> None:
+    def write(_ioctx: Any, image: Any) -> None:
         # One call, one object: librbd makes one operation of it, which RADOS does whole or not at all.
         image.write(content, 0)
         image.flush()
 
-    def vouch(image: Any) -> None:
+    def vouch(_ioctx: Any, image: Any) -> None:
         image.metadata_set(SEED, seed_value(digest, image.id()))
 
     # Each within a deadline of its own: where a client that was killed still watches, every change of metadata waits

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.contents import snapshots_of, user_snapshots_of
+from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_full
+from virtrbd.ceph.texts import as_bytes
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 
@@ -13,12 +15,14 @@ from virtrbd.model.image import ImageRef
 def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool) -> bool:
     """Create a snapshot of the image, protected on request; return whether it was not there. Raises ClusterError."""
 
-    def create(image: Any) -> bool:
-        is_new = name not in {snap["name"] for snap in image.list_snaps()}
+    raw = as_bytes(name)
+
+    def create(ioctx: Any, image: Any) -> bool:
+        is_new = name not in {snap["name"] for snap in snapshots_of(ioctx, image)}
         if is_new:
-            image.create_snap(name)
-        if protect and not image.is_protected_snap(name):
-            image.protect_snap(name)
+            image.create_snap(raw)
+        if protect and not image.is_protected_snap(raw):
+            image.protect_snap(raw)
         return is_new
 
     refuse_full(cluster, ref.pool)
@@ -28,11 +32,13 @@ def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool
 def protect_snapshot(cluster: Cluster, ref: ImageRef) -> bool:
     """Protect a snapshot, which clones v1 need; return whether it was not protected. Raises ClusterError."""
 
-    def protect(image: Any) -> bool:
-        _require(ref, image)
-        is_new = not image.is_protected_snap(ref.snapshot)
+    raw = as_bytes(ref.snapshot)
+
+    def protect(ioctx: Any, image: Any) -> bool:
+        _require(ref, ioctx, image)
+        is_new = not image.is_protected_snap(raw)
         if is_new:
-            image.protect_snap(ref.snapshot)
+            image.protect_snap(raw)
         return is_new
 
     refuse_full(cluster, ref.pool)
@@ -41,16 +47,18 @@ def protect_snapshot(cluster: Cluster, ref: ImageRef) -> bool:
 
 def unprotect_snapshot(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     """Unprotect a snapshot that has no clones. Raises ClusterError."""
-    _on(cluster, f"unprotecting snapshot {ref}", ref, image_id, lambda image: image.unprotect_snap(ref.snapshot))
+    name = as_bytes(ref.snapshot)
+    _on(cluster, f"unprotecting snapshot {ref}", ref, image_id, lambda image: image.unprotect_snap(name))
 
 
 def remove_snapshot(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     """Remove a snapshot that is not protected. Raises ClusterError."""
-    _on(cluster, f"removing snapshot {ref}", ref, image_id, lambda image: image.remove_snap(ref.snapshot))
+    name = as_bytes(ref.snapshot)
+    _on(cluster, f"removing snapshot {ref}", ref, image_id, lambda image: image.remove_snap(name))
 
 
-def _require(ref: ImageRef, image: Any) -> None:
-    names = sorted(snap["name"] for snap in image.list_snaps() if snap["namespace"] == 0)
+def _require(ref: ImageRef, ioctx: Any, image: Any) -> None:
+    names = sorted(snap["name"] for snap in user_snapshots_of(ioctx, image))
     if ref.snapshot not in names:
         raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(names) or 'none'}")
 
@@ -61,7 +69,7 @@ def _on(cluster: Cluster, what: str, ref: ImageRef, image_id: str, use: Callable
     def run() -> None:
         with cluster.ioctx(ref) as ioctx:
             ioctx.set_osdmap_full_try()
-            with rbd.Image(ioctx, image_id=image_id) as image:
+            with open_image(ioctx, ref, image_id=image_id) as image:
                 use(image)
 
     cluster.call(what, run)

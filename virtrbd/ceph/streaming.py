@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.opening import open_image
 from virtrbd.errors import ClusterError, DeniedError, UnavailableError
 from virtrbd.model.image import ImageRef
 
@@ -66,7 +66,7 @@ def _batch(read: Callable[[int], bytes]) -> list[bytes]:
 @contextmanager
 def _writable(cluster: Cluster, ref: ImageRef) -> Iterator[Any]:
     with cluster.ioctx(ref) as ioctx:
-        image = cluster.call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
+        image = cluster.call(f"opening image {ref}", partial(open_image, ioctx, ref))
         try:
             yield image
         finally:

@@ -1,11 +1,14 @@
 """The trash: images wait there to be restored, until their delay is over."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from virtrbd.ceph import class_calls
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.features import seconds_of
 from virtrbd.ceph.images import require_id
+from virtrbd.ceph.opening import open_image
+from virtrbd.ceph.texts import as_bytes, bindings_or_bytes
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -25,11 +28,11 @@ def trash_image(cluster: Cluster, ref: ImageRef, image_id: str, delay_s: float, 
         with cluster.ioctx(ref) as ioctx:
             # Of a full pool everything but this would wait for ever.
             ioctx.set_osdmap_full_try()
-            with rbd.Image(ioctx, ref.name, read_only=True) as image:
+            with open_image(ioctx, ref, read_only=True) as image:
                 require_id(ref, image, image_id)
                 if not past_watchers:
                     refuse_watched(cluster, ref, image)
-            rbd.RBD().trash_move(ioctx, ref.name, int(delay_s))
+            rbd.RBD().trash_move(ioctx, as_bytes(ref.name), int(delay_s))
 
     cluster.call(f"moving image {ref} to the trash", trash)
 
@@ -47,16 +50,34 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[Trash
                     ref=ImageRef(pool=pool, namespace=namespace, name=entry["name"]),
                     image_id=entry["id"],
                     source=entry["source"],
-                    deleted_at=seconds_of(entry["deletion_time"]),
-                    expires_at=seconds_of(entry["deferment_end_time"]),
+                    deleted_at=entry["deleted_at"],
+                    expires_at=entry["expires_at"],
                 )
-                for entry in rbd.RBD().trash_list(ioctx)
+                for entry in _entries(ioctx)
             ]
             if not found:
                 refuse_missing_namespace(ioctx, where)
         return tuple(sorted(found, key=lambda entry: (entry.ref, entry.deleted_at)))
 
     return cluster.call(f"listing the trash of pool {pool}", read)
+
+
+def _entries(ioctx: Any) -> list[dict[str, Any]]:
+    def by_bindings() -> list[dict[str, Any]]:
+        return [
+            {
+                **entry,
+                "deleted_at": seconds_of(entry["deletion_time"]),
+                "expires_at": seconds_of(entry["deferment_end_time"]),
+            }
+            for entry in rbd.RBD().trash_list(ioctx)
+        ]
+
+    try:
+        return bindings_or_bytes(by_bindings, lambda: class_calls.list_in_trash(ioctx))
+    except IndexError:
+        # The bindings know no word for an image that is being migrated.
+        return class_calls.list_in_trash(ioctx)
 
 
 def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
@@ -77,7 +98,7 @@ def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:
     def restore() -> None:
         with cluster.ioctx(ref) as ioctx:
             try:
-                rbd.RBD().trash_restore(ioctx, entry.image_id, name)
+                rbd.RBD().trash_restore(ioctx, as_bytes(entry.image_id), as_bytes(name))
             except rbd.ImageExists:
                 raise ClusterError(f"image {ref} exists; restore under another name with --as NAME") from None
 

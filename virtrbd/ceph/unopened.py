@@ -10,30 +10,21 @@ from contextlib import suppress
 from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
-from virtrbd.ceph.header import MOST_KEYS, Header, decode_header
+from virtrbd.ceph.header import MOST_KEYS, Header, decode_id, decode_pairs
+from virtrbd.ceph.texts import as_bytes
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 
 
 def read_id(ioctx: Any, ref: ImageRef) -> str:
-    """Return the id of the image with that name. Raises ClusterError when there is none."""
+    """Return the id of the image with that name. Raises ClusterError when there is none, or it is unreadable."""
     try:
         value: bytes = ioctx.read(f"rbd_id.{ref.name}")
     except rados.ObjectNotFound:
         raise ClusterError(f"image {ref.image} does not exist; was it removed meanwhile?") from None
-    # The length comes first, in 4 bytes.
-    return value[4:].decode()
-
-
-def name_is_taken(ioctx: Any, ref: ImageRef) -> bool:
-    """Whether there is an image of that name, of the current format or the oldest."""
-    for object_name in (f"rbd_id.{ref.name}", f"{ref.name}.rbd"):
-        try:
-            ioctx.stat(object_name)
-        except rados.ObjectNotFound:
-            continue
-        return True
-    return False
+    if not (image_id := decode_id(value)):
+        raise ClusterError(f"image {ref.image} cannot be read: its rbd_id object names no image")
+    return image_id
 
 
 def read_header(ioctx: Any, image_id: str) -> Header | None:
@@ -44,7 +35,7 @@ def read_header(ioctx: Any, image_id: str) -> Header | None:
             ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
         except rados.ObjectNotFound:
             return None
-        return decode_header(dict(values))
+        return decode_pairs(values)
 
 
 def write_metadata(
@@ -89,5 +80,5 @@ def _encoded_map(values: Mapping[str, str]) -> bytes:
 
 
 def _encoded(text: str) -> bytes:
-    data = text.encode()
+    data = as_bytes(text)
     return struct.pack("<I", len(data)) + data

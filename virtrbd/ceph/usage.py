@@ -7,30 +7,39 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, Moved
+from virtrbd.ceph.contents import user_snapshots_of
+from virtrbd.ceph.opening import open_image
+from virtrbd.ceph.texts import as_bytes
+from virtrbd.ceph.unread import or_failure
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import Usage
 
 _AT_A_TIME = 8
 
 
-def read_usages(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Usage | None]:
+def read_usages(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Usage | Failure | None]:
     """Return how much each image takes, None where it has no valid fast-diff; images that are gone are left out."""
 
-    def read(ref: ImageRef, moved: Moved) -> dict[ImageRef, Usage | None]:
+    def look(ref: ImageRef, moved: Moved) -> dict[ImageRef, Usage | None]:
         try:
-            with cluster.ioctx(ref) as ioctx, rbd.Image(ioctx, ref.name, read_only=True) as image:
-                return {ref: usage_of(ref, image, moved)}
+            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
+                return {ref: usage_of(ioctx, ref, image, moved)}
         except rbd.ImageNotFound:
             return {}
 
-    found: dict[ImageRef, Usage | None] = {}
+    def read(ref: ImageRef) -> dict[ImageRef, Usage | None] | Failure:
+        what = f"reading usage of {ref}"
+        return or_failure(what, lambda: cluster.call_in_steps(what, partial(look, ref)))
+
+    found: dict[ImageRef, Usage | Failure | None] = {}
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        for part in pool.map(lambda ref: cluster.call_in_steps(f"reading usage of {ref}", partial(read, ref)), refs):
-            found |= part
+        for ref, part in zip(refs, pool.map(read, refs), strict=True):
+            found |= {ref: part} if isinstance(part, Failure) else part
     return found
 
 
-def usage_of(ref: ImageRef, image: Any, moved: Moved) -> Usage | None:
+def usage_of(ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> Usage | None:
     """Return how much the open image takes, None without fast-diff: every object would have to be asked for.
 
     Counted as `rbd du` counts: whole objects, of each snapshot what changed since the one before it.
@@ -39,15 +48,15 @@ def usage_of(ref: ImageRef, image: Any, moved: Moved) -> Usage | None:
         return None
     by_snapshot: dict[str, int] = {}
     before = None
-    people_made = [snap for snap in image.list_snaps() if snap["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
-    for snapshot in sorted(people_made, key=lambda snap: int(snap["id"])):
+    for snapshot in sorted(user_snapshots_of(ioctx, image), key=lambda snap: int(snap["id"])):
         image.set_snap_by_id(snapshot["id"])
         changed = _changed(image, before)
         if changed is None:
             return None
         moved()
         by_snapshot[snapshot["name"]] = changed
-        before = snapshot["name"]
+        # librbd ends the process when it is asked since a snapshot without a byte (measured with 16.2): since ever.
+        before = snapshot["name"] if snapshot["size"] else None
     image.set_snap(None)
     used = _changed(image, before)
     moved()
@@ -66,5 +75,7 @@ def _changed(image: Any, since: str | None) -> int | None:
         nonlocal total
         total += length if exists else 0
 
-    image.diff_iterate(0, image.size(), since, count, include_parent=False, whole_object=True)
+    begin = as_bytes(since) if since else None
+    if image.size():
+        image.diff_iterate(0, image.size(), begin, count, include_parent=False, whole_object=True)
     return total

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.facts import watchers_of
 from virtrbd.ceph.obstacles import obstacles_of
+from virtrbd.ceph.opening import open_image
 from virtrbd.errors import ImageBusyError
 from virtrbd.model.image import ImageRef, Obstacle, Watcher
 
@@ -65,7 +65,7 @@ def registered(cluster: Cluster, refs: Sequence[ImageRef]) -> Iterator[Registrat
         images = {}
         for ref in refs:
             ioctx = stack.enter_context(cluster.ioctx(ref))
-            image = cluster.call(f"opening image {ref}", partial(rbd.Image, ioctx, ref.name))
+            image = cluster.call(f"opening image {ref}", partial(open_image, ioctx, ref))
             stack.callback(cluster.let_go, f"closing image {ref}", image.close)
             images[ref] = image
         yield Registration(cluster=cluster, images=images)

@@ -58,6 +58,7 @@ def info_data(details: ImageDetails, names_by_uuid: Mapping[str, str], users: Se
         "used_by": list(users),
         "running_on": image.running_on or None,
         "state": image.state or "ready",
+        "copied_state": details.copied_state or None,
         "mirroring": details.mirroring,
         "group": details.group or None,
         "options": [{"name": o.name, "value": o.value, "source": o.source} for o in details.options],
@@ -84,6 +85,7 @@ def info_lines(
 ) -> list[str]:
     """Return the screen for a person."""
     image = details.image
+    copied = f" (a mark copied from another image says: {details.copied_state})" if details.copied_state else ""
     pairs = {
         "id": image.image_id,
         "size": f"{format_size(image.size_bytes)} in objects of {format_size(image.object_bytes)}",
@@ -94,7 +96,7 @@ def info_lines(
         "last host": image.running_on_told or "-",
         "open by": ", ".join(map(str, image.watchers)) or "nobody",
         "lock": ", ".join(details.lock) or "-",
-        "state": cut(image.state) or "ready",
+        "state": (cut(image.state) or "ready") + copied,
         "features": ", ".join(image.features),
         "flags": ", ".join(details.flags) or "-",
         "data": f"{details.data_prefix}{f' in pool {details.data_pool}' if details.data_pool else ''}",

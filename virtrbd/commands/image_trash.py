@@ -13,7 +13,9 @@ from virtrbd.commands.images import image
 from virtrbd.commands.progress import PROGRESS
 from virtrbd.commands.removing import CLEAR, PLAN, do_steps, plan_once_free, require_details
 from virtrbd.commands.rooms import POOLS, Room, rooms_of, tell_others
+from virtrbd.contained import contained
 from virtrbd.errors import ClusterError, UsageError, VirtrbdError
+from virtrbd.model.failure import failure_of
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 from virtrbd.printable import quoted, shell_command
@@ -167,7 +169,10 @@ def purge(
             data.append({"image": str(entry.ref), "id": entry.image_id, "done": done})
             run.so_far({"trash": data})
             try:
-                with session.host.state.locked([str(entry.ref)], "image trash purge"):
+                with (
+                    contained(f"{entry.ref} in the trash"),
+                    session.host.state.locked([str(entry.ref)], "image trash purge"),
+                ):
                     told, plan = _purge(run, session, entry, allowed, progress, done, clear=clear, only_plan=only_plan)
                 data[-1] |= plan
             except VirtrbdError as error:
@@ -175,6 +180,8 @@ def purge(
                 told = list(error.messages)
                 data[-1]["error"] = error.as_line
                 run.end(error.exit_code)
+                for line in failure_of(error).trace:
+                    run.say(f"{entry.ref}: trace: {line}")
             lines += told
         others = tell_others(run, session.host.cluster, rooms)
     run.answer({"trash": data, "other_namespaces": others}, lines or ["nothing to purge"])

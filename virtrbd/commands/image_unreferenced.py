@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @with_global_options
 def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     """Report images that nothing here uses, and what removing them would free; removes nothing."""
+    from virtrbd.commands.unread import show_unread
     from virtrbd.host.unreferenced import find_unreferenced
     from virtrbd.planning.unreferenced import Verdict
 
@@ -27,17 +28,19 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
             raise UnavailableError("libvirt does not answer, so what its domains use is unknown; start libvirtd")
         host = session.host
         rooms = rooms_of(pools, host.settings.ceph.pool)
-        found = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
+        found, failed = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
         others = tell_others(run, host.cluster, rooms)
     ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
-    lines = _lines(found, freed, host.host_uuid)
-    unread = [use for use in uses if use.unknown]
-    for use in unread:
+    unread, unread_lines = show_unread(run, failed)
+    unknown = [use for use in uses if use.unknown]
+    for use in unknown:
         run.say(f"{use.name}: {'; '.join(use.unknown)} cannot be read; any of these images may be its")
-    data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed, "other_namespaces": others}
-    run.answer(data | {"unread_domains": [use.name for use in unread]}, lines)
-    run.end(ExitCode.FAILED if unread else ExitCode.OK)
+    lines = _lines(found, freed, host.host_uuid) if found else []
+    data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed}
+    more = {"unread": unread, "unread_domains": [use.name for use in unknown], "other_namespaces": others}
+    run.answer({**data, **more}, [*lines, *unread_lines] or ["every image is used"])
+    run.end(ExitCode.FAILED if unknown else ExitCode.OK)
 
 
 def _data(each: "Unreferenced") -> dict[str, object]:
@@ -58,8 +61,6 @@ def _data(each: "Unreferenced") -> dict[str, object]:
 def _lines(found: "tuple[Unreferenced, ...]", freed: int, host_uuid: str) -> list[str]:
     from virtrbd.commands.output import table
 
-    if not found:
-        return ["every image is used"]
     rows = [
         (
             str(each.ref),

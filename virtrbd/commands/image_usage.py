@@ -8,42 +8,58 @@ from virtrbd.ceph.listing import list_images
 from virtrbd.commands.output import table
 from virtrbd.errors import ClusterError, ConfigError, UsageError
 from virtrbd.model.image import ImageRef
-from virtrbd.model.image_details import ListedImage, Usage
+from virtrbd.model.image_details import Listing, UnreadImage, Usage
 from virtrbd.model.size import format_size
 from virtrbd.printable import shell_command
 
 _WITHOUT = "unknown: no valid fast-diff"
 
 
-def refs_of(cluster: Cluster, names: Sequence[str]) -> list[ImageRef]:
-    """Return the images that the names mean: all of a pool, or of pool/namespace where no image has that name.
+def refs_of(cluster: Cluster, names: Sequence[str]) -> tuple[list[ImageRef], list[UnreadImage]]:
+    """Return the images that the names mean, and those among them that cannot be read: all of a pool, or of
+    pool/namespace where no image has that name.
 
     Raises UsageError, ClusterError.
     """
-    refs: list[ImageRef] = []
+    refs: set[ImageRef] = set()
+    unread: dict[ImageRef, UnreadImage] = {}
+
+    def take(listing: Listing) -> None:
+        refs.update(image.ref for image in listing.images)
+        unread.update({image.ref: image for image in listing.unread})
+
     for name in names:
         pool, _, rest = name.partition("/")
         if not rest:
-            refs += [image.ref for image in list_images(cluster, pool)]
+            take(list_images(cluster, pool))
             continue
         try:
             ref = ImageRef.parse(name)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        in_pool = [image.ref for image in list_images(cluster, pool, ref.namespace) if image.ref == ref.image]
-        in_namespace = [] if in_pool or ref.namespace else _in_namespace(cluster, pool, rest)
-        if not in_pool and not in_namespace:
+        found = _only(list_images(cluster, pool, ref.namespace), ref.image)
+        if found == Listing() and not ref.namespace:
+            found = _in_namespace(cluster, pool, rest)
+        if found == Listing():
             raise ClusterError(f"image {name} does not exist; see {shell_command('virtrbd image list', pool)}")
-        refs += in_pool or [image.ref for image in in_namespace]
-    return sorted(set(refs))
+        take(found)
+    return sorted(refs), [unread[ref] for ref in sorted(unread)]
 
 
-def _in_namespace(cluster: Cluster, pool: str, namespace: str) -> tuple[ListedImage, ...]:
+def _only(listing: Listing, ref: ImageRef) -> Listing:
+    """Return what the listing says of one image."""
+    return Listing(
+        images=tuple(image for image in listing.images if image.ref == ref),
+        unread=tuple(image for image in listing.unread if image.ref == ref),
+    )
+
+
+def _in_namespace(cluster: Cluster, pool: str, namespace: str) -> Listing:
     try:
         return list_images(cluster, pool, namespace)
     except ConfigError:
         # Whoever named an image that is not there meant no namespace.
-        return ()
+        return Listing()
 
 
 def usage_data(found: Mapping[ImageRef, Usage | None]) -> dict[str, Any]:

@@ -111,12 +111,15 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     from virtrbd.ceph.listing import list_images as read
     from virtrbd.commands.image_info import iso_time
     from virtrbd.commands.output import table
+    from virtrbd.commands.unread import show_unread
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:
         rooms = rooms_of(pools, settings.ceph.pool)
-        found = [each for pool, space in rooms for each in read(cluster, pool, space)]
+        listings = [read(cluster, pool, space) for pool, space in rooms]
         others = tell_others(run, cluster, rooms)
+    found = [each for listing in listings for each in listing.images]
+    unread, unread_lines = show_unread(run, [each for listing in listings for each in listing.unread])
     data = [
         {
             "name": str(each.ref),
@@ -145,8 +148,9 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
         )
         for each in found
     ]
-    lines = table(("image", "size", "parent", "snapshots", "features", "state"), rows) if rows else ["no images"]
-    run.answer({"images": data, "other_namespaces": others}, lines)
+    lines = table(("image", "size", "parent", "snapshots", "features", "state"), rows) if rows else []
+    lines += unread_lines
+    run.answer({"images": data, "unread": unread, "other_namespaces": others}, lines or ["no images"])
 
 
 @image.command()
@@ -157,11 +161,18 @@ def usage(run: Run, names: tuple[str, ...]) -> None:
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.usage import read_usages
     from virtrbd.commands.image_usage import refs_of, usage_data, usage_lines
+    from virtrbd.commands.unread import show_unread
+    from virtrbd.model.failure import Failure
+    from virtrbd.model.image_details import UnreadImage
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:
-        refs = refs_of(cluster, names or (settings.ceph.pool,))
-        found = read_usages(cluster, refs)
+        refs, unlisted = refs_of(cluster, names or (settings.ceph.pool,))
+        read = read_usages(cluster, refs)
         pools = [name for name in names or (settings.ceph.pool,) if "/" not in name]
         others = tell_others(run, cluster, rooms_of(pools, settings.ceph.pool)) if pools else []
-    run.answer({**usage_data(found), "other_namespaces": others}, usage_lines(found))
+    found = {ref: usage for ref, usage in read.items() if not isinstance(usage, Failure)}
+    failed = [UnreadImage(ref=ref, failure=each) for ref, each in read.items() if isinstance(each, Failure)]
+    unread, unread_lines = show_unread(run, [*unlisted, *failed])
+    data = {**usage_data(found), "unread": unread, "other_namespaces": others}
+    run.answer(data, [*usage_lines(found), *unread_lines])

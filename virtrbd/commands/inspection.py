@@ -1,14 +1,17 @@
 """A domain and its images, joined."""
 
+from functools import partial
 from typing import Any
 
 from virtrbd.ceph.images import read_image
+from virtrbd.ceph.unread import or_failure
 from virtrbd.commands.output import table
 from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDisk
+from virtrbd.model.failure import Failure
 from virtrbd.model.size import format_size
 from virtrbd.printable import cut
 
@@ -40,8 +43,12 @@ def _disk(host: Host, disk: DefinedDisk, uuid: str) -> dict[str, Any]:
         "discard": disk.discard,
         "image": str(disk.image) if disk.image else None,
     }
-    image = read_image(host.cluster, disk.image, usage=True) if disk.image else None
-    if image:
+    if disk.image is None:
+        return data
+    image = or_failure(f"image {disk.image} cannot be read", partial(read_image, host.cluster, disk.image, usage=True))
+    if isinstance(image, Failure):
+        data["error"] = image.text
+    elif image:
         data |= {
             "size_bytes": image.size_bytes,
             "allocated_bytes": image.allocated_bytes,
@@ -70,7 +77,7 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
             disk["cache"],
             disk["discard"],
             disk["image"] or "-",
-            _size(disk.get("size_bytes"), "missing"),
+            _size(disk.get("size_bytes"), "unreadable" if disk.get("error") else "missing"),
             _size(disk.get("allocated_bytes"), "unknown"),
             disk.get("parent") or "-",
             ", ".join(disk.get("watchers", ())) or "-",
@@ -83,7 +90,8 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
         for disk in data["disks"]
         for key, value in disk.get("config", {}).items()
     ]
-    return head + table(titles, rows) + (["", *options] if options else [])
+    errors = [f"{disk['image']}: cannot be read: {disk['error']}" for disk in data["disks"] if disk.get("error")]
+    return head + table(titles, rows) + (["", *options] if options else []) + (["", *errors] if errors else [])
 
 
 def _size(size_bytes: int | None, otherwise: str) -> str:

@@ -9,6 +9,7 @@ from virtrbd.host.host import Host
 from virtrbd.host.perform import perform
 from virtrbd.host.power import note_clean_stop
 from virtrbd.host.retiring import removals_of
+from virtrbd.host.traces import note_made
 from virtrbd.model.actions import Action, TrashImage
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
@@ -56,6 +57,9 @@ def undefine_domain(
     )
     if plan.actions:
         note_clean_stop(host, domain)
+    for image in owned if plan.actions else ():
+        # The definition goes, which was the proof for images of earlier versions.
+        note_made(host.state, image.ref, image.image_id)
     allowed = host.allowed | _ASKED_FOR
     outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
     failed = [outcome for outcome in outcomes if outcome.result is not Result.DONE]

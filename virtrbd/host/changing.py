@@ -11,6 +11,7 @@ from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.requiring import not_ready, require_image
+from virtrbd.host.traces import drop_rollback, note_rollback
 from virtrbd.host.waiting import once_free
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
@@ -138,9 +139,11 @@ def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
                 raise ImageBusyError(f"image {ref.image} is open by {', '.join(map(str, found))}", ())
             [obstacles] = registration.obstacles().values()
             refuse(ref.image, [*map(obstacle_objection, obstacles)], frozenset())
+            note_rollback(host.state, ref, require_image(host, ref).image_id)
             set_state(host.cluster, ref.image, ROLLING_BACK + ref.snapshot)
             roll_back_image(host.cluster, ref)
             set_state(host.cluster, ref.image, "")
+            drop_rollback(host.state, ref)
 
     once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 

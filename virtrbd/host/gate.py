@@ -9,6 +9,7 @@ from virtrbd.ceph.images import set_running
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.watching import Registration, registered
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
+from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef, Watcher
 
@@ -57,6 +58,8 @@ def through_gate(
 
 def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:
     for ref, image in read_images(cluster, refs).items():
+        if isinstance(image, Failure):
+            raise ClusterError(f"{image.text}; not started")
         if image and image.state:
             raise ClusterError(f"image {ref} is not ready: {image.state}; not started: let that end, or run it again")
         if image and image.running_on not in ("", host_uuid) and Hazard.TAKES_OVER not in allowed:

@@ -15,6 +15,7 @@ from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, ImageExistsError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
+from virtrbd.host.traces import note_made
 from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.printable import shell_command
@@ -96,6 +97,8 @@ def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str,
     if host.host_uuid:
         name = host.settings.host
         mark = ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid, host_name=name)
+        # Before the mark: it proves that the mark is this host's own.
+        note_made(host.state, ref, image_id)
         mark_image(host.cluster, ref, mark, ready=was_filled)
     elif was_filled:
         set_state(host.cluster, ref, "")

@@ -1,19 +1,23 @@
 """The world, read once: one pass over libvirt, and only the images that specs name."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
+from virtrbd.ceph.unread import or_failure
 from virtrbd.errors import DocumentError, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
+from virtrbd.host.traces import rollbacks_begun, unknown_marks
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Domain, HostDomains
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.seed import SeedDocument, SeedFile
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
@@ -48,20 +52,36 @@ def observe(
         domains=defined.domains.read,
         unread_domains=defined.domains.unread,
         images=theirs.images,
+        unread_images=theirs.unread,
         intents=theirs.intents,
         pool_config=theirs.pool_config,
         missing_pools=theirs.missing_pools,
         now=time.time(),
     )
-    actual = replace(actual, images={**actual.images, **_opened(actual, cluster)})
+    others = _opened(actual, cluster)
+    images, unread = {**actual.images, **_readable(others)}, {**actual.unread_images, **_unread(others)}
+    actual = replace(actual, images=images, unread_images=unread)
+    actual = replace(
+        actual,
+        rollbacks=rollbacks_begun(state, [image for image in actual.images.values() if image]),
+        unknown_marks=unknown_marks(state, domains, actual.domains, _marked_here(actual)),
+    )
     actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
     return _with_details(actual, domains, hypervisor, state, policy)
 
 
-def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | None]:
+def _marked_here(actual: Actual) -> list[Image]:
+    return [image for image in actual.images.values() if image and image.mark and image.mark.host == actual.host_uuid]
+
+
+def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | Failure | None]:
     """Return the images of other hosts again, with who has them open, which no header tells."""
     others = [ref for ref, image in actual.images.items() if image and image.is_of_other_host(actual.host_uuid)]
-    return {ref: read_image(cluster, ref) for ref in others}
+    return {ref: _read(cluster, ref) for ref in others}
+
+
+def _read(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | Failure | None:
+    return or_failure(f"image {ref} cannot be read", lambda: read_image(cluster, ref, usage=usage))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +97,7 @@ class _Stored:
     facts: ClusterFacts
     intents: Mapping[ImageRef, Intent]
     images: Mapping[ImageRef, Image | None]
+    unread: Mapping[ImageRef, Failure]
     pool_config: Mapping[str, Mapping[str, str]]
     missing_pools: frozenset[str]
 
@@ -95,19 +116,35 @@ def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir
     named = images_of_interest(domains)
     refs = [ref for ref in named if ref.pool in pools]
     intents = state.read_intents(refs)
-    images: dict[ImageRef, Image | None] = dict.fromkeys(named)
-    images |= read_images(cluster, [ref for ref in refs if ref not in intents])
+    found: dict[ImageRef, Image | Failure | None] = dict.fromkeys(named)
+    found |= read_images(cluster, [ref for ref in refs if ref not in intents])
     # What an intent tells of may be half-made: only opening it shows how much of it was written.
-    images |= {ref: read_image(cluster, ref, usage=True) for ref in intents}
-    parents = parents_of_interest(domains, images, intents)
-    images |= read_images(cluster, [ref for ref in parents if ref.pool in pools])
+    found |= {ref: _read(cluster, ref, usage=True) for ref in intents}
+    parents = parents_of_interest(domains, _readable(found), intents)
+    found |= read_images(cluster, [ref for ref in parents if ref.pool in pools])
     return _Stored(
         facts=cluster.facts(),
         intents=intents,
-        images=images,
-        pool_config={pool: pool_config(cluster, pool) for pool in pools_of_interest(domains) if pool in pools},
+        images=_readable(found),
+        unread=_unread(found),
+        pool_config=_pool_configs(cluster, [pool for pool in pools_of_interest(domains) if pool in pools]),
         missing_pools=frozenset(pools_of_interest(domains)) - pools,
     )
+
+
+def _readable(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Image | None]:
+    """Return the images; one that cannot be read is None, and no plan looks at it (`Actual.unread_images`)."""
+    return {ref: None if isinstance(image, Failure) else image for ref, image in found.items()}
+
+
+def _unread(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Failure]:
+    return {ref: image for ref, image in found.items() if isinstance(image, Failure)}
+
+
+def _pool_configs(cluster: Cluster, pools: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """Return each pool's own options; what is wrong with a pool is told by its images."""
+    found = {pool: or_failure(f"pool {pool}", partial(pool_config, cluster, pool)) for pool in pools}
+    return {pool: config for pool, config in found.items() if not isinstance(config, Failure)}
 
 
 def _with_details(

@@ -16,6 +16,7 @@ from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half
 from virtrbd.host.seeding import make_seed
 from virtrbd.host.source_check import looking_for_damage
 from virtrbd.host.source_file import open_source
+from virtrbd.host.traces import note_made
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
 from virtrbd.model.actions import (
@@ -120,6 +121,7 @@ def _change_image(
             mark = ImageMark(
                 domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid, host_name=name
             )
+            note_made(host.state, action.ref, action.image_id)
             mark_image(host.cluster, action.ref, mark)
         case DropIntent():
             host.state.drop_intent(action.ref)

@@ -20,7 +20,7 @@ def images_of(host: Host, domain: DefinedDomain) -> tuple[list[Image], list[Imag
     refs = sorted({disk.image.image for disk in parse_disks(domain.definition) if disk.image})
     named = [image for ref in refs if (image := read_image(host.cluster, ref))]
     rooms = sorted({(image.ref.pool, image.ref.namespace) for image in named})
-    listed = [image for pool, namespace in rooms for image in list_images(host.cluster, pool, namespace)]
+    listed = [image for pool, namespace in rooms for image in list_images(host.cluster, pool, namespace).images]
     owned = [image.ref for image in listed if image.mark and image.mark.domain_uuid == domain.uuid]
     return named, [ref for ref in owned if ref not in refs]
 

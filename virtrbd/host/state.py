@@ -214,6 +214,18 @@ class StateDir:
             return self._read("reconcile", "last-success", float) or 0.0
         return 0.0
 
+    def write_trace(self, room: str, ref: ImageRef, words: Mapping[str, str]) -> None:
+        """Remember something about an image, so that it is on disk before it is done. Raises VirtrbdError."""
+        self._write(room, str(ref), json.dumps(dict(words)).encode(), synced=True)
+
+    def read_trace(self, room: str, ref: ImageRef) -> dict[str, str]:
+        """Return what is remembered about an image, empty where there is nothing that can be understood."""
+        return self._read(room, str(ref), dict[str, str]) or {}
+
+    def drop_trace(self, room: str, ref: ImageRef) -> None:
+        """Forget what is remembered about an image. Raises VirtrbdError."""
+        self._drop(room, str(ref))
+
     @contextmanager
     def locked(self, names: Sequence[str], verb: str) -> Iterator[None]:
         """Hold the locks of these domains and images. Raises BusyError, which names the holder."""

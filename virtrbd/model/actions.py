@@ -133,13 +133,22 @@ class GrowImage(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishRollback(BaseAction):
-    """Finish a rollback that was cut off: until then the image is a mix of old and new. `ref` names the snapshot."""
+    """Finish a rollback that was cut off: until then the image is a mix of old and new. `ref` names the snapshot.
+
+    What this host did not begin only the image's mark asks for, and every client of the pool can write that.
+    """
 
     ref: ImageRef
 
     @property
     def text(self) -> str:
-        return f"finish the rollback of image {self.ref.image} to {self.ref}"
+        text = f"finish the rollback of image {self.ref.image} to {self.ref}"
+        if Hazard.LOSES_DATA not in self.hazards:
+            return text
+        return (
+            f"{text}, which the image's mark asks for and this host did not begin (to drop the mark: "
+            f"rbd image-meta remove {self.ref.image} virtrbd.state)"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,9 @@ class Actual:
 
     What is there and cannot be read is not absent: `unread_domains` and `unread_images` say why.
 
+    `rollbacks` are the snapshots, by image, that this host began to roll back to; `unknown_marks` the images that bear
+    a mark of this host, and that nothing here says were made by it.
+
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
     librbd options. By UUID: `last_definitions` of domains whose documents are to be looked at, and `judged`, the
     digest of the documents of all others: an earlier run found these in order. `now` is in seconds since 1970.
@@ -70,6 +73,8 @@ class Actual:
     unread_domains: tuple[UnreadDomain, ...] = ()
     unread_images: Mapping[ImageRef, Failure] = field(default_factory=dict)
     intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
+    rollbacks: Mapping[ImageRef, str] = field(default_factory=dict)
+    unknown_marks: frozenset[ImageRef] = frozenset()
     missing_pools: frozenset[str] = frozenset()
     file_sizes: Mapping[str, int] = field(default_factory=dict)
     file_problems: Mapping[str, str] = field(default_factory=dict)

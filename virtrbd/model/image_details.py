@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
 
 
@@ -80,7 +81,7 @@ class Usage:
 class ImageDetails:
     """All that the cluster knows of an image. `parents` begins with its own parent; `clone_format` is 0 for no clone.
 
-    Times are seconds since 1970.
+    `copied_state` is one of the image that this is a copy of: it counts for nothing. Times are seconds since 1970.
     """
 
     image: Image
@@ -100,6 +101,7 @@ class ImageDetails:
     options: tuple[Option, ...] = ()
     mirroring: bool = False
     group: str = ""
+    copied_state: str = ""
 
     @property
     def children(self) -> tuple[Child, ...]:
@@ -121,6 +123,23 @@ class ListedImage:
     parent: ImageRef | None = None
     mark: ImageMark | None = None
     state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadImage:
+    """An image that is there and cannot be read; `image_id` is empty where not even that is known."""
+
+    ref: ImageRef
+    failure: Failure
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The images of a pool's namespace by name, and those that could not be read."""
+
+    images: tuple[ListedImage, ...] = ()
+    unread: tuple[UnreadImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

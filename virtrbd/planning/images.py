@@ -146,7 +146,9 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         return ImagePlan(problems=[f"{text}; {shell_command('virtrbd image remove', image.ref)}, then run again"])
     actions: list[Action] = []
     if snapshot := _unfinished_rollback(domain, image, actual):
-        actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot)))
+        is_begun_here = actual.rollbacks.get(image.ref) == snapshot
+        hazards = () if is_begun_here else (Hazard.LOSES_DATA,)
+        actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot), hazards=hazards))
     elif image.state:
         return ImagePlan(problems=[not_ready(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
@@ -185,12 +187,17 @@ def not_ready(image: Image) -> str:
 def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
     """Return what makes the image the domain's: it is ours already, ours but for the mark, or somebody else's."""
     intent = actual.intents.get(image.ref)
-    if image.mark and image.is_of(domain.uuid) and image.mark.host == actual.host_uuid:
+    is_marked = image.mark is not None and image.is_of(domain.uuid) and image.mark.host == actual.host_uuid
+    if is_marked and image.ref not in actual.unknown_marks:
         return [DropIntent(ref=image.ref)] if intent else []
-    if intent and intent.domain_uuid == domain.uuid and intent.matches(image):
+    made = replace(image, mark=None) if is_marked else image
+    if intent and intent.domain_uuid == domain.uuid and intent.matches(made):
         reason = "its creation was cut off before the mark"
         return [_mark(domain, image, reason), DropIntent(ref=image.ref)]
     drop = [DropIntent(ref=image.ref)] if intent else []
+    if is_marked:
+        reason = "it bears this domain's mark, and nothing on this host says that it was made here"
+        return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     if image.mark and image.is_of(domain.uuid):
         reason = f"it belongs to this domain on host {image.mark.host_told}"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]

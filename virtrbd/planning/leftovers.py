@@ -20,7 +20,10 @@ def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
         return is_begun and image.allocated_bytes == 0
     if not intent.importing:
         return False
-    return intent.nonce in image.state if image.state else intent.matches(image) and image.allocated_bytes == 0
+    if image.state:
+        # What is marked was whole before: a state that was written on it later is not its maker's.
+        return intent.nonce in image.state and image.mark is None
+    return intent.matches(image) and image.allocated_bytes == 0
 
 
 def is_unclear(image: Image, intent: Intent) -> bool:

@@ -134,10 +134,10 @@ def _plan_or_fail(domain: Domain, world: _World, users: Users) -> DomainPlan:
     policy = world.policy
     if domain.host != policy.host:
         return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
-    if unread := tuple(_unread(domain, world.actual)):
-        return DomainPlan(name=domain.name, failures=unread)
     try:
         with contained(f"planning domain {domain.name}"):
+            if unread := tuple(_unread(domain, world.actual)):
+                return DomainPlan(name=domain.name, failures=unread)
             return _plan_domain(domain, world, users)
     except VirtrbdError as error:
         return DomainPlan(name=domain.name, failures=(failure_of(error),))
@@ -147,6 +147,8 @@ def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
     """Yield why the domain, or an image of it, is not known: what cannot be read is not absent."""
     images = actual.unread_images
     named = [disk.image.image for disk in domain.disks] + ([domain.seed.image] if domain.seed else [])
+    named += [disk.clone for disk in domain.disks if disk.clone]
+    named += [cdrom.image.image for cdrom in domain.cdroms if cdrom.image]
     yield from (held.failure for held in actual.unread_domains if domain.uuid == held.uuid or domain.name == held.name)
     yield from (images[ref] for ref in dict.fromkeys(named) if ref in images)
 

@@ -28,7 +28,7 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
 
 
 # `v2:10.0.0.1:3300/0`, `[fd00::1]:3301`, `mon-b`: the brackets around a group of these mean nothing here.
-_ADDRESS = re.compile(r"(?:v[12]:)?(?P<name>\[[0-9a-fA-F:.]+\]|[^\s,:/\[\]]+)(?::(?P<port>\d+))?(?:/\d+)?")
+_ADDRESS = re.compile(r"(?:v[12]:)?(?P<name>\[[0-9a-fA-F:.]+\]|[^\s,:/\[\]]+)(?::(?P<port>[0-9]+))?(?:/[0-9]+)?")
 # Without a port librados tries both of these (src/mon/MonMap.cc); with one of them it speaks one protocol only.
 _USUAL_PORTS = ("3300", "6789")
 # `\d` takes the digits of every script, and as many as there are; Python's int() refuses thousands of them.

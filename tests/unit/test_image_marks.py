@@ -1,0 +1,160 @@
+"""Marks on images as any client of the pool may write them: read within bounds, and only what is said of this image."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import EMPTY, HERE, HOST_UUID, MIB, WEB, done
+
+from virtrbd.ceph.metadata import (
+    OWNER,
+    RUNNING,
+    SEED,
+    STATE,
+    copied_state_of,
+    inherited,
+    mark_of,
+    owner_value,
+    running_on,
+    seed_of,
+    state_of,
+    state_value,
+)
+from virtrbd.ceph.texts import as_bytes, as_text
+from virtrbd.errors import ClusterError
+from virtrbd.model.actions import FinishRollback, MarkImage, RemoveHalfImage
+from virtrbd.model.actual import Actual
+from virtrbd.model.failure import Failure
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
+from virtrbd.planning.leftovers import is_half
+from virtrbd.planning.plan import make_plan
+
+ID = "abc123"
+DISK = WEB.disks[0].image
+ODD = (
+    "[" * 100_000, '{"a":' * 3_000 + "1" + "}" * 3_000, "[" * 5_000_000, '"text"', "null", "[]", "1" * 5_000, "NaN", "",
+    '{"domain":"\ud800","image":"abc123","host":"h"}', '{"domain":["a"],"image":"abc123","host":"h"}',
+    '{"domain":"d","image":["abc123"],"host":"h"}', '{"image":"abc123"}',
+    '{"domain":NaN,"image":"abc123","host":1e999}',
+    "\udcff\x1b[31m", '{"domain":"d","image":"abc123","host":"h"', "x" * 5_000_000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
+def test_an_odd_mark_is_none(text: str) -> None:
+    metadata = dict.fromkeys((OWNER, RUNNING, SEED), text)
+    assert mark_of(metadata, ID) is None
+    assert (running_on(metadata, ID), seed_of(metadata, ID)) in (("", ""), ("h", "")), "a host may be said in it"
+    assert set(inherited(metadata, ID)) <= {OWNER, RUNNING, SEED}
+
+
+@given(st.text() | st.binary(max_size=200).map(as_text) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["domain", "image", "host"]), inner),
+).map(json.dumps))  # fmt: skip
+def test_whatever_a_mark_says_reading_it_ends_well(text: str) -> None:
+    metadata = dict.fromkeys((OWNER, RUNNING, SEED, STATE), text)
+    mark = mark_of(metadata, ID)
+    assert mark is None or all(isinstance(word, str) for word in (mark.domain_uuid, mark.host, mark.host_name))
+    assert isinstance(running_on(metadata, ID) + seed_of(metadata, ID) + state_of(metadata, ID), str)
+
+
+def test_a_mark_that_virtrbd_wrote_is_read_as_it_was_written() -> None:
+    mark = ImageMark(domain_uuid=WEB.uuid, image_id=ID, host=HOST_UUID, host_name="Höst [1] {a}")
+    assert mark_of({OWNER: owner_value(mark)}, ID) == mark
+
+
+@pytest.mark.parametrize("state", ["importing 0123", f"{ROLLING_BACK}before", f"{ROLLING_BACK}s\udcff"])
+def test_a_state_counts_for_its_own_image_alone(state: str) -> None:
+    metadata = {STATE: state_value(state, ID)}
+    assert state_of(metadata, ID) == state
+    assert state_of(metadata, "another") == ""
+    assert (copied_state_of(metadata, ID), copied_state_of(metadata, "another")) == ("", state)
+    assert (inherited(metadata, ID), inherited(metadata, "another")) == ((), (STATE,))
+
+
+@pytest.mark.parametrize(
+    "text", ["importing 0123", "rolling back to s", '{"state": 1, "image": "abc123"}', "[" * 9_000]
+)
+def test_a_state_that_is_no_mark_keeps_its_image_from_being_used(text: str) -> None:
+    assert state_of({STATE: text}, ID)
+    assert len(state_of({STATE: text}, ID)) < 300
+
+
+@given(st.binary())
+def test_a_name_comes_back_as_the_bytes_that_it_was(raw: bytes) -> None:
+    if b"\0" in raw:
+        with pytest.raises(ClusterError):
+            as_bytes(as_text(raw))
+    else:
+        assert as_bytes(as_text(raw)) == raw
+
+
+def test_a_name_that_crashes_the_bindings_never_reaches_them() -> None:
+    with pytest.raises(ClusterError, match="takes no such name"):
+        as_bytes("x\ud800")
+
+
+def _world(**image: object) -> Actual:
+    world = done([WEB], EMPTY)
+    held = world.images[DISK]
+    assert held is not None
+    return replace(world, images={**world.images, DISK: replace(held, **image)})  # type: ignore[arg-type]
+
+
+def _actions(world: Actual) -> tuple[object, ...]:
+    [plan] = make_plan([WEB], world, HERE).domains
+    return plan.actions
+
+
+ROLLING = {"state": f"{ROLLING_BACK}s", "snapshots": ("s",)}
+
+
+def test_a_rollback_that_this_host_began_is_finished() -> None:
+    world = replace(_world(**ROLLING), rollbacks={DISK: "s"})
+    assert _actions(world) == (FinishRollback(ref=replace(DISK, snapshot="s")),)
+
+
+@pytest.mark.parametrize("begun", [{}, {DISK: "another"}, {ImageRef(pool="vms", name="other"): "s"}])
+def test_a_rollback_that_only_a_mark_asks_for_is_not_done_without_leave(begun: dict[ImageRef, str]) -> None:
+    [action] = _actions(replace(_world(**ROLLING), rollbacks=begun))
+    assert isinstance(action, FinishRollback)
+    assert action.hazards == (Hazard.LOSES_DATA,)
+    assert "rbd image-meta remove vms/web.vda virtrbd.state" in action.text
+
+
+def test_a_mark_that_nothing_here_knows_of_is_no_proof() -> None:
+    world = done([WEB], EMPTY)
+    assert _actions(world) == ()
+    [action] = _actions(replace(world, unknown_marks=frozenset({DISK})))
+    assert isinstance(action, MarkImage)
+    assert action.hazards == (Hazard.TAKES_OVER,)
+    assert "nothing on this host says that it was made here" in action.text
+
+
+def test_a_state_written_on_an_image_that_is_marked_removes_nothing() -> None:
+    intent = Intent(
+        ref=DISK, domain_uuid=WEB.uuid, size_bytes=MIB, parent=None, nonce="d" * 32, written_at=0, importing=True
+    )
+    half = Image(ref=DISK, image_id=ID, size_bytes=MIB, created_at=0, state=f"importing {intent.nonce}")
+    mark = ImageMark(domain_uuid=WEB.uuid, image_id=ID, host=HOST_UUID)
+    assert is_half(half, intent, WEB.uuid)
+    assert not is_half(replace(half, mark=mark), intent, WEB.uuid)
+    world = _world(state=f"importing {intent.nonce}")
+    assert not any(isinstance(action, RemoveHalfImage) for action in _actions(replace(world, intents={DISK: intent})))
+
+
+@pytest.mark.parametrize("of", ["parent", "cdrom"])
+def test_what_a_domain_only_reads_and_cannot_be_read_fails_it_too(of: str) -> None:
+    from virtrbd.model.domain import Bus, Cdrom
+
+    iso = ImageRef(pool="golden", name="iso")
+    domain = replace(WEB, cdroms=(Cdrom(target="sdb", bus=Bus.SATA, image=iso),))
+    unread = WEB.disks[0].clone if of == "parent" else iso
+    assert unread is not None
+    why = Failure(text="cannot be read", exit_code=ClusterError.exit_code)
+    [plan] = make_plan([domain], replace(EMPTY, unread_images={unread: why}), HERE).domains
+    assert (plan.failures, plan.actions) == ((why,), ())
