@@ -69,8 +69,12 @@ for owner, names in STEPS.items():
 rbd.Image = Image
 # Before anything imports it by its name.
 virtrbd.ceph.unopened.write_metadata = step("write_metadata", virtrbd.ceph.unopened.write_metadata)
+def is_intent(path, new_name=""):
+    # A half file is renamed within its folder, which is open, to the quoted name of an image.
+    return "/intents/" in str(path) or "%2F" in new_name
+
 for name in ("rename", "unlink"):
-    setattr(os, name, step(f"intent {name}", getattr(os, name), lambda path, *_: "/intents/" in str(path)))
+    setattr(os, name, step(f"intent {name}", getattr(os, name), is_intent))
 subprocess.Popen = step("qemu-img convert", subprocess.Popen, lambda argv, *_: "convert" in argv)
 main()
 """

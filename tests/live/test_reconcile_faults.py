@@ -193,7 +193,7 @@ def test_libvirtd_restarted_between_two_actions(fleet: Fleet) -> None:
 @contextmanager
 def full_disk(folder: Path) -> Iterator[None]:
     """A file system of its own at the folder, with not a block left."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "virtrbd-test", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "virtrbd-test", folder], check=True)
     try:
         yield
     finally:
