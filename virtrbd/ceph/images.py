@@ -227,11 +227,11 @@ def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool 
 def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
     """Say that the image is not ready, and why; an empty state says that it is."""
 
-    def write(_ioctx: Any, image: Any) -> None:
+    def write(ioctx: Any, image: Any) -> None:
         if state:
             image.metadata_set(STATE, state_value(state, image.id()))
         else:
-            remove_metadata(image, STATE)
+            remove_metadata(ioctx, image, STATE)
 
     cluster.with_image(f"noting the state of image {ref}", ref, write)
 

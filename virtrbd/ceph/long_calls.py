@@ -71,7 +71,7 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
     def roll_back(ioctx: Any) -> None:
         with open_image(ioctx, ref) as image:
             # A seed's digest vouches for what goes now.
-            remove_metadata(image, SEED)
+            remove_metadata(ioctx, image, SEED)
             image.rollback_to_snap(as_bytes(ref.snapshot))
 
     _run(cluster, f"rolling back to {ref}", ref, roll_back, writes=True)

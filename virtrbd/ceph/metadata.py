@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from virtrbd.ceph.contents import metadata_of
@@ -138,7 +137,7 @@ def options_in(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, value in sorted(config_of(metadata).items()) if key.startswith("rbd_"))
 
 
-def remove_metadata(image: Any, key: str) -> None:
+def remove_metadata(ioctx: Any, image: Any, key: str) -> None:
     """Remove a key of the open image, if it is there."""
-    with suppress(KeyError):
+    if key in metadata_of(ioctx, image):
         image.metadata_remove(key)

@@ -4,9 +4,16 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.class_calls import id_of
-from virtrbd.ceph.texts import as_bytes, is_utf8
+from virtrbd.ceph.texts import as_bytes, bindings_or_bytes, is_utf8
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
+
+
+class _Nameless(rbd.Image):  # type: ignore[misc]
+    """An image whose name is not UTF-8, opened by its id: the bindings ask for its name then, and decode it."""
+
+    def get_name(self) -> str:
+        return ""
 
 
 def open_image(
@@ -18,7 +25,10 @@ def open_image(
     name, its_id = (None, as_bytes(image_id)) if image_id else (as_bytes(ref.name), None)
     snapshot = as_bytes(ref.snapshot) if at_snapshot and ref.snapshot else None
     try:
-        return rbd.Image(ioctx, name, snapshot, read_only, its_id)
+        return bindings_or_bytes(
+            lambda: rbd.Image(ioctx, name, snapshot, read_only, its_id),
+            lambda: _Nameless(ioctx, name, snapshot, read_only, its_id),
+        )
     except rbd.ImageNotFound:
         # librbd says the same of an image whose parent's pool is gone, or that has lost its header.
         if snapshot is None and is_there(ioctx, ref, image_id):

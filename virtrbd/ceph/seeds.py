@@ -18,7 +18,7 @@ def write_seed(cluster: Cluster, ref: ImageRef, domain_uuid: str, content: bytes
             raise ClusterError(f"image {ref} was replaced meanwhile; run again")
         # First of all: a run that is cut off behind the write leaves a seed that no digest vouches for, also not the
         # old one, should the old seed be wanted back.
-        remove_metadata(image, SEED)
+        remove_metadata(ioctx, image, SEED)
 
     def write(_ioctx: Any, image: Any) -> None:
         # One call, one object: librbd makes one operation of it, which RADOS does whole or not at all.

@@ -10,14 +10,18 @@ from contextlib import suppress
 from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.class_calls import id_of
 from virtrbd.ceph.header import MOST_KEYS, Header, decode_id, decode_pairs
-from virtrbd.ceph.texts import as_bytes
+from virtrbd.ceph.texts import as_bytes, is_utf8
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 
 
 def read_id(ioctx: Any, ref: ImageRef) -> str:
     """Return the id of the image with that name. Raises ClusterError when there is none, or it is unreadable."""
+    if not is_utf8(ref.name):
+        # The bindings take no such name of an object.
+        return id_of(ioctx, ref.name)
     try:
         value: bytes = ioctx.read(f"rbd_id.{ref.name}")
     except rados.ObjectNotFound:
