@@ -40,7 +40,7 @@ from virtrbd.model.actions import (
 )
 from virtrbd.model.actual import Actual, LastDefinition, Secret
 from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
-from virtrbd.model.image import Image, ImageMark, ImageRef
+from virtrbd.model.image import Image, ImageMark, ImageRef, LastRun
 from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,
@@ -155,7 +155,8 @@ def written_images(actual: Actual, uuid: str) -> list[ImageRef]:
 def noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
     for ref in refs:
         if image := actual.images.get(ref):
-            actual = with_image(actual, ref, replace(image, running_on=host))
+            last_run = LastRun(host=host) if host else image.last_run
+            actual = with_image(actual, ref, replace(image, running_on=host, last_run=last_run))
     return actual
 
 

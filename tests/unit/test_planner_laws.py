@@ -94,7 +94,7 @@ def test_a_run_that_may_take_over_nothing_leaves_what_is_not_ours_as_it_was(
             left = after.images[ref]
             # Where its guest is, is kept with every image that a guest has, whoever made it.
             assert left is not None
-            assert replace(left, running_on=image.running_on) == image
+            assert replace(left, running_on=image.running_on, last_run=image.last_run) == image
     assert set(before.secrets) <= set(after.secrets)
 
 

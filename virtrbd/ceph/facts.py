@@ -7,7 +7,7 @@ from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.contents import metadata_of, object_bytes_of, parent_of, user_snapshots_of
 from virtrbd.ceph.features import feature_names, seconds_of
-from virtrbd.ceph.metadata import config_of, mark_of, running_on, seed_of, state_of
+from virtrbd.ceph.metadata import config_of, last_run_of, mark_of, running_on, seed_of, state_of
 from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.model.image import Image, ImageRef, Watcher
 
@@ -23,6 +23,7 @@ def describe(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usage: boo
         mark=mark_of(metadata, image.id()),
         state=state_of(metadata, image.id()),
         running_on=running_on(metadata, image.id()),
+        last_run=last_run_of(metadata, image.id()),
         seed=seed_of(metadata, image.id()),
         parent=parent_of(cluster, ioctx, image),
         watchers=watchers_of(image),

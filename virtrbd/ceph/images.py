@@ -10,12 +10,14 @@ from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
 from virtrbd.ceph.facts import describe
 from virtrbd.ceph.features import feature_bits
 from virtrbd.ceph.metadata import (
+    LAST_RUN,
     OWNER,
     RUNNING,
     STATE,
     config_of,
     inherited,
     is_copy,
+    last_run_value,
     options_in,
     owner_value,
     remove_metadata,
@@ -29,7 +31,7 @@ from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.unopened import read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
-from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef
+from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef, LastRun
 from virtrbd.model.size import format_size
 from virtrbd.printable import shell_command
 
@@ -236,17 +238,28 @@ def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
     cluster.with_image(f"noting the state of image {ref}", ref, write)
 
 
-def set_running(cluster: Cluster, refs: Sequence[ImageRef], host: str) -> None:
-    """Keep the host of the last start with the images; an empty host says that it stopped cleanly."""
+def set_running(cluster: Cluster, refs: Sequence[ImageRef], run: LastRun) -> None:
+    """Keep with the images that a guest runs on them, and where: the claim of its host, and the lasting trace."""
 
     def write(ref: ImageRef) -> None:
         with cluster.ioctx(ref) as ioctx:
             image_id = read_id(ioctx, ref)
-            values = {RUNNING: running_value(host, image_id)} if host else {}
-            write_metadata(ioctx, ref, image_id, values, () if host else (RUNNING,))
+            values = {RUNNING: running_value(run.host, image_id), LAST_RUN: last_run_value(run, image_id)}
+            write_metadata(ioctx, ref, image_id, values)
 
     for ref in refs:
         cluster.call(f"noting the host of image {ref}", partial(write, ref))
+
+
+def clear_running(cluster: Cluster, refs: Sequence[ImageRef]) -> None:
+    """Say of the images that their guest stopped cleanly; the trace of its run stays."""
+
+    def write(ref: ImageRef) -> None:
+        with cluster.ioctx(ref) as ioctx:
+            write_metadata(ioctx, ref, read_id(ioctx, ref), {}, (RUNNING,))
+
+    for ref in refs:
+        cluster.call(f"noting the stop on image {ref}", partial(write, ref))
 
 
 def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 from virtrbd.ceph.contents import metadata_of
 from virtrbd.ceph.texts import as_bytes, is_name
-from virtrbd.model.image import ImageMark
+from virtrbd.model.duration import LATEST
+from virtrbd.model.image import ImageMark, LastRun
 
 OWNER = "virtrbd.owner"
 STATE = "virtrbd.state"
 RUNNING = "virtrbd.running"
+LAST_RUN = "virtrbd.last_run"
 SEED = "virtrbd.seed"
 
 # Characters of a mark that virtrbd wrote: two ids, a name, and a snapshot's name at most.
@@ -29,6 +31,12 @@ def owner_value(mark: ImageMark) -> str:
 def running_value(host: str, image_id: str) -> str:
     """Return the host of the last start as it is kept: with the image's id, because clones inherit all metadata."""
     return json.dumps({"host": host, "image": image_id})
+
+
+def last_run_value(run: LastRun, image_id: str) -> str:
+    """Return the last run of a guest as it is kept."""
+    words = {"host": run.host, "host_name": run.host_name, "generation": run.generation}
+    return json.dumps({**words, "started_at": repr(run.started_at), "image": image_id})
 
 
 def state_value(state: str, image_id: str) -> str:
@@ -59,6 +67,26 @@ def mark_of(metadata: Mapping[str, str], image_id: str) -> ImageMark | None:
 
 def running_on(metadata: Mapping[str, str], image_id: str) -> str:
     return _own_word(metadata, RUNNING, "host", image_id)
+
+
+def last_run_of(metadata: Mapping[str, str], image_id: str) -> LastRun | None:
+    """Return the last run of a guest on the image, None where nothing readable says so."""
+    words = _words(metadata.get(LAST_RUN, ""))
+    if words.get("image") != image_id or "host" not in words:
+        return None
+    return LastRun(
+        host=words["host"],
+        host_name=words.get("host_name", ""),
+        generation=words.get("generation", ""),
+        started_at=_seconds(words.get("started_at", "")),
+    )
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        seconds = float(text)
+        return seconds if 0 <= seconds < LATEST else 0.0
+    return 0.0
 
 
 def seed_of(metadata: Mapping[str, str], image_id: str) -> str:

@@ -12,7 +12,7 @@ from virtrbd.ceph.features import feature_names
 from virtrbd.ceph.header import Header, ParentKey
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.in_flight import read_headers, read_ids
-from virtrbd.ceph.metadata import config_of, mark_of, running_on, seed_of, state_of
+from virtrbd.ceph.metadata import config_of, last_run_of, mark_of, running_on, seed_of, state_of
 from virtrbd.ceph.texts import is_utf8
 from virtrbd.ceph.unread import or_failure
 from virtrbd.model.failure import Failure
@@ -49,6 +49,7 @@ def _image(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None
         mark=mark_of(header.metadata, image_id),
         state=state_of(header.metadata, image_id),
         running_on=running_on(header.metadata, image_id),
+        last_run=last_run_of(header.metadata, image_id),
         seed=seed_of(header.metadata, image_id),
         parent=parent,
         object_bytes=1 << header.order,

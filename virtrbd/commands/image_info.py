@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from virtrbd.commands.output import table
-from virtrbd.model.image import ImageRef
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import ImageDetails, Option, Snapshot
 from virtrbd.model.size import format_size
 from virtrbd.printable import cut, shell_command
@@ -57,12 +57,28 @@ def info_data(details: ImageDetails, names_by_uuid: Mapping[str, str], users: Se
         "owner_host_name": image.mark.host_name or None if image.mark else None,
         "used_by": list(users),
         "running_on": image.running_on or None,
+        "last_run": _last_run_data(image),
         "state": image.state or "ready",
         "copied_state": details.copied_state or None,
         "mirroring": details.mirroring,
         "group": details.group or None,
         "options": [{"name": o.name, "value": o.value, "source": o.source} for o in details.options],
     }
+
+
+def _last_run_data(image: Image) -> dict[str, Any] | None:
+    run = image.last_run
+    if run is None:
+        return None
+    started = iso_time(run.started_at) if run.started_at else None
+    return {"host": run.host, "host_name": run.host_name or None, "generation": run.generation, "started": started}
+
+
+def _last_run(image: Image) -> str:
+    run = image.last_run
+    if run is None:
+        return "-"
+    return f"on {run.host_told}" + (f" since {local_time(run.started_at)}" if run.started_at else "")
 
 
 def snapshot_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -94,6 +110,7 @@ def info_lines(
         "owner": _owner(details, names_by_uuid),
         "used by": ", ".join(f"domain {name}" for name in users) or "no domain of this host",
         "last host": image.running_on_told or "-",
+        "last run": _last_run(image),
         "open by": ", ".join(map(str, image.watchers)) or "nobody",
         "lock": ", ".join(details.lock) or "-",
         "state": (cut(image.state) or "ready") + copied,

@@ -22,7 +22,7 @@ def mark_element(mark: DomainMark) -> Element:
     element = etree.Element(MARK_TAG, nsmap={"virtrbd": NAMESPACE})
     for name, value in (
         ("uuid", mark.uuid), ("host", mark.host), ("inputs", mark.inputs), ("definition", mark.definition),
-        ("balloon", str(mark.balloon_bytes or "")),
+        ("balloon", str(mark.balloon_bytes or "")), ("generation", mark.generation),
     ):  # fmt: skip
         if value:
             element.set(name, value)
@@ -121,6 +121,7 @@ def read_mark(xml: str) -> DomainMark | None:
         ignored=tuple(child.get("path", "") for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
         hold=_hold(element),
         balloon_bytes=_number(element.get("balloon", "")),
+        generation=element.get("generation", ""),
     )
 
 

@@ -9,9 +9,11 @@ from virtrbd.ceph.images import set_running
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.watching import Registration, registered
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
+from virtrbd.model.domain import ManagedSave
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageRef, Watcher
+from virtrbd.model.image import Image, ImageRef, LastRun, Watcher
+from virtrbd.planning.saves import is_newer, stale_save
 
 Others = dict[ImageRef, tuple[Watcher, ...]]
 
@@ -21,17 +23,19 @@ def through_gate(
     refs: Sequence[ImageRef],
     begin: Callable[[], None],
     *,
-    host_uuid: str,
+    run: LastRun,
     allowed: frozenset[Hazard],
     wait_s: float,
     say: Callable[[str], None],
     unsure: Sequence[ImageRef] = (),
+    save: ManagedSave | None = None,
 ) -> None:
     """Begin what lets a QEMU write to the images (a start, an attach) once nobody else has them open read-write.
 
     Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named. QEMU's own
     watcher is not waited for on the `unsure` ones: an image in an argument of QEMU may be opened read-only.
-    Raises ImageBusyError, ClusterError, BlockedError (takes-over), UnavailableError, HypervisorError.
+    `run` is what begins, and is kept with the images; `save` the memory that it resumes.
+    Raises ImageBusyError, ClusterError, BlockedError (takes-over, loses-data), UnavailableError, HypervisorError.
     """
     give_up_at = None
     while True:
@@ -39,8 +43,8 @@ def through_gate(
             others = {ref: found for ref, found in registration.others().items() if found}
             if not others:
                 _refuse_obstacles(registration)
-                _check_images(cluster, refs, host_uuid, allowed)
-                set_running(cluster, refs, host_uuid)
+                _check_images(cluster, refs, run, save, allowed, say)
+                set_running(cluster, refs, run)
                 begin()
                 # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
                 _await_qemu(registration, refs)
@@ -56,17 +60,38 @@ def through_gate(
         time.sleep(random.uniform(0.2, 1.0))
 
 
-def _check_images(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str, allowed: frozenset[Hazard]) -> None:
+def _check_images(
+    cluster: Cluster,
+    refs: Sequence[ImageRef],
+    run: LastRun,
+    save: ManagedSave | None,
+    allowed: frozenset[Hazard],
+    say: Callable[[str], None],
+) -> None:
     for ref, image in read_images(cluster, refs).items():
         if isinstance(image, Failure):
             raise ClusterError(f"{image.text}; not started")
-        if image and image.state:
+        if image is None:
+            continue
+        if image.state:
             raise ClusterError(f"image {ref} is not ready: {image.state}; not started: let that end, or run it again")
-        if image and image.running_on not in ("", host_uuid) and Hazard.TAKES_OVER not in allowed:
-            raise BlockedError(
-                f"image {ref} was last started on host {image.running_on_told}, which never said that it stopped; "
-                f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead"
-            )
+        if image.running_on not in ("", run.host):
+            _take_over(image, allowed, say)
+        if save and image.last_run and is_newer(image.last_run, run) and Hazard.LOSES_DATA not in allowed:
+            raise BlockedError(stale_save(image.ref, image.last_run, save.domain) + ", or --allow loses-data")
+
+
+def _take_over(image: Image, allowed: frozenset[Hazard], say: Callable[[str], None]) -> None:
+    host = image.running_on_told
+    if Hazard.TAKES_OVER not in allowed:
+        raise BlockedError(
+            f"image {image.ref} was last started on host {host}, which never said that it stopped; "
+            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead"
+        )
+    say(
+        f"image {image.ref} is taken over from host {host}; where its domain holds a managed save there, drop that: "
+        f"resumed later, its old memory would destroy what is written from now on"
+    )
 
 
 def _refuse_obstacles(registration: Registration) -> None:

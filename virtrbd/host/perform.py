@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
+from virtrbd.ceph.images import clear_running, free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.errors import HypervisorError, VirtrbdError
@@ -42,7 +42,7 @@ from virtrbd.model.actions import (
     WriteSeed,
 )
 from virtrbd.model.actual import LastDefinition
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.domain import DefinedDomain, DomainMark
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.live_actions import (
@@ -167,7 +167,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
         case DetachDevice():
             live.detach(hypervisor, uuid, action.device)
             if action.image:
-                set_running(host.cluster, [action.image], "")
+                clear_running(host.cluster, [action.image])
         case ChangeMedia():
             live.change_media(hypervisor, uuid, action.device)
         case LimitDisk():
@@ -189,11 +189,17 @@ def _attach(action: AttachDevice, host: Host) -> None:
         host.cluster,
         [action.image] if action.image else [],
         partial(live.attach, host.hypervisor, action.domain_uuid, action.device),
-        host_uuid=host.host_uuid,
+        run=power.run_here(host, _generation(host.hypervisor.domain(action.domain_uuid))),
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
         say=host.say,
     )
+
+
+def _generation(domain: DefinedDomain | None) -> str:
+    """Return the generation of the guest that runs, "" where nothing says so."""
+    mark = read_mark(domain.live) if domain and domain.live else None
+    return mark.generation if mark else ""
 
 
 def _grow(action: GrowImage, host: Host) -> None:
@@ -210,7 +216,7 @@ def _note_host(action: NoteHost, host: Host) -> None:
     if domain is None or domain.state.is_active != action.runs:
         return
     if action.runs:
-        set_running(host.cluster, action.refs, host.host_uuid)
+        set_running(host.cluster, action.refs, power.run_here(host, _generation(domain)))
     else:
         power.note_clean_stop(host, domain)
 

@@ -1,17 +1,19 @@
 """Guests that start and stop, and what their images say of where they are."""
 
 import time
+import uuid
+from dataclasses import replace
 from functools import partial
 
-from virtrbd.ceph.images import read_image, set_running
+from virtrbd.ceph.images import clear_running, read_image
 from virtrbd.domainxml.image_uses import argument_images, written_images
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
-from virtrbd.model.domain import DefinedDomain, PowerState
-from virtrbd.model.image import ImageRef
+from virtrbd.model.domain import DefinedDomain, ManagedSave, PowerState
+from virtrbd.model.image import ImageRef, LastRun
 from virtrbd.printable import shell_command
 
 _LOOK_EVERY_S = 0.2
@@ -19,24 +21,49 @@ _LOOK_EVERY_S = 0.2
 
 def start_domain(domain_uuid: str, host: Host) -> None:
     """Start a domain through the start gate. Raises HypervisorError, ImageBusyError, BlockedError, UnavailableError."""
-    definition = host.hypervisor.definition(domain_uuid)
-    if definition is None:
+    domain = host.hypervisor.domain(domain_uuid)
+    if domain is None:
         raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
-    mark = read_mark(definition)
+    mark, tree = read_mark(domain.definition), parse_tree(domain.definition)
     if mark and mark.hold and mark.hold.holds_at(time.time()):
         # Since the plan was made.
-        raise BlockedError("somebody holds it now; virtrbd release ends that")
-    tree = parse_tree(definition)
+        raise BlockedError(f"{domain.name} is held now; {shell_command('virtrbd release', domain.name)} ends that")
+    save = _save_of(domain, host)
+    generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
     through_gate(
         host.cluster,
         written_images(tree),
-        partial(host.hypervisor.start, domain_uuid),
+        partial(_begin, domain_uuid, host, generation if mark and not save else ""),
         unsure=argument_images(tree),
-        host_uuid=host.host_uuid,
+        run=run_here(host, generation),
+        save=save,
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
         say=host.say,
     )
+
+
+def run_here(host: Host, generation: str) -> LastRun:
+    """Return a run of a guest on this host that begins now."""
+    return LastRun(
+        host=host.host_uuid, host_name=host.settings.host, generation=generation, started_at=round(time.time(), 3)
+    )
+
+
+def _save_of(domain: DefinedDomain, host: Host) -> ManagedSave | None:
+    """Return the save that a start resumes, None where there is none."""
+    if domain.state is not PowerState.SAVED:
+        return None
+    xml = host.hypervisor.managed_save(domain.uuid)
+    mark = read_mark(xml) if xml else None
+    return ManagedSave(domain=domain.name, generation=mark.generation if mark else "")
+
+
+def _begin(domain_uuid: str, host: Host, generation: str) -> None:
+    """Start the guest; its live XML has the generation from its definition, and so has a save of it later."""
+    if generation:
+        host.hypervisor.set_mark(domain_uuid, lambda mark: replace(mark, generation=generation))
+    host.hypervisor.start(domain_uuid)
 
 
 def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
@@ -93,7 +120,7 @@ def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
     images = _written_images(domain)
     held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
-    set_running(host.cluster, held, "")
+    clear_running(host.cluster, held)
 
 
 def _written_images(domain: DefinedDomain) -> tuple[ImageRef, ...]:

@@ -162,6 +162,10 @@ class Hypervisor:
 
         return self._call("reading managed saves and snapshots", read)
 
+    def managed_save(self, uuid: str) -> str | None:
+        """Return the XML that the domain's managed save would be resumed with, None where there is none."""
+        return next(iter(self._on(uuid, "reading the managed save", saved_xml)), None)
+
     def ceph_pool_of(self, storage_pool: str) -> str | None:
         """Return the Ceph pool of a libvirt storage pool, "" for one of another kind, None where there is none."""
         from virtrbd.domainxml.parse import ceph_pool_in

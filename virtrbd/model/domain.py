@@ -283,7 +283,8 @@ class DomainMark:
 
     `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again. `foreign`
     holds what others changed, as long as it is there; `ignored` the paths that are none of ours. `balloon_bytes` is the
-    memory that the guest was told to have, at its start or since; 0 in marks that do not say it.
+    memory that the guest was told to have, at its start or since; 0 in marks that do not say it. `generation` is the
+    run of its guest that the images know (LastRun): a managed save keeps it with the live XML.
     """
 
     uuid: str
@@ -295,6 +296,15 @@ class DomainMark:
     ignored: tuple[str, ...] = ()
     hold: Hold | None = None
     balloon_bytes: int = 0
+    generation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagedSave:
+    """The memory that a domain was saved with: of which run of its guest, "" where its XML does not say."""
+
+    domain: str
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,25 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    """The last time that a guest ran on an image: where, since when (seconds since 1970), and which run it was.
+
+    A clean stop ends the claim of the host (`running_on`), not this trace (law 17). A managed save belongs to the run
+    whose `generation` it has; it is empty where a guest of no mark ran.
+    """
+
+    host: str
+    host_name: str = field(default="", compare=False)
+    generation: str = field(default="", compare=False)
+    started_at: float = field(default=0.0, compare=False)
+
+    @property
+    def host_told(self) -> str:
+        """The host as a message names it."""
+        return tell_host(self.host, self.host_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
     """Why RBD lets nobody write to an image now, and the way out."""
 
@@ -149,6 +168,7 @@ class Image:
     mark: ImageMark | None = None
     state: str = ""
     running_on: str = ""
+    last_run: LastRun | None = None
     seed: str = ""
     parent: ImageRef | None = None
     watchers: tuple[Watcher, ...] = ()

@@ -17,7 +17,7 @@ from virtrbd.planning.fleet import Users, no_xml_finding, others, shared_images,
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
 from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.limits import too_many
-from virtrbd.planning.power import plan_power
+from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
 from virtrbd.printable import shell_command
 
@@ -164,7 +164,7 @@ def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
         return DomainPlan(name=domain.name, findings=(_held_finding(domain, mark.hold),), uuid=domain.uuid, exists=True)
     plan = _plan_all(domain, defined, mark, world, users, is_judged=is_judged)
     if defined and defined.state is PowerState.SAVED:
-        plan = _around_managed_save(domain, plan)
+        plan = _around_managed_save(domain, plan, stale_save_of(domain, defined, world.actual))
     if defined is None or plan.actions or plan.problems or plan.findings or plan.held_back:
         return plan
     judged = world.actual.judged[defined.uuid] if is_judged else world.documents(domain, defined)
@@ -271,9 +271,9 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _around_managed_save(domain: Domain, plan: DomainPlan) -> DomainPlan:
+def _around_managed_save(domain: Domain, plan: DomainPlan, stale: str) -> DomainPlan:
     """Return the plan of a domain that is off but holds memory: what would change under that memory waits."""
-    text = f"off, and holds the guest's memory; {shell_command('virtrbd start', domain.name)} resumes it"
+    text = stale or f"off, and holds the guest's memory; {shell_command('virtrbd start', domain.name)} resumes it"
     finding = Finding(domain=domain.name, kind=FindingKind.SAVED, text=text)
     waiting = [a for a in plan.actions if not (a.quiet or isinstance(a, StartDomain | SetAutostart | DefineSecret))]
     if not waiting:

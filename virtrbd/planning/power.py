@@ -6,8 +6,9 @@ from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image import Image, ImageRef, LastRun
 from virtrbd.model.plan import Finding, FindingKind
+from virtrbd.planning.saves import is_newer, stale_save
 from virtrbd.printable import shell_command
 
 
@@ -39,8 +40,11 @@ def plan_power(
     if wants_off and is_active:
         action = ShutDownDomain(domain_uuid=domain.uuid, hazards=(Hazard.INTERRUPTS_GUEST,))
         return PowerPlan(actions=(*notes, action))
+    if wants_running and not start and defined and stale_save_of(domain, defined, actual):
+        # Said by the plan, and never done unwatched.
+        return PowerPlan(actions=notes)
     if wants_running and not is_active:
-        action_start = StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, actual))
+        action_start = StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, defined, actual))
         return PowerPlan(actions=(*notes, action_start))
     return PowerPlan(actions=notes)
 
@@ -51,14 +55,26 @@ def _paused(domain: Domain) -> Finding:
     return Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text)
 
 
-def start_hazards(domain: Domain, actual: Actual) -> tuple[Hazard, ...]:
+def stale_save_of(domain: Domain, defined: DefinedDomain, actual: Actual) -> str:
+    """Return why the domain's managed save must not be resumed, as far as hosts tell; the gate knows the rest."""
+    if defined.state is not PowerState.SAVED:
+        return ""
+    here = LastRun(host=actual.host_uuid)
+    images = (actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written)
+    newer = (image for image in images if image and image.last_run and is_newer(image.last_run, here))
+    return next((stale_save(image.ref, image.last_run, domain.name) for image in newer if image.last_run), "")
+
+
+def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> tuple[Hazard, ...]:
     """A start where another host was last, and never said that it stopped, takes over from it.
 
-    No watcher is no proof of death: a frozen client loses its watch and may come back.
+    No watcher is no proof of death: a frozen client loses its watch and may come back. Old memory on a newer disk
+    loses data.
     """
     images = [actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written]
     elsewhere = any(image and image.running_on not in ("", actual.host_uuid) for image in images)
-    return (Hazard.TAKES_OVER,) if elsewhere else ()
+    is_stale = defined is not None and bool(stale_save_of(domain, defined, actual))
+    return (*((Hazard.TAKES_OVER,) if elsewhere else ()), *((Hazard.LOSES_DATA,) if is_stale else ()))
 
 
 def _notes(
