@@ -83,10 +83,11 @@ def last_run_of(metadata: Mapping[str, str], image_id: str) -> LastRun | None:
 
 
 def _seconds(text: str) -> float:
-    with suppress(ValueError):
+    try:
         seconds = float(text)
-        return seconds if 0 <= seconds < LATEST else 0.0
-    return 0.0
+    except ValueError:
+        return 0.0
+    return seconds if 0 <= seconds < LATEST else 0.0
 
 
 def seed_of(metadata: Mapping[str, str], image_id: str) -> str:
