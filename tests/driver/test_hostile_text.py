@@ -13,7 +13,7 @@ Virtrbd = Callable[..., subprocess.CompletedProcess[str]]
 UUID = "a9e1c0de-0000-4000-8000-0000000000aa"
 # XML holds no ESC, but CSI as one character, which repaints a terminal as well; and what turns the reading direction.
 NAME = "web\x9b2J\u202e10\u200b-\u0085bew"
-FORGED = "x\nweb-02: would start domain\r\x9b31m\u2028\u200f" + "long " * 200_000
+FORGED = "x\nweb-02: would start domain\r\x9b31m\u2028\u200f" + "long " * 40_000
 DOMAIN = f"""
 <node><domain type="test">
   <name>{escape(NAME)}</name><uuid>{UUID}</uuid>
@@ -58,7 +58,7 @@ def test_the_list_shows_its_name_escaped(shown: Virtrbd) -> None:
 def test_json_holds_it_as_it_is(shown: Virtrbd) -> None:
     [domain] = json.loads(shown("list", "--output", "json").stdout)["domains"]
     assert domain["name"] == NAME
-    assert len(domain["disks"][0]) > 1_000_000
+    assert len(domain["disks"][0]) > 200_000
 
 
 @pytest.mark.parametrize("name", [NAME, UUID])

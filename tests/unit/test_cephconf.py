@@ -52,10 +52,6 @@ def test_without_a_file_there_are_none(tmp_path: Path) -> None:
     assert (facts.fsid, facts.monitors) == ("00000000-0000-0000-0000-000000000000", ())
 
 
-def test_a_port_of_thousands_of_digits_is_no_monitor(tmp_path: Path) -> None:
-    assert monitors(tmp_path, f"10.0.0.1:{'1' * 5_000} 10.0.0.2") == (Monitor(address="10.0.0.2", port=None),)
-
-
 def test_a_file_that_is_not_utf8_says_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "ceph.conf").write_bytes(b"# \xff\n[global]\nfsid = abc\nmon_host = 10.0.0.1\n")
     facts = read_cluster_facts(settings(tmp_path))

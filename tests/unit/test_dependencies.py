@@ -22,12 +22,17 @@ def wanted(*extras: str) -> list[Requirement]:
     return [Requirement(line) for text in texts for line in text.split("\n") if line.strip()]
 
 
-def pins(lock: Path) -> dict[str, Requirement]:
-    """The lock's pins by name; each line of it is one, a hash or a comment."""
+def pins(lock: Path) -> list[Requirement]:
+    """The lock's pins; each line of it is one, a hash or a comment."""
     text = "".join(line for line in lock.read_text().splitlines(keepends=True) if not line.startswith("#"))
     assert _PIN.sub("", text) == "", "an index, a path or a pin without a hash"
-    found = [Requirement(match["requirement"]) for match in _PIN.finditer(text)]
-    return {canonicalize_name(each.name): each for each in found}
+    return [Requirement(match["requirement"]) for match in _PIN.finditer(text)]
+
+
+def here(requirements: list[Requirement]) -> dict[str, Requirement]:
+    """Those that count for this Python and machine, by name."""
+    counting = [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return {canonicalize_name(each.name): each for each in counting}
 
 
 def version_of(pin: Requirement) -> str:
@@ -38,15 +43,15 @@ def version_of(pin: Requirement) -> str:
 
 @pytest.mark.parametrize(("lock", "extras"), [("run", ()), ("develop", ("dev",))])
 def test_a_lock_satisfies_setup_cfg(lock: str, extras: tuple[str, ...]) -> None:
-    pinned = pins(LOCKS[lock])
-    for requirement in wanted(*extras):
-        pin = pinned.get(canonicalize_name(requirement.name))
-        assert pin, f"{requirement.name} is not in {lock}.lock; run tools/relock"
+    pinned = here(pins(LOCKS[lock]))
+    for name, requirement in here(wanted(*extras)).items():
+        pin = pinned.get(name)
+        assert pin, f"{name} is not in {lock}.lock; run tools/relock"
         assert version_of(pin) in requirement.specifier, f"{pin} is not {requirement}; run tools/relock"
 
 
 def test_what_is_developed_with_is_what_is_run_with() -> None:
-    run, develop = pins(LOCKS["run"]), pins(LOCKS["develop"])
+    run, develop = here(pins(LOCKS["run"])), here(pins(LOCKS["develop"]))
     assert {name: version_of(pin) for name, pin in run.items()} == {
         name: version_of(pin) for name, pin in develop.items() if name in run
     }
@@ -54,20 +59,15 @@ def test_what_is_developed_with_is_what_is_run_with() -> None:
 
 def test_what_is_imported_is_what_the_lock_says() -> None:
     """The venv sees the distribution's packages too, and older ones of them must not be found first."""
-    found = {
-        name: importlib.metadata.version(name)
-        for name, pin in pins(LOCKS["develop"]).items()
-        if pin.marker is None or pin.marker.evaluate()
-    }
-    assert found == {name: version_of(pin) for name, pin in pins(LOCKS["develop"]).items() if name in found}, (
-        "run tools/setup"
-    )
+    pinned = here(pins(LOCKS["develop"]))
+    found = {name: importlib.metadata.version(name) for name in pinned}
+    assert found == {name: version_of(pin) for name, pin in pinned.items()}, "run tools/setup"
 
 
 def test_the_build_system_is_in_the_lock() -> None:
     [text] = re.findall(r'^requires = \["(.*)"\]$', (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)
     requirement = Requirement(text)
-    assert version_of(pins(LOCKS["build"])[requirement.name]) in requirement.specifier
+    assert version_of(here(pins(LOCKS["build"]))[requirement.name]) in requirement.specifier
     assert "82.0.1" not in requirement.specifier, "CVE-2026-59890, and CVE-2025-47273 below 78.1.1"
 
 

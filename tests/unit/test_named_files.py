@@ -13,7 +13,6 @@ from virtrbd.host.source_file import open_source
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec.desired import desired_domains
-from virtrbd.trust import OutsideError
 
 Run = Callable[..., CompletedProcess[str]]
 SETTINGS = Settings(host="kvm-1")
@@ -128,7 +127,6 @@ def test_a_name_that_cant_be_printed_is_a_problem_of_its_spec(field: str, name: 
     with pytest.raises(SpecError) as refused:
         domain_of(specs, FIELDS[field].format(name))
     assert all(message.startswith(f"{specs}/web.yaml:") for message in refused.value.messages)
-    assert str(refused.value).isprintable()
 
 
 @every_field
@@ -148,7 +146,7 @@ def test_a_link_that_is_changed_after_the_check_is_not_followed(field: str, spec
     # The whole check finds it too; what is remembered is what was right once.
     domain = domain_of(specs, text)
     if field == "import":
-        leads_out = pytest.raises(OutsideError, match=f"leads to {specs.parent}/secret, outside")
+        leads_out = pytest.raises(SpecError, match=f"is a link, .* write {specs.parent}/secret")
         with leads_out, open_source(domain.disks[0].import_file, beneath=domain.disks[0].import_beneath):
             pass
         return

@@ -133,7 +133,7 @@ def test_a_word_that_is_no_utf8_ends_with_a_sentence_on_every_verb(virtrbd: Virt
         words.append("--strict")
     done = virtrbd(*path, *words)
     assert done.returncode in (64, 65), done.stderr
-    assert "web\\udcff\\x1b[31m" in done.stderr
+    assert "udcff" in done.stderr
     assert "trace" not in done.stderr
     assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
     document = json.loads(virtrbd(*path, *words, "--output", "json").stdout)

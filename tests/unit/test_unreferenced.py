@@ -9,6 +9,7 @@ from image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, deta
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
+from virtrbd.model.image_use import Unread
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
 from virtrbd.planning.use import DomainUse
 
@@ -93,5 +94,10 @@ def test_what_another_host_may_need_is_never_called_unreferenced(known: ImageDet
 
 
 def test_an_image_that_is_named_in_a_text_that_cannot_be_read_is_no_candidate() -> None:
-    odd = DomainUse(name="odd", uuid="o", state=PowerState.SHUT_OFF, unread="no XML", text="<disk name='vms/web.vda'")
+    odd = DomainUse(
+        name="odd",
+        uuid="o",
+        state=PowerState.SHUT_OFF,
+        unread=(Unread(what="its XML", text="<disk name='vms/web.vda'"),),
+    )
     assert candidates([listed("web.vda"), listed("old")], [odd]) == (listed("old"),)

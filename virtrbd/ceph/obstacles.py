@@ -9,6 +9,7 @@ from typing import Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.model.image import ImageRef, Obstacle
+from virtrbd.printable import quoted, shell_command
 
 # librbd's own exclusive lock, which it takes and gives by itself (librbd/ManagedLock: the tag, and `auto N`).
 _OWN_LOCK = "internal"
@@ -25,8 +26,8 @@ def _locks(ref: ImageRef, image: Any) -> list[Obstacle]:
         return []
     return [
         Obstacle(
-            text=f"{client} at {address.split('/')[0]} holds the lock {cookie!r} on it",
-            way_out=f"ask its holder, or rbd lock remove {ref} {cookie!r} {client}",
+            text=f"{client} at {address.split('/')[0]} holds the lock {quoted(cookie)} on it",
+            way_out=f"ask its holder, or {shell_command('rbd lock remove', ref, cookie, client)}",
         )
         for client, cookie, address in held["lockers"]
     ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from virtrbd.errors import ClusterError
+from virtrbd.printable import quoted
 
 T = TypeVar("T")
 
@@ -24,7 +25,9 @@ def as_bytes(text: str) -> bytes:
     first NUL: "web\0x" would open the image "web" (measured with 16.2).
     """
     if not is_name(text):
-        raise ClusterError(f"{text!a}: RBD takes no such name; name an image without NUL and without half characters")
+        raise ClusterError(
+            f"{quoted(text)}: RBD takes no such name; name an image without NUL and without half characters"
+        )
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -92,7 +92,7 @@ def render_here(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, templat
     except (EndlessError, MemoryError) as error:
         raise SpecError(_message(error, domain, template_dir)) from error
     except DocumentError as error:
-        raise SpecError(f"template {domain.template}: domain {domain.name}: renders {error}") from error
+        raise SpecError(f"template {domain.template}: domain {domain.name}: {error}") from error
 
 
 def _bounded(pieces: Iterator[str]) -> str:

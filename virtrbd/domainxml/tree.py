@@ -12,6 +12,7 @@ from lxml import etree
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.errors import DocumentError
+from virtrbd.printable import quoted
 
 Element = etree._Element
 
@@ -62,7 +63,7 @@ def whole_number(text: str | None, otherwise: int) -> int:
     if not text:
         return otherwise
     if not re.fullmatch("[0-9]{1,18}", text):
-        raise DocumentError(f"its XML has {text[:30]!r} where libvirt writes a whole number")
+        raise DocumentError(f"its XML has {quoted(text)} where libvirt writes a whole number")
     return int(text)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from virtrbd.deadline import call_within
 from virtrbd.errors import DeniedError, SpecError, VirtrbdError
+from virtrbd.printable import quoted
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 from virtrbd.qemu.formats.look import Look, look
 from virtrbd.trust import require_beneath
@@ -163,4 +164,4 @@ def _unreadable(path: str, error: Exception) -> VirtrbdError:
         case OSError():
             return SpecError(f"{path}: {error.strerror}; {_NAME_ANOTHER}")
         case _:
-            return SpecError(f"{path!r}: is not a path; {_NAME_ANOTHER}")
+            return SpecError(f"{quoted(path)}: is not a path; {_NAME_ANOTHER}")

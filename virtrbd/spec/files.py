@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from glob import glob, has_magic
 from pathlib import Path
 
+from virtrbd.printable import quoted
 from virtrbd.trust import OutsideError, Weakness, open_beneath, open_entry, open_regular, weakness, weakness_of
 
 
@@ -143,7 +144,7 @@ def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
 
 
 def _shown(path: str) -> str:
-    return path if path.isprintable() else repr(path)
+    return path if path.isprintable() else quoted(path)
 
 
 def _open(named: _Named, rules: _Rules) -> int:

@@ -5,6 +5,7 @@ import socket
 
 from virtrbd.errors import ConfigError, DeniedError
 from virtrbd.model.settings import Settings
+from virtrbd.printable import quoted
 from virtrbd.spec.files import read_bounded
 from virtrbd.trust import weakness
 
@@ -36,7 +37,7 @@ def load_settings(path: str | None) -> Settings:
 def _require_owned(file: str) -> None:
     """Raise ConfigError for settings that another user could change, OSError for those that are not there."""
     if not os.path.abspath(file).isprintable():
-        raise ConfigError(f"{file!r}: the name holds what is not UTF-8 or not printable; rename it")
+        raise ConfigError(f"{quoted(file)}: the name holds what is not UTF-8 or not printable; rename it")
     if found := weakness(file):
         raise ConfigError(
             f"{file}: {found.of(file)}, and who can change the settings decides what virtrbd does; {found.command}"
