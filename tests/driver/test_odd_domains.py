@@ -19,6 +19,7 @@ from virtrbd.host.uses import read_uses
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.hypervisor.marks import record
 from virtrbd.model.domain import DefinedDomain, DomainMark, Hold
+from virtrbd.model.image_use import Unread
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan
 

@@ -105,7 +105,7 @@ def _export_into(
         os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(descriptor)
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(half, dir_fd=folder)
 
 
