@@ -1,6 +1,7 @@
 """Marks that a client with write access to the pool writes: what loses data needs a trace on this host."""
 
 import json
+from contextlib import suppress
 
 import pytest
 import rados
@@ -8,12 +9,16 @@ import rbd
 
 
 @pytest.fixture
-def pool(lab):  # type: ignore[no-untyped-def]
+def pool(lab, name):  # type: ignore[no-untyped-def]
     with (
         rados.Rados(conffile=f"{lab['folder']}/ceph/admin.conf", rados_id="admin") as connection,
         connection.open_ioctx("vms") as ioctx,
     ):
         yield ioctx
+        # An image with snapshots is not removed.
+        with suppress(rbd.ImageNotFound), rbd.Image(ioctx, f"{name}.vda") as image:
+            for snapshot in list(image.list_snaps()):
+                image.remove_snap(snapshot["name"])
 
 
 def set_metadata(pool, name, key, **words):  # type: ignore[no-untyped-def]

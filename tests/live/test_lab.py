@@ -12,6 +12,9 @@ import pytest
 from conftest import CHECKOUT
 from waiting import eventually
 
+# A second lab that starts takes the machine's time, and the first one's health is looked at within seconds.
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def lab_dir() -> Iterator[Path]:
