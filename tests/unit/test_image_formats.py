@@ -140,12 +140,15 @@ def test_what_must_not_be_opened_is_not_opened(tmp_path: Path, monkeypatch: pyte
     assert opened == []
 
 
-def test_a_link_is_refused_with_the_path_to_write(tmp_path: Path) -> None:
-    file = tmp_path / "disk-12.raw"
+def test_a_link_of_another_user_is_refused_with_the_path_to_write(tmp_path: Path) -> None:
+    file, link = tmp_path / "disk-12.raw", tmp_path / "disk.raw"
     file.write_bytes(bytes(512))
-    (tmp_path / "disk.raw").symlink_to(file.name)
-    assert str(refusal(tmp_path / "disk.raw")).endswith(
-        f"is a link, which may lead elsewhere at any moment; write {file}"
+    link.symlink_to(file.name)
+    with open_source(str(link)) as source:
+        assert source.size_bytes == 512, "a link as LVM makes them, which only root can change"
+    os.lchown(link, 65534, 65534)
+    assert str(refusal(link)).endswith(
+        f"is a link that another user can change, which may lead elsewhere at any moment; write {file}"
     )
     (tmp_path / "broken").symlink_to("nowhere")
     assert "no such file" in str(refusal(tmp_path / "broken"))

@@ -146,7 +146,7 @@ def test_a_link_that_is_changed_after_the_check_is_not_followed(field: str, spec
     # The whole check finds it too; what is remembered is what was right once.
     domain = domain_of(specs, text)
     if field == "import":
-        leads_out = pytest.raises(SpecError, match=f"is a link, .* write {specs.parent}/secret")
+        leads_out = pytest.raises(OutsideError, match=f"leads to {specs.parent}/secret, outside")
         with leads_out, open_source(domain.disks[0].import_file, beneath=domain.disks[0].import_beneath):
             pass
         return

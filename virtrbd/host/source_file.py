@@ -17,7 +17,7 @@ from virtrbd.errors import DeniedError, SpecError, VirtrbdError
 from virtrbd.printable import quoted
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 from virtrbd.qemu.formats.look import Look, look
-from virtrbd.trust import require_beneath
+from virtrbd.trust import require_beneath, weakness
 
 # A file on a server that is gone never answers.
 _ANSWERS_WITHIN_S = 60.0
@@ -94,10 +94,11 @@ def open_source(path: str, file_format: str = "", *, beneath: tuple[str, ...] | 
 
 def _opened(path: str, file_format: str, beneath: tuple[str, ...] | None) -> Source:
     try:
-        found = os.lstat(path)
+        real = _without_safe_links(path)
+        found = os.lstat(real)
         _require_openable(path, found)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        descriptor = os.open(path, flags)
+        descriptor = os.open(real, flags)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     try:
@@ -120,15 +121,22 @@ def _opened(path: str, file_format: str, beneath: tuple[str, ...] | None) -> Sou
     return Source(path=path, descriptor=descriptor, look=found_as, stat=opened, is_leased=is_leased)
 
 
+def _without_safe_links(path: str) -> str:
+    """Return what a link leads to that no other user can change, as LVM's in /dev; any other path as it is."""
+    is_safe = os.path.islink(path) and weakness(path) is None
+    return os.path.realpath(path) if is_safe else path
+
+
 def _require_openable(path: str, found: os.stat_result) -> None:
-    """Raise SpecError for what is neither a regular file nor a block device, and for a link."""
+    """Raise SpecError for what is neither a regular file nor a block device, and for a link of another user."""
     is_link = stat.S_ISLNK(found.st_mode)
     mode = os.stat(path).st_mode if is_link else found.st_mode
     for is_kind, what, way_out in _NEVER_OPENED:
         if is_kind(mode):
             raise SpecError(f"{path}: is {what}; {way_out}")
     if is_link:
-        raise SpecError(f"{path}: is a link, which may lead elsewhere at any moment; write {os.path.realpath(path)}")
+        fact = "is a link that another user can change, which may lead elsewhere at any moment"
+        raise SpecError(f"{path}: {fact}; write {os.path.realpath(path)}")
 
 
 def _lease(path: str, descriptor: int, found: os.stat_result) -> bool:
