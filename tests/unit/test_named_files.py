@@ -13,6 +13,7 @@ from virtrbd.host.source_file import open_source
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec.desired import desired_domains
+from virtrbd.trust import OutsideError
 
 Run = Callable[..., CompletedProcess[str]]
 SETTINGS = Settings(host="kvm-1")
