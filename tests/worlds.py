@@ -29,10 +29,10 @@ import virtrbd.ceph.unopened, virtrbd.host.transfer
 n, when, log = int(sys.argv.pop(1)), sys.argv.pop(1), open(sys.argv.pop(1), "a")
 came = 0
 
-def step(name, call, counts=lambda *_: True):
+def step(name, call, counts=lambda *_, **__: True):
     def run(*words, **more):
         global came
-        if not counts(*words):
+        if not counts(*words, **more):
             return call(*words, **more)
         came += 1
         print(name, file=log, flush=True)
@@ -69,13 +69,14 @@ for owner, names in STEPS.items():
 rbd.Image = Image
 # Before anything imports it by its name.
 virtrbd.ceph.unopened.write_metadata = step("write_metadata", virtrbd.ceph.unopened.write_metadata)
-def is_intent(path, new_name=""):
-    # A half file is renamed within its folder, which is open, to the quoted name of an image.
-    return "/intents/" in str(path) or "%2F" in new_name
+def is_intent(path, *_, dst_dir_fd=None, **__):
+    # A half file is renamed within its folder, which is open.
+    folder = os.readlink(f"/proc/self/fd/{dst_dir_fd}") if dst_dir_fd is not None else str(path)
+    return "/intents" in folder
 
 for name in ("rename", "unlink"):
     setattr(os, name, step(f"intent {name}", getattr(os, name), is_intent))
-subprocess.Popen = step("qemu-img convert", subprocess.Popen, lambda argv, *_: "convert" in argv)
+subprocess.Popen = step("qemu-img convert", subprocess.Popen, lambda argv, *_, **__: "convert" in argv)
 main()
 """
 

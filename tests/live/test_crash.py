@@ -70,7 +70,7 @@ def check_domain(world, name: str, contents: dict[str, bytes]) -> None:  # type:
     for target, content in contents.items():
         with rbd.Image(world.vms, f"{name}.{target}", read_only=True) as image:
             held = dict(image.metadata_list())
-            assert sorted(held) == ["virtrbd.owner", "virtrbd.running"], (name, target)
+            assert sorted(held) == ["virtrbd.last_run", "virtrbd.owner", "virtrbd.running"], (name, target)
             owner = json.loads(held["virtrbd.owner"])
             assert (owner["domain"], owner["image"]) == (domain.UUIDString(), image.id()), (name, target)
             assert image.size() == len(content), (name, target)
@@ -135,7 +135,7 @@ def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world, name, 
     if state == "running":
         steps[0] = "virDomain.blockResize"
     else:
-        steps += ["write_metadata", "virDomain.create"]
+        steps += ["write_metadata", "virDomain.setMetadata", "virDomain.create"]
     killed = [
         Killed(name=f"{name}{n}{when}", spec=world.host.spec(f"{name}{n}{when}", old), n=n, when=when)
         for n in range(1, len(steps) + 1) for when in WHEN

@@ -74,12 +74,13 @@ import importlib, os, sys
 import rados, rbd
 from virtrbd.__main__ import main
 module, function, name = (sys.argv.pop(1) for _ in range(3))
+conf = os.environ["CEPH_CONF"]
 found = importlib.import_module(module)
 looks = getattr(found, function)
 
 def replace(*words, **more):
     result = looks(*words, **more)
-    with rados.Rados(conffile=os.environ["CEPH_CONF"], rados_id="virtrbd") as ceph, ceph.open_ioctx("vms") as vms:
+    with rados.Rados(conffile=conf, rados_id="virtrbd") as ceph, ceph.open_ioctx("vms") as vms:
         rbd.RBD().remove(vms, name)
         rbd.RBD().create(vms, name, 8 * 1024**2, old_format=False)
     return result

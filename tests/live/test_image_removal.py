@@ -188,7 +188,7 @@ def test_a_domain_keeps_its_images(world, name) -> None:  # type: ignore[no-unty
     image = f"vms/{name}.vda"
     world.ok("define", world.host.spec(name, "disks:\n  - size: 4M\n"))
     [blocker] = world.document("image", "remove", image, "--plan")["blockers"]
-    assert blocker["text"] == f"domain {name} has it in its definition"
+    assert blocker["text"] == f"domain {name} has it as disk vda"
     assert blocker["way_out"] == f"virtrbd undefine {name}, or take the disk out of its spec"
     assert world.virtrbd("image", "remove", *GOES, image).returncode == 5
     world.ok("undefine", name)

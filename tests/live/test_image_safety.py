@@ -88,7 +88,9 @@ def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world, name) -
     for words in ((*ROLLBACK, f"{image}@s1"), ("image", "remove", image)):
         done = world.virtrbd(*words)
         assert done.returncode == 5, done
-        assert f"domain {name} is running with it; virtrbd shutdown {name}" in done.stdout + done.stderr, done
+        assert f"domain {name} is running with it (disk vda); virtrbd shutdown {name}" in done.stdout + done.stderr, (
+            done
+        )
         assert "waiting" not in done.stderr
     assert time.monotonic() - began_at < ENDS_WITHIN_S
     domain.destroy()

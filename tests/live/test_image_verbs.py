@@ -131,7 +131,7 @@ def test_info_names_options_and_where_they_were_set(world, name) -> None:  # typ
 
 def test_import_reads_what_qemu_img_reads_and_verifies_it(world, name, sources) -> None:  # type: ignore[no-untyped-def]
     def check(form: str) -> None:
-        file = world.host.folder / f"disk.{form}"
+        file = world.host.folder / f"copy.{form}"
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, sources.file, file], check=True)
         said = world.ok("image", "import", str(file), f"vms/{name}.{form}", "--verify")
         assert said == f"vms/{name}.{form}: imported from {file} (6 MiB), verified\n"

@@ -37,7 +37,7 @@ def test_a_save_is_not_resumed_onto_a_disk_that_another_host_wrote_to(make_world
     plan = world.virtrbd("plan", spec)
     assert f"virsh managedsave-remove {name}" in plan.stdout
     assert "resumes it" not in plan.stdout
-    for words in (("reconcile", spec), ("reconcile", spec, "--allow", "loses-data"), ("apply", spec)):
+    for words in (("apply", spec), ("apply", spec, "--allow", "loses-data")):
         world.virtrbd(*words)
         assert not world.libvirt.lookupByName(name).isActive(), words
     done = world.virtrbd("start", name)
@@ -67,7 +67,7 @@ def test_a_save_is_resumed_and_saved_and_resumed_again(world, name, spec) -> Non
         world.ok("start", name)
         assert last_run(world, name)["generation"] == generation
     domain.managedSave()
-    world.ok("reconcile", spec)
+    world.ok("apply", spec)
     assert domain.isActive()
     world.ok("destroy", name, "--allow", "interrupts-guest")
     world.ok("start", name)
@@ -78,6 +78,6 @@ def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world, name, spec) 
     domain = world.libvirt.lookupByName(name)
     world.ok("destroy", name, "--allow", "interrupts-guest")
     domain.create()
-    world.ok("reconcile", spec)
+    world.ok("apply", spec)
     domain.managedSave()
     world.ok("start", name)

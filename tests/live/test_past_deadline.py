@@ -34,7 +34,7 @@ def test_a_template_that_loops_fails_its_own_domain(fleet: Fleet) -> None:
     assert looping not in {found.name() for found in fleet.connection.listAllDomains()}
     assert done.took_s < 50
     (fleet.folder / "templates/loop.xml.j2").write_text('{% extends "domain.xml.j2" %}')
-    fleet.converges()
+    fleet.converges(f"specs/{looping}.yaml", f"specs/{good}.yaml")
 
 
 def test_a_look_that_hangs_ends_the_run_before_anything_is_done(fleet: Fleet) -> None:
@@ -62,4 +62,4 @@ def test_a_look_that_hangs_afterwards_leaves_what_was_done_in_the_document(fleet
     document = json.loads(done.out)
     assert "looking whether all is as wanted" in document["errors"][0]
     assert {"name": name, "text": "define domain", "result": "done"} in document["outcomes"]
-    fleet.is_in_sync()
+    fleet.is_in_sync(f"specs/{name}.yaml")

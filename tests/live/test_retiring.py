@@ -72,7 +72,7 @@ def test_an_image_that_went_is_missed_and_not_replaced(world: World, name: str) 
     spec = world.host.spec(name, "disks:\n  - size: 16M\n")
     world.ok("define", spec)
     rbd.RBD().trash_move(world.vms, f"{name}.vda", 3600)
-    for words in (("define", spec), ("apply", spec), ("reconcile", spec)):
+    for words in (("define", spec), ("apply", spec)):
         done = world.virtrbd(*words)
         assert done.returncode == 4, done
         assert f"virtrbd image restore vms/{name}.vda brings it back" in done.stdout + done.stderr

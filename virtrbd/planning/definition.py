@@ -92,6 +92,7 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
         ignored=ignored,
         hold=mark.hold if mark else None,
         balloon_bytes=domain.current_memory_bytes or domain.memory_bytes,
+        generation=mark.generation if mark else "",
     )
 
 
