@@ -58,8 +58,8 @@ STEPS = {
     libvirt.virConnect: ("defineXML", "defineXMLFlags", "secretDefineXML", "secretDefineXMLFlags"),
     libvirt.virSecret: ("setValue", "undefine"),
     libvirt.virDomain: (
-        "create", "createWithFlags", "destroy", "undefine", "undefineFlags", "setAutostart", "setMetadata",
-        "blockResize",
+        "create", "createWithFlags", "destroy", "undefine", "undefineFlags", "setAutostart",
+        "setMetadata", "blockResize",
     ),
 }
 for owner, names in STEPS.items():
