@@ -108,5 +108,7 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # There is none where whoever started the run closed it.
         if stream:
-            stream.flush()
+            # What could not be written was said when it was printed; the code is for that already.
+            with suppress(OSError):
+                stream.flush()
     os._exit(code)

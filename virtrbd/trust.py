@@ -11,10 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from virtrbd.errors import ExitCode, VirtrbdError
+from virtrbd.printable import shell_command
 
 # As many links as the kernel follows (path_resolution(7)).
 _MOST_LINKS = 40
 _LOOSE = stat.S_IWGRP | stat.S_IWOTH
+# Where root's files are safe, on any host.
+_SAFE_FOLDER = "/etc/virtrbd"
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +33,7 @@ class Weakness:
 
     path: str
     fact: str
-    command: str
+    way_out: str
 
     def of(self, path: str) -> str:
         """Return what to say of a path, on whose way this is, after the path itself was named."""
@@ -46,9 +56,9 @@ def weakness(path: str) -> Weakness | None:
     Trusted are root and the user that virtrbd runs as. Raises OSError.
     """
     here, links = "/", 0
-    if found := weakness_of(here, os.lstat(here)):
-        return found
     todo = _parts(path if path.startswith("/") else os.path.join(os.getcwd(), path))
+    if found := weakness_of(here, os.lstat(here), parts_below=len(todo)):
+        return found
     while todo:
         name = todo.pop()
         if name == "..":
@@ -56,7 +66,7 @@ def weakness(path: str) -> Weakness | None:
             continue
         there = os.path.join(here, name)
         status = _lstat(there)
-        if found := weakness_of(there, status, is_parent=bool(todo)):
+        if found := weakness_of(there, status, parts_below=len(todo)):
             return found
         if not stat.S_ISLNK(status.st_mode):
             here = there
@@ -70,23 +80,46 @@ def weakness(path: str) -> Weakness | None:
     return None
 
 
-def weakness_of(path: str, status: os.stat_result, *, is_parent: bool = False) -> Weakness | None:
-    """Return what is weak about one file or folder by itself.
+def weakness_of(path: str, status: os.stat_result, *, parts_below: int = 0) -> Weakness | None:
+    """Return what is weak about one file or folder by itself, on the way to a file so many parts below it.
 
     In a folder with the sticky bit, like /tmp, others can't replace what is not theirs: as a parent it is safe.
     """
     if status.st_uid not in (0, os.geteuid()):
-        command = f"chown {_user(os.geteuid())} {_quoted(path)}"
-        return Weakness(path=path, fact=f"belongs to user {_user(status.st_uid)}", command=command)
+        fact = f"belongs to user {_user(status.st_uid)}"
+        can_mend = parts_below == 0 and not stat.S_ISDIR(status.st_mode)
+        command = f"chown -h {_user(os.geteuid())}" if stat.S_ISLNK(status.st_mode) else f"chown {_user(os.geteuid())}"
+        return Weakness(path=path, fact=fact, way_out=_way_out(path, status, command, parts_below, can_mend=can_mend))
     loose = status.st_mode & _LOOSE
     if loose & stat.S_IWGRP and _is_private_group(status):
         loose &= ~stat.S_IWGRP
-    is_sticky = is_parent and bool(status.st_mode & stat.S_ISVTX)
-    if not loose or is_sticky or stat.S_ISLNK(status.st_mode):
+    is_sticky = bool(status.st_mode & stat.S_ISVTX)
+    if not loose or (parts_below and is_sticky) or stat.S_ISLNK(status.st_mode):
         return None
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     who = "others" if loose & stat.S_IWOTH else f"group {_group(status.st_gid)}"
-    return Weakness(path=path, fact=f"is writable by {who} (mode {mode})", command=f"chmod go-w {_quoted(path)}")
+    can_mend = parts_below <= 1 and not is_sticky
+    way_out = _way_out(path, status, "chmod go-w", parts_below, can_mend=can_mend)
+    return Weakness(path=path, fact=f"is writable by {who} (mode {mode})", way_out=way_out)
+
+
+def kind_of(mode: int) -> str:
+    """Return what a file is that is no regular one, else ""."""
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
+
+
+def _way_out(path: str, status: os.stat_result, command: str, parts_below: int, *, can_mend: bool) -> str:
+    """Return the command where it takes nothing from others, else where to put the file.
+
+    A home, a folder that many share and a device are as they are for their users. What /etc/virtrbd lies in is not:
+    no other place would be better.
+    """
+    is_ordinary = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)
+    if (can_mend and is_ordinary) or is_beneath(_SAFE_FOLDER, [path]):
+        return shell_command(command, path)
+    what = "its files" if parts_below == 0 and stat.S_ISDIR(status.st_mode) else "it"
+    example = f", such as {_SAFE_FOLDER}" if os.geteuid() == 0 else ""
+    return f"put {what} into a folder that only {_user(os.geteuid())} may write{example}"
 
 
 def open_beneath(path: str, folders: Iterable[str]) -> int:
@@ -197,12 +230,6 @@ def _is_private_group(status: os.stat_result) -> bool:
         return False
     name = _user(status.st_uid)
     return group.gr_name == name and set(group.gr_mem) <= {name}
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)
 
 
 def _user(uid: int) -> str:

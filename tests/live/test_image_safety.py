@@ -133,7 +133,7 @@ def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(worl
             if is_marked:
                 refused = world.virtrbd("start", domain)
                 assert refused.returncode == 5, refused
-                assert f"image {image} is not ready: rolling back to s1; not started" in refused.stderr
+                assert f"not started: image {image} is not ready: rolling back to s1;" in refused.stderr
             said = world.ok("define", f"{domain}.yaml")
             finishing = f"{domain}: finish the rollback of image {image} to {image}@s1\n"
             assert said == (finishing if is_marked else f"{domain}: nothing to do\n")
@@ -177,7 +177,7 @@ def test_a_half_rollback_is_used_by_nothing(world, name) -> None:  # type: ignor
     with rbd.Image(world.vms, f"{name}.vda") as opened:
         opened.create_snap("s2")
         opened.metadata_set("virtrbd.state", "rolling back to s1")
-    half = f"image {image} is not ready: rolling back to s1; let that end, or run it again\n"
+    half = f"image {image} is not ready: rolling back to s1; let that end, or run it again; "
     for words in (
         ("image", "resize", image, "32M"),
         (*ROLLBACK, f"{image}@s2"),
@@ -189,7 +189,7 @@ def test_a_half_rollback_is_used_by_nothing(world, name) -> None:  # type: ignor
         ("image", "export", image, "out.raw"),
     ):
         done = world.virtrbd(*words)
-        assert (done.returncode, done.stderr) == (5, half), words
+        assert (done.returncode, done.stderr.startswith(half)) == (5, True), words
     assert world.virtrbd("image", "snapshot", "remove", f"{image}@s1").returncode == 5
     assert world.images(name) == [f"{name}.vda"]
     world.ok(*ROLLBACK, f"{image}@s1")

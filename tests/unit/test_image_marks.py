@@ -31,6 +31,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
 from virtrbd.planning.leftovers import is_half
 from virtrbd.planning.plan import make_plan
+from virtrbd.planning.unready import not_ready
 
 ID = "abc123"
 DISK = WEB.disks[0].image
@@ -124,6 +125,25 @@ def test_a_rollback_that_only_a_mark_asks_for_is_not_done_without_leave(begun: d
     assert isinstance(action, FinishRollback)
     assert action.hazards == (Hazard.LOSES_DATA,)
     assert "rbd image-meta remove vms/web.vda virtrbd.state" in action.text
+
+
+def test_a_rollback_to_no_snapshot_is_a_problem_whose_way_out_drops_the_mark() -> None:
+    [plan] = make_plan([WEB], _world(state=f"{ROLLING_BACK}gone"), HERE).domains
+    assert plan.actions == ()
+    [problem] = plan.problems
+    assert "is not ready: rolling back to gone; let that end, or run it again; where its mark" in problem
+    assert "rbd image-meta remove vms/web.vda virtrbd.state" in problem
+
+
+@pytest.mark.parametrize("state", [f"{ROLLING_BACK}s", "importing 0123", "copying 0123", "nonsense", "importingx"])
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_only_an_image_that_was_never_whole_is_to_be_removed(state: str, is_marked: bool) -> None:
+    mark = ImageMark(domain_uuid=WEB.uuid, image_id=ID, host=HOST_UUID)
+    image = Image(ref=DISK, image_id=ID, size_bytes=MIB, created_at=0, state=state, mark=mark if is_marked else None)
+    is_unfilled = not is_marked and state.split(" ")[0] in ("importing", "copying")
+    said = not_ready(image)
+    assert ("or remove the image" in said) is is_unfilled
+    assert said.endswith("drop that: rbd image-meta remove vms/web.vda virtrbd.state")
 
 
 def test_a_mark_that_nothing_here_knows_of_is_no_proof() -> None:

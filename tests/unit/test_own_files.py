@@ -152,9 +152,15 @@ def test_half_files_of_others_and_files_that_look_like_them_are_let_be(tmp_path:
 
 OPEN_TO_OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "group": (lambda state: state.chmod(0o770), r"others may write into it \(mode 0770\); chmod -R go-w "),
-    "everybody": (lambda state: state.chmod(0o1777), r"others may write into it \(mode 1777\); chmod -R go-w "),
+    "everybody": (
+        lambda state: state.chmod(0o1777),
+        r"others may write into it \(mode 1777\); set state_dir to a folder ",
+    ),
     "a folder in it": (lambda state: (state / "intents").chmod(0o702), "intents: others may write into it"),
-    "its owner": (lambda state: os.chown(state, NOBODY, NOBODY), f"belongs to user {NOBODY}; chown it"),
+    "its owner": (
+        lambda state: os.chown(state, NOBODY, NOBODY),
+        f"belongs to user {NOBODY}; set state_dir to a folder of your own",
+    ),
     "a link": (
         lambda state: (state.rename(state.with_name("real")), state.symlink_to("real")),
         "is a link; write the folder itself into state_dir: .*real",

@@ -204,6 +204,34 @@ def test_a_closed_standard_output_ends_no_run(tmp_path: Path) -> None:
     assert subprocess.run(["bash", "-c", 'exec "$@" >&-', "bash", *command], env=env, check=False).returncode == 0
 
 
+NO_ROOM = {
+    "a full disk": ('exec "$@" >/dev/full', "no space left on device"),
+    "a limit": ('ulimit -f 0; exec "$@" >answer', "file too large"),
+}
+
+
+@pytest.mark.parametrize("words", [["schema"], ["schema", "--output", "json"], ["validate", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("why", ["a full disk", "a limit"])
+def test_an_answer_that_cannot_be_written_is_5_with_a_sentence(why: str, words: list[str], tmp_path: Path) -> None:
+    script, fact = NO_ROOM[why]
+    command = ["bash", "-c", script, "bash", sys.executable, "-m", "virtrbd", *words]
+    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    said = f"virtrbd: standard output: {fact}; make room or write elsewhere, then run again\n"
+    assert (done.returncode, done.stderr) == (5, said)
+
+
+@pytest.mark.parametrize("script", ['exec "$@" 2>/dev/full', 'exec "$@" >/dev/full 2>&1'])
+@pytest.mark.parametrize("words", [["validate", "nowhere.yaml"], ["validate", "--nonsense"], ["schema", "x"]])
+def test_a_reason_that_cannot_be_written_is_5(script: str, words: list[str], tmp_path: Path) -> None:
+    command = ["bash", "-c", script, "bash", sys.executable, "-m", "virtrbd", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (5, "")
+    if "2>/dev/full" in script:
+        command += ["--output", "json"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (5, 5)
+
+
 def test_a_document_is_escaped_on_a_terminal(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/odd.xml.j2").write_text(

@@ -1,5 +1,6 @@
 """The settings file: what is wrong with it is named, what it does not say is known."""
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -60,8 +61,21 @@ def test_a_file_that_was_named_must_be_there(virtrbd: Run, tmp_path: Path) -> No
     assert (done.returncode, done.stderr.split(":")[0]) == (78, "elsewhere.yaml")
 
 
+@pytest.mark.parametrize("kind", ["a pipe", "a character device"])
+def test_what_is_no_regular_file_is_named_as_what_it_is(kind: str) -> None:
+    reader, writer = os.pipe()
+    try:
+        # As the shell passes `<(...)`.
+        name = {"a pipe": f"/dev/fd/{reader}", "a character device": "/dev/null"}[kind]
+        with pytest.raises(ConfigError, match=f"^{name}: is {kind}; name a regular file$"):
+            load_settings(name)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"{tmp_path}: Is a directory"):
+    with pytest.raises(ConfigError, match=f"{tmp_path}: is a folder; name a regular file"):
         load_settings(str(tmp_path))
 
 

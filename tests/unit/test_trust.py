@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +49,7 @@ def test_a_file_that_others_may_write_is_weak(file: Path, mode: int) -> None:
     file.chmod(mode)
     found = weakness(str(file))
     assert found is not None
-    assert (found.path, found.command) == (str(file), f"chmod go-w {file}")
+    assert (found.path, found.way_out) == (str(file), f"chmod go-w {file}")
     assert found.fact.endswith(f"(mode {mode:04o})")
 
 
@@ -76,7 +77,28 @@ def test_what_belongs_to_another_user_is_weak(
     found = weakness(str(file))
     assert found is not None
     assert found.fact.startswith("belongs to user ")
-    assert found.command.startswith("chown ")
+    assert found.way_out.startswith("chown " if part.endswith(".yaml") else "put it into a folder that only ")
+
+
+def test_no_way_out_takes_from_others_what_they_use() -> None:
+    """A home, a folder that many share, one far above, a device: another place for the file is the way out."""
+
+    def way_out(mode: int, parts_below: int, path: str = "/srv/x", uid: int = 0) -> str:
+        status = SimpleNamespace(st_mode=mode, st_uid=uid, st_gid=0)
+        found = weakness_of(path, status, parts_below=parts_below)  # type: ignore[arg-type]
+        assert found is not None
+        return found.way_out
+
+    elsewhere = f"into a folder that only {pwd.getpwuid(os.geteuid()).pw_name} may write"
+    assert f"put it {elsewhere}" in way_out(stat.S_IFDIR | 0o755, 1, uid=NOBODY), "a home"
+    assert f"put it {elsewhere}" in way_out(stat.S_IFDIR | 0o777, 2), "not the file's own folder"
+    assert f"put it {elsewhere}" in way_out(stat.S_IFCHR | 0o666, 0), "/dev/null"
+    assert f"put its files {elsewhere}" in way_out(stat.S_IFDIR | 0o1777, 0), "/tmp"
+    assert f"put its files {elsewhere}" in way_out(stat.S_IFDIR | 0o755, 0, uid=NOBODY), "a home that holds specs"
+    assert way_out(stat.S_IFDIR | 0o777, 1) == "chmod go-w /srv/x"
+    assert way_out(stat.S_IFREG | 0o666, 0) == "chmod go-w /srv/x"
+    assert way_out(stat.S_IFDIR | 0o777, 2, "/etc") == "chmod go-w /etc", "no place would be better than /etc/virtrbd"
+    assert way_out(stat.S_IFDIR | 0o777, 5, "/") == "chmod go-w /"
 
 
 def test_a_link_is_looked_at_and_so_is_the_way_to_its_target(file: Path, tmp_path: Path) -> None:

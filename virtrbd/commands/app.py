@@ -18,7 +18,7 @@ import click
 from virtrbd import __version__
 from virtrbd.commands.environment import drop_foreign, restore
 from virtrbd.commands.log_lines import print_log
-from virtrbd.commands.printing import prepare_streams, print_document, print_json, print_lines
+from virtrbd.commands.printing import OutputError, prepare_streams, print_document, print_json, print_lines
 from virtrbd.commands.verbs import Verbs
 from virtrbd.deadline import leave
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
@@ -29,6 +29,9 @@ SCHEMA_VERSION = 1
 
 # Not empty once the JSON answer is out: leaving may still fail, and stdout holds one document.
 _answered: list[bool] = []
+
+# What a write of click's own ends with where there is no room, or the disk is broken.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # What a run had done before it failed, for that document.
 _so_far: dict[str, Any] = {}
@@ -175,7 +178,7 @@ def run_app() -> None:
     prepare_streams()
     # Python prints what is raised where nothing can catch it by itself, with all that its text holds.
     sys.unraisablehook = threading.excepthook = _complain_of_lost
-    leave(_guarded())
+    leave(_ended())
 
 
 class _TerminatedError(BaseException):
@@ -200,6 +203,16 @@ def ending_of(error: BaseException) -> ExitCode:
     return ExitCode.BUG
 
 
+def _ended() -> ExitCode:
+    """Run, and return the exit code also where not even the reason can be said."""
+    try:
+        return _guarded()
+    except BrokenPipeError:
+        return ExitCode.CLOSED_PIPE
+    except OSError:
+        return ExitCode.FAILED
+
+
 def _guarded() -> ExitCode:
     try:
         return _invoke()
@@ -212,10 +225,10 @@ def _guarded() -> ExitCode:
     except _TerminatedError:
         return _refuse(ExitCode.TERMINATED, "virtrbd: terminated; run again to finish what was begun")
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            # Whoever writes a file of ours tells of a full disk himself: this is the answer's.
-            _complain(f"virtrbd: {error.filename or 'standard output'}: no space left; make room, then run again")
-            return ExitCode.FAILED
+        # Whoever writes a file of ours tells of a full disk himself: this is the answer's, or click's help.
+        if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS):
+            fact = f"{error.filename or 'standard output'}: {(error.strerror or '').lower()}"
+            return _refuse(ExitCode.FAILED, f"virtrbd: {fact}; make room or write elsewhere, then run again")
         _complain(*_trace_lines(error))
         return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 
@@ -249,8 +262,12 @@ def _defect_lines(error: VirtrbdError) -> list[str]:
 
 def _refuse(code: ExitCode, *lines: str) -> ExitCode:
     """Say why the run ends; as the one JSON document too when that was asked for and no answer is out yet."""
-    _complain(*lines)
+    try:
+        _complain(*lines)
+    except OutputError:
+        code = ExitCode.FAILED
     if _wants_json("--output") and not _answered:
+        _answered.append(True)
         errors = [line.removeprefix("virtrbd: ") for line in lines]
         failure = {"errors": errors, "exit_code": int(code)}
         print_json({"schema": SCHEMA_VERSION, **_so_far, **failure}, indent=2)

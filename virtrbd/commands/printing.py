@@ -14,6 +14,10 @@ import click
 from virtrbd.printable import escape_controls, printable
 
 
+class OutputError(OSError):
+    """Standard output or standard error, which `filename` names, took not all: a full disk, a limit, a dead disk."""
+
+
 def prepare_streams() -> None:
     """Let no character fail: an encoding that is not UTF-8 has few."""
     for stream in (sys.stdout, sys.stderr):
@@ -24,18 +28,29 @@ def prepare_streams() -> None:
 def print_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
     """Print each as one line, whatever is in it."""
     for line in lines:
-        click.echo(printable(line), err=to_stderr)
+        _echo(printable(line), to_stderr=to_stderr)
 
 
 def print_json(data: dict[str, Any], *, indent: int | None = None, to_stderr: bool = False) -> None:
     """Print a JSON document: whole, and in ASCII, so that nothing in it needs escaping for a terminal."""
-    click.echo(json.dumps(data, indent=indent, default=str), err=to_stderr)
+    _echo(json.dumps(data, indent=indent, default=str), to_stderr=to_stderr)
 
 
 def print_document(text: str) -> None:
     """Print what is the answer itself: XML, YAML. A file or a pipe gets it as it is, in UTF-8."""
     # There is none where whoever started the run closed it.
     if sys.stdout and sys.stdout.isatty():
-        click.echo(escape_controls(text))
+        _echo(escape_controls(text))
     else:
-        click.echo(text.encode("utf-8", "backslashreplace"))
+        _echo(text.encode("utf-8", "backslashreplace"))
+
+
+def _echo(text: str | bytes, *, to_stderr: bool = False) -> None:
+    """Write a text. Raises BrokenPipeError where the reader is gone, else OutputError."""
+    try:
+        click.echo(text, err=to_stderr)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = "standard error" if to_stderr else "standard output"
+        raise OutputError(error.errno, error.strerror, where) from None

@@ -9,6 +9,7 @@ from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, make_empty, make_filled, remove_half_made
 from virtrbd.model.image import Image, ImageLayout, ImageRef, Intent
 from virtrbd.planning.leftovers import Leftover, leftover_of
+from virtrbd.planning.unready import not_ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,9 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
         case Leftover.MADE if intent and is_the_same(image, intent):
             return Left(image_id=image.image_id)
         case _:
-            fact = f"is not ready: {image.state}" if image.state else "exists"
-            raise ImageExistsError(f"image {ref} {fact}; name another one, or remove it")
+            if image.state:
+                raise ImageExistsError(f"name another image: {not_ready(image)}")
+            raise ImageExistsError(f"image {ref} exists; name another one, or remove it")
 
 
 def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:

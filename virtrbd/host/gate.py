@@ -14,6 +14,7 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, LastRun, Watcher
 from virtrbd.planning.saves import is_newer, stale_save
+from virtrbd.planning.unready import not_ready
 
 Others = dict[ImageRef, tuple[Watcher, ...]]
 
@@ -68,13 +69,13 @@ def _check_images(
     allowed: frozenset[Hazard],
     say: Callable[[str], None],
 ) -> None:
-    for ref, image in read_images(cluster, refs).items():
+    for image in read_images(cluster, refs).values():
         if isinstance(image, Failure):
             raise ClusterError(f"{image.text}; not started")
         if image is None:
             continue
         if image.state:
-            raise ClusterError(f"image {ref} is not ready: {image.state}; not started: let that end, or run it again")
+            raise ClusterError(f"not started: {not_ready(image)}")
         if image.running_on not in ("", run.host):
             _take_over(image, allowed, say)
         if save and image.last_run and is_newer(image.last_run, run) and Hazard.LOSES_DATA not in allowed:

@@ -5,6 +5,7 @@ from virtrbd.ceph.trash import missing
 from virtrbd.errors import ClusterError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.planning import unready
 
 
 def require_image(host: ImageHost, ref: ImageRef) -> Image:
@@ -17,4 +18,4 @@ def require_image(host: ImageHost, ref: ImageRef) -> Image:
 
 def not_ready(image: Image) -> ClusterError:
     """Return the error that says what an image is in the middle of."""
-    return ClusterError(f"image {image.ref.image} is not ready: {image.state}; let that end, or run it again")
+    return ClusterError(unready.not_ready(image))

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from virtrbd.errors import ConfigError
+from virtrbd.printable import shell_command
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -33,14 +34,19 @@ def refuse_shared(folder: Path, setting: str) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise ConfigError(f"{folder}: is a link; write the folder itself into {setting}: {os.path.realpath(folder)}")
     if found.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"{folder}: belongs to user {found.st_uid}; chown it, or set {setting} to another folder")
+        raise ConfigError(f"{folder}: belongs to user {found.st_uid}; set {setting} to a folder of your own")
     if stat.S_ISDIR(found.st_mode) and found.st_mode & _OTHERS_WRITE:
-        raise ConfigError(f"{folder}: others may write into it ({_octal(found)}); chmod -R go-w {folder}")
+        # What is sticky was made for all to write, like /tmp.
+        is_shared = found.st_mode & stat.S_ISVTX
+        mend = f"set {setting} to a folder of your own" if is_shared else shell_command("chmod -R go-w", folder)
+        raise ConfigError(f"{folder}: others may write into it ({_octal(found)}); {mend}")
     for parent in folder.absolute().parents:
         above = parent.stat()
         # Not its group: people of one group share a checkout, and a lab lies in one.
         if above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
-            raise ConfigError(f"{folder}: everybody may replace it, by {parent} ({_octal(above)}); chmod o-w {parent}")
+            is_near = parent == folder.absolute().parent and above.st_uid in (0, os.geteuid())
+            mend = shell_command("chmod o-w", parent) if is_near else f"set {setting} to a folder elsewhere"
+            raise ConfigError(f"{folder}: everybody may replace it, by {parent} ({_octal(above)}); {mend}")
 
 
 def _octal(found: os.stat_result) -> str:

@@ -21,6 +21,7 @@ from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.leftovers import is_half, is_unclear
+from virtrbd.planning.unready import not_ready, ready_again
 from virtrbd.printable import shell_command
 
 
@@ -116,7 +117,7 @@ def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
             f"{shell_command('virtrbd image snapshot create --protect', disk.clone)}`",
         )
     if parent.state:
-        return 0, f"parent {disk.clone} is not ready ({parent.state}); wait for it"
+        return 0, f"parent {disk.clone} is not ready: {parent.state}; {ready_again(parent)}"
     return parent.size_bytes, ""
 
 
@@ -177,11 +178,6 @@ def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:
     is_ours = image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
     snapshot = image.state.removeprefix(ROLLING_BACK)
     return snapshot if is_ours and snapshot != image.state and snapshot in image.snapshots else ""
-
-
-def not_ready(image: Image) -> str:
-    """Return what to say of an image that nothing may use yet."""
-    return f"image {image.ref} is not ready: {image.state}; wait for it, or remove it"
 
 
 def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:

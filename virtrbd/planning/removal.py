@@ -9,6 +9,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
 from virtrbd.model.image_use import Role
+from virtrbd.planning.unready import ready_again
 from virtrbd.planning.use import (
     DomainUse,
     Objection,
@@ -191,7 +192,7 @@ def plan_snapshot_removal(
     )
     blockers += [_of(objection) for objection in against]
     if image.state:
-        blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out="let that end, or run it again"))
+        blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out=ready_again(image)))
     subject = replace(image.ref, snapshot=name)
     return RemovalPlan(
         subject=subject, blockers=tuple(blockers), steps=tuple(_snapshot_steps(details, snapshot, remove=True))

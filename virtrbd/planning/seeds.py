@@ -8,7 +8,8 @@ from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
-from virtrbd.planning.images import ImagePlan, not_ready, plan_mark
+from virtrbd.planning.images import ImagePlan, plan_mark
+from virtrbd.planning.unready import not_ready
 
 # How every kind of user data begins that cloud-init (type_from_starts_with, convert_string) or, on Windows,
 # cloudbase-init knows: a line with a sign, a tag, a gzip. Of anything else they tell the guest's own log alone.

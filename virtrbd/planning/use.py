@@ -8,6 +8,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Obstacle
 from virtrbd.model.image_details import Child
 from virtrbd.model.image_use import ImageUse, Role, Unread
+from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command
 
 
@@ -209,7 +210,7 @@ def clone_objections(clone: Child, parent: Image, host_uuid: str) -> tuple[Objec
             Objection(text=f"it belongs to domain {mark.domain_uuid}", way_out=by_name, hazard=Hazard.TAKES_OVER)
         )
     if clone.state:
-        again = f"{way_out}, and run that again" if way_out else "let that end, or run it again"
+        again = f"{way_out}, then: {ready_again(clone)}" if way_out else ready_again(clone)
         found.append(Objection(text=f"it is not ready: {clone.state}", way_out=again))
     return tuple(replace(each, text=f"clone {clone}: {each.text}") for each in found)
 

@@ -132,7 +132,7 @@ def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
         descriptor = _open(named, rules) if entry is None else entry
         if rules.is_owned and (found := _weakness(path, entry)):
             os.close(descriptor)
-            problems.append(f"{path}: {found.of(path)}, who would decide what is done here; {found.command}")
+            problems.append(f"{path}: {found.of(path)}, who would decide what is done here; {found.way_out}")
             return None
         return SpecFile(path=path, raw=read_opened(descriptor))
     except OutsideError as error:

@@ -16,7 +16,7 @@ def require_owned(paths: Sequence[str]) -> None:
         if found := _first_weakness([folder]):
             raise ConfigError(
                 f"{folder}: {found.of(folder)}, and who can write specs decides what is done here unwatched; "
-                f"{found.command}"
+                f"{found.way_out}"
             )
 
 
@@ -28,13 +28,13 @@ def ownership_warnings(paths: Sequence[str], settings: Settings) -> tuple[str, .
     if os.geteuid() != 0:
         return ()
     warnings = [
-        f"warning: {path}: {found.of(path)}: who can change a spec decides what root does by it; {found.command}"
+        f"warning: {path}: {found.of(path)}: who can change a spec decides what root does by it; {found.way_out}"
         for path in paths
         if (found := _first_weakness([folder_of(path), *spec_paths(path)]))
     ]
     if settings.template_dir and (found := _first_weakness(_all_in(settings.template_dir))):
         fact = f"{settings.template_dir}: {found.of(settings.template_dir)}"
-        warnings.append(f"warning: {fact}: who can change a template decides what domains are; {found.command}")
+        warnings.append(f"warning: {fact}: who can change a template decides what domains are; {found.way_out}")
     return tuple(dict.fromkeys(warnings))
 
 

@@ -7,7 +7,7 @@ from virtrbd.errors import ConfigError, DeniedError
 from virtrbd.model.settings import Settings
 from virtrbd.printable import quoted
 from virtrbd.spec.files import read_bounded
-from virtrbd.trust import weakness
+from virtrbd.trust import kind_of, weakness
 
 SYSTEM_FILE = "/etc/virtrbd/virtrbd.yaml"
 
@@ -38,9 +38,12 @@ def _require_owned(file: str) -> None:
     """Raise ConfigError for settings that another user could change, OSError for those that are not there."""
     if not os.path.abspath(file).isprintable():
         raise ConfigError(f"{quoted(file)}: the name holds what is not UTF-8 or not printable; rename it")
+    # First: a pipe has no path that could be walked, and a device is everybody's to write.
+    if kind := kind_of(os.stat(file).st_mode):
+        raise ConfigError(f"{file}: is {kind}; name a regular file")
     if found := weakness(file):
         raise ConfigError(
-            f"{file}: {found.of(file)}, and who can change the settings decides what virtrbd does; {found.command}"
+            f"{file}: {found.of(file)}, and who can change the settings decides what virtrbd does; {found.way_out}"
         )
 
 
