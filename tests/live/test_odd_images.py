@@ -288,6 +288,28 @@ def test_an_image_that_cannot_be_read_is_said_to_be_that(host, room, make) -> No
     assert done.returncode == 5, "it is there, and nothing is made over it"
 
 
+def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host, room) -> None:  # type: ignore[no-untyped-def]
+    room.create("plain")
+    with rados.WriteOpCtx() as operation:
+        room.ioctx.set_omap(operation, ("name_odd", "id_abc123"), (string(b"abc123"), string(b"odd")))
+        room.ioctx.operate_write_op(operation, "rbd_directory")
+    ref = f"vms/{room.name}/odd"
+    listed = host.virtrbd("image", "list", f"vms/{room.name}")
+    assert (listed.returncode, f"vms/{room.name}/plain" in listed.stdout) == (5, True)
+    assert f"{ref}: cannot be read: the pool lists image {ref} and it has no header; " in listed.stdout
+    for words in (("info", ref), ("create", ref, "8M")):
+        done = host.virtrbd("image", *words)
+        assert (done.returncode, done.stdout) == (5, "")
+        assert f"the pool lists image {ref} and it has no header" in done.stderr
+    plan = host.virtrbd("plan", host.spec("odd", f"disks:\n  - {{image: {ref}, size: 8M}}\n"))
+    assert plan.returncode == 5, plan
+    assert "would create" not in plan.stdout
+    assert f"the pool lists image {ref} and it has no header" in plan.stdout + plan.stderr
+    host.ok("rbd", "rm", "--no-progress", ref, admin=True)
+    host.ok("virtrbd", "image", "create", ref, "8M")
+    room.images.append("odd")
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xff\xff\xffabc", string(b"a/../b"), string(b"\xff\xfe"), string(b"\0\0"), b"\x01"]
 )
