@@ -310,6 +310,15 @@ def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host, room) -
     room.images.append("odd")
 
 
+@pytest.mark.parametrize("file_format", ["raw", "qcow2"])
+def test_an_export_of_fewer_bytes_than_the_image_has_is_no_success(host, room, file_format) -> None:  # type: ignore[no-untyped-def]
+    room.write_key(room.create(), "size", struct.pack("<Q", 2**63))
+    done = host.virtrbd("image", "export", f"vms/{room.name}/odd", "odd.file", "--format", file_format)
+    assert (done.returncode, done.stdout) == (5, ""), done
+    assert f"has {2**63} bytes and qemu-img wrote a disk of 0 to odd.file" in done.stderr
+    assert list(host.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xff\xff\xffabc", string(b"a/../b"), string(b"\xff\xfe"), string(b"\0\0"), b"\x01"]
 )
