@@ -288,6 +288,37 @@ def test_an_image_that_cannot_be_read_is_said_to_be_that(host, room, make) -> No
     assert done.returncode == 5, "it is there, and nothing is made over it"
 
 
+def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host, room) -> None:  # type: ignore[no-untyped-def]
+    room.create("plain")
+    with rados.WriteOpCtx() as operation:
+        room.ioctx.set_omap(operation, ("name_odd", "id_abc123"), (string(b"abc123"), string(b"odd")))
+        room.ioctx.operate_write_op(operation, "rbd_directory")
+    ref = f"vms/{room.name}/odd"
+    listed = host.virtrbd("image", "list", f"vms/{room.name}")
+    assert (listed.returncode, f"vms/{room.name}/plain" in listed.stdout) == (5, True)
+    assert f"{ref}: cannot be read: the pool lists image {ref} and it has no header; " in listed.stdout
+    for words in (("info", ref), ("create", ref, "8M")):
+        done = host.virtrbd("image", *words)
+        assert (done.returncode, done.stdout) == (5, "")
+        assert f"the pool lists image {ref} and it has no header" in done.stderr
+    plan = host.virtrbd("plan", host.spec("odd", f"disks:\n  - {{image: {ref}, size: 8M}}\n"))
+    assert plan.returncode == 5, plan
+    assert "would create" not in plan.stdout
+    assert f"the pool lists image {ref} and it has no header" in plan.stdout + plan.stderr
+    host.ok("rbd", "rm", "--no-progress", ref, admin=True)
+    host.ok("virtrbd", "image", "create", ref, "8M")
+    room.images.append("odd")
+
+
+@pytest.mark.parametrize("file_format", ["raw", "qcow2"])
+def test_an_export_of_fewer_bytes_than_the_image_has_is_no_success(host, room, file_format) -> None:  # type: ignore[no-untyped-def]
+    room.write_key(room.create(), "size", struct.pack("<Q", 2**63))
+    done = host.virtrbd("image", "export", f"vms/{room.name}/odd", "odd.file", "--format", file_format)
+    assert (done.returncode, done.stdout) == (5, ""), done
+    assert f"has {2**63} bytes and qemu-img wrote a disk of 0 to odd.file" in done.stderr
+    assert list(host.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xff\xff\xffabc", string(b"a/../b"), string(b"\xff\xfe"), string(b"\0\0"), b"\x01"]
 )

@@ -25,7 +25,7 @@ from virtrbd.ceph.metadata import (
     state_value,
     strip_inherited,
 )
-from virtrbd.ceph.opening import is_there, open_image
+from virtrbd.ceph.opening import is_listed, is_there, open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.unopened import read_header, read_id, write_metadata
@@ -69,7 +69,7 @@ def is_taken(cluster: Cluster, ref: ImageRef) -> bool:
 
     def look() -> bool:
         with cluster.ioctx(ref) as ioctx:
-            return is_there(ioctx, ref)
+            return is_there(ioctx, ref) or is_listed(ioctx, ref)
 
     return cluster.call(f"looking for image {ref}", look)
 

@@ -13,7 +13,7 @@ from virtrbd.ceph.images import read_image
 from virtrbd.ceph.metadata import mark_of, state_of
 from virtrbd.ceph.texts import is_utf8
 from virtrbd.ceph.unopened import read_header
-from virtrbd.ceph.unread import or_failure
+from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage, Listing, UnreadImage
@@ -40,7 +40,7 @@ def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
     listed, unread = [], []
     for image_id, name in images:
         ref = ImageRef(pool=pool, namespace=namespace, name=name)
-        found = or_failure(f"image {ref} cannot be read", partial(read, ref, image_id))
+        found = image_or_failure(cluster, ref, partial(read, ref, image_id))
         if isinstance(found, Failure):
             unread.append(UnreadImage(ref=ref, image_id=image_id, failure=found))
         elif found:

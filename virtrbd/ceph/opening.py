@@ -7,6 +7,7 @@ from virtrbd.ceph.class_calls import id_of
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes, is_utf8
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
 
 
 class _Nameless(rbd.Image):  # type: ignore[misc]
@@ -33,6 +34,11 @@ def open_image(
         # librbd says the same of an image whose parent's pool is gone, or that has lost its header.
         if snapshot is None and is_there(ioctx, ref, image_id):
             raise _unopenable(ref, image_id) from None
+        if snapshot is None and not image_id and is_listed(ioctx, ref):
+            raise ClusterError(
+                f"the pool lists image {ref.image} and it has no header; what an ended `rbd create` or `rbd rm` left "
+                f"is removed with `{shell_command('rbd rm', ref.image)}`"
+            ) from None
         raise
 
 
@@ -49,6 +55,15 @@ def is_there(ioctx: Any, ref: ImageRef, image_id: str = "") -> bool:
             continue
         return True
     return False
+
+
+def is_listed(ioctx: Any, ref: ImageRef) -> bool:
+    """Whether the room's directory has the name: then librbd makes no image of it, though there is none."""
+    try:
+        return bool(id_of(ioctx, ref.name))
+    except (rados.PermissionError, rados.PermissionDeniedError):
+        # Who may only read some images.
+        return False
 
 
 def _unopenable(ref: ImageRef, image_id: str) -> ClusterError:

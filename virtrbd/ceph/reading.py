@@ -14,7 +14,7 @@ from virtrbd.ceph.images import read_image
 from virtrbd.ceph.in_flight import read_headers, read_ids
 from virtrbd.ceph.metadata import config_of, last_run_of, mark_of, running_on, seed_of, state_of
 from virtrbd.ceph.texts import is_utf8
-from virtrbd.ceph.unread import or_failure
+from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef
 
@@ -25,7 +25,7 @@ _AT_A_TIME = 256
 def read_images(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Image | Failure | None]:
     """Return the images by name, None for those that are not there; without who has them open.
 
-    What a header does not tell is told by opening the image. Raises UnavailableError.
+    What a header does not tell is told by opening the image. Raises UnavailableError when the cluster does not answer.
     """
     headers = _read_all(cluster, sorted(refs))
     parents = _parents(cluster, {header.parent for _, header in headers.values() if header and header.parent})
@@ -37,7 +37,7 @@ def read_images(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Im
             return _image(ref, image_id, header, parent)
         return read_image(cluster, ref)
 
-    return {ref: or_failure(f"image {ref} cannot be read", partial(read, ref)) for ref in refs}
+    return {ref: image_or_failure(cluster, ref, partial(read, ref)) for ref in refs}
 
 
 def _image(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None) -> Image:

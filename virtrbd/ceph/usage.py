@@ -10,7 +10,7 @@ from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import user_snapshots_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes
-from virtrbd.ceph.unread import or_failure
+from virtrbd.ceph.unread import image_or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import Usage
@@ -30,7 +30,7 @@ def read_usages(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Us
 
     def read(ref: ImageRef) -> dict[ImageRef, Usage | None] | Failure:
         what = f"reading usage of {ref}"
-        return or_failure(what, lambda: cluster.call_in_steps(what, partial(look, ref)))
+        return image_or_failure(cluster, ref, lambda: cluster.call_in_steps(what, partial(look, ref)))
 
     found: dict[ImageRef, Usage | Failure | None] = {}
     with ThreadPoolExecutor(_AT_A_TIME) as pool:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from virtrbd.ceph.images import read_image
-from virtrbd.ceph.unread import or_failure
+from virtrbd.ceph.unread import image_or_failure
 from virtrbd.commands.output import table
 from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
@@ -45,7 +45,7 @@ def _disk(host: Host, disk: DefinedDisk, uuid: str) -> dict[str, Any]:
     }
     if disk.image is None:
         return data
-    image = or_failure(f"image {disk.image} cannot be read", partial(read_image, host.cluster, disk.image, usage=True))
+    image = image_or_failure(host.cluster, disk.image, partial(read_image, host.cluster, disk.image, usage=True))
     if isinstance(image, Failure):
         data["error"] = image.text
     elif image:

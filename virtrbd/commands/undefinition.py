@@ -1,6 +1,9 @@
 """Undefine: the domain goes, its images stay or go to the trash."""
 
+from functools import partial
+
 from virtrbd.ceph.images import read_image
+from virtrbd.ceph.unread import image_or_failure
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
@@ -12,8 +15,9 @@ from virtrbd.host.retiring import removals_of
 from virtrbd.host.traces import note_made
 from virtrbd.model.actions import Action, TrashImage
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.retiring import plan_retirement
 from virtrbd.printable import shell_command
@@ -30,8 +34,41 @@ def undefine_domain(
 ) -> tuple[list[Outcome], list[str]]:
     """Undefine; return what came of the steps that were not done, and a line for each thing that was.
 
-    Raises BlockedError, HypervisorError.
+    Images that stay need not be readable. Raises BlockedError, HypervisorError.
     """
+    _require_undefinable(host, domain)
+    images = _images(host, domain.definition, must_be_read=trash_images)
+    unread = {ref: image for ref, image in images.items() if isinstance(image, Failure)}
+    owned = [image for image in images.values() if isinstance(image, Image) and image.is_of(domain.uuid)]
+    going = owned if trash_images else []
+    plan = plan_retirement(
+        domain,
+        going,
+        host.host_uuid,
+        delay_s=TRASH_DELAY_S,
+        kept=host.hypervisor.kept(domain.uuid),
+        removals=removals_of(host, domain, going, TRASH_DELAY_S),
+        forget_snapshots=forget_snapshots,
+    )
+    if plan.actions:
+        note_clean_stop(host, domain, unreadable=unread)
+    for image in owned if plan.actions else ():
+        # The definition goes, which was the proof for images of earlier versions.
+        note_made(host.state, image.ref, image.image_id)
+    allowed = host.allowed | _ASKED_FOR
+    outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
+    failed = [outcome for outcome in outcomes if outcome.result is not Result.DONE]
+    if not plan.actions:
+        return failed, []
+    steps = zip(plan.actions, outcomes, strict=True)
+    lines = [_done(action) for action, outcome in steps if outcome.result is Result.DONE]
+    if not (failed or trash_images):
+        lines += [f"kept image {image.ref}" for image in owned]
+        lines += [f"left image {ref} as it is: {failure.text}" for ref, failure in unread.items()]
+    return failed, lines
+
+
+def _require_undefinable(host: Host, domain: DefinedDomain) -> None:
     name = domain.name
     if domain.state.is_active:
         raise HypervisorError(
@@ -44,30 +81,6 @@ def undefine_domain(
         )
     if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
         raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it all the same")
-    owned = _owned_images(host, domain.uuid, domain.definition)
-    going = owned if trash_images else []
-    plan = plan_retirement(
-        domain,
-        going,
-        host.host_uuid,
-        delay_s=TRASH_DELAY_S,
-        kept=host.hypervisor.kept(domain.uuid),
-        removals=removals_of(host, domain, going, TRASH_DELAY_S),
-        forget_snapshots=forget_snapshots,
-    )
-    if plan.actions:
-        note_clean_stop(host, domain)
-    for image in owned if plan.actions else ():
-        # The definition goes, which was the proof for images of earlier versions.
-        note_made(host.state, image.ref, image.image_id)
-    allowed = host.allowed | _ASKED_FOR
-    outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
-    failed = [outcome for outcome in outcomes if outcome.result is not Result.DONE]
-    if not plan.actions:
-        return failed, []
-    steps = zip(plan.actions, outcomes, strict=True)
-    lines = [_done(action) for action, outcome in steps if outcome.result is Result.DONE]
-    return failed, [*lines, *(f"kept image {image.ref}" for image in owned if not (failed or trash_images))]
 
 
 def _done(action: Action) -> str:
@@ -76,6 +89,8 @@ def _done(action: Action) -> str:
     return "undefined"
 
 
-def _owned_images(host: Host, uuid: str, definition: str) -> list[Image]:
+def _images(host: Host, definition: str, *, must_be_read: bool) -> dict[ImageRef, Image | Failure | None]:
     refs = [disk.image.image for disk in parse_disks(definition) if disk.image]
-    return [image for ref in refs if (image := read_image(host.cluster, ref)) and image.is_of(uuid)]
+    if must_be_read:
+        return {ref: read_image(host.cluster, ref) for ref in refs}
+    return {ref: image_or_failure(host.cluster, ref, partial(read_image, host.cluster, ref)) for ref in refs}

@@ -9,7 +9,7 @@ from functools import partial
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
-from virtrbd.ceph.unread import or_failure
+from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.errors import DocumentError, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.host.traces import rollbacks_begun, unknown_marks
@@ -81,7 +81,7 @@ def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | Failu
 
 
 def _read(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | Failure | None:
-    return or_failure(f"image {ref} cannot be read", lambda: read_image(cluster, ref, usage=usage))
+    return image_or_failure(cluster, ref, lambda: read_image(cluster, ref, usage=usage))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

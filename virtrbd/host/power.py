@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -105,8 +106,9 @@ def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
         time.sleep(_LOOK_EVERY_S)
 
 
-def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
-    """Say on the images that this host let go of them, so that another may start them without taking over.
+def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection[ImageRef] = ()) -> None:
+    """Say on the images that this host let go of them, so that another may start them without taking over;
+    not on the `unreadable` ones.
 
     Raises HypervisorError when it did not: a managed save holds memory that belongs to the disks as they are.
     """
@@ -118,7 +120,7 @@ def note_clean_stop(host: Host, domain: DefinedDomain) -> None:
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
-    images = _written_images(domain)
+    images = [ref for ref in _written_images(domain) if ref not in unreadable]
     held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     clear_running(host.cluster, held)
 

@@ -1,6 +1,7 @@
 """Bulk transfers between files and images."""
 
 import os
+import struct
 import time
 import uuid
 from contextlib import suppress
@@ -8,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from virtrbd.ceph.pools import refuse_full
-from virtrbd.errors import DeniedError, VirtrbdError
+from virtrbd.errors import ClusterError, DeniedError, VirtrbdError
 from virtrbd.host.ceph_access import ceph_access
 from virtrbd.host.confined import Rights
 from virtrbd.host.image_host import ImageHost
@@ -16,6 +17,7 @@ from virtrbd.host.qemu_img import Work, run_qemu_img
 from virtrbd.host.source_file import Source
 from virtrbd.host.source_node import Node, own_node, readable_node
 from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
 
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
 # order, 16 requests at a time; without -W, -m changes nothing.
@@ -27,6 +29,9 @@ _FULL_EVERY_S = 2.0
 # Unpacking the slowest of compressed images takes a tenth of this time; one that is made to take for ever ends.
 _LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
 _MEMORY_BYTES = 8 * 1024**3
+# Where the header of a qcow2 file keeps the size of its disk (docs/interop/qcow2.txt of QEMU).
+_QCOW2_SIZE_AT = 24
+_SECTOR_BYTES = 512
 
 
 def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str = "") -> None:
@@ -98,6 +103,7 @@ def _export_into(
         _fill(host, descriptor, ref, size_bytes, path, file_format)
         # qemu-img leaves that to the kernel.
         os.fsync(descriptor)
+        _require_size(descriptor, ref, size_bytes, path, file_format)
         if check:
             _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
         # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the descriptor
@@ -107,6 +113,23 @@ def _export_into(
         os.close(descriptor)
         with suppress(OSError):
             os.unlink(half, dir_fd=folder)
+
+
+def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+    """Raise ClusterError when the file holds a disk of another size than the image.
+
+    Of an image of 2^63 bytes qemu-img makes an empty file, and says that all went well (measured with QEMU 7.2).
+    """
+    if file_format == "raw":
+        written = os.fstat(descriptor).st_size
+    else:
+        [written] = struct.unpack(">Q", os.pread(descriptor, 8, _QCOW2_SIZE_AT))
+    # qemu-img writes whole sectors.
+    if written != -(-size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES:
+        raise ClusterError(
+            f"image {ref} has {size_bytes} bytes and qemu-img wrote a disk of {written} to {path}, which is removed; "
+            f"look at its size with `{shell_command('rbd info', ref.image)}`"
+        )
 
 
 def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:

@@ -8,7 +8,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.details import read_details
 from virtrbd.ceph.listing import list_images
 from virtrbd.ceph.trash import list_trash
-from virtrbd.ceph.unread import or_failure
+from virtrbd.ceph.unread import image_or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image_details import ImageDetails, ListedImage, TrashEntry, UnreadImage
 from virtrbd.planning.unreferenced import Unreferenced, candidates, judge, judge_trashed
@@ -43,5 +43,5 @@ def find_unreferenced(
 def _details(cluster: Cluster, found: ListedImage | TrashEntry) -> ImageDetails | UnreadImage | None:
     ref, image_id = found.ref, found.image_id
     by_id = image_id if isinstance(found, TrashEntry) else ""
-    details = or_failure(f"image {ref} cannot be read", lambda: read_details(cluster, ref, by_id))
+    details = image_or_failure(cluster, ref, lambda: read_details(cluster, ref, by_id), by_id)
     return UnreadImage(ref=ref, image_id=image_id, failure=details) if isinstance(details, Failure) else details
