@@ -1,5 +1,6 @@
 """What an image file says of itself: nothing that it says leads anywhere, and any bytes have an answer."""
 
+import io
 import os
 import socket
 from contextlib import suppress
@@ -16,6 +17,7 @@ from virtrbd.host.source_file import open_source
 from virtrbd.qemu.formats import FORMATS
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 from virtrbd.qemu.formats.look import Look, look
+from virtrbd.qemu.formats.stream import RawStream
 
 CORPUS = hostile_images(Path("/nowhere"), 1)
 BENIGN = {
@@ -115,6 +117,37 @@ def test_a_descriptor_of_blank_lines_takes_no_time() -> None:
         looked_at(b"# Disk DescriptorFile" + b"\n" * MIB)
     with pytest.raises(VirtrbdError):
         looked_at(vmdk(b"\n \t" * 3000))
+
+
+def streamed(content: bytes, count: int = 4096) -> bytes:
+    """Read as from a pipe, in chunks of `count`, up to the end."""
+    pipe = io.BytesIO(content)
+    stream = RawStream(name="standard input", read_some=pipe.read)
+    return b"".join(iter(lambda: stream.read(count), b""))
+
+
+@pytest.mark.parametrize("name", [name for name in BENIGN if name != "raw"])
+def test_a_pipe_with_an_image_of_another_format_is_not_taken_for_a_raw_disk(name: str) -> None:
+    with pytest.raises(VirtrbdError, match=f"^standard input: is {name}, .*; save it to a file .* --format raw"):
+        streamed(BENIGN[name])
+
+
+@pytest.mark.parametrize("count", [512, 4096, MIB])
+def test_a_fixed_vhd_in_a_pipe_is_known_by_its_end(count: int) -> None:
+    with pytest.raises(VirtrbdError, match=r"^standard input: is vpc, "):
+        streamed(bytes(MIB) + vhd(2, size=MIB), count)
+
+
+def test_what_is_refused_as_a_file_is_refused_from_a_pipe() -> None:
+    with pytest.raises(VirtrbdError, match=r"^standard input: is packed by gzip; unpack it first"):
+        streamed(b"\x1f\x8b\x08" + bytes(600))
+
+
+@given(st.binary(max_size=2000), st.integers(1, 600).map(lambda sectors: sectors * 512))
+def test_raw_data_of_any_length_passes_a_pipe_as_it_is(content: bytes, count: int) -> None:
+    with suppress(VirtrbdError):
+        assert streamed(b"\0" + content, count) == b"\0" + content
+    assert streamed(b"") == b""
 
 
 def refusal(path: object, file_format: str = "") -> VirtrbdError:

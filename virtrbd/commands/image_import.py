@@ -114,7 +114,8 @@ def _import_stdin(run: Run, job: _Job, progress: str) -> int:
         host = session.with_progress(update)
 
         def fill(target: ImageRef) -> None:
-            import_stdin(host, target, job.layout.data_pool, check=job.verify)
+            is_surely_raw = job.file_format == "raw"
+            import_stdin(host, target, job.layout.data_pool, is_surely_raw=is_surely_raw, check=job.verify)
 
         fill_by_hand(host, job.target, 0, fill, job.layout, base=job.base, what="")
         return imported_size(host, job.target)

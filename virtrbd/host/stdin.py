@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from virtrbd.ceph.images import read_image
@@ -11,14 +12,18 @@ from virtrbd.ceph.streaming import digest_of_image, write_stream
 from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.model.image import ImageRef
+from virtrbd.qemu.formats.stream import RawStream
 
 
-def import_stdin(host: ImageHost, ref: ImageRef, data_pool: str, *, check: bool) -> None:
+def import_stdin(host: ImageHost, ref: ImageRef, data_pool: str, *, is_surely_raw: bool, check: bool) -> None:
     """Write raw data from standard input into the image, which grows with it.
 
-    With `check` the image is read again. Raises ClusterError, UnavailableError.
+    What looks like another format is refused unless a person said that it is raw. With `check` the image is read again.
+    Raises ClusterError, UnavailableError, VirtrbdError.
     """
-    read = partial(_read, sys.stdin.fileno(), host.settings.timeouts.transfer)
+    read: Callable[[int], bytes] = partial(_read, sys.stdin.fileno(), host.settings.timeouts.transfer)
+    if not is_surely_raw:
+        read = RawStream(name="standard input", read_some=read).read
     try:
         written, digest = write_stream(host.cluster, ref, read, lambda done: host.progress(done, 0))
     except UnavailableError:

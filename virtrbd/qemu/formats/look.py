@@ -60,7 +60,7 @@ def look(image: ImageBytes, file_format: str = "") -> Look:
     Raises VirtrbdError for a file that needs another one, is encrypted or of no format of these; SpecError for one that
     is damaged or holds nothing.
     """
-    found = file_format or _looks_like(image)
+    found = file_format or looks_like(image)
     if found == "raw":
         size = -(-image.length // SECTOR_BYTES) * SECTOR_BYTES
     else:
@@ -73,7 +73,8 @@ def look(image: ImageBytes, file_format: str = "") -> Look:
     return Look(format=found, size_bytes=size, vhd_size_source=vhd.size_source(image) if found == "vpc" else "")
 
 
-def _looks_like(image: ImageBytes) -> str:
+def looks_like(image: ImageBytes) -> str:
+    """Return the format that the first and the last sector show, "raw" for none. Raises VirtrbdError as `look` does."""
     head = image.peek(0, _HEAD_BYTES)
     for name, at, magic in _MAGICS:
         if head.startswith(magic, at):

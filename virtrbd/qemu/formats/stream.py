@@ -1,0 +1,46 @@
+"""Raw data from a stream, which is refused where it looks like an image file: nobody means its bytes as a disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
+from virtrbd.qemu.formats.look import looks_like
+
+
+@dataclass(slots=True, kw_only=True)
+class RawStream:
+    """`read_some` returns as many bytes as it is asked for, fewer at the end only; `name` is for messages."""
+
+    name: str
+    read_some: Callable[[int], bytes]
+    _head: bytes = b""
+    _tail: bytes = b""
+    _length: int = 0
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes. Raises VirtrbdError as soon as they look like another format than raw.
+
+        That is at the begin, but for a fixed VHD, which only its last sector tells.
+        """
+        part = self.read_some(count)
+        is_first = self._length == 0
+        self._length += len(part)
+        self._tail = (self._tail + part)[-SECTOR_BYTES:]
+        if is_first:
+            self._head = part[:SECTOR_BYTES]
+            self._require_raw(len(self._head))
+        if len(part) < count:
+            self._require_raw(self._length)
+        return part
+
+    def _require_raw(self, length: int) -> None:
+        image = ImageBytes(name=self.name, length=length, read_at=self._read_at)
+        found = looks_like(image)
+        if found != "raw":
+            way_out = "save it to a file and import that, or write --format raw for its bytes as they are"
+            raise image.refused(f"is {found}, which can't be read from a pipe", way_out)
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        """Return bytes of the first or the last sector, which is all that is kept."""
+        at = offset - (self._length - len(self._tail))
+        return self._tail[at : at + count] if at >= 0 else self._head[offset : offset + count]
