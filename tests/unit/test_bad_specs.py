@@ -111,7 +111,10 @@ def test_a_full_disk_under_the_answer_is_no_bug() -> None:
     words = [sys.executable, "-m", "virtrbd", "--help"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (5, "virtrbd: standard output: no space left; make room, then run again\n")
+    assert (done.returncode, done.stderr) == (
+        5,
+        "virtrbd: standard output: no space left on device; make room or write elsewhere, then run again\n",
+    )
 
 
 def test_a_wrong_option_is_64_not_clicks_2(virtrbd: Run) -> None:

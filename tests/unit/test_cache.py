@@ -122,6 +122,15 @@ def test_a_folder_that_cannot_be_written_costs_time_only(
         assert desired_domains([str(spec)], settings)[0].name == "web"
 
 
+def test_a_cache_home_that_is_not_absolute_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the XDG Base Directory Specification says."""
+    for name in ("here", "./here", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", name)
+        assert os.path.isabs(cache._folder())
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert cache._folder() == "/elsewhere/virtrbd"
+
+
 def test_entries_are_for_their_owner_only(spec: Path, settings: Settings) -> None:
     os.umask(os.umask(0))
     desired_domains([str(spec)], settings)

@@ -65,6 +65,11 @@ def test_no_key_at_all_names_where_it_was_looked_for(tmp_path: Path) -> None:
         read_key("", "virtrbd")
 
 
+def test_a_keyring_that_cannot_be_read_names_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: Is a directory; "):
+        read_key(str(tmp_path), "virtrbd")
+
+
 def test_no_utf8_is_no_keyring(tmp_path: Path) -> None:
     (tmp_path / "keyring").write_bytes(b"\xff\xfe" + RAW)
     with pytest.raises(ConfigError, match="not a readable keyring"):

@@ -168,6 +168,19 @@ def test_a_wrong_command_line_is_repeated_without_its_control_characters(
     assert not any(line.startswith("web-02") for line in done.stderr.split("\n"))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a\x1bb"], r"No such command 'a\x1bb'."),
+        (["list", "--a\x1bb"], r"No such option '--a\x1bb'."),
+        (["list", "--output=a\x1bb"], r"'a\x1bb' is not one of "),
+        (["list", "--output", r"a\d"], r"'a\d' is not one of "),
+    ],
+)
+def test_a_wrong_word_is_escaped_once(virtrbd: Virtrbd, words: list[str], said: str) -> None:
+    assert said in virtrbd(*words).stderr
+
+
 SPEC = 'name: web-01\nmemory: 1G\ntitle: "Grüße"\ndescription: "a\\u2713b"\ndisks:\n  - size: 1G\n'
 
 

@@ -154,6 +154,13 @@ def test_an_error_in_a_template_is_a_problem_of_its_domain(tmp_path: Path) -> No
     assert document.problems == ("web-01.yaml:1: template my.xml.j2:1: domain web-01: 'x' is undefined",)
 
 
+def test_a_template_that_is_not_utf8_is_to_be_saved_as_that(tmp_path: Path) -> None:
+    (tmp_path / "my.xml.j2").write_bytes(b"\xe4")
+    [problem] = render_document(Fitted(domain=DOMAIN), CLUSTER, SECRET, str(tmp_path)).problems
+    assert problem.endswith("is not UTF-8; save it as UTF-8")
+    assert "codec" not in problem
+
+
 def test_the_digest_sees_every_file_of_the_site(tmp_path: Path) -> None:
     digests = [templates_digest(), templates_digest(str(tmp_path))]
     (tmp_path / "deep").mkdir()

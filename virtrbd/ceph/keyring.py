@@ -37,7 +37,11 @@ def read_key(keyrings: str, user: str) -> Key:
             continue
         except PermissionError:
             raise DeniedError(f"{path}: permission denied; run as a user that may read the keyring") from None
-        except (OSError, UnicodeDecodeError, configparser.Error):
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: {error.strerror}; mend that, or name another keyring in the settings (ceph: keyring:)"
+            ) from None
+        except (UnicodeDecodeError, configparser.Error):
             # `from None`: the parser's own message would quote the line, which may be the key.
             raise ConfigError(f"{path}: not a readable keyring; {_get_again(path, user)}") from None
         key = parser.get(f"client.{user}", "key", fallback="")

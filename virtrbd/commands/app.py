@@ -247,11 +247,19 @@ def _invoke() -> ExitCode:
     except click.UsageError as error:
         if error.ctx:
             _complain(*error.ctx.get_usage().splitlines())
-        return _refuse(ExitCode.USAGE, f"virtrbd: {error.format_message()}")
+        return _refuse(ExitCode.USAGE, f"virtrbd: {_as_written(error.format_message())}")
     except VirtrbdError as error:
         _complain(*_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
         return _refuse(error.exit_code, *(prefix + message for message in error.messages))
+
+
+def _as_written(message: str) -> str:
+    """Return click's message with the words of the command line as they are; their repr() would be escaped twice."""
+    for word in sys.argv[1:]:
+        for part in filter(None, (word, *word.split("=", 1), word[2:])):
+            message = message.replace(repr(part), quoted(part))
+    return message
 
 
 def _defect_lines(error: VirtrbdError) -> list[str]:

@@ -138,6 +138,8 @@ def _message(error: Exception, domain: Domain, template_dir: str) -> str:
             return f"{where}{error}"
         case MemoryError():
             return f"{where}needs too much memory; look for a loop or a text that grows without end"
+        case UnicodeDecodeError(encoding="utf-8"):
+            return f"{where}it, or a template that it includes, is not UTF-8; save it as UTF-8"
         case OSError():
             return f"{where}{error.filename or template_dir}: {error.strerror}"
         case _:

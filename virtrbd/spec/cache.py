@@ -64,7 +64,9 @@ def _key(kind: type[T], parts: tuple[bytes | str, ...]) -> str:
 def _folder() -> str:
     """Return the folder of the entries. Not the state directory: that one is read from what is cached here."""
     system = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or system, "virtrbd")
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    # A path that is not absolute is to be ignored (XDG Base Directory Specification).
+    return os.path.join(named if os.path.isabs(named) else system, "virtrbd")
 
 
 @contextlib.contextmanager

@@ -57,6 +57,5 @@ class ImageBytes:
 
 
 def quoted(raw: bytes) -> str:
-    """Return a text of a file so that it can be shown: bounded, and what is not printable is escaped."""
-    text = raw[:_QUOTED_CHARACTERS].decode(errors="backslashreplace").rstrip("\0")
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    """Return the begin of a text of a file. Whoever prints it escapes it: here, it would be escaped twice."""
+    return raw[:_QUOTED_CHARACTERS].decode(errors="surrogateescape").rstrip("\0")
