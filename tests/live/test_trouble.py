@@ -122,5 +122,6 @@ def test_a_hold_that_comes_in_between_keeps_a_domain_off(fleet: Fleet) -> None:
     hold = f"os.system(sys.executable + ' -m virtrbd hold {name} >&2')"
     held = fleet.run("reconcile", program=just_before("StartDomain", hold))
     assert held.code == 4, held
-    assert f"{name}: BLOCKED: start domain: somebody holds it now; virtrbd release ends that" in held.err, held
+    blocked = f"{name}: BLOCKED: start domain: {name} is held now; virtrbd release {name} ends that"
+    assert blocked in held.err, held
     assert fleet.domain(name).state()[0] == libvirt.VIR_DOMAIN_SHUTOFF
