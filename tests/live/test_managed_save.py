@@ -81,3 +81,5 @@ def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world, name, spec) 
     world.ok("apply", spec)
     domain.managedSave()
     world.ok("start", name)
+    assert domain.isActive()
+    assert not domain.hasManagedSaveImage(), "it was resumed"
