@@ -25,6 +25,7 @@ from virtrbd.domainxml.tree import (
     children,
     device_key,
     device_steps,
+    devices_of,
     has_attribute,
     key_name,
     key_of,
@@ -78,7 +79,8 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     old = read_stated(not_ignored(mark.stated if mark else (), ignored))
     # Before another chipset takes their addresses away.
     own = own_devices(root, old.child("devices").children, dict(mark.places if mark else ()))
-    editor = _Editor(ignored, own, is_marked=mark is not None)
+    at = {device: place_of(device) for device in devices_of(root) if device.tag not in UNIQUE}
+    editor = _Editor(ignored, own, at, is_marked=mark is not None)
     switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
     editor.merge(root, wanted, old, "")
     drop_orphans(root)
@@ -121,6 +123,7 @@ class _Editor:
 
     ignored: tuple[str, ...] = ()
     own: OwnDevices = field(default_factory=OwnDevices)
+    at: Mapping[Element, str] = field(default_factory=dict)
     is_marked: bool = False
     differences: list[Difference] = field(default_factory=list)
     # The devices that are wanted, by step, and where those that are wanted or went were.
@@ -203,7 +206,7 @@ class _Editor:
 
     def _merge_devices(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         pairs = pair_devices(found, wanted, self.own, _holds, is_marked=self.is_marked)
-        self.held |= {name: place_of(device) for name, device in pairs.held.items()}
+        self.held |= {name: self.at[device] for name, device in pairs.held.items() if device in self.at}
         self._withdraw_devices(found, pairs, path)
         recorded = {device: name for name, device in self.own.found.items()}
         for name, device in steps(wanted):
@@ -231,7 +234,7 @@ class _Editor:
         for name, device in sorted(self.own.found.items()):
             # A controller may carry devices of others; an idle one does no harm.
             if device.getparent() is found and device not in taken and device.tag != "controller":
-                self.held[name] = place_of(device)
+                self.held |= {name: self.at[device]} if device in self.at else {}
                 found.remove(device)
                 self._note(f"{path}/{name}", "", "present")
         # Of those that were not found, as many as were wanted and are paired with another of their key are no more.
@@ -306,16 +309,14 @@ def _holds(found: Element, wanted: Element) -> bool:
 def _insert(devices: Element, device: Element, ours: list[Element]) -> Element:
     """Put a device behind ours of its kind and before those of others, where it has no key: libvirt keeps that order.
 
-    So too a console: the first one of a domain alone can be that of a serial port.
+    A serial port's console comes before all others: libvirt takes one as the first console alone.
     """
-    made = copy.deepcopy(device)
-    alike = devices.findall(str(device.tag))
-    if device.tag != "console":
-        alike = [found for found in alike if not device_key(found)]
+    made, key = copy.deepcopy(device), device_key(device)
+    alike = [found for found in devices.findall(str(device.tag)) if not device_key(found)]
     last = [found for found in alike if found in ours]
-    if not alike or (device_key(device) and device.tag != "console"):
+    if not alike or (key and device.tag != "console"):
         devices.append(made)
-    elif last:
+    elif last and not key:
         last[-1].addnext(made)
     else:
         alike[0].addprevious(made)
@@ -343,6 +344,10 @@ def _same(wanted: Element, name: str, value: str, held: str) -> bool:
     if wanted.tag == "type" and name == "machine":
         family = {"pc": "pc-i440fx-", "q35": "pc-q35-"}.get(value)
         return held == value or (family is not None and held.startswith(family))
+    parent = wanted.getparent()
+    if name == "port" and held and parent is not None and parent.tag == "console":
+        # Which number it has among the consoles is libvirt's choice.
+        return True
     # What QEMU does of itself needs no word: a disk without one ignores discards.
     return held == value or (not held and (wanted.tag, name, value) == ("driver", "discard", "ignore"))
 

@@ -95,9 +95,11 @@ def device_key(device: Element) -> str:
         case "controller":
             return f"controller:{device.get('type')}:{device.get('index', '0')}"
         case "serial" | "console":
-            kind = attribute(device, "target", "type")
-            kind = "" if kind in _PLAIN_PORTS else f"{kind}:"
-            return f"{device.tag}:{kind}{attribute(device, 'target', 'port') or '0'}"
+            kind, port = attribute(device, "target", "type"), attribute(device, "target", "port") or "0"
+            if kind in _PLAIN_PORTS:
+                return f"{device.tag}:{port}"
+            # libvirt numbers consoles anew when one before them comes or goes.
+            return f"serial:{kind}:{port}" if device.tag == "serial" else ""
         case _:
             return ""
 
