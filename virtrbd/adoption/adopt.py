@@ -50,9 +50,9 @@ def adopted(here: Circumstances, template: str) -> Adopted:
 def _unnamed(key: str) -> str:
     """Return why no template carries one of two devices of one key: it would be laid over the other."""
     return (
-        f"it has several devices that go by {device_words(key)}, which no template can tell apart; give each its own "
-        f"with virsh edit, or adopt with --no-template, which leaves what the spec does not say to libvirt's "
-        f"definition alone"
+        f"it has several devices that go by {device_words(key)}, which no template can tell apart; give each a MAC, a "
+        f"name or a number of its own with virsh edit, or adopt with --no-template, which leaves what the spec does "
+        f"not say to libvirt's definition alone"
     )
 
 

@@ -131,7 +131,7 @@ def _plan_edit(
         inputs=inputs,
         based_on=defined.definition,
         was_undefined=not defined.persistent,
-        differences=_with_images(edit.differences, domain, defined, actual),
+        differences=_with_owners(_with_images(edit.differences, domain, defined, actual), edit.taken),
         hazards=_edit_hazards(domain, defined, mark, edit),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
@@ -260,6 +260,17 @@ def _with_images(
         replace(each, wanted=come.get(each.path, each.wanted))
         if each.wanted
         else replace(each, found=leave.get(each.path, each.found))
+        for each in differences
+    )
+
+
+def _with_owners(differences: Sequence[Difference], taken: Sequence[str]) -> tuple[Difference, ...]:
+    """Say of what others made that it is theirs: it is why the edit needs a permission."""
+    devices = {f"/devices/{name}" for name in taken}
+    return tuple(
+        replace(each, found=f"{each.found}, made by others".removeprefix(", "))
+        if "/".join(each.path.split("/")[:3]) in devices
+        else each
         for each in differences
     )
 
