@@ -185,6 +185,7 @@ TARGETS = (
             "<v:domain xmlns:v='urn:virtrbd:domain:1' uuid='",
             "<v:states of='",
             " parts='",
+            " at='",
             "<v:hold until='",
             *WORDS,
         ),

@@ -17,14 +17,13 @@ from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.libvirts_own import is_own
 from virtrbd.domainxml.mark import drop_mark, set_mark
-from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, by_order, own_devices, place_of
+from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
 from virtrbd.domainxml.parsing import parse, shows_scars
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import (
     Element,
     children,
     device_key,
-    device_steps,
     devices_of,
     has_attribute,
     key_name,
@@ -88,8 +87,7 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     editor.follow_vcpus(root, wanted)
     editor.lay_boot(root, wanted)
     loss = held.dropped or (held.flaw if held.flaw and shows_scars(_without_mark(root)) else "")
-    now = {device: name for name, device in device_steps(root)}
-    places = by_order({name: now[device] for name, device in editor.devices.items() if device.tag not in UNIQUE})
+    places = places_to_be(root, editor.devices)
     set_mark(root, replace(new_mark, places=places))
     return Edit(
         xml=to_text(root),

@@ -107,15 +107,21 @@ def place_of(device: Element) -> str:
     return _BY_CONTENT + digest_of(quick_canonical_text(bare))
 
 
-def by_order(steps_held: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the places of devices that have no address yet: by the steps that they have in the document."""
-    return tuple(sorted((name, f"{_BY_ORDER}{number_of(held)}") for name, held in steps_held.items()))
+def places_to_be(root: Element, devices: Mapping[str, Element]) -> tuple[tuple[str, str], ...]:
+    """Return the places of devices, by step, in a document that is about to be defined: by order where libvirt is yet
+    to give an address.
+    """
+    held = {device: name for name, device in device_steps(root)}
+    kept = {name: device for name, device in devices.items() if device.tag not in UNIQUE and device in held}
+    found = {name: place_of(device) for name, device in kept.items()}
+    order = {name: f"{_BY_ORDER}{number_of(held[devices[name]])}" for name in found}
+    return tuple(sorted((name, place if _is_address(place) else order[name]) for name, place in found.items()))
 
 
 def rendered_places(rendered: str) -> tuple[tuple[str, str], ...]:
     """Return the places of the devices of a document that is all virtrbd's."""
-    names = {name: name for name, device in device_steps(parse_tree(rendered)) if device.tag not in UNIQUE}
-    return by_order(names)
+    root = parse_tree(rendered)
+    return places_to_be(root, dict(device_steps(root)))
 
 
 def settled(definition: str, mark: DomainMark) -> DomainMark:
