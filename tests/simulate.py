@@ -12,10 +12,11 @@ from typing import assert_never
 from lxml import etree
 
 from virtrbd.domainxml.canonical import make_canonical
-from virtrbd.domainxml.live import still_there, with_link
+from virtrbd.domainxml.live import with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
+from virtrbd.domainxml.own_devices import live_mark, own_device, place_of, settled
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.tree import devices_of, parse_tree, steps, to_text
+from virtrbd.domainxml.tree import devices_of, key_of, parse_tree, steps, to_text
 from virtrbd.model.actions import (
     Action,
     CloneImage,
@@ -172,16 +173,15 @@ def changed_live(action: LiveAction, found: DefinedDomain) -> str:
     devices = root.find("devices")
     match action:
         case AttachDevice():
-            assert action.device not in dict(steps(devices)), "libvirt refuses a second one"
-            devices.append(copy.deepcopy(dict(steps(definition.find("devices")))[action.device]))
+            devices.append(copy.deepcopy(own_device(found.definition, action.device)))
         case DetachDevice():
-            devices.remove(dict(steps(devices))[action.device])
+            devices.remove(_device_at(devices, action.device, action.place))
         case ChangeMedia():
             _change_media(dict(steps(devices))[action.device], dict(steps(definition.find("devices")))[action.device])
         case LimitDisk():
             _limit(dict(steps(devices))[f"disk:{action.target}"], action)
         case SetLink():
-            interface = dict(steps(devices))[action.device]
+            interface = _device_at(devices, action.device, action.place)
             devices.replace(
                 interface, parse_tree(with_link(to_text(interface), up=action.up, is_stated=action.is_stated))
             )
@@ -195,9 +195,13 @@ def changed_live(action: LiveAction, found: DefinedDomain) -> str:
             _set_text(root, "title", action.title)
             _set_text(root, "description", action.description)
         case MarkLive():
-            mark = read_mark(found.live) or read_mark(found.definition)
-            set_mark(root, replace(mark, stated=still_there(found.live, action.stated)))
+            set_mark(root, live_mark(found.live, found.definition, action.stated, dict(action.places)))
     return to_text(root)
+
+
+def _device_at(devices: etree._Element, device: str, place: str) -> etree._Element:
+    [found] = [each for name, each in steps(devices) if key_of(name) == device and place in ("", place_of(each))]
+    return found
 
 
 def _change_media(drive: etree._Element, wanted: etree._Element) -> None:
@@ -325,11 +329,13 @@ def _as_given_back(root: etree._Element) -> str:
 
 def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
     """The second half of defining: the digest of what libvirt gave back goes into our element."""
-    return remarked(found, inputs=inputs, definition=definition_digest(found.definition))
+    mark = settled(found.definition, read_mark(found.definition))
+    return remarked(found, inputs=inputs, definition=definition_digest(found.definition), places=mark.places)
 
 
 def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
-    return _recorded(remarked(found, stated=action.stated, foreign=action.foreign), action.inputs)
+    renewed = remarked(found, stated=action.stated, foreign=action.foreign, places=action.places)
+    return _recorded(renewed, action.inputs)
 
 
 def remarked(found: DefinedDomain, **changes: str | tuple[str, ...]) -> DefinedDomain:

@@ -6,11 +6,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from virtrbd.adoption.adopt import Adopted, adopted
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition
+from virtrbd.domainxml.leftover import leftover
+from virtrbd.domainxml.own_devices import twins
 from virtrbd.domainxml.words import images_of
 from virtrbd.fitting.by_hand import capabilities_by_hand
 from virtrbd.fitting.fit import fit
@@ -66,7 +70,9 @@ def changes(here: Circumstances, found: Adopted, template_dir: Path, *, check_sc
     document = render_document(fitted.fitted, CLUSTER, SECRET, str(template_dir), check_schema=check_schema)
     assert (fitted.problems, document.problems) == ((), ())
     edit = edit_definition(here.definition, document.xml, None, DomainMark(uuid=domain.uuid, host="h"))
-    return tuple(map(str, edit.differences))
+    # What libvirt's definition alone would hold is lost with it.
+    lost = leftover(here.definition, document.xml).unexpressed if found.template else ()
+    return (*map(str, edit.differences), *edit.unclear, *(each.path for each in lost))
 
 
 @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.stem)
@@ -94,6 +100,36 @@ def test_without_a_template_the_rest_stays_in_the_definition_alone(name: str, tm
     assert changes(here, found, tmp_path) == ()
 
 
+MORE = (
+    "<interface type='bridge'><mac address='52:54:00:00:00:1a'/><source bridge='br-z'/></interface>",
+    "<interface type='network'><mac address='52:54:00:00:00:1b'/><source network='pool'/><model type='virtio'/>"
+    "<teaming type='transient' persistent='ua-back'/></interface>",
+    "<serial type='file'><source path='/x'/><target type='isa-serial' port='0'/></serial>",
+    "<serial type='file'><source path='/x'/><target type='pci-serial' port='0'/></serial>",
+    "<channel type='file'><source path='/x'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
+    "<channel type='pty'><target type='guestfwd' address='10.0.2.1' port='4600'/></channel>",
+    "<console type='pty'><target type='virtio' port='3'/></console>",
+    "<rng model='virtio'><backend model='random'>/dev/random</backend></rng>",
+    "<filesystem type='mount'><source dir='/a'/><target dir='t'/></filesystem>",
+)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(more=st.lists(st.sampled_from(MORE), min_size=1, max_size=3), carries=st.booleans())
+def test_two_devices_of_one_key_are_adopted_without_loss_or_refused(
+    more: list[str], carries: bool, tmp_path: Path
+) -> None:
+    definition = held("failover").replace("  </devices>", "".join(more) + "  </devices>")
+    here = replace(circumstances(definition), carries=carries)
+    found = adopted(here, "it.xml.j2")
+    alike = twins(definition) if carries else ()
+    assert [refusal.partition(",")[0] for refusal in found.refusals] == [
+        f"it has several devices that go by {key.replace(':', ' ', 1)}" for key in alike
+    ]
+    if not alike:
+        assert changes(here, found, tmp_path, check_schema=False) == ()
+
+
 def test_another_user_needs_a_template() -> None:
     found = adopted(replace(circumstances(held("foreign-auth")), carries=False), "it.xml.j2")
     assert "source/auth/@username: libvirt -> virtrbd" in found.refusals[0]
@@ -115,7 +151,10 @@ def test_says_what_a_spec_has_words_for_and_no_more() -> None:
 
 # What of each kind has no word, by path.
 UNEXPRESSED = {
-    "consoles": "/devices/serial:1 /devices/parallel /devices/console:1 /devices/channel:org.qemu.guest_agent.0/source",
+    "consoles": "/devices/serial:1 /devices/parallel /devices/console /devices/channel:org.qemu.guest_agent.0/source",
+    "failover": "/devices/interface:hostdev:52:54:00:00:00:1a /devices/interface:52:54:00:00:00:1a/teaming "
+    "/devices/interface:52:54:00:00:00:1a/alias /devices/console /devices/console#2 /devices/channel "
+    "/devices/channel#2 /devices/hostdev /devices/rng#2",
     "file-disks": "/devices/disk:vdb /devices/disk:vdc /devices/disk:sda /devices/disk:fda",
     "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/host "
     "/devices/disk:vda/source/auth",

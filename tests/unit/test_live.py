@@ -7,16 +7,15 @@ from virtrbd.domainxml.ignoring import is_ignored, not_ignored, pruned
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
-    device_xml,
-    live_differences,
+    live_edit,
     live_limits,
-    still_there,
     titles,
     with_link,
     without_address,
 )
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.mends import mend_of
+from virtrbd.domainxml.own_devices import own_device, still_there
 from virtrbd.domainxml.plain import monitors_of
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.model.difference import Difference, Mend
@@ -40,7 +39,7 @@ def domain(*devices: str, head: str = "<memory unit='KiB'>1024</memory><vcpu>2</
 
 def found(live: str, desired: str, *, ignored: tuple[str, ...] = ()) -> list[tuple[str, Mend]]:
     mark = DomainMark(uuid="u", host="h", ignored=ignored)
-    return [(each.path, each.mend) for each in live_differences(live, desired, mark)]
+    return [(each.path, each.mend) for each in live_edit(live, live, desired, mark).differences]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_limits_are_given_whole(held: str, wanted: str, limits: dict[str, int | 
     stated = " ".join(f"devices/disk:vda/iotune/{limit.tag}" for limit in parse_tree(f"<x>{held}</x>"))
     live = domain(disk(more=f"<iotune>{held}</iotune>" if held else ""), mark=f"devices/disk:vda {stated}")
     desired = domain(disk(more=f"<iotune>{wanted}</iotune>" if wanted else ""))
-    assert live_limits(live, desired, "disk:vda", live_differences(live, desired, MARK)) == limits
+    assert live_limits(live, desired, "disk:vda", live_edit(live, live, desired, MARK).differences) == limits
 
 
 def test_limits_are_of_one_disk() -> None:
@@ -155,14 +154,15 @@ def test_an_empty_drive_has_no_format() -> None:
 
 def test_a_path_into_a_device_that_is_gone_is_not_stated_any_more() -> None:
     stated = ("title", "devices/disk:vda", "devices/disk:vdb", "devices/disk:vdb/iotune/x")
-    assert still_there(domain(disk()), stated) == ("title", "devices/disk:vda")
+    assert still_there(domain(disk()), domain(), stated) == ("title", "devices/disk:vda")
 
 
 def test_a_devices_element_is_given_as_libvirt_takes_it() -> None:
     held = domain(disk(more="<address type='pci'/>"))
-    assert device_xml(held, "disk:vdb") is None
-    device = device_xml(held, "disk:vda")
-    assert device is not None
+    assert own_device(held, "disk:vdb") is None
+    found = own_device(held, "disk:vda")
+    assert found is not None
+    device = to_text(found)
     assert "<address" in device
     assert "<address" not in without_address(device)
 

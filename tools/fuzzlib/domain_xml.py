@@ -16,8 +16,9 @@ from virtrbd.adoption.trial import Circumstances
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.ignoring import has_path, pruned
-from virtrbd.domainxml.live import current_memory, current_vcpus, device_xml, live_differences, titles
+from virtrbd.domainxml.live import current_memory, current_vcpus, live_edit, titles
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark, set_mark
+from virtrbd.domainxml.own_devices import own_device
 from virtrbd.domainxml.parse import parse_console, parse_disks, parse_machine, parse_size
 from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.plain import monitors_of
@@ -57,10 +58,10 @@ def try_live(data: bytes) -> None:
     with_passwords(found.definition, text)
     mark = read_mark(found.definition)
     assert mark is not None
-    live_differences(text, found.definition, mark)
+    live_edit(text, found.definition, found.definition, mark)
     for read in (current_memory, current_vcpus, titles, parse_console):
         read(text)
-    device_xml(text, "disk:vda")
+    own_device(text, "disk:vda")
 
 
 def try_stranger(data: bytes) -> None:
@@ -184,6 +185,7 @@ TARGETS = (
             "<v:domain xmlns:v='urn:virtrbd:domain:1' uuid='",
             "<v:states of='",
             " parts='",
+            " at='",
             "<v:hold until='",
             *WORDS,
         ),

@@ -6,7 +6,9 @@ from virtrbd.adoption.carrier import template_text
 from virtrbd.adoption.search import Search
 from virtrbd.adoption.trial import Circumstances, as_data
 from virtrbd.domainxml.leftover import Unexpressed
+from virtrbd.domainxml.own_devices import twins
 from virtrbd.domainxml.words import spec_words
+from virtrbd.model.live_actions import device_words
 from virtrbd.spec.writing import spec_text
 
 
@@ -22,6 +24,8 @@ class Adopted:
 
 def adopted(here: Circumstances, template: str) -> Adopted:
     """Return the spec by which a define changes nothing in the definition; `template` is the name for its template."""
+    if here.carries and (alike := twins(here.definition)):
+        return Adopted(refusals=tuple(map(_unnamed, alike)))
     sizes = {ref: image.size_bytes for ref, image in here.images.items()}
     words = spec_words(here.definition, sizes, here.monitors)
     if words.refusals:
@@ -40,6 +44,15 @@ def adopted(here: Circumstances, template: str) -> Adopted:
         spec=spec_text(as_data(spec), _comments(unexpressed, template if is_carried else "")),
         template=template_text(best.rest, best.domain.template) if is_carried else "",
         unexpressed=unexpressed,
+    )
+
+
+def _unnamed(key: str) -> str:
+    """Return why no template carries one of two devices of one key: it would be laid over the other."""
+    return (
+        f"it has several devices that go by {device_words(key)}, which no template can tell apart; give each a MAC, a "
+        f"name or a number of its own with virsh edit, or adopt with --no-template, which leaves what the spec does "
+        f"not say to libvirt's definition alone"
     )
 
 

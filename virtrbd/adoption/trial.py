@@ -111,5 +111,6 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
     rest = leftover(here.definition, rendered)
     wanted = with_leftover(rendered, rest) if here.carries else rendered
     edit = edit_definition(here.definition, wanted, None, DomainMark(uuid=domain.uuid, host=""))
+    unclear = tuple(Difference(path=f"/devices/{device}", wanted="one", found="several") for device in edit.unclear)
     elsewhere = tuple(loaded[0].document.elsewhere)
-    return Trial(spec=spec, domain=domain, differences=edit.differences, rest=rest, elsewhere=elsewhere)
+    return Trial(spec=spec, domain=domain, differences=edit.differences + unclear, rest=rest, elsewhere=elsewhere)

@@ -6,22 +6,28 @@ the last one stated and this one does not goes, and everything else stays.
 """
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.canonical import make_canonical
+from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
 from virtrbd.domainxml.drift import brief
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
+from virtrbd.domainxml.libvirts_own import is_own
 from virtrbd.domainxml.mark import drop_mark, set_mark
+from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
 from virtrbd.domainxml.parsing import parse, shows_scars
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import (
     Element,
     children,
     device_key,
+    devices_of,
     has_attribute,
     key_name,
+    key_of,
     parse_tree,
     remove,
     steps,
@@ -33,10 +39,10 @@ from virtrbd.model.domain import DomainMark
 
 # With what a spec stated of these goes what libvirt added to it: a CPU without a mode is none.
 _WHOLE = frozenset({"cpu", "topology", "source", *LISTS})
+# A target and an index are the spec's to name, and the others libvirt adds by itself, each in its own way.
+_STATED_BY_KEY = frozenset({*UNIQUE, "video", "console", "memballoon", "input", "audio", "emulator"})
 # What libvirt writes into an element by itself: it is no reason to keep one that nobody states any more.
 _LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
-# Of these a domain has one, whoever made it: a stated one is laid over it, not added beside it.
-_SINGLE = frozenset({"graphics", "video", "tpm", "watchdog", "vsock", "memballoon", "iommu", "nvram", "rng", "panic"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +50,21 @@ class Edit:
     """A definition edited: the XML to define and every difference that was mended in it.
 
     `loss`: what libvirt holds in it and would not take again, so that the edit says something else; empty for none.
+    `unclear`: the devices, by step, that may be any of several, so that none of them was touched. `left`: those that
+    are stated no more and were not found where the mark saw them, while others of their key stayed. `taken`: those that
+    others gave to a domain of virtrbd's, and that were changed. `held`: where the
+    devices that are wanted, or went, were in the definition, by step. `places`: where those that are wanted are in
+    the XML, as a mark records it.
     """
 
     xml: str
     differences: tuple[Difference, ...]
     loss: str = ""
+    unclear: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+    places: tuple[tuple[str, str], ...] = ()
 
 
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
@@ -60,7 +76,10 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     ignored = new_mark.ignored
     prune(wanted, ignored)
     old = read_stated(not_ignored(mark.stated if mark else (), ignored))
-    editor = _Editor(ignored)
+    # Before another chipset takes their addresses away.
+    own = own_devices(root, old.child("devices").children, dict(mark.places if mark else ()))
+    at = {device: place_of(device) for device in devices_of(root) if device.tag not in UNIQUE}
+    editor = _Editor(ignored, own, at, is_marked=mark is not None)
     switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
     editor.merge(root, wanted, old, "")
     drop_orphans(root)
@@ -68,8 +87,18 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     editor.follow_vcpus(root, wanted)
     editor.lay_boot(root, wanted)
     loss = held.dropped or (held.flaw if held.flaw and shows_scars(_without_mark(root)) else "")
-    set_mark(root, new_mark)
-    return Edit(xml=to_text(root), differences=tuple(editor.differences), loss=loss)
+    places = places_to_be(root, editor.devices)
+    set_mark(root, replace(new_mark, places=places))
+    return Edit(
+        xml=to_text(root),
+        differences=tuple(editor.differences),
+        loss=loss,
+        unclear=tuple(sorted(editor.unclear)),
+        left=tuple(sorted(editor.left)),
+        taken=tuple(sorted(editor.taken)),
+        held=editor.held,
+        places=places,
+    )
 
 
 def _without_mark(root: Element) -> str:
@@ -91,7 +120,16 @@ class _Editor:
     """Lays one tree into another, and keeps what it changed."""
 
     ignored: tuple[str, ...] = ()
+    own: OwnDevices = field(default_factory=OwnDevices)
+    at: Mapping[Element, str] = field(default_factory=dict)
+    is_marked: bool = False
     differences: list[Difference] = field(default_factory=list)
+    # The devices that are wanted, by step, and where those that are wanted or went were.
+    devices: dict[str, Element] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    unclear: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
 
     def merge(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         """Make `found` hold what `wanted` states; what only `old` stated goes."""
@@ -165,21 +203,46 @@ class _Editor:
                 self._note(f"{path}/{name}", brief(child), "")
 
     def _merge_devices(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
-        have = dict(steps(found))
-        pairs = dict(_pairs(have, wanted, old))
-        taken = set(pairs.values())
-        for name in sorted(old.children.keys() & have.keys() - taken):
-            # A controller may carry devices of others; an idle one does no harm.
-            if have[name].tag != "controller":
-                found.remove(have[name])
-                self._note(f"{path}/{name}", "", "present")
+        pairs = pair_devices(found, wanted, self.own, _holds, is_marked=self.is_marked)
+        self.held |= {name: self.at[device] for name, device in pairs.held.items() if device in self.at}
+        self._withdraw_devices(found, pairs, path)
+        recorded = {device: name for name, device in self.own.found.items()}
         for name, device in steps(wanted):
-            if name in pairs:
-                held = pairs[name]
-                self.merge(have[held], device, old.child(held), f"{path}/{name}")
-            else:
-                _insert(found, device, [have[held] for held in old.children if held in have])
+            held = pairs.held.get(name)
+            if held is not None:
+                known, is_theirs = len(self.differences), self._is_theirs(name, held)
+                self.merge(held, device, old.child(recorded.get(held, name)), f"{path}/{name}")
+                self.devices[name] = held
+                if is_theirs and len(self.differences) > known:
+                    self.taken.add(name)
+            elif name not in pairs.unclear:
+                ours = [each for each in self.own.found.values() if each.getparent() is found]
+                self.devices[name] = _insert(found, device, [*ours, *self.devices.values()])
                 self._note(f"{path}/{name}", "present", "")
+
+    def _is_theirs(self, name: str, device: Element) -> bool:
+        """Whether others gave the device to a domain of virtrbd's; one of its own that they moved is not theirs."""
+        if not self.is_marked or device in self.own.found.values() or name in self.own.lost | self.own.unclear:
+            return False
+        return device.tag not in _STATED_BY_KEY and not is_own(device)
+
+    def _withdraw_devices(self, found: Element, pairs: DevicePairs, path: str) -> None:
+        """Take away the devices that are stated no more, as far as it is known which they are."""
+        taken = [*pairs.held.values()]
+        for name, device in sorted(self.own.found.items()):
+            # A controller may carry devices of others; an idle one does no harm.
+            if device.getparent() is found and device not in taken and device.tag != "controller":
+                self.held |= {name: self.at[device]} if device in self.at else {}
+                found.remove(device)
+                self._note(f"{path}/{name}", "", "present")
+        # Of those that were not found, as many as were wanted and are paired with another of their key are no more.
+        others = Counter(key_of(name) for name, device in pairs.held.items() if device not in self.own.found.values())
+        for names, doubts in ((self.own.unclear, self.unclear), (self.own.lost, self.left)):
+            for name in sorted(names):
+                others[key_of(name)] -= 1
+                if others[key_of(name)] < 0:
+                    doubts.add(name)
+        self.unclear.update(pairs.unclear)
 
     def _withdraw(self, element: Element, old: Stated, path: str) -> None:
         """Take away what was stated of an element that is stated no more, and the element when nothing is left."""
@@ -234,32 +297,6 @@ class _Editor:
                 remove(element)
 
 
-def _pairs(have: dict[str, Element], wanted: Element, old: Stated) -> Iterator[tuple[str, str]]:
-    """Yield which held device each wanted one is, by step: by key, else by what it says, else by order.
-
-    Of those without a key, only ours and those of which there is one may be laid over.
-    """
-    left = dict(have)
-    open_ends = []
-    for name, device in steps(wanted):
-        if device_key(device):
-            if left.pop(name, None) is not None:
-                yield name, name
-            continue
-        same = next((held for held, found in left.items() if found.tag == device.tag and _holds(found, device)), None)
-        if same is None:
-            open_ends.append((name, device))
-        else:
-            del left[same]
-            yield name, same
-    for name, device in open_ends:
-        for held, found in left.items():
-            if found.tag == device.tag and (held in old.children or device.tag in _SINGLE):
-                del left[held]
-                yield name, held
-                break
-
-
 def _holds(found: Element, wanted: Element) -> bool:
     """Whether all that is wanted holds in the found device already."""
     trial = _Editor()
@@ -267,16 +304,21 @@ def _holds(found: Element, wanted: Element) -> bool:
     return not trial.differences
 
 
-def _insert(devices: Element, device: Element, ours: list[Element]) -> None:
-    """Put a device behind ours of its kind and before those of others: by that order they are told apart."""
+def _insert(devices: Element, device: Element, ours: list[Element]) -> Element:
+    """Put a device behind ours of its kind and before those of others, where it has no key: libvirt keeps that order.
+
+    A serial port's console comes before all others: libvirt takes one as the first console alone.
+    """
+    made, key = copy.deepcopy(device), device_key(device)
     alike = [found for found in devices.findall(str(device.tag)) if not device_key(found)]
     last = [found for found in alike if found in ours]
-    if not alike or device_key(device):
-        devices.append(copy.deepcopy(device))
-    elif last:
-        last[-1].addnext(copy.deepcopy(device))
+    if not alike or (key and device.tag != "console"):
+        devices.append(made)
+    elif last and not key:
+        last[-1].addnext(made)
     else:
-        alike[0].addprevious(copy.deepcopy(device))
+        alike[0].addprevious(made)
+    return made
 
 
 def _put(parent: Element, child: Element, before: Element | None, following: list[Element]) -> Element:
@@ -300,6 +342,10 @@ def _same(wanted: Element, name: str, value: str, held: str) -> bool:
     if wanted.tag == "type" and name == "machine":
         family = {"pc": "pc-i440fx-", "q35": "pc-q35-"}.get(value)
         return held == value or (family is not None and held.startswith(family))
+    parent = wanted.getparent()
+    if name == "port" and held and parent is not None and parent.tag == "console":
+        # Which number it has among the consoles is libvirt's choice.
+        return True
     # What QEMU does of itself needs no word: a disk without one ignores discards.
     return held == value or (not held and (wanted.tag, name, value) == ("driver", "discard", "ignore"))
 

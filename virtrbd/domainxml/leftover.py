@@ -179,6 +179,7 @@ def _identify(rest: Element, device: Element) -> None:
         ("target", "name"),
         ("target", "dir"),
         ("target", "port"),
+        ("target", "type"),
         ("mac", "address"),
     ):
         known = device.find(path)
@@ -186,6 +187,10 @@ def _identify(rest: Element, device: Element) -> None:
             own = rest.find(path)
             own = etree.SubElement(rest, path) if own is None else own
             own.set(name, known.get(name, ""))
+    if device.tag == "interface" and device_key(rest) != device_key(device):
+        # Which half of a failover pair it is.
+        rest.set("type", device.get("type", ""))
+        rest.extend(copy.deepcopy(device.findall("teaming")) if rest.find("teaming") is None else [])
 
 
 def _named(rest: _Rest) -> Iterator[Unexpressed]:

@@ -1,12 +1,13 @@
 """A running guest held against what is desired, and its devices as libvirt takes them for changes."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.mends import mend_of
+from virtrbd.domainxml.own_devices import known_places
 from virtrbd.domainxml.tree import attribute, device_steps, parse_tree, remove, to_text, whole_number
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
@@ -16,7 +17,19 @@ _EXPANDED = frozenset({"host-model"})
 _FIXED = frozenset({"host-passthrough", "maximum"})
 
 
-def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Difference, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveEdit:
+    """What a running guest lacks. `places`: where its devices are that are wanted, or are to go, by step.
+
+    `unclear`: the devices that may be any of several.
+    """
+
+    differences: tuple[Difference, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+    unclear: tuple[str, ...] = ()
+
+
+def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark) -> LiveEdit:
     """Return how the running guest differs from what is desired, and how each is mended.
 
     What the guest was started with of ours, and is not desired any more, tells its own mark: that of its start.
@@ -35,9 +48,13 @@ def live_differences(live: str, desired: str, new_mark: DomainMark) -> tuple[Dif
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]
-    found = edit_definition(to_text(root), to_text(wanted), read_mark(live), new_mark).differences
+    mark = read_mark(live)
+    if mark is not None:
+        mark = replace(mark, places=tuple(known_places(live, definition).items()))
+    edit = edit_definition(to_text(root), to_text(wanted), mark, new_mark)
     devices = {name: device for tree in (root, wanted) for name, device in device_steps(tree)}
-    return tuple(replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in found)
+    found = (replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in edit.differences)
+    return LiveEdit(differences=tuple(found), places=edit.held, unclear=edit.unclear)
 
 
 def live_limits(live: str, desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:
@@ -60,18 +77,6 @@ def live_limits(live: str, desired: str, device: str, differences: tuple[Differe
 def _limits(xml: str, device: str) -> dict[str, str]:
     found = dict(device_steps(parse_tree(xml))).get(device)
     return {str(limit.tag): limit.text or "" for limit in (found.findall("iotune/*") if found is not None else ())}
-
-
-def still_there(live: str, stated: Sequence[str]) -> tuple[str, ...]:
-    """Return the stated paths without those into devices that the guest has no more."""
-    devices = {name for name, _ in device_steps(parse_tree(live))}
-    return tuple(path for path in stated if not path.startswith("devices/") or path.split("/")[1] in devices)
-
-
-def device_xml(xml: str, device: str) -> str | None:
-    """Return the device's element as libvirt takes it, None when there is no such device."""
-    found = dict(device_steps(parse_tree(xml))).get(device)
-    return None if found is None else to_text(found)
 
 
 def without_address(device: str) -> str:

@@ -1,12 +1,13 @@
 """virtrbd's own metadata element in a domain's XML."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from lxml import etree
 
 from virtrbd.domainxml.canonical_text import writer_for
+from virtrbd.domainxml.former_steps import path_now, steps_now
 from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, parse_tree, remove
 from virtrbd.model.digest import digest_of
@@ -26,11 +27,14 @@ def mark_element(mark: DomainMark) -> Element:
     ):  # fmt: skip
         if value:
             element.set(name, value)
+    places = {f"devices/{name}": place for name, place in mark.places}
     for of, parts in _by_element(mark.stated).items():
         child = etree.SubElement(element, f"{{{NAMESPACE}}}states")
         child.set("of", of)
         if parts != [""]:
             child.set("parts", " ".join(part or "." for part in parts))
+        if of in places:
+            child.set("at", places[of])
     for change in mark.foreign:
         _add(element, "foreign", path=change.path, was=change.was, found=change.found)
     for path in mark.ignored:
@@ -72,9 +76,12 @@ def _stated_paths(element: Element) -> Iterator[str]:
             yield of if part == "." else f"{of}/{part}"
 
 
-def _foreign(element: Element) -> Iterator[ForeignChange]:
+def _foreign(element: Element, now: Mapping[str, str]) -> Iterator[ForeignChange]:
     for child in element.iterfind(f"{{{NAMESPACE}}}foreign"):
-        yield ForeignChange(path=child.get("path", ""), was=child.get("was", ""), found=child.get("found", ""))
+        path = child.get("path", "")
+        if path.startswith("/devices/"):
+            path = f"/{path_now(path[1:], now)}"
+        yield ForeignChange(path=path, was=child.get("was", ""), found=child.get("found", ""))
 
 
 def _hold(element: Element) -> Hold | None:
@@ -111,18 +118,31 @@ def read_mark(xml: str) -> DomainMark | None:
     element = root.find(f"metadata/{MARK_TAG}")
     if element is None or not element.get("uuid") or element.get("uuid") != root.findtext("uuid"):
         return None
+    stated = tuple(_stated(element))
+    places = dict(_places(element, stated))
+    # A mark that says where a device is knows it by its step of today.
+    now = {former: name for former, name in steps_now(root, stated).items() if former not in places}
     return DomainMark(
         uuid=element.get("uuid", ""),
         host=element.get("host", ""),
         inputs=element.get("inputs", ""),
         definition=element.get("definition", ""),
-        stated=tuple(_stated(element)),
-        foreign=tuple(_foreign(element)),
-        ignored=tuple(child.get("path", "") for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
+        stated=tuple(path_now(path, now) for path in stated),
+        foreign=tuple(_foreign(element, now)),
+        ignored=tuple(path_now(child.get("path", ""), now) for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
         hold=_hold(element),
         balloon_bytes=_number(element.get("balloon", "")),
         generation=element.get("generation", ""),
+        places=tuple(sorted(places.items())),
     )
+
+
+def _places(element: Element, stated: Sequence[str]) -> Iterator[tuple[str, str]]:
+    known = _by_element(stated).keys()
+    for child in element.iterfind(f"{{{NAMESPACE}}}states[@at]"):
+        kind, _, name = child.get("of", "").partition("/")
+        if kind == "devices" and child.get("of") in known:
+            yield name, child.get("at", "")
 
 
 def _number(text: str) -> int:

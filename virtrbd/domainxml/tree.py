@@ -33,6 +33,8 @@ _KEYS: Final = {
     "qemu:add": "capability",
     "qemu:del": "capability",
 }
+# The types of ports that libvirt takes where none is named.
+_PLAIN_PORTS: Final = frozenset({"", "serial", "isa-serial"})
 # Of a key, what may stand in a path as it is: neither `/` nor space nor `%`.
 _PLAIN: Final = ":.,_+=@-"
 
@@ -76,23 +78,48 @@ def word(element: Element) -> str:
 def device_key(device: Element) -> str:
     """Return what tells this device from others of its kind, over any edit: `disk:vda`, `interface:52:54:…`.
 
-    Empty for kinds that have no key of their own; those are matched by type and order.
+    Empty for kinds that have no key of their own; those are matched by type and order. Others may have one of the same
+    key: which is virtrbd's, own_devices says.
     """
     match device.tag:
         case "disk":
             return f"disk:{attribute(device, 'target', 'dev')}"
         case "interface":
-            return f"interface:{attribute(device, 'mac', 'address').lower()}"
+            half = "hostdev:" if _is_passed_through(device) else ""
+            return f"interface:{half}{attribute(device, 'mac', 'address').lower()}"
         case "channel":
-            return f"channel:{attribute(device, 'target', 'name')}"
+            name = attribute(device, "target", "name")
+            return f"channel:{name}" if name else ""
         case "filesystem":
             return f"filesystem:{attribute(device, 'target', 'dir')}"
         case "controller":
             return f"controller:{device.get('type')}:{device.get('index', '0')}"
         case "serial" | "console":
-            return f"{device.tag}:{attribute(device, 'target', 'port') or '0'}"
+            kind, port = attribute(device, "target", "type"), attribute(device, "target", "port") or "0"
+            if kind in _PLAIN_PORTS:
+                return f"{device.tag}:{port}"
+            # libvirt numbers consoles anew when one before them comes or goes.
+            return f"serial:{kind}:{port}" if device.tag == "serial" else ""
         case _:
             return ""
+
+
+def former_key(device: Element) -> str:
+    """Return the key that the device had in older versions, which told fewer kinds apart."""
+    match device.tag:
+        case "interface":
+            return f"interface:{attribute(device, 'mac', 'address').lower()}"
+        case "channel":
+            return f"channel:{attribute(device, 'target', 'name')}"
+        case "serial" | "console":
+            return f"{device.tag}:{attribute(device, 'target', 'port') or '0'}"
+        case _:
+            return device_key(device)
+
+
+def _is_passed_through(interface: Element) -> bool:
+    """Whether it is a device of the host, which in a failover pair has the MAC of the other half (<teaming>)."""
+    return interface.get("type") == "hostdev" or attribute(interface, "teaming", "type") == "transient"
 
 
 def key_name(element: Element) -> str:
@@ -108,11 +135,12 @@ def step(element: Element) -> str:
     else:
         name = key_name(element)
         key = f"{word(element)}:{element.get(name, '')}" if name else word(element)
-    return _quoted(key)
+    return quoted_step(key)
 
 
 @lru_cache(maxsize=4096)
-def _quoted(key: str) -> str:
+def quoted_step(key: str) -> str:
+    """Return a key as it is written in a path."""
     return quote(key, safe=_PLAIN)
 
 
@@ -123,6 +151,17 @@ def steps(parent: Element) -> Iterator[tuple[str, Element]]:
         name = step(child)
         seen[name] += 1
         yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), child
+
+
+def key_of(name: str) -> str:
+    """Return a device's step without its number among others of the key."""
+    return name.partition("#")[0]
+
+
+def number_of(name: str) -> int:
+    """Return a device's number among others of its key: 2 for `rng#2`, 0 for what is no number."""
+    number = name.partition("#")[2]
+    return int(number) if re.fullmatch("[0-9]{1,9}", number) else int(not number)
 
 
 def device_steps(root: Element) -> Iterator[tuple[str, Element]]:

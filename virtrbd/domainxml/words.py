@@ -242,7 +242,8 @@ _ENDS = {"network": ("network", "network"), "bridge": ("bridge", "bridge"), "dir
 
 def _interface_words(interface: Element) -> Iterator[Word]:
     mac, kind = attribute(interface, "mac", "address"), interface.get("type", "")
-    if kind not in _ENDS:
+    # Of a failover pair the half that is a device of the host may be on a network too: of a pool of such devices.
+    if kind not in _ENDS or attribute(interface, "teaming", "type") == "transient":
         return
     word, name = _ENDS[kind]
     value: dict[str, Value] = {word: attribute(interface, "source", name), "mac": mac}

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
-    device_xml,
     with_link,
     without_address,
 )
+from virtrbd.domainxml.own_devices import device_at, own_device, place_of
+from virtrbd.domainxml.tree import Element, to_text
 from virtrbd.errors import HypervisorError, NotLiveError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.live_actions import SetLink
 
 # How long a guest may take to let go of a device, or to give memory back.
 _PATIENCE_S = 10.0
@@ -24,7 +26,7 @@ def attach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
 
     Raises NotLiveError when QEMU does not take it now: the next boot has it.
     """
-    xml = _device(_domain(hypervisor, uuid).definition, device, "definition")
+    xml = _text(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
         hypervisor.attach_live(uuid, xml)
     except HypervisorError:
@@ -41,34 +43,38 @@ def _without_slots(error: HypervisorError) -> str:
     return "the running guest has no free slot for it (libvirt: No more available PCI slots)"
 
 
-def detach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
-    """Detach a device from the running guest; done when the live XML has it no more. Raises NotLiveError."""
-    live = _domain(hypervisor, uuid).live
-    xml = device_xml(live, device)
-    if xml is None:
+def detach(hypervisor: Hypervisor, uuid: str, device: str, place: str) -> None:
+    """Detach the device at a place from the running guest; done when the live XML has it no more. Raises NotLiveError.
+
+    libvirt is given the live element with its address and alias: by a MAC alone it refuses where two have it
+    ("multiple devices matching MAC address").
+    """
+    found = device_at(_domain(hypervisor, uuid).live, device, place)
+    if found is None:
         return
     try:
-        hypervisor.detach_live(uuid, xml)
+        hypervisor.detach_live(uuid, to_text(found))
     except HypervisorError as error:
         raise NotLiveError(f"{error}; it goes at the next boot") from error
     # libvirt says yes after 5 s also where the guest has not let go.
-    if not _await(hypervisor, uuid, lambda domain: device_xml(domain.live, device) is None):
+    at = place_of(found)
+    if not _await(hypervisor, uuid, lambda domain: device_at(domain.live, device, at) is None):
         raise NotLiveError("the guest does not let go of it; it goes when it does, or at the next boot")
 
 
 def change_media(hypervisor: Hypervisor, uuid: str, device: str) -> None:
     """Put what the definition says into a drive of the running guest. Raises NotLiveError: the guest may lock it."""
-    xml = _device(_domain(hypervisor, uuid).definition, device, "definition")
+    xml = _text(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
         hypervisor.update_live(uuid, without_address(xml))
     except HypervisorError as error:
         raise NotLiveError(f"{error}; in force from the next boot, or when the guest lets go of the drive") from error
 
 
-def set_link(hypervisor: Hypervisor, uuid: str, device: str, *, up: bool, is_stated: bool) -> None:
+def set_link(hypervisor: Hypervisor, uuid: str, action: SetLink) -> None:
     """Set an interface's link. Raises HypervisorError."""
-    xml = _device(_domain(hypervisor, uuid).live, device, "running guest")
-    hypervisor.update_live(uuid, with_link(xml, up=up, is_stated=is_stated))
+    xml = _text(device_at(_domain(hypervisor, uuid).live, action.device, action.place), action.device, "running guest")
+    hypervisor.update_live(uuid, with_link(xml, up=action.up, is_stated=action.is_stated))
 
 
 def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
@@ -96,11 +102,10 @@ def _domain(hypervisor: Hypervisor, uuid: str) -> DefinedDomain:
     return domain
 
 
-def _device(xml: str, device: str, what: str) -> str:
-    found = device_xml(xml, device)
+def _text(found: Element | None, device: str, what: str) -> str:
     if found is None:
         raise HypervisorError(f"the {what} has no {device} any more; somebody changed it meanwhile: run again")
-    return found
+    return to_text(found)
 
 
 def _await(hypervisor: Hypervisor, uuid: str, is_so: Callable[[DefinedDomain], bool]) -> bool:

@@ -7,6 +7,7 @@ from typing import assert_never
 from virtrbd.ceph.images import clear_running, free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import definition_digest, read_mark
+from virtrbd.domainxml.own_devices import settled
 from virtrbd.errors import HypervisorError, VirtrbdError
 from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
@@ -165,7 +166,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
         case AttachDevice():
             _attach(action, host)
         case DetachDevice():
-            live.detach(hypervisor, uuid, action.device)
+            live.detach(hypervisor, uuid, action.device, action.place)
             if action.image:
                 clear_running(host.cluster, [action.image])
         case ChangeMedia():
@@ -173,7 +174,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
         case LimitDisk():
             hypervisor.limit_disk_live(uuid, action.target, dict(action.limits))
         case SetLink():
-            live.set_link(hypervisor, uuid, action.device, up=action.up, is_stated=action.is_stated)
+            live.set_link(hypervisor, uuid, action)
         case SetMemory():
             live.set_memory(hypervisor, uuid, action.to_bytes)
         case SetVcpus():
@@ -181,7 +182,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
         case SetTitle():
             hypervisor.set_title_live(uuid, action.title, action.description)
         case MarkLive():
-            hypervisor.mark_live(uuid, action.stated)
+            hypervisor.mark_live(uuid, action.stated, dict(action.places))
 
 
 def _attach(action: AttachDevice, host: Host) -> None:
@@ -235,7 +236,15 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
     digest = definition_digest(action.based_on)
 
     def renew(mark: DomainMark) -> DomainMark:
-        return replace(mark, inputs=action.inputs, definition=digest, stated=action.stated, foreign=action.foreign)
+        renewed = replace(
+            mark,
+            inputs=action.inputs,
+            definition=digest,
+            stated=action.stated,
+            foreign=action.foreign,
+            places=action.places,
+        )
+        return settled(action.based_on, renewed)
 
     host.hypervisor.set_mark(action.domain_uuid, renew)
     _keep_definition(action.domain_uuid, action.based_on, host)

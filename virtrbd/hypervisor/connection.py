@@ -308,16 +308,17 @@ class Hypervisor:
 
         self._on(uuid, "setting title and description", write)
 
-    def mark_live(self, uuid: str, stated: tuple[str, ...]) -> None:
-        """Record in the live XML what of the running guest is ours; the rest of its mark stays."""
-        from virtrbd.domainxml.live import still_there
-        from virtrbd.domainxml.mark import read_mark
+    def mark_live(self, uuid: str, stated: tuple[str, ...], seen: Mapping[str, str]) -> None:
+        """Record in the live XML what of the running guest is ours; the rest of its mark stays.
+
+        `seen`: where its devices were when it was looked at, by step.
+        """
+        from virtrbd.domainxml.own_devices import live_mark
 
         def write(domain: Any) -> None:
-            live = xml_of(domain)
-            mark = read_mark(live) or mark_of(domain)
+            mark = live_mark(xml_of(domain), xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE), stated, seen)
             if mark:
-                write_mark(domain, replace(mark, stated=still_there(live, stated)), _LIVE)
+                write_mark(domain, mark, _LIVE)
 
         self._on(uuid, "marking the running domain", write)
 

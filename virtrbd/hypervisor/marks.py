@@ -21,11 +21,15 @@ def mark_of(domain: Any) -> DomainMark | None:
 
 
 def record(domain: Any, mark: DomainMark) -> str:
-    """Write the mark with the definition's digest, and return the definition as libvirt holds it then."""
+    """Write the mark with the definition's digest and where its devices are, and return the definition as libvirt
+    holds it then.
+    """
     from virtrbd.domainxml.mark import definition_digest
+    from virtrbd.domainxml.own_devices import settled
 
-    digest = definition_digest(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
-    write_mark(domain, replace(mark, definition=digest), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+    new_mark = settled(held, replace(mark, definition=definition_digest(held)))
+    write_mark(domain, new_mark, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     return xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
 
 

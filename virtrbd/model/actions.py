@@ -208,6 +208,7 @@ class RenewMark(BaseAction):
     based_on: str = ""
     stated: tuple[str, ...] = ()
     foreign: tuple[ForeignChange, ...] = ()
+    places: tuple[tuple[str, str], ...] = ()
     quiet: ClassVar[bool] = True
 
     @property

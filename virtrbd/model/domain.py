@@ -284,7 +284,8 @@ class DomainMark:
     `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again. `foreign`
     holds what others changed, as long as it is there; `ignored` the paths that are none of ours. `balloon_bytes` is the
     memory that the guest was told to have, at its start or since; 0 in marks that do not say it. `generation` is the
-    run of its guest that the images know (LastRun): a managed save keeps it with the live XML.
+    run of its guest that the images know (LastRun): a managed save keeps it with the live XML. `places`: where the
+    stated devices are, by step (own_devices): others may have one of the same key.
     """
 
     uuid: str
@@ -297,6 +298,7 @@ class DomainMark:
     hold: Hold | None = None
     balloon_bytes: int = 0
     generation: str = ""
+    places: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,20 +28,24 @@ class AttachDevice(LiveAction):
 
     @property
     def text(self) -> str:
-        return f"attach {_device_words(self.device)}" + (f" (image {self.image})" if self.image else "")
+        return f"attach {device_words(self.device)}" + (f" (image {self.image})" if self.image else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetachDevice(LiveAction):
-    """Detach what the definition has no more. It holds back the whole domain: a typo must not unplug a disk."""
+    """Detach what the definition has no more. It holds back the whole domain: a typo must not unplug a disk.
+
+    `place`: where it was in the guest when that was looked at (own_devices): others may go by the same key.
+    """
 
     device: str
+    place: str = ""
     image: ImageRef | None = None
     separable: ClassVar[bool] = False
 
     @property
     def text(self) -> str:
-        return f"detach {_device_words(self.device)}" + (f" (image {self.image}, which stays)" if self.image else "")
+        return f"detach {device_words(self.device)}" + (f" (image {self.image}, which stays)" if self.image else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +75,16 @@ class LimitDisk(LiveAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetLink(LiveAction):
+    """Set the link of an interface at its place."""
+
     device: str
+    place: str = ""
     up: bool
     is_stated: bool = True
 
     @property
     def text(self) -> str:
-        return f"set link of {_device_words(self.device)} {'up' if self.up else 'down'}"
+        return f"set link of {device_words(self.device)} {'up' if self.up else 'down'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +119,10 @@ class SetTitle(LiveAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkLive(LiveAction):
-    """Record in the live XML what of the running guest is ours."""
+    """Record in the live XML what of the running guest is ours; `places`: where its devices were seen, by step."""
 
     stated: tuple[str, ...]
+    places: tuple[tuple[str, str], ...] = ()
     quiet: ClassVar[bool] = True
 
     @property
@@ -122,6 +130,6 @@ class MarkLive(LiveAction):
         return "mark the running domain"
 
 
-def _device_words(device: str) -> str:
+def device_words(device: str) -> str:
     """Return `disk vdb` for `disk:vdb`."""
     return device.replace(":", " ", 1)

@@ -1,13 +1,14 @@
 """What a domain's definition and its running guest need: both held against what is desired."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.drift import foreign_changes
-from virtrbd.domainxml.edit import edit_definition, with_mark
+from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.ignoring import not_ignored
 from virtrbd.domainxml.mark import definition_digest
+from virtrbd.domainxml.own_devices import rendered_places
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.stated import every_path, stated_paths
 from virtrbd.errors import DocumentError
@@ -17,6 +18,7 @@ from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, ForeignChange
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.lint import Lint
+from virtrbd.model.live_actions import device_words
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
@@ -93,6 +95,7 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
         hold=mark.hold if mark else None,
         balloon_bytes=domain.current_memory_bytes or domain.memory_bytes,
         generation=mark.generation if mark else "",
+        places=rendered_places(rendered),
     )
 
 
@@ -106,8 +109,10 @@ def _plan_edit(
 ) -> DefinitionPlan:
     new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
     edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
+    if edit.unclear:
+        raise DocumentError(_unclear(domain, edit.unclear))
     foreign = _foreign(defined, edit.xml, mark, rendered.xml, actual)
-    findings = _foreign_findings(domain, foreign)
+    findings = (*_left_findings(domain, edit.left), *_foreign_findings(domain, foreign))
     if mark and not edit.differences and defined.persistent:
         renew = RenewMark(
             domain_uuid=domain.uuid,
@@ -115,18 +120,19 @@ def _plan_edit(
             based_on=defined.definition,
             stated=new_mark.stated,
             foreign=foreign,
+            places=edit.places,
         )
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
     if edit.loss:
         raise DocumentError(_lossy(domain, edit.loss))
     action = DefineDomain(
         domain_uuid=domain.uuid,
-        xml=with_mark(edit.xml, replace(new_mark, foreign=foreign)),
+        xml=with_mark(edit.xml, replace(new_mark, foreign=foreign, places=edit.places)),
         inputs=inputs,
         based_on=defined.definition,
         was_undefined=not defined.persistent,
-        differences=_with_images(edit.differences, domain, defined, actual),
-        hazards=_edit_hazards(domain, defined, mark, edit.differences),
+        differences=_with_owners(_with_images(edit.differences, domain, defined, actual), edit.taken),
+        hazards=_edit_hazards(domain, defined, mark, edit),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
 
@@ -138,6 +144,25 @@ def _lossy(domain: Domain, loss: str) -> str:
         f"write title, description and metadata without that (virsh desc, virsh metadata) before libvirtd restarts: "
         f"it would not know {domain.name} any more"
     )
+
+
+def _unclear(domain: Domain, devices: Sequence[str]) -> str:
+    """Return why a definition is not edited, where virtrbd's device could be one of several."""
+    commands = " or ".join(shell_command("virtrbd ignore", domain.name, f"/devices/{device}") for device in devices)
+    names = ", ".join(map(device_words, devices))
+    return (
+        f"its definition is not changed, for it has several devices that go by {names}, and nothing says which is "
+        f"virtrbd's; take the one that is not wanted out with virsh edit, or leave them all to virsh with {commands}"
+    )
+
+
+def _left_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
+    for device in devices:
+        text = (
+            f"/devices/{device}: is stated no more, but the {device_words(device)} that virtrbd made is not where it "
+            f"was; another that goes by that is left alone"
+        )
+        yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=f"/devices/{device}", text=text)
 
 
 def _foreign(
@@ -239,10 +264,20 @@ def _with_images(
     )
 
 
-def _edit_hazards(
-    domain: Domain, defined: DefinedDomain, mark: DomainMark | None, differences: Sequence[Difference]
-) -> tuple[Hazard, ...]:
-    hazards = [] if mark else [Hazard.TAKES_OVER]
+def _with_owners(differences: Sequence[Difference], taken: Sequence[str]) -> tuple[Difference, ...]:
+    """Say of what others made that it is theirs: it is why the edit needs a permission."""
+    devices = {f"/devices/{name}" for name in taken}
+    return tuple(
+        replace(each, found=f"{each.found}, made by others".removeprefix(", "))
+        if "/".join(each.path.split("/")[:3]) in devices
+        else each
+        for each in differences
+    )
+
+
+def _edit_hazards(domain: Domain, defined: DefinedDomain, mark: DomainMark | None, edit: Edit) -> tuple[Hazard, ...]:
+    differences = edit.differences
+    hazards = [Hazard.TAKES_OVER] if mark is None or edit.taken else []
     # A disk that goes is as often a slip in `disks:` as it is meant, and a guest that is off misses it just as much.
     named = {disk.image for disk in domain.disks}
     disks = {

@@ -1,20 +1,21 @@
 """What a running guest needs: what can be changed live, and what waits for its next boot."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.live import (
+    LiveEdit,
     current_memory,
     current_vcpus,
-    live_differences,
+    live_edit,
     live_limits,
-    still_there,
     titles,
 )
 from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.plain import monitors_of
 from virtrbd.model.actions import Action
@@ -49,25 +50,37 @@ class LivePlan:
 def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: DomainMark, actual: Actual) -> LivePlan:
     """Return what brings the running guest into line, as far as that can be done while it runs."""
     desired = pruned(desired, new_mark.ignored)
-    differences = live_differences(defined.live, desired, new_mark)
-    actions = list(_actions(domain, defined, desired, [each for each in differences if each.mend is Mend.LIVE]))
+    edit = live_edit(defined.live, defined.definition, desired, new_mark)
+    differences = edit.differences
+    now = replace(edit, differences=tuple(each for each in differences if each.mend is Mend.LIVE))
+    actions = list(_actions(domain, defined, desired, now))
     # Also what an earlier run attached or set and was killed before it marked: unmarked it would be somebody's.
-    if actions or not set(still_there(defined.live, new_mark.stated)) <= set(_live_stated(defined)):
-        actions.append(_mark(defined, new_mark))
+    kept = still_there(defined.live, defined.definition, new_mark.stated)
+    if actions or not set(kept) <= set(_live_stated(defined)):
+        actions.append(_mark(defined, new_mark, edit.places))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
-    findings = [*pending, *_foreign(domain, defined, desired, new_mark), *_monitors(domain, defined, actual)]
+    findings = [*pending, *_unclear(domain, edit.unclear), *_foreign(domain, defined, desired, new_mark)]
+    findings += _monitors(domain, defined, actual)
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
 
 
-def _actions(
-    domain: Domain, defined: DefinedDomain, desired: str, differences: Sequence[Difference]
-) -> Iterator[Action]:
+def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
+    for device in devices:
+        text = (
+            f"/devices/{device}: the running guest has several devices that go by that, and nothing says which is "
+            f"virtrbd's; they are left alone until it was off and on again"
+        )
+        yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
+
+
+def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit) -> Iterator[Action]:
     """Yield one action for each device, whatever differs of it: controllers first, detaching last."""
+    differences, places = edit.differences, edit.places
     by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
     for device, found in by_device:
         if device:
-            yield from _device_actions(domain, defined, desired, device, found)
+            yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
     rest = {each.path: each for each in differences if not _device(each)}
     if "/currentMemory" in rest:
         yield from _memory(domain, defined)
@@ -89,17 +102,19 @@ def _device(difference: Difference) -> str:
 
 
 def _device_actions(
-    domain: Domain, defined: DefinedDomain, desired: str, device: str, found: tuple[Difference, ...]
+    domain: Domain, defined: DefinedDomain, desired: str, device: str, found: tuple[Difference, ...], place: str
 ) -> Iterator[Action]:
     kind, _, key = device.partition(":")
     whole = next((each for each in found if each.path == f"/devices/{device}"), None)
     if whole:
-        yield _come_or_go(domain, defined, device, whole)
+        yield _come_or_go(domain, defined, device, whole, place)
         return
     if kind == "interface":
         link = next((i.link for i in domain.interfaces if i.mac.lower() == key), "")
         up = link != "down"
-        yield SetLink(domain_uuid=domain.uuid, device=device, up=up, is_stated=bool(link), hazards=_unless(up))
+        yield SetLink(
+            domain_uuid=domain.uuid, device=device, place=place, up=up, is_stated=bool(link), hazards=_unless(up)
+        )
     elif limits := live_limits(defined.live, desired, device, found):
         yield LimitDisk(domain_uuid=domain.uuid, target=key, limits=tuple(limits.items()))
     if any("/source" in each.path or each.path.endswith("/@type") for each in found):
@@ -107,12 +122,16 @@ def _device_actions(
         yield ChangeMedia(domain_uuid=domain.uuid, device=device, image=image, hazards=_unless(image is not None))
 
 
-def _come_or_go(domain: Domain, defined: DefinedDomain, device: str, difference: Difference) -> Action:
+def _come_or_go(domain: Domain, defined: DefinedDomain, device: str, difference: Difference, place: str) -> Action:
     if difference.wanted:
         return AttachDevice(domain_uuid=domain.uuid, device=device, image=_written_image(domain, device))
     images = {f"disk:{disk.target}": disk.image for disk in parse_disks(defined.live) if disk.is_written}
     return DetachDevice(
-        domain_uuid=domain.uuid, device=device, image=images.get(device), hazards=(Hazard.INTERRUPTS_GUEST,)
+        domain_uuid=domain.uuid,
+        device=device,
+        place=place,
+        image=images.get(device),
+        hazards=(Hazard.INTERRUPTS_GUEST,),
     )
 
 
@@ -168,9 +187,10 @@ def _title(domain: Domain, defined: DefinedDomain, differences: Mapping[str, Dif
     return SetTitle(domain_uuid=domain.uuid, title=wanted["title"], description=wanted["description"])
 
 
-def _mark(defined: DefinedDomain, new_mark: DomainMark) -> MarkLive:
+def _mark(defined: DefinedDomain, new_mark: DomainMark, places: Mapping[str, str]) -> MarkLive:
     """What the guest has of ours from now on: also what goes only when the guest lets go of it."""
-    return MarkLive(domain_uuid=new_mark.uuid, stated=tuple(sorted({*_live_stated(defined), *new_mark.stated})))
+    stated = tuple(sorted({*_live_stated(defined), *new_mark.stated}))
+    return MarkLive(domain_uuid=new_mark.uuid, stated=stated, places=tuple(sorted(places.items())))
 
 
 def _live_stated(defined: DefinedDomain) -> tuple[str, ...]:

@@ -1,0 +1,308 @@
+"""virtrbd's devices among others of the same key: ours are changed and taken away, theirs stay as they are."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from virtrbd.domainxml.canonical_text import quick_canonical_text
+from virtrbd.domainxml.edit import Edit, edit_definition
+from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
+from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, place_of, rendered_places, settled, twins
+from virtrbd.domainxml.render import render
+from virtrbd.domainxml.stated import stated_paths
+from virtrbd.domainxml.tree import Element, devices_of, parse_tree, to_text
+from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Graphics, Interface, Watchdog
+from virtrbd.model.fitted import Fitted
+from virtrbd.model.image import ImageRef
+
+CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
+DOMAIN = Domain(
+    name="web-01",
+    uuid="22222222-2222-2222-2222-222222222222",
+    memory_bytes=1024**3,
+    vcpus=2,
+    machine="pc",
+    hypervisor="qemu",
+    host="kvm-1",
+    disks=(Disk(target="vda", bus=Bus.VIRTIO, image=ImageRef(pool="vms", name="web-01.vda")),),
+    interfaces=(
+        Interface(mac="52:54:00:00:00:01", bridge="br0"),
+        Interface(mac="52:54:00:00:00:02", bridge="br1"),
+    ),
+)
+MAC = DOMAIN.interfaces[0].mac
+TEAMING = "<teaming type='transient' persistent='ua-a'/>"
+HALF = f"<interface type='{{}}'><mac address='{MAC}'/>{{}}{TEAMING}</interface>"
+PLAIN = f"<interface type='bridge'><mac address='{MAC}'/><source bridge='{{}}'/><model type='virtio'/></interface>"
+SERIAL = "<serial type='{}'><source path='/x'/><target type='{}' port='0'/></serial>"
+CHANNEL = "<channel type='file'><source path='/x'/><target type='virtio'{}/></channel>"
+RNG = "<rng model='virtio'><backend model='random'>{}</backend></rng>"
+SOURCE = "<source><address type='pci' domain='0x0000' bus='0x41' slot='0x00' function='0x0'/></source>"
+THEIRS = {
+    "the host's half of a failover pair": HALF.format("hostdev", SOURCE),
+    "the half on a pool of the host's devices": HALF.format("network", "<source network='pool'/>"),
+    "a host device of a failover pair": f"<hostdev type='pci'>{SOURCE}{TEAMING}</hostdev>",
+    "an interface of the same MAC": PLAIN.format("br9"),
+    "the very same interface": PLAIN.format("br0"),
+    "a serial port of the same number": SERIAL.format("file", "isa-serial"),
+    "a USB serial port of the same number": SERIAL.format("pty", "usb-serial"),
+    "a console of the same number": "<console type='file'><target type='virtio' port='0'/></console>",
+    "an agent's channel": CHANNEL.format(" name='org.qemu.guest_agent.0'"),
+    "a channel without a name": CHANNEL.format(""),
+    "the very same rng": RNG.format("/dev/urandom"),
+    "another rng": RNG.format("/dev/random"),
+    "a screen of another kind": "<graphics type='spice' autoport='yes'/>",
+    "a second card": "<video><model type='virtio'/></video>",
+}
+SPECS = st.builds(
+    replace,
+    st.just(DOMAIN),
+    interfaces=st.sampled_from(
+        [
+            DOMAIN.interfaces,
+            DOMAIN.interfaces[1:],
+            (),
+            (replace(DOMAIN.interfaces[0], bridge="br5", queues=2),),
+            (*DOMAIN.interfaces, Interface(mac="52:54:00:00:00:03", network="lan")),
+        ]
+    ),
+    serial_console=st.booleans(),
+    guest_agent=st.booleans(),
+    rng=st.booleans(),
+    watchdog=st.sampled_from([None, Watchdog(model="ib700", action="none")]),
+    graphics=st.sampled_from([None, Graphics(kind="vnc"), Graphics(kind="vnc", port=5950)]),
+    title=st.sampled_from(["", "another"]),
+    machine=st.sampled_from(["pc", "q35"]),
+)
+
+
+def rendered(domain: Domain) -> str:
+    return render(Fitted(domain=domain), CLUSTER, "11111111-1111-1111-1111-111111111111")
+
+
+def mark_for(xml: str) -> DomainMark:
+    return DomainMark(uuid=DOMAIN.uuid, host="h", stated=stated_paths(xml))
+
+
+def with_addresses(root: Element) -> Element:
+    """As libvirt does: each device that has none gets one, but serial ports, screens and consoles."""
+    taken = {address.get("slot") for address in root.iterfind("devices/*/address")}
+    free = (hex(slot) for slot in range(1, 99) if hex(slot) not in taken)
+    for device in devices_of(root):
+        if device.tag not in ("serial", "graphics", "console") and device.find("address") is None:
+            etree.SubElement(device, "address", type="pci", slot=next(free))
+    return root
+
+
+def defined(domain: Domain) -> str:
+    """A definition that is all virtrbd's, as libvirt gives it back, and as virtrbd marks it then."""
+    xml = rendered(domain)
+    root = with_addresses(parse_tree(xml))
+    set_mark(root, settled(to_text(root), replace(mark_for(xml), places=rendered_places(xml))))
+    return to_text(root)
+
+
+def joined(definition: str, theirs: Sequence[str], place: int) -> str:
+    """What others made of it: their devices stand before, between or behind virtrbd's."""
+    root = parse_tree(definition)
+    devices = root.find("devices")
+    assert devices is not None
+    for text in theirs:
+        device = etree.fromstring(text)
+        device.set("theirs", "yes")
+        devices.insert(min(place, len(devices)), device)
+    return to_text(with_addresses(root))
+
+
+def edited(definition: str, domain: Domain, mark: DomainMark | None = None) -> Edit:
+    wanted = rendered(domain)
+    return edit_definition(definition, wanted, mark or read_mark(definition), mark_for(wanted))
+
+
+def of_others(xml: str) -> list[str]:
+    """Their devices; another chipset has other addresses."""
+    found = []
+    for device in copy.deepcopy(devices_of(parse_tree(xml))):
+        if device.get("theirs"):
+            for address in device.findall("address"):
+                device.remove(address)
+            device.tail = None
+            found.append(quick_canonical_text(device))
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    before=SPECS,
+    after=SPECS,
+    theirs=st.lists(st.sampled_from([*THEIRS.values()]), max_size=4),
+    place=st.integers(0, 12),
+    is_older=st.booleans(),
+)
+def test_what_others_have_stays_as_it_is_or_nothing_is_touched(
+    before: Domain, after: Domain, theirs: list[str], place: int, is_older: bool
+) -> None:
+    definition = joined(defined(before), theirs, place)
+    mark = read_mark(definition)
+    assert mark is not None
+    if is_older:
+        mark = replace(mark, places=())
+    edit = edited(definition, after, mark)
+    assert edit.unclear or edit.taken or of_others(edit.xml) == of_others(definition)
+    if not is_older:
+        assert (edit.unclear, edit.left) == ((), ())
+    if edit.unclear:
+        return
+    # And what is virtrbd's is as the spec says, so that the next run finds nothing to do.
+    root = with_addresses(parse_tree(edit.xml))
+    held = read_mark(to_text(root))
+    assert held is not None
+    set_mark(root, settled(to_text(root), replace(held, stated=mark_for(rendered(after)).stated)))
+    again = edited(to_text(root), after)
+    assert (again.differences, again.unclear, again.left) == ((), (), ())
+    # Nor does what virtrbd made stay when nothing of it is stated any more.
+    bare = replace(DOMAIN, interfaces=(), serial_console=False, guest_agent=False, rng=False)
+    if not edit.taken:
+        last = edited(to_text(root), bare)
+        left = {device.tag for device in devices_of(parse_tree(last.xml)) if not device.get("theirs")}
+        assert left <= {"disk", "controller"}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+@pytest.mark.parametrize("place", [0, 99])
+def test_taking_ours_out_leaves_theirs(name: str, place: int) -> None:
+    before = replace(DOMAIN, serial_console=True, guest_agent=True, rng=True, graphics=Graphics(kind="vnc"))
+    after = replace(DOMAIN, interfaces=(), serial_console=False, guest_agent=False, rng=False, graphics=None)
+    definition = joined(defined(before), [THEIRS[name]], place)
+    edit = edited(definition, after)
+    assert of_others(edit.xml) == of_others(definition)
+    assert (edit.unclear, edit.left) == ((), ())
+    assert {device.get("theirs") for device in devices_of(parse_tree(edit.xml)) if device.tag != "disk"} == {"yes"}
+
+
+def test_an_older_mark_does_not_say_which_of_two_is_ours() -> None:
+    definition = joined(defined(DOMAIN), [PLAIN.format("br9")], 0)
+    mark = read_mark(definition)
+    assert mark is not None
+    older = replace(mark, places=())
+    assert edited(definition, replace(DOMAIN, interfaces=()), older).unclear == (f"interface:{MAC}",)
+    # What is as the spec says is ours, and what nobody else can have made.
+    assert edited(definition, DOMAIN, older).differences == ()
+    queues = replace(DOMAIN, interfaces=(replace(DOMAIN.interfaces[0], queues=2), DOMAIN.interfaces[1]))
+    twin = joined(defined(queues), [PLAIN.format("br9")], 0)
+    mark = read_mark(twin)
+    assert mark is not None
+    edit = edited(twin, replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]), replace(mark, places=()))
+    assert of_others(edit.xml) == of_others(twin)
+    assert edit.unclear == ()
+
+
+def test_what_took_the_place_of_ours_by_its_key_is_not_taken_out() -> None:
+    root = parse_tree(joined(defined(DOMAIN), [PLAIN.format("br9")], 99))
+    for device in devices_of(root):
+        if device.tag == "interface" and device.find("mac").get("address") == MAC and not device.get("theirs"):
+            device.getparent().remove(device)
+    edit = edited(to_text(root), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
+    assert (edit.left, edit.differences) == ((f"interface:{MAC}",), ())
+    assert of_others(edit.xml) == of_others(to_text(root))
+
+
+def test_a_stated_interface_that_others_made_is_taken_over_only_where_that_changes_it() -> None:
+    without = defined(replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
+    assert edited(joined(without, [PLAIN.format("br0")], 99), DOMAIN).taken == ()
+    assert edited(joined(without, [PLAIN.format("br9")], 99), DOMAIN).taken == (f"interface:{MAC}",)
+    assert edited(joined(without, [HALF.format("hostdev", SOURCE)], 0), DOMAIN).taken == ()
+
+
+def test_a_serial_ports_console_comes_before_those_of_others() -> None:
+    """libvirt: "Only the first console can be a serial port"."""
+    without = defined(replace(DOMAIN, serial_console=False))
+    theirs = THEIRS["a console of the same number"]
+    edit = edited(joined(without, [theirs], 0), replace(DOMAIN, serial_console=True))
+    consoles = parse_tree(edit.xml).findall("devices/console")
+    assert [console.get("theirs") for console in consoles] == [None, "yes"]
+
+
+def test_an_older_mark_is_read_by_the_keys_of_today() -> None:
+    template = joined(defined(DOMAIN), [HALF.format("hostdev", SOURCE)], 99)
+    half = f"devices/interface:{MAC}"
+    paths = (
+        half,
+        f"{half}/source/address/@type",
+        f"{half}/teaming/@persistent",
+        "devices/channel:",
+        "devices/console:0",
+    )
+    text = template.replace(f"<mac address='{MAC}'/>", "").replace("</devices>", f"{CHANNEL.format('')}</devices>")
+    root = parse_tree(text)
+    for device in devices_of(root):
+        if device.tag == "interface" and not device.get("theirs"):
+            device.getparent().remove(device)
+    set_mark(root, DomainMark(uuid=DOMAIN.uuid, host="h", stated=paths, ignored=("devices/channel:/source",)))
+    mark = read_mark(to_text(root))
+    assert mark is not None
+    assert mark.ignored == ("devices/channel/source",)
+    assert mark.stated == (
+        f"devices/interface:hostdev:{MAC}",
+        f"devices/interface:hostdev:{MAC}/source/address/@type",
+        f"devices/interface:hostdev:{MAC}/teaming/@persistent",
+        "devices/channel",
+        "devices/console:0",
+    )
+
+
+def test_ours_that_is_gone_is_not_the_others_half_of_a_pair() -> None:
+    """The kind of it: an older version knew both halves by the MAC alone."""
+    root = parse_tree(joined(defined(DOMAIN), [HALF.format("hostdev", SOURCE)], 99))
+    for device in devices_of(root):
+        if device.tag == "interface" and not device.get("theirs"):
+            device.getparent().remove(device)
+    older = replace(mark_for(rendered(DOMAIN)), places=())
+    set_mark(root, older)
+    edit = edited(to_text(root), replace(DOMAIN, interfaces=()))
+    assert of_others(edit.xml) == of_others(to_text(root))
+
+
+def test_where_a_device_is_comes_back_with_the_mark() -> None:
+    definition = defined(replace(DOMAIN, graphics=Graphics(kind="vnc")))
+    mark = read_mark(definition)
+    assert mark is not None
+    places = dict(mark.places)
+    assert places[f"interface:{MAC}"] == "pci 0x2"
+    assert places["graphics"].startswith("=")
+    assert "disk:vda" not in places
+    assert 'at="pci 0x2"' in mark_text(mark)
+
+
+def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key() -> None:
+    definition = joined(defined(DOMAIN), [PLAIN.format("br9")], 0)
+    mark = read_mark(definition)
+    assert mark is not None
+    own = own_device(definition, f"interface:{MAC}")
+    assert own is not None
+    assert own.find("source").get("bridge") == "br0"
+    seen = {f"interface:{MAC}": place_of(own)}
+    found = device_at(definition, f"interface:{MAC}", place_of(own))
+    assert found is not None
+    assert found.get("theirs") is None
+    root = parse_tree(definition)
+    for device in devices_of(root):
+        if place_of(device) == place_of(own):
+            device.getparent().remove(device)
+    after = live_mark(to_text(root), definition, mark.stated, seen)
+    assert after is not None
+    assert f"devices/interface:{MAC}" not in after.stated
+    assert f"devices/interface:{DOMAIN.interfaces[1].mac}" in after.stated
+
+
+def test_twins_are_named() -> None:
+    assert twins(joined(defined(DOMAIN), [PLAIN.format("br9"), HALF.format("hostdev", SOURCE)], 0)) == (
+        f"interface:{MAC}",
+    )
+    assert twins(defined(DOMAIN)) == ()

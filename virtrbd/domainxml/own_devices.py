@@ -1,0 +1,209 @@
+"""Which devices of a document are virtrbd's own: another one may be known by the same key.
+
+libvirt takes two interfaces of one MAC, two serial ports of one number, two channels of one name, two filesystems of
+one tag, and any number of devices that have no key at all. So a mark records where each of virtrbd's was: its address,
+which libvirt gives once and keeps, and of a device without one what it says.
+"""
+
+import copy
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from virtrbd.domainxml.canonical_text import quick_canonical_text
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.stated import Stated, read_stated
+from virtrbd.domainxml.tree import (
+    Element,
+    device_key,
+    device_steps,
+    devices_of,
+    has_attribute,
+    key_of,
+    number_of,
+    parse_tree,
+    remove,
+    steps,
+)
+from virtrbd.model.digest import digest_of
+from virtrbd.model.domain import DomainMark
+
+# Of these libvirt itself refuses two of one key ("target 'vda' duplicated", "Multiple 'scsi' controllers with index").
+UNIQUE = frozenset({"disk", "controller"})
+# Of an address, what is no part of the place: `base` is chosen at each start.
+_NO_PLACE = frozenset({"type", "multifunction", "base"})
+_BY_CONTENT = "="
+_BY_ORDER = "#"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnDevices:
+    """The devices that a mark records, by its step.
+
+    `lost`: nothing is where they were, and others of their key are elsewhere. `unclear`: the mark does not say where
+    they were, and there are more of their key than it records.
+    """
+
+    found: Mapping[str, Element] = field(default_factory=dict)
+    lost: frozenset[str] = frozenset()
+    unclear: frozenset[str] = frozenset()
+
+
+def own_devices(root: Element, stated: Mapping[str, Stated], places: Mapping[str, str]) -> OwnDevices:
+    """Return which devices of a document are those that a mark states, by step, and that it saw at these places."""
+    held = dict(device_steps(root))
+    alike, recorded = defaultdict[str, list[Element]](list), defaultdict[str, list[str]](list)
+    for name, device in held.items():
+        alike[key_of(name)].append(device)
+    for name in sorted(stated, key=number_of):
+        recorded[key_of(name)].append(name)
+    parts = [
+        OwnDevices(found={name: held[name] for name in names if name in held})
+        if key.partition(":")[0] in UNIQUE
+        else _own_of_one_key(alike[key], {name: stated[name] for name in names}, places)
+        for key, names in recorded.items()
+    ]
+    return OwnDevices(
+        found={name: device for part in parts for name, device in part.found.items()},
+        lost=frozenset[str]().union(*(part.lost for part in parts)),
+        unclear=frozenset[str]().union(*(part.unclear for part in parts)),
+    )
+
+
+def _own_of_one_key(alike: Sequence[Element], stated: Mapping[str, Stated], places: Mapping[str, str]) -> OwnDevices:
+    """Find them where they were; those of which no address is known by their order, as far as that leaves no choice."""
+    found: dict[str, Element] = {}
+    left = list(alike)
+    for name in stated:
+        device = next((each for each in left if _is_at(each, places.get(name, ""), alike)), None)
+        if device is not None:
+            found[name] = device
+            left.remove(device)
+    missing = [name for name in stated if name not in found]
+    lost = [name for name in missing if _is_address(places.get(name, ""))]
+    rest = [name for name in missing if name not in lost]
+    is_clear = len(left) <= len(rest)
+    if not is_clear:
+        left = [each for each in left if any(_says(each, stated[name]) for name in rest)]
+        is_clear = len(left) == len(rest)
+    return OwnDevices(
+        found=found | (dict(zip(rest, left, strict=False)) if is_clear else {}),
+        lost=frozenset(lost if len(found) < len(alike) else ()),
+        unclear=frozenset(() if is_clear else rest),
+    )
+
+
+def place_of(device: Element) -> str:
+    """Return what a device is known by among others of its key: its address, else a digest of what it says."""
+    address = device.find("address")
+    parts = {} if address is None else {str(name): str(value) for name, value in address.attrib.items()}
+    values = [value for name, value in sorted(parts.items()) if name not in _NO_PLACE]
+    if values:
+        return " ".join([parts.get("type", ""), *values])
+    bare = copy.deepcopy(device)
+    bare.tail = None
+    for own in bare.findall("address") + bare.findall("alias"):
+        remove(own)
+    return _BY_CONTENT + digest_of(quick_canonical_text(bare))
+
+
+def places_to_be(root: Element, devices: Mapping[str, Element]) -> tuple[tuple[str, str], ...]:
+    """Return the places of devices, by step, in a document that is about to be defined: by order where libvirt is yet
+    to give an address.
+    """
+    held = {device: name for name, device in device_steps(root)}
+    kept = {name: device for name, device in devices.items() if device.tag not in UNIQUE and device in held}
+    found = {name: place_of(device) for name, device in kept.items()}
+    order = {name: f"{_BY_ORDER}{number_of(held[devices[name]])}" for name in found}
+    return tuple(sorted((name, place if _is_address(place) else order[name]) for name, place in found.items()))
+
+
+def rendered_places(rendered: str) -> tuple[tuple[str, str], ...]:
+    """Return the places of the devices of a document that is all virtrbd's."""
+    root = parse_tree(rendered)
+    return places_to_be(root, dict(device_steps(root)))
+
+
+def settled(definition: str, mark: DomainMark) -> DomainMark:
+    """Return the mark with the places that its devices have in a definition."""
+    own = own_devices(parse_tree(definition), _devices(mark.stated), dict(mark.places))
+    return replace(mark, places=_places(own))
+
+
+def live_mark(live: str, definition: str, stated: Sequence[str], seen: Mapping[str, str]) -> DomainMark | None:
+    """Return the mark of a running guest of which these paths are stated: without the devices that it has no more.
+
+    `seen`: where its devices were when it was looked at, by step.
+    """
+    mark = read_mark(live) or read_mark(definition)
+    if mark is None:
+        return None
+    own = own_devices(parse_tree(live), _devices(stated), known_places(live, definition) | dict(seen))
+    return replace(mark, stated=_still_there(own, stated), places=_places(own))
+
+
+def still_there(live: str, definition: str, stated: Sequence[str]) -> tuple[str, ...]:
+    """Return the stated paths without those into devices that the guest has no more."""
+    own = own_devices(parse_tree(live), _devices(stated), known_places(live, definition))
+    return _still_there(own, stated)
+
+
+def _still_there(own: OwnDevices, stated: Sequence[str]) -> tuple[str, ...]:
+    there = own.found.keys() | own.unclear
+    return tuple(path for path in stated if not path.startswith("devices/") or path.split("/")[1] in there)
+
+
+def known_places(live: str, definition: str) -> dict[str, str]:
+    """Return where the devices of a running guest are, by step: as its own mark says, else as the definition's does."""
+    at = {place_of(device) for _, device in device_steps(parse_tree(live))}
+    defined, held = read_mark(definition), read_mark(live)
+    theirs = {name: place for name, place in (defined.places if defined else ()) if place in at}
+    return theirs | dict(held.places if held else ())
+
+
+def own_device(xml: str, device: str) -> Element | None:
+    """Return virtrbd's device of a key in a definition or live XML, as its mark says; without a record the only one."""
+    root, mark = parse_tree(xml), read_mark(xml)
+    own = own_devices(root, _devices(mark.stated if mark else ()), dict(mark.places if mark else ()))
+    if device in own.found:
+        return own.found[device]
+    alike = [each for name, each in device_steps(root) if key_of(name) == key_of(device)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def device_at(xml: str, device: str, place: str) -> Element | None:
+    """Return the device of a key at a place, wherever it is where none is named."""
+    alike = [each for name, each in device_steps(parse_tree(xml)) if key_of(name) == key_of(device)]
+    return next((each for each in alike if place in ("", place_of(each))), None)
+
+
+def twins(xml: str) -> tuple[str, ...]:
+    """Return the keys that several devices of a document have."""
+    named = Counter(device_key(each) for each in devices_of(parse_tree(xml)) if each.tag not in UNIQUE)
+    return tuple(sorted(key for key, count in named.items() if key and count > 1))
+
+
+def _devices(stated: Sequence[str]) -> Mapping[str, Stated]:
+    return read_stated([path for path in stated if path.startswith("devices/")]).child("devices").children
+
+
+def _places(own: OwnDevices) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, place_of(each)) for name, each in own.found.items() if each.tag not in UNIQUE))
+
+
+def _is_at(device: Element, place: str, alike: Sequence[Element]) -> bool:
+    if place.startswith(_BY_ORDER):
+        return place == f"{_BY_ORDER}{alike.index(device) + 1}"
+    return bool(place) and place == place_of(device)
+
+
+def _is_address(place: str) -> bool:
+    return bool(place) and place[0] not in (_BY_CONTENT, _BY_ORDER)
+
+
+def _says(element: Element, stated: Stated) -> bool:
+    """Whether the element has all that was stated of it, whatever it says there."""
+    have = dict(steps(element))
+    return all(has_attribute(element, name) for name in stated.attributes) and all(
+        name in have and _says(have[name], child) for name, child in stated.children.items()
+    )
