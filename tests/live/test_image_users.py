@@ -66,6 +66,10 @@ def test_an_image_that_a_domain_names_in_any_way_is_not_removed(
 ) -> None:
     xml, how = NAMINGS[naming]
     define(world, name, xml.format(name=name))
+    spec = world.host.spec(f"{name}2", f"disks:\n  - {{image: {image}, existing: true}}\n")
+    done = world.virtrbd("plan", spec)
+    assert done.returncode == 65, done
+    assert f"image {image} is already {'written by' if how == 'disk vda' else f'{how} of'} domain {name}" in done.stdout
     for words in changes_of(image):
         done = world.virtrbd(*words)
         assert done.returncode == 5, done

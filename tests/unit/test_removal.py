@@ -27,6 +27,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark
 from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
+from virtrbd.model.image_use import DomainUse
 from virtrbd.planning.removal import (
     FlattenClone,
     RemovalPlan,
@@ -38,7 +39,6 @@ from virtrbd.planning.removal import (
     plan_removal,
     plan_snapshot_removal,
 )  # fmt: skip
-from virtrbd.planning.use import DomainUse
 
 DAY_S = 86400.0
 ALL = frozenset(Hazard)

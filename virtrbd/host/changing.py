@@ -16,9 +16,9 @@ from virtrbd.host.waiting import once_free
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.image_use import DomainUse
 from virtrbd.model.size import format_size
 from virtrbd.planning.use import (
-    DomainUse,
     Objection,
     growth_objections,
     objections,

@@ -11,8 +11,8 @@ from virtrbd.ceph.trash import list_trash
 from virtrbd.ceph.unread import image_or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image_details import ImageDetails, ListedImage, TrashEntry, UnreadImage
+from virtrbd.model.image_use import DomainUse
 from virtrbd.planning.unreferenced import Unreferenced, candidates, judge, judge_trashed
-from virtrbd.planning.use import DomainUse
 
 _AT_A_TIME = 8
 

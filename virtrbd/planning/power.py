@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from virtrbd.domainxml.plain import names_source
 from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
@@ -107,4 +108,4 @@ def _is_ours(image: Image, domain: Domain, actual: Actual) -> bool:
 
 def _is_attached(ref: ImageRef, defined: DefinedDomain) -> bool:
     # A look at the text: a wrong yes only notes the host of a disk that will be attached to its guest here.
-    return f"{ref.pool}/{ref.path}" in defined.live
+    return names_source(defined.live, ref)

@@ -8,10 +8,9 @@ from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
-from virtrbd.model.image_use import Role
+from virtrbd.model.image_use import DomainUse, Role
 from virtrbd.planning.unready import ready_again
 from virtrbd.planning.use import (
-    DomainUse,
     Objection,
     clone_objections,
     objections,

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from virtrbd.model.image import ImageRef, tell_host
 from virtrbd.model.image_details import ImageDetails, ListedImage
-from virtrbd.planning.use import DomainUse
+from virtrbd.model.image_use import DomainUse
 
 
 class Verdict(StrEnum):
