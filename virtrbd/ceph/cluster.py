@@ -153,6 +153,11 @@ class Cluster:
         """Our own number among the clients of the cluster."""
         return int(self._rados.get_instance_id())
 
+    @property
+    def address(self) -> str:
+        """Our own address, as the cluster sees it."""
+        return str(self._rados.get_addrs())
+
     def command(self, prefix: str, **words: str) -> Any:
         """Return what the monitors answer to a command. Raises ClusterError."""
 

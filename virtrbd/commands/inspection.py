@@ -12,6 +12,7 @@ from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
 from virtrbd.host.host import Host
 from virtrbd.host.uses import use_of
+from virtrbd.host.writers import writers_told
 from virtrbd.model.domain import DefinedDisk, DefinedDomain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
@@ -36,6 +37,7 @@ def inspection(host: Host, name: str) -> dict[str, Any]:
         "autostart": domain.autostart,
         "owned": read_mark(domain.definition) is not None,
         "disks": [_disk(host, disk, domain.uuid) for disk in disks],
+        "two_writers": list(writers_told(host, domain)),
         "other_images": _other_images(host, domain, {disk.image for disk in disks}),
     }
 
@@ -80,6 +82,7 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
         f"  memory {format_size(data['memory_bytes'])}, vcpus {data['vcpus']}, {data['hypervisor']} {data['machine']}"
         f", autostart {'on' if data['autostart'] else 'off'}, {'virtrbd owns it' if data['owned'] else 'not owned'}",
         f"  uuid {data['uuid']}",
+        *(f"  WARNING: {text}" for text in data["two_writers"]),
         "",
     ]
     rows = [

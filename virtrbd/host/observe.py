@@ -10,6 +10,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
+from virtrbd.ceph.watching import opened_twice
 from virtrbd.errors import DocumentError, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.host.traces import rollbacks_begun, unknown_marks
@@ -25,6 +26,7 @@ from virtrbd.planning.fleet import neighbours
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
+from virtrbd.planning.two_writers import images_of_guests
 from virtrbd.spec.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
 
@@ -62,6 +64,7 @@ def observe(
         missing_pools=theirs.missing_pools,
         now=time.time(),
     )
+    actual = replace(actual, open_twice=opened_twice(cluster, images_of_guests(domains, held)))
     others = _opened(actual, cluster)
     images, unread = {**actual.images, **_readable(others)}, {**actual.unread_images, **_unread(others)}
     actual = replace(actual, images=images, unread_images=unread)

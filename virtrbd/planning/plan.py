@@ -19,6 +19,7 @@ from virtrbd.planning.inputs import common_digest, documents_digest, inputs_dige
 from virtrbd.planning.limits import too_many
 from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
+from virtrbd.planning.two_writers import two_writers
 from virtrbd.printable import shell_command
 
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
@@ -138,6 +139,8 @@ def _plan_or_fail(domain: Domain, world: _World) -> DomainPlan:
         with contained(f"planning domain {domain.name}"):
             if unread := tuple(_unread(domain, world.actual)):
                 return DomainPlan(name=domain.name, failures=unread)
+            if (held := world.held(domain)) and (twice := tuple(two_writers(domain, held, world.actual, policy.host))):
+                return DomainPlan(name=domain.name, failures=twice, uuid=held.uuid, exists=True)
             return _plan_domain(domain, world)
     except VirtrbdError as error:
         return DomainPlan(name=domain.name, failures=(failure_of(error),))
