@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.facts import watchers_of
 from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.unread import image_or_failure
-from virtrbd.errors import ImageBusyError
+from virtrbd.errors import ClusterError, ImageBusyError
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef, Obstacle, Watcher
+from virtrbd.printable import shell_command
 
 _AT_A_TIME = 8
 # For so long a client may have an image open beside its guest without being named.
@@ -73,10 +75,18 @@ def registered(cluster: Cluster, refs: Sequence[ImageRef]) -> Iterator[Registrat
         images = {}
         for ref in refs:
             ioctx = stack.enter_context(cluster.ioctx(ref))
-            image = cluster.call(f"opening image {ref}", partial(open_image, ioctx, ref))
+            image = cluster.call(f"opening image {ref}", partial(_open, ioctx, ref))
             stack.callback(cluster.let_go, f"closing image {ref}", image.close)
             images[ref] = image
         yield Registration(cluster=cluster, images=images)
+
+
+def _open(ioctx: Any, ref: ImageRef) -> Any:
+    try:
+        return open_image(ioctx, ref)
+    except rbd.ImageNotFound:
+        look = shell_command("virtrbd image trash list", ref.room)
+        raise ClusterError(f"image {ref} does not exist; see whether it is in the trash with {look}") from None
 
 
 def opened_twice(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[Watcher, ...]]:
