@@ -88,7 +88,8 @@ def _take_over(image: Image, allowed: frozenset[Hazard], say: Callable[[str], No
     if Hazard.TAKES_OVER not in allowed:
         raise BlockedError(
             f"image {image.ref} was last started on host {host}, which never said that it stopped; "
-            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead"
+            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead, and is to lose a "
+            f"managed save of it"
         )
     say(
         f"image {image.ref} is taken over from host {host}; where its domain holds a managed save there, drop that: "

@@ -198,7 +198,7 @@ def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
         reason = "it bears this domain's mark, and nothing on this host says that it was made here"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     if image.mark and image.is_of(domain.uuid):
-        reason = f"it belongs to this domain on host {image.mark.host_told}"
+        reason = f"it belongs to this domain on host {image.mark.host_told}, which may run it or hold a save of it"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     owner = f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "nobody that virtrbd knows"
     return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER), *drop]

@@ -125,7 +125,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
         found.append(
             Objection(
                 text=f"it was last started on host {image.running_on_told}, which never said that it stopped",
-                way_out="shut it down there with virtrbd",
+                way_out="shut it down there with virtrbd, and resume or drop a managed save first",
                 hazard=Hazard.TAKES_OVER,
             )
         )
