@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from virtrbd.host.uses import use_of as all_of
+from virtrbd.model.actual import Actual
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
-from virtrbd.model.image_use import ImageUse, Role
-from virtrbd.planning.use import DomainUse
+from virtrbd.model.image_use import DomainUse, ImageUse, Role
 
 HERE, THERE = "here", "there"
 REF = ImageRef.parse("vms/web.vda")
@@ -100,3 +101,8 @@ def details(draw: st.DrawFn) -> ImageDetails:
 
 states = st.sampled_from([PowerState.RUNNING, PowerState.SHUT_OFF, PowerState.SAVED, PowerState.PAUSED])
 uses = st.none() | st.lists(st.builds(use_of, states, st.sampled_from(["web", "db"])), max_size=2).map(tuple)
+
+
+def uses_in(actual: Actual) -> Actual:
+    """Return the world with what its domains use, as `observe` finds it where libvirt has no storage pools."""
+    return replace(actual, uses=tuple(all_of(domain, (), lambda _pool: None) for domain in actual.domains))

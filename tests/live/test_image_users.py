@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import pytest
 import rbd
-from live.conftest import Host
 from worlds import MIB, World
 
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -66,6 +65,10 @@ def test_an_image_that_a_domain_names_in_any_way_is_not_removed(
 ) -> None:
     xml, how = NAMINGS[naming]
     define(world, name, xml.format(name=name))
+    spec = world.host.spec(f"{name}2", f"disks:\n  - {{image: {image}, existing: true}}\n")
+    done = world.virtrbd("plan", spec)
+    assert done.returncode == 65, done
+    assert f"image {image} is already {'written by' if how == 'disk vda' else f'{how} of'} domain {name}" in done.stdout
     for words in changes_of(image):
         done = world.virtrbd(*words)
         assert done.returncode == 5, done
@@ -138,21 +141,111 @@ def test_the_snapshot_of_a_guest_s_live_disk_alone_is_kept(world: World, name: s
     world.ok("image", "snapshot", "remove", f"{image}@v1")
 
 
-def test_an_image_that_is_locked_is_not_started_on_and_its_holder_is_named(world: World, host: Host, name: str) -> None:
+def held(world: World, *words: str, by: str, code: int = 5) -> None:
+    done = world.virtrbd(*words)
+    assert done.returncode == code, done
+    assert by in done.stdout + done.stderr, done
+    assert "read-only image" not in done.stdout + done.stderr, done
+
+
+def test_an_image_that_is_locked_is_neither_started_on_nor_changed_and_its_holder_is_named(
+    world: World, name: str
+) -> None:
     spec = world.host.spec(name, "disks:\n  - size: 16M\n")
     world.ok("define", spec)
-    image = f"vms/{name}.vda"
-    host.ok("rbd", "lock", "add", image, "backup")
-    with rbd.Image(world.vms, f"{name}.vda", read_only=True) as opened:
-        [(client, _, _)] = opened.list_lockers()["lockers"]
+    image, base = f"vms/{name}.vda", f"{name}base"
+    world.ok("image", "snapshot", "create", f"{image}@v1")
+    rbd.RBD().create(world.vms, base, 8 * MIB, old_format=False)
+    with rbd.Image(world.vms, base) as opened:
+        opened.create_snap("v1")
+        opened.protect_snap("v1")
+    rbd.RBD().clone(world.vms, base, "v1", world.vms, f"{name}clone")
+    world.host.spec(name, "disks:\n  - size: 32M\n")
+    with rbd.Image(world.vms, f"{name}.vda") as disk, rbd.Image(world.vms, f"{name}clone") as clone:
+        disk.lock_exclusive("backup")
+        clone.lock_shared("reader", "tag")
+        [(client, _, _)] = disk.list_lockers()["lockers"]
+    by = f"{client} at 127.0.0.1:0 holds the lock 'backup' on it"
     for words in (
         ("start", name),
+        ("apply", spec),
         ("image", "resize", image, "32M"),
+        ("image", "snapshot", "create", f"{image}@v2"),
+        ("image", "snapshot", "remove", "--clear", f"{image}@v1"),
+        ("image", "snapshot", "rollback", f"{image}@v1", "--allow", "loses-data"),
         ("image", "remove", image),
     ):
-        done = world.virtrbd(*words)
-        assert done.returncode == 5, done
-        assert f"{client} at 127.0.0.1:0 holds the lock 'backup' on it" in done.stdout + done.stderr, done
+        held(world, *words, by=by)
+    held(world, "image", "flatten", f"vms/{name}clone", by="holds the lock 'reader' on it")
+    assert world.image(f"{name}clone")["flags"] == [], "a flatten that is refused leaves the object map valid"
+    verdicts = {each["name"]: each["verdict"] for each in world.document("image", "unreferenced", "vms")["images"]}
+    assert verdicts[f"vms/{name}clone"] == "locked"
     assert not world.libvirt.lookupByName(name).isActive()
-    host.ok("rbd", "lock", "remove", image, "backup", client)
+    with rbd.Image(world.vms, f"{name}.vda") as disk, rbd.Image(world.vms, f"{name}clone") as clone:
+        disk.unlock("backup")
+        clone.unlock("reader")
     world.ok("start", name)
+    world.ok("image", "flatten", f"vms/{name}clone")
+    with rbd.Image(world.vms, base) as opened:
+        opened.unprotect_snap("v1")
+        opened.remove_snap("v1")
+
+
+def test_what_a_group_or_a_migration_holds_is_named_with_the_way_out(world: World, name: str, image: str) -> None:
+    pool, group, moved = world.vms, f"{name}group", f"{name}moved"
+    rbd.RBD().group_create(pool, group)
+    rbd.Group(pool, group).add_image(pool, name)
+    rbd.Group(pool, group).create_snap("g1")
+    [snapshot] = [
+        each for each in world.document("image", "snapshot", "list", image)["snapshots"] if "g1" in each["label"]
+    ]
+    way_out = f"rbd group snap remove vms/{group}@g1"
+    of_group = f"{image}@{snapshot['name']}"
+    held(world, "image", "snapshot", "remove", of_group, by=way_out)
+    held(world, "image", "snapshot", "rollback", of_group, "--allow", "loses-data", by=way_out)
+    held(world, "image", "clone", of_group, f"vms/{moved}", by=way_out)
+    held(world, "image", "snapshot", "create", of_group, by="is a snapshot that a group")
+    held(world, "image", "remove", image, by=f"rbd group image remove vms/{group} {image}")
+    rbd.Group(pool, group).remove_snap("g1")
+    rbd.Group(pool, group).remove_image(pool, name)
+    rbd.RBD().group_remove(pool, group)
+
+    with rbd.Image(pool, name) as opened:
+        opened.remove_snap("v1")
+    define(world, name, NAMINGS["a disk"][0].format(name=name))
+    rbd.RBD().migration_prepare(pool, name, pool, moved)
+    try:
+        away = f"is being migrated to vms/{moved}"
+        for words in (("info",), ("resize", image, "32M"), ("remove",), ("restore",), ("export", image, "x")):
+            held(world, "image", words[0], *(words[1:] or (image,)), by=away)
+        held(world, "image", "resize", f"vms/{moved}", "32M", by=f"rbd migration execute vms/{moved}")
+        held(world, "start", name, by=f"image {image} does not exist; see whether it is in the trash")
+        listed = {each["name"]: each for each in world.document("image", "unreferenced", "vms")["images"]}
+        assert image not in listed
+        assert listed[f"vms/{moved}"]["verdict"] == "being migrated"
+    finally:
+        rbd.RBD().migration_abort(pool, moved)
+
+
+def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: World, name: str) -> None:
+    world.ok("image", "create", f"vms/{name}", "32M")
+    with rbd.Image(world.vms, name) as opened:
+        opened.encryption_format(rbd.RBD_ENCRYPTION_FORMAT_LUKS2, "secret")
+    usage = f"<usage type='volume'><volume>{name}</volume></usage>"
+    secret = world.libvirt.secretDefineXML(f"<secret ephemeral='yes' private='yes'>{usage}</secret>")
+    try:
+        secret.setValue(b"secret")
+        world.ok("define", world.host.spec(f"{name}x", "disks:\n  - size: 8M\n"))
+        xml = world.libvirt.lookupByName(f"{name}x").XMLDesc()
+        xml = re.sub(r"<uuid>.*?</uuid>|<metadata>.*?</metadata>", "", xml, flags=re.DOTALL, count=2)
+        xml = xml.replace(f"<name>{name}x", f"<name>{name}").replace(f"vms/{name}x.vda", f"vms/{name}")
+        key = f"<secret type='passphrase' uuid='{secret.UUIDString()}'/>"
+        xml = xml.replace("</disk>", f"<encryption format='luks2' engine='librbd'>{key}</encryption></disk>", 1)
+        domain = world.libvirt.defineXML(xml)
+        domain.create()
+        before = domain.blockInfo("vda")[0]
+        assert "was told" in world.ok("image", "resize", f"vms/{name}", "48M")
+        assert domain.blockInfo("vda")[0] == before + 16 * MIB
+        assert "is 48 MiB already" in world.ok("image", "resize", f"vms/{name}", "48M")
+    finally:
+        secret.undefine()

@@ -179,6 +179,20 @@ def test_a_mirror_and_its_snapshots_keep_an_image(cluster) -> None:  # type: ign
     assert (kept["done"], kept["changed"]) == ([], False)
     assert {each["way_out"] for each in kept["blockers"]} == {"rbd mirror image disable vms/mirrored"}
     assert cluster.virtrbd("image", "remove", "vms/mirrored", *GOES).returncode == 5
+    cluster.ok("image", "snapshot", "create", "vms/mirrored@v1")
+    host.ok("rbd", "mirror", "image", "demote", "vms/mirrored", admin=True)
+    snapshot = f"vms/mirrored@{shown[0]['name']}"
+    for words, said in (
+        (("resize", "vms/mirrored", "16M"), "it is not primary"),
+        (("snapshot", "create", "vms/mirrored@v2"), "it is not primary"),
+        (("snapshot", "protect", "vms/mirrored@v1"), "it is not primary"),
+        (("snapshot", "remove", "vms/mirrored@v1"), "it is not primary"),
+        (("snapshot", "remove", snapshot), "what ends it: rbd mirror image disable vms/mirrored"),
+    ):
+        done = cluster.virtrbd("image", *words)
+        assert (done.returncode, said in done.stdout + done.stderr) == (5, True), done
+    host.ok("rbd", "mirror", "image", "promote", "vms/mirrored", admin=True)
+    cluster.ok("image", "snapshot", "remove", "vms/mirrored@v1")
     host.ok("rbd", "mirror", "image", "disable", "vms/mirrored", admin=True)
     host.ok("rbd", "mirror", "pool", "disable", "vms", admin=True)
     cluster.ok("image", "remove", "vms/mirrored", *GOES)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from image_details import uses_in
 from strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uuid_of
 
 from virtrbd.contained import contained
@@ -82,7 +83,7 @@ def test_a_defect_in_one_action_fails_its_domain_alone() -> None:
 
 
 def _plans(*desired: Domain, actual: Actual) -> dict[str, DomainPlan]:
-    return {plan.name: plan for plan in make_plan(desired, actual, HERE).domains}
+    return {plan.name: plan for plan in make_plan(desired, uses_in(actual), HERE).domains}
 
 
 def _unread(name: str, uuid: str, failure: Failure = UNREADABLE) -> Actual:
@@ -175,7 +176,7 @@ def test_a_foreign_domain_that_cannot_be_read_and_names_an_image_may_write_it() 
     plans = _plans(APP, WEB, actual=actual)
     assert plans["app"] == _plans(APP, actual=replace(actual, domains=()))["app"]
     (problem,) = plans["web"].problems
-    assert "image vms/web.vda is already written by domain odd, perhaps: its XML cannot be parsed" in problem
+    assert "image vms/web.vda is already written by domain odd, perhaps: virtrbd cannot read its XML (" in problem
 
 
 @pytest.mark.parametrize("name", ["odd", "app"])

@@ -1,6 +1,7 @@
 """Every way in which a domain's XML names an image is seen; what cannot be read is reported, not taken for nothing."""
 
 import json
+from xml.sax import saxutils
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from virtrbd.domainxml.image_uses import named_images
+from virtrbd.domainxml.plain import FORBIDDEN, may_name_more, sources_in
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.model.image import ImageRef
@@ -96,7 +98,7 @@ def test_what_only_libvirt_or_the_kernel_knows_is_handed_on() -> None:
         disk("<source pool='ceph' volume='gold'/>", of="volume")
         + "<devices><disk type='block'><source dev='/dev/rbd7p1'/><target dev='vdb'/></disk></devices>"
     )
-    assert found.volumes == (NamedVolume(pool="ceph", volume="gold", place="disk vda"),)
+    assert found.volumes == (NamedVolume(pool="ceph", volume="gold", role=Role.DISK, place="disk vda"),)
     assert found.devices == (NamedDevice(path="/dev/rbd7p1", role=Role.DISK, place="disk vdb"),)
 
 
@@ -168,6 +170,39 @@ def test_a_source_without_a_name_is_unread() -> None:
 WORD = st.text(
     st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=9
 )
+
+NAMINGS = (
+    "<devices><disk type='network'><source protocol='rbd' name={name}/></disk></devices>",
+    "<devices><disk type='network'><source name={name} protocol='rbd'/></disk></devices>",
+    '<os><nvram type="network"><source protocol="rbd" name={name}/></nvram></os>',
+    "<devices><disk type='volume'><source pool='p' volume={name}/></disk></devices>",
+    "<devices><disk type='block'><source dev={device}/></disk></devices>",
+    "<devices><hostdev><source><block>/dev/sdb</block></source></hostdev></devices>",
+    "<qemu:commandline><qemu:arg value={filename}/></qemu:commandline>",
+    "<qemu:commandline><qemu:arg value={json}/></qemu:commandline>",
+    "<qemu:commandline><qemu:arg value='-readconfig'/></qemu:commandline>",
+    "<devices><rng><backend model='random'>/dev/urandom</backend></rng></devices>",
+    "<devices><console tty='/dev/pts/3'><source path='/dev/pts/3'/></console></devices>",
+)
+
+
+@given(st.data())
+def test_no_look_at_the_text_alone_misses_what_the_tree_names(data: st.DataObject) -> None:
+    """Only where the text says so is a domain parsed at all when plans are made."""
+    word = WORD.filter(lambda text: not FORBIDDEN.search(text) and text.isprintable())
+    ref = data.draw(st.builds(ImageRef, pool=word, namespace=st.just("") | word, name=word))
+    name = f"{ref.pool}/{ref.path}"
+    node = json.dumps({"driver": "rbd", "pool": ref.pool, "image": ref.name}).replace("rbd", r"\u0072bd")
+    values = {"name": name, "device": f"/dev/rbd/{name}", "filename": f"rbd:{name}", "json": node}
+    quoted = {key: saxutils.quoteattr(value) for key, value in values.items()}
+    inside = "".join(each.format(**quoted) for each in data.draw(st.lists(st.sampled_from(NAMINGS), max_size=3)))
+    xml = f"<domain {QEMU}>{inside}</domain>"
+    found = named_images(parse_tree(xml))
+    if may_name_more(xml):
+        return
+    assert (found.volumes, found.unread) == ((), ())
+    assert {device.path for device in found.devices} <= {"/dev/urandom", "/dev/pts/3"}
+    assert {f"{use.ref.pool}/{use.ref.path}" for use in found.images} <= sources_in(xml)
 
 
 def _kept(text: str) -> str:

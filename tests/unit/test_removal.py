@@ -27,6 +27,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark
 from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
+from virtrbd.model.image_use import DomainUse
 from virtrbd.planning.removal import (
     FlattenClone,
     RemovalPlan,
@@ -38,7 +39,6 @@ from virtrbd.planning.removal import (
     plan_removal,
     plan_snapshot_removal,
 )  # fmt: skip
-from virtrbd.planning.use import DomainUse
 
 DAY_S = 86400.0
 ALL = frozenset(Hazard)
@@ -151,7 +151,7 @@ def test_a_removed_snapshot_that_clones_still_need_is_told_from_one_that_is_ther
     [
         (SnapshotKind.GROUP, "it has the group snapshot vms/group1@snap1", "rbd group snap remove vms/group1@snap1"),
         (SnapshotKind.MIRROR, "it has the mirror snapshot s1", "rbd mirror image disable vms/web.vda"),
-        (SnapshotKind.UNKNOWN, "it has the unknown snapshot s1", "look at rbd snap ls --all vms/web.vda"),
+        (SnapshotKind.UNKNOWN, "it has the unknown snapshot s1", "rbd snap ls --all vms/web.vda"),
     ],
 )
 def test_snapshots_that_are_not_ours_to_remove_are_named_with_the_command(

@@ -9,9 +9,8 @@ from image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, deta
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
-from virtrbd.model.image_use import Unread
+from virtrbd.model.image_use import DomainUse, Unread
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
-from virtrbd.planning.use import DomainUse
 
 USAGE = Usage(ref=REF, size_bytes=100, used_bytes=10, by_snapshot={"s1": 5})
 

@@ -9,8 +9,8 @@ from virtrbd.host.uses import use_of as use_of_domain
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageMark, ImageRef
-from virtrbd.model.image_use import Role, Unread
-from virtrbd.planning.use import DomainUse, growth_objections, objections, owner_objections, snapshot_objections
+from virtrbd.model.image_use import DomainUse, Role, Unread
+from virtrbd.planning.use import growth_objections, objections, owner_objections, snapshot_objections
 
 
 def texts(image, uses=(), host=HERE):  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.keyring import Key, read_key
+from virtrbd.ceph.obstacles import naming_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, is_utf8
 from virtrbd.deadline import call_watched, call_within, is_abandoned
@@ -103,7 +104,7 @@ class Cluster:
         """Return what `use` returns of the context and the image, opened read-write."""
 
         def run() -> T:
-            with self.ioctx(ref) as ioctx, open_image(ioctx, ref) as image:
+            with self.ioctx(ref) as ioctx, open_image(ioctx, ref) as image, naming_obstacles(ref, image):
                 return use(ioctx, image)
 
         return self.call(what, run)
@@ -152,6 +153,11 @@ class Cluster:
     def client_id(self) -> int:
         """Our own number among the clients of the cluster."""
         return int(self._rados.get_instance_id())
+
+    @property
+    def address(self) -> str:
+        """Our own address, as the cluster sees it."""
+        return str(self._rados.get_addrs())
 
     def command(self, prefix: str, **words: str) -> Any:
         """Return what the monitors answer to a command. Raises ClusterError."""

@@ -12,10 +12,12 @@ from virtrbd.ceph.features import flag_names, seconds_of
 from virtrbd.ceph.metadata import config_of, copied_state_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes
+from virtrbd.ceph.trash import missing
 from virtrbd.ceph.usage import usage_of
 from virtrbd.errors import ClusterError, ConfigError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails, Option, Snapshot, SnapshotKind
+from virtrbd.planning.removal import way_out_of
 
 _KINDS = {
     rbd.RBD_SNAP_NAMESPACE_TYPE_USER: SnapshotKind.USER,
@@ -47,6 +49,19 @@ def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDe
 
     # An image of some TiB with many snapshots takes longer than one call may: each of them is walked by fast-diff.
     return cluster.call_in_steps(f"reading image {ref}", read)
+
+
+def missing_snapshot(cluster: Cluster, ref: ImageRef, way_out: str = "") -> ClusterError:
+    """Return the error that says that people made no snapshot of that name, and whose it is where there is one."""
+    details = read_details(cluster, ref)
+    if details is None:
+        return missing(cluster, ref)
+    for each in details.snapshots:
+        if each.name == ref.snapshot and each.kind is not SnapshotKind.USER:
+            of_rbd = f"{ref} is the {each.kind} snapshot {each.label}, which virtrbd leaves to RBD"
+            return ClusterError(f"{of_rbd}; what ends it: {way_out_of(each, ref.image)}")
+    names = ", ".join(details.image.snapshots) or "none"
+    return ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}" + (f"; {way_out}" if way_out else ""))
 
 
 def read_parents(cluster: Cluster, ref: ImageRef) -> tuple[ImageRef, ...]:

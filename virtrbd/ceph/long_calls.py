@@ -14,6 +14,7 @@ from virtrbd.ceph.contents import snapshots_of
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.images import read_image, require_id
 from virtrbd.ceph.metadata import SEED, remove_metadata
+from virtrbd.ceph.obstacles import naming_obstacles, refuse_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
@@ -56,6 +57,8 @@ def _distrust_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> bool:
     (measured with 16.2; tracker.ceph.com/issues/68998). With an invalid map it skips nothing.
     """
     with open_image(ioctx, ref, image_id=image_id) as image:
+        # Before the map is given up for what cannot be done.
+        refuse_obstacles(ref, image)
         has_map, header_id = bool(image.features() & rbd.RBD_FEATURE_OBJECT_MAP), image.id()
     if has_map:
         invalidate_object_map(ioctx, ref, header_id)
@@ -69,7 +72,7 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
     """
 
     def roll_back(ioctx: Any) -> None:
-        with open_image(ioctx, ref) as image:
+        with open_image(ioctx, ref) as image, naming_obstacles(ref, image):
             # A seed's digest vouches for what goes now.
             remove_metadata(ioctx, image, SEED)
             image.rollback_to_snap(as_bytes(ref.snapshot))

@@ -4,10 +4,12 @@ librbd says little of them: a write to a locked image waits for ever or fails as
 image fails with EROFS in the guest (measured on 16.2).
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
+from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef, Obstacle
 from virtrbd.printable import quoted, shell_command
 
@@ -18,6 +20,22 @@ _OWN_LOCK = "internal"
 def obstacles_of(ref: ImageRef, image: Any) -> tuple[Obstacle, ...]:
     """Return why the open image must not be written to now; librbd's own exclusive lock is no reason."""
     return (*_locks(ref, image), *_mirror(ref, image), *_migration(ref, image))
+
+
+def refuse_obstacles(ref: ImageRef, image: Any) -> None:
+    """Raise ClusterError where RBD itself holds something against writing to the open image."""
+    if found := obstacles_of(ref.image, image):
+        raise ClusterError(f"image {ref.image}: {'; '.join(map(str, found))}")
+
+
+@contextmanager
+def naming_obstacles(ref: ImageRef, image: Any) -> Iterator[None]:
+    """Name what RBD holds against a write in the block; librbd itself says no more than "read-only image"."""
+    try:
+        yield
+    except rbd.ReadOnlyImage:
+        refuse_obstacles(ref, image)
+        raise
 
 
 def _locks(ref: ImageRef, image: Any) -> list[Obstacle]:

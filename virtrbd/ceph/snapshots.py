@@ -5,11 +5,13 @@ from typing import Any
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.contents import snapshots_of, user_snapshots_of
+from virtrbd.ceph.obstacles import naming_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
 
 
 def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool) -> bool:
@@ -18,7 +20,9 @@ def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool
     raw = as_bytes(name)
 
     def create(ioctx: Any, image: Any) -> bool:
-        is_new = name not in {snap["name"] for snap in snapshots_of(ioctx, image)}
+        is_new = name not in {snap["name"] for snap in user_snapshots_of(ioctx, image)}
+        if is_new:
+            _refuse_taken(ref, name, ioctx, image)
         if is_new:
             image.create_snap(raw)
         if protect and not image.is_protected_snap(raw):
@@ -57,9 +61,16 @@ def remove_snapshot(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     _on(cluster, f"removing snapshot {ref}", ref, image_id, lambda image: image.remove_snap(name))
 
 
+def _refuse_taken(ref: ImageRef, name: str, ioctx: Any, image: Any) -> None:
+    if name in {snap["name"] for snap in snapshots_of(ioctx, image)}:
+        look = shell_command("rbd snap ls --all", ref.image)
+        raise ClusterError(f"{ref.image}@{name} is a snapshot that a group, a mirror or the trash keeps ({look})")
+
+
 def _require(ref: ImageRef, ioctx: Any, image: Any) -> None:
     names = sorted(snap["name"] for snap in user_snapshots_of(ioctx, image))
     if ref.snapshot not in names:
+        _refuse_taken(ref, ref.snapshot, ioctx, image)
         raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(names) or 'none'}")
 
 
@@ -69,7 +80,7 @@ def _on(cluster: Cluster, what: str, ref: ImageRef, image_id: str, use: Callable
     def run() -> None:
         with cluster.ioctx(ref) as ioctx:
             ioctx.set_osdmap_full_try()
-            with open_image(ioctx, ref, image_id=image_id) as image:
+            with open_image(ioctx, ref, image_id=image_id) as image, naming_obstacles(ref, image):
                 use(image)
 
     cluster.call(what, run)

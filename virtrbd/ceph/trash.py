@@ -17,6 +17,9 @@ from virtrbd.printable import shell_command
 if TYPE_CHECKING:
     from virtrbd.model.image_details import TrashEntry
 
+# Who put it there, of an image that rbd migration prepare set aside.
+_MIGRATION = "MIGRATION"
+
 
 def trash_image(cluster: Cluster, ref: ImageRef, image_id: str, delay_s: float, *, past_watchers: bool = False) -> None:
     """Move an image that nobody has open to the trash; the id makes sure that it is the one that was looked at.
@@ -82,13 +85,33 @@ def _entries(ioctx: Any) -> list[dict[str, Any]]:
 
 def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
     """Return the error that says that there is no such image; where it is in the trash, that too."""
-    if any(entry.ref == ref.image for entry in list_trash(cluster, ref.pool, ref.namespace)):
+    found = [entry for entry in list_trash(cluster, ref.pool, ref.namespace) if entry.ref == ref.image]
+    if found and all(entry.source == _MIGRATION for entry in found):
+        return _migrating(cluster, ref.image)
+    if found:
         way_out = (
             f"bring it back with {shell_command('virtrbd image restore', ref.image)}, or see "
             f"{shell_command('virtrbd image trash list', ref.room)}"
         )
         return ClusterError(f"image {ref.image} is in the trash; {way_out}")
     return ClusterError(f"image {ref.image} does not exist; see {shell_command('virtrbd image list', ref.room)}")
+
+
+def _migrating(cluster: Cluster, ref: ImageRef) -> ClusterError:
+    """Return the error that says where the source of a migration is to be found."""
+
+    def read() -> dict[str, Any]:
+        with cluster.ioctx(ref) as ioctx:
+            found: dict[str, Any] = rbd.RBD().migration_status(ioctx, as_bytes(ref.name))
+            return {**found, "pool": cluster.name_of_pool(found["dest_pool_id"])}
+
+    found = cluster.call(f"reading the migration of {ref}", read)
+    to = ImageRef(pool=found["pool"], namespace=found["dest_pool_namespace"], name=found["dest_image_name"])
+    return ClusterError(
+        f"image {ref} is being migrated to {to}, which holds its data now; end that with "
+        f"{shell_command('rbd migration execute', to)} and {shell_command('rbd migration commit', to)}, or bring it "
+        f"back with {shell_command('rbd migration abort', to)}"
+    )
 
 
 def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:

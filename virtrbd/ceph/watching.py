@@ -1,17 +1,27 @@
 """Who has an image open read-write: the only test of an image that is in use."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.facts import watchers_of
 from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.ceph.opening import open_image
-from virtrbd.errors import ImageBusyError
+from virtrbd.ceph.unread import image_or_failure
+from virtrbd.errors import ClusterError, ImageBusyError
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef, Obstacle, Watcher
+from virtrbd.printable import shell_command
+
+_AT_A_TIME = 8
+# For so long a client may have an image open beside its guest without being named.
+_MOMENT_S = 1.0
 
 
 def foreign_watchers(cluster: Cluster, image: Any) -> tuple[Watcher, ...]:
@@ -65,7 +75,58 @@ def registered(cluster: Cluster, refs: Sequence[ImageRef]) -> Iterator[Registrat
         images = {}
         for ref in refs:
             ioctx = stack.enter_context(cluster.ioctx(ref))
-            image = cluster.call(f"opening image {ref}", partial(open_image, ioctx, ref))
+            image = cluster.call(f"opening image {ref}", partial(_open, ioctx, ref))
             stack.callback(cluster.let_go, f"closing image {ref}", image.close)
             images[ref] = image
         yield Registration(cluster=cluster, images=images)
+
+
+def _open(ioctx: Any, ref: ImageRef) -> Any:
+    try:
+        return open_image(ioctx, ref)
+    except rbd.ImageNotFound:
+        look = shell_command("virtrbd image trash list", ref.room)
+        raise ClusterError(f"image {ref} does not exist; see whether it is in the trash with {look}") from None
+
+
+def opened_twice(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[Watcher, ...]]:
+    """Return which of the images more than one other client has open read-write, and who.
+
+    Looked at again for a while: a snapshot is made, and a guest started, by a client that is there for a moment.
+    Images that cannot be read are left out. Raises UnavailableError.
+    """
+    found = _several(cluster, refs)
+    give_up_at = time.monotonic() + _MOMENT_S
+    while found and time.monotonic() < give_up_at:
+        time.sleep(_MOMENT_S / 4)
+        again = _several(cluster, list(found))
+        lasting = {ref: tuple(each for each in found[ref] if each in again[ref]) for ref in again}
+        found = {ref: watchers for ref, watchers in lasting.items() if len(watchers) > 1}
+    return {ref: _placed(watchers, cluster.address) for ref, watchers in found.items()}
+
+
+def _several(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[Watcher, ...]]:
+    if not refs:
+        return {}
+    with ThreadPoolExecutor(_AT_A_TIME) as threads:
+        looked = dict(zip(refs, threads.map(partial(_watchers, cluster), refs), strict=True))
+    return {ref: found for ref, found in looked.items() if not isinstance(found, Failure) and len(found) > 1}
+
+
+def _watchers(cluster: Cluster, ref: ImageRef) -> tuple[Watcher, ...] | Failure:
+    def read() -> tuple[Watcher, ...]:
+        with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
+            return foreign_watchers(cluster, image)
+
+    return image_or_failure(cluster, ref, lambda: cluster.call(f"listing watchers of {ref}", read))
+
+
+def _placed(watchers: tuple[Watcher, ...], address: str) -> tuple[Watcher, ...]:
+    """Return the watchers, with the one that is of this host marked where its address tells it from the others."""
+    here = [each for each in watchers if _machine(each.address) == _machine(address)]
+    return tuple(replace(each, is_here=here == [each]) for each in watchers)
+
+
+def _machine(address: str) -> str:
+    """Return the machine in Ceph's form of an address, `[v2:]ADDRESS:PORT/NONCE`."""
+    return address.partition("/")[0].rpartition(":")[0].removeprefix("v2:").removeprefix("v1:")

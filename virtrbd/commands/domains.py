@@ -6,7 +6,7 @@ import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.commands.retiring import FORGET_SNAPSHOTS
-from virtrbd.errors import BlockedError, HypervisorError, UsageError, worst
+from virtrbd.errors import BlockedError, ClusterError, HypervisorError, UsageError, worst
 from virtrbd.printable import shell_command
 
 NAME = click.argument("name")
@@ -56,12 +56,15 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import locked, require_awake, require_released
     from virtrbd.host.power import start_domain
+    from virtrbd.host.writers import writers_told
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, locked(host, name, "start") as domain:
         require_awake(domain)
         require_released(domain)
         if domain.state.is_active:
+            if twice := writers_told(host, domain):
+                raise ClusterError(*(f"{domain.name}: runs already, and {text}" for text in twice))
             run.answer({"name": name, "state": domain.state.value, "changed": False}, [f"{name}: runs already"])
             return
         start_domain(domain.uuid, host)

@@ -19,7 +19,6 @@ from virtrbd.commands.image_snapshots import snapshot
 from virtrbd.commands.images import image
 from virtrbd.commands.progress import PROGRESS
 from virtrbd.commands.removing import CLEAR, PLAN, do_steps, plan_once_free, require_details
-from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 
 if TYPE_CHECKING:
@@ -74,6 +73,7 @@ def remove_snapshot(
     run: Run, ref: ImageRef, clear: bool, only_plan: bool, progress: str, allow: tuple[str, ...]
 ) -> None:
     """Remove a snapshot, or say what keeps it and how that is cleared."""
+    from virtrbd.ceph.details import missing_snapshot
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.planning.removal import plan_snapshot_removal
 
@@ -85,8 +85,7 @@ def remove_snapshot(
             details = require_details(session, ref.image)
             found = plan_snapshot_removal(details, ref.snapshot, session.uses(), session.host.host_uuid)
             if found is None:
-                names = ", ".join(details.image.snapshots) or "none"
-                raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}")
+                raise missing_snapshot(session.host.cluster, ref)
             return found
 
         _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)

@@ -18,8 +18,8 @@ from virtrbd.model.size import parse_size
 if TYPE_CHECKING:
     from virtrbd.host.image_host import ImageHost, Progress
     from virtrbd.hypervisor.connection import Hypervisor
+    from virtrbd.model.image_use import DomainUse
     from virtrbd.model.settings import Settings
-    from virtrbd.planning.use import DomainUse
 
 
 class _Parsed(click.ParamType[object]):

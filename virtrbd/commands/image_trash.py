@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @with_global_options
 def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str, ...]) -> None:
     """Bring an image back from the trash."""
-    from virtrbd.ceph.trash import list_trash, restore_image
+    from virtrbd.ceph.trash import list_trash, missing, restore_image
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import refuse
     from virtrbd.planning.use import owner_objections
@@ -51,6 +51,10 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
             for entry in list_trash(session.host.cluster, ref.pool, ref.namespace)
             if entry.ref == ref and image_id in ("", entry.image_id)
         ]
+        if found and all(entry.source != "USER" for entry in found):
+            # What mirroring or a migration put there is theirs to bring back.
+            raise missing(session.host.cluster, ref)
+        found = [entry for entry in found if entry.source == "USER"]
         if not found:
             raise ClusterError(
                 f"image {ref} is not in the trash; see {shell_command('virtrbd image trash list', ref.room)}"

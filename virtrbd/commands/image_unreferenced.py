@@ -30,7 +30,8 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
         rooms = rooms_of(pools, host.settings.ceph.pool)
         found, failed = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
         others = tell_others(run, host.cluster, rooms)
-    ours = [each for each in found if each.verdict is not Verdict.ELSEWHERE]
+    held = {Verdict.ELSEWHERE, Verdict.GROUPED, Verdict.MIRRORED, Verdict.LOCKED, Verdict.MIGRATING}
+    ours = [each for each in found if each.verdict not in held]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
     unread, unread_lines = show_unread(run, failed)
     unknown = [use for use in uses if use.unknown]
@@ -71,5 +72,8 @@ def _lines(found: "tuple[Unreferenced, ...]", freed: int, host_uuid: str) -> lis
         )
         for each in found
     ]
-    total = f"{format_size(freed)} could be freed here; look at what belongs to another host on that host"
+    total = (
+        f"{format_size(freed)} could be freed here; look at what belongs to another host on that host, and at what RBD "
+        f"itself holds with `virtrbd image info`"
+    )
     return [*table(("image", "verdict", "reclaimable", "owner (domain)", "host"), rows), total]

@@ -7,7 +7,6 @@ from virtrbd.commands.image_session import IMAGE, SIZE_TYPE, image_session, requ
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
 from virtrbd.commands.verbs import Verbs
-from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
@@ -77,7 +76,7 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
 @with_global_options
 def info(run: Run, ref: ImageRef) -> None:
     """Show all about an image: usage, watchers, parents, clones, owner, librbd's options; or about one snapshot."""
-    from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.details import missing_snapshot, read_details
     from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
     from virtrbd.model.image_details import SnapshotKind
@@ -86,6 +85,9 @@ def info(run: Run, ref: ImageRef) -> None:
         details = read_details(session.host.cluster, ref)
         if details is None:
             raise missing(session.host.cluster, ref)
+        of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
+        if ref.snapshot and ref.snapshot not in of_people:
+            raise missing_snapshot(session.host.cluster, ref)
         uses = session.uses() or ()
         limit = session.host.settings.ceph.clone_depth
     names_by_uuid = {use.uuid: use.name for use in uses}
@@ -95,9 +97,6 @@ def info(run: Run, ref: ImageRef) -> None:
     if not ref.snapshot:
         run.answer({"image": data}, lines)
         return
-    of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
-    if ref.snapshot not in of_people:
-        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(of_people) or 'none'}")
     snapshot = of_people[ref.snapshot]
     run.answer({"image": data, "snapshot": snapshot_data(snapshot)}, one_snapshot_lines(ref, snapshot))
 

@@ -1,5 +1,6 @@
 """A domain and its images, joined."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -10,8 +11,11 @@ from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
 from virtrbd.host.host import Host
-from virtrbd.model.domain import DefinedDisk
+from virtrbd.host.uses import use_of
+from virtrbd.host.writers import writers_told
+from virtrbd.model.domain import DefinedDisk, DefinedDomain
 from virtrbd.model.failure import Failure
+from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 from virtrbd.printable import cut
 
@@ -21,6 +25,7 @@ def inspection(host: Host, name: str) -> dict[str, Any]:
     domain = require(host, name)
     memory_bytes, vcpus = parse_size(domain.definition)
     hypervisor, machine = parse_machine(domain.definition)
+    disks = parse_disks(domain.live or domain.definition)
     return {
         "name": domain.name,
         "uuid": domain.uuid,
@@ -31,8 +36,17 @@ def inspection(host: Host, name: str) -> dict[str, Any]:
         "machine": machine,
         "autostart": domain.autostart,
         "owned": read_mark(domain.definition) is not None,
-        "disks": [_disk(host, disk, domain.uuid) for disk in parse_disks(domain.live or domain.definition)],
+        "disks": [_disk(host, disk, domain.uuid) for disk in disks],
+        "two_writers": list(writers_told(host, domain)),
+        "other_images": _other_images(host, domain, {disk.image for disk in disks}),
     }
+
+
+def _other_images(host: Host, domain: DefinedDomain, shown: Collection[ImageRef | None]) -> list[dict[str, str]]:
+    """Return the images that the domain names in other ways than as a disk: as NVRAM, below an overlay, in a save."""
+    kept = host.hypervisor.kept_documents().get(domain.uuid, ())
+    used = use_of(domain, kept, host.hypervisor.ceph_pool_of)
+    return [{"image": str(use.ref), "as": str(use)} for use in used.images if use.ref not in shown]
 
 
 def _disk(host: Host, disk: DefinedDisk, uuid: str) -> dict[str, Any]:
@@ -68,6 +82,7 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
         f"  memory {format_size(data['memory_bytes'])}, vcpus {data['vcpus']}, {data['hypervisor']} {data['machine']}"
         f", autostart {'on' if data['autostart'] else 'off'}, {'virtrbd owns it' if data['owned'] else 'not owned'}",
         f"  uuid {data['uuid']}",
+        *(f"  WARNING: {text}" for text in data["two_writers"]),
         "",
     ]
     rows = [
@@ -91,7 +106,8 @@ def inspection_lines(data: dict[str, Any]) -> list[str]:
         for key, value in disk.get("config", {}).items()
     ]
     errors = [f"{disk['image']}: cannot be read: {disk['error']}" for disk in data["disks"] if disk.get("error")]
-    return head + table(titles, rows) + (["", *options] if options else []) + (["", *errors] if errors else [])
+    others = [f"{other['image']}: {other['as']}" for other in data["other_images"]]
+    return [*head, *table(titles, rows), *(line for part in (others, options, errors) if part for line in ("", *part))]
 
 
 def _size(size_bytes: int | None, otherwise: str) -> str:

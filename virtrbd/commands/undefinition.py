@@ -5,7 +5,6 @@ from functools import partial
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.unread import image_or_failure
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
@@ -13,6 +12,7 @@ from virtrbd.host.perform import perform
 from virtrbd.host.power import note_clean_stop
 from virtrbd.host.retiring import removals_of
 from virtrbd.host.traces import note_made
+from virtrbd.host.uses import images_named_by
 from virtrbd.model.actions import Action, TrashImage
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.failure import Failure
@@ -37,7 +37,7 @@ def undefine_domain(
     Images that stay need not be readable. Raises BlockedError, HypervisorError.
     """
     _require_undefinable(host, domain)
-    images = _images(host, domain.definition, must_be_read=trash_images)
+    images = _images(host, domain, must_be_read=trash_images)
     unread = {ref: image for ref, image in images.items() if isinstance(image, Failure)}
     owned = [image for image in images.values() if isinstance(image, Image) and image.is_of(domain.uuid)]
     going = owned if trash_images else []
@@ -89,8 +89,8 @@ def _done(action: Action) -> str:
     return "undefined"
 
 
-def _images(host: Host, definition: str, *, must_be_read: bool) -> dict[ImageRef, Image | Failure | None]:
-    refs = [disk.image.image for disk in parse_disks(definition) if disk.image]
+def _images(host: Host, domain: DefinedDomain, *, must_be_read: bool) -> dict[ImageRef, Image | Failure | None]:
+    refs = images_named_by(host.hypervisor, domain)
     if must_be_read:
         return {ref: read_image(host.cluster, ref) for ref in refs}
     return {ref: image_or_failure(host.cluster, ref, partial(read_image, host.cluster, ref)) for ref in refs}

@@ -83,7 +83,8 @@ class _Found:
         if element.get("protocol") == "rbd":
             self._source(element, place, role)
         if element.get("pool") and element.get("volume"):
-            self.volumes.add(NamedVolume(pool=element.get("pool", ""), volume=element.get("volume", ""), place=place))
+            pool, volume = element.get("pool", ""), element.get("volume", "")
+            self.volumes.add(NamedVolume(pool=pool, volume=volume, role=role, place=place))
         if word(element).startswith("qemu:"):
             self._argument(element, place)
             return
@@ -150,6 +151,10 @@ def _role(element: Element) -> Role:
         if around.tag in _ROLES:
             return _ROLES[str(around.tag)]
         if around.tag == "disk":
-            return Role.DISK
+            return Role.SHARED_DISK if _is_shared(around) else Role.DISK
         around = around.getparent()
     return Role.OTHER
+
+
+def _is_shared(disk: Element) -> bool:
+    return disk.get("device") == "cdrom" or any(disk.find(word) is not None for word in ("readonly", "shareable"))

@@ -42,6 +42,12 @@ def parse_machine(xml: str) -> tuple[str, str]:
     return root.get("type", ""), attribute(root, "os/type", "machine")
 
 
+def is_encrypted(xml: str, target: str) -> bool:
+    """Whether the domain's disk is decrypted by libvirt: its guest then has less of it than the image is large."""
+    disks = (disk for disk in parse_tree(xml).iterfind("devices/disk") if attribute(disk, "target", "dev") == target)
+    return any(disk.find(path) is not None for disk in disks for path in ("encryption", "source/encryption"))
+
+
 def _disk(element: Element) -> DefinedDisk:
     return DefinedDisk(
         target=attribute(element, "target", "dev"),

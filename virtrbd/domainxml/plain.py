@@ -4,13 +4,25 @@ Only in the one form that libvirt itself writes; what differs in a domain's docu
 """
 
 import re
+from html import unescape
 from typing import Final
+
+from virtrbd.model.image import ImageRef
 
 NAMESPACE: Final = "urn:virtrbd:domain:1"
 
 # One token after the other, each ending before the next tag: time grows with the text's length, whatever it holds.
 _SOURCE_TOKEN = re.compile(
     r"""(?P<begin><source protocol=['"]rbd['"][^<>]*[^/<>]>)|(?P<end></source>)|<host name=['"](?P<host>[^'"<>]+)"""
+)
+
+_RBD_SOURCE = re.compile(r"""<source protocol=['"]rbd['"] name=(['"])(.*?)\1""")
+_RBD_PROTOCOL = re.compile(r"""\bprotocol=['"]rbd['"]""")
+# A device that may be an image, a volume, an argument of QEMU that speaks of RBD or of a file with more arguments.
+_MAY_BE_IMAGE = re.compile(
+    r"""['">]\s*/dev/(?!urandom|random|hwrng|pts/|net/tun|vhost-|kvm)|\bvolume=|"""
+    r"""<qemu:[a-z]+ [^<>]*(?:rbd|/dev/|readconfig|\\)""",
+    re.IGNORECASE,
 )
 
 # What XML 1.0 forbids, though libvirt keeps it.
@@ -52,3 +64,21 @@ def may_be_no_xml(xml: str) -> bool:
     """Whether the text may hold what XML forbids; quick, for the XML of every domain. Only a parser knows for sure."""
     # Mostly there is none of it, and to look for single characters is far quicker than for a class of them.
     return any(character in xml for character in _CONTROLS) or FOREIGN_REFERENCE.search(xml) is not None
+
+
+def sources_in(xml: str) -> frozenset[str]:
+    """Return the RBD sources, `pool/[namespace/]image`, that the text names; with options behind a colon without them
+    too."""
+    names = {unescape(match[2]) for match in _RBD_SOURCE.finditer(xml)}
+    return frozenset(names | {name.partition(":")[0] for name in names})
+
+
+def names_source(xml: str, ref: ImageRef) -> bool:
+    """Whether an RBD source in the text is the image, or a snapshot of it."""
+    return f"{ref.pool}/{ref.path}" in sources_in(xml)
+
+
+def may_name_more(xml: str) -> bool:
+    """Whether the text may name an image in any way that `sources_in` does not see; only a parser knows for sure."""
+    is_all = len(_RBD_PROTOCOL.findall(xml)) == len(_RBD_SOURCE.findall(xml))
+    return not is_all or _MAY_BE_IMAGE.search(xml) is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from virtrbd.ceph.details import read_details
+from virtrbd.ceph.details import missing_snapshot, read_details
 from virtrbd.ceph.images import grow_image, read_image, set_state
 from virtrbd.ceph.long_calls import flatten_image, roll_back_image
 from virtrbd.ceph.trash import missing
@@ -16,9 +16,9 @@ from virtrbd.host.waiting import once_free
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.image_use import DomainUse
 from virtrbd.model.size import format_size
 from virtrbd.planning.use import (
-    DomainUse,
     Objection,
     growth_objections,
     objections,
@@ -115,7 +115,7 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
     image = require_image(host, ref)
     snapshot = read_image(host.cluster, ref)
     if snapshot is None:
-        raise ClusterError(f"snapshot {ref} does not exist; {ref.image} has {', '.join(image.snapshots) or 'none'}")
+        raise missing_snapshot(host.cluster, ref)
     if Hazard.LOSES_DATA not in allowed:
         sizes = f"{format_size(image.size_bytes)} to {format_size(snapshot.size_bytes)}"
         shrinks = f", and it shrinks from {sizes}" if snapshot.size_bytes < image.size_bytes else ""

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from virtrbd.ceph.details import missing_snapshot
 from virtrbd.ceph.images import is_clone_of, read_image
 from virtrbd.ceph.pools import refuse_missing_rooms
 from virtrbd.deadline import abandon
@@ -47,9 +48,8 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
     source = read_image(host.cluster, parent)
     if source is None:
         require_image(host, parent)
-        raise ClusterError(
-            f"snapshot {parent} does not exist; make it with {shell_command('virtrbd image snapshot create', parent)}"
-        )
+        way_out = f"make it with {shell_command('virtrbd image snapshot create', parent)}"
+        raise missing_snapshot(host.cluster, parent, way_out)
     if source.state:
         raise not_ready(source)
     return source

@@ -56,7 +56,8 @@ def through_gate(
             if wait_s:
                 say(f"{_names(others)}; waiting up to {wait_s:g} s in case it is what a crash left behind")
         if now >= give_up_at:
-            raise ImageBusyError(_message(others, wait_s), tuple(str(w) for found in others.values() for w in found))
+            text = _message(others, wait_s, _hosts(cluster, list(others)))
+            raise ImageBusyError(text, tuple(str(w) for found in others.values() for w in found))
         # Two hosts that look at the same time see each other: both let go, and come back at different moments.
         time.sleep(random.uniform(0.2, 1.0))
 
@@ -87,7 +88,8 @@ def _take_over(image: Image, allowed: frozenset[Hazard], say: Callable[[str], No
     if Hazard.TAKES_OVER not in allowed:
         raise BlockedError(
             f"image {image.ref} was last started on host {host}, which never said that it stopped; "
-            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead"
+            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead, and is to lose a "
+            f"managed save of it"
         )
     say(
         f"image {image.ref} is taken over from host {host}; where its domain holds a managed save there, drop that: "
@@ -114,7 +116,15 @@ def _names(others: Others) -> str:
     return "; ".join(f"image {ref} is open by {', '.join(map(str, found))}" for ref, found in sorted(others.items()))
 
 
-def _message(others: Others, wait_s: float) -> str:
+def _hosts(cluster: Cluster, refs: Sequence[ImageRef]) -> tuple[str, ...]:
+    """Return the hosts that the marks of the images name, as a message names them."""
+    images = (image for image in read_images(cluster, refs).values() if isinstance(image, Image))
+    return tuple(sorted({told for image in images for told in image.hosts_told.values()}))
+
+
+def _message(others: Others, wait_s: float, hosts: Sequence[str]) -> str:
+    marks = f" (the image's marks name host {', '.join(hosts)})" if hosts else ""
     return (
-        f"{_names(others)}, still after {wait_s:g} s; not started: two writers would destroy the disk. Stop that client"
+        f"{_names(others)}, still after {wait_s:g} s; not started: two writers would destroy the disk. Stop that "
+        f"client{marks}"
     )

@@ -10,19 +10,23 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
+from virtrbd.ceph.watching import opened_twice
 from virtrbd.errors import DocumentError, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.host.traces import rollbacks_begun, unknown_marks
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import Domain, HostDomains
+from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.image_use import DomainUse
 from virtrbd.model.seed import SeedDocument, SeedFile
+from virtrbd.planning.fleet import neighbours
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
+from virtrbd.planning.two_writers import images_of_guests
 from virtrbd.spec.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
 
@@ -44,12 +48,14 @@ def observe(
         ours = pool.submit(_read_hypervisor, hypervisor, cluster)
         theirs = _read_cluster(domains, cluster, state)
         defined = ours.result()
+    held = defined.domains.read
     actual = Actual(
         host_uuid=defined.host_uuid,
         hypervisor_digest=defined.digest,
         cluster=theirs.facts,
         secrets=defined.secrets,
-        domains=defined.domains.read,
+        domains=held,
+        uses=_uses(hypervisor, neighbours(domains, held, defined.kept), defined.kept),
         unread_domains=defined.domains.unread,
         images=theirs.images,
         unread_images=theirs.unread,
@@ -58,6 +64,7 @@ def observe(
         missing_pools=theirs.missing_pools,
         now=time.time(),
     )
+    actual = replace(actual, open_twice=opened_twice(cluster, images_of_guests(domains, held)))
     others = _opened(actual, cluster)
     images, unread = {**actual.images, **_readable(others)}, {**actual.unread_images, **_unread(others)}
     actual = replace(actual, images=images, unread_images=unread)
@@ -90,6 +97,7 @@ class _Defined:
     digest: str
     secrets: tuple[Secret, ...]
     domains: HostDomains
+    kept: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +116,19 @@ def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
         digest=hypervisor.digest(),
         secrets=hypervisor.secrets(cluster.key()),
         domains=hypervisor.domains(),
+        kept=hypervisor.kept_documents(),
     )
+
+
+def _uses(
+    hypervisor: Hypervisor, found: Sequence[DefinedDomain], kept: Mapping[str, tuple[str, ...]]
+) -> tuple[DomainUse, ...]:
+    if not found:
+        return ()
+    # Here, not above: mostly nothing is parsed.
+    from virtrbd.host.uses import use_of
+
+    return tuple(use_of(domain, kept.get(domain.uuid, ()), hypervisor.ceph_pool_of) for domain in found)
 
 
 def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir) -> _Stored:

@@ -6,9 +6,8 @@ from virtrbd.ceph.children import with_owners
 from virtrbd.ceph.details import read_details
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.listing import list_images
-from virtrbd.domainxml.parse import parse_disks
 from virtrbd.host.host import Host
-from virtrbd.host.uses import read_uses
+from virtrbd.host.uses import images_named_by, read_uses
 from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.retirement import RetiredImage, Retirement
@@ -17,7 +16,7 @@ from virtrbd.planning.removal import RemovalPlan, plan_removal
 
 def images_of(host: Host, domain: DefinedDomain) -> tuple[list[Image], list[ImageRef]]:
     """Return the images that the definition names, and others in the same pools that are marked as the domain's."""
-    refs = sorted({disk.image.image for disk in parse_disks(domain.definition) if disk.image})
+    refs = images_named_by(host.hypervisor, domain)
     named = [image for ref in refs if (image := read_image(host.cluster, ref))]
     rooms = sorted({(image.ref.pool, image.ref.namespace) for image in named})
     listed = [image for pool, namespace in rooms for image in list_images(host.cluster, pool, namespace).images]

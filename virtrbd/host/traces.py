@@ -5,6 +5,7 @@ A trace names the image's id, so that it says nothing of another image that has 
 
 from collections.abc import Iterable, Iterator
 
+from virtrbd.domainxml.plain import names_source
 from virtrbd.host.state import StateDir
 from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.image import Image, ImageRef
@@ -62,4 +63,4 @@ def _refs(domain: Domain) -> Iterator[ImageRef]:
 def _is_known(state: StateDir, image: Image, definition: str) -> bool:
     if trace := state.read_trace(_MADE, image.ref):
         return trace.get("image") == image.image_id
-    return f"{image.ref.pool}/{image.ref.path}" in definition
+    return names_source(definition, image.ref)

@@ -11,8 +11,8 @@ from virtrbd.ceph.trash import list_trash
 from virtrbd.ceph.unread import image_or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image_details import ImageDetails, ListedImage, TrashEntry, UnreadImage
+from virtrbd.model.image_use import DomainUse
 from virtrbd.planning.unreferenced import Unreferenced, candidates, judge, judge_trashed
-from virtrbd.planning.use import DomainUse
 
 _AT_A_TIME = 8
 
@@ -25,7 +25,9 @@ def find_unreferenced(
     """
     listings = [list_images(cluster, pool, space) for pool, space in rooms]
     listed = [image for listing in listings for image in listing.images]
-    trashed = [entry for pool, space in rooms for entry in list_trash(cluster, pool, space)]
+    # What mirroring or a migration put there is in use by them.
+    everything = [entry for pool, space in rooms for entry in list_trash(cluster, pool, space)]
+    trashed = [entry for entry in everything if entry.source == "USER"]
     with ThreadPoolExecutor(_AT_A_TIME) as threads:
         details = list(threads.map(partial(_details, cluster), candidates(listed, uses)))
         in_trash = list(threads.map(partial(_details, cluster), trashed))

@@ -1,6 +1,7 @@
 """Which images the domains of this host use: the one answer, over all that libvirt keeps of them (law 14)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.image_uses import named_images
@@ -10,11 +11,12 @@ from virtrbd.host.block_devices import images_behind
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.image import ImageRef
-from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
-from virtrbd.planning.use import DomainUse
+from virtrbd.model.image_use import DomainUse, ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
 # Returns the Ceph pool of a libvirt storage pool, "" for one of another kind, None for one that libvirt does not know.
 CephPoolOf = Callable[[str], str | None]
+
+_KEPT = {"domain": "its managed save", "domainsnapshot": "its snapshot"}
 
 
 def read_uses(hypervisor: Hypervisor) -> tuple[DomainUse, ...]:
@@ -30,23 +32,33 @@ def read_uses(hypervisor: Hypervisor) -> tuple[DomainUse, ...]:
     return (*(use_of(domain, kept.get(domain.uuid, ()), hypervisor.ceph_pool_of) for domain in domains.read), *unread)
 
 
+def images_named_by(hypervisor: Hypervisor, domain: DefinedDomain) -> tuple[ImageRef, ...]:
+    """Return the images, not snapshots, that the domain's definition or its guest names, in whatever way, sorted."""
+    return tuple(sorted({ref.image for ref in use_of(domain, (), hypervisor.ceph_pool_of).refs}))
+
+
 def use_of(domain: DefinedDomain, kept: Sequence[str], ceph_pool_of: CephPoolOf) -> DomainUse:
     """Return what the domain names; a document that cannot be read may use what its text names."""
-    images: set[ImageUse] = set()
+    images: dict[tuple[ImageRef, Role, str], ImageUse] = {}
     unread: set[Unread] = set()
-    for xml in dict.fromkeys(filter(None, (domain.definition, domain.live, *kept))):
+    of_domain = dict.fromkeys(filter(None, (domain.definition, domain.live)), False)
+    for xml, is_kept in (of_domain | dict.fromkeys(kept, True)).items():
         try:
             with contained(f"reading what domain {domain.name} uses"):
-                for use in _uses(named_images(parse_tree(xml)), ceph_pool_of):
-                    images |= {use} if isinstance(use, ImageUse) else set()
-                    unread |= {use} if isinstance(use, Unread) else set()
+                root = parse_tree(xml)
+                found = tuple(_uses(named_images(root), ceph_pool_of))
         except VirtrbdError as error:
             unread.add(Unread(what=f"its XML ({error.as_line})", text=xml))
+            continue
+        unread |= {use for use in found if isinstance(use, Unread)}
+        for use in (use for use in found if isinstance(use, ImageUse)):
+            kept_in = _KEPT.get(str(root.tag), "what libvirt keeps of it") if is_kept else ""
+            images.setdefault((use.ref, use.role, use.place), replace(use, kept_in=kept_in))
     return DomainUse(
         name=domain.name,
         uuid=domain.uuid,
         state=domain.state,
-        images=tuple(sorted(images)),
+        images=tuple(sorted(images.values())),
         unread=tuple(sorted(unread, key=lambda each: each.what)),
     )
 
@@ -63,9 +75,9 @@ def _uses(named: NamedImages, ceph_pool_of: CephPoolOf) -> Iterator[ImageUse | U
 def _of_volume(volume: NamedVolume, pool: str | None) -> Iterator[ImageUse | Unread]:
     if pool is None:
         what = f"volume {volume.volume} of the storage pool {volume.pool}"
-        yield Unread(what=f"{volume.place}: {what}, which libvirt does not know")
+        yield Unread(what=f"{volume.place}: {what}, which libvirt does not know", text=volume.volume)
     elif pool:
-        yield ImageUse(ref=ImageRef(pool=pool, name=volume.volume), role=Role.DISK, place=volume.place)
+        yield ImageUse(ref=ImageRef(pool=pool, name=volume.volume), role=volume.role, place=volume.place)
 
 
 def _of_device(device: NamedDevice, images: tuple[ImageRef, ...] | None) -> Iterator[ImageUse | Unread]:

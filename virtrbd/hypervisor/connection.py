@@ -249,8 +249,10 @@ class Hypervisor:
     def block_resize(self, uuid: str, target: str, to_bytes: int) -> bool:
         """Grow a running guest's disk: QEMU resizes the image and tells the guest. Never shrinks.
 
-        Return whether it was smaller. Raises HypervisorError when QEMU does not show the new size afterwards.
+        Return whether the guest had less. Raises HypervisorError when QEMU does not show the new size afterwards.
         """
+
+        from virtrbd.domainxml.parse import is_encrypted
 
         def resize(domain: Any) -> bool:
             held, _, _ = domain.blockInfo(target)
@@ -258,7 +260,10 @@ class Hypervisor:
             if held >= to_bytes:
                 return False
             domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-            held, _, _ = domain.blockInfo(target)
+            before, (held, _, _) = held, domain.blockInfo(target)
+            if held < to_bytes and is_encrypted(domain.XMLDesc(), target):
+                # The guest sees no header: of an image that was as large already it sees no more than before.
+                return bool(held > before)
             if held < to_bytes:
                 raise HypervisorError(f"growing {target}: QEMU still says {held} bytes; restart the guest")
             return True

@@ -228,11 +228,16 @@ class SetAutostart(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartDomain(BaseAction):
+    """Start a domain; `elsewhere` is the host that its images were last started on, where that never let go of them."""
+
     domain_uuid: str
+    elsewhere: str = ""
     separable: ClassVar[bool] = True
 
     @property
     def text(self) -> str:
+        if self.elsewhere:
+            return f"start domain (it was last started on host {self.elsewhere}, which may run or save it still)"
         return "start domain"
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DefinedDomain, UnreadDomain
 from virtrbd.model.failure import Failure
-from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.image import Image, ImageRef, Intent, Watcher
+from virtrbd.model.image_use import DomainUse
 from virtrbd.model.seed import SeedFile
 
 
@@ -57,7 +58,9 @@ class Actual:
     What is there and cannot be read is not absent: `unread_domains` and `unread_images` say why.
 
     `rollbacks` are the snapshots, by image, that this host began to roll back to; `unknown_marks` the images that bear
-    a mark of this host, and that nothing here says were made by it.
+    a mark of this host, and that nothing here says were made by it. `uses` holds what domains use that may have to do
+    with images of other domains' specs; `open_twice` the clients of images that a guest of this host has open, and
+    another client too.
 
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
     librbd options. By UUID: `last_definitions` of domains whose documents are to be looked at, and `judged`, the
@@ -69,6 +72,8 @@ class Actual:
     cluster: ClusterFacts
     secrets: tuple[Secret, ...] = ()
     domains: tuple[DefinedDomain, ...] = ()
+    uses: tuple[DomainUse, ...] = ()
+    open_twice: Mapping[ImageRef, tuple[Watcher, ...]] = field(default_factory=dict)
     images: Mapping[ImageRef, Image | None] = field(default_factory=dict)
     unread_domains: tuple[UnreadDomain, ...] = ()
     unread_images: Mapping[ImageRef, Failure] = field(default_factory=dict)

@@ -114,10 +114,11 @@ ROLLING_BACK = "rolling back to "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
-    """A client that has an image open read-write."""
+    """A client that has an image open read-write; `is_here` where it is surely one of this host."""
 
     address: str
     client_id: int
+    is_here: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"client.{self.client_id} at {self.address.split('/')[0]}"
@@ -184,9 +185,20 @@ class Image:
         return self.mark is not None and self.mark.domain_uuid == domain_uuid
 
     @property
+    def hosts_told(self) -> dict[str, str]:
+        """The hosts that its marks name, as a message names them, by UUID: where it runs, ran last, and belongs."""
+        named = [(self.last_run.host, self.last_run.host_told)] if self.last_run else []
+        named += [(self.mark.host, self.mark.host_told)] if self.mark else []
+        found = {self.running_on: cut(self.running_on)} if self.running_on else {}
+        for host, told in named:
+            # Not each mark has the host's name.
+            found[host] = told if found.get(host, cut(host)) == cut(host) else found[host]
+        return found
+
+    @property
     def running_on_told(self) -> str:
-        """`running_on` as a message names it: the mark knows the host's name where it is the owner's."""
-        return self.mark.host_told if self.mark and self.mark.host == self.running_on else self.running_on
+        """`running_on` as a message names it, by its name too where another mark knows that."""
+        return self.hosts_told.get(self.running_on, "")
 
     def is_of_other_host(self, host_uuid: str) -> bool:
         """Whether the mark names another host."""

@@ -4,13 +4,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from html import unescape
 
+from virtrbd.model.domain import PowerState
 from virtrbd.model.image import ImageRef
 
 
 class Role(StrEnum):
-    """What an image is to the domain. Only a disk can be grown under it; what lies below an overlay must not change."""
+    """What an image is to the domain. Only a disk can be grown under it; what lies below an overlay must not change.
+
+    A shared disk is one that others may write to as well: a CD-ROM, or one that is read-only or shareable.
+    """
 
     DISK = "disk"
+    SHARED_DISK = "shared disk"
     BASE = "backing file"
     COPY = "target of a block copy"
     STATE = "state"
@@ -19,15 +24,19 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ImageUse:
-    """An image that a domain names. `place` says where, as a message reads it: `disk vda`, `NVRAM`."""
+    """An image that a domain names. `place` says where, as a message reads it: `disk vda`, `NVRAM`.
+
+    `kept_in` is empty for what the definition or the guest names, else what alone names it: its managed save, say.
+    """
 
     ref: ImageRef
     role: Role
     place: str
+    kept_in: str = ""
 
     def __str__(self) -> str:
         role = f"{self.role} of " if self.role in (Role.BASE, Role.COPY) else ""
-        return f"{role}{self.place}"
+        return f"{role}{self.place}" + (f" of {self.kept_in}" if self.kept_in else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -36,6 +45,7 @@ class NamedVolume:
 
     pool: str
     volume: str
+    role: Role
     place: str
 
 
@@ -68,3 +78,54 @@ class NamedImages:
     volumes: tuple[NamedVolume, ...] = ()
     devices: tuple[NamedDevice, ...] = ()
     unread: tuple[Unread, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainUse:
+    """A domain of this host with every image that libvirt's documents of it name.
+
+    `unread`: what may name an image and cannot be read. Law 14: it counts as use.
+    """
+
+    name: str
+    uuid: str
+    state: PowerState
+    images: tuple[ImageUse, ...] = ()
+    unread: tuple[Unread, ...] = ()
+
+    @property
+    def refs(self) -> frozenset[ImageRef]:
+        """What it names, snapshots as snapshots."""
+        return frozenset(use.ref for use in self.images)
+
+    def of(self, ref: ImageRef) -> tuple[ImageUse, ...]:
+        """Return how it uses the image or a snapshot of it; of a snapshot's name, how it uses that snapshot."""
+        if ref.snapshot:
+            return tuple(use for use in self.images if use.ref == ref)
+        return tuple(use for use in self.images if use.ref.image == ref)
+
+    def uses(self, ref: ImageRef) -> bool:
+        """Whether it names the image, or a snapshot of it."""
+        return bool(self.of(ref.image))
+
+    def may_use(self, ref: ImageRef) -> bool:
+        """Whether something of it that cannot be read names the image, as far as there is a text."""
+        return any(each.text is not None and each.may_name(ref) for each in self.unread)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What cannot be read and may name any image."""
+        return tuple(each.what for each in self.unread if each.text is None)
+
+    def writes(self, ref: ImageRef) -> bool:
+        """Whether its QEMU has the image itself open read-write while it runs, as far as its XML shows."""
+        return any(not use.ref.snapshot and use.role is not Role.BASE for use in self.of(ref.image))
+
+    def disk_of(self, ref: ImageRef) -> ImageUse | None:
+        """Return the disk that the image is, None where it is something else, or a snapshot of it is the disk."""
+        disks = (use for use in self.of(ref.image) if use.role in (Role.DISK, Role.SHARED_DISK))
+        return next((use for use in disks if not use.ref.snapshot), None)
+
+    def excluding(self, ref: ImageRef) -> tuple[ImageUse, ...]:
+        """Return the uses of the image under which nobody else may write to it; a snapshot stays as it is anyway."""
+        return tuple(use for use in self.of(ref.image) if use.role is not Role.SHARED_DISK and not use.ref.snapshot)

@@ -1,77 +1,90 @@
 """What only a look at all domains of a host shows: orphans, images with two users, monitors that are gone."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from virtrbd.contained import contained
-from virtrbd.domainxml.plain import NAMESPACE, may_be_no_xml, monitors_of
-from virtrbd.errors import DocumentError, ExitCode, VirtrbdError
+from virtrbd.domainxml.plain import NAMESPACE, may_be_no_xml, may_name_more, monitors_of, sources_in
+from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, UnreadDomain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.image import ImageRef
+from virtrbd.model.image_use import DomainUse, ImageUse, Role
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
 from virtrbd.printable import shell_command
 
-_SOURCE = re.compile(r"""<source protocol=['"]rbd['"] name=['"]([^'"&]+)""")
-
-Users = Mapping[str, Sequence[DefinedDomain]]
-
-
-def users_by_source(domains: Sequence[DefinedDomain]) -> Users:
-    """Return which domains name an RBD source, by its text up to what XML escapes; parsing all would take long."""
-    found: dict[str, list[DefinedDomain]] = defaultdict(list)
-    for domain in domains:
-        for source in set(_SOURCE.findall(domain.definition)):
-            found[source].append(domain)
-    return found
+# What libvirt keeps of domains besides their definition and live XML, by UUID.
+Kept = Mapping[str, Sequence[str]]
 
 
-def shared_images(domain: Domain, users: Users) -> list[str]:
-    """Name the images that another domain of this host writes to already: two writers destroy a disk.
+def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: Kept) -> tuple[DefinedDomain, ...]:
+    """Return the domains that may use an image of another one's spec, by their text; parsing all would take long.
 
-    A CD-ROM drive does not write, and would show this domain's guest what is on the other one's disk.
+    `kept`: what libvirt keeps of domains besides their definition and live XML, by UUID.
     """
-    problems = []
-    written = ((disk.target, disk.image) for disk in domain.disks if disk.is_written)
-    for target, image in written:
-        problems += [
-            f"{domain.origin}: disk {target}: image {image} is already written by domain {other}; "
-            f"give it an image of its own, or write readonly or shareable in both"
-            for other in _writers(domain, image, users)
-        ]
-    for cdrom in domain.cdroms:
-        problems += [
-            f"{domain.origin}: cdrom {cdrom.target}: image {cdrom.image} is a disk of domain {other}; "
-            f"name another image, or a copy of it"
-            for other in (_writers(domain, cdrom.image.image, users) if cdrom.image else ())
-        ]
-    return problems
+    owners: dict[str, set[str]] = defaultdict(set)
+    for domain in desired:
+        for ref in _images(domain):
+            owners[f"{ref.pool}/{ref.path}"] |= {domain.uuid, domain.name}
+
+    def may_use(found: DefinedDomain) -> bool:
+        texts = [*filter(None, (found.definition, found.live)), *kept.get(found.uuid, ())]
+        if any(map(may_name_more, texts)):
+            return True
+        named = (owners.get(source) for text in texts for source in sources_in(text))
+        return any(each and each.isdisjoint((found.uuid, found.name)) for each in named)
+
+    return tuple(filter(may_use, held))
 
 
-def _writers(domain: Domain, image: ImageRef, users: Users) -> Iterator[str]:
-    """Yield the other domains that write to the image, by name; one that names it and cannot be read may do so."""
-    source = re.split("[&'\"]", _escaped(f"{image.pool}/{image.path}"))[0]
-    for other in users.get(source, ()):
-        if other.uuid == domain.uuid:
-            continue
-        try:
-            if _writes(other, image):
-                yield other.name
-        except DocumentError as error:
-            yield f"{other.name}, perhaps: {error}"
+def _images(domain: Domain) -> Iterator[ImageRef]:
+    yield from (disk.image.image for disk in domain.disks)
+    yield from (cdrom.image.image for cdrom in domain.cdroms if cdrom.image)
+    if domain.seed:
+        yield domain.seed.image
 
 
-def _writes(other: DefinedDomain, image: ImageRef) -> bool:
-    # Here and below, not above: a run in which nothing changed parses no XML, and needs no lxml.
-    from virtrbd.domainxml.parse import parse_disks
+def shared_images(domain: Domain, uses: Sequence[DomainUse]) -> list[str]:
+    """Name the images that another domain of this host uses so that this one must not write to them, or read them.
 
-    return any(theirs.is_written and theirs.image == image for theirs in parse_disks(other.definition))
+    Two writers destroy a disk, and what an overlay is built on must stay as it is. A CD-ROM drive does not write, and
+    would show this domain's guest what is on the other one's disk. A snapshot stays as it is whoever writes.
+    """
+    others = [use for use in uses if use.uuid != domain.uuid]
+    written = [(f"disk {disk.target}", disk.image.image) for disk in domain.disks if disk.is_written]
+    written += [("cloud_init", domain.seed.image)] if domain.seed else []
+    read = [(f"cdrom {each.target}", each.image.image) for each in domain.cdroms if each.image and not each.is_seed]
+    problems = [
+        f"{where}: image {ref} is already {_used_as(using)} domain {other}; "
+        f"give it an image of its own, or write readonly or shareable in both"
+        for where, ref in written
+        for other, using in _users(ref, others)
+    ]
+    problems += [
+        f"{where}: image {ref} is {_read_as(using)} domain {other}; name another image, or a copy of it"
+        for where, ref in read
+        for other, using in _users(ref, others)
+    ]
+    return [f"{domain.origin}: {problem}" for problem in problems]
 
 
-def _escaped(text: str) -> str:
-    return re.sub("[<>]", "&", text)
+def _users(ref: ImageRef, others: Sequence[DomainUse]) -> Iterator[tuple[str, ImageUse | None]]:
+    """Yield who uses the image, by name, and how; one that names it and cannot be read may do so: None."""
+    for other in others:
+        if using := other.excluding(ref):
+            yield other.name + (f" ({using[0]})" if using[0].kept_in else ""), using[0]
+        elif other.may_use(ref):
+            what = next(each.what for each in other.unread if each.text is not None and each.may_name(ref))
+            yield f"{other.name}, perhaps: virtrbd cannot read {what}", None
+
+
+def _used_as(using: ImageUse | None) -> str:
+    return "written by" if using is None or using.role is Role.DISK else f"{using} of"
+
+
+def _read_as(using: ImageUse | None) -> str:
+    return "a disk of" if using is None or using.role is Role.DISK else f"{using} of"
 
 
 def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans: bool) -> Iterator[DomainPlan]:

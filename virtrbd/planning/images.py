@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from virtrbd.domainxml.plain import names_source
 from virtrbd.model.actions import (
     Action,
     CloneImage,
@@ -154,7 +155,9 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         return ImagePlan(problems=[not_ready(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
-    if image.watchers and image.mark and image.is_of_other_host(actual.host_uuid):
+    # One of them is the guest of this host, where that runs with the image.
+    own = 1 if defined and defined.state.is_active and names_source(defined.live, image.ref) else 0
+    if len(image.watchers) > own and image.mark and image.is_of_other_host(actual.host_uuid):
         who = ", ".join(map(str, image.watchers))
         text = f"image {image.ref} belongs to host {image.mark.host_told}, and is open by {who}"
         return ImagePlan(problems=[f"{text}; shut the guest down there first"])
@@ -195,7 +198,7 @@ def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
         reason = "it bears this domain's mark, and nothing on this host says that it was made here"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     if image.mark and image.is_of(domain.uuid):
-        reason = f"it belongs to this domain on host {image.mark.host_told}"
+        reason = f"it belongs to this domain on host {image.mark.host_told}, which may run it or hold a save of it"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     owner = f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "nobody that virtrbd knows"
     return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER), *drop]

@@ -13,12 +13,13 @@ from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerS
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.planning.definition_plan import DefinitionPlan
-from virtrbd.planning.fleet import Users, no_xml_finding, others, shared_images, users_by_source
+from virtrbd.planning.fleet import no_xml_finding, others, shared_images
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
 from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.limits import too_many
 from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
+from virtrbd.planning.two_writers import two_writers
 from virtrbd.printable import shell_command
 
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
@@ -90,8 +91,8 @@ class _World:
 
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
     """Return what each desired domain needs, by name, and what is to be said of the others here."""
-    world, users = _World.of(actual, policy), users_by_source(actual.domains)
-    plans = [_plan_or_fail(domain, world, users) for domain in sorted(desired, key=lambda d: d.name)]
+    world = _World.of(actual, policy)
+    plans = [_plan_or_fail(domain, world) for domain in sorted(desired, key=lambda d: d.name)]
     stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
     rest = others(desired, actual, here=policy.host, with_orphans=policy.with_orphans)
     return Plan(
@@ -129,7 +130,7 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
         yield plan if len(actions) == len(plan.actions) else replace(plan, actions=actions)
 
 
-def _plan_or_fail(domain: Domain, world: _World, users: Users) -> DomainPlan:
+def _plan_or_fail(domain: Domain, world: _World) -> DomainPlan:
     """Return what the domain needs; whatever is odd about it fails it alone (law 12)."""
     policy = world.policy
     if domain.host != policy.host:
@@ -138,7 +139,9 @@ def _plan_or_fail(domain: Domain, world: _World, users: Users) -> DomainPlan:
         with contained(f"planning domain {domain.name}"):
             if unread := tuple(_unread(domain, world.actual)):
                 return DomainPlan(name=domain.name, failures=unread)
-            return _plan_domain(domain, world, users)
+            if (held := world.held(domain)) and (twice := tuple(two_writers(domain, held, world.actual, policy.host))):
+                return DomainPlan(name=domain.name, failures=twice, uuid=held.uuid, exists=True)
+            return _plan_domain(domain, world)
     except VirtrbdError as error:
         return DomainPlan(name=domain.name, failures=(failure_of(error),))
 
@@ -153,7 +156,7 @@ def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
     yield from (images[ref] for ref in dict.fromkeys(named) if ref in images)
 
 
-def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
+def _plan_domain(domain: Domain, world: _World) -> DomainPlan:
     defined = world.held(domain)
     is_judged = world.is_judged(defined)
     if defined and defined.uuid != domain.uuid:
@@ -162,7 +165,7 @@ def _plan_domain(domain: Domain, world: _World, users: Users) -> DomainPlan:
     mark = _read_mark(defined) if defined and (is_other or not is_judged) else None
     if mark and mark.hold and mark.hold.holds_at(world.actual.now):
         return DomainPlan(name=domain.name, findings=(_held_finding(domain, mark.hold),), uuid=domain.uuid, exists=True)
-    plan = _plan_all(domain, defined, mark, world, users, is_judged=is_judged)
+    plan = _plan_all(domain, defined, mark, world, is_judged=is_judged)
     if defined and defined.state is PowerState.SAVED:
         plan = _around_managed_save(domain, plan, stale_save_of(domain, defined, world.actual))
     if defined is None or plan.actions or plan.problems or plan.findings or plan.held_back:
@@ -176,7 +179,6 @@ def _plan_all(
     defined: DefinedDomain | None,
     mark: DomainMark | None,
     world: _World,
-    users: Users,
     *,
     is_judged: bool,
 ) -> DomainPlan:
@@ -189,7 +191,7 @@ def _plan_all(
     power = plan_power(domain, defined, actual, marked=marked, start=policy.start, by_spec=policy.by_spec)
     problems = (
         *_misfits(domain, defined, mark),
-        *shared_images(domain, users),
+        *shared_images(domain, actual.uses),
         *(problem for image in images for problem in image.problems),
         *cdrom_problems(domain, actual),
         *definition.problems,

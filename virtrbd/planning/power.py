@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from virtrbd.domainxml.plain import names_source
 from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
@@ -44,7 +45,8 @@ def plan_power(
         # Said by the plan, and never done unwatched.
         return PowerPlan(actions=notes)
     if wants_running and not is_active:
-        action_start = StartDomain(domain_uuid=domain.uuid, hazards=start_hazards(domain, defined, actual))
+        hazards, elsewhere = start_hazards(domain, defined, actual), _elsewhere(domain, actual)
+        action_start = StartDomain(domain_uuid=domain.uuid, elsewhere=elsewhere, hazards=hazards)
         return PowerPlan(actions=(*notes, action_start))
     return PowerPlan(actions=notes)
 
@@ -71,10 +73,16 @@ def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual)
     No watcher is no proof of death: a frozen client loses its watch and may come back. Old memory on a newer disk
     loses data.
     """
-    images = [actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written]
-    elsewhere = any(image and image.running_on not in ("", actual.host_uuid) for image in images)
+    elsewhere = bool(_elsewhere(domain, actual))
     is_stale = defined is not None and bool(stale_save_of(domain, defined, actual))
     return (*((Hazard.TAKES_OVER,) if elsewhere else ()), *((Hazard.LOSES_DATA,) if is_stale else ()))
+
+
+def _elsewhere(domain: Domain, actual: Actual) -> str:
+    """Return the other host that the domain's images were last started on, and which never said that it stopped."""
+    images = (actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written)
+    hosts = (image.running_on_told for image in images if image and image.running_on not in ("", actual.host_uuid))
+    return next(hosts, "")
 
 
 def _notes(
@@ -107,4 +115,4 @@ def _is_ours(image: Image, domain: Domain, actual: Actual) -> bool:
 
 def _is_attached(ref: ImageRef, defined: DefinedDomain) -> bool:
     # A look at the text: a wrong yes only notes the host of a disk that will be attached to its guest here.
-    return f"{ref.pool}/{ref.path}" in defined.live
+    return names_source(defined.live, ref)

@@ -8,13 +8,13 @@ from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
-from virtrbd.model.image_use import Role
+from virtrbd.model.image_use import DomainUse, Role
 from virtrbd.planning.unready import ready_again
 from virtrbd.planning.use import (
-    DomainUse,
     Objection,
     clone_objections,
     objections,
+    obstacle_objection,
     owner_objections,
     snapshot_objections,
     unread_objections,
@@ -186,6 +186,7 @@ def plan_snapshot_removal(
     if snapshot.protected:
         blockers.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
     against = (
+        *map(obstacle_objection, image.obstacles),
         *snapshot_objections(replace(image.ref, snapshot=name), uses),
         *unread_objections(image.ref, uses),
         *owner_objections(image, host_uuid),
@@ -241,21 +242,29 @@ def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[B
 
 
 def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
-    found = []
-    for snapshot in details.snapshots:
-        match snapshot.kind:
-            case SnapshotKind.USER | SnapshotKind.TRASH:
-                continue
-            case SnapshotKind.GROUP:
-                way_out = shell_command("rbd group snap remove", snapshot.label)
-            case SnapshotKind.MIRROR:
-                way_out = shell_command("rbd mirror image disable", details.image.ref)
-            case SnapshotKind.UNKNOWN:
-                way_out = f"look at {shell_command('rbd snap ls --all', details.image.ref)}"
-            case _:
-                assert_never(snapshot.kind)
-        found.append(Blocker(text=f"it has the {snapshot.kind} snapshot {snapshot.label}", way_out=way_out))
-    return found
+    ref = details.image.ref
+    return [
+        Blocker(text=f"it has the {each.kind} snapshot {each.label}", way_out=way_out_of(each, ref))
+        for each in details.snapshots
+        if each.kind not in (SnapshotKind.USER, SnapshotKind.TRASH)
+    ]
+
+
+def way_out_of(snapshot: Snapshot, ref: ImageRef) -> str:
+    """Return how the snapshot of the image goes where it is not for `image snapshot remove`, "" where it is."""
+    match snapshot.kind:
+        case SnapshotKind.USER:
+            return ""
+        case SnapshotKind.TRASH:
+            return "the end of the last of its clones"
+        case SnapshotKind.GROUP:
+            return shell_command("rbd group snap remove", snapshot.label)
+        case SnapshotKind.MIRROR:
+            return shell_command("rbd mirror image disable", ref)
+        case SnapshotKind.UNKNOWN:
+            return shell_command("rbd snap ls --all", ref)
+        case _:
+            assert_never(snapshot.kind)
 
 
 def _clones_blockers(snapshot: Snapshot, image: Image, host_uuid: str) -> list[Blocker]:

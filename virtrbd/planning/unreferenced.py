@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from virtrbd.model.image import ImageRef, tell_host
 from virtrbd.model.image_details import ImageDetails, ListedImage
-from virtrbd.planning.use import DomainUse
+from virtrbd.model.image_use import DomainUse
 
 
 class Verdict(StrEnum):
@@ -15,6 +15,10 @@ class Verdict(StrEnum):
     UNREFERENCED = "unreferenced"
     ELSEWHERE = "another host's"
     HALF = "half-made"
+    GROUPED = "in a group"
+    MIRRORED = "mirrored"
+    LOCKED = "locked"
+    MIGRATING = "being migrated"
     TRASHED = "in the trash"
 
 
@@ -65,16 +69,26 @@ def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:
         return None
     usage = details.usage
     elsewhere = bool(image.mark and image.mark.host != host_uuid) or image.running_on not in ("", host_uuid)
-    verdict = Verdict.ELSEWHERE if elsewhere else Verdict.HALF if image.state else Verdict.UNREFERENCED
     return Unreferenced(
         ref=image.ref,
         image_id=image.image_id,
-        verdict=verdict,
+        verdict=Verdict.ELSEWHERE if elsewhere else Verdict.HALF if image.state else _held(details),
         reclaimable_bytes=usage.total_bytes if usage else None,
         owner=image.mark.domain_uuid if image.mark else "",
         host=image.mark.host if image.mark else image.running_on,
         host_name=image.mark.host_name if image.mark else "",
     )
+
+
+def _held(details: ImageDetails) -> Verdict:
+    """Return what RBD itself knows of its use: a backup's group or lock, a copy on another cluster."""
+    if details.group:
+        return Verdict.GROUPED
+    if details.mirroring:
+        return Verdict.MIRRORED
+    if "migrating" in details.image.features:
+        return Verdict.MIGRATING
+    return Verdict.LOCKED if details.image.obstacles else Verdict.UNREFERENCED
 
 
 def judge_trashed(details: ImageDetails, expires_at: float) -> Unreferenced:

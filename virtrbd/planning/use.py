@@ -7,55 +7,9 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Obstacle
 from virtrbd.model.image_details import Child
-from virtrbd.model.image_use import ImageUse, Role, Unread
+from virtrbd.model.image_use import DomainUse, ImageUse, Role
 from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainUse:
-    """A domain of this host with every image that libvirt's documents of it name.
-
-    `unread`: what may name an image and cannot be read. Law 14: it counts as use.
-    """
-
-    name: str
-    uuid: str
-    state: PowerState
-    images: tuple[ImageUse, ...] = ()
-    unread: tuple[Unread, ...] = ()
-
-    @property
-    def refs(self) -> frozenset[ImageRef]:
-        """What it names, snapshots as snapshots."""
-        return frozenset(use.ref for use in self.images)
-
-    def of(self, ref: ImageRef) -> tuple[ImageUse, ...]:
-        """Return how it uses the image or a snapshot of it; of a snapshot's name, how it uses that snapshot."""
-        if ref.snapshot:
-            return tuple(use for use in self.images if use.ref == ref)
-        return tuple(use for use in self.images if use.ref.image == ref)
-
-    def uses(self, ref: ImageRef) -> bool:
-        """Whether it names the image, or a snapshot of it."""
-        return bool(self.of(ref.image))
-
-    def may_use(self, ref: ImageRef) -> bool:
-        """Whether something of it that cannot be read names the image, as far as there is a text."""
-        return any(each.text is not None and each.may_name(ref) for each in self.unread)
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """What cannot be read and may name any image."""
-        return tuple(each.what for each in self.unread if each.text is None)
-
-    def writes(self, ref: ImageRef) -> bool:
-        """Whether its QEMU has the image itself open read-write while it runs, as far as its XML shows."""
-        return any(not use.ref.snapshot and use.role is not Role.BASE for use in self.of(ref.image))
-
-    def disk_of(self, ref: ImageRef) -> ImageUse | None:
-        """Return the disk that the image is, None where it is something else, or a snapshot of it is the disk."""
-        return next((use for use in self.of(ref.image) if use.role is Role.DISK and not use.ref.snapshot), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +125,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
         found.append(
             Objection(
                 text=f"it was last started on host {image.running_on_told}, which never said that it stopped",
-                way_out="shut it down there with virtrbd",
+                way_out="shut it down there with virtrbd, and resume or drop a managed save first",
                 hazard=Hazard.TAKES_OVER,
             )
         )

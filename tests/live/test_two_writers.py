@@ -1,0 +1,83 @@
+"""Two guests on one image, the second started past the gate: each host says so, names both, and touches nothing."""
+
+import json
+import subprocess
+
+import pytest
+from live.test_gate import environment, settings, watchers
+from waiting import eventually
+
+BARE = "disks:\n  - size: 16M\n"
+
+
+@pytest.fixture
+def hosts(make_host) -> tuple:  # type: ignore[no-untyped-def, type-arg]
+    return make_host("kvm-1"), make_host("kvm-2")
+
+
+def test_a_second_guest_past_the_gate_is_reported_on_both_hosts(hosts, name) -> None:  # type: ignore[no-untyped-def]
+    first, second = hosts
+    specs = [host.spec(name, BARE) for host in hosts]
+    for host in hosts:
+        host.ok("virtrbd", "define", specs[0], "--allow", "takes-over")
+        host.spec(f"{name}.{host.name}", f"title: new\n{BARE}")
+    first.ok("virtrbd", "start", name)
+    second.ok("virsh", "start", name)
+    image = f"vms/{name}.vda"
+    assert len(watchers(first, image)) == 2
+    metadata = first.ok("rbd", "image-meta", "list", image)
+    for host in hosts:
+        host.spec(name, f"title: changed\n{BARE}")
+    allow = ("--allow", "takes-over,interrupts-guest,loses-data")
+    for host, words, code in (
+        (first, ("plan", specs[0]), 5),
+        (first, ("reconcile", ".", *allow), 5),
+        (first, ("start", name), 5),
+        (first, ("inspect", name), 0),
+        (second, ("reconcile", ".", *allow), 5),
+        (second, ("start", name), 5),
+        (second, ("inspect", name), 0),
+    ):
+        done = host.virtrbd(*words)
+        assert done.returncode == code, (host.name, words, done)
+        [said] = [line for line in (done.stdout + done.stderr).splitlines() if f"two guests have image {image}" in line]
+        assert "kvm-1" in said, (host.name, words, done)
+        assert "kvm-2" in said, (host.name, words, done)
+        assert said.count("client.") == 2, said
+    for host in hosts:
+        assert f"{name}.{host.name}" in host.ok("virsh", "list", "--all", "--name"), "the others go on"
+        assert "changed" not in host.ok("virsh", "dumpxml", name)
+    assert first.ok("rbd", "image-meta", "list", image) == metadata
+    assert len(watchers(first, image)) == 2
+
+    second.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
+    assert first.virtrbd("plan", specs[0]).returncode == 3
+    refused = second.virtrbd("--config", settings(second, watcher=0), "start", name, "--allow", "takes-over")
+    assert refused.returncode == 5, refused
+    assert "(the image's marks name host kvm-1 (" in refused.stderr
+
+
+def test_a_client_that_is_no_guest_is_named_as_another_client(host, name) -> None:  # type: ignore[no-untyped-def]
+    spec, image = host.spec(name, BARE), f"vms/{name}.vda"
+    host.ok("virtrbd", "define", "--start", spec)
+    env = environment(host)
+    # An export only reads, and is no watcher; nobody takes what this one writes.
+    export = subprocess.Popen(["rbd", "export", image, "-"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert export.stdout.read(1)  # type: ignore[union-attr]
+        assert host.virtrbd("plan", spec).returncode == 0
+    finally:
+        export.kill()
+        export.communicate()
+    target = f"rbd:{image}:id=virtrbd:conf={env['CEPH_CONF']}"
+    tool = subprocess.Popen(["qemu-io", "-f", "raw", target], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        eventually("qemu-io to watch its image", lambda: len(watchers(host, image)) == 2)
+        done = host.virtrbd("plan", spec)
+        [told] = json.loads(host.ok("virtrbd", "inspect", name, "--output", "json"))["domain"]["two_writers"]
+    finally:
+        tool.communicate(b"quit\n", timeout=20)
+    assert done.returncode == 5, done
+    assert f"another client has image {image} open beside the guest of this host, kvm-1: client." in done.stdout
+    assert told.startswith("another client has image")
+    assert host.virtrbd("plan", spec).returncode == 0

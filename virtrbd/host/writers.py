@@ -1,0 +1,24 @@
+"""Whether another client writes to what a guest of this host has open."""
+
+from virtrbd.ceph.reading import read_images
+from virtrbd.ceph.watching import opened_twice
+from virtrbd.domainxml.image_uses import written_images
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.host.host import Host
+from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.image import Image
+from virtrbd.planning.two_writers import two_writers_told
+
+
+def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
+    """Return which images of the guest another client has open as well, and who that is. Raises UnavailableError."""
+    if not domain.live:
+        return ()
+    twice = opened_twice(host.cluster, written_images(parse_tree(domain.live)))
+    images = read_images(host.cluster, list(twice)).values()
+    here, name = host.host_uuid, host.settings.host
+    return tuple(
+        two_writers_told(domain.name, image, twice[image.ref], here, name)
+        for image in images
+        if isinstance(image, Image)
+    )

@@ -1,0 +1,56 @@
+"""Images that two guests have open at once: started past the gate, on two hosts. Pure.
+
+RBD's exclusive lock does not prevent it: the lock goes to and fro, and both write (measured). So watchers count; which
+hosts they are on the image's marks tell.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from virtrbd.domainxml.plain import names_source
+from virtrbd.errors import ExitCode
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.failure import Failure
+from virtrbd.model.image import Image, ImageRef, Watcher
+from virtrbd.printable import shell_command
+
+
+def images_of_guests(desired: Sequence[Domain], held: Sequence[DefinedDomain]) -> tuple[ImageRef, ...]:
+    """Return the images that guests of this host have open for themselves alone, sorted."""
+    live = {key: found.live for found in held if found.state.is_active for key in (found.uuid, found.name)}
+    return tuple(sorted({ref for domain in desired for ref in _open(domain, live)}))
+
+
+def two_writers(domain: Domain, held: DefinedDomain, actual: Actual, host_name: str) -> Iterator[Failure]:
+    """Yield which images of the domain's guest are open by another client as well, and who that is."""
+    for ref in _open(domain, {domain.uuid: held.live}):
+        image, watchers = actual.images.get(ref), actual.open_twice.get(ref, ())
+        # Of a second guest on this host its domain is named, as one that writes the image too.
+        here = [use for use in actual.uses if use.uuid != held.uuid and use.state.is_active and use.writes(ref)]
+        if image and len(watchers) > 1 + len(here):
+            text = two_writers_told(held.name, image, watchers, actual.host_uuid, host_name)
+            yield Failure(text=text, exit_code=ExitCode.FAILED)
+
+
+def two_writers_told(name: str, image: Image, watchers: Sequence[Watcher], host_uuid: str, host_name: str) -> str:
+    """Return that the image of the domain that runs here is open by more clients than its guest, and the way out."""
+    who = ", ".join(f"{watcher} (this host)" if watcher.is_here else str(watcher) for watcher in watchers)
+    others = [told for host, told in image.hosts_told.items() if host != host_uuid]
+    destroy = shell_command("virtrbd destroy", name, options="--allow interrupts-guest")
+    if others:
+        return (
+            f"two guests have image {image.ref} open, and destroy what is on it: {who}; one runs here, on host "
+            f"{host_name}, the other, by the image's marks, on host {' or '.join(others)}. End one of them now "
+            f"({destroy} there or here), then check its file system"
+        )
+    return (
+        f"another client has image {image.ref} open beside the guest of this host, {host_name}: {who}; where that is a "
+        f"second guest, both destroy what is on it. Look who it is ({shell_command('rbd status', image.ref)}), and end "
+        f"it, or this guest ({destroy})"
+    )
+
+
+def _open(domain: Domain, live: Mapping[str, str]) -> Iterator[ImageRef]:
+    xml = live.get(domain.uuid) or live.get(domain.name, "")
+    refs = (disk.image.image for disk in domain.disks if disk.is_written)
+    return (ref for ref in refs if xml and names_source(xml, ref))
