@@ -12,17 +12,22 @@ from virtrbd.model.image import ImageRef, Obstacle
 from virtrbd.printable import quoted, shell_command
 
 # librbd's own exclusive lock, which it takes and gives by itself (librbd/ManagedLock: the tag, and `auto N`).
-_OWN_LOCK = "internal"
+OWN_LOCK = "internal"
 
 
 def obstacles_of(ref: ImageRef, image: Any) -> tuple[Obstacle, ...]:
     """Return why the open image must not be written to now; librbd's own exclusive lock is no reason."""
-    return (*_locks(ref, image), *_mirror(ref, image), *_migration(ref, image))
+    return (*_locks(ref, image), *lasting_obstacles(ref, image))
+
+
+def lasting_obstacles(ref: ImageRef, image: Any) -> tuple[Obstacle, ...]:
+    """Return those of them that are no lock."""
+    return (*_mirror(ref, image), *_migration(ref, image))
 
 
 def _locks(ref: ImageRef, image: Any) -> list[Obstacle]:
     held = image.list_lockers()
-    if not held or held["tag"] == _OWN_LOCK:
+    if not held or held["tag"] == OWN_LOCK:
         return []
     return [
         Obstacle(

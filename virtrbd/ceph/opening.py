@@ -1,9 +1,11 @@
 """Images opened: the one place that calls `rbd.Image`."""
 
+import struct
 from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
-from virtrbd.ceph.class_calls import id_of
+from virtrbd.ceph.class_calls import id_of, parent_of
+from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes, is_utf8
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -31,15 +33,36 @@ def open_image(
             lambda: _Nameless(ioctx, name, snapshot, read_only, its_id),
         )
     except rbd.ImageNotFound:
-        # librbd says the same of an image whose parent's pool is gone, or that has lost its header.
-        if snapshot is None and is_there(ioctx, ref, image_id):
-            raise _unopenable(ref, image_id) from None
-        if snapshot is None and not image_id and is_listed(ioctx, ref):
-            raise ClusterError(
-                f"the pool lists image {ref.image} and it has no header; what an ended `rbd create` or `rbd rm` left "
-                f"is removed with `{shell_command('rbd rm', ref.image)}`"
-            ) from None
+        # librbd says the same of an image that was cut off while it was made, and of one whose parent is gone.
+        if snapshot is None and (is_there(ioctx, ref, image_id) or (not image_id and is_listed(ioctx, ref))):
+            raise ClusterError(_why_not(ioctx, ref, image_id)) from None
         raise
+
+
+def _why_not(ioctx: Any, ref: ImageRef, image_id: str) -> str:
+    """Return why an image that is there does not open, and the way out."""
+    which = f"image {ref.image} (id {image_id})" if image_id else f"image {ref.image}"
+    repair = shell_command("virtrbd image repair", ref.image, options="--plan")
+    parent = _parent(ioctx, ref, image_id)
+    if parent is None:
+        return f"{which} is half-made or half-removed; `{repair}` says what is left of it"
+    return (
+        f"{which} is a clone, and its parent (id {parent.image_id} in the pool with number {parent.pool_id}) is gone: "
+        f"what it did not copy from there is lost; `{repair}` says how to read the rest"
+    )
+
+
+def _parent(ioctx: Any, ref: ImageRef, image_id: str) -> ParentKey | None:
+    """Return the parent that the image's header names, None where there is no header, or none with a parent."""
+    if not image_id:
+        try:
+            image_id = decode_id(ioctx.read(f"rbd_id.{ref.name}")) if is_utf8(ref.name) else id_of(ioctx, ref.name)
+        except rados.ObjectNotFound:
+            return None
+    try:
+        return parent_of(ioctx, image_id)
+    except (rados.ObjectNotFound, ValueError, struct.error):
+        return None
 
 
 def is_there(ioctx: Any, ref: ImageRef, image_id: str = "") -> bool:
@@ -64,11 +87,3 @@ def is_listed(ioctx: Any, ref: ImageRef) -> bool:
     except (rados.PermissionError, rados.PermissionDeniedError):
         # Who may only read some images.
         return False
-
-
-def _unopenable(ref: ImageRef, image_id: str) -> ClusterError:
-    which = f"image {ref.image} (id {image_id})" if image_id else f"image {ref.image}"
-    return ClusterError(
-        f"{which} is there and cannot be opened: its header, or the pool of its parent, is gone; what an ended "
-        f"`rbd create` or `rbd rm` left is removed with `rbd rm`"
-    )

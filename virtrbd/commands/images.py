@@ -17,6 +17,7 @@ _ROOMS = {
     "image_snapshots": "snapshot clone flatten",
     "image_import": "import",
     "image_transfers": "export copy",
+    "image_repair": "repair",
     "image_unreferenced": "unreferenced",
 }
 
