@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from virtrbd.ceph import mending
-from virtrbd.ceph.images import read_image
+from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.ceph.long_calls import rebuild_object_map
+from virtrbd.ceph.mending import note_clone
 from virtrbd.ceph.parts import read_parts, read_troubles, watchers_of_id
 from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import busy_error
@@ -15,8 +16,9 @@ from virtrbd.errors import BlockedError, ClusterError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, remove_half_made
 from virtrbd.host.waiting import once_free
-from virtrbd.model.image import Image, ImageRef
-from virtrbd.planning.leftovers import leftover_of
+from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.planning.image_shape import Shape, shape_of
+from virtrbd.planning.leftovers import is_half_made, leftover_of
 from virtrbd.planning.repair import (
     BreakLock,
     DropIdObject,
@@ -32,16 +34,15 @@ from virtrbd.planning.repair import (
     RemoveRemains,
     RepairPlan,
     SettleTrash,
-    Shape,
     Step,
     UnlistImage,
     WriteIdObject,
     is_perhaps_under_way,
     joined,
+    plan_half_made,
     plan_intent,
     plan_name,
     plan_troubles,
-    shape_of,
 )
 
 # librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
@@ -54,12 +55,13 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     Raises ClusterError where there is no such image, or it cannot be opened for a reason that no step mends.
     """
     parts = read_parts(host.cluster, ref, data=True)
-    shape = shape_of(parts)
+    shape, intent = shape_of(parts), host.state.read_intent(ref)
+    if intent and is_half_made(parts, intent, intent.domain_uuid):
+        return plan_half_made(parts)
     if shape is Shape.ABSENT:
-        intent = plan_intent(ref, None, host.state.read_intent(ref), None)
-        if not intent.steps:
+        if intent is None:
             raise missing(host.cluster, ref)
-        return intent
+        return plan_intent(ref, None, intent, None)
     if shape is not Shape.WHOLE:
         image_id = parts.image_id or parts.trashed_id
         open_by = watchers_of_id(host.cluster, ref, image_id) if image_id and shape is not Shape.REMAINS else ()
@@ -68,11 +70,10 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     if image is None:
         raise missing(host.cluster, ref)
     troubles = plan_troubles(image, read_troubles(host.cluster, ref))
-    return joined(troubles, _intent_plan(host, image))
+    return joined(troubles, _intent_plan(host, image, intent))
 
 
-def _intent_plan(host: ImageHost, image: Image) -> RepairPlan:
-    intent = host.state.read_intent(image.ref)
+def _intent_plan(host: ImageHost, image: Image, intent: Intent | None) -> RepairPlan:
     domain_uuid = intent.domain_uuid if intent else ""
     leftover = leftover_of(image, intent, domain_uuid=domain_uuid, host_uuid=host.host_uuid)
     return plan_intent(image.ref, image, intent, leftover)
@@ -134,10 +135,12 @@ def perform_step(host: ImageHost, step: Step) -> None:
         case ForgetClone():
             mending.forget_clone(cluster, ref, image_id, step.clone)
         case NoteClone():
-            mending.note_clone(cluster, ref, image_id)
+            note_clone(cluster, ref, image_id)
         case ForgetParent():
             mending.forget_parent(cluster, ref, image_id)
         case FinishMaking():
+            host.tell_dropped(ref, free_of_inherited(cluster, ref))
+            note_clone(cluster, ref, image_id)
             finish_made(host, ref, image_id, step.domain_uuid)
         case RemoveHalf():
             remove_half_made(host, ref, image_id)

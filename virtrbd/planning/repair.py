@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.leftovers import Leftover
 from virtrbd.planning.unready import ready_again
 from virtrbd.printable import cut, quoted, shell_command
+
+_CUT_OFF = "an earlier run of this host was cut off while it made it"
 
 
 def counted(number: int, noun: str) -> str:
@@ -145,7 +147,7 @@ class FinishMaking(_Step):
 class RemoveHalf(_Step):
     @property
     def text(self) -> str:
-        return f"remove {self.ref}, which an earlier run of this host was cut off to fill"
+        return f"remove the half-made {self.ref}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,41 +213,6 @@ class RepairPlan:
         """Return the hazards of its steps that are not allowed, each once."""
         wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
         return tuple(sorted(wanted - allowed))
-
-
-class Shape(Enum):
-    """What the parts of an image under one name add up to."""
-
-    ABSENT = "there is no image of that name"
-    WHOLE = "its name is in order"
-    REMAINS = "half-made or half-removed: it has a name and no header"
-    NO_ID = "half-removed: it is listed, and its name leads nowhere"
-    UNLISTED = "its name leads to it, and it is not listed"
-    RENAMED = "a rename was cut off: it has two names"
-    MOVING = "a move to the trash was cut off"
-    RESTORING = "a move to the trash, or a restore, was cut off: it is in the trash and in its pool"
-    STUCK = "it is in the trash, in the middle of being moved there"
-    ORPHANED = "it is a clone, and its parent is gone"
-    UNCLEAR = "its name leads to one image, and the list of its pool to another"
-
-
-def shape_of(parts: ImageParts) -> Shape:
-    """Return what the parts add up to; of several answers the one that loses nothing."""
-    if not parts.is_named:
-        is_stuck = parts.trash in (TrashState.MOVING, TrashState.RESTORING)
-        return Shape.STUCK if is_stuck else Shape.ABSENT
-    if parts.id_object and parts.listed_id and parts.id_object != parts.listed_id:
-        return Shape.UNCLEAR
-    if not parts.has_header:
-        # An id object that says nothing readable is no proof that there is no image.
-        return Shape.REMAINS if parts.image_id else Shape.UNCLEAR
-    if parts.trash is not None:
-        return Shape.MOVING if parts.id_object is None else Shape.RESTORING
-    if not parts.id_object:
-        return Shape.NO_ID
-    if parts.listed_id:
-        return Shape.ORPHANED if parts.lost_parent else Shape.WHOLE
-    return Shape.RENAMED if parts.listed_name and parts.is_known_by_it else Shape.UNLISTED
 
 
 def plan_name(parts: ImageParts) -> RepairPlan:
@@ -332,6 +299,13 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
     )
 
 
+def plan_half_made(parts: ImageParts) -> RepairPlan:
+    """Return what takes away an image that a run of this host was cut off to make: its intent is left, and its id says
+    so."""
+    found = f"{_CUT_OFF}: it has no header yet (id {parts.image_id})"
+    return RepairPlan(subject=parts.ref, found=(found,), steps=(RemoveHalf(ref=parts.ref, image_id=parts.image_id),))
+
+
 def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, leftover: Leftover | None) -> RepairPlan:
     """Return what ends an intent that a run of this host left, and what is said of an image that is not ready.
 
@@ -341,7 +315,7 @@ def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, lefto
         if image is None or not image.state:
             return RepairPlan(subject=ref)
         return RepairPlan(subject=ref, found=(f"it is not ready: {cut(image.state)}",), problem=ready_again(image))
-    found = "an earlier run of this host was cut off while it made it, and left its intent"
+    found = f"{_CUT_OFF}, and left its intent"
     image_id = image.image_id if image else ""
     match leftover:
         case Leftover.HALF:
