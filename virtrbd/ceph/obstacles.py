@@ -29,10 +29,11 @@ def _locks(ref: ImageRef, image: Any) -> list[Obstacle]:
     held = image.list_lockers()
     if not held or held["tag"] == OWN_LOCK:
         return []
+    repair = shell_command("virtrbd image repair", ref, options="--plan")
     return [
         Obstacle(
             text=f"{client} at {address.split('/')[0]} holds the lock {quoted(cookie)} on it",
-            way_out=f"ask its holder, or {shell_command('rbd lock remove', ref, cookie, client)}",
+            way_out=f"ask its holder; {repair} says whether that still has it open, and breaks it",
         )
         for client, cookie, address in held["lockers"]
     ]

@@ -7,7 +7,7 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.class_calls import id_of, parent_of
 from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes, is_utf8
-from virtrbd.errors import ClusterError
+from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.model.image import ImageRef
 from virtrbd.printable import shell_command
 
@@ -22,8 +22,10 @@ class _Nameless(rbd.Image):  # type: ignore[misc]
 def open_image(
     ioctx: Any, ref: ImageRef, *, image_id: str = "", at_snapshot: bool = False, read_only: bool = False
 ) -> Any:
-    """Return the image, open; by its id where one is given, as in the trash. Raises rbd.ImageNotFound for one that is
-    surely absent, ClusterError for one that is there and cannot be opened.
+    """Return the image, open; by its id where one is given, as in the trash.
+
+    Raises rbd.ImageNotFound for one that is surely absent, ClusterError for one that is there and cannot be opened,
+    DeniedError where only its parent may not be read.
     """
     name, its_id = (None, as_bytes(image_id)) if image_id else (as_bytes(ref.name), None)
     snapshot = as_bytes(ref.snapshot) if at_snapshot and ref.snapshot else None
@@ -37,6 +39,15 @@ def open_image(
         if snapshot is None and (is_there(ioctx, ref, image_id) or (not image_id and is_listed(ioctx, ref))):
             raise ClusterError(_why_not(ioctx, ref, image_id)) from None
         raise
+    except rbd.PermissionError:
+        parent = _parent(ioctx, ref, image_id)
+        if parent is None or parent.pool_id == ioctx.get_pool_id():
+            raise
+        raise DeniedError(
+            f"image {ref.image} is a clone, and virtrbd's user may not read its parent, which is in the pool with "
+            f"number {parent.pool_id} (`ceph osd lspools`); add `profile rbd-read-only pool=NAME` to its osd caps with "
+            f"`ceph auth caps`"
+        ) from None
 
 
 def _why_not(ioctx: Any, ref: ImageRef, image_id: str) -> str:
