@@ -7,11 +7,13 @@ from functools import partial
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.class_calls import list_names
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
+from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
 from virtrbd.ceph.features import feature_names
 from virtrbd.ceph.header import Header, ParentKey
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.in_flight import read_ids
 from virtrbd.ceph.metadata import mark_of, state_of
+from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import is_utf8
 from virtrbd.ceph.unopened import read_header
 from virtrbd.ceph.unread import image_or_failure, or_failure
@@ -19,6 +21,8 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage, Listing, UnreadImage
 
+# The state of an image that virtrbd lists and does nothing else with.
+FORMAT_1 = "format 1"
 _AT_A_TIME = 16
 # Images whose headers are read within one deadline.
 _CHUNK = 32
@@ -41,7 +45,7 @@ def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
         is_known = by_name.get(ref.name) == image_id or not is_utf8(ref.name)
         if header and is_known and (parent or not header.parent):
             return _from_header(ref, image_id, header, parent)
-        return list_opened(cluster, ref)
+        return list_opened(cluster, ref) if image_id else _list_format_1(cluster, ref)
 
     listed, unread = [], []
     for image_id, name in images:
@@ -74,6 +78,28 @@ def list_opened(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
         mark=image.mark,
         state=image.state,
     )
+
+
+def _list_format_1(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
+    """Return what a list shows of an image of the oldest format, which has no id; None when it is gone."""
+
+    def read() -> ListedImage | None:
+        try:
+            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True, any_format=True) as image:
+                return ListedImage(
+                    ref=ref,
+                    image_id="",
+                    size_bytes=image.size(),
+                    object_bytes=object_bytes_of(ioctx, image),
+                    features=(),
+                    created_at=0.0,
+                    snapshots=len(user_snapshots_of(ioctx, image)),
+                    state=FORMAT_1,
+                )
+        except rbd.ImageNotFound:
+            return None
+
+    return cluster.call(f"reading image {ref}", read)
 
 
 def _from_header(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None) -> ListedImage:

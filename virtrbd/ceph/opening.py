@@ -20,17 +20,23 @@ class _Nameless(rbd.Image):  # type: ignore[misc]
 
 
 def open_image(
-    ioctx: Any, ref: ImageRef, *, image_id: str = "", at_snapshot: bool = False, read_only: bool = False
+    ioctx: Any,
+    ref: ImageRef,
+    *,
+    image_id: str = "",
+    at_snapshot: bool = False,
+    read_only: bool = False,
+    any_format: bool = False,
 ) -> Any:
     """Return the image, open; by its id where one is given, as in the trash.
 
-    Raises rbd.ImageNotFound for one that is surely absent, ClusterError for one that is there and cannot be opened,
-    DeniedError where only its parent may not be read.
+    One of format 1, which has no id, is refused without `any_format`. Raises rbd.ImageNotFound for one that is surely
+    absent, ClusterError for one that is there and cannot be opened, DeniedError where only its parent may not be read.
     """
     name, its_id = (None, as_bytes(image_id)) if image_id else (as_bytes(ref.name), None)
     snapshot = as_bytes(ref.snapshot) if at_snapshot and ref.snapshot else None
     try:
-        return bindings_or_bytes(
+        image = bindings_or_bytes(
             lambda: rbd.Image(ioctx, name, snapshot, read_only, its_id),
             lambda: _Nameless(ioctx, name, snapshot, read_only, its_id),
         )
@@ -48,6 +54,21 @@ def open_image(
             f"number {parent.pool_id} (`ceph osd lspools`); add `profile rbd-read-only pool=NAME` to its osd caps with "
             f"`ceph auth caps`"
         ) from None
+    if not any_format:
+        _refuse_format_1(ref, image)
+    return image
+
+
+def _refuse_format_1(ref: ImageRef, image: Any) -> None:
+    """Raise ClusterError for an image that has no id, no features and no metadata, where marks are kept."""
+    if image.old_format():
+        image.close()
+        migrate = shell_command("rbd migration prepare", ref.image)
+        raise ClusterError(
+            f"image {ref.image} is of format 1, which RBD makes no more and virtrbd only lists; `{migrate}`, then rbd "
+            f"migration execute and commit, make one of format 2 of it, and so does `rbd export` with `virtrbd image "
+            f"import`"
+        )
 
 
 def _why_not(ioctx: Any, ref: ImageRef, image_id: str) -> str:

@@ -82,13 +82,25 @@ def _entries(ioctx: Any) -> list[dict[str, Any]]:
 
 def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
     """Return the error that says that there is no such image; where it is in the trash, that too."""
-    if any(entry.ref == ref.image for entry in list_trash(cluster, ref.pool, ref.namespace)):
+    found = [entry for entry in list_trash(cluster, ref.pool, ref.namespace) if entry.ref == ref.image]
+    if found and all(entry.source == "MIGRATION" for entry in found):
+        return being_migrated(ref)
+    if found:
         way_out = (
             f"bring it back with {shell_command('virtrbd image restore', ref.image)}, or see "
             f"{shell_command('virtrbd image trash list', ref.room)}"
         )
         return ClusterError(f"image {ref.image} is in the trash; {way_out}")
     return ClusterError(f"image {ref.image} does not exist; see {shell_command('virtrbd image list', ref.room)}")
+
+
+def being_migrated(ref: ImageRef) -> ClusterError:
+    """Return the error for an image that is in the trash for as long as its migration takes."""
+    abort = shell_command("rbd migration abort", ref.image)
+    return ClusterError(
+        f"image {ref.image} is in the trash because it is being migrated: end that with rbd migration execute and "
+        f"commit of its target, or `{abort}`"
+    )
 
 
 def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:

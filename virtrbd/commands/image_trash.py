@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @with_global_options
 def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str, ...]) -> None:
     """Bring an image back from the trash."""
-    from virtrbd.ceph.trash import list_trash, restore_image
+    from virtrbd.ceph.trash import being_migrated, list_trash, restore_image
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import refuse
     from virtrbd.planning.use import owner_objections
@@ -58,6 +58,8 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
         if len(found) > 1:
             ids = ", ".join(entry.image_id for entry in found)
             raise UsageError(f"{ref} is in the trash {len(found)} times; write --id with one of {ids}")
+        if found[0].source == "MIGRATION":
+            raise being_migrated(ref)
         details = require_details(session, ref, found[0].image_id)
         refuse(ref, owner_objections(details.image, session.host.host_uuid), allowed)
         restore_image(session.host.cluster, found[0], target.name)

@@ -59,6 +59,8 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     if intent and is_half_made(parts, intent, intent.domain_uuid):
         return plan_half_made(parts)
     if shape is Shape.ABSENT:
+        # One of format 1 has other parts, and is refused with a word of its own.
+        read_image(host.cluster, ref)
         if intent is None:
             raise missing(host.cluster, ref)
         return plan_intent(ref, None, intent, None)

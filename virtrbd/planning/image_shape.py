@@ -26,11 +26,12 @@ def shape_of(parts: ImageParts) -> Shape:
     if not parts.is_named:
         is_stuck = parts.trash in (TrashState.MOVING, TrashState.RESTORING)
         return Shape.STUCK if is_stuck else Shape.ABSENT
-    if parts.id_object and parts.listed_id and parts.id_object != parts.listed_id:
+    is_at_odds = parts.id_object and parts.listed_id and parts.id_object != parts.listed_id
+    if is_at_odds or parts.id_object == "":
+        # An id object that says nothing readable is no proof that there is no image.
         return Shape.UNCLEAR
     if not parts.has_header:
-        # An id object that says nothing readable is no proof that there is no image.
-        return Shape.REMAINS if parts.image_id else Shape.UNCLEAR
+        return Shape.REMAINS
     if parts.trash is not None:
         return Shape.MOVING if parts.id_object is None else Shape.RESTORING
     if not parts.id_object:
