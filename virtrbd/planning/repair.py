@@ -100,7 +100,8 @@ class BreakLock(_Step):
 
     @property
     def text(self) -> str:
-        return f"break the lock of {self.lock.client} at {self.lock.address} on {self.ref}"
+        holder = f"{self.lock.client} at {self.lock.address}"
+        return f"break the lock of {holder} on {self.ref}, and have Ceph shut out that client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
