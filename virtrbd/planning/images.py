@@ -21,7 +21,7 @@ from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.leftovers import is_half, is_unclear
-from virtrbd.planning.unready import not_ready, ready_again
+from virtrbd.planning.unready import not_ready, ready_again, without_a_byte
 from virtrbd.printable import shell_command
 
 
@@ -126,6 +126,8 @@ def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
         )
     if parent.state:
         return 0, f"parent {disk.clone} is not ready: {parent.state}; {ready_again(parent)}"
+    if not parent.size_bytes:
+        return 0, without_a_byte(parent.ref)
     return parent.size_bytes, ""
 
 
