@@ -80,6 +80,8 @@ def _half_made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -
     intent = _intent(action)
     intended = replace(actual, intents={**actual.intents, action.ref: intent})
     yield intended
+    # It has a name and no header: the parts of it that librbd writes first.
+    yield replace(intended, half_made={**actual.half_made, action.ref: "half"})
     made = with_image(intended, action.ref, new_image(action, actual))
     # The image is there, and carries nothing yet.
     yield made

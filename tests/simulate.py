@@ -95,7 +95,8 @@ def _of_images(action: Action, actual: Actual) -> Actual:
         case CreateImage() | CloneImage() | ImportImage():
             return made_of(action, actual)
         case RemoveHalfImage():
-            return _without_intent(with_image(actual, action.ref, None), action.ref)
+            half_made = {ref: image_id for ref, image_id in actual.half_made.items() if ref != action.ref}
+            return _without_intent(with_image(replace(actual, half_made=half_made), action.ref, None), action.ref)
         case MarkImage():
             return marked_image(actual, action.ref, action.domain_uuid)
         case DropIntent():

@@ -276,7 +276,7 @@ def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab,
                 os.kill(qemu_img, signal.SIGKILL)
     done = world.virtrbd("define", spec)
     assert done.returncode == 0, done
-    assert f"{name}: remove half-imported image vms/{name}.vda\n" in done.stdout
+    assert f"{name}: remove half-made image vms/{name}.vda\n" in done.stdout
     assert world.content(f"{name}.vda") == content
     assert world.virtrbd("define", spec).stdout == f"{name}: nothing to do\n"
 

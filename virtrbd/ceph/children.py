@@ -9,6 +9,7 @@ from virtrbd.ceph.contents import metadata_of
 from virtrbd.ceph.metadata import mark_of, state_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.unopened import read_header
+from virtrbd.errors import DeniedError
 from virtrbd.model.image_details import Child, ImageDetails
 
 
@@ -33,7 +34,7 @@ def _described(cluster: Cluster, child: Child) -> Child:
     try:
         with cluster.ioctx(child.ref) as ioctx:
             metadata = _metadata(ioctx, child)
-    except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError, rbd.ImageNotFound):
+    except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError, DeniedError, rbd.ImageNotFound):
         # Where we may not look we may not write either: flattening it says so. One that is gone keeps nothing.
         return child
     return replace(child, mark=mark_of(metadata, child.image_id), state=state_of(metadata, child.image_id))

@@ -13,6 +13,7 @@ from virtrbd.ceph.bindings import rados
 from virtrbd.ceph.header import ParentKey, parent_key_of
 from virtrbd.ceph.texts import as_bytes, as_text
 from virtrbd.errors import ClusterError
+from virtrbd.model.image_parts import TrashState
 
 K = TypeVar("K")
 
@@ -24,6 +25,8 @@ _MOST_METADATA = 4096
 _GROUP_KIND, _TRASH_KIND = 1, 2
 # In a directory, before an image's id; its value is the name.
 _ID_KEY = "id_"
+# From this version on an entry of the trash says what it is in the middle of.
+_STATED_VERSION = 2
 _SOURCES = {0: "USER", 1: "MIRRORING", 2: "MIGRATION", 3: "REMOVING", 4: "USER_PARENT"}
 
 
@@ -147,9 +150,10 @@ def _trash_entry(walk: Decoder) -> tuple[str, dict[str, Any]]:
 
 
 def _trash_spec(walk: Decoder) -> dict[str, Any]:
-    _, end = walk.versioned()
+    version, end = walk.versioned()
     source = _SOURCES.get(walk.number("B"), "UNKNOWN")
     found = {"source": source, "name": walk.text(), "deleted_at": walk.time(), "expires_at": walk.time()}
+    found["state"] = walk.number("B") if version >= _STATED_VERSION else 0
     walk.at = end
     return found
 
@@ -177,7 +181,7 @@ def list_clones(ioctx: Any, image_id: str, snapshot_id: int) -> list[ParentKey]:
 
 def list_old_clones(ioctx: Any, parent: ParentKey) -> list[str]:
     """Return the ids of the clones (v1) of a snapshot that are in this room."""
-    argument = struct.pack("<q", parent.pool_id) + _encoded(parent.image_id) + struct.pack("<Q", parent.snapshot_id)
+    argument = struct.pack("<q", parent.pool_id) + encoded(parent.image_id) + struct.pack("<Q", parent.snapshot_id)
     try:
         walk = Decoder(call(ioctx, "rbd_children", "get_children", argument))
     except rados.ObjectNotFound:
@@ -188,7 +192,7 @@ def list_old_clones(ioctx: Any, parent: ParentKey) -> list[str]:
 def name_of(ioctx: Any, image_id: str) -> str:
     """Return the name that the room's directory has for the id, "" where it has none."""
     try:
-        return Decoder(call(ioctx, "rbd_directory", "dir_get_name", _encoded(image_id))).text()
+        return Decoder(call(ioctx, "rbd_directory", "dir_get_name", encoded(image_id))).text()
     except rados.ObjectNotFound:
         return ""
 
@@ -196,7 +200,7 @@ def name_of(ioctx: Any, image_id: str) -> str:
 def id_of(ioctx: Any, name: str) -> str:
     """Return the id that the room's directory has for the name, "" where it has none."""
     try:
-        return Decoder(call(ioctx, "rbd_directory", "dir_get_id", _encoded(name))).text()
+        return Decoder(call(ioctx, "rbd_directory", "dir_get_id", encoded(name))).text()
     except rados.ObjectNotFound:
         return ""
 
@@ -204,9 +208,19 @@ def id_of(ioctx: Any, name: str) -> str:
 def name_in_trash(ioctx: Any, image_id: str) -> str:
     """Return the name that an image in the room's trash had, "" where it is not there."""
     try:
-        return str(_trash_spec(Decoder(call(ioctx, "rbd_trash", "trash_get", _encoded(image_id))))["name"])
+        return str(_trash_spec(Decoder(call(ioctx, "rbd_trash", "trash_get", encoded(image_id))))["name"])
     except rados.ObjectNotFound:
         return ""
+
+
+def trash_state(ioctx: Any, image_id: str) -> TrashState | None:
+    """Return what an image in the room's trash is in the middle of, None where it is not there."""
+    try:
+        spec = _trash_spec(Decoder(call(ioctx, "rbd_trash", "trash_get", encoded(image_id))))
+    except rados.ObjectNotFound:
+        return None
+    # A word of later versions is none that librbd of this one takes for done.
+    return TrashState(spec["state"]) if spec["state"] in {each.value for each in TrashState} else TrashState.MOVING
 
 
 def parent_of(ioctx: Any, image_id: str) -> ParentKey | None:
@@ -225,7 +239,7 @@ def _paged(
     last = ""
     while True:
         try:
-            walk = Decoder(call(ioctx, object_name, method, _encoded(last) + struct.pack("<Q", _AT_A_TIME)))
+            walk = Decoder(call(ioctx, object_name, method, encoded(last) + struct.pack("<Q", _AT_A_TIME)))
         except rados.ObjectNotFound:
             return
         page = [decode(walk) for _ in range(walk.number("I"))]
@@ -235,6 +249,7 @@ def _paged(
         last = page[-1][0]
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """Return the text as methods take it: its length in 4 bytes, then itself."""
     raw = as_bytes(text)
     return struct.pack("<I", len(raw)) + raw

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from virtrbd.ceph import class_calls
-from virtrbd.ceph.bindings import rados
+from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.header import ParentKey
 from virtrbd.ceph.texts import bindings_or_bytes
@@ -16,10 +16,15 @@ from virtrbd.model.image_details import Child
 
 def clones_of(cluster: Cluster, ioctx: Any, image: Any, snapshot_id: int) -> list[Child]:
     """Return the clones of a snapshot, those in the trash too; the image must be set to that snapshot."""
-    return bindings_or_bytes(
-        lambda: [_child(found) for found in image.list_children2()],
-        lambda: list(_clones_by_id(cluster, ioctx, str(image.id()), snapshot_id)),
-    )
+
+    def by_id() -> list[Child]:
+        return list(_clones_by_id(cluster, ioctx, str(image.id()), snapshot_id))
+
+    try:
+        return bindings_or_bytes(lambda: [_child(found) for found in image.list_children2()], by_id)
+    except rbd.ImageNotFound:
+        # One clone on the list that is gone ends the whole list (measured with 16.2).
+        return by_id()
 
 
 def _child(found: dict[str, Any]) -> Child:
@@ -31,14 +36,20 @@ def _clones_by_id(cluster: Cluster, ioctx: Any, image_id: str, snapshot_id: int)
     """Yield what librbd's list would hold: clones v2 are known to their parent, those of v1 to the pool they are in."""
     for key in class_calls.list_clones(ioctx, image_id, snapshot_id):
         yield _clone(cluster, ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name=""), key)
-    parent = ParentKey(pool_id=ioctx.get_pool_id(), namespace="", image_id=image_id, snapshot_id=snapshot_id)
+    namespace = ioctx.get_namespace()
+    parent = ParentKey(pool_id=ioctx.get_pool_id(), namespace=namespace, image_id=image_id, snapshot_id=snapshot_id)
+    for where, clone_id in old_clones(cluster, parent):
+        key = ParentKey(pool_id=0, namespace=namespace, image_id=clone_id, snapshot_id=0)
+        yield _clone(cluster, where, key)
+
+
+def old_clones(cluster: Cluster, parent: ParentKey) -> Iterator[tuple[ImageRef, str]]:
+    """Yield room and id of each clone v1 of a snapshot, as far as this user may look."""
     for pool in cluster.list_pools():
         # A clone v1 is in the namespace of its parent.
-        where = ImageRef(pool=pool, namespace=ioctx.get_namespace(), name="")
+        where = ImageRef(pool=pool, namespace=parent.namespace, name="")
         with suppress(rados.PermissionError, rados.PermissionDeniedError), cluster.ioctx(where) as room:
-            ids = class_calls.list_old_clones(room, parent)
-            keys = [ParentKey(pool_id=0, namespace=where.namespace, image_id=each, snapshot_id=0) for each in ids]
-            yield from (_clone(cluster, where, key) for key in keys)
+            yield from ((where, clone_id) for clone_id in class_calls.list_old_clones(room, parent))
 
 
 def _clone(cluster: Cluster, where: ImageRef, key: ParentKey) -> Child:

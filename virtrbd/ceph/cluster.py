@@ -140,10 +140,11 @@ class Cluster:
 
     def name_of_pool(self, pool_id: int) -> str:
         """Return the name of the pool with that number, for use within one `call`; of one that is gone the number."""
-        try:
-            return str(self._rados.pool_reverse_lookup(pool_id))
-        except rados.ObjectNotFound:
-            return f"(pool {pool_id})"
+        # The bindings say None, or raise, of a pool that is gone.
+        with suppress(rados.ObjectNotFound):
+            if name := self._rados.pool_reverse_lookup(pool_id):
+                return str(name)
+        return f"(pool {pool_id})"
 
     def option(self, name: str) -> str:
         """Return an option of Ceph's own as this client has it."""

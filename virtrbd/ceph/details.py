@@ -14,7 +14,7 @@ from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes
 from virtrbd.ceph.trash import missing
 from virtrbd.ceph.usage import usage_of
-from virtrbd.errors import ClusterError, ConfigError
+from virtrbd.errors import ClusterError, ConfigError, DeniedError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails, Option, Snapshot, SnapshotKind
 from virtrbd.planning.removal import way_out_of
@@ -157,7 +157,7 @@ def _parents(cluster: Cluster, ioctx: Any, image: Any, depth: int = 0) -> tuple[
             open_image(room, ref, image_id=image.parent_id(), read_only=True) as parent,
         ):
             return (ref, *_parents(cluster, room, parent, depth + 1))
-    except (rbd.ImageNotFound, rbd.PermissionError, rados.PermissionError, ClusterError, ConfigError):
+    except (rbd.ImageNotFound, rbd.PermissionError, rados.PermissionError, ClusterError, ConfigError, DeniedError):
         return (ref,)
 
 

@@ -7,10 +7,13 @@ from functools import partial
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.class_calls import list_names
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
+from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
 from virtrbd.ceph.features import feature_names
 from virtrbd.ceph.header import Header, ParentKey
 from virtrbd.ceph.images import read_image
+from virtrbd.ceph.in_flight import read_ids
 from virtrbd.ceph.metadata import mark_of, state_of
+from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import is_utf8
 from virtrbd.ceph.unopened import read_header
 from virtrbd.ceph.unread import image_or_failure, or_failure
@@ -18,9 +21,13 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage, Listing, UnreadImage
 
+# The state of an image that virtrbd lists and does nothing else with.
+FORMAT_1 = "format 1"
 _AT_A_TIME = 16
 # Images whose headers are read within one deadline.
 _CHUNK = 32
+# Ids that are read at once, within one deadline.
+_IDS_AT_A_TIME = 256
 
 
 def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
@@ -28,14 +35,17 @@ def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
     where = ImageRef(pool=pool, namespace=namespace, name="")
     images = _names(cluster, where)
     headers = read_headers(cluster, where, [image_id for image_id, _ in images])
+    by_name = _ids_by_name(cluster, where, [name for _, name in images])
     parents = _parent_refs(cluster, [header.parent for header in headers.values() if header and header.parent])
 
     def read(ref: ImageRef, image_id: str) -> ListedImage | None:
         header = headers.get(image_id)
         parent = parents.get(header.parent) if header and header.parent else None
-        if header and (parent or not header.parent):
+        # One whose name leads nowhere has been moved or removed by half: opening it says so.
+        is_known = by_name.get(ref.name) == image_id or not is_utf8(ref.name)
+        if header and is_known and (parent or not header.parent):
             return _from_header(ref, image_id, header, parent)
-        return list_opened(cluster, ref)
+        return list_opened(cluster, ref) if image_id else _list_format_1(cluster, ref)
 
     listed, unread = [], []
     for image_id, name in images:
@@ -70,6 +80,28 @@ def list_opened(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
     )
 
 
+def _list_format_1(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
+    """Return what a list shows of an image of the oldest format, which has no id; None when it is gone."""
+
+    def read() -> ListedImage | None:
+        try:
+            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True, any_format=True) as image:
+                return ListedImage(
+                    ref=ref,
+                    image_id="",
+                    size_bytes=image.size(),
+                    object_bytes=object_bytes_of(ioctx, image),
+                    features=(),
+                    created_at=0.0,
+                    snapshots=len(user_snapshots_of(ioctx, image)),
+                    state=FORMAT_1,
+                )
+        except rbd.ImageNotFound:
+            return None
+
+    return cluster.call(f"reading image {ref}", read)
+
+
 def _from_header(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None) -> ListedImage:
     return ListedImage(
         ref=ref,
@@ -99,6 +131,22 @@ def _names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
             return found
 
     return cluster.call(f"listing pool {where.pool}", read)
+
+
+def _ids_by_name(cluster: Cluster, where: ImageRef, names: Sequence[str]) -> dict[str, str]:
+    """Return the ids that the names lead to, of those that lead to one."""
+
+    def read(some: Sequence[str]) -> dict[str, str]:
+        with cluster.ioctx(where) as ioctx:
+            return read_ids(ioctx, some)
+
+    # The bindings take no other names of objects.
+    readable = [name for name in names if is_utf8(name)]
+    found: dict[str, str] = {}
+    for at in range(0, len(readable), _IDS_AT_A_TIME):
+        some = readable[at : at + _IDS_AT_A_TIME]
+        found |= cluster.call(f"reading ids in pool {where.pool}", partial(read, some))
+    return found
 
 
 def read_headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dict[str, Header | None]:

@@ -19,7 +19,7 @@ from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.unopened import invalidate_object_map
-from virtrbd.ceph.watching import busy_error, foreign_watchers
+from virtrbd.ceph.watching import busy_error, foreign_watchers, refuse_watched
 from virtrbd.deadline import call_watched
 from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.model.image import ImageRef, Watcher
@@ -63,6 +63,28 @@ def _distrust_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> bool:
     if has_map:
         invalidate_object_map(ioctx, ref, header_id)
     return has_map
+
+
+def rebuild_object_map(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
+    """Look for each object of the image, or of its snapshot, and write down which there are.
+
+    Raises ImageBusyError while another client has it open, ClusterError, UnavailableError.
+    """
+
+    def look() -> None:
+        with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
+            require_id(ref.image, image, image_id)
+            refuse_watched(cluster, ref.image, image)
+
+    def rebuild(ioctx: Any) -> None:
+        with open_image(ioctx, ref) as image:
+            if ref.snapshot:
+                image.set_snap(as_bytes(ref.snapshot))
+            image.rebuild_object_map()
+
+    what = f"rebuilding the object map of {ref}"
+    cluster.call(what, look)
+    _run(cluster, what, ref, rebuild, writes=True)
 
 
 def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:

@@ -14,12 +14,17 @@ from virtrbd.model.image import ImageRef, Obstacle
 from virtrbd.printable import quoted, shell_command
 
 # librbd's own exclusive lock, which it takes and gives by itself (librbd/ManagedLock: the tag, and `auto N`).
-_OWN_LOCK = "internal"
+OWN_LOCK = "internal"
 
 
 def obstacles_of(ref: ImageRef, image: Any) -> tuple[Obstacle, ...]:
     """Return why the open image must not be written to now; librbd's own exclusive lock is no reason."""
-    return (*_locks(ref, image), *_mirror(ref, image), *_migration(ref, image))
+    return (*_locks(ref, image), *lasting_obstacles(ref, image))
+
+
+def lasting_obstacles(ref: ImageRef, image: Any) -> tuple[Obstacle, ...]:
+    """Return those of them that are no lock."""
+    return (*_mirror(ref, image), *_migration(ref, image))
 
 
 def refuse_obstacles(ref: ImageRef, image: Any) -> None:
@@ -40,12 +45,13 @@ def naming_obstacles(ref: ImageRef, image: Any) -> Iterator[None]:
 
 def _locks(ref: ImageRef, image: Any) -> list[Obstacle]:
     held = image.list_lockers()
-    if not held or held["tag"] == _OWN_LOCK:
+    if not held or held["tag"] == OWN_LOCK:
         return []
+    repair = shell_command("virtrbd image repair", ref, options="--plan")
     return [
         Obstacle(
             text=f"{client} at {address.split('/')[0]} holds the lock {quoted(cookie)} on it",
-            way_out=f"ask its holder, or {shell_command('rbd lock remove', ref, cookie, client)}",
+            way_out=f"ask its holder; {repair} says whether that still has it open, and breaks it",
         )
         for client, cookie, address in held["lockers"]
     ]

@@ -1,11 +1,13 @@
 """Images opened: the one place that calls `rbd.Image`."""
 
+import struct
 from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
-from virtrbd.ceph.class_calls import id_of
+from virtrbd.ceph.class_calls import id_of, parent_of
+from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes, is_utf8
-from virtrbd.errors import ClusterError
+from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.model.image import ImageRef
 from virtrbd.printable import shell_command
 
@@ -18,28 +20,81 @@ class _Nameless(rbd.Image):  # type: ignore[misc]
 
 
 def open_image(
-    ioctx: Any, ref: ImageRef, *, image_id: str = "", at_snapshot: bool = False, read_only: bool = False
+    ioctx: Any,
+    ref: ImageRef,
+    *,
+    image_id: str = "",
+    at_snapshot: bool = False,
+    read_only: bool = False,
+    any_format: bool = False,
 ) -> Any:
-    """Return the image, open; by its id where one is given, as in the trash. Raises rbd.ImageNotFound for one that is
-    surely absent, ClusterError for one that is there and cannot be opened.
+    """Return the image, open; by its id where one is given, as in the trash.
+
+    One of format 1, which has no id, is refused without `any_format`. Raises rbd.ImageNotFound for one that is surely
+    absent, ClusterError for one that is there and cannot be opened, DeniedError where only its parent may not be read.
     """
     name, its_id = (None, as_bytes(image_id)) if image_id else (as_bytes(ref.name), None)
     snapshot = as_bytes(ref.snapshot) if at_snapshot and ref.snapshot else None
     try:
-        return bindings_or_bytes(
+        image = bindings_or_bytes(
             lambda: rbd.Image(ioctx, name, snapshot, read_only, its_id),
             lambda: _Nameless(ioctx, name, snapshot, read_only, its_id),
         )
     except rbd.ImageNotFound:
-        # librbd says the same of an image whose parent's pool is gone, or that has lost its header.
-        if snapshot is None and is_there(ioctx, ref, image_id):
-            raise _unopenable(ref, image_id) from None
-        if snapshot is None and not image_id and is_listed(ioctx, ref):
-            raise ClusterError(
-                f"the pool lists image {ref.image} and it has no header; what an ended `rbd create` or `rbd rm` left "
-                f"is removed with `{shell_command('rbd rm', ref.image)}`"
-            ) from None
+        # librbd says the same of an image that was cut off while it was made, and of one whose parent is gone.
+        if snapshot is None and (is_there(ioctx, ref, image_id) or (not image_id and is_listed(ioctx, ref))):
+            raise ClusterError(_why_not(ioctx, ref, image_id)) from None
         raise
+    except rbd.PermissionError:
+        parent = _parent(ioctx, ref, image_id)
+        if parent is None or parent.pool_id == ioctx.get_pool_id():
+            raise
+        raise DeniedError(
+            f"image {ref.image} is a clone, and virtrbd's user may not read its parent, which is in the pool with "
+            f"number {parent.pool_id} (`ceph osd lspools`); add `profile rbd-read-only pool=NAME` to its osd caps with "
+            f"`ceph auth caps`"
+        ) from None
+    if not any_format:
+        _refuse_format_1(ref, image)
+    return image
+
+
+def _refuse_format_1(ref: ImageRef, image: Any) -> None:
+    """Raise ClusterError for an image that has no id, no features and no metadata, where marks are kept."""
+    if image.old_format():
+        image.close()
+        migrate = shell_command("rbd migration prepare", ref.image)
+        raise ClusterError(
+            f"image {ref.image} is of format 1, which RBD makes no more and virtrbd only lists; `{migrate}`, then rbd "
+            f"migration execute and commit, make one of format 2 of it, and so does `rbd export` with `virtrbd image "
+            f"import`"
+        )
+
+
+def _why_not(ioctx: Any, ref: ImageRef, image_id: str) -> str:
+    """Return why an image that is there does not open, and the way out."""
+    which = f"image {ref.image} (id {image_id})" if image_id else f"image {ref.image}"
+    repair = shell_command("virtrbd image repair", ref.image, options="--plan")
+    parent = _parent(ioctx, ref, image_id)
+    if parent is None:
+        return f"{which} is half-made or half-removed; `{repair}` says what is left of it"
+    return (
+        f"{which} is a clone, and its parent (id {parent.image_id} in the pool with number {parent.pool_id}) is gone: "
+        f"what it did not copy from there is lost; `{repair}` says how to read the rest"
+    )
+
+
+def _parent(ioctx: Any, ref: ImageRef, image_id: str) -> ParentKey | None:
+    """Return the parent that the image's header names, None where there is no header, or none with a parent."""
+    if not image_id:
+        try:
+            image_id = decode_id(ioctx.read(f"rbd_id.{ref.name}")) if is_utf8(ref.name) else id_of(ioctx, ref.name)
+        except rados.ObjectNotFound:
+            return None
+    try:
+        return parent_of(ioctx, image_id)
+    except (rados.ObjectNotFound, ValueError, struct.error):
+        return None
 
 
 def is_there(ioctx: Any, ref: ImageRef, image_id: str = "") -> bool:
@@ -64,11 +119,3 @@ def is_listed(ioctx: Any, ref: ImageRef) -> bool:
     except (rados.PermissionError, rados.PermissionDeniedError):
         # Who may only read some images.
         return False
-
-
-def _unopenable(ref: ImageRef, image_id: str) -> ClusterError:
-    which = f"image {ref.image} (id {image_id})" if image_id else f"image {ref.image}"
-    return ClusterError(
-        f"{which} is there and cannot be opened: its header, or the pool of its parent, is gone; what an ended "
-        f"`rbd create` or `rbd rm` left is removed with `rbd rm`"
-    )

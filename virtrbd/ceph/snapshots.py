@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.contents import snapshots_of, user_snapshots_of
 from virtrbd.ceph.obstacles import naming_obstacles
@@ -24,13 +25,26 @@ def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool
         if is_new:
             _refuse_taken(ref, name, ioctx, image)
         if is_new:
-            image.create_snap(raw)
+            try:
+                image.create_snap(raw)
+            except rbd.DiskQuotaExceeded:
+                raise _too_many(ref, image) from None
         if protect and not image.is_protected_snap(raw):
             image.protect_snap(raw)
         return is_new
 
     refuse_full(cluster, ref.pool)
     return cluster.with_image(f"creating snapshot {ref}@{name}", ref.image, create)
+
+
+def _too_many(ref: ImageRef, image: Any) -> ClusterError:
+    # The bindings call it a disk's quota.
+    limit = image.get_snap_limit()
+    raise_it = shell_command("rbd snap limit set", ref, options="--limit NUMBER")
+    return ClusterError(
+        f"image {ref} may have no more snapshots: its limit is {limit}; remove one "
+        f"({shell_command('virtrbd image snapshot list', ref)}), or raise that: {raise_it}"
+    )
 
 
 def protect_snapshot(cluster: Cluster, ref: ImageRef) -> bool:

@@ -23,7 +23,7 @@ def read_usages(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Us
 
     def look(ref: ImageRef, moved: Moved) -> dict[ImageRef, Usage | None]:
         try:
-            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
+            with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True, any_format=True) as image:
                 return {ref: usage_of(ioctx, ref, image, moved)}
         except rbd.ImageNotFound:
             return {}

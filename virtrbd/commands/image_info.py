@@ -6,7 +6,7 @@ from typing import Any
 
 from virtrbd.commands.output import table
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.image_details import ImageDetails, Option, Snapshot
+from virtrbd.model.image_details import ImageDetails, ListedImage, Option, Snapshot
 from virtrbd.model.size import format_size
 from virtrbd.printable import cut, shell_command
 
@@ -19,6 +19,16 @@ def iso_time(seconds: float) -> str:
 def local_time(seconds: float) -> str:
     """Return the time as a person reads it, in the machine's own zone."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def state_of(image: Image | ListedImage) -> str:
+    """Return what an image is in the middle of, "ready" for nothing."""
+    return image.state or ("migrating" if "migrating" in image.features else "ready")
+
+
+def exact_size_of(size_bytes: int) -> str:
+    """Return the size of an image, to the byte where it is no whole sectors of 512: many programs take none such."""
+    return f"{size_bytes} B" if size_bytes % 512 else format_size(size_bytes)
 
 
 def info_data(details: ImageDetails, names_by_uuid: Mapping[str, str], users: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def info_data(details: ImageDetails, names_by_uuid: Mapping[str, str], users: Se
         "used_by": list(users),
         "running_on": image.running_on or None,
         "last_run": _last_run_data(image),
-        "state": image.state or "ready",
+        "state": state_of(image),
         "copied_state": details.copied_state or None,
         "mirroring": details.mirroring,
         "group": details.group or None,
@@ -104,7 +114,7 @@ def info_lines(
     copied = f" (a mark copied from another image says: {details.copied_state})" if details.copied_state else ""
     pairs = {
         "id": image.image_id,
-        "size": f"{format_size(image.size_bytes)} in objects of {format_size(image.object_bytes)}",
+        "size": f"{exact_size_of(image.size_bytes)} in objects of {format_size(image.object_bytes)}",
         "used": _used(details),
         "parent": _parent(details, depth_limit),
         "owner": _owner(details, names_by_uuid),
@@ -113,9 +123,9 @@ def info_lines(
         "last run": _last_run(image),
         "open by": ", ".join(map(str, image.watchers)) or "nobody",
         "lock": ", ".join(details.lock) or "-",
-        "state": (cut(image.state) or "ready") + copied,
+        "state": cut(state_of(image)) + copied,
         "features": ", ".join(image.features),
-        "flags": ", ".join(details.flags) or "-",
+        "flags": _flags(details),
         "data": f"{details.data_prefix}{f' in pool {details.data_pool}' if details.data_pool else ''}",
         "created": local_time(image.created_at),
         "modified": local_time(details.modified_at),
@@ -134,6 +144,12 @@ def info_lines(
     if details.children:
         lines += ["", "clones: " + ", ".join(map(str, details.children))]
     return lines
+
+
+def _flags(details: ImageDetails) -> str:
+    if not details.flags:
+        return "-"
+    return f"{', '.join(details.flags)}; {shell_command('virtrbd image repair', details.image.ref)} rebuilds the map"
 
 
 def one_snapshot_lines(ref: ImageRef, snapshot: Snapshot) -> list[str]:

@@ -16,6 +16,7 @@ _ROOMS = {
     "image_snapshots": "snapshot clone flatten",
     "image_import": "import",
     "image_transfers": "export copy",
+    "image_repair": "repair",
     "image_unreferenced": "unreferenced",
 }
 
@@ -108,7 +109,7 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     """List images with size, features and parent; of the default pool, unless others are named."""
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.listing import list_images as read
-    from virtrbd.commands.image_info import iso_time
+    from virtrbd.commands.image_info import exact_size_of, iso_time, state_of
     from virtrbd.commands.output import table
     from virtrbd.commands.unread import show_unread
 
@@ -131,7 +132,7 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
             "owner": each.mark.domain_uuid or None if each.mark else None,
             "owner_host": each.mark.host if each.mark else None,
             "owner_host_name": each.mark.host_name or None if each.mark else None,
-            "state": each.state or "ready",
+            "state": state_of(each),
             "created": iso_time(each.created_at),
         }
         for each in found
@@ -139,11 +140,11 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     rows = [
         (
             str(each.ref),
-            format_size(each.size_bytes),
+            exact_size_of(each.size_bytes),
             str(each.parent or "-"),
             str(each.snapshots or "-"),
             ",".join(each.features),
-            each.state or "ready",
+            state_of(each),
         )
         for each in found
     ]

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from virtrbd.ceph.images import free_of_inherited, is_taken, read_image
+from virtrbd.ceph.mending import note_clone
+from virtrbd.ceph.parts import read_parts
 from virtrbd.errors import ImageExistsError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import finish_made, make_empty, make_filled, remove_half_made
 from virtrbd.model.image import Image, ImageLayout, ImageRef, Intent
-from virtrbd.planning.leftovers import Leftover, leftover_of
+from virtrbd.planning.leftovers import Leftover, is_half_made, leftover_of
 from virtrbd.planning.unready import not_ready
 
 
@@ -63,10 +65,15 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
     Raises ImageExistsError when the image is there for another reason.
     """
     # Mostly there is none, and trying to open it would take twice as long to say so.
-    image = read_image(host.cluster, ref, usage=True) if is_taken(host.cluster, ref) else None
+    if not is_taken(host.cluster, ref):
+        return None
+    if intent := host.state.read_intent(ref):
+        parts = read_parts(host.cluster, ref)
+        if is_half_made(parts, intent, ""):
+            return Left(image_id=parts.image_id, is_half=True)
+    image = read_image(host.cluster, ref, usage=True)
     if image is None:
         return None
-    intent = host.state.read_intent(ref)
     match leftover_of(image, intent, domain_uuid="", host_uuid=host.host_uuid):
         case Leftover.HALF:
             return Left(image_id=image.image_id, is_half=True)
@@ -86,5 +93,6 @@ def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
         remove_half_made(host, ref, left.image_id)
         return False
     host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
+    note_clone(host.cluster, ref, left.image_id)
     finish_made(host, ref, left.image_id, "")
     return True

@@ -30,7 +30,9 @@ from virtrbd.planning.use import (
 def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) -> Image:
     """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's."""
     image = require_image(host, ref)
-    refuse(ref, owner_objections(image, host.host_uuid), allowed)
+    # librbd says of a lock, and of an image that is not primary, that the image is read-only.
+    obstacles = map(obstacle_objection, image.obstacles)
+    refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], allowed)
     if image.state:
         raise not_ready(image)
     return image

@@ -16,6 +16,7 @@ from virtrbd.host.making import make_clone
 from virtrbd.host.requiring import not_ready, require_image
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.planning.leftovers import is_as_cloned
+from virtrbd.planning.unready import without_a_byte
 from virtrbd.printable import shell_command
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
         raise missing_snapshot(host.cluster, parent, way_out)
     if source.state:
         raise not_ready(source)
+    if not source.size_bytes:
+        raise ClusterError(without_a_byte(parent))
     return source
 
 

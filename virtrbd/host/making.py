@@ -10,6 +10,8 @@ from functools import partial
 
 from virtrbd.ceph.images import clone_image, create_image, mark_image, read_image, set_state
 from virtrbd.ceph.long_calls import remove_half
+from virtrbd.ceph.mending import remove_remains
+from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
@@ -27,7 +29,7 @@ Fill = Callable[[ImageRef], None]
 def make_empty(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, layout: ImageLayout) -> None:
     """Create an empty image. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool, layout.data_pool)
-    with _intended(host, _intent(ref, domain_uuid, size_bytes)):
+    with _intended(host, _intent(host, ref, domain_uuid, size_bytes)):
         image_id = create_image(host.cluster, ref, size_bytes, layout)
     finish_made(host, ref, image_id, domain_uuid)
 
@@ -35,7 +37,7 @@ def make_empty(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int
 def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
     """Clone a snapshot. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool)
-    with _intended(host, _intent(ref, domain_uuid, size_bytes, parent=parent)):
+    with _intended(host, _intent(host, ref, domain_uuid, size_bytes, parent=parent)):
         image_id, dropped = clone_image(host.cluster, parent, ref)
     host.tell_dropped(ref, dropped)
     finish_made(host, ref, image_id, domain_uuid)
@@ -59,7 +61,7 @@ def make_filled(
     """
     layout = layout or ImageLayout()
     refuse_full(host.cluster, ref.pool, layout.data_pool)
-    intent = replace(_intent(ref, domain_uuid, size_bytes), importing=True, what=what)
+    intent = replace(_intent(host, ref, domain_uuid, size_bytes), importing=True, what=what)
     with _intended(host, intent):
         image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
     try:
@@ -107,6 +109,11 @@ def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str,
 
 def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
     """Remove what a killed run left, once what it had open is gone. Raises ImageBusyError."""
+    if not read_parts(host.cluster, ref).has_header:
+        # It was cut off before there was anything to open; data comes after that.
+        remove_remains(host.cluster, ref, image_id, data=False)
+        host.state.drop_intent(ref)
+        return
     wait_s = host.settings.timeouts.watcher
     once_free(partial(remove_half, host.cluster, ref, image_id), wait_s=wait_s, say=host.say)
     host.state.drop_intent(ref)
@@ -150,7 +157,9 @@ def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
         raise
 
 
-def _intent(ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None) -> Intent:
+def _intent(
+    host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None
+) -> Intent:
     return Intent(
         ref=ref,
         domain_uuid=domain_uuid,
@@ -158,4 +167,5 @@ def _intent(ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRe
         parent=parent,
         nonce=uuid.uuid4().hex,
         written_at=time.time(),
+        client_id=host.cluster.client_id,
     )

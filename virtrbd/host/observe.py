@@ -8,6 +8,7 @@ from functools import partial
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
+from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watching import opened_twice
@@ -21,9 +22,11 @@ from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.image_use import DomainUse
+from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.seed import SeedDocument, SeedFile
 from virtrbd.planning.fleet import neighbours
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
+from virtrbd.planning.leftovers import is_half_made
 from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
 from virtrbd.planning.two_writers import images_of_guests
@@ -60,6 +63,7 @@ def observe(
         images=theirs.images,
         unread_images=theirs.unread,
         intents=theirs.intents,
+        half_made=theirs.half_made,
         pool_config=theirs.pool_config,
         missing_pools=theirs.missing_pools,
         now=time.time(),
@@ -104,6 +108,7 @@ class _Defined:
 class _Stored:
     facts: ClusterFacts
     intents: Mapping[ImageRef, Intent]
+    half_made: Mapping[ImageRef, str]
     images: Mapping[ImageRef, Image | None]
     unread: Mapping[ImageRef, Failure]
     pool_config: Mapping[str, Mapping[str, str]]
@@ -140,16 +145,32 @@ def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir
     found |= read_images(cluster, [ref for ref in refs if ref not in intents])
     # What an intent tells of may be half-made: only opening it shows how much of it was written.
     found |= {ref: _read(cluster, ref, usage=True) for ref in intents}
+    half_made = _half_made(cluster, intents, found)
+    found |= dict.fromkeys(half_made)
     parents = parents_of_interest(domains, _readable(found), intents)
     found |= read_images(cluster, [ref for ref in parents if ref.pool in pools])
     return _Stored(
         facts=cluster.facts(),
         intents=intents,
+        half_made=half_made,
         images=_readable(found),
         unread=_unread(found),
         pool_config=_pool_configs(cluster, [pool for pool in pools_of_interest(domains) if pool in pools]),
         missing_pools=frozenset(pools_of_interest(domains)) - pools,
     )
+
+
+def _half_made(
+    cluster: Cluster, intents: Mapping[ImageRef, Intent], found: Mapping[ImageRef, Image | Failure | None]
+) -> Mapping[ImageRef, str]:
+    """Return the ids of images that cannot be opened because a run of ours was cut off while it made them."""
+    unopened = [ref for ref in intents if isinstance(found[ref], Failure)]
+    read = {ref: or_failure(f"image {ref}", partial(read_parts, cluster, ref)) for ref in unopened}
+    return {
+        ref: parts.image_id
+        for ref, parts in read.items()
+        if isinstance(parts, ImageParts) and is_half_made(parts, intents[ref], intents[ref].domain_uuid)
+    }
 
 
 def _readable(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Image | None]:

@@ -37,6 +37,7 @@ class _IntentFile(msgspec.Struct, frozen=True, kw_only=True):
     written_at: float
     importing: bool = False
     what: str = ""
+    client_id: int = 0
 
 
 class _DefinitionFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +115,7 @@ class StateDir:
             written_at=intent.written_at,
             importing=intent.importing,
             what=intent.what,
+            client_id=intent.client_id,
         )
         self._write("intents", str(intent.ref), msgspec.json.encode(content), synced=True)
 

@@ -6,10 +6,12 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from virtrbd.ceph.bytewise import SECTOR_BYTES, copy_bytes, read_bytes
 from virtrbd.ceph.pools import refuse_full
-from virtrbd.errors import ClusterError, DeniedError, VirtrbdError
+from virtrbd.errors import ClusterError, DeniedError, UnavailableError, VirtrbdError
 from virtrbd.host.ceph_access import ceph_access
 from virtrbd.host.confined import Rights
 from virtrbd.host.image_host import ImageHost
@@ -31,7 +33,6 @@ _LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
 _MEMORY_BYTES = 8 * 1024**3
 # Where the header of a qcow2 file keeps the size of its disk (docs/interop/qcow2.txt of QEMU).
 _QCOW2_SIZE_AT = 24
-_SECTOR_BYTES = 512
 
 
 def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str = "") -> None:
@@ -52,6 +53,14 @@ def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str =
 
 def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
     """Copy an image into one that exists and is all zeroes. Raises ClusterError, UnavailableError."""
+    if size_bytes % SECTOR_BYTES:
+        try:
+            copy_bytes(host.cluster, source, ref, host.progress)
+        except UnavailableError:
+            # A pool that is full answers nothing either.
+            refuse_full(host.cluster, ref.pool, data_pool)
+            raise
+        return
     with ceph_access(host) as ceph:
         work = Work(
             words=[*_INTO_NEW, *_AS_IT_IS, "--", ceph.name(source), ceph.name(ref)],
@@ -74,6 +83,11 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
     Raises ClusterError, UnavailableError, DeniedError, VirtrbdError.
     """
     exists = VirtrbdError(f"{path}: exists; name another file, or remove it")
+    if size_bytes % SECTOR_BYTES and file_format != "raw":
+        raise ClusterError(
+            f"image {ref} has {size_bytes} bytes, which are no whole sectors of {SECTOR_BYTES}; {file_format} holds "
+            f"whole ones only: export it as raw"
+        )
     try:
         if os.path.lexists(path):
             raise exists
@@ -104,7 +118,9 @@ def _export_into(
         # qemu-img leaves that to the kernel.
         os.fsync(descriptor)
         _require_size(descriptor, ref, size_bytes, path, file_format)
-        if check:
+        if check and size_bytes % SECTOR_BYTES:
+            _compare_bytes(host, descriptor, ref, path)
+        elif check:
             _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
         # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the descriptor
         # only where it is given folders.
@@ -124,8 +140,7 @@ def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, fi
         written = os.fstat(descriptor).st_size
     else:
         [written] = struct.unpack(">Q", os.pread(descriptor, 8, _QCOW2_SIZE_AT))
-    # qemu-img writes whole sectors.
-    if written != -(-size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES:
+    if written != size_bytes:
         raise ClusterError(
             f"image {ref} has {size_bytes} bytes and qemu-img wrote a disk of {written} to {path}, which is removed; "
             f"look at its size with `{shell_command('rbd info', ref.image)}`"
@@ -134,6 +149,10 @@ def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, fi
 
 def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
     """Write the image into a file of ours."""
+    if size_bytes % SECTOR_BYTES:
+        os.truncate(descriptor, size_bytes)
+        read_bytes(host.cluster, ref, partial(_write_at, descriptor), host.progress)
+        return
     with ceph_access(host) as ceph:
         words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", file_format, "--", ceph.name(ref)]
         work = Work(
@@ -144,6 +163,22 @@ def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path
             nodes=[own_node(path, descriptor, file_format)],
         )
         _run(host, work, size_bytes)
+
+
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def _compare_bytes(host: ImageHost, descriptor: int, ref: ImageRef, path: str) -> None:
+    """Read file and image again. Raises ClusterError where they differ."""
+
+    def compare(data: bytes, offset: int) -> None:
+        if os.pread(descriptor, len(data), offset) != data:
+            raise ClusterError(f"verifying {ref}: {path} differs from it at byte {offset}; export it again")
+
+    read_bytes(host.cluster, ref, compare, host.progress)
 
 
 def _compare(

@@ -83,14 +83,14 @@ def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveHalfImage(BaseAction):
-    """Remove what an import of ours left half done; its intent proves that it is ours."""
+    """Remove what a run of ours was cut off to make or to fill; its intent proves that it is ours."""
 
     ref: ImageRef
     image_id: str
 
     @property
     def text(self) -> str:
-        return f"remove half-imported image {self.ref}"
+        return f"remove half-made image {self.ref}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,9 @@ class Actual:
 
     What is there and cannot be read is not absent: `unread_domains` and `unread_images` say why.
 
+    `half_made` are the ids of images that a run of ours, whose intent is left, was cut off to make before they had a
+    header; they are None among the images.
+
     `rollbacks` are the snapshots, by image, that this host began to roll back to; `unknown_marks` the images that bear
     a mark of this host, and that nothing here says were made by it. `uses` holds what domains use that may have to do
     with images of other domains' specs; `open_twice` the clients of images that a guest of this host has open, and
@@ -78,6 +81,7 @@ class Actual:
     unread_domains: tuple[UnreadDomain, ...] = ()
     unread_images: Mapping[ImageRef, Failure] = field(default_factory=dict)
     intents: Mapping[ImageRef, Intent] = field(default_factory=dict)
+    half_made: Mapping[ImageRef, str] = field(default_factory=dict)
     rollbacks: Mapping[ImageRef, str] = field(default_factory=dict)
     unknown_marks: frozenset[ImageRef] = frozenset()
     missing_pools: frozenset[str] = frozenset()

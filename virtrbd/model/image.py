@@ -205,11 +205,16 @@ class Image:
         return self.mark is not None and self.mark.host != host_uuid
 
 
+# Characters of an image's id, and of its client's number where the id was cut to that.
+_LONGEST_ID, _LEAST_KEPT = 14, 6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What a run wrote down before it made an image: a later run may finish the marking, nobody else's.
 
-    `what` tells a filling from another: only a run that would do the very same may take it for done.
+    `what` tells a filling from another: only a run that would do the very same may take it for done. `client_id` is the
+    number of the client that made it, 0 in intents of earlier versions: librbd begins an image's id with it.
     """
 
     ref: ImageRef
@@ -220,15 +225,31 @@ class Intent:
     written_at: float
     importing: bool = False
     what: str = ""
+    client_id: int = 0
 
-    def matches(self, image: Image) -> bool:
-        """Whether the image is what this intent made: same parent, size, no mark of another, made after it.
+    def made_id(self, image_id: str) -> bool:
+        """Whether the client that this intent is of made the image with that id.
+
+        librbd makes an id of the client's number and 32 random bits, in hexadecimal, and keeps the last 14 characters
+        (librbd/Utils, generate_image_id).
+        """
+        number = f"{self.client_id:x}"
+        is_cut = len(image_id) == _LONGEST_ID
+        starts = (number[at:] for at in range(len(number) - _LEAST_KEPT + 1)) if is_cut else (number,)
+        return self.client_id > 0 and any(map(image_id.startswith, (number, *starts)))
+
+    def is_before(self, at: float) -> bool:
+        """Whether it was written before that time, in seconds since 1970.
 
         Five seconds of tolerance: the two times come from two clocks, and Ceph complains of more than 0.05 s.
         """
+        return at >= self.written_at - 5
+
+    def matches(self, image: Image) -> bool:
+        """Whether the image is what this intent made: same parent, size, no mark of another, made after it."""
         return (
             image.mark is None
             and image.parent == self.parent
             and (self.parent is not None or image.size_bytes == self.size_bytes)
-            and image.created_at >= self.written_at - 5
+            and self.is_before(image.created_at)
         )

@@ -22,7 +22,7 @@ from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.leftovers import is_half, is_unclear
-from virtrbd.planning.unready import not_ready, ready_again
+from virtrbd.planning.unready import not_ready, ready_again, without_a_byte
 from virtrbd.printable import shell_command
 
 
@@ -47,6 +47,8 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
     elif image is None:
         gone = (Hazard.LOSES_DATA,) if _had(domain, disk, defined, actual) else ()
         planned = _plan_missing(domain, disk, actual, gone)
+        if planned.actions:
+            planned = replace(planned, actions=[*plan_half_made(disk.image.image, actual), *planned.actions])
     elif disk.existing:
         planned = _plan_existing(disk, image)
     else:
@@ -68,6 +70,12 @@ def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actu
     return any(
         use.ref.image == disk.image.image for xml in documents if xml for use in named_images(parse_tree(xml)).images
     )
+
+
+def plan_half_made(ref: ImageRef, actual: Actual) -> list[Action]:
+    """Return what takes away what a run of ours left where the image is to be made."""
+    image_id = actual.half_made.get(ref)
+    return [RemoveHalfImage(ref=ref, image_id=image_id)] if image_id else []
 
 
 def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Hazard, ...] = ()) -> ImagePlan:
@@ -119,6 +127,8 @@ def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
         )
     if parent.state:
         return 0, f"parent {disk.clone} is not ready: {parent.state}; {ready_again(parent)}"
+    if not parent.size_bytes:
+        return 0, without_a_byte(parent.ref)
     return parent.size_bytes, ""
 
 

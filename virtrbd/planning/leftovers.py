@@ -4,6 +4,8 @@ from dataclasses import replace
 from enum import Enum
 
 from virtrbd.model.image import Image, Intent
+from virtrbd.model.image_parts import ImageParts
+from virtrbd.planning.image_shape import Shape, shape_of
 
 
 def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
@@ -24,6 +26,18 @@ def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
         # What is marked was whole before: a state that was written on it later is not its maker's.
         return intent.nonce in image.state and image.mark is None
     return intent.matches(image) and image.allocated_bytes == 0
+
+
+def is_half_made(parts: ImageParts, intent: Intent, domain_uuid: str) -> bool:
+    """Whether librbd was cut off while it made the image for a run of ours, before it had a header.
+
+    The id says whose it is. Where an intent of an earlier version names no client, it must be younger than the intent.
+    """
+    if intent.domain_uuid != domain_uuid or shape_of(parts) is not Shape.REMAINS:
+        return False
+    if intent.client_id:
+        return intent.made_id(parts.image_id)
+    return intent.is_before(parts.noted_at)
 
 
 def is_unclear(image: Image, intent: Intent) -> bool:

@@ -8,7 +8,7 @@ from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
-from virtrbd.planning.images import ImagePlan, plan_mark
+from virtrbd.planning.images import ImagePlan, plan_half_made, plan_mark
 from virtrbd.planning.unready import not_ready
 
 # How every kind of user data begins that cloud-init (type_from_starts_with, convert_string) or, on Windows,
@@ -41,8 +41,10 @@ def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> 
         is_new=image is None,
         is_read_later=bool(defined and defined.state.is_active),
     )
-    marks = [_overwriting(action, domain, image) for action in plan_mark(domain, image, actual)] if image else []
-    return ImagePlan(actions=[*marks, write])
+    before = plan_half_made(seed.image, actual)
+    if image:
+        before = [_overwriting(action, domain, image) for action in plan_mark(domain, image, actual)]
+    return ImagePlan(actions=[*before, write])
 
 
 def _not_a_seed(image: Image) -> str:

@@ -1,6 +1,6 @@
 """What is said of an image that a mark in the pool calls not ready. Pure."""
 
-from virtrbd.model.image import Image
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child
 from virtrbd.printable import shell_command
 
@@ -12,6 +12,11 @@ _MARK = "virtrbd.state"
 def not_ready(image: Image) -> str:
     """Return the image, what it is in the middle of, and the way out."""
     return f"image {image.ref.image} is not ready: {image.state}; {ready_again(image)}"
+
+
+def without_a_byte(ref: ImageRef) -> str:
+    """Return that nothing can be cloned from the snapshot, and the way out: librbd calls it an invalid argument."""
+    return f"snapshot {ref} has a size of 0, and RBD clones none such; make an empty image instead"
 
 
 def ready_again(image: Image | Child) -> str:

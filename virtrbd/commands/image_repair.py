@@ -1,0 +1,96 @@
+"""The verb that mends what a crash left of an image: repair."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from virtrbd.commands.app import ALLOW, Run, with_global_options
+from virtrbd.commands.image_session import DURATION_TYPE, IMAGE, image_session, require_plain
+from virtrbd.commands.images import image
+from virtrbd.commands.removing import PLAN
+from virtrbd.errors import ExitCode
+from virtrbd.model.image import ImageRef
+
+if TYPE_CHECKING:
+    from virtrbd.model.hazard import Hazard
+    from virtrbd.planning.repair import RepairPlan
+
+
+@image.command()
+@IMAGE
+@click.option(
+    "--least-age",
+    "least_age_s",
+    type=DURATION_TYPE,
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    help="Leave a name alone that was written later than this: another client may be making the image.",
+)
+@PLAN
+@ALLOW
+@with_global_options
+def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: tuple[str, ...]) -> None:
+    """Mend what a crash left: a half image, an invalid object map, a lock whose holder is gone, an intent."""
+    from virtrbd.commands.pipeline import parse_allowed
+    from virtrbd.host.repairing import find_repair, find_repair_once_free, perform_step, require_settled
+
+    require_plain(ref)
+    allowed = parse_allowed(allow)
+    done: list[str] = []
+    with image_session(run) as session, session.host.state.locked([str(ref)], "image repair"):
+        look = partial(find_repair, session.host, ref)
+        plan = look() if only_plan else find_repair_once_free(session.host, ref)
+        data = plan_data(plan) | {"image": str(ref), "done": done}
+        run.so_far(data)
+        code = _exit_code(plan, allowed)
+        if plan.steps and code is ExitCode.OK and not only_plan:
+            require_settled(session.host, plan, least_age_s, look)
+            for step in plan.steps:
+                perform_step(session.host, step)
+                done.append(step.text)
+    run.end(code)
+    run.answer(data, [f"{ref}: done: {text}" for text in done] if done else plan_lines(plan, allowed))
+
+
+def _exit_code(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> ExitCode:
+    if plan.problem or (plan.steps and plan.open_by):
+        return ExitCode.FAILED
+    return ExitCode.BLOCKED if plan.missing(allowed) else ExitCode.OK
+
+
+def plan_data(plan: "RepairPlan") -> dict[str, Any]:
+    """Return the plan for programs."""
+    from virtrbd.planning.repair import hazard_of
+
+    return {
+        "found": list(plan.found),
+        "steps": [
+            {"kind": type(step).__name__, "text": step.text, "hazard": hazard.value if hazard else None}
+            for step in plan.steps
+            for hazard in [hazard_of(step)]
+        ],
+        "problem": plan.problem or None,
+        "open_by": [str(watcher) for watcher in plan.open_by],
+    }
+
+
+def plan_lines(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> list[str]:
+    """Return what is wrong, and what mends it."""
+    from virtrbd.planning.repair import hazard_of
+
+    if not plan.found:
+        return [f"{plan.subject}: nothing to mend"]
+    lines = [f"{plan.subject}: {text}" for text in plan.found]
+    if plan.problem:
+        lines.append(f"{plan.subject}: not for virtrbd to mend: {plan.problem}")
+    if plan.steps and plan.open_by:
+        lines.append(f"{plan.subject}: open by {', '.join(map(str, plan.open_by))}; stop that client first")
+    if plan.steps:
+        lines.append("steps:")
+    for number, step in enumerate(plan.steps, 1):
+        hazard = hazard_of(step)
+        flag = f"; needs --allow {hazard}" if hazard and hazard not in allowed else ""
+        lines.append(f"  {number}. {step.text}{flag}")
+    return lines

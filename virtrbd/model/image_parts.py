@@ -1,0 +1,101 @@
+"""What RBD makes an image of: objects and entries that librbd writes one after the other, and a kill parts.
+
+In the order of Ceph 16 (measured by the OSD's operations): a create writes the directory's entry, the id object, the
+header, the object map; a clone then its parent, and itself into the parent's list. A move to the trash writes the
+trash's entry, and removes the id object and the directory's entry; a removal goes the same way, then takes the header.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from virtrbd.model.image import ImageRef, Obstacle
+
+
+class TrashState(Enum):
+    """What an image in the trash is in the middle of (cls_rbd's TrashImageState); librbd touches only a NORMAL one."""
+
+    NORMAL = 0
+    MOVING = 1
+    REMOVING = 2
+    RESTORING = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """Who holds a lock on an image; `is_exclusive`: librbd's own, which it takes and gives by itself."""
+
+    client: str
+    cookie: str
+    address: str
+    is_exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostClone:
+    """A clone that a snapshot of its parent lists, and that has no header or does not grow from the snapshot.
+
+    `is_old`: it is listed as clones of format 1 are, in the pool that it was in, and `pool_id` says nothing.
+    """
+
+    room: ImageRef
+    image_id: str
+    parent_snapshot_id: int
+    pool_id: int = 0
+    is_old: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.room.room}/(id {self.image_id})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageParts:
+    """What a pool's namespace holds under one name; the image's id is what the id object, else the directory, says.
+
+    `id_object`: the id that `rbd_id.NAME` holds, "" for none that can be read, None where there is no such object.
+    `noted_at`: when that was written, in seconds since 1970.
+    `listed_id`: the id that the directory has for the name; `listed_name`: the name that it has for the id.
+    `is_known_by_it`: whether the id object of `listed_name` holds the id too.
+    `has_header`: there is a header that says the image's size. `is_blank`: there is one without a word, by which a
+    removal keeps others from making it.
+    `trash`: the state of the image with `trashed_id` in the trash; where nothing has the name, that is one that had it
+    and is stuck there.
+    `lost_parent`: what the image grows from according to its header, where that is surely gone.
+    `data_objects`: counted only where there is no header.
+    """
+
+    ref: ImageRef
+    id_object: str | None = None
+    noted_at: float = 0.0
+    listed_id: str = ""
+    listed_name: str = ""
+    is_known_by_it: bool = False
+    has_header: bool = False
+    is_blank: bool = False
+    trash: TrashState | None = None
+    trashed_id: str = ""
+    lost_parent: str = ""
+    data_objects: int = 0
+
+    @property
+    def image_id(self) -> str:
+        return self.id_object or self.listed_id
+
+    @property
+    def is_named(self) -> bool:
+        """Whether anything has the name: then librbd makes no image of it."""
+        return self.id_object is not None or bool(self.listed_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTroubles:
+    """What is wrong with an image that opens.
+
+    `bad_maps`: the snapshots whose object map is not valid, "" for the image's own. `unlisted_in`: the snapshot that it
+    grows from and that does not list it.
+    """
+
+    bad_maps: tuple[str, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    lost_clones: tuple[LostClone, ...] = ()
+    unlisted_in: ImageRef | None = None
+    obstacles: tuple[Obstacle, ...] = ()

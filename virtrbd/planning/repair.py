@@ -1,0 +1,341 @@
+"""What is left of an image that was cut off, what is wrong with one that opens, and the steps that mend it. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import Image, ImageRef, Intent, Watcher
+from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.planning.image_shape import Shape, shape_of
+from virtrbd.planning.leftovers import Leftover
+from virtrbd.planning.unready import ready_again
+from virtrbd.printable import cut, quoted, shell_command
+
+_CUT_OFF = "an earlier run of this host was cut off while it made it"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """What all steps share: the image by its name and id."""
+
+    ref: ImageRef
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveRemains(_Step):
+    """Take the name away from an image without a header, and what data lies under its id."""
+
+    data_objects: int = 0
+
+    @property
+    def text(self) -> str:
+        data = f", with {counted(self.data_objects, 'object')} of its data" if self.data_objects else ""
+        return f"remove what is left under the name {self.ref} (id {self.image_id or 'unknown'}){data}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteIdObject(_Step):
+    @property
+    def text(self) -> str:
+        return f"let the name {self.ref} lead to its image (id {self.image_id}) again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropIdObject(_Step):
+    @property
+    def text(self) -> str:
+        return f"take away the second name {self.ref} of the image with id {self.image_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListImage(_Step):
+    @property
+    def text(self) -> str:
+        return f"list {self.ref} (id {self.image_id}) among the images of {self.ref.room}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlistImage(_Step):
+    @property
+    def text(self) -> str:
+        return f"list {self.ref} (id {self.image_id}) no longer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleTrash(_Step):
+    """Say that the image is in the trash like any other: librbd neither restores nor removes it before."""
+
+    state: TrashState
+
+    @property
+    def text(self) -> str:
+        return f"end the move of {self.ref} (id {self.image_id}) to the trash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropTrashEntry(_Step):
+    @property
+    def text(self) -> str:
+        return f"take {self.ref} (id {self.image_id}) out of the trash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildObjectMap(_Step):
+    """Of the image, or of the snapshot that `ref` names."""
+
+    @property
+    def text(self) -> str:
+        return f"rebuild the object map of {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakLock(_Step):
+    lock: Lock
+
+    @property
+    def text(self) -> str:
+        holder = f"{self.lock.client} at {self.lock.address}"
+        return f"break the lock of {holder} on {self.ref}, and have Ceph shut out that client"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetClone(_Step):
+    clone: LostClone
+
+    @property
+    def text(self) -> str:
+        return f"take the clone {self.clone}, which is gone, off the list of {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteClone(_Step):
+    parent: ImageRef
+
+    @property
+    def text(self) -> str:
+        return f"put the clone {self.ref} on the list of {self.parent}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetParent(_Step):
+    """What the clone had not copied is lost with its parent already; without it the rest can be read."""
+
+    parent: str
+
+    @property
+    def text(self) -> str:
+        return f"part {self.ref} from its parent {self.parent}: what only that held reads as zeroes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishMaking(_Step):
+    """Mark what an earlier run of this host made, and drop its intent."""
+
+    domain_uuid: str
+
+    @property
+    def text(self) -> str:
+        return f"mark {self.ref}, which an earlier run made and could not mark"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveHalf(_Step):
+    @property
+    def text(self) -> str:
+        return f"remove the half-made {self.ref}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetIntent(_Step):
+    @property
+    def text(self) -> str:
+        return f"forget the intent to make {self.ref}"
+
+
+Step = (
+    RemoveRemains
+    | WriteIdObject
+    | DropIdObject
+    | ListImage
+    | UnlistImage
+    | SettleTrash
+    | DropTrashEntry
+    | RebuildObjectMap
+    | BreakLock
+    | ForgetClone
+    | NoteClone
+    | ForgetParent
+    | FinishMaking
+    | RemoveHalf
+    | ForgetIntent
+)
+
+
+def hazard_of(step: Step) -> Hazard | None:
+    """Return what a step may cost, and so must be allowed."""
+    match step:
+        case RemoveRemains(data_objects=0):
+            return None
+        case RemoveRemains() | ForgetParent():
+            return Hazard.LOSES_DATA
+        case BreakLock(lock=Lock(is_exclusive=False)):
+            # A program set it on purpose, and its holder need not be a client that still runs.
+            return Hazard.TAKES_OVER
+        case _:
+            return None
+
+
+def is_perhaps_under_way(plan: "RepairPlan") -> bool:
+    """Whether what is found may also be an image that another client makes, moves or renames at this moment."""
+    return any(isinstance(step, RemoveRemains | DropIdObject | ListImage | DropTrashEntry) for step in plan.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairPlan:
+    """What is wrong, in sentences, and the steps that mend it.
+
+    `problem`: what no step of virtrbd mends, and the way out. `open_by`: the clients that have the image open, and so
+    keep it from being mended.
+    """
+
+    subject: ImageRef
+    found: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    problem: str = ""
+    open_by: tuple[Watcher, ...] = ()
+
+    def missing(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
+        """Return the hazards of its steps that are not allowed, each once."""
+        wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
+        return tuple(sorted(wanted - allowed))
+
+
+def plan_name(parts: ImageParts) -> RepairPlan:
+    """Return what makes the name lead to the whole image, or to nothing where there is none."""
+    shape = shape_of(parts)
+    match shape:
+        case Shape.WHOLE | Shape.ABSENT:
+            return RepairPlan(subject=parts.ref)
+        case Shape.UNCLEAR:
+            return RepairPlan(subject=parts.ref, found=(shape.value,), problem=_unclear(parts))
+    found = f"{shape.value} (id {parts.image_id or parts.trashed_id})"
+    if parts.data_objects:
+        found += f"; {counted(parts.data_objects, 'object')} of its data left, and nothing says its size"
+    return RepairPlan(subject=parts.ref, found=(found,), steps=tuple(_naming_steps(shape, parts)))
+
+
+def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
+    ref, image_id = parts.ref, parts.image_id
+    match shape:
+        case Shape.REMAINS:
+            yield RemoveRemains(ref=ref, image_id=image_id, data_objects=parts.data_objects)
+        case Shape.NO_ID:
+            yield WriteIdObject(ref=ref, image_id=image_id)
+        case Shape.RENAMED:
+            yield DropIdObject(ref=ref, image_id=image_id)
+        case Shape.UNLISTED:
+            if parts.listed_name:
+                yield UnlistImage(ref=replace(ref, name=parts.listed_name), image_id=image_id)
+            yield ListImage(ref=ref, image_id=image_id)
+        case Shape.MOVING:
+            yield UnlistImage(ref=ref, image_id=image_id)
+            if parts.trash and parts.trash is not TrashState.NORMAL:
+                yield SettleTrash(ref=ref, image_id=image_id, state=parts.trash)
+        case Shape.RESTORING:
+            # Whatever was meant, the image is whole under its name: moving it to the trash can be asked for again.
+            if not parts.listed_id:
+                yield ListImage(ref=ref, image_id=image_id)
+            yield DropTrashEntry(ref=ref, image_id=image_id)
+        case Shape.ORPHANED:
+            yield ForgetParent(ref=ref, image_id=image_id, parent=parts.lost_parent)
+        case Shape.STUCK:
+            assert parts.trash, "only what is in the trash is stuck there"
+            yield SettleTrash(ref=ref, image_id=parts.trashed_id, state=parts.trash)
+
+
+def _unclear(parts: ImageParts) -> str:
+    pool = shell_command("rados --pool", parts.ref.pool)
+    space = f" {shell_command('--namespace', parts.ref.namespace)}" if parts.ref.namespace else ""
+    look = f"{pool}{space} {shell_command('get', f'rbd_id.{parts.ref.name}', '-')}"
+    return (
+        f"its id object says {quoted(parts.id_object or '')}, the list of its pool {quoted(parts.listed_id)}; look at "
+        f"both with `{look}` and `{shell_command('rbd ls -l', parts.ref.room)}`"
+    )
+
+
+def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
+    """Return what mends an image that opens."""
+    found, steps = [], []
+
+    def add(sentence: str, step: Step) -> None:
+        found.append(sentence)
+        steps.append(step)
+
+    ref, image_id = image.ref, image.image_id
+    open_to = {f"client.{watcher.client_id}" for watcher in image.watchers}
+    for lock in (each for each in troubles.locks if each.client not in open_to):
+        what = "its exclusive lock" if lock.is_exclusive else f"the lock {quoted(lock.cookie)} on it"
+        text = f"{lock.client} at {lock.address} holds {what}, and does not have it open"
+        add(text, BreakLock(ref=ref, image_id=image_id, lock=lock))
+    for snapshot in troubles.bad_maps:
+        of = replace(ref, snapshot=snapshot)
+        add(f"the object map of {of} is not valid", RebuildObjectMap(ref=of, image_id=image_id))
+    for clone in troubles.lost_clones:
+        add(f"it lists the clone {clone}, which is gone", ForgetClone(ref=ref, image_id=image_id, clone=clone))
+    if parent := troubles.unlisted_in:
+        text = f"{parent} does not list it as its clone, and could be removed under it"
+        add(text, NoteClone(ref=ref, image_id=image_id, parent=parent))
+    return RepairPlan(
+        subject=ref,
+        found=(*found, *(each.text for each in troubles.obstacles)),
+        steps=tuple(steps),
+        problem="; ".join(each.way_out for each in troubles.obstacles),
+        open_by=image.watchers,
+    )
+
+
+def plan_half_made(parts: ImageParts) -> RepairPlan:
+    """Return what takes away an image that a run of this host was cut off to make: its intent is left, and its id says
+    so."""
+    found = f"{_CUT_OFF}: it has no header yet (id {parts.image_id})"
+    return RepairPlan(subject=parts.ref, found=(found,), steps=(RemoveHalf(ref=parts.ref, image_id=parts.image_id),))
+
+
+def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, leftover: Leftover | None) -> RepairPlan:
+    """Return what ends an intent that a run of this host left, and what is said of an image that is not ready.
+
+    `leftover` is what the image is to the intent.
+    """
+    if intent is None:
+        if image is None or not image.state:
+            return RepairPlan(subject=ref)
+        return RepairPlan(subject=ref, found=(f"it is not ready: {cut(image.state)}",), problem=ready_again(image))
+    found = f"{_CUT_OFF}, and left its intent"
+    image_id = image.image_id if image else ""
+    match leftover:
+        case Leftover.HALF:
+            return RepairPlan(
+                subject=ref, found=(f"{found}; it is half",), steps=(RemoveHalf(ref=ref, image_id=image_id),)
+            )
+        case Leftover.MADE:
+            finish = FinishMaking(ref=ref, image_id=image_id, domain_uuid=intent.domain_uuid)
+            return RepairPlan(subject=ref, found=(f"{found}; it is whole",), steps=(finish,))
+    other = "; this is another image" if image else "; there is no such image"
+    return RepairPlan(subject=ref, found=(found + other,), steps=(ForgetIntent(ref=ref, image_id=image_id),))
+
+
+def joined(*plans: RepairPlan) -> RepairPlan:
+    """Return the plans about one image as one."""
+    return RepairPlan(
+        subject=plans[0].subject,
+        found=tuple(text for plan in plans for text in plan.found),
+        steps=tuple(step for plan in plans for step in plan.steps),
+        problem="; ".join(plan.problem for plan in plans if plan.problem),
+        open_by=plans[0].open_by,
+    )
