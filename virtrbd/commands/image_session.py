@@ -47,6 +47,10 @@ SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
 VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
 
 
+# What an answer says of an image that an earlier run of the same made, and was ended before it could say so.
+ALREADY_THERE = "already there, "
+
+
 def require_plain(ref: ImageRef) -> None:
     """Raise UsageError when the name is a snapshot's."""
     if ref.snapshot:

@@ -4,6 +4,7 @@ import click
 
 from virtrbd.commands.app import ALLOW, Run, with_global_options
 from virtrbd.commands.image_session import (
+    ALREADY_THERE,
     IMAGE,
     IMAGE_TYPE,
     SNAPSHOT,
@@ -119,7 +120,7 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
         "already_there": [str(ref) for ref in there],
         "changed": len(there) < len(refs),
     }
-    run.answer(data, [f"{ref}: {'already there, ' if ref in there else ''}cloned from {parent}" for ref in refs])
+    run.answer(data, [f"{ref}: {ALREADY_THERE if ref in there else ''}cloned from {parent}" for ref in refs])
 
 
 def _advise_flatten(session: Session, ref: ImageRef) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
-from virtrbd.commands.image_session import IMAGE, SIZE_TYPE, image_session, require_plain
+from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, SIZE_TYPE, image_session, require_plain
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
 from virtrbd.commands.verbs import Verbs
@@ -39,8 +39,12 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     require_plain(ref)
     wanted = layout_of(layout)
     with image_session(run) as session:
-        create_by_hand(session.host, ref, size, wanted)
-    run.answer({"image": str(ref), "size_bytes": size}, [f"{ref}: created ({format_size(size)})"])
+        was_there = create_by_hand(session.host, ref, size, wanted)
+    run.answer(
+        {"image": str(ref), "size_bytes": size, "changed": not was_there},
+        [f"{ref}: {ALREADY_THERE if was_there else ''}created ({format_size(size)})"],
+    )
+    session.host.state.drop_intent(ref)
 
 
 @image.command()
