@@ -28,13 +28,31 @@ _LAST_WORDS_S = 10.0
 _GRACE_S = 1.0
 
 _abandoned: list[str] = []
+_begun: list[str] = []
 
 
-def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
-    """Return what the call returns, raise what it raises; UnavailableError when it takes too long."""
+def begin(what: str) -> None:
+    """Note that something is about to be changed: whoever ends without an answer says whether anything was begun."""
+    _begun.append(what)
+
+
+def has_begun() -> bool:
+    """Whether this process began to change anything."""
+    return bool(_begun)
+
+
+def call_within(timeout_s: float, what: str, call: Callable[[], T], *, changes: bool = False) -> T:
+    """Return what the call returns, raise what it raises; UnavailableError when it takes too long.
+
+    `changes`: it changes something, so that nobody knows what became of one that was abandoned.
+    """
 
     def give_up() -> None:
-        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s; whether it still takes effect is unknown")
+        fate = "; whether it still takes effect is unknown" if changes else ""
+        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s{fate}")
+
+    if changes:
+        begin(what)
 
     return call_watched(timeout_s, what, call, give_up, grace_s=min(_GRACE_S, timeout_s))
 

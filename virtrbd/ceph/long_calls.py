@@ -19,7 +19,7 @@ from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.unopened import invalidate_object_map
 from virtrbd.ceph.watching import busy_error, foreign_watchers, refuse_watched
-from virtrbd.deadline import call_watched
+from virtrbd.deadline import begin, call_watched
 from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.model.image import ImageRef, Watcher
 
@@ -176,6 +176,7 @@ def _run(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None],
                     ioctx.set_osdmap_full_try()
                 use(ioctx)
 
+        begin(what)
         call_watched(_LOOK_EVERY_S, f"Ceph: {what}", run, _watch(cluster, what, ref, writes=writes))
 
 

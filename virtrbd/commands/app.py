@@ -20,7 +20,7 @@ from virtrbd.commands.environment import drop_foreign, restore
 from virtrbd.commands.log_lines import print_log
 from virtrbd.commands.printing import OutputError, prepare_streams, print_document, print_json, print_lines
 from virtrbd.commands.verbs import Verbs
-from virtrbd.deadline import leave
+from virtrbd.deadline import has_begun, leave
 from virtrbd.ending import EndedError, ask_again, asked, heed_signals, ignore_signals, what_was_done
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.model.settings import Settings
@@ -271,7 +271,10 @@ def _invoke() -> ExitCode:
     except VirtrbdError as error:
         _complain(*_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
-        return _refuse(error.exit_code, *(prefix + message for message in error.messages))
+        # What was begun has its own words: whether it took effect is unknown, or what was done before.
+        is_idle = error.exit_code is ExitCode.UNAVAILABLE and not has_begun()
+        suffix = "; nothing was begun" if is_idle else ""
+        return _refuse(error.exit_code, *(prefix + message + suffix for message in error.messages))
 
 
 def _as_written(message: str) -> str:

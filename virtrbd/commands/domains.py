@@ -119,6 +119,7 @@ def reboot(run: Run, name: str) -> None:
 @with_global_options
 def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """End the guest at once, as a power cut does; definition and images stay."""
+    from virtrbd.commands.failures import having_done
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import find_domain
     from virtrbd.domainxml.parse import require_readable
@@ -135,11 +136,17 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
             host.hypervisor.destroy(domain.uuid)
             await_off(host, domain.uuid, host.settings.timeouts.libvirt)
         # A guest whose definition cannot be read can be destroyed; which images it let go of is not known then.
-        note_clean_stop(host, require_readable(domain))
+        with having_done(_ended(name) if changed else ""):
+            note_clean_stop(host, require_readable(domain))
     run.answer(
         {"name": name, "state": "shut off", "changed": changed},
         [f"{name}: destroyed" if changed else f"{name}: is shut off already"],
     )
+
+
+def _ended(name: str) -> str:
+    way_out = shell_command("virtrbd shutdown", name)
+    return f"{name}: the guest was ended; {way_out} notes on its images that it was, which another host waits for"
 
 
 @app.command()

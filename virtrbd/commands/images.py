@@ -60,7 +60,7 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     require_plain(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
-        uses = session.uses()
+        uses = session.known_uses(ref, allowed)
         before, told = grow(session.host, session.hypervisor, uses, ref, size, allowed)
     done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
     done["changed"] = before != size or bool(told)

@@ -27,9 +27,16 @@ from virtrbd.planning.use import (
 )
 
 
-def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) -> Image:
-    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's."""
+def require_ready(
+    host: ImageHost,
+    ref: ImageRef,
+    allowed: frozenset[Hazard],
+    require_owner: Callable[[Image, frozenset[Hazard]], None],
+) -> Image:
+    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's, and what
+    `require_owner` raises where nobody knows."""
     image = require_image(host, ref)
+    require_owner(image, allowed)
     refuse(ref, owner_objections(image, host.host_uuid), allowed)
     if image.state:
         raise not_ready(image)

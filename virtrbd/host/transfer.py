@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from virtrbd.ceph.pools import refuse_full
+from virtrbd.deadline import begin
+from virtrbd.ending import did, finishing
 from virtrbd.errors import ClusterError, DeniedError, VirtrbdError
 from virtrbd.host.ceph_access import ceph_access
 from virtrbd.host.confined import Rights
@@ -95,6 +97,7 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
 def _export_into(
     host: ImageHost, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
 ) -> None:
+    begin(f"exporting {ref}")
     name = Path(path).name
     half = f".{name}.{uuid.uuid4().hex[:8]}.part"
     # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
@@ -106,9 +109,11 @@ def _export_into(
         _require_size(descriptor, ref, size_bytes, path, file_format)
         if check:
             _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
-        # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the descriptor
-        # only where it is given folders.
-        os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+        with finishing():
+            # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the
+            # descriptor only where it is given folders.
+            os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+            did(f"{ref}: exported to {path}")
     finally:
         os.close(descriptor)
         with suppress(OSError):

@@ -185,8 +185,9 @@ class Image:
 
     @property
     def running_on_told(self) -> str:
-        """`running_on` as a message names it: the mark knows the host's name where it is the owner's."""
-        return self.mark.host_told if self.mark and self.mark.host == self.running_on else self.running_on
+        """`running_on` as a message names it, by its name where the last run or the owner's mark knows that."""
+        known = {each.host: each.host_told for each in (self.mark, self.last_run) if each and each.host_name}
+        return known.get(self.running_on, self.running_on)
 
     def is_of_other_host(self, host_uuid: str) -> bool:
         """Whether the mark names another host."""
