@@ -159,15 +159,23 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
     """Forget a domain that is shut off; its images stay, unless asked."""
     from virtrbd.commands.pipeline import connected, parse_allowed, tell
     from virtrbd.commands.power import locked, require_released
-    from virtrbd.commands.undefinition import undefine_domain
+    from virtrbd.commands.undefinition import finish_undefining, undefine_domain
 
     allowed = parse_allowed(allow)
-    with connected(run, run.settings(), allowed) as host, locked(host, name, "undefine") as domain:
-        require_released(domain)
-        failed, lines = undefine_domain(host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots)
+    with connected(run, run.settings(), allowed) as host:
+        rest = finish_undefining(host, name) if trash_images else None
+        if rest:
+            failed, lines = rest
+        else:
+            with locked(host, name, "undefine") as domain:
+                require_released(domain)
+                name = domain.name
+                failed, lines = undefine_domain(
+                    host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots
+                )
     for outcome in failed:
         tell(run, outcome)
-    run.answer({"name": domain.name, "done": lines}, [f"{domain.name}: {line}" for line in lines])
+    run.answer({"name": name, "done": lines}, [f"{name}: {line}" for line in lines])
     run.end(worst(*(outcome.exit_code for outcome in failed)))
 
 

@@ -1,5 +1,7 @@
 """The verbs about images: create, resize, info, list, usage."""
 
+from dataclasses import replace
+
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
@@ -85,12 +87,14 @@ def info(run: Run, ref: ImageRef) -> None:
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
+    from virtrbd.host.requiring import known_as
     from virtrbd.model.image_details import SnapshotKind
 
     with image_session(run) as session:
         details = read_details(session.host.cluster, ref)
         if details is None:
             raise missing(session.host.cluster, ref)
+        details = replace(details, image=known_as(session.host, details.image))
         uses = session.uses() or ()
         limit = session.host.settings.ceph.clone_depth
     names_by_uuid = {use.uuid: use.name for use in uses}
@@ -117,13 +121,19 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     from virtrbd.commands.image_info import iso_time
     from virtrbd.commands.output import table
     from virtrbd.commands.unread import show_unread
+    from virtrbd.host.requiring import half_made
+    from virtrbd.host.state import StateDir
+    from virtrbd.planning.leftovers import HALF_MADE
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:
         rooms = rooms_of(pools, settings.ceph.pool)
         listings = [read(cluster, pool, space) for pool, space in rooms]
         others = tell_others(run, cluster, rooms)
-    found = [each for listing in listings for each in listing.images]
+        listed = [each for listing in listings for each in listing.images]
+        unmarked = [each.ref for each in listed if not (each.state or each.mark)]
+        half = half_made(cluster, StateDir(settings.state_dir), unmarked)
+    found = [replace(each, state=HALF_MADE) if each.ref in half else each for each in listed]
     unread, unread_lines = show_unread(run, [each for listing in listings for each in listing.unread])
     data = [
         {
