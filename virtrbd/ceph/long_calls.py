@@ -32,16 +32,18 @@ Steps = Callable[[int, int], None]
 _LOOK_EVERY_S = 2.0
 
 
-def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Steps) -> None:
+def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Steps, *, is_parted: bool = False) -> None:
     """Copy into a clone what it shares with its parent, and part the two. Cut off anywhere the clone stays whole.
 
+    `is_parted`: it was cut off behind that, and only its object map is not trusted again.
     With `image_id` it is opened by that: in the trash it has no name. Raises ClusterError, UnavailableError.
     """
 
     def flatten(ioctx: Any) -> None:
         has_map = _distrust_object_map(ioctx, ref, image_id)
         with open_image(ioctx, ref, image_id=image_id) as image:
-            image.flatten(_callback(progress))
+            if not is_parted:
+                image.flatten(_callback(progress))
             if has_map:
                 image.rebuild_object_map()
 
