@@ -3,6 +3,7 @@
 import errno
 import functools
 import itertools
+import math
 import os
 import resource
 import signal
@@ -95,6 +96,16 @@ class Run:
     def end(self, code: ExitCode) -> None:
         """Set the run's exit code, for runs that end without an exception."""
         self.ended.append(code)
+
+
+class SecondsRange(click.FloatRange):
+    """A number of seconds: nan is no number of anything, and click's own range lets it through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{quoted(value)} is no number of seconds; write one like 30", param, ctx)
+        return seconds
 
 
 # A name that is no UTF-8 is no name in libvirt or Ceph; that of a file may be any bytes.

@@ -4,7 +4,7 @@ import time
 
 import click
 
-from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.commands.app import ALLOW, Run, SecondsRange, app, with_global_options
 from virtrbd.commands.retiring import FORGET_SNAPSHOTS
 from virtrbd.errors import BlockedError, HypervisorError, UsageError, worst
 from virtrbd.printable import shell_command
@@ -71,7 +71,7 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
 @app.command()
 @NAME
 @click.option(
-    "--timeout", type=click.FloatRange(0, 86400), default=60.0, show_default=True, help="Seconds to wait for the guest."
+    "--timeout", type=SecondsRange(0, 86400), default=60.0, show_default=True, help="Seconds to wait for the guest."
 )
 @with_global_options
 def shutdown(run: Run, name: str, timeout: float) -> None:

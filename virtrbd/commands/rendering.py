@@ -17,6 +17,7 @@ from virtrbd.model.capabilities import Capabilities, version_text
 from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.settings import Settings
+from virtrbd.printable import cut
 
 if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
@@ -123,7 +124,7 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
         except (UnavailableError, DeniedError):
             newest = capabilities_by_hand("", "q35")
             versions = f"libvirt {version_text(newest.libvirt)} and QEMU {version_text(newest.qemu)}"
-            run.say(f"no libvirt at {settings.connect}: rendered for {versions}; --for names others")
+            run.say(f"no libvirt at {cut(settings.connect)}: rendered for {versions}; --for names others")
             yield elsewhere
             return
         yield _Hypervisor(

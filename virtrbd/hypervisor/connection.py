@@ -21,7 +21,7 @@ from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
-from virtrbd.printable import shell_command
+from virtrbd.printable import cut, shell_command
 
 T = TypeVar("T")
 
@@ -51,10 +51,10 @@ class Hypervisor:
         """Connect, and disconnect at the end. Raises UnavailableError, DeniedError."""
         # libvirt prints every error on stderr by itself; ours are reported once, by us.
         libvirt.registerErrorHandler(lambda *_: None, None)
-        with translated(f"connecting to {settings.connect}"):
+        with translated(f"connecting to {cut(settings.connect)}"):
             connection = call_within(
                 settings.timeouts.libvirt,
-                f"libvirt: connecting to {settings.connect}",
+                f"libvirt: connecting to {cut(settings.connect)}",
                 lambda: libvirt.open(settings.connect),
             )
         hypervisor = cls(connection, settings)
