@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
+from virtrbd import ending
+from virtrbd.ending import EndedError
 from virtrbd.errors import ExitCode, UnavailableError
 
 T = TypeVar("T")
@@ -22,21 +24,46 @@ PROCESS_BEGAN = time.monotonic()
 
 # What is said at the end of a process must not hold it up: a file may be on a server that is gone.
 _LAST_WORDS_S = 10.0
+# What a call is given to come to its end once a signal ends the run.
+_GRACE_S = 1.0
 
 _abandoned: list[str] = []
+_begun: list[str] = []
 
 
-def call_within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
-    """Return what the call returns, raise what it raises; UnavailableError when it takes too long."""
+def begin(what: str) -> None:
+    """Note that something is about to be changed: whoever ends without an answer says whether anything was begun."""
+    _begun.append(what)
+
+
+def has_begun() -> bool:
+    """Whether this process began to change anything."""
+    return bool(_begun)
+
+
+def call_within(timeout_s: float, what: str, call: Callable[[], T], *, changes: bool = False) -> T:
+    """Return what the call returns, raise what it raises; UnavailableError when it takes too long.
+
+    `changes`: it changes something, so that nobody knows what became of one that was abandoned.
+    """
 
     def give_up() -> None:
-        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s; whether it still takes effect is unknown")
+        fate = "; whether it still takes effect is unknown" if changes else ""
+        raise UnavailableError(f"{what}: no answer within {timeout_s:g} s{fate}")
 
-    return call_watched(timeout_s, what, call, give_up)
+    if changes:
+        begin(what)
+
+    return call_watched(timeout_s, what, call, give_up, grace_s=min(_GRACE_S, timeout_s))
 
 
-def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callable[[], None]) -> T:
-    """Return what the call returns, raise what it raises; `watch` looks at it now and then and may raise to give up."""
+def call_watched(
+    every_s: float, what: str, call: Callable[[], T], watch: Callable[[], None], *, grace_s: float = 0
+) -> T:
+    """Return what the call returns, raise what it raises; `watch` looks at it now and then and may raise to give up.
+
+    When a signal ends the run, the call has `grace_s` more to come to its end.
+    """
     results: list[T] = []
     errors: list[BaseException] = []
     ended = threading.Event()
@@ -53,8 +80,12 @@ def call_watched(every_s: float, what: str, call: Callable[[], T], watch: Callab
     try:
         # Inside: a signal that comes while the thread starts finds a call that runs, and a thread not yet "alive".
         thread.start()
-        while not ended.wait(every_s):
+        while not ending.wait(ended, every_s):
             watch()
+    except (EndedError, KeyboardInterrupt):
+        # Most calls are over in a moment; abandoned, one that changes something would be cut off as a kill does.
+        ended.wait(grace_s)
+        raise
     finally:
         # Ctrl-C and SIGTERM end the wait, not the call.
         if not ended.is_set():

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     BUSY = 75
     DENIED = 77
     CONFIG = 78
+    HUNG_UP = 129
     INTERRUPTED = 130
     CLOSED_PIPE = 141
     TERMINATED = 143
@@ -142,6 +143,7 @@ _SEVERITY = (
     ExitCode.BUG,
     ExitCode.TERMINATED,
     ExitCode.INTERRUPTED,
+    ExitCode.HUNG_UP,
     ExitCode.CLOSED_PIPE,
     ExitCode.USAGE,
     ExitCode.CONFIG,

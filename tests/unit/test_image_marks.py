@@ -161,8 +161,8 @@ def test_a_state_written_on_an_image_that_is_marked_removes_nothing() -> None:
     )
     half = Image(ref=DISK, image_id=ID, size_bytes=MIB, created_at=0, state=f"importing {intent.nonce}")
     mark = ImageMark(domain_uuid=WEB.uuid, image_id=ID, host=HOST_UUID)
-    assert is_half(half, intent, WEB.uuid)
-    assert not is_half(replace(half, mark=mark), intent, WEB.uuid)
+    assert is_half(half, intent)
+    assert not is_half(replace(half, mark=mark), intent)
     world = _world(state=f"importing {intent.nonce}")
     assert not any(isinstance(action, RemoveHalfImage) for action in _actions(replace(world, intents={DISK: intent})))
 

@@ -72,10 +72,10 @@ class Cluster:
             if not is_abandoned():
                 cluster.let_go("leaving the cluster", connection.shutdown)
 
-    def call(self, what: str, call: Callable[[], T], extra_s: float = 0) -> T:
-        """Run a call into librados within the deadline and translate its errors."""
+    def call(self, what: str, call: Callable[[], T], extra_s: float = 0, *, changes: bool = False) -> T:
+        """Run a call into librados within the deadline and translate its errors; `changes`: it changes something."""
         with translated(what, self.settings):
-            return call_within(self.settings.timeouts.ceph + extra_s, f"Ceph: {what}", call)
+            return call_within(self.settings.timeouts.ceph + extra_s, f"Ceph: {what}", call, changes=changes)
 
     def call_in_steps(self, what: str, call: Callable[[Moved], T]) -> T:
         """Run many calls in a row, each within the deadline: `call` gets what it calls after each of them."""
@@ -101,13 +101,13 @@ class Cluster:
             self.call(what, call)
 
     def with_image(self, what: str, ref: ImageRef, use: Callable[[Any, Any], T]) -> T:
-        """Return what `use` returns of the context and the image, opened read-write."""
+        """Return what `use` returns of the context and the image, opened read-write to be changed."""
 
         def run() -> T:
             with self.ioctx(ref) as ioctx, open_image(ioctx, ref) as image, naming_obstacles(ref, image):
                 return use(ioctx, image)
 
-        return self.call(what, run)
+        return self.call(what, run, changes=True)
 
     @contextmanager
     def ioctx(self, ref: ImageRef) -> Iterator[Any]:

@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 
 from virtrbd.ceph.bindings import rbd
 
+# So an interrupted flatten leaves it, and a crash that librbd noticed.
+OBJECT_MAP_INVALID = "object map invalid"
+
 _BITS = {
     "layering": rbd.RBD_FEATURE_LAYERING,
     "striping": rbd.RBD_FEATURE_STRIPINGV2,
@@ -18,7 +21,7 @@ _BITS = {
     "migrating": rbd.RBD_FEATURE_MIGRATING,
 }
 _FLAGS = {
-    "object map invalid": rbd.RBD_FLAG_OBJECT_MAP_INVALID,
+    OBJECT_MAP_INVALID: rbd.RBD_FLAG_OBJECT_MAP_INVALID,
     "fast diff invalid": rbd.RBD_FLAG_FAST_DIFF_INVALID,
 }
 

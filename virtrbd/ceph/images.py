@@ -105,7 +105,7 @@ def create_image(cluster: Cluster, ref: ImageRef, size_bytes: int, layout: Image
                 write_metadata(ioctx, ref, image_id, {STATE: state_value(state, image_id)})
             return image_id
 
-    return cluster.call(f"creating image {ref}", create)
+    return cluster.call(f"creating image {ref}", create, changes=True)
 
 
 def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> None:
@@ -179,7 +179,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
             image_id = read_id(ioctx, ref)
             return image_id, _free_of_inherited(ioctx, ref, image_id)
 
-    return cluster.call(f"cloning {parent} to {ref}", clone)
+    return cluster.call(f"cloning {parent} to {ref}", clone, changes=True)
 
 
 def _features(ioctx: Any, ref: ImageRef) -> int:
@@ -223,7 +223,7 @@ def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool 
             values, removed = {OWNER: owner_value(mark)}, (STATE,) if ready else ()
             write_metadata(ioctx, ref, mark.image_id, values, removed)
 
-    cluster.call(f"marking image {ref}", write)
+    cluster.call(f"marking image {ref}", write, changes=True)
 
 
 def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
@@ -248,7 +248,7 @@ def set_running(cluster: Cluster, refs: Sequence[ImageRef], run: LastRun) -> Non
             write_metadata(ioctx, ref, image_id, values)
 
     for ref in refs:
-        cluster.call(f"noting the host of image {ref}", partial(write, ref))
+        cluster.call(f"noting the host of image {ref}", partial(write, ref), changes=True)
 
 
 def clear_running(cluster: Cluster, refs: Sequence[ImageRef]) -> None:
@@ -259,7 +259,7 @@ def clear_running(cluster: Cluster, refs: Sequence[ImageRef]) -> None:
             write_metadata(ioctx, ref, read_id(ioctx, ref), {}, (RUNNING,))
 
     for ref in refs:
-        cluster.call(f"noting the stop on image {ref}", partial(write, ref))
+        cluster.call(f"noting the stop on image {ref}", partial(write, ref), changes=True)
 
 
 def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:

@@ -20,7 +20,7 @@ from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.unopened import invalidate_object_map
 from virtrbd.ceph.watching import busy_error, foreign_watchers, refuse_watched
-from virtrbd.deadline import call_watched
+from virtrbd.deadline import begin, call_watched
 from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.model.image import ImageRef, Watcher
 
@@ -33,16 +33,18 @@ Steps = Callable[[int, int], None]
 _LOOK_EVERY_S = 2.0
 
 
-def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Steps) -> None:
+def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Steps, *, is_parted: bool = False) -> None:
     """Copy into a clone what it shares with its parent, and part the two. Cut off anywhere the clone stays whole.
 
+    `is_parted`: it was cut off behind that, and only its object map is not trusted again.
     With `image_id` it is opened by that: in the trash it has no name. Raises ClusterError, UnavailableError.
     """
 
     def flatten(ioctx: Any) -> None:
         has_map = _distrust_object_map(ioctx, ref, image_id)
         with open_image(ioctx, ref, image_id=image_id) as image:
-            image.flatten(_callback(progress))
+            if not is_parted:
+                image.flatten(_callback(progress))
             if has_map:
                 image.rebuild_object_map()
 
@@ -179,6 +181,7 @@ def _run(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None],
                     ioctx.set_osdmap_full_try()
                 use(ioctx)
 
+        begin(what)
         call_watched(_LOOK_EVERY_S, f"Ceph: {what}", run, _watch(cluster, what, ref, writes=writes))
 
 

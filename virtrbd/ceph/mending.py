@@ -206,7 +206,7 @@ def note_clone(cluster: Cluster, ref: ImageRef, image_id: str) -> bool:
                     _call(parents, f"rbd_header.{key.image_id}", "child_attach", snapshot, child)
             return True
 
-    return cluster.call(f"noting the clone {ref} with its parent", note)
+    return cluster.call(f"noting the clone {ref} with its parent", note, changes=True)
 
 
 def forget_parent(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
@@ -234,7 +234,7 @@ def _on(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None]) 
             except rados.ObjectNotFound:
                 raise _changed(ref) from None
 
-    cluster.call(what, run)
+    cluster.call(what, run, changes=True)
 
 
 def _call(ioctx: Any, object_name: str, method: str, *arguments: bytes) -> None:

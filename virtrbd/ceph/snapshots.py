@@ -97,4 +97,4 @@ def _on(cluster: Cluster, what: str, ref: ImageRef, image_id: str, use: Callable
             with open_image(ioctx, ref, image_id=image_id) as image, naming_obstacles(ref, image):
                 use(image)
 
-    cluster.call(what, run)
+    cluster.call(what, run, changes=True)

@@ -35,7 +35,7 @@ def write_stream(
             end = written + sum(map(len, batch))
             # A last sector that is not whole is filled up with zeroes: a disk has whole ones only.
             sectors_end = -(-end // _SECTOR_BYTES) * _SECTOR_BYTES
-            cluster.call(f"growing image {ref}", partial(image.resize, sectors_end, allow_shrink=False))
+            cluster.call(f"growing image {ref}", partial(image.resize, sectors_end, allow_shrink=False), changes=True)
             for chunk in batch:
                 digest.update(chunk)
                 if chunk.count(0) != len(chunk):
@@ -97,7 +97,7 @@ class _Flight:
         self._wait()
         self._check()
         what = f"writing to image {self._ref}"
-        self._cluster.call(what, lambda: self._image.aio_write(chunk, offset, self._done))
+        self._cluster.call(what, lambda: self._image.aio_write(chunk, offset, self._done), changes=True)
 
     def _done(self, completion: Any) -> None:
         if completion.get_return_value() < 0:

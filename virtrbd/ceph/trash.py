@@ -37,7 +37,7 @@ def trash_image(cluster: Cluster, ref: ImageRef, image_id: str, delay_s: float, 
                     refuse_watched(cluster, ref, image)
             rbd.RBD().trash_move(ioctx, as_bytes(ref.name), int(delay_s))
 
-    cluster.call(f"moving image {ref} to the trash", trash)
+    cluster.call(f"moving image {ref} to the trash", trash, changes=True)
 
 
 def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[TrashEntry, ...]":
@@ -125,4 +125,4 @@ def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:
             except rbd.ImageExists:
                 raise ClusterError(f"image {ref} exists; restore under another name with --as NAME") from None
 
-    cluster.call(f"restoring image {ref}", restore)
+    cluster.call(f"restoring image {ref}", restore, changes=True)

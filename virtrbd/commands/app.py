@@ -3,14 +3,15 @@
 import errno
 import functools
 import itertools
+import math
 import os
 import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import FrameType
 from typing import Any
 
 import click
@@ -20,7 +21,8 @@ from virtrbd.commands.environment import drop_foreign, restore
 from virtrbd.commands.log_lines import print_log
 from virtrbd.commands.printing import OutputError, prepare_streams, print_document, print_json, print_lines
 from virtrbd.commands.verbs import Verbs
-from virtrbd.deadline import leave
+from virtrbd.deadline import has_begun, leave
+from virtrbd.ending import EndedError, ask_again, asked, heed_signals, ignore_signals, what_was_done
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.model.settings import Settings
 from virtrbd.printable import is_utf8, quoted
@@ -73,6 +75,8 @@ class Run:
             print_json({"schema": SCHEMA_VERSION, **data}, indent=2)
         else:
             print_lines(lines)
+        # The work is done and said: to say now that it was ended would be wrong.
+        ignore_signals()
 
     def answer_document(self, data: dict[str, Any], text: str) -> None:
         """Print the answer: one JSON document, or a document in a form of its own, which may go into a file."""
@@ -92,6 +96,16 @@ class Run:
     def end(self, code: ExitCode) -> None:
         """Set the run's exit code, for runs that end without an exception."""
         self.ended.append(code)
+
+
+class SecondsRange(click.FloatRange):
+    """A number of seconds: nan is no number of anything, and click's own range lets it through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{quoted(value)} is no number of seconds; write one like 30", param, ctx)
+        return seconds
 
 
 # A name that is no UTF-8 is no name in libvirt or Ceph; that of a file may be any bytes.
@@ -174,19 +188,20 @@ def run_app() -> None:
     drop_foreign()
     # Keys pass through this process: a core dump would hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGTERM, _terminate)
+    heed_signals()
     prepare_streams()
     # Python prints what is raised where nothing can catch it by itself, with all that its text holds.
     sys.unraisablehook = threading.excepthook = _complain_of_lost
     leave(_ended())
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM, raised so that what was opened is closed."""
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _TerminatedError
+# By signal: the exit code, and the word for it.
+_ENDS = {
+    signal.SIGHUP: (ExitCode.HUNG_UP, "the terminal is gone"),
+    signal.SIGINT: (ExitCode.INTERRUPTED, "interrupted"),
+    signal.SIGTERM: (ExitCode.TERMINATED, "terminated"),
+    signal.SIGPIPE: (ExitCode.CLOSED_PIPE, "nobody reads on"),
+}
 
 
 def ending_of(error: BaseException) -> ExitCode:
@@ -194,9 +209,9 @@ def ending_of(error: BaseException) -> ExitCode:
     match error:
         case VirtrbdError():
             return error.exit_code
-        case _TerminatedError():
-            return ExitCode.TERMINATED
-        case KeyboardInterrupt() | click.Abort():
+        case EndedError():
+            return _ENDS[signal.Signals(error.number)][0]
+        case click.Abort():
             return ExitCode.INTERRUPTED
         case BrokenPipeError():
             return ExitCode.CLOSED_PIPE
@@ -211,19 +226,24 @@ def _ended() -> ExitCode:
         return ExitCode.CLOSED_PIPE
     except OSError:
         return ExitCode.FAILED
+    except EndedError as error:
+        # While that was said.
+        return ending_of(error)
 
 
 def _guarded() -> ExitCode:
     try:
-        return _invoke()
+        code = _invoke()
+        # It came while something was finished, and that failed, or what was told of it is lost.
+        return worst(code, _say_ended(asked())) if asked() else code
     except BrokenPipeError:
         # Python would complain once more when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.CLOSED_PIPE
-    except (KeyboardInterrupt, click.Abort):
-        return _refuse(ExitCode.INTERRUPTED, "virtrbd: interrupted; run again to finish what was begun")
-    except _TerminatedError:
-        return _refuse(ExitCode.TERMINATED, "virtrbd: terminated; run again to finish what was begun")
+    except click.Abort:
+        return _say_ended(signal.SIGINT)
+    except EndedError as error:
+        return _say_ended(error.number)
     except Exception as error:
         # Whoever writes a file of ours tells of a full disk himself: this is the answer's, or click's help.
         if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS):
@@ -231,6 +251,17 @@ def _guarded() -> ExitCode:
             return _refuse(ExitCode.FAILED, f"virtrbd: {fact}; make room or write elsewhere, then run again")
         _complain(*_trace_lines(error))
         return _refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
+
+
+def _say_ended(number: int) -> ExitCode:
+    """Say what was done before a signal ended the run; the next one does the rest."""
+    code, word = _ENDS[signal.Signals(number)]
+    if number == signal.SIGHUP:
+        # A terminal that is gone takes no words, and what was to be said is no reason for another code.
+        with suppress(OSError):
+            _refuse(code, *what_was_done(), f"virtrbd: {word}; run again to finish what was begun")
+        return code
+    return _refuse(code, *what_was_done(), f"virtrbd: {word}; run again to finish what was begun")
 
 
 def _invoke() -> ExitCode:
@@ -251,7 +282,10 @@ def _invoke() -> ExitCode:
     except VirtrbdError as error:
         _complain(*_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
-        return _refuse(error.exit_code, *(prefix + message for message in error.messages))
+        # What was begun has its own words: whether it took effect is unknown, or what was done before.
+        is_idle = error.exit_code is ExitCode.UNAVAILABLE and not has_begun()
+        suffix = "; nothing was begun" if is_idle else ""
+        return _refuse(error.exit_code, *(prefix + message + suffix for message in error.messages))
 
 
 def _as_written(message: str) -> str:
@@ -294,7 +328,9 @@ def _trace_lines(error: BaseException) -> list[str]:
 
 
 def _complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") -> None:
-    if lost.exc_value is not None:
+    if isinstance(lost.exc_value, EndedError):
+        ask_again()
+    elif lost.exc_value is not None:
         _complain(*_trace_lines(lost.exc_value))
 
 

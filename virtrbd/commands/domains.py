@@ -4,7 +4,7 @@ import time
 
 import click
 
-from virtrbd.commands.app import ALLOW, Run, app, with_global_options
+from virtrbd.commands.app import ALLOW, Run, SecondsRange, app, with_global_options
 from virtrbd.commands.retiring import FORGET_SNAPSHOTS
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, UsageError, worst
 from virtrbd.printable import shell_command
@@ -74,7 +74,7 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
 @app.command()
 @NAME
 @click.option(
-    "--timeout", type=click.FloatRange(0, 86400), default=60.0, show_default=True, help="Seconds to wait for the guest."
+    "--timeout", type=SecondsRange(0, 86400), default=60.0, show_default=True, help="Seconds to wait for the guest."
 )
 @with_global_options
 def shutdown(run: Run, name: str, timeout: float) -> None:
@@ -122,6 +122,7 @@ def reboot(run: Run, name: str) -> None:
 @with_global_options
 def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """End the guest at once, as a power cut does; definition and images stay."""
+    from virtrbd.commands.failures import having_done
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import find_domain
     from virtrbd.domainxml.parse import require_readable
@@ -138,11 +139,17 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
             host.hypervisor.destroy(domain.uuid)
             await_off(host, domain.uuid, host.settings.timeouts.libvirt)
         # A guest whose definition cannot be read can be destroyed; which images it let go of is not known then.
-        note_clean_stop(host, require_readable(domain))
+        with having_done(_ended(name) if changed else ""):
+            note_clean_stop(host, require_readable(domain))
     run.answer(
         {"name": name, "state": "shut off", "changed": changed},
         [f"{name}: destroyed" if changed else f"{name}: is shut off already"],
     )
+
+
+def _ended(name: str) -> str:
+    way_out = shell_command("virtrbd shutdown", name)
+    return f"{name}: the guest was ended; {way_out} notes on its images that it was, which another host waits for"
 
 
 @app.command()
@@ -155,15 +162,23 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
     """Forget a domain that is shut off; its images stay, unless asked."""
     from virtrbd.commands.pipeline import connected, parse_allowed, tell
     from virtrbd.commands.power import locked, require_released
-    from virtrbd.commands.undefinition import undefine_domain
+    from virtrbd.commands.undefinition import finish_undefining, undefine_domain
 
     allowed = parse_allowed(allow)
-    with connected(run, run.settings(), allowed) as host, locked(host, name, "undefine") as domain:
-        require_released(domain)
-        failed, lines = undefine_domain(host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots)
+    with connected(run, run.settings(), allowed) as host:
+        rest = finish_undefining(host, name) if trash_images else None
+        if rest:
+            failed, lines = rest
+        else:
+            with locked(host, name, "undefine") as domain:
+                require_released(domain)
+                name = domain.name
+                failed, lines = undefine_domain(
+                    host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots
+                )
     for outcome in failed:
         tell(run, outcome)
-    run.answer({"name": domain.name, "done": lines}, [f"{domain.name}: {line}" for line in lines])
+    run.answer({"name": name, "done": lines}, [f"{name}: {line}" for line in lines])
     run.end(worst(*(outcome.exit_code for outcome in failed)))
 
 

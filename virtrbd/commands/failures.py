@@ -1,12 +1,24 @@
 """Failures of single domains and images, as they are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from virtrbd.commands.app import Run
+from virtrbd.errors import VirtrbdError
 
 if TYPE_CHECKING:
     from virtrbd.model.failure import Failure
+
+
+@contextmanager
+def having_done(text: str) -> Iterator[None]:
+    """Let what goes wrong in the block say first what was done before it; "" is nothing."""
+    try:
+        yield
+    except VirtrbdError as error:
+        error.messages = (*filter(None, [text]), *error.messages)
+        raise
 
 
 def show_trace(run: Run, domain: str, trace: Sequence[str]) -> None:

@@ -77,6 +77,7 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
         domain = require_domain(hypervisor, name)
         if path:
             if not undo and not _is_known(domain, bare):
+                _require_possible(bare)
                 # Said, not refused: the spec may be about to state it. A slip would silence nothing unnoticed.
                 run.say(f"{name}: nothing here has /{bare} so far; plan shows the paths there are")
             hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
@@ -97,6 +98,15 @@ def _is_known(domain: "DefinedDomain", bare: str) -> bool:
     is_stated = any(path == bare or path.startswith(f"{bare}/") for path in known)
     documents = [text for text in (domain.definition, domain.live) if text]
     return bare in ("/", "autostart") or is_stated or any(has_path(text, bare) for text in documents)
+
+
+def _require_possible(bare: str) -> None:
+    """Raise UsageError for a path that no definition could have, by libvirt's own schema."""
+    from virtrbd.domainxml.schema_paths import can_exist
+
+    if not can_exist(bare):
+        example = "/devices/disk:vda/driver/@cache"
+        raise UsageError(f"PATH: no definition can have /{cut(bare)}; write one as plan shows it, like {example}")
 
 
 def _with_ignored(mark: "DomainMark", bare: str, *, undo: bool) -> "DomainMark":

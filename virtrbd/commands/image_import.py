@@ -2,11 +2,12 @@
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from virtrbd.commands.app import Run, with_global_options
-from virtrbd.commands.image_session import IMAGE, VERIFY, image_session
+from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, VERIFY, image_session
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
@@ -14,6 +15,9 @@ from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageLayout, ImageRef
 from virtrbd.model.size import format_size
 from virtrbd.qemu.formats import FORMATS
+
+if TYPE_CHECKING:
+    from virtrbd.host.state import StateDir
 
 # The snapshot of a base where none is named.
 _BASE = "base"
@@ -50,18 +54,22 @@ def import_image(
     target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
     wanted = layout_of(layout)
     job = _Job(file=file, file_format=file_format or "", target=target, layout=wanted, base=base, verify=verify)
-    size_bytes = _import_stdin(run, job, progress) if file == "-" else _import_file(run, job, progress)
-    done = f"{target}: imported from {'standard input' if file == '-' else file} ({format_size(size_bytes)})"
-    lines = [done + (", verified" if verify else "")]
+    done = _import_stdin(run, job, progress) if file == "-" else _import_file(run, job, progress)
+    words = ALREADY_THERE if done.was_there else ""
+    where = "standard input" if file == "-" else file
+    line = f"{target}: {words}imported from {where} ({format_size(done.size_bytes)})"
+    lines = [line + (", verified" if verify else "")]
     if base:
         lines.append(f"{target}@{base}: created, protected")
     data = {
         "image": str(target),
-        "size_bytes": size_bytes,
+        "size_bytes": done.size_bytes,
         "verified": verify,
         "snapshot": f"{target}@{base}" if base else None,
+        "changed": not done.was_there,
     }
     run.answer(data, lines)
+    done.state.drop_intent(target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +84,17 @@ class _Job:
     verify: bool
 
 
-def _import_file(run: Run, job: _Job, progress: str) -> int:
-    """Import a file, and return the size of the image."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """The size of the image, whether an earlier run had made it, and where the intent is until that is said."""
+
+    size_bytes: int
+    was_there: bool
+    state: "StateDir"
+
+
+def _import_file(run: Run, job: _Job, progress: str) -> _Done:
+    """Import a file."""
     from virtrbd.host.source_check import looking_for_damage
     from virtrbd.host.source_file import open_source
 
@@ -97,12 +114,12 @@ def _import_file(run: Run, job: _Job, progress: str) -> int:
                     verify(host, source, target)
 
             require_whole()
-            fill_by_hand(host, job.target, source.size_bytes, fill, job.layout, base=job.base, what=what)
-        return source.size_bytes
+            was_there = fill_by_hand(host, job.target, source.size_bytes, fill, job.layout, base=job.base, what=what)
+        return _Done(size_bytes=source.size_bytes, was_there=was_there, state=host.state)
 
 
-def _import_stdin(run: Run, job: _Job, progress: str) -> int:
-    """Import raw data from standard input, and return the size of the image."""
+def _import_stdin(run: Run, job: _Job, progress: str) -> _Done:
+    """Import raw data from standard input."""
     from virtrbd.host.by_hand import fill_by_hand
     from virtrbd.host.stdin import import_stdin, imported_size
 
@@ -118,4 +135,4 @@ def _import_stdin(run: Run, job: _Job, progress: str) -> int:
             import_stdin(host, target, job.layout.data_pool, is_surely_raw=is_surely_raw, check=job.verify)
 
         fill_by_hand(host, job.target, 0, fill, job.layout, base=job.base, what="")
-        return imported_size(host, job.target)
+        return _Done(size_bytes=imported_size(host, job.target), was_there=False, state=host.state)

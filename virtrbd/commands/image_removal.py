@@ -57,7 +57,8 @@ def remove(
 
         def plan() -> "RemovalPlan":
             details = require_details(session, ref)
-            return plan_removal(details, session.uses(), session.host.host_uuid, delay_s=None if now else delay)
+            uses = session.known_uses(ref, allowed)
+            return plan_removal(details, uses, session.host.host_uuid, delay_s=None if now else delay)
 
         _carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
 
@@ -83,7 +84,8 @@ def remove_snapshot(
 
         def plan() -> "RemovalPlan":
             details = require_details(session, ref.image)
-            found = plan_snapshot_removal(details, ref.snapshot, session.uses(), session.host.host_uuid)
+            uses = session.known_uses(ref, allowed)
+            found = plan_snapshot_removal(details, ref.snapshot, uses, session.host.host_uuid)
             if found is None:
                 raise missing_snapshot(session.host.cluster, ref)
             return found

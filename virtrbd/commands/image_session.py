@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtrbd.commands.app import Run
-from virtrbd.errors import DeniedError, UnavailableError, UsageError
+from virtrbd.errors import DeniedError, UnavailableError, UsageError, VirtrbdError
 from virtrbd.model.duration import parse_duration
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import parse_size
@@ -18,6 +18,8 @@ from virtrbd.model.size import parse_size
 if TYPE_CHECKING:
     from virtrbd.host.image_host import ImageHost, Progress
     from virtrbd.hypervisor.connection import Hypervisor
+    from virtrbd.model.hazard import Hazard
+    from virtrbd.model.image import Image
     from virtrbd.model.image_use import DomainUse
     from virtrbd.model.settings import Settings
 
@@ -47,6 +49,10 @@ SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
 VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
 
 
+# What an answer says of an image that an earlier run of the same made, and was ended before it could say so.
+ALREADY_THERE = "already there, "
+
+
 def require_plain(ref: ImageRef) -> None:
     """Raise UsageError when the name is a snapshot's."""
     if ref.snapshot:
@@ -66,11 +72,19 @@ class _Libvirt:
         self._settings, self._stack = settings, stack
         # Clones are made by several threads, and each wants to know who we are.
         self._lock = threading.RLock()
+        self._refused: VirtrbdError | None = None
 
     def hypervisor(self) -> "Hypervisor | None":
         """Return the connection, None where libvirt does not answer."""
         with self._lock:
             return self._connected
+
+    def require(self, what: str) -> None:
+        """Raise UnavailableError, DeniedError where libvirt does not answer, with `what` is unknown for that reason."""
+        with self._lock:
+            if self._connected is None and self._refused:
+                fact = f"libvirt does not answer here, so {what} is unknown; start libvirtd, then run again"
+                raise type(self._refused)(f"{fact} ({self._refused.as_line})")
 
     def host_uuid(self) -> str:
         """Return the UUID of this host, "" where libvirt does not answer."""
@@ -83,8 +97,9 @@ class _Libvirt:
             from virtrbd.hypervisor.connection import Hypervisor
 
             return self._stack.enter_context(Hypervisor.connect(self._settings))
-        except (UnavailableError, DeniedError):
+        except (UnavailableError, DeniedError) as error:
             # A machine for images alone has none; verbs that must know what domains do say so.
+            self._refused = error
             return None
 
     @cached_property
@@ -109,6 +124,22 @@ class Session:
         from virtrbd.host.uses import read_uses
 
         return read_uses(self.hypervisor) if self.hypervisor else None
+
+    def known_uses(self, ref: ImageRef, allowed: "frozenset[Hazard]") -> "tuple[DomainUse, ...] | None":
+        """Return what the domains of this host use, None where libvirt does not answer and that may be passed by.
+
+        Raises UnavailableError, DeniedError: on a machine for images alone a person says `--allow takes-over`.
+        """
+        if "takes-over" not in allowed:
+            self.libvirt.require(f"which domains of this host use image {ref.image}")
+        return self.uses()
+
+    def require_owner(self, image: "Image", allowed: "frozenset[Hazard]") -> None:
+        """Raise UnavailableError, DeniedError where libvirt would have to say whether the image's host is this one."""
+        if image.mark and "takes-over" not in allowed:
+            self.libvirt.require(
+                f"whether host {image.mark.host_told}, which image {image.ref} belongs to, is this one"
+            )
 
     def with_progress(self, progress: "Progress") -> "ImageHost":
         """Return the host with what shows progress."""

@@ -4,6 +4,7 @@ import click
 
 from virtrbd.commands.app import ALLOW, Run, with_global_options
 from virtrbd.commands.image_session import (
+    ALREADY_THERE,
     IMAGE,
     IMAGE_TYPE,
     SNAPSHOT,
@@ -39,7 +40,7 @@ def create_snapshot(run: Run, ref: ImageRef, protect: bool, allow: tuple[str, ..
     require_snapshot(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot create"):
-        require_ready(session.host, ref, allowed)
+        require_ready(session.host, ref, allowed, session.require_owner)
         created = create(session.host.cluster, ref.image, ref.snapshot, protect=protect)
     word = "created" if created else "exists already"
     run.answer({"snapshot": str(ref), "changed": created}, [f"{ref}: {word}{', protected' if protect else ''}"])
@@ -76,7 +77,7 @@ def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     require_snapshot(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot protect"):
-        require_ready(session.host, ref, allowed)
+        require_ready(session.host, ref, allowed, session.require_owner)
         changed = protect_snapshot(session.host.cluster, ref)
     run.answer({"snapshot": str(ref), "changed": changed}, [f"{ref}: {'protected' if changed else 'is protected'}"])
 
@@ -93,7 +94,7 @@ def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     require_snapshot(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot rollback"):
-        roll_back(session.host, session.uses(), ref, allowed)
+        roll_back(session.host, session.known_uses(ref, allowed), ref, allowed)
     run.answer({"image": str(ref.image), "snapshot": str(ref)}, [f"{ref.image}: rolled back to {ref}"])
 
 
@@ -119,7 +120,7 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
         "already_there": [str(ref) for ref in there],
         "changed": len(there) < len(refs),
     }
-    run.answer(data, [f"{ref}: {'already there, ' if ref in there else ''}cloned from {parent}" for ref in refs])
+    run.answer(data, [f"{ref}: {ALREADY_THERE if ref in there else ''}cloned from {parent}" for ref in refs])
 
 
 def _advise_flatten(session: Session, ref: ImageRef) -> None:
@@ -151,7 +152,7 @@ def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> N
         showing_progress(run, progress, str(ref)) as update,
         session.host.state.locked([str(ref)], "image flatten"),
     ):
-        require_ready(session.host, ref, allowed)
+        require_ready(session.host, ref, allowed, session.require_owner)
         changed = part(session.with_progress(update), ref)
     line = f"{ref}: flattened" if changed else f"{ref}: has no parent"
     run.answer({"image": str(ref), "changed": changed}, [line])

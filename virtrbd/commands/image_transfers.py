@@ -5,7 +5,15 @@ from functools import partial
 import click
 
 from virtrbd.commands.app import Run, with_global_options
-from virtrbd.commands.image_session import IMAGE, IMAGE_TYPE, VERIFY, Session, image_session, require_plain
+from virtrbd.commands.image_session import (
+    ALREADY_THERE,
+    IMAGE,
+    IMAGE_TYPE,
+    VERIFY,
+    Session,
+    image_session,
+    require_plain,
+)
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
@@ -56,23 +64,26 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
         found = _source(session, source)
         host = session.with_progress(update)
         fill = partial(copy_image, host, source, found.size_bytes, data_pool=wanted.data_pool)
-        fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying", what=f"{source} {found.image_id}")
+        what = f"{source} {found.image_id}"
+        was_there = fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying", what=what)
     run.answer(
-        {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes},
-        [f"{ref}: copied from {source} ({format_size(found.size_bytes)})"],
+        {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes, "changed": not was_there},
+        [f"{ref}: {ALREADY_THERE if was_there else ''}copied from {source} ({format_size(found.size_bytes)})"],
     )
+    session.host.state.drop_intent(ref)
 
 
 def _source(session: Session, ref: ImageRef) -> Image:
     """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
     from virtrbd.ceph.details import missing_snapshot
     from virtrbd.ceph.images import read_image
-    from virtrbd.host.requiring import not_ready, require_image
+    from virtrbd.host.requiring import known_as, not_ready, require_image
 
     found = read_image(session.host.cluster, ref)
     if found is None:
         require_image(session.host, ref)
         raise missing_snapshot(session.host.cluster, ref)
+    found = known_as(session.host, found)
     if found.state:
         raise not_ready(found)
     if found.obstacles and "journaling" in found.features and not ref.snapshot:

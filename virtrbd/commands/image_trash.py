@@ -63,6 +63,7 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
             ids = ", ".join(entry.image_id for entry in found)
             raise UsageError(f"{ref} is in the trash {len(found)} times; write --id with one of {ids}")
         details = require_details(session, ref, found[0].image_id)
+        session.require_owner(details.image, allowed)
         refuse(ref, owner_objections(details.image, session.host.host_uuid), allowed)
         restore_image(session.host.cluster, found[0], target.name)
     run.answer({"image": str(target), "id": found[0].image_id}, [f"{target}: restored"])
@@ -205,7 +206,7 @@ def _purge(
     """Purge one image, and return what there is to say of it in lines, and the plan as data."""
     from virtrbd.commands.removal_output import exit_code_of, plan_data, plan_lines
 
-    make_plan = partial(_purge_plan, session, entry)
+    make_plan = partial(_purge_plan, session, entry, allowed)
     plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     run.end(exit_code_of(standing))
@@ -223,7 +224,7 @@ def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> "list[TrashEn
     return [e for e in found if e.source == "USER" and (now or e.expires_at <= time.time())]
 
 
-def _purge_plan(session: Session, entry: "TrashEntry") -> "RemovalPlan":
+def _purge_plan(session: Session, entry: "TrashEntry", allowed: "frozenset[Hazard]") -> "RemovalPlan":
     from virtrbd.ceph.children import with_owners
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import list_trash
@@ -237,4 +238,5 @@ def _purge_plan(session: Session, entry: "TrashEntry") -> "RemovalPlan":
         # A removal that was cut off behind the header: only the rest is left to remove.
         rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
         return RemovalPlan(subject=entry.ref, blockers=(), steps=(rest,))
+    session.require_owner(details.image, allowed)
     return plan_purge(with_owners(cluster, details), session.host.host_uuid, is_expired=entry.expires_at <= time.time())

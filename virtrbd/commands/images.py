@@ -1,9 +1,11 @@
 """The verbs about images: create, resize, info, list, usage."""
 
+from dataclasses import replace
+
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
-from virtrbd.commands.image_session import IMAGE, SIZE_TYPE, image_session, require_plain
+from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, SIZE_TYPE, image_session, require_plain
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
 from virtrbd.commands.verbs import Verbs
@@ -38,8 +40,12 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     require_plain(ref)
     wanted = layout_of(layout)
     with image_session(run) as session:
-        create_by_hand(session.host, ref, size, wanted)
-    run.answer({"image": str(ref), "size_bytes": size}, [f"{ref}: created ({format_size(size)})"])
+        was_there = create_by_hand(session.host, ref, size, wanted)
+    run.answer(
+        {"image": str(ref), "size_bytes": size, "changed": not was_there},
+        [f"{ref}: {ALREADY_THERE if was_there else ''}created ({format_size(size)})"],
+    )
+    session.host.state.drop_intent(ref)
 
 
 @image.command()
@@ -55,7 +61,7 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     require_plain(ref)
     allowed = parse_allowed(allow)
     with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
-        uses = session.uses()
+        uses = session.known_uses(ref, allowed)
         before, told = grow(session.host, session.hypervisor, uses, ref, size, allowed)
     done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
     done["changed"] = before != size or bool(told)
@@ -80,6 +86,7 @@ def info(run: Run, ref: ImageRef) -> None:
     from virtrbd.ceph.details import missing_snapshot, read_details
     from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
+    from virtrbd.host.requiring import known_as
     from virtrbd.model.image_details import SnapshotKind
 
     with image_session(run) as session:
@@ -89,6 +96,7 @@ def info(run: Run, ref: ImageRef) -> None:
         of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
         if ref.snapshot and ref.snapshot not in of_people:
             raise missing_snapshot(session.host.cluster, ref)
+        details = replace(details, image=known_as(session.host, details.image))
         uses = session.uses() or ()
         limit = session.host.settings.ceph.clone_depth
     names_by_uuid = {use.uuid: use.name for use in uses}
@@ -112,13 +120,19 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     from virtrbd.commands.image_info import exact_size_of, iso_time, state_of
     from virtrbd.commands.output import table
     from virtrbd.commands.unread import show_unread
+    from virtrbd.host.requiring import half_made
+    from virtrbd.host.state import StateDir
+    from virtrbd.planning.leftovers import HALF_MADE
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:
         rooms = rooms_of(pools, settings.ceph.pool)
         listings = [read(cluster, pool, space) for pool, space in rooms]
         others = tell_others(run, cluster, rooms)
-    found = [each for listing in listings for each in listing.images]
+        listed = [each for listing in listings for each in listing.images]
+        unmarked = [each.ref for each in listed if not (each.state or each.mark)]
+        half = half_made(cluster, StateDir(settings.state_dir), unmarked)
+    found = [replace(each, state=HALF_MADE) if each.ref in half else each for each in listed]
     unread, unread_lines = show_unread(run, [each for listing in listings for each in listing.unread])
     data = [
         {

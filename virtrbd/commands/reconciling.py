@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtrbd.commands.app import FILE_TYPE, Run, app, ending_of, with_global_options
+from virtrbd.commands.app import FILE_TYPE, Run, SecondsRange, app, ending_of, with_global_options
 from virtrbd.commands.fleet_options import FLEET_OPTIONS, PATHS, paths_of, policy_of
 from virtrbd.commands.telling import Teller
 from virtrbd.deadline import PROCESS_BEGAN, ended_at
@@ -59,7 +59,7 @@ class _Job:
 
 @app.command()
 @PATHS
-@click.option("--splay", type=click.FloatRange(0, 3600), default=0.0, help="Wait up to so many seconds first.")
+@click.option("--splay", type=SecondsRange(0, 3600), default=0.0, help="Wait up to so many seconds first.")
 @click.option(
     "--textfile", type=FILE_TYPE, metavar="FILE", default="", help="For node_exporter; default: the settings'."
 )

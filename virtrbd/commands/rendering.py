@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,21 @@ from virtrbd.commands.specs import FILES
 from virtrbd.errors import DeniedError, SpecError, UnavailableError, UsageError, VirtrbdError
 from virtrbd.model.capabilities import Capabilities, version_text
 from virtrbd.model.domain import Domain
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.settings import Settings
+from virtrbd.printable import cut
 
 if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.fitting.fit import Fit
     from virtrbd.spec.load import LoadedSpec
+
+
+# By image, and by pool.
+_Options = tuple[Mapping[ImageRef, Image | None], Mapping[str, Mapping[str, str]]]
+
+# What libvirt and Ceph know is used where they are quick to say it: a document can be rendered without.
+_ASKED_S = 3.0
 
 
 @app.command()
@@ -60,22 +69,41 @@ class _Hypervisor:
 
     capabilities: Callable[[Domain], Capabilities]
     is_here: bool
-    cluster: Cluster | None = None
+    options: Callable[[Domain], _Options | None] = lambda _domain: None
 
     def fit(self, domain: Domain) -> Fit:
         """Return the domain as it is there, with the lints that images and pools give rise to."""
         from virtrbd.fitting.fit import fit
+
+        capabilities, options = self.capabilities(domain), self.options(domain)
+        return fit(domain, capabilities, *options) if options else fit(domain, capabilities)
+
+
+class _Librbd:
+    """What images and pools say of librbd's options, which beat the spec's cache mode; asked while Ceph answers."""
+
+    def __init__(self, settings: Settings, stack: ExitStack) -> None:
+        self._settings, self._stack = settings, stack
+        self._cluster: Cluster | None = None
+        self._is_silent = False
+
+    def options(self, domain: Domain) -> _Options | None:
+        """Return the options of the domain's images and pools, None where Ceph does not tell."""
+        from virtrbd.ceph.cluster import Cluster
+        from virtrbd.ceph.images import pool_config, read_image
         from virtrbd.planning.images import images_of_interest, pools_of_interest
 
-        capabilities = self.capabilities(domain)
-        if self.cluster:
-            from virtrbd.ceph.images import pool_config, read_image
-
-            with suppress(VirtrbdError):
-                images = {ref: read_image(self.cluster, ref) for ref in images_of_interest((domain,))}
-                pools = {pool: pool_config(self.cluster, pool) for pool in pools_of_interest((domain,))}
-                return fit(domain, capabilities, images, pools)
-        return fit(domain, capabilities)
+        refs, pools = images_of_interest((domain,)), pools_of_interest((domain,))
+        if self._is_silent or not refs:
+            return None
+        try:
+            cluster = self._cluster or self._stack.enter_context(Cluster.connect(self._settings))
+            self._cluster = cluster
+            return {ref: read_image(cluster, ref) for ref in refs}, {pool: pool_config(cluster, pool) for pool in pools}
+        except VirtrbdError as error:
+            # Of an image or a pool that is odd, others tell all the same.
+            self._is_silent = self._cluster is None or isinstance(error, UnavailableError)
+            return None
 
 
 @contextmanager
@@ -83,6 +111,7 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
     """Yield what is rendered for: by hand, else this host's, else the newest with a word about it."""
     from virtrbd.fitting.by_hand import capabilities_by_hand
 
+    hasty = replace(settings, timeouts=replace(settings.timeouts, ceph=_ASKED_S, libvirt=_ASKED_S))
     elsewhere = _Hypervisor(capabilities=lambda d: capabilities_by_hand(by_hand, d.machine), is_here=False)
     if by_hand:
         yield elsewhere
@@ -91,28 +120,18 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
         try:
             from virtrbd.hypervisor.connection import Hypervisor
 
-            here = stack.enter_context(Hypervisor.connect(settings))
+            here = stack.enter_context(Hypervisor.connect(hasty))
         except (UnavailableError, DeniedError):
             newest = capabilities_by_hand("", "q35")
             versions = f"libvirt {version_text(newest.libvirt)} and QEMU {version_text(newest.qemu)}"
-            run.say(f"no libvirt at {settings.connect}: rendered for {versions}; --for names others")
+            run.say(f"no libvirt at {cut(settings.connect)}: rendered for {versions}; --for names others")
             yield elsewhere
             return
         yield _Hypervisor(
             capabilities=lambda d: here.capabilities(d.hypervisor, d.machine) or elsewhere.capabilities(d),
             is_here=True,
-            cluster=_reachable_cluster(stack, settings),
+            options=_Librbd(hasty, stack).options,
         )
-
-
-def _reachable_cluster(stack: ExitStack, settings: Settings) -> Cluster | None:
-    """Return the cluster when it answers: it knows options that beat the spec's cache mode."""
-    try:
-        from virtrbd.ceph.cluster import Cluster
-
-        return stack.enter_context(Cluster.connect(settings))
-    except VirtrbdError:
-        return None
 
 
 def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:

@@ -1,16 +1,18 @@
 """Undefine: the domain goes, its images stay or go to the trash."""
 
 from functools import partial
+from itertools import zip_longest
 
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.unread import image_or_failure
 from virtrbd.domainxml.mark import read_mark
+from virtrbd.ending import did
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
 from virtrbd.host.perform import perform
 from virtrbd.host.power import note_clean_stop
-from virtrbd.host.retiring import removals_of
+from virtrbd.host.retiring import left_of, removals_of
 from virtrbd.host.traces import note_made
 from virtrbd.host.uses import images_named_by
 from virtrbd.model.actions import Action, TrashImage
@@ -18,8 +20,8 @@ from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.plan import Outcome, Plan, Result
-from virtrbd.planning.retiring import plan_retirement
+from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
+from virtrbd.planning.retiring import plan_rest, plan_retirement
 from virtrbd.printable import shell_command
 
 # librbd's own default is no delay at all: a purge takes the image at once.
@@ -55,16 +57,38 @@ def undefine_domain(
     for image in owned if plan.actions else ():
         # The definition goes, which was the proof for images of earlier versions.
         note_made(host.state, image.ref, image.image_id)
-    allowed = host.allowed | _ASKED_FOR
-    outcomes = list(execute(Plan(domains=(plan,)), allowed, lambda action: perform(action, host)))
-    failed = [outcome for outcome in outcomes if outcome.result is not Result.DONE]
+    failed, lines = _carried_out(host, plan)
     if not plan.actions:
         return failed, []
-    steps = zip(plan.actions, outcomes, strict=True)
-    lines = [_done(action) for action, outcome in steps if outcome.result is Result.DONE]
     if not (failed or trash_images):
         lines += [f"kept image {image.ref}" for image in owned]
         lines += [f"left image {ref} as it is: {failure.text}" for ref, failure in unread.items()]
+    return failed, lines
+
+
+def finish_undefining(host: Host, name: str) -> tuple[list[Outcome], list[str]] | None:
+    """Trash what a run left that was cut off once the domain was gone; return the same, None where there is no such.
+
+    Its images and their hazards were looked at before the domain went.
+    """
+    retirement = host.state.read_retirement(name)
+    if retirement is None or host.hypervisor.domain(name) is not None:
+        return None
+    with host.state.locked([name, *(str(image.ref) for image in retirement.images)], "undefine"):
+        return _carried_out(host, plan_rest(retirement, left_of(host, retirement)))
+
+
+def _carried_out(host: Host, plan: DomainPlan) -> tuple[list[Outcome], list[str]]:
+    """Do the steps; return what came of those that were not done, and a line for each that was."""
+    failed, lines = [], []
+    outcomes = execute(Plan(domains=(plan,)), host.allowed | _ASKED_FOR, lambda action: perform(action, host))
+    # What failed before any action was tried has none.
+    for action, outcome in zip_longest(plan.actions, outcomes):
+        if outcome.result is not Result.DONE:
+            failed.append(outcome)
+        else:
+            lines.append(_done(action))
+            did(f"{plan.name}: {lines[-1]}")
     return failed, lines
 
 

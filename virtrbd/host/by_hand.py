@@ -16,17 +16,23 @@ from virtrbd.planning.unready import not_ready
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What a run of ours that was cut off left of an image: half of it, or all but the mark."""
+    """What a run of ours that was cut off left of an image: half of it, all but the mark, or all but its answer."""
 
     image_id: str
     is_half: bool = False
+    is_marked: bool = False
 
 
-def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> None:
-    """Create an empty image. Raises ClusterError when it exists, BusyError."""
+def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> bool:
+    """Create an empty image; return whether an earlier run had made it. Raises ClusterError when it exists, BusyError.
+
+    The intent is the caller's to drop, once the answer is out.
+    """
     with host.state.locked([str(ref)], "image create"):
-        if not _finished_earlier(host, ref, lambda image, _: image.size_bytes == size_bytes):
-            make_empty(host, ref, "", size_bytes, layout)
+        left = left_of(host, ref, lambda image, _: image.size_bytes == size_bytes)
+        if not finish_left(host, ref, left):
+            make_empty(host, ref, "", size_bytes, layout, is_unsaid=True)
+        return bool(left and left.is_marked)
 
 
 def fill_by_hand(
@@ -39,24 +45,19 @@ def fill_by_hand(
     what: str,
     word: str = "importing",
     base: str = "",
-) -> None:
-    """Make an image and fill it; what a killed run of ours left is made anew.
+) -> bool:
+    """Make an image and fill it; what a killed run of ours left is made anew. Return whether an earlier run made it.
 
     `what` is the same for the same work alone, "" for work that can't be the same; such is finished, not begun anew.
+    The intent is the caller's to drop, once the answer is out.
 
     Raises ClusterError when the image exists, BusyError, UnavailableError; what fails removes what it made.
     """
     with host.state.locked([str(ref)], f"image {word}"):
-        if not _finished_earlier(host, ref, lambda _, intent: bool(what) and intent.what == what):
-            make_filled(host, ref, "", size_bytes, fill, layout=layout, word=word, base=base, what=what)
-
-
-def _finished_earlier(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent], bool]) -> bool:
-    """Finish what an earlier run of ours began, and return whether that leaves nothing to do.
-
-    Raises ImageExistsError when the image is there for another reason.
-    """
-    return finish_left(host, ref, left_of(host, ref, is_the_same))
+        left = left_of(host, ref, lambda _, intent: bool(what) and intent.what == what)
+        if not finish_left(host, ref, left):
+            make_filled(host, ref, "", size_bytes, fill, layout=layout, word=word, base=base, what=what, is_unsaid=True)
+        return bool(left and left.is_marked)
 
 
 def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent], bool]) -> Left | None:
@@ -78,7 +79,7 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
         case Leftover.HALF:
             return Left(image_id=image.image_id, is_half=True)
         case Leftover.MADE if intent and is_the_same(image, intent):
-            return Left(image_id=image.image_id)
+            return Left(image_id=image.image_id, is_marked=image.mark is not None)
         case _:
             if image.state:
                 raise ImageExistsError(f"name another image: {not_ready(image)}")
@@ -92,7 +93,8 @@ def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
     if left.is_half:
         remove_half_made(host, ref, left.image_id)
         return False
-    host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
-    note_clone(host.cluster, ref, left.image_id)
-    finish_made(host, ref, left.image_id, "")
+    if not left.is_marked:
+        host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
+        note_clone(host.cluster, ref, left.image_id)
+        finish_made(host, ref, left.image_id, "", is_unsaid=True)
     return True

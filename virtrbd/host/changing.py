@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from virtrbd.ceph.details import missing_snapshot, read_details
+from virtrbd.ceph.features import OBJECT_MAP_INVALID
 from virtrbd.ceph.images import grow_image, read_image, set_state
 from virtrbd.ceph.long_calls import flatten_image, roll_back_image
 from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import registered
 from virtrbd.domainxml.parse import parse_disks
+from virtrbd.ending import did, finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.requiring import not_ready, require_image
@@ -27,9 +29,16 @@ from virtrbd.planning.use import (
 )
 
 
-def require_ready(host: ImageHost, ref: ImageRef, allowed: frozenset[Hazard]) -> Image:
-    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's."""
+def require_ready(
+    host: ImageHost,
+    ref: ImageRef,
+    allowed: frozenset[Hazard],
+    require_owner: Callable[[Image, frozenset[Hazard]], None],
+) -> Image:
+    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's, and what
+    `require_owner` raises where nobody knows."""
     image = require_image(host, ref)
+    require_owner(image, allowed)
     # librbd says of a lock, and of an image that is not primary, that the image is read-only.
     obstacles = map(obstacle_objection, image.obstacles)
     refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], allowed)
@@ -96,6 +105,7 @@ def grow(
         return image.size_bytes, running.name if was_told else ""
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)
+        did(f"image {ref}: grown to {format_size(to_bytes)}")
     return image.size_bytes, ""
 
 
@@ -144,14 +154,16 @@ def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
             note_rollback(host.state, ref, require_image(host, ref).image_id)
             set_state(host.cluster, ref.image, ROLLING_BACK + ref.snapshot)
             roll_back_image(host.cluster, ref)
-            set_state(host.cluster, ref.image, "")
-            drop_rollback(host.state, ref)
+            with finishing():
+                set_state(host.cluster, ref.image, "")
+                drop_rollback(host.state, ref)
+                did(f"image {ref.image}: rolled back to {ref}")
 
     once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
 def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
-    """Part a clone from its parent, by its id where one is given; return whether it had one.
+    """Part a clone from its parent, by its id where one is given; return whether anything of that was left to do.
 
     A clone in use may be flattened: librbd asks whoever holds its lock to do it. Raises ClusterError, UnavailableError.
     """
@@ -160,11 +172,17 @@ def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
         raise missing(host.cluster, ref)
     if details.image.state:
         raise not_ready(details.image)
-    if not details.parents:
+    is_parted = not details.parents
+    if is_parted and OBJECT_MAP_INVALID not in details.flags:
         return False
     object_bytes = details.image.object_bytes
     # librbd counts objects.
     flatten_image(
-        host.cluster, ref, image_id, lambda done, total: host.progress(done * object_bytes, total * object_bytes)
+        host.cluster,
+        ref,
+        image_id,
+        lambda done, total: host.progress(done * object_bytes, total * object_bytes),
+        is_parted=is_parted,
     )
+    did(f"image {ref}: flattened")
     return True

@@ -9,11 +9,12 @@ from virtrbd.ceph.details import missing_snapshot
 from virtrbd.ceph.images import is_clone_of, read_image
 from virtrbd.ceph.pools import refuse_missing_rooms
 from virtrbd.deadline import abandon
+from virtrbd.ending import obey
 from virtrbd.errors import ClusterError, ImageExistsError, UnavailableError
 from virtrbd.host.by_hand import Left, finish_left, left_of
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.making import make_clone
-from virtrbd.host.requiring import not_ready, require_image
+from virtrbd.host.requiring import known_as, not_ready, require_image
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.planning.leftovers import is_as_cloned
 from virtrbd.planning.unready import without_a_byte
@@ -51,6 +52,7 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
         require_image(host, parent)
         way_out = f"make it with {shell_command('virtrbd image snapshot create', parent)}"
         raise missing_snapshot(host.cluster, parent, way_out)
+    source = known_as(host, source)
     if source.state:
         raise not_ready(source)
     if not source.size_bytes:
@@ -64,7 +66,8 @@ def _look(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef) -> Le
     Raises ImageExistsError for anything else of that name.
     """
     try:
-        return left_of(host, ref, lambda image, _: image.parent == parent)
+        # One that is marked may have been used since.
+        return left_of(host, ref, lambda image, _: image.parent == parent and image.mark is None)
     except ImageExistsError:
         image = read_image(host.cluster, ref, usage=True)
         if image and is_as_cloned(image, source, host.host_uuid) and is_clone_of(host.cluster, ref, parent):
@@ -73,8 +76,11 @@ def _look(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef) -> Le
 
 
 def _make(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef, left: Left | None) -> None:
+    # Several threads make them, and no signal reaches those.
+    obey()
     if not finish_left(host, ref, left):
         make_clone(host, ref, "", source.size_bytes, parent)
+    host.state.drop_intent(ref)
 
 
 def _side_by_side(refs: Sequence[ImageRef], work: Callable[[ImageRef], T]) -> dict[ImageRef, T | Exception]:
@@ -105,10 +111,7 @@ def _side_by_side(refs: Sequence[ImageRef], work: Callable[[ImageRef], T]) -> di
 
 
 def _end(pool: ThreadPoolExecutor) -> None:
-    """Let end what is begun, and begin nothing more: Ctrl-C and SIGTERM come to the main thread only.
-
-    Who asks again does not wait: the next run finishes.
-    """
+    """Let end what is begun, and begin nothing more. Who asks again does not wait: the next run finishes."""
     try:
         pool.shutdown(cancel_futures=True)
     except BaseException:

@@ -1,11 +1,13 @@
 """A plan carried out: each domain in order, several domains at a time; a failure stops that domain only."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import signal
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from virtrbd.contained import contained
 from virtrbd.deadline import abandon
+from virtrbd.ending import EndedError, asking, obey
 from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
 from virtrbd.model.actions import Action, DefineSecret
 from virtrbd.model.failure import failure_of
@@ -13,6 +15,9 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 
 Perform = Callable[[Action], None]
+
+# As long as most calls to Ceph may take.
+_ENDS_WITHIN_S = 10.0
 
 
 def execute(
@@ -31,27 +36,51 @@ def execute(
         yield from _stopped(plan)
         return
 
-    def run(domain: DomainPlan) -> list[Outcome]:
-        return list(_execute_domain(domain, allowed, perform, is_over))
+    came: dict[str, list[Outcome]] = {domain.name: [] for domain in plan.domains}
+
+    def run(domain: DomainPlan) -> None:
+        for outcome in _execute_domain(domain, allowed, perform, is_over):
+            came[domain.name].append(outcome)
 
     if parallel == 1 or len(plan.domains) < 2:
         for domain in plan.domains:
             yield from _execute_domain(domain, allowed, perform, is_over)
         return
     # The secret is for all: whoever makes it goes first.
-    first = {d.name: run(d) for d in plan.domains if any(isinstance(action, DefineSecret) for action in d.actions)}
+    first = [domain for domain in plan.domains if any(isinstance(action, DefineSecret) for action in domain.actions)]
+    for domain in first:
+        run(domain)
     pool = ThreadPoolExecutor(parallel)
+    running: dict[str, Future[None]] = {}
     try:
-        running = [(domain.name, pool.submit(run, domain)) for domain in plan.domains if domain.name not in first]
-        ended = dict(running)
+        running = {domain.name: pool.submit(run, domain) for domain in plan.domains if domain not in first}
         for domain in plan.domains:
-            yield from first[domain.name] if domain.name in first else ended[domain.name].result()
-    except BaseException:
-        # Ctrl-C and SIGTERM come to this thread only; what the others began is finished by the next run.
-        pool.shutdown(wait=False, cancel_futures=True)
-        abandon("domains that others are at work on")
+            if domain.name in running:
+                running[domain.name].result()
+            yield from came.pop(domain.name)
+    except BaseException as error:
+        _end(pool, running.values())
+        if isinstance(error, EndedError):
+            # The others came to an end too: what they did is said.
+            for outcomes in came.values():
+                yield from outcomes
         raise
     pool.shutdown()
+
+
+def _end(pool: ThreadPoolExecutor, running: Collection[Future[None]]) -> None:
+    """Let the others finish, or discard, the step that each is at: what does not end soon, the next run finishes.
+
+    No signal reaches them, and a closed pipe neither: they look whether the run is ended.
+    """
+    pool.shutdown(wait=False, cancel_futures=True)
+    left: Collection[Future[None]] = running
+    try:
+        with asking(signal.SIGPIPE):
+            _, left = wait(running, _ENDS_WITHIN_S)
+    finally:
+        if left:
+            abandon("domains that others are at work on")
 
 
 def _stopped(plan: Plan) -> Iterator[Outcome]:
@@ -100,6 +129,7 @@ def _missing(action: Action, allowed: frozenset[Hazard]) -> list[Hazard]:
 
 
 def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
+    obey()
     try:
         with contained(action.text):
             perform(action)

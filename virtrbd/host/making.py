@@ -15,6 +15,7 @@ from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
+from virtrbd.ending import EndedError, did, finishing
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, ImageExistsError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.host.traces import note_made
@@ -26,21 +27,32 @@ from virtrbd.printable import shell_command
 Fill = Callable[[ImageRef], None]
 
 
-def make_empty(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, layout: ImageLayout) -> None:
+def make_empty(
+    host: ImageHost,
+    ref: ImageRef,
+    domain_uuid: str,
+    size_bytes: int,
+    layout: ImageLayout,
+    *,
+    is_unsaid: bool = False,
+) -> None:
     """Create an empty image. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool, layout.data_pool)
-    with _intended(host, _intent(host, ref, domain_uuid, size_bytes)):
-        image_id = create_image(host.cluster, ref, size_bytes, layout)
-    finish_made(host, ref, image_id, domain_uuid)
+    with finishing():
+        with _intended(host, _intent(host, ref, domain_uuid, size_bytes)):
+            image_id = create_image(host.cluster, ref, size_bytes, layout)
+        finish_made(host, ref, image_id, domain_uuid, is_unsaid=is_unsaid)
 
 
 def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
     """Clone a snapshot. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool)
-    with _intended(host, _intent(host, ref, domain_uuid, size_bytes, parent=parent)):
-        image_id, dropped = clone_image(host.cluster, parent, ref)
+    # librbd makes an empty image first and gives it its parent some messages later: never to be cut off in between.
+    with finishing():
+        with _intended(host, _intent(host, ref, domain_uuid, size_bytes, parent=parent)):
+            image_id, dropped = clone_image(host.cluster, parent, ref)
+        finish_made(host, ref, image_id, domain_uuid)
     host.tell_dropped(ref, dropped)
-    finish_made(host, ref, image_id, domain_uuid)
 
 
 def make_filled(
@@ -54,6 +66,7 @@ def make_filled(
     word: str = "importing",
     base: str = "",
     what: str = "",
+    is_unsaid: bool = False,
 ) -> None:
     """Create an image that is not ready until it is filled, with a snapshot `base` to clone from if one is named.
 
@@ -62,21 +75,23 @@ def make_filled(
     layout = layout or ImageLayout()
     refuse_full(host.cluster, ref.pool, layout.data_pool)
     intent = replace(_intent(host, ref, domain_uuid, size_bytes), importing=True, what=what)
-    with _intended(host, intent):
-        image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
+    image_id, is_whole = "", False
     try:
+        with finishing(), _intended(host, intent):
+            image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
         with _identifying(host):
             fill(ref)
         if base:
             create_snapshot(host.cluster, ref, base, protect=True)
+        with finishing():
+            is_whole = True
+            # Never ready without a mark: an image that has neither mark nor state was never filled.
+            finish_made(host, ref, image_id, domain_uuid, was_filled=True, is_unsaid=is_unsaid)
     except BaseException as error:
-        if not isinstance(error, VirtrbdError):
-            # Who ended the run waits at the prompt, and a writer that was killed watches on for half a minute.
-            host.say(f"image {ref}: removing what was begun of it")
-        _discard(host, ref, image_id)
+        if image_id and not is_whole:
+            with finishing():
+                _discard(host, ref, image_id, is_ended=isinstance(error, EndedError))
         raise
-    # Never ready without a mark: an image that has neither mark nor state was never filled.
-    finish_made(host, ref, image_id, domain_uuid, was_filled=True)
 
 
 @contextmanager
@@ -94,8 +109,20 @@ def _identifying(host: ImageHost) -> Iterator[None]:
     thread.join()
 
 
-def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str, *, was_filled: bool = False) -> None:
-    """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent."""
+def finish_made(
+    host: ImageHost,
+    ref: ImageRef,
+    image_id: str,
+    domain_uuid: str,
+    *,
+    was_filled: bool = False,
+    is_unsaid: bool = False,
+) -> None:
+    """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent.
+
+    `is_unsaid` keeps the intent until the answer is out: a run that is ended before that is run again, and the intent
+    says that there is nothing left to do.
+    """
     if host.host_uuid:
         name = host.settings.host
         mark = ImageMark(domain_uuid=domain_uuid, image_id=image_id, host=host.host_uuid, host_name=name)
@@ -104,7 +131,9 @@ def finish_made(host: ImageHost, ref: ImageRef, image_id: str, domain_uuid: str,
         mark_image(host.cluster, ref, mark, ready=was_filled)
     elif was_filled:
         set_state(host.cluster, ref, "")
-    host.state.drop_intent(ref)
+    did(f"image {ref}: made")
+    if not is_unsaid:
+        host.state.drop_intent(ref)
 
 
 def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
@@ -119,17 +148,23 @@ def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
     host.state.drop_intent(ref)
 
 
-def _discard(host: ImageHost, ref: ImageRef, image_id: str) -> None:
+def _discard(host: ImageHost, ref: ImageRef, image_id: str, *, is_ended: bool) -> None:
     """Leave nothing half-made under the image's name.
 
     What can't be removed at all stays marked as not ready, and the intent lets the next run remove it.
     """
-    with suppress(VirtrbdError):
+    if is_ended:
+        # Who ended the run waits at the prompt, and a writer that was killed watches on for half a minute. A terminal
+        # that is gone takes no words.
+        with suppress(OSError):
+            host.say(f"image {ref}: removing what was begun of it")
+    with suppress(VirtrbdError, OSError):
         try:
             remove_half(host.cluster, ref, image_id)
         except ImageBusyError:
             # Only removing minds who watches.
             trash_image(host.cluster, ref, image_id, 0, past_watchers=True)
+            host.state.drop_intent(ref)
             host.say(
                 f"image {ref}: half-made, moved to the trash; `"
                 f"{shell_command('virtrbd image trash purge', ref.room)}` removes it"

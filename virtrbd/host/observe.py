@@ -21,8 +21,8 @@ from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent
-from virtrbd.model.image_use import DomainUse
 from virtrbd.model.image_parts import ImageParts
+from virtrbd.model.image_use import DomainUse
 from virtrbd.model.seed import SeedDocument, SeedFile
 from virtrbd.planning.fleet import neighbours
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest

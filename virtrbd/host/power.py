@@ -94,8 +94,6 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
 
 def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
     """Wait until the domain has no QEMU any more; return whether that came to be in time."""
-    # click's range lets nan through, and nothing is later than that.
-    timeout_s = timeout_s if timeout_s >= 0 else 0.0
     give_up_at = time.monotonic() + timeout_s
     while True:
         domain = host.hypervisor.domain(uuid)

@@ -26,6 +26,8 @@ T = TypeVar("T")
 _WAY_OUT = "free space, or set state_dir to another place"
 # Of 255 bytes that a file's name may have; an image's may have more.
 _LONGEST_NAME = 200
+# The folders in which files are written whole.
+_WRITTEN = ("definitions", "intents", "made", "reconcile", "retirements", "rollbacks", "unmarked")
 
 
 class _IntentFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,9 +245,14 @@ class StateDir:
         if self._is_swept:
             return
         self._is_swept = True
-        for room in ("intents", "definitions", "reconcile"):
+        for room in _WRITTEN:
             with suppress(OSError), opened_folder(str(self._room(room)), os.O_NOFOLLOW) as folder:
-                remove_half_files(folder, os.listdir(folder))
+                names = os.listdir(folder)
+                remove_half_files(folder, names)
+                for name in names:
+                    # So earlier versions called them; no file of ours has a plus sign.
+                    if name.endswith("+new"):
+                        os.unlink(name, dir_fd=folder)
 
     @contextmanager
     def _lock(self, name: str, verb: str) -> Iterator[None]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from virtrbd.ceph.bytewise import SECTOR_BYTES, copy_bytes, read_bytes
 from virtrbd.ceph.pools import refuse_full
+from virtrbd.deadline import begin
+from virtrbd.ending import did, finishing
 from virtrbd.errors import ClusterError, DeniedError, UnavailableError, VirtrbdError
 from virtrbd.host.ceph_access import ceph_access
 from virtrbd.host.confined import Rights
@@ -109,6 +111,7 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
 def _export_into(
     host: ImageHost, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
 ) -> None:
+    begin(f"exporting {ref}")
     name = Path(path).name
     half = f".{name}.{uuid.uuid4().hex[:8]}.part"
     # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
@@ -122,9 +125,11 @@ def _export_into(
             _compare_bytes(host, descriptor, ref, path)
         elif check:
             _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
-        # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the descriptor
-        # only where it is given folders.
-        os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+        with finishing():
+            # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the
+            # descriptor only where it is given folders.
+            os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+            did(f"{ref}: exported to {path}")
     finally:
         os.close(descriptor)
         with suppress(OSError):

@@ -21,7 +21,7 @@ from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
-from virtrbd.printable import shell_command
+from virtrbd.printable import cut, shell_command
 
 T = TypeVar("T")
 
@@ -51,10 +51,10 @@ class Hypervisor:
         """Connect, and disconnect at the end. Raises UnavailableError, DeniedError."""
         # libvirt prints every error on stderr by itself; ours are reported once, by us.
         libvirt.registerErrorHandler(lambda *_: None, None)
-        with translated(f"connecting to {settings.connect}"):
+        with translated(f"connecting to {cut(settings.connect)}"):
             connection = call_within(
                 settings.timeouts.libvirt,
-                f"libvirt: connecting to {settings.connect}",
+                f"libvirt: connecting to {cut(settings.connect)}",
                 lambda: libvirt.open(settings.connect),
             )
         hypervisor = cls(connection, settings)
@@ -68,9 +68,9 @@ class Hypervisor:
                 with suppress(UnavailableError, HypervisorError):
                     hypervisor._call("disconnecting", connection.close)
 
-    def _call(self, what: str, call: Callable[[], T]) -> T:
+    def _call(self, what: str, call: Callable[[], T], *, changes: bool = False) -> T:
         with translated(what):
-            return call_within(self._settings.timeouts.libvirt, f"libvirt: {what}", call)
+            return call_within(self._settings.timeouts.libvirt, f"libvirt: {what}", call, changes=changes)
 
     def host_uuid(self) -> str:
         """Return the UUID of the host itself."""
@@ -236,7 +236,7 @@ class Hypervisor:
 
     def kept(self, uuid: str) -> Kept:
         """Return what libvirt keeps of the domain besides its definition, and what is at work on its disks."""
-        return self._on(uuid, "reading its snapshots, checkpoints and block jobs", kept_of)
+        return self._on(uuid, "reading its snapshots, checkpoints and block jobs", kept_of, changes=False)
 
     def undefine(self, uuid: str, *, forget_snapshots: bool = False) -> None:
         """Forget the definition; NVRAM and TPM state stay. libvirt refuses while a managed save would be lost."""
@@ -364,12 +364,12 @@ class Hypervisor:
             made[0].setValue(key.raw)
             self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=True))
 
-        self._call(f"defining secret {uuid}", define)
+        self._call(f"defining secret {uuid}", define, changes=True)
 
-    def _on(self, uuid: str, what: str, use: Callable[[Any], T]) -> T:
-        return self._call_apart(what, lambda own: use(own.lookupByUUIDString(uuid)))
+    def _on(self, uuid: str, what: str, use: Callable[[Any], T], *, changes: bool = True) -> T:
+        return self._call_apart(what, lambda own: use(own.lookupByUUIDString(uuid)), changes=changes)
 
-    def _call_apart(self, what: str, use: Callable[[Any], T]) -> T:
+    def _call_apart(self, what: str, use: Callable[[Any], T], *, changes: bool = True) -> T:
         """Call over a connection of its own what takes a domain's job lock: with its QEMU stopped it never returns.
 
         Before libvirt 10.0 threads that share a connection may miss their wake-up while another one waits (rpc: fix
@@ -380,4 +380,4 @@ class Hypervisor:
             with closing(libvirt.open(self._settings.connect)) as own:
                 return use(own)
 
-        return self._call(what, run)
+        return self._call(what, run, changes=changes)

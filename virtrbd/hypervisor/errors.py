@@ -6,6 +6,10 @@ from contextlib import contextmanager
 
 from virtrbd.errors import DeniedError, HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
+from virtrbd.printable import cut
+
+# libvirt repeats what it was given.
+_SHOWN = 1000
 
 _UNREACHABLE = {
     libvirt.VIR_ERR_NO_CONNECT,
@@ -33,7 +37,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        message = f"libvirt: {what}: {str(error).strip()}"
+        message = f"libvirt: {what}: {cut(str(error).strip(), _SHOWN)}"
         code, domain = error.get_error_code(), error.get_error_domain()
         # virReportSystemError puts errno there: so says a socket that may not be opened, "Failed to connect socket".
         is_refused_by_kernel = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)

@@ -21,7 +21,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
-from virtrbd.planning.leftovers import is_half, is_unclear
+from virtrbd.planning.leftovers import as_it_is, is_half, is_unclear
 from virtrbd.planning.unready import not_ready, ready_again, without_a_byte
 from virtrbd.printable import shell_command
 
@@ -50,7 +50,7 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
         if planned.actions:
             planned = replace(planned, actions=[*plan_half_made(disk.image.image, actual), *planned.actions])
     elif disk.existing:
-        planned = _plan_existing(disk, image)
+        planned = _plan_existing(disk, as_it_is(image, actual.intents.get(image.ref)))
     else:
         planned = _plan_present(domain, disk, image, defined, actual)
     return ImagePlan(actions=planned.actions, problems=[where + problem for problem in planned.problems])
@@ -149,7 +149,7 @@ def _plan_existing(disk: Disk, image: Image) -> ImagePlan:
 
 def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
     intent = actual.intents.get(image.ref)
-    if is_half(image, intent, domain.uuid):
+    if is_half(image, intent):
         again = _plan_missing(domain, disk, actual)
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
@@ -246,8 +246,8 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
             elif image.mark and image.mark.domain_uuid not in ("", domain.uuid):
                 owner = f"belongs to domain {image.mark.domain_uuid}, whose data this one is not to read"
                 problems.append(f"{where}image {image.ref} {owner}; name another image, or a copy of it")
-            elif image.state:
-                problems.append(where + not_ready(image))
+            elif (found := as_it_is(image, actual.intents.get(image.ref))).state:
+                problems.append(where + not_ready(found))
             elif cdrom.image.snapshot and cdrom.image.snapshot not in image.snapshots:
                 problems.append(f"{where}snapshot {cdrom.image} does not exist; make it, or name the image alone")
     return problems

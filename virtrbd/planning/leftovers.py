@@ -7,14 +7,17 @@ from virtrbd.model.image import Image, Intent
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.planning.image_shape import Shape, shape_of
 
+# The state of an image that bears none and is half-made all the same: an intent of this host knows.
+HALF_MADE = "half-made"
 
-def is_half(image: Image, intent: Intent | None, domain_uuid: str) -> bool:
+
+def is_half(image: Image, intent: Intent | None) -> bool:
     """Whether an import or a clone of ours was cut off: its nonce says so, or nothing was written to the image yet.
 
-    One that is for no domain has the UUID "".
+    Whichever verb wrote the intent: a half image is of no use to any of them.
     Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
     """
-    if intent is None or intent.domain_uuid != domain_uuid:
+    if intent is None:
         return False
     if intent.parent and image.parent is None:
         # librbd makes a clone as an empty image first, and gives it its parent some messages later.
@@ -38,6 +41,11 @@ def is_half_made(parts: ImageParts, intent: Intent, domain_uuid: str) -> bool:
     if intent.client_id:
         return intent.made_id(parts.image_id)
     return intent.is_before(parts.noted_at)
+
+
+def as_it_is(image: Image, intent: Intent | None) -> Image:
+    """Return the image with a state where it is half-made and nothing on it says so."""
+    return replace(image, state=HALF_MADE) if not image.state and is_half(image, intent) else image
 
 
 def is_unclear(image: Image, intent: Intent) -> bool:
@@ -65,7 +73,7 @@ class Leftover(Enum):
 
 def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> Leftover:
     """Return what the image is: an intent of ours tells, and nothing else."""
-    if is_half(image, intent, domain_uuid):
+    if is_half(image, intent):
         return Leftover.HALF
     if intent is None or intent.domain_uuid != domain_uuid or image.state:
         return Leftover.FOREIGN

@@ -2,6 +2,7 @@
 
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child
+from virtrbd.planning.leftovers import HALF_MADE
 from virtrbd.printable import shell_command
 
 # What an image is in the middle of that was never whole.
@@ -25,6 +26,8 @@ def ready_again(image: Image | Child) -> str:
     Every writer of the pool may write the mark: an image that holds data is never to be removed for it. An image of
     whom an owner's mark tells was whole before.
     """
+    if image.state == HALF_MADE:
+        return "run what was making it again, or remove the image"
     is_unfilled = image.mark is None and image.state.split(" ")[0] in _FILLING
     usual = "let that end, run it again, or remove the image" if is_unfilled else "let that end, or run it again"
     drop = shell_command("rbd image-meta remove", image.ref.image, _MARK)
