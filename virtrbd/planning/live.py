@@ -68,8 +68,8 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
 def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
     for device in devices:
         text = (
-            f"/devices/{device}: the running guest has several devices that go by that, and nothing says which is "
-            f"virtrbd's; they are left alone until it was off and on again"
+            f"/devices/{device}: what goes by that in the running guest is another's, or nothing says which of several "
+            f"is virtrbd's; left alone until the guest was off and on again"
         )
         yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
 
