@@ -351,6 +351,26 @@ def test_where_a_device_came_again_is_known_though_a_run_was_cut_off() -> None:
     assert (after.places, after.stated) == (mark.places, mark.stated)
 
 
+def test_what_was_attached_elsewhere_than_the_mark_says_is_ours_and_has_its_place() -> None:
+    definition = defined(DOMAIN)
+    mark = read_mark(definition)
+    assert mark is not None
+    live = parse_tree(definition)
+    interfaces = live.findall("devices/interface")
+    # The first is where the second was, and the second where nothing was.
+    for interface, slot in zip(interfaces, ("0x3", "0x77"), strict=True):
+        address = interface.find("address")
+        assert address is not None
+        address.set("slot", slot)
+    set_mark(live, mark)
+    seen = {f"interface:{each.mac}": "" for each in DOMAIN.interfaces}
+    after = live_mark(to_text(live), definition, mark.stated, {**seen, "disk:vdz": ""})
+    assert after is not None
+    assert after.stated == mark.stated
+    places = dict(after.places)
+    assert [places[name] for name in seen] == ["pci 0x3", "pci 0x77"]
+
+
 def test_twins_are_named() -> None:
     assert twins(joined(defined(DOMAIN), [PLAIN.format("br9"), HALF.format("hostdev", SOURCE)], 0)) == (
         f"interface:{MAC}",

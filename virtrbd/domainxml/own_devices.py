@@ -138,12 +138,16 @@ def settled(definition: str, mark: DomainMark) -> DomainMark:
 def live_mark(live: str, definition: str, stated: Sequence[str], seen: Mapping[str, str]) -> DomainMark | None:
     """Return the mark of a running guest of which these paths are stated: without the devices that it has no more.
 
-    `seen`: where its devices were when it was looked at, by step.
+    `seen`: where its devices were when it was looked at, by step; empty for one that was attached since.
     """
     mark = read_mark(live) or read_mark(definition)
     if mark is None:
         return None
-    own = own_devices(parse_tree(live), _devices(stated), known_places(live, definition) | dict(seen))
+    places = known_places(live, definition) | {name: place for name, place in seen.items() if place}
+    for name, place in seen.items():
+        if not place and device_at(live, name, places.get(name, "")) is None:
+            places.pop(name, "")
+    own = own_devices(parse_tree(live), _devices(stated), places)
     return replace(mark, stated=_still_there(own, stated), places=_places(own))
 
 
@@ -163,9 +167,9 @@ def known_places(live: str, definition: str) -> dict[str, str]:
 
     Its own may be of a device that went, and came again at another place, before a run was cut off.
     """
-    at = {place_of(device) for _, device in device_steps(parse_tree(live))}
+    seen = {(key_of(name), place_of(device)) for name, device in device_steps(parse_tree(live))}
     held, defined = (dict(mark.places) if (mark := read_mark(xml)) else {} for xml in (live, definition))
-    there = [{name: place for name, place in places.items() if place in at} for places in (defined, held)]
+    there = [{name: at for name, at in places.items() if (key_of(name), at) in seen} for places in (defined, held)]
     return held | there[0] | there[1]
 
 

@@ -57,7 +57,9 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
     # Also what an earlier run attached or set and was killed before it marked: unmarked it would be somebody's.
     kept = still_there(defined.live, defined.definition, new_mark.stated)
     if actions or not set(kept) <= set(_live_stated(defined)):
-        actions.append(_mark(defined, new_mark, edit.places))
+        # Where libvirt puts what it is given is seen then; what the mark says is of one that went before.
+        attached = {action.device: "" for action in actions if isinstance(action, AttachDevice)}
+        actions.append(_mark(defined, new_mark, {**edit.places, **attached}))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
     findings = [*pending, *_unclear(domain, edit.unclear), *_foreign(domain, defined, desired, new_mark)]
