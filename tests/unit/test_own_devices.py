@@ -213,6 +213,7 @@ def test_what_took_the_place_of_ours_by_its_key_is_not_taken_out() -> None:
             device.getparent().remove(device)
     edit = edited(to_text(root), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
     assert (edit.left, edit.differences) == ((f"interface:{MAC}",), ())
+    assert edited(to_text(root), DOMAIN).taken == (f"interface:{MAC}",)
     assert of_others(edit.xml) == of_others(to_text(root))
 
 

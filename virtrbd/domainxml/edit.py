@@ -221,8 +221,8 @@ class _Editor:
                 self._note(f"{path}/{name}", "present", "")
 
     def _is_theirs(self, name: str, device: Element) -> bool:
-        """Whether others gave the device to a domain of virtrbd's; one of its own that they moved is not theirs."""
-        if not self.is_marked or device in self.own.found.values() or name in self.own.lost | self.own.unclear:
+        """Whether others gave the device to a domain of virtrbd's, as far as its mark knows."""
+        if not self.is_marked or device in self.own.found.values() or name in self.own.unclear:
             return False
         return device.tag not in _STATED_BY_KEY and not is_own(device)
 
