@@ -342,6 +342,15 @@ def test_what_others_added_is_told_by_one_path_until_ours_goes_and_by_its_own_th
     assert [change.path for change in told(without, definition, found)] == [f"/devices/interface:{MAC}"]
 
 
+def test_what_the_spec_has_more_of_than_the_definition_is_nobodys_change() -> None:
+    bare, more = replace(DOMAIN, interfaces=(), rng=False), rendered(DOMAIN)
+    definition = defined(bare)
+    found = foreign_changes(
+        more, definition, edited(definition, DOMAIN).xml, (), stated=every_path(more), ignored=(), is_upgraded=True
+    )
+    assert found == ()
+
+
 def test_where_a_device_came_again_is_known_though_a_run_was_cut_off() -> None:
     definition = defined(DOMAIN)
     live, mark = parse_tree(definition), read_mark(definition)

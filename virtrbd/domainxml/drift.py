@@ -8,7 +8,7 @@ from functools import cache
 
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.own_devices import own_first
-from virtrbd.domainxml.tree import MARK_TAG, Element, key_of, number_of, steps
+from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import ForeignChange
 
@@ -55,9 +55,9 @@ def foreign_changes(
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
     root, own = own_first(edited)
-    found = {
-        now: replace(change, path=now) for change in found.values() if (now := _moved(change.path, own_before, own))
-    }
+    held = {name for name, _ in device_steps(before)}
+    paths = {path: _moved(path, own_before, own) if _device_of(path) in held else path for path in found}
+    found = {now: replace(found[path], path=now) for path, now in paths.items() if now}
     # Many changes ask for the same children.
     children = cache(lambda element: dict(_children(element)))
     return _bounded(
@@ -70,20 +70,21 @@ def foreign_changes(
     )
 
 
+def _device_of(path: str) -> str:
+    parts = path.split("/")
+    return parts[2] if len(parts) > 2 and parts[1] == "devices" else ""
+
+
 def _moved(path: str, before: Counter[str], after: Counter[str]) -> str:
-    """Return a path where fewer or more of virtrbd's devices stand before one of others; empty for one that went."""
-    _, *names = path.split("/")
-    if len(names) < 2 or names[0] != "devices":
-        return path
-    key, number = key_of(names[1]), number_of(names[1])
-    if number == 0:
-        return path
+    """Return a path into a device of which fewer or more of virtrbd's stand in front; empty for one that went."""
+    names = path.split("/")
+    key, number = key_of(names[2]), number_of(names[2])
     if number > before[key]:
         number += after[key] - before[key]
     elif number > after[key]:
         return ""
-    names[1] = key if number == 1 else f"{key}#{number}"
-    return "/".join(("", *names))
+    names[2] = key if number == 1 else f"{key}#{number}"
+    return "/".join(names)
 
 
 def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:
