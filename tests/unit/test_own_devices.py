@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text
+from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition
+from virtrbd.domainxml.live import live_edit
 from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
 from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, place_of, rendered_places, settled, twins
 from virtrbd.domainxml.render import render
-from virtrbd.domainxml.stated import stated_paths
+from virtrbd.domainxml.stated import every_path, stated_paths
 from virtrbd.domainxml.tree import Element, devices_of, parse_tree, to_text
 from virtrbd.model.actual import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Graphics, Interface, Watchdog
+from virtrbd.model.difference import Mend
+from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, ForeignChange, Graphics, Interface, Watchdog
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 
@@ -210,6 +213,7 @@ def test_what_took_the_place_of_ours_by_its_key_is_not_taken_out() -> None:
             device.getparent().remove(device)
     edit = edited(to_text(root), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
     assert (edit.left, edit.differences) == ((f"interface:{MAC}",), ())
+    assert edited(to_text(root), DOMAIN).taken == (f"interface:{MAC}",)
     assert of_others(edit.xml) == of_others(to_text(root))
 
 
@@ -299,6 +303,82 @@ def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key()
     assert after is not None
     assert f"devices/interface:{MAC}" not in after.stated
     assert f"devices/interface:{DOMAIN.interfaces[1].mac}" in after.stated
+
+
+@pytest.mark.parametrize("place", [0, 99])
+def test_of_a_running_guest_ours_is_changed_and_goes_by_its_place(place: int) -> None:
+    definition = defined(DOMAIN)
+    own = own_device(definition, f"interface:{MAC}")
+    assert own is not None
+    live = joined(definition, [PLAIN.format("br9")], place)
+    down = replace(DOMAIN, interfaces=(replace(DOMAIN.interfaces[0], link="down"), DOMAIN.interfaces[1]))
+    for domain, path in ((down, "/link"), (replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]), "")):
+        edit = live_edit(live, definition, rendered(domain), mark_for(rendered(domain)))
+        assert [(each.path, each.mend) for each in edit.differences] == [(f"/devices/interface:{MAC}{path}", Mend.LIVE)]
+        assert edit.places[f"interface:{MAC}"] == place_of(own)
+        assert edit.unclear == ()
+
+
+def test_a_device_that_others_gave_the_guest_alone_is_not_changed_for_ours() -> None:
+    bare = replace(DOMAIN, interfaces=())
+    live = joined(defined(bare), [PLAIN.format("br9")], 99)
+    edit = live_edit(live, defined(DOMAIN), rendered(DOMAIN), mark_for(rendered(DOMAIN)))
+    assert [each.path for each in edit.differences] == [f"/devices/interface:{DOMAIN.interfaces[1].mac}"]
+    assert edit.unclear == (f"interface:{MAC}",)
+
+
+@pytest.mark.parametrize("place", [0, 99])
+def test_what_others_added_is_told_by_one_path_until_ours_goes_and_by_its_own_then(place: int) -> None:
+    last = defined(DOMAIN)
+    definition = joined(last, [PLAIN.format("br9")], place)
+
+    def told(after: Domain, before: str, known: tuple[ForeignChange, ...]) -> tuple[ForeignChange, ...]:
+        stated = every_path(rendered(after))
+        return foreign_changes(last, before, edited(before, after).xml, known, stated=stated, ignored=())
+
+    found = told(DOMAIN, definition, ())
+    assert [change.path for change in found] == [f"/devices/interface:{MAC}#2"]
+    without = replace(DOMAIN, interfaces=DOMAIN.interfaces[1:])
+    assert [change.path for change in told(without, definition, found)] == [f"/devices/interface:{MAC}"]
+
+
+def test_what_the_spec_has_more_of_than_the_definition_is_nobodys_change() -> None:
+    bare, more = replace(DOMAIN, interfaces=(), rng=False), rendered(DOMAIN)
+    definition = defined(bare)
+    found = foreign_changes(
+        more, definition, edited(definition, DOMAIN).xml, (), stated=every_path(more), ignored=(), is_upgraded=True
+    )
+    assert found == ()
+
+
+def test_where_a_device_came_again_is_known_though_a_run_was_cut_off() -> None:
+    definition = defined(DOMAIN)
+    live, mark = parse_tree(definition), read_mark(definition)
+    assert mark is not None
+    set_mark(live, replace(mark, places=tuple((name, "pci 0x77") for name, _ in mark.places)))
+    after = live_mark(to_text(live), definition, mark.stated, {})
+    assert after is not None
+    assert (after.places, after.stated) == (mark.places, mark.stated)
+
+
+def test_what_was_attached_elsewhere_than_the_mark_says_is_ours_and_has_its_place() -> None:
+    definition = defined(DOMAIN)
+    mark = read_mark(definition)
+    assert mark is not None
+    live = parse_tree(definition)
+    interfaces = live.findall("devices/interface")
+    # The first is where the second was, and the second where nothing was.
+    for interface, slot in zip(interfaces, ("0x3", "0x77"), strict=True):
+        address = interface.find("address")
+        assert address is not None
+        address.set("slot", slot)
+    set_mark(live, mark)
+    seen = {f"interface:{each.mac}": "" for each in DOMAIN.interfaces}
+    after = live_mark(to_text(live), definition, mark.stated, {**seen, "disk:vdz": ""})
+    assert after is not None
+    assert after.stated == mark.stated
+    places = dict(after.places)
+    assert [places[name] for name in seen] == ["pci 0x3", "pci 0x77"]
 
 
 def test_twins_are_named() -> None:

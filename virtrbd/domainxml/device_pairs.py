@@ -50,8 +50,9 @@ class _Matching:
     ) -> None:
         self.pairs = DevicePairs()
         self._held = dict(steps(devices))
-        self._mine = {name: device for name, device in own.found.items() if device in self._held.values()}
-        self._theirs = [device for device in self._held.values() if device not in self._mine.values()]
+        self._mine = {name: device for name, device in own.found.items() if device.getparent() is devices}
+        ours = set(self._mine.values())
+        self._theirs = [device for device in self._held.values() if device not in ours]
         self._holds, self._is_marked = holds, is_marked
 
     def by_key(self, name: str, wanted: Element) -> None:
@@ -63,7 +64,8 @@ class _Matching:
                 self._take(name, self._held[name])
         else:
             alike = [each for each in self._theirs if device_key(each) == device_key(wanted)]
-            self._take_only(name, [each for each in alike if self._holds(each, wanted)][:1] or alike)
+            same = next((each for each in alike if self._holds(each, wanted)), None)
+            self._take_only(name, alike if same is None else [same])
 
     def as_it_is(self, name: str, wanted: Element) -> bool:
         """Pair a device without a key with one of virtrbd's own that says all of it already."""

@@ -1,11 +1,14 @@
 """What others changed in a definition: found against the last one that virtrbd saw, element by element."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from virtrbd.domainxml.ignoring import is_ignored
-from virtrbd.domainxml.tree import MARK_TAG, Element, parse_tree, steps
+from virtrbd.domainxml.own_devices import own_first
+from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import ForeignChange
 
@@ -42,7 +45,8 @@ def foreign_changes(
     this, nor is what goes with it. With `last` None only that something changed is known. `is_upgraded`: `last` is
     another libvirt's, and what the new one adds by itself is nobody's change.
     """
-    news = (UNKNOWN,) if last is None else tuple(_changes(parse_tree(last), parse_tree(definition), ""))
+    before, own_before = own_first(definition)
+    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last)[0], before, ""))
     if is_upgraded:
         news = tuple(change for change in news if change.was or _THEIRS.fullmatch(change.path))
     found = {change.path: change for change in known}
@@ -50,7 +54,10 @@ def foreign_changes(
         earlier = found.get(change.path)
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
-    root = parse_tree(edited)
+    root, own = own_first(edited)
+    held = {name for name, _ in device_steps(before)}
+    paths = {path: _moved(path, own_before, own) if _device_of(path) in held else path for path in found}
+    found = {now: replace(found[path], path=now) for path, now in paths.items() if now}
     # Many changes ask for the same children.
     children = cache(lambda element: dict(_children(element)))
     return _bounded(
@@ -61,6 +68,23 @@ def foreign_changes(
         and not _is_stated(path, stated)
         and _holds(root, change, children)
     )
+
+
+def _device_of(path: str) -> str:
+    parts = path.split("/")
+    return parts[2] if len(parts) > 2 and parts[1] == "devices" else ""
+
+
+def _moved(path: str, before: Counter[str], after: Counter[str]) -> str:
+    """Return a path into a device of which fewer or more of virtrbd's stand in front; empty for one that went."""
+    names = path.split("/")
+    key, number = key_of(names[2]), number_of(names[2])
+    if number > before[key]:
+        number += after[key] - before[key]
+    elif number > after[key]:
+        return ""
+    names[2] = key if number == 1 else f"{key}#{number}"
+    return "/".join(names)
 
 
 def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:

@@ -221,14 +221,14 @@ class _Editor:
                 self._note(f"{path}/{name}", "present", "")
 
     def _is_theirs(self, name: str, device: Element) -> bool:
-        """Whether others gave the device to a domain of virtrbd's; one of its own that they moved is not theirs."""
-        if not self.is_marked or device in self.own.found.values() or name in self.own.lost | self.own.unclear:
+        """Whether others gave the device to a domain of virtrbd's, as far as its mark knows."""
+        if not self.is_marked or device in self.own.found.values() or name in self.own.unclear:
             return False
         return device.tag not in _STATED_BY_KEY and not is_own(device)
 
     def _withdraw_devices(self, found: Element, pairs: DevicePairs, path: str) -> None:
         """Take away the devices that are stated no more, as far as it is known which they are."""
-        taken = [*pairs.held.values()]
+        taken, own = set(pairs.held.values()), set(self.own.found.values())
         for name, device in sorted(self.own.found.items()):
             # A controller may carry devices of others; an idle one does no harm.
             if device.getparent() is found and device not in taken and device.tag != "controller":
@@ -236,7 +236,7 @@ class _Editor:
                 found.remove(device)
                 self._note(f"{path}/{name}", "", "present")
         # Of those that were not found, as many as were wanted and are paired with another of their key are no more.
-        others = Counter(key_of(name) for name, device in pairs.held.items() if device not in self.own.found.values())
+        others = Counter(key_of(name) for name, device in pairs.held.items() if device not in own)
         for names, doubts in ((self.own.unclear, self.unclear), (self.own.lost, self.left)):
             for name in sorted(names):
                 others[key_of(name)] -= 1

@@ -21,7 +21,7 @@ _FIXED = frozenset({"host-passthrough", "maximum"})
 class LiveEdit:
     """What a running guest lacks. `places`: where its devices are that are wanted, or are to go, by step.
 
-    `unclear`: the devices that may be any of several.
+    `unclear`: the devices of which there are several, or one that others gave the guest: nothing of them differs.
     """
 
     differences: tuple[Difference, ...]
@@ -53,8 +53,15 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark) ->
         mark = replace(mark, places=tuple(known_places(live, definition).items()))
     edit = edit_definition(to_text(root), to_text(wanted), mark, new_mark)
     devices = {name: device for tree in (root, wanted) for name, device in device_steps(tree)}
-    found = (replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path)))) for each in edit.differences)
-    return LiveEdit(differences=tuple(found), places=edit.held, unclear=edit.unclear)
+    return LiveEdit(
+        differences=tuple(
+            replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path))))
+            for each in edit.differences
+            if _device_of(each.path) not in edit.taken
+        ),
+        places=edit.held,
+        unclear=tuple(sorted({*edit.unclear, *edit.taken})),
+    )
 
 
 def live_limits(live: str, desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:

@@ -6,7 +6,7 @@ which libvirt gives once and keeps, and of a device without one what it says.
 """
 
 import copy
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -72,20 +72,25 @@ def own_devices(root: Element, stated: Mapping[str, Stated], places: Mapping[str
 
 def _own_of_one_key(alike: Sequence[Element], stated: Mapping[str, Stated], places: Mapping[str, str]) -> OwnDevices:
     """Find them where they were; those of which no address is known by their order, as far as that leaves no choice."""
+    at = defaultdict[str, deque[Element]](deque)
+    for number, device in enumerate(alike, 1):
+        at[f"{_BY_ORDER}{number}"].append(device)
+        at[place_of(device)].append(device)
     found: dict[str, Element] = {}
-    left = list(alike)
+    taken: set[Element] = set()
     for name in stated:
-        device = next((each for each in left if _is_at(each, places.get(name, ""), alike)), None)
-        if device is not None:
-            found[name] = device
-            left.remove(device)
+        there = at.get(places.get(name, ""), deque())
+        while there and name not in found:
+            if (device := there.popleft()) not in taken:
+                found[name] = device
+                taken.add(device)
     missing = [name for name in stated if name not in found]
     lost = [name for name in missing if _is_address(places.get(name, ""))]
-    rest = [name for name in missing if name not in lost]
-    is_clear = len(left) <= len(rest)
-    if not is_clear:
-        left = [each for each in left if any(_says(each, stated[name]) for name in rest)]
-        is_clear = len(left) == len(rest)
+    rest = [name for name in missing if not _is_address(places.get(name, ""))]
+    left = [device for device in alike if device not in taken]
+    if len(left) > len(rest) == 1:
+        left = [device for device in left if _says(device, stated[rest[0]])] or left
+    is_clear = not rest or len(left) <= len(rest)
     return OwnDevices(
         found=found | (dict(zip(rest, left, strict=False)) if is_clear else {}),
         lost=frozenset(lost if len(found) < len(alike) else ()),
@@ -133,12 +138,16 @@ def settled(definition: str, mark: DomainMark) -> DomainMark:
 def live_mark(live: str, definition: str, stated: Sequence[str], seen: Mapping[str, str]) -> DomainMark | None:
     """Return the mark of a running guest of which these paths are stated: without the devices that it has no more.
 
-    `seen`: where its devices were when it was looked at, by step.
+    `seen`: where its devices were when it was looked at, by step; empty for one that was attached since.
     """
     mark = read_mark(live) or read_mark(definition)
     if mark is None:
         return None
-    own = own_devices(parse_tree(live), _devices(stated), known_places(live, definition) | dict(seen))
+    places = known_places(live, definition) | {name: place for name, place in seen.items() if place}
+    for name, place in seen.items():
+        if not place and device_at(live, name, places.get(name, "")) is None:
+            places.pop(name, "")
+    own = own_devices(parse_tree(live), _devices(stated), places)
     return replace(mark, stated=_still_there(own, stated), places=_places(own))
 
 
@@ -154,11 +163,27 @@ def _still_there(own: OwnDevices, stated: Sequence[str]) -> tuple[str, ...]:
 
 
 def known_places(live: str, definition: str) -> dict[str, str]:
-    """Return where the devices of a running guest are, by step: as its own mark says, else as the definition's does."""
-    at = {place_of(device) for _, device in device_steps(parse_tree(live))}
-    defined, held = read_mark(definition), read_mark(live)
-    theirs = {name: place for name, place in (defined.places if defined else ()) if place in at}
-    return theirs | dict(held.places if held else ())
+    """Return where the devices of a running guest are, by step: as its own mark says, else as the definition's does.
+
+    Its own may be of a device that went, and came again at another place, before a run was cut off.
+    """
+    seen = {(key_of(name), place_of(device)) for name, device in device_steps(parse_tree(live))}
+    held, defined = (dict(mark.places) if (mark := read_mark(xml)) else {} for xml in (live, definition))
+    there = [{name: at for name, at in places.items() if (key_of(name), at) in seen} for places in (defined, held)]
+    return held | there[0] | there[1]
+
+
+def own_first(xml: str) -> tuple[Element, Counter[str]]:
+    """Return a document with virtrbd's devices, as its mark says, before others of their key, and how many those are.
+
+    So that a device goes by one step however many others come or go.
+    """
+    root, mark = parse_tree(xml), read_mark(xml)
+    found = own_devices(root, _devices(mark.stated if mark else ()), dict(mark.places if mark else ())).found
+    devices, own = root.find("devices"), set(found.values())
+    if devices is not None:
+        devices[:] = sorted(devices, key=lambda device: device not in own)
+    return root, Counter(map(key_of, found))
 
 
 def own_device(xml: str, device: str) -> Element | None:
@@ -189,12 +214,6 @@ def _devices(stated: Sequence[str]) -> Mapping[str, Stated]:
 
 def _places(own: OwnDevices) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, place_of(each)) for name, each in own.found.items() if each.tag not in UNIQUE))
-
-
-def _is_at(device: Element, place: str, alike: Sequence[Element]) -> bool:
-    if place.startswith(_BY_ORDER):
-        return place == f"{_BY_ORDER}{alike.index(device) + 1}"
-    return bool(place) and place == place_of(device)
 
 
 def _is_address(place: str) -> bool:

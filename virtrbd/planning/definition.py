@@ -147,12 +147,13 @@ def _lossy(domain: Domain, loss: str) -> str:
 
 
 def _unclear(domain: Domain, devices: Sequence[str]) -> str:
-    """Return why a definition is not edited, where virtrbd's device could be one of several."""
-    commands = " or ".join(shell_command("virtrbd ignore", domain.name, f"/devices/{device}") for device in devices)
-    names = ", ".join(map(device_words, devices))
+    """Return why a definition is not edited, where virtrbd's device could be one of several; the first says it for
+    all.
+    """
     return (
-        f"its definition is not changed, for it has several devices that go by {names}, and nothing says which is "
-        f"virtrbd's; take the one that is not wanted out with virsh edit, or leave them all to virsh with {commands}"
+        f"its definition is not changed, for it has several devices that go by {device_words(devices[0])}, and nothing "
+        f"says which is virtrbd's; take the one that is not wanted out with virsh edit, or leave them all to virsh "
+        f"with {shell_command('virtrbd ignore', domain.name, f'/devices/{devices[0]}')}"
     )
 
 

@@ -57,7 +57,9 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
     # Also what an earlier run attached or set and was killed before it marked: unmarked it would be somebody's.
     kept = still_there(defined.live, defined.definition, new_mark.stated)
     if actions or not set(kept) <= set(_live_stated(defined)):
-        actions.append(_mark(defined, new_mark, edit.places))
+        # Where libvirt puts what it is given is seen then; what the mark says is of one that went before.
+        attached = {action.device: "" for action in actions if isinstance(action, AttachDevice)}
+        actions.append(_mark(defined, new_mark, {**edit.places, **attached}))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
     findings = [*pending, *_unclear(domain, edit.unclear), *_foreign(domain, defined, desired, new_mark)]
@@ -68,8 +70,8 @@ def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Do
 def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
     for device in devices:
         text = (
-            f"/devices/{device}: the running guest has several devices that go by that, and nothing says which is "
-            f"virtrbd's; they are left alone until it was off and on again"
+            f"/devices/{device}: what goes by that in the running guest is another's, or nothing says which of several "
+            f"is virtrbd's; left alone until the guest was off and on again"
         )
         yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
 
