@@ -1,6 +1,7 @@
 """Old memory never goes onto a newer disk: a managed save belongs to one run of its guest (law 17)."""
 
 import json
+from pathlib import Path
 
 import pytest
 from worlds import World
@@ -83,3 +84,13 @@ def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world, name, spec) 
     world.ok("start", name)
     assert domain.isActive()
     assert not domain.hasManagedSaveImage(), "it was resumed"
+
+
+def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world, environments, name, spec) -> None:  # type: ignore[no-untyped-def]
+    world.libvirt.lookupByName(name).managedSave()
+    [file] = Path(environments["kvm-1"]["VIRTRBD_LAB"]).rglob(f"{name}.save")
+    file.write_bytes(bytes(100))
+    world.ok("define", world.host.spec(f"{name}b", "disks:\n  - size: 8M\n"))
+    assert f"virtrbd start {name} resumes it" in world.virtrbd("plan", spec).stdout
+    done = world.virtrbd("image", "remove", f"vms/{name}b.vda")
+    assert f"domain {name} may use it: virtrbd cannot read all that it names" in done.stdout

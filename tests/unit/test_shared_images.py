@@ -8,9 +8,11 @@ import pytest
 from image_details import uses_in
 from strategies import EMPTY, HERE, MIB, WEB, uuid_of
 
+from virtrbd.errors import ExitCode
 from virtrbd.host.uses import use_of
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, PowerState
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.planning.fleet import neighbours
 from virtrbd.planning.plan import make_plan
@@ -97,6 +99,15 @@ def test_a_save_or_a_snapshot_of_another_domain_is_named_as_that() -> None:
     assert neighbours((APP,), (other,), {other.uuid: kept}) == (other,)
     [problem] = problems(replace(EMPTY, uses=(use_of(other, kept, lambda _pool: None),)))
     assert "is already written by domain other (disk vdx of its managed save)" in problem
+
+
+def test_a_save_that_cannot_be_read_may_name_any_image_and_holds_up_no_spec() -> None:
+    (other,) = world(DISK.format(more="<readonly/>")).domains
+    damaged = (Failure(text="image magic is incorrect", exit_code=ExitCode.FAILED),)
+    assert neighbours((APP,), (other,), {other.uuid: damaged}) == (other,)
+    use = use_of(other, damaged, lambda _pool: None)
+    assert use.unknown == ("all that it names (image magic is incorrect)",)
+    assert problems(replace(EMPTY, uses=(use,))) == ()
 
 
 def test_a_volume_is_the_image_that_its_storage_pool_says() -> None:

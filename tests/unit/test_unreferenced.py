@@ -7,7 +7,7 @@ from hypothesis import given
 from image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, details_of, snapshot, use_of
 
 from virtrbd.model.domain import PowerState
-from virtrbd.model.image import Image, ImageMark, ImageRef
+from virtrbd.model.image import Image, ImageMark, ImageRef, Obstacle
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
 from virtrbd.model.image_use import DomainUse, Unread
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
@@ -37,6 +37,21 @@ def test_nobody_s_image_is_unreferenced_with_what_its_removal_frees() -> None:
     found = judge(details_of(usage=USAGE), HERE)
     assert found is not None
     assert (found.verdict, found.reclaimable_bytes, found.host) == (Verdict.UNREFERENCED, 15, "")
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        (details_of(group="vms/g"), Verdict.GROUPED),
+        (details_of(mirroring=True), Verdict.MIRRORED),
+        (details_of(image=replace(IMAGE, obstacles=(Obstacle(text="held", way_out="ask"),))), Verdict.LOCKED),
+        (details_of(image=replace(IMAGE, features=("layering", "migrating"))), Verdict.MIGRATING),
+    ],
+)
+def test_what_rbd_itself_holds_is_told(known: ImageDetails, verdict: Verdict) -> None:
+    found = judge(known, HERE)
+    assert found is not None
+    assert found.verdict is verdict
 
 
 def test_without_fast_diff_nobody_can_tell_what_it_frees() -> None:

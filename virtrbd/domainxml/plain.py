@@ -17,13 +17,10 @@ _SOURCE_TOKEN = re.compile(
 )
 
 _RBD_SOURCE = re.compile(r"""<source protocol=['"]rbd['"] name=(['"])(.*?)\1""")
-_RBD_PROTOCOL = re.compile(r"""\bprotocol=['"]rbd['"]""")
-# A device that may be an image, a volume, an argument of QEMU that speaks of RBD or of a file with more arguments.
-_MAY_BE_IMAGE = re.compile(
-    r"""['">]\s*/dev/(?!urandom|random|hwrng|pts/|net/tun|vhost-|kvm)|\bvolume=|"""
-    r"""<qemu:[a-z]+ [^<>]*(?:rbd|/dev/|readconfig|\\)""",
-    re.IGNORECASE,
-)
+_RBD_PROTOCOL = re.compile(r"""protocol=['"]rbd['"]""")
+# Each begins with plain letters, for which a text is looked through a hundred times as fast as for a choice of them.
+_DEVICE = re.compile(r"/dev/(?!urandom|random|hwrng|pts/|net/tun|vhost-|kvm)")
+_ARGUMENT = re.compile(r"<qemu:[a-z]+ [^<>]*(?i:rbd|/dev/|readconfig|\\)")
 
 # What XML 1.0 forbids, though libvirt keeps it.
 FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
@@ -81,4 +78,6 @@ def names_source(xml: str, ref: ImageRef) -> bool:
 def may_name_more(xml: str) -> bool:
     """Whether the text may name an image in any way that `sources_in` does not see; only a parser knows for sure."""
     is_all = len(_RBD_PROTOCOL.findall(xml)) == len(_RBD_SOURCE.findall(xml))
-    return not is_all or _MAY_BE_IMAGE.search(xml) is not None
+    is_volume = " volume=" in xml
+    # Of the kernel's rbd driver, or something built on it; of QEMU's own arguments, or a file with more of them.
+    return not is_all or is_volume or _DEVICE.search(xml) is not None or _ARGUMENT.search(xml) is not None

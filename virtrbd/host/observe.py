@@ -24,7 +24,7 @@ from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.seed import SeedDocument, SeedFile
-from virtrbd.planning.fleet import neighbours
+from virtrbd.planning.fleet import Kept, neighbours
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.leftovers import is_half_made
 from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
@@ -101,7 +101,7 @@ class _Defined:
     digest: str
     secrets: tuple[Secret, ...]
     domains: HostDomains
-    kept: Mapping[str, tuple[str, ...]]
+    kept: Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +125,7 @@ def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
     )
 
 
-def _uses(
-    hypervisor: Hypervisor, found: Sequence[DefinedDomain], kept: Mapping[str, tuple[str, ...]]
-) -> tuple[DomainUse, ...]:
+def _uses(hypervisor: Hypervisor, found: Sequence[DefinedDomain], kept: Kept) -> tuple[DomainUse, ...]:
     if not found:
         return ()
     # Here, not above: mostly nothing is parsed.

@@ -10,6 +10,7 @@ from virtrbd.errors import VirtrbdError
 from virtrbd.host.block_devices import images_behind
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
@@ -37,12 +38,13 @@ def images_named_by(hypervisor: Hypervisor, domain: DefinedDomain) -> tuple[Imag
     return tuple(sorted({ref.image for ref in use_of(domain, (), hypervisor.ceph_pool_of).refs}))
 
 
-def use_of(domain: DefinedDomain, kept: Sequence[str], ceph_pool_of: CephPoolOf) -> DomainUse:
-    """Return what the domain names; a document that cannot be read may use what its text names."""
+def use_of(domain: DefinedDomain, kept: Sequence[str | Failure], ceph_pool_of: CephPoolOf) -> DomainUse:
+    """Return what the domain names; a document that cannot be read may use what its text names, or any image."""
     images: dict[tuple[ImageRef, Role, str], ImageUse] = {}
-    unread: set[Unread] = set()
+    unread = {Unread(what=f"all that it names ({each.text})") for each in kept if isinstance(each, Failure)}
     of_domain = dict.fromkeys(filter(None, (domain.definition, domain.live)), False)
-    for xml, is_kept in (of_domain | dict.fromkeys(kept, True)).items():
+    documents = of_domain | dict.fromkeys((each for each in kept if isinstance(each, str)), True)
+    for xml, is_kept in documents.items():
         try:
             with contained(f"reading what domain {domain.name} uses"):
                 root = parse_tree(xml)

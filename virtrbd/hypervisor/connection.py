@@ -13,12 +13,13 @@ from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
-from virtrbd.hypervisor.reading import Flags, describe, kept_of, saved_xml, snapshots_xml, xml_of
+from virtrbd.hypervisor.reading import Flags, describe, kept_of, kept_or_failure, saved_xml, snapshots_xml, xml_of
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
+from virtrbd.model.failure import Failure
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
 from virtrbd.printable import cut, shell_command
@@ -143,21 +144,21 @@ class Hypervisor:
 
         return self._call(f"looking up {name}", read)
 
-    def kept_documents(self) -> dict[str, tuple[str, ...]]:
+    def kept_documents(self) -> dict[str, tuple[str | Failure, ...]]:
         """Return, by UUID, what libvirt keeps of domains besides their definition and live XML.
 
         That is the XML of a managed save, which may hold disks that only the saved guest had, and of snapshots, to
-        which the domain may be reverted.
+        which the domain may be reverted; or why they cannot be read.
         """
         connection = self._connection
 
-        def read() -> dict[str, tuple[str, ...]]:
+        def read() -> dict[str, tuple[str | Failure, ...]]:
             saved = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
             with_snapshots = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
-            kept: dict[str, tuple[str, ...]] = {}
+            kept: dict[str, tuple[str | Failure, ...]] = {}
             for domain, read_of in (*((d, saved_xml) for d in saved), *((d, snapshots_xml) for d in with_snapshots)):
                 uuid = domain.UUIDString()
-                kept[uuid] = (*kept.get(uuid, ()), *read_of(domain))
+                kept[uuid] = (*kept.get(uuid, ()), *kept_or_failure(connection, domain, read_of))
             return kept
 
         return self._call("reading managed saves and snapshots", read)

@@ -9,7 +9,7 @@ from virtrbd.errors import HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.model.domain import DefinedDomain, PowerState, UnreadDomain
-from virtrbd.model.failure import failure_of
+from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.retirement import Kept
 
 _STATES = {
@@ -137,6 +137,23 @@ def saved_xml(domain: Any) -> tuple[str, ...]:
 def snapshots_xml(domain: Any) -> tuple[str, ...]:
     """Return the XML of the domain's snapshots; nothing where they have just gone."""
     return _unless_gone(lambda: tuple(str(snapshot.getXMLDesc(0)) for snapshot in domain.listAllSnapshots()))
+
+
+def kept_or_failure(
+    connection: Any, domain: Any, read: Callable[[Any], tuple[str, ...]]
+) -> tuple[str, ...] | tuple[Failure]:
+    """Return what `read` finds, or why it found nothing: a save that is damaged is its domain's failure alone.
+
+    Raises UnavailableError when libvirt does not answer any more.
+    """
+    what = f"reading what libvirt keeps of {domain.name()}"
+    try:
+        with contained(what), translated(what):
+            return read(domain)
+    except VirtrbdError as error:
+        if isinstance(error, UnavailableError) and not answers(connection):
+            raise
+        return (failure_of(error),)
 
 
 def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from virtrbd.model.image_use import DomainUse, ImageUse, Role
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
 from virtrbd.printable import shell_command
 
-# What libvirt keeps of domains besides their definition and live XML, by UUID.
-Kept = Mapping[str, Sequence[str]]
+# What libvirt keeps of domains besides their definition and live XML, by UUID, or why it cannot be read.
+Kept = Mapping[str, Sequence[str | Failure]]
 
 
 def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: Kept) -> tuple[DefinedDomain, ...]:
@@ -29,7 +29,7 @@ def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: K
             owners[f"{ref.pool}/{ref.path}"] |= {domain.uuid, domain.name}
 
     def may_use(found: DefinedDomain) -> bool:
-        texts = [*filter(None, (found.definition, found.live)), *kept.get(found.uuid, ())]
+        texts = [each for each in (found.definition, found.live, *kept.get(found.uuid, ())) if isinstance(each, str)]
         if any(map(may_name_more, texts)):
             return True
         named = (owners.get(source) for text in texts for source in sources_in(text))
