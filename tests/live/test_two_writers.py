@@ -69,7 +69,8 @@ def test_a_client_that_is_no_guest_is_named_as_another_client(host, name) -> Non
     tool = subprocess.Popen(["qemu-io", "-f", "raw", target], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
         eventually("qemu-io to watch its image", lambda: len(watchers(host, image)) == 2)
-        done = host.virtrbd("plan", spec)
+        # It might be what a crash left, so it is given its time.
+        done = host.virtrbd("--config", settings(host, watcher=2), "plan", spec)
         [told] = json.loads(host.ok("virtrbd", "inspect", name, "--output", "json"))["domain"]["two_writers"]
     finally:
         tool.communicate(b"quit\n", timeout=20)

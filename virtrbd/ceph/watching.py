@@ -89,14 +89,17 @@ def _open(ioctx: Any, ref: ImageRef) -> Any:
         raise ClusterError(f"image {ref} does not exist; see whether it is in the trash with {look}") from None
 
 
-def opened_twice(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[Watcher, ...]]:
+def opened_twice(
+    cluster: Cluster, refs: Sequence[ImageRef], wait_s: float = _MOMENT_S
+) -> dict[ImageRef, tuple[Watcher, ...]]:
     """Return which of the images more than one other client has open read-write, and who.
 
-    Looked at again for a while: a snapshot is made, and a guest started, by a client that is there for a moment.
-    Images that cannot be read are left out. Raises UnavailableError.
+    Looked at again for so many seconds: a snapshot is made, and a guest started, by a client that is there for a
+    moment, and one that was killed is seen for longer. Images that cannot be read are left out. Raises
+    UnavailableError.
     """
     found = _several(cluster, refs)
-    give_up_at = time.monotonic() + _MOMENT_S
+    give_up_at = time.monotonic() + wait_s
     while found and time.monotonic() < give_up_at:
         time.sleep(_MOMENT_S / 4)
         again = _several(cluster, list(found))

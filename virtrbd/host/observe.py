@@ -20,7 +20,7 @@ from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
 from virtrbd.model.failure import Failure
-from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.seed import SeedDocument, SeedFile
@@ -68,7 +68,7 @@ def observe(
         missing_pools=theirs.missing_pools,
         now=time.time(),
     )
-    actual = replace(actual, open_twice=opened_twice(cluster, images_of_guests(domains, held)))
+    actual = replace(actual, open_twice=_open_twice(cluster, images_of_guests(domains, held), actual))
     others = _opened(actual, cluster)
     images, unread = {**actual.images, **_readable(others)}, {**actual.unread_images, **_unread(others)}
     actual = replace(actual, images=images, unread_images=unread)
@@ -79,6 +79,18 @@ def observe(
     )
     actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
     return _with_details(actual, domains, hypervisor, state, policy)
+
+
+def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: Actual) -> Mapping[ImageRef, tuple[Watcher, ...]]:
+    """Return which images of guests another client has open too, and who.
+
+    Where no mark names another host, it may be what a crash left: that goes within the time that a start waits for it.
+    """
+    found = opened_twice(cluster, refs)
+    here = {actual.host_uuid}
+    unnamed = [ref for ref in found if (image := actual.images.get(ref)) and image.hosts_told.keys() <= here]
+    lasting = opened_twice(cluster, unnamed, cluster.settings.timeouts.watcher)
+    return {ref: watchers for ref, watchers in {**found, **lasting}.items() if ref in lasting or ref not in unnamed}
 
 
 def _marked_here(actual: Actual) -> list[Image]:
