@@ -178,9 +178,7 @@ def test_an_image_that_opens_is_mended_where_something_is_wrong_with_it() -> Non
     assert [type(step) for step in plan.steps] == kinds
     assert [str(step.ref) for step in plan.steps if isinstance(step, RebuildObjectMap)] == ["vms/web", "vms/web@s1"]
     assert here not in [step.lock for step in plan.steps if isinstance(step, BreakLock)], "its holder has it open"
-    # librbd's own lock is one that it would take by itself.
     assert plan.missing(frozenset()) == (Hazard.TAKES_OVER,)
-    assert plan.open_by
     assert plan_troubles(IMAGE, ImageTroubles()) == RepairPlan(subject=REF)
 
 

@@ -11,13 +11,13 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import old_clones
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import resolved, snapshots_of, user_snapshots_of
-from virtrbd.ceph.facts import watchers_of
+from virtrbd.ceph.facts import describe
 from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.obstacles import OWN_LOCK, lasting_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import is_utf8
 from virtrbd.errors import ClusterError, ConfigError
-from virtrbd.model.image import ImageRef, Watcher
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 
 # Names of objects that are read before the deadline begins anew.
@@ -125,17 +125,17 @@ def _keys(ioctx: Any, image_id: str, key: str) -> dict[str, bytes] | None:
         return dict(values)
 
 
-def watchers_of_id(cluster: Cluster, ref: ImageRef, image_id: str) -> tuple[Watcher, ...]:
-    """Return who has an image open whose name does not lead to it; nobody where it does not open either."""
+def read_by_id(cluster: Cluster, ref: ImageRef, image_id: str) -> Image | None:
+    """Return an image whose name does not lead to it, None where it does not open by its id either."""
 
-    def read() -> tuple[Watcher, ...]:
+    def read() -> Image:
         with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, image_id=image_id, read_only=True) as image:
-            return watchers_of(image)
+            return describe(cluster, ioctx, ref.image, image, usage=False)
 
     try:
-        return cluster.call(f"reading who has {ref.image} open", read)
+        return cluster.call(f"reading {ref.image} by its id", read)
     except ClusterError:
-        return ()
+        return None
 
 
 def data_objects(ioctx: Any, image_id: str, moved: Moved) -> Iterator[str]:

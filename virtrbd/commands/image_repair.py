@@ -72,6 +72,7 @@ def plan_data(plan: "RepairPlan") -> dict[str, Any]:
             for hazard in [hazard_of(step)]
         ],
         "problem": plan.problem or None,
+        "objections": [str(each) for each in plan.objections],
         "open_by": [str(watcher) for watcher in plan.open_by],
     }
 
@@ -87,6 +88,7 @@ def plan_lines(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> list[str]:
         lines.append(f"{plan.subject}: not for virtrbd to mend: {plan.problem}")
     if plan.steps and plan.open_by:
         lines.append(f"{plan.subject}: open by {', '.join(map(str, plan.open_by))}; stop that client first")
+    lines += [f"{plan.subject}: {each}" for each in plan.objections if each.hazard not in allowed]
     if plan.steps:
         lines.append("steps:")
     for number, step in enumerate(plan.steps, 1):

@@ -9,7 +9,7 @@ from virtrbd.ceph import mending
 from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.ceph.long_calls import rebuild_object_map
 from virtrbd.ceph.mending import note_clone
-from virtrbd.ceph.parts import read_parts, read_troubles, watchers_of_id
+from virtrbd.ceph.parts import read_by_id, read_parts, read_troubles
 from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import busy_error
 from virtrbd.errors import BlockedError, ClusterError
@@ -44,6 +44,7 @@ from virtrbd.planning.repair import (
     plan_name,
     plan_troubles,
 )
+from virtrbd.planning.use import owner_objections
 
 # librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
 _LOOK_AGAIN_AFTER_S = 2.0
@@ -66,13 +67,20 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
         return plan_intent(ref, None, intent, None)
     if shape is not Shape.WHOLE:
         image_id = parts.image_id or parts.trashed_id
-        open_by = watchers_of_id(host.cluster, ref, image_id) if image_id and shape is not Shape.REMAINS else ()
-        return replace(plan_name(parts), open_by=open_by)
+        image = read_by_id(host.cluster, ref, image_id) if image_id and shape is not Shape.REMAINS else None
+        return _for_owner(host, plan_name(parts), image)
     image = read_image(host.cluster, ref, usage=True)
     if image is None:
         raise missing(host.cluster, ref)
     troubles = plan_troubles(image, read_troubles(host.cluster, ref))
-    return joined(troubles, _intent_plan(host, image, intent))
+    return _for_owner(host, joined(troubles, _intent_plan(host, image, intent)), image)
+
+
+def _for_owner(host: ImageHost, plan: RepairPlan, image: Image | None) -> RepairPlan:
+    """Return the plan with what stands against acting on the image."""
+    if image is None or not plan.steps:
+        return plan
+    return replace(plan, open_by=image.watchers, objections=owner_objections(image, host.host_uuid))
 
 
 def _intent_plan(host: ImageHost, image: Image, intent: Intent | None) -> RepairPlan:

@@ -9,6 +9,7 @@ from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone
 from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.leftovers import Leftover
 from virtrbd.planning.unready import ready_again
+from virtrbd.planning.use import Objection
 from virtrbd.printable import cut, quoted, shell_command
 
 _CUT_OFF = "an earlier run of this host was cut off while it made it"
@@ -184,8 +185,8 @@ def hazard_of(step: Step) -> Hazard | None:
             return None
         case RemoveRemains() | ForgetParent():
             return Hazard.LOSES_DATA
-        case BreakLock(lock=Lock(is_exclusive=False)):
-            # A program set it on purpose, and its holder need not be a client that still runs.
+        case BreakLock():
+            # A client that hangs loses its watch and may come back; an advisory lock may be held for a client of none.
             return Hazard.TAKES_OVER
         case _:
             return None
@@ -201,7 +202,7 @@ class RepairPlan:
     """What is wrong, in sentences, and the steps that mend it.
 
     `problem`: what no step of virtrbd mends, and the way out. `open_by`: the clients that have the image open, and so
-    keep it from being mended.
+    keep it from being mended; `objections`: whose else it is.
     """
 
     subject: ImageRef
@@ -209,10 +210,12 @@ class RepairPlan:
     steps: tuple[Step, ...] = ()
     problem: str = ""
     open_by: tuple[Watcher, ...] = ()
+    objections: tuple[Objection, ...] = ()
 
     def missing(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
-        """Return the hazards of its steps that are not allowed, each once."""
+        """Return the hazards of it that are not allowed, each once."""
         wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
+        wanted |= {each.hazard for each in self.objections if each.hazard}
         return tuple(sorted(wanted - allowed))
 
 
@@ -296,7 +299,6 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
         found=(*found, *(each.text for each in troubles.obstacles)),
         steps=tuple(steps),
         problem="; ".join(each.way_out for each in troubles.obstacles),
-        open_by=image.watchers,
     )
 
 
@@ -337,5 +339,4 @@ def joined(*plans: RepairPlan) -> RepairPlan:
         found=tuple(text for plan in plans for text in plan.found),
         steps=tuple(step for plan in plans for step in plan.steps),
         problem="; ".join(plan.problem for plan in plans if plan.problem),
-        open_by=plans[0].open_by,
     )
