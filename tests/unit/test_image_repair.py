@@ -30,6 +30,7 @@ from virtrbd.planning.repair import (
     is_perhaps_under_way,
     plan_intent,
     plan_name,
+    plan_stuck,
     plan_troubles,
 )
 
@@ -54,7 +55,7 @@ def without(parts: ImageParts, *missing: str) -> ImageParts:
 
 
 def in_trash(parts: ImageParts, state: TrashState) -> ImageParts:
-    return replace(parts, trash=state, trashed_id=ID)
+    return replace(parts, trash=state)
 
 
 # Each state that a kill between two of librbd's writes leaves, in the order of Ceph 16, and the steps that mend it.
@@ -67,8 +68,6 @@ CUT_OFF = {
     "a repair, after the header was barred": (replace(without(WHOLE, "header"), is_blank=True), [RemoveRemains]),
     "a move, after the trash's entry": (in_trash(WHOLE, TrashState.MOVING), [DropTrashEntry]),
     "a move, after the id object": (in_trash(without(WHOLE, "id"), TrashState.MOVING), [UnlistImage, SettleTrash]),
-    "a move, after the entry": (in_trash(without(WHOLE, "id", "entry"), TrashState.MOVING), [SettleTrash]),
-    "a restore, after its state": (in_trash(without(WHOLE, "id", "entry"), TrashState.RESTORING), [SettleTrash]),
     "a restore, after the id object": (
         in_trash(without(WHOLE, "entry"), TrashState.RESTORING), [ListImage, DropTrashEntry]
     ),
@@ -92,6 +91,13 @@ def test_what_a_kill_between_two_writes_left_is_mended(parts: ImageParts, steps:
     assert not plan.problem
 
 
+def test_what_is_stuck_in_the_trash_is_let_go_also_where_another_image_has_the_name_by_now() -> None:
+    stuck = {"10ff": TrashState.MOVING, "10fe": TrashState.RESTORING}
+    steps = plan_stuck(replace(WHOLE, stuck=stuck)).steps
+    assert [(type(step), step.image_id) for step in steps] == [(SettleTrash, "10fe"), (SettleTrash, "10ff")]
+    assert not plan_stuck(WHOLE).steps
+
+
 PARTS = st.builds(
     ImageParts,
     ref=st.just(REF),
@@ -102,7 +108,6 @@ PARTS = st.builds(
     has_header=st.booleans(),
     is_blank=st.booleans(),
     trash=st.sampled_from([None, *TrashState]),
-    trashed_id=st.just(ID),
     data_objects=st.integers(0, 3),
     lost_parent=st.sampled_from(["", "golden/(id 1)"]),
 )

@@ -54,9 +54,7 @@ def _parts(ioctx: Any, ref: ImageRef) -> ImageParts:
     parts = ImageParts(
         ref=ref.image, id_object=id_object, noted_at=noted_at, listed_id=class_calls.id_of(ioctx, ref.name)
     )
-    if not parts.is_named:
-        stuck = _stuck(ioctx, ref.name)
-        return replace(parts, trash=stuck[1], trashed_id=stuck[0]) if stuck else parts
+    parts = replace(parts, stuck=_stuck(ioctx, ref.name, parts.image_id))
     if not (image_id := parts.image_id):
         return parts
     listed_name = class_calls.name_of(ioctx, image_id)
@@ -69,7 +67,6 @@ def _parts(ioctx: Any, ref: ImageRef) -> ImageParts:
         has_header=bool(size),
         is_blank=size is not None and not size,
         trash=class_calls.trash_state(ioctx, image_id),
-        trashed_id=image_id,
     )
 
 
@@ -106,12 +103,11 @@ def _lost_parent(cluster: Cluster, ioctx: Any, image_id: str) -> str:
     return "" if keys else f"{where.room}/(id {key.image_id})"
 
 
-def _stuck(ioctx: Any, name: str) -> tuple[str, TrashState] | None:
-    """Return id and state of an image in the trash that had the name, and that librbd neither restores nor removes."""
-    for entry in class_calls.list_in_trash(ioctx):
-        if entry["name"] == name and entry["state"] in (TrashState.MOVING.value, TrashState.RESTORING.value):
-            return entry["id"], TrashState(entry["state"])
-    return None
+def _stuck(ioctx: Any, name: str, image_id: str) -> dict[str, TrashState]:
+    """Return the states, by id, of other images of that name that are stuck in the trash."""
+    named = [entry["id"] for entry in class_calls.list_in_trash(ioctx) if entry["name"] == name]
+    states = {each: class_calls.trash_state(ioctx, each) for each in named if each != image_id}
+    return {each: state for each, state in states.items() if state and not state.is_settled}
 
 
 def _keys(ioctx: Any, image_id: str, key: str) -> dict[str, bytes] | None:

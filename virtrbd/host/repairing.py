@@ -42,6 +42,7 @@ from virtrbd.planning.repair import (
     plan_half_made,
     plan_intent,
     plan_name,
+    plan_stuck,
     plan_troubles,
 )
 from virtrbd.planning.use import owner_objections
@@ -59,21 +60,22 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     shape, intent = shape_of(parts), host.state.read_intent(ref)
     if intent and is_half_made(parts, intent, intent.domain_uuid):
         return plan_half_made(parts)
+    stuck = plan_stuck(parts)
     if shape is Shape.ABSENT:
         # One of format 1 has other parts, and is refused with a word of its own.
         read_image(host.cluster, ref)
-        if intent is None:
+        if intent is None and not stuck.steps:
             raise missing(host.cluster, ref)
-        return plan_intent(ref, None, intent, None)
+        return joined(stuck, plan_intent(ref, None, intent, None))
     if shape is not Shape.WHOLE:
-        image_id = parts.image_id or parts.trashed_id
-        image = read_by_id(host.cluster, ref, image_id) if image_id and shape is not Shape.REMAINS else None
-        return _for_owner(host, plan_name(parts), image)
+        is_there = parts.image_id and shape is not Shape.REMAINS
+        image = read_by_id(host.cluster, ref, parts.image_id) if is_there else None
+        return _for_owner(host, joined(plan_name(parts), stuck), image)
     image = read_image(host.cluster, ref, usage=True)
     if image is None:
         raise missing(host.cluster, ref)
     troubles = plan_troubles(image, read_troubles(host.cluster, ref))
-    return _for_owner(host, joined(troubles, _intent_plan(host, image, intent)), image)
+    return _for_owner(host, joined(troubles, stuck, _intent_plan(host, image, intent)), image)
 
 
 def _for_owner(host: ImageHost, plan: RepairPlan, image: Image | None) -> RepairPlan:

@@ -194,7 +194,9 @@ def hazard_of(step: Step) -> Hazard | None:
 
 def is_perhaps_under_way(plan: "RepairPlan") -> bool:
     """Whether what is found may also be an image that another client makes, moves or renames at this moment."""
-    return any(isinstance(step, RemoveRemains | DropIdObject | ListImage | DropTrashEntry) for step in plan.steps)
+    return any(
+        isinstance(step, RemoveRemains | DropIdObject | ListImage | SettleTrash | DropTrashEntry) for step in plan.steps
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,10 +229,20 @@ def plan_name(parts: ImageParts) -> RepairPlan:
             return RepairPlan(subject=parts.ref)
         case Shape.UNCLEAR:
             return RepairPlan(subject=parts.ref, found=(shape.value,), problem=_unclear(parts))
-    found = f"{shape.value} (id {parts.image_id or parts.trashed_id})"
+    found = f"{shape.value} (id {parts.image_id})"
     if parts.data_objects:
         found += f"; {counted(parts.data_objects, 'object')} of its data left, and nothing says its size"
     return RepairPlan(subject=parts.ref, found=(found,), steps=tuple(_naming_steps(shape, parts)))
+
+
+def plan_stuck(parts: ImageParts) -> RepairPlan:
+    """Return what lets images of that name be restored or removed that are stuck in the trash."""
+    ref, stuck = parts.ref, sorted(parts.stuck.items())
+    return RepairPlan(
+        subject=ref,
+        found=tuple(f"it is in the trash, on its way there or out of it (id {image_id})" for image_id, _ in stuck),
+        steps=tuple(SettleTrash(ref=ref, image_id=image_id, state=state) for image_id, state in stuck),
+    )
 
 
 def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
@@ -257,9 +269,6 @@ def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
             yield DropTrashEntry(ref=ref, image_id=image_id)
         case Shape.ORPHANED:
             yield ForgetParent(ref=ref, image_id=image_id, parent=parts.lost_parent)
-        case Shape.STUCK:
-            assert parts.trash, "only what is in the trash is stuck there"
-            yield SettleTrash(ref=ref, image_id=parts.trashed_id, state=parts.trash)
 
 
 def _unclear(parts: ImageParts) -> str:
