@@ -207,15 +207,14 @@ def test_an_intent_that_was_left_is_ended(image: Image | None, leftover: Leftove
 
 def test_an_image_is_half_made_by_a_run_of_ours_where_its_id_says_so() -> None:
     half = without(WHOLE, "header")
-    assert is_half_made(half, INTENT, "")
-    assert is_half_made(without(half, "id"), INTENT, "")
-    assert not is_half_made(half, INTENT, "another domain")
-    assert not is_half_made(WHOLE, INTENT, ""), "it has a header"
-    assert not is_half_made(replace(half, id_object="103b5f00d5f0", listed_id="103b5f00d5f0"), INTENT, "")
+    assert is_half_made(half, INTENT)
+    assert is_half_made(without(half, "id"), INTENT)
+    assert not is_half_made(WHOLE, INTENT), "it has a header"
+    assert not is_half_made(replace(half, id_object="103b5f00d5f0", listed_id="103b5f00d5f0"), INTENT)
     # Of an earlier version: only its time says so.
     old = replace(INTENT, client_id=0)
-    assert is_half_made(half, old, "")
-    assert not is_half_made(replace(half, noted_at=900.0), old, "")
+    assert is_half_made(half, old)
+    assert not is_half_made(replace(half, noted_at=900.0), old)
 
 
 @given(client_id=st.integers(1, 2**40), random=st.integers(0, 2**32 - 1))

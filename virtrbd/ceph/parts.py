@@ -165,17 +165,18 @@ def _bad_maps(ioctx: Any, image: Any) -> Iterator[str]:
     if not image.features() & rbd.RBD_FEATURE_OBJECT_MAP:
         return
     invalid = rbd.RBD_FLAG_OBJECT_MAP_INVALID | rbd.RBD_FLAG_FAST_DIFF_INVALID
-    if image.flags() & invalid or not _has_object(ioctx, f"rbd_object_map.{image.id()}"):
+    if image.flags() & invalid or not has_object(ioctx, f"rbd_object_map.{image.id()}"):
         yield ""
     for snapshot in user_snapshots_of(ioctx, image):
         image.set_snap_by_id(snapshot["id"])
-        is_there = _has_object(ioctx, f"rbd_object_map.{image.id()}.{int(snapshot['id']):016x}")
+        is_there = has_object(ioctx, f"rbd_object_map.{image.id()}.{int(snapshot['id']):016x}")
         if image.flags() & invalid or not is_there:
             yield str(snapshot["name"])
         image.set_snap(None)
 
 
-def _has_object(ioctx: Any, name: str) -> bool:
+def has_object(ioctx: Any, name: str) -> bool:
+    """Whether the room has an object of that name."""
     try:
         ioctx.stat(name)
     except rados.ObjectNotFound:

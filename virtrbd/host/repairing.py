@@ -8,7 +8,7 @@ from typing import assert_never
 from virtrbd.ceph import mending
 from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.ceph.long_calls import rebuild_object_map
-from virtrbd.ceph.mending import note_clone
+from virtrbd.ceph.mending import complete_made, note_clone
 from virtrbd.ceph.parts import read_by_id, read_parts, read_troubles
 from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import busy_error
@@ -58,7 +58,7 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     """
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
-    if intent and is_half_made(parts, intent, intent.domain_uuid):
+    if intent and is_half_made(parts, intent):
         return plan_half_made(parts)
     stuck = plan_stuck(parts)
     if shape is Shape.ABSENT:
@@ -152,7 +152,7 @@ def perform_step(host: ImageHost, step: Step) -> None:
             mending.forget_parent(cluster, ref, image_id)
         case FinishMaking():
             host.tell_dropped(ref, free_of_inherited(cluster, ref))
-            note_clone(cluster, ref, image_id)
+            complete_made(cluster, ref, image_id)
             finish_made(host, ref, image_id, step.domain_uuid)
         case RemoveHalf():
             remove_half_made(host, ref, image_id)
