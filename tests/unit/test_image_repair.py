@@ -205,6 +205,13 @@ def test_an_intent_that_was_left_is_ended(image: Image | None, leftover: Leftove
     assert not plan_intent(REF, image, None, None).steps
 
 
+def test_an_import_of_which_nobody_can_tell_whether_it_is_whole_keeps_its_intent() -> None:
+    plan = plan_intent(REF, IMAGE, replace(INTENT, importing=True), Leftover.FOREIGN)
+    assert (plan.steps, "virtrbd image remove vms/web" in plan.problem) == ((), True)
+    known = replace(IMAGE, allocated_bytes=4 * 1024**2)
+    assert [type(step) for step in plan_intent(REF, known, INTENT, Leftover.FOREIGN).steps] == [ForgetIntent]
+
+
 def test_an_image_is_half_made_by_a_run_of_ours_where_its_id_says_so() -> None:
     half = without(WHOLE, "header")
     assert is_half_made(half, INTENT)

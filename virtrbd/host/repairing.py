@@ -58,7 +58,7 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     """
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
-    if intent and is_half_made(parts, intent):
+    if intent and is_half_made(parts, intent) and not parts.data_objects:
         return plan_half_made(parts)
     stuck = plan_stuck(parts)
     if shape is Shape.ABSENT:

@@ -7,7 +7,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.leftovers import Leftover
+from virtrbd.planning.leftovers import Leftover, is_unclear
 from virtrbd.planning.unready import ready_again
 from virtrbd.planning.use import Objection
 from virtrbd.printable import cut, quoted, shell_command
@@ -328,6 +328,11 @@ def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, lefto
             return RepairPlan(subject=ref)
         return RepairPlan(subject=ref, found=(f"it is not ready: {cut(image.state)}",), problem=ready_again(image))
     found = f"{_CUT_OFF}, and left its intent"
+    if image and is_unclear(image, intent):
+        # Without its intent it would look like a whole one.
+        text = f"{found}; without fast-diff nobody can tell whether it is whole"
+        way_out = f"{shell_command('virtrbd image remove', ref)}, then import it again"
+        return RepairPlan(subject=ref, found=(text,), problem=way_out)
     image_id = image.image_id if image else ""
     match leftover:
         case Leftover.HALF:
