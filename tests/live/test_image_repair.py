@@ -205,6 +205,9 @@ def test_each_half_is_named_planned_and_mended(halves) -> None:  # type: ignore[
     before = snapshot_of(halves.vms)
     made = halves.virtrbd("image", "create", f"{room}/no-header", "8M")
     assert (made.returncode, f"virtrbd image repair {room}/no-header --plan" in made.stderr) == (5, True), made
+    stuck = halves.virtrbd("image", "restore", f"{room}/moved-but-for-a-word")
+    repair = f"virtrbd image repair {room}/moved-but-for-a-word --plan"
+    assert (stuck.returncode, repair in stuck.stderr) == (5, True), "librbd says that it is busy"
     young = halves.virtrbd("image", "repair", f"{room}/no-header", "--least-age", "1d")
     assert (young.returncode, "--least-age 0s" in young.stderr) == (4, True), young
     with rbd.Image(halves.vms, "bad-map"):

@@ -379,3 +379,72 @@ def test_a_name_that_is_not_utf8_crashes_no_interpreter(host, name) -> None:  # 
         done = host.run("env", "PYTHONIOENCODING=ascii:backslashreplace", "virtrbd", "image", verb, name)
         assert done.returncode in (5, 64, 78), (verb, done.returncode, done.stderr)
         assert "Traceback" not in done.stderr
+
+
+def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world, room) -> None:  # type: ignore[no-untyped-def]
+    where, odd = f"vms/{room.name}", SIZE + 100
+    for name, size in (("odd", odd), ("empty", 0), ("limited", SIZE), ("locked", SIZE)):
+        room.create(name, size=size)
+    with rbd.Image(room.ioctx, "odd") as image:
+        image.write(b"begin", 0)
+        image.write(b"end", odd - 3)
+        content = image.read(0, odd)
+    room.snapshot("empty", "s")
+    room.snapshot("limited", "s")
+    with rbd.Image(room.ioctx, "limited") as image:
+        image.set_snap_limit(1)
+    # By a client of its own: one that has the image open is no lock that was left.
+    world.host.ok("rbd", "lock", "add", f"{where}/locked", "cookie", admin=True)
+    listed = world.ok("image", "list", where)
+    assert f"{odd} B" in listed, "a size that QEMU does not take is shown to the byte"
+    file = world.host.folder / "odd.raw"
+    assert world.ok("image", "export", "--verify", f"{where}/odd", str(file)).endswith(" (8 MiB, verified)\n")
+    assert file.read_bytes() == content
+    world.ok("image", "copy", f"{where}/odd", f"{where}/copy")
+    with rbd.Image(room.ioctx, "copy", read_only=True) as image:
+        assert image.read(0, image.size()) == content
+    refused = {
+        (
+            "export",
+            "--format",
+            "qcow2",
+            f"{where}/odd",
+            f"{file}.qcow2",
+        ): "qcow2 holds whole ones only: export it as raw",
+        ("clone", f"{where}/empty@s", f"{where}/clone"): "has a size of 0, and RBD clones none such",
+        ("snapshot", "create", f"{where}/limited@t"): "may have no more snapshots: its limit is 1",
+        ("snapshot", "create", f"{where}/locked@t"): f"virtrbd image repair {where}/locked --plan",
+    }
+    for words, reason in refused.items():
+        done = world.virtrbd("image", *words)
+        assert (done.returncode, reason in done.stderr) == (5, True), done
+    assert not (world.host.folder / "odd.raw.qcow2").exists()
+    # Or removing it would wait for ever.
+    world.ok("image", "repair", "--allow", "takes-over", f"{where}/locked")
+
+
+def test_an_image_of_format_1_is_listed_as_that_and_nothing_else_is_done_with_it(world, lab, name) -> None:  # type: ignore[no-untyped-def]
+    """RBD makes none any more, and lists those of the default namespace: header and directory by hand (rbd_types.h)."""
+    header = (
+        b"<<< Rados Block Device Image >>>\n".ljust(40, b"\0") + b"rb.0.1.2".ljust(24, b"\0") + b"RBD\0" + b"001.005\0"
+    )
+    header += struct.pack("<BBBB", 22, 0, 0, 0) + struct.pack("<QQIIQ", SIZE, 0, 0, 0, 0)
+    ref = f"golden/{name}"
+    with (
+        rados.Rados(conffile=f"{lab['folder']}/ceph/admin.conf", rados_id="admin") as connection,
+        connection.open_ioctx("golden") as ioctx,
+    ):
+        ioctx.write_full(f"{name}.rbd", header)
+        ioctx.write("rbd_directory", struct.pack("<II", 0, 1) + string(name.encode()) + string(b""))
+        try:
+            listed = world.virtrbd("image", "list", "golden", "--output", "json")
+            [found] = [each for each in json.loads(listed.stdout)["images"] if each["name"] == ref]
+            used = world.virtrbd("image", "usage", "golden", "--output", "json")
+            done = [world.virtrbd("image", *words) for words in (("info", ref), ("create", ref, "8M"), ("repair", ref))]
+        finally:
+            ioctx.trunc("rbd_directory", 0)
+            ioctx.remove_object(f"{name}.rbd")
+    assert (listed.returncode, found["state"], found["size_bytes"]) == (0, "format 1", SIZE)
+    assert used.returncode == 0, used
+    for each in done:
+        assert (each.returncode, f"rbd migration prepare {ref}" in each.stderr) == (5, True), each

@@ -30,6 +30,7 @@ from virtrbd.planning.repair import (
     is_perhaps_under_way,
     plan_intent,
     plan_name,
+    plan_stuck,
     plan_troubles,
 )
 
@@ -54,7 +55,7 @@ def without(parts: ImageParts, *missing: str) -> ImageParts:
 
 
 def in_trash(parts: ImageParts, state: TrashState) -> ImageParts:
-    return replace(parts, trash=state, trashed_id=ID)
+    return replace(parts, trash=state)
 
 
 # Each state that a kill between two of librbd's writes leaves, in the order of Ceph 16, and the steps that mend it.
@@ -67,8 +68,6 @@ CUT_OFF = {
     "a repair, after the header was barred": (replace(without(WHOLE, "header"), is_blank=True), [RemoveRemains]),
     "a move, after the trash's entry": (in_trash(WHOLE, TrashState.MOVING), [DropTrashEntry]),
     "a move, after the id object": (in_trash(without(WHOLE, "id"), TrashState.MOVING), [UnlistImage, SettleTrash]),
-    "a move, after the entry": (in_trash(without(WHOLE, "id", "entry"), TrashState.MOVING), [SettleTrash]),
-    "a restore, after its state": (in_trash(without(WHOLE, "id", "entry"), TrashState.RESTORING), [SettleTrash]),
     "a restore, after the id object": (
         in_trash(without(WHOLE, "entry"), TrashState.RESTORING), [ListImage, DropTrashEntry]
     ),
@@ -92,6 +91,13 @@ def test_what_a_kill_between_two_writes_left_is_mended(parts: ImageParts, steps:
     assert not plan.problem
 
 
+def test_what_is_stuck_in_the_trash_is_let_go_also_where_another_image_has_the_name_by_now() -> None:
+    stuck = {"10ff": TrashState.MOVING, "10fe": TrashState.RESTORING}
+    steps = plan_stuck(replace(WHOLE, stuck=stuck)).steps
+    assert [(type(step), step.image_id) for step in steps] == [(SettleTrash, "10fe"), (SettleTrash, "10ff")]
+    assert not plan_stuck(WHOLE).steps
+
+
 PARTS = st.builds(
     ImageParts,
     ref=st.just(REF),
@@ -102,7 +108,6 @@ PARTS = st.builds(
     has_header=st.booleans(),
     is_blank=st.booleans(),
     trash=st.sampled_from([None, *TrashState]),
-    trashed_id=st.just(ID),
     data_objects=st.integers(0, 3),
     lost_parent=st.sampled_from(["", "golden/(id 1)"]),
 )
@@ -178,9 +183,7 @@ def test_an_image_that_opens_is_mended_where_something_is_wrong_with_it() -> Non
     assert [type(step) for step in plan.steps] == kinds
     assert [str(step.ref) for step in plan.steps if isinstance(step, RebuildObjectMap)] == ["vms/web", "vms/web@s1"]
     assert here not in [step.lock for step in plan.steps if isinstance(step, BreakLock)], "its holder has it open"
-    # librbd's own lock is one that it would take by itself.
     assert plan.missing(frozenset()) == (Hazard.TAKES_OVER,)
-    assert plan.open_by
     assert plan_troubles(IMAGE, ImageTroubles()) == RepairPlan(subject=REF)
 
 
@@ -202,17 +205,23 @@ def test_an_intent_that_was_left_is_ended(image: Image | None, leftover: Leftove
     assert not plan_intent(REF, image, None, None).steps
 
 
+def test_an_import_of_which_nobody_can_tell_whether_it_is_whole_keeps_its_intent() -> None:
+    plan = plan_intent(REF, IMAGE, replace(INTENT, importing=True), Leftover.FOREIGN)
+    assert (plan.steps, "virtrbd image remove vms/web" in plan.problem) == ((), True)
+    known = replace(IMAGE, allocated_bytes=4 * 1024**2)
+    assert [type(step) for step in plan_intent(REF, known, INTENT, Leftover.FOREIGN).steps] == [ForgetIntent]
+
+
 def test_an_image_is_half_made_by_a_run_of_ours_where_its_id_says_so() -> None:
     half = without(WHOLE, "header")
-    assert is_half_made(half, INTENT, "")
-    assert is_half_made(without(half, "id"), INTENT, "")
-    assert not is_half_made(half, INTENT, "another domain")
-    assert not is_half_made(WHOLE, INTENT, ""), "it has a header"
-    assert not is_half_made(replace(half, id_object="103b5f00d5f0", listed_id="103b5f00d5f0"), INTENT, "")
+    assert is_half_made(half, INTENT)
+    assert is_half_made(without(half, "id"), INTENT)
+    assert not is_half_made(WHOLE, INTENT), "it has a header"
+    assert not is_half_made(replace(half, id_object="103b5f00d5f0", listed_id="103b5f00d5f0"), INTENT)
     # Of an earlier version: only its time says so.
     old = replace(INTENT, client_id=0)
-    assert is_half_made(half, old, "")
-    assert not is_half_made(replace(half, noted_at=900.0), old, "")
+    assert is_half_made(half, old)
+    assert not is_half_made(replace(half, noted_at=900.0), old)
 
 
 @given(client_id=st.integers(1, 2**40), random=st.integers(0, 2**32 - 1))

@@ -18,6 +18,7 @@ from virtrbd.ceph.obstacles import naming_obstacles, refuse_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
+from virtrbd.ceph.trash import refuse_unsettled
 from virtrbd.ceph.unopened import invalidate_object_map
 from virtrbd.ceph.watching import busy_error, foreign_watchers, refuse_watched
 from virtrbd.deadline import begin, call_watched
@@ -149,6 +150,7 @@ def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> No
     UnavailableError."""
 
     def remove(ioctx: Any) -> None:
+        refuse_unsettled(ioctx, entry.ref, entry.image_id)
         # What can't be opened librbd may still be able to remove.
         with (
             suppress(rbd.Error, ClusterError),

@@ -10,8 +10,10 @@ from typing import Any
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.class_calls import encoded, parent_of
 from virtrbd.ceph.cluster import Cluster, Moved
+from virtrbd.ceph.long_calls import rebuild_object_map
 from virtrbd.ceph.opening import open_image
-from virtrbd.ceph.parts import data_objects, is_listed_clone
+from virtrbd.ceph.parts import data_objects, has_object, is_listed_clone
+from virtrbd.ceph.unopened import read_header
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -180,6 +182,21 @@ def forget_clone(cluster: Cluster, ref: ImageRef, image_id: str, clone: LostClon
             _call(ioctx, f"rbd_header.{image_id}", "child_detach", snapshot, child)
 
     _on(cluster, f"taking a clone off the list of {ref}", ref, forget)
+
+
+def complete_made(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
+    """Write what librbd writes last of a new image, where a kill left it out: its object map, its place on its
+    parent's list. Raises ClusterError, UnavailableError."""
+    note_clone(cluster, ref, image_id)
+
+    def lacks_map() -> bool:
+        with cluster.ioctx(ref) as ioctx:
+            header = read_header(ioctx, image_id)
+            has_map = header is not None and bool(header.features & rbd.RBD_FEATURE_OBJECT_MAP)
+            return has_map and not has_object(ioctx, f"rbd_object_map.{image_id}")
+
+    if cluster.call(f"looking for the object map of {ref}", lacks_map):
+        rebuild_object_map(cluster, ref, image_id)
 
 
 def note_clone(cluster: Cluster, ref: ImageRef, image_id: str) -> bool:

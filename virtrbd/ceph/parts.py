@@ -11,13 +11,13 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import old_clones
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import resolved, snapshots_of, user_snapshots_of
-from virtrbd.ceph.facts import watchers_of
+from virtrbd.ceph.facts import describe
 from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.obstacles import OWN_LOCK, lasting_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import is_utf8
 from virtrbd.errors import ClusterError, ConfigError
-from virtrbd.model.image import ImageRef, Watcher
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 
 # Names of objects that are read before the deadline begins anew.
@@ -54,9 +54,7 @@ def _parts(ioctx: Any, ref: ImageRef) -> ImageParts:
     parts = ImageParts(
         ref=ref.image, id_object=id_object, noted_at=noted_at, listed_id=class_calls.id_of(ioctx, ref.name)
     )
-    if not parts.is_named:
-        stuck = _stuck(ioctx, ref.name)
-        return replace(parts, trash=stuck[1], trashed_id=stuck[0]) if stuck else parts
+    parts = replace(parts, stuck=_stuck(ioctx, ref.name, parts.image_id))
     if not (image_id := parts.image_id):
         return parts
     listed_name = class_calls.name_of(ioctx, image_id)
@@ -69,7 +67,6 @@ def _parts(ioctx: Any, ref: ImageRef) -> ImageParts:
         has_header=bool(size),
         is_blank=size is not None and not size,
         trash=class_calls.trash_state(ioctx, image_id),
-        trashed_id=image_id,
     )
 
 
@@ -106,12 +103,11 @@ def _lost_parent(cluster: Cluster, ioctx: Any, image_id: str) -> str:
     return "" if keys else f"{where.room}/(id {key.image_id})"
 
 
-def _stuck(ioctx: Any, name: str) -> tuple[str, TrashState] | None:
-    """Return id and state of an image in the trash that had the name, and that librbd neither restores nor removes."""
-    for entry in class_calls.list_in_trash(ioctx):
-        if entry["name"] == name and entry["state"] in (TrashState.MOVING.value, TrashState.RESTORING.value):
-            return entry["id"], TrashState(entry["state"])
-    return None
+def _stuck(ioctx: Any, name: str, image_id: str) -> dict[str, TrashState]:
+    """Return the states, by id, of other images of that name that are stuck in the trash."""
+    named = [entry["id"] for entry in class_calls.list_in_trash(ioctx) if entry["name"] == name]
+    states = {each: class_calls.trash_state(ioctx, each) for each in named if each != image_id}
+    return {each: state for each, state in states.items() if state and not state.is_settled}
 
 
 def _keys(ioctx: Any, image_id: str, key: str) -> dict[str, bytes] | None:
@@ -125,17 +121,17 @@ def _keys(ioctx: Any, image_id: str, key: str) -> dict[str, bytes] | None:
         return dict(values)
 
 
-def watchers_of_id(cluster: Cluster, ref: ImageRef, image_id: str) -> tuple[Watcher, ...]:
-    """Return who has an image open whose name does not lead to it; nobody where it does not open either."""
+def read_by_id(cluster: Cluster, ref: ImageRef, image_id: str) -> Image | None:
+    """Return an image whose name does not lead to it, None where it does not open by its id either."""
 
-    def read() -> tuple[Watcher, ...]:
+    def read() -> Image:
         with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, image_id=image_id, read_only=True) as image:
-            return watchers_of(image)
+            return describe(cluster, ioctx, ref.image, image, usage=False)
 
     try:
-        return cluster.call(f"reading who has {ref.image} open", read)
+        return cluster.call(f"reading {ref.image} by its id", read)
     except ClusterError:
-        return ()
+        return None
 
 
 def data_objects(ioctx: Any, image_id: str, moved: Moved) -> Iterator[str]:
@@ -169,17 +165,18 @@ def _bad_maps(ioctx: Any, image: Any) -> Iterator[str]:
     if not image.features() & rbd.RBD_FEATURE_OBJECT_MAP:
         return
     invalid = rbd.RBD_FLAG_OBJECT_MAP_INVALID | rbd.RBD_FLAG_FAST_DIFF_INVALID
-    if image.flags() & invalid or not _has_object(ioctx, f"rbd_object_map.{image.id()}"):
+    if image.flags() & invalid or not has_object(ioctx, f"rbd_object_map.{image.id()}"):
         yield ""
     for snapshot in user_snapshots_of(ioctx, image):
         image.set_snap_by_id(snapshot["id"])
-        is_there = _has_object(ioctx, f"rbd_object_map.{image.id()}.{int(snapshot['id']):016x}")
+        is_there = has_object(ioctx, f"rbd_object_map.{image.id()}.{int(snapshot['id']):016x}")
         if image.flags() & invalid or not is_there:
             yield str(snapshot["name"])
         image.set_snap(None)
 
 
-def _has_object(ioctx: Any, name: str) -> bool:
+def has_object(ioctx: Any, name: str) -> bool:
+    """Whether the room has an object of that name."""
     try:
         ioctx.stat(name)
     except rados.ObjectNotFound:

@@ -114,12 +114,27 @@ def _migrating(cluster: Cluster, ref: ImageRef) -> ClusterError:
     )
 
 
+def refuse_unsettled(ioctx: Any, ref: ImageRef, image_id: str) -> None:
+    """Raise ClusterError for an image in the middle of its way into the trash or out of it, for use within one `call`.
+
+    librbd says of one that it is busy, or nothing at all.
+    """
+    state = class_calls.trash_state(ioctx, image_id)
+    if state and not state.is_settled:
+        repair = shell_command("virtrbd image repair", ref.image, options="--plan")
+        raise ClusterError(
+            f"image {ref.image} (id {image_id}) was cut off on its way into the trash or out of it; `{repair}` says "
+            f"what is left of it"
+        )
+
+
 def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:
     """Take an image out of the trash, under that name. Raises ClusterError when the name is taken."""
     ref = ImageRef(pool=entry.ref.pool, namespace=entry.ref.namespace, name=name)
 
     def restore() -> None:
         with cluster.ioctx(ref) as ioctx:
+            refuse_unsettled(ioctx, entry.ref, entry.image_id)
             try:
                 rbd.RBD().trash_restore(ioctx, as_bytes(entry.image_id), as_bytes(name))
             except rbd.ImageExists:

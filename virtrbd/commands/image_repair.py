@@ -44,20 +44,24 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
         plan = look() if only_plan else find_repair_once_free(session.host, ref)
         data = plan_data(plan) | {"image": str(ref), "done": done}
         run.so_far(data)
-        code = _exit_code(plan, allowed)
-        if plan.steps and code is ExitCode.OK and not only_plan:
+        if plan.steps and not only_plan and not plan.missing(allowed):
             require_settled(session.host, plan, least_age_s, look)
             for step in plan.steps:
                 perform_step(session.host, step)
                 done.append(step.text)
-    run.end(code)
-    run.answer(data, [f"{ref}: done: {text}" for text in done] if done else plan_lines(plan, allowed))
+    run.end(_exit_code(plan, allowed))
+    lines = [f"{ref}: done: {text}" for text in done]
+    run.answer(data, [*lines, *_problem(plan)] if done else plan_lines(plan, allowed))
 
 
 def _exit_code(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> ExitCode:
     if plan.problem or (plan.steps and plan.open_by):
         return ExitCode.FAILED
     return ExitCode.BLOCKED if plan.missing(allowed) else ExitCode.OK
+
+
+def _problem(plan: "RepairPlan") -> list[str]:
+    return [f"{plan.subject}: image repair does not mend this: {plan.problem}"] if plan.problem else []
 
 
 def plan_data(plan: "RepairPlan") -> dict[str, Any]:
@@ -72,6 +76,7 @@ def plan_data(plan: "RepairPlan") -> dict[str, Any]:
             for hazard in [hazard_of(step)]
         ],
         "problem": plan.problem or None,
+        "objections": [str(each) for each in plan.objections],
         "open_by": [str(watcher) for watcher in plan.open_by],
     }
 
@@ -83,10 +88,10 @@ def plan_lines(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> list[str]:
     if not plan.found:
         return [f"{plan.subject}: nothing to mend"]
     lines = [f"{plan.subject}: {text}" for text in plan.found]
-    if plan.problem:
-        lines.append(f"{plan.subject}: not for virtrbd to mend: {plan.problem}")
+    lines += _problem(plan)
     if plan.steps and plan.open_by:
         lines.append(f"{plan.subject}: open by {', '.join(map(str, plan.open_by))}; stop that client first")
+    lines += [f"{plan.subject}: {each}" for each in plan.objections if each.hazard not in allowed]
     if plan.steps:
         lines.append("steps:")
     for number, step in enumerate(plan.steps, 1):

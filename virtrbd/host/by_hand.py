@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from virtrbd.ceph.images import free_of_inherited, is_taken, read_image
-from virtrbd.ceph.mending import note_clone
+from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.parts import read_parts
 from virtrbd.errors import ImageExistsError
 from virtrbd.host.image_host import ImageHost
@@ -70,7 +70,7 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
         return None
     if intent := host.state.read_intent(ref):
         parts = read_parts(host.cluster, ref)
-        if is_half_made(parts, intent, ""):
+        if is_half_made(parts, intent):
             return Left(image_id=parts.image_id, is_half=True)
     image = read_image(host.cluster, ref, usage=True)
     if image is None:
@@ -95,6 +95,6 @@ def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
         return False
     if not left.is_marked:
         host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
-        note_clone(host.cluster, ref, left.image_id)
+        complete_made(host.cluster, ref, left.image_id)
         finish_made(host, ref, left.image_id, "", is_unsaid=True)
     return True

@@ -179,7 +179,7 @@ def _half_made(
     return {
         ref: parts.image_id
         for ref, parts in read.items()
-        if isinstance(parts, ImageParts) and is_half_made(parts, intents[ref], intents[ref].domain_uuid)
+        if isinstance(parts, ImageParts) and is_half_made(parts, intents[ref])
     }
 
 

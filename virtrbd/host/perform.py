@@ -5,7 +5,7 @@ from functools import partial
 from typing import assert_never
 
 from virtrbd.ceph.images import clear_running, free_of_inherited, grow_image, mark_image, set_running
-from virtrbd.ceph.mending import note_clone
+from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.domainxml.own_devices import settled
@@ -119,7 +119,8 @@ def _change_image(
             only_copies = Hazard.TAKES_OVER in action.hazards
             dropped = free_of_inherited(host.cluster, action.ref, only_copies=only_copies)
             host.for_images.tell_dropped(action.ref, dropped)
-            note_clone(host.cluster, action.ref, action.image_id)
+            if not only_copies:
+                complete_made(host.cluster, action.ref, action.image_id)
             name = host.settings.host
             mark = ImageMark(
                 domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid, host_name=name

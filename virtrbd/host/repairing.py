@@ -8,8 +8,8 @@ from typing import assert_never
 from virtrbd.ceph import mending
 from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.ceph.long_calls import rebuild_object_map
-from virtrbd.ceph.mending import note_clone
-from virtrbd.ceph.parts import read_parts, read_troubles, watchers_of_id
+from virtrbd.ceph.mending import complete_made, note_clone
+from virtrbd.ceph.parts import read_by_id, read_parts, read_troubles
 from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import busy_error
 from virtrbd.errors import BlockedError, ClusterError
@@ -42,8 +42,10 @@ from virtrbd.planning.repair import (
     plan_half_made,
     plan_intent,
     plan_name,
+    plan_stuck,
     plan_troubles,
 )
+from virtrbd.planning.use import owner_objections
 
 # librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
 _LOOK_AGAIN_AFTER_S = 2.0
@@ -56,23 +58,31 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     """
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
-    if intent and is_half_made(parts, intent, intent.domain_uuid):
+    if intent and is_half_made(parts, intent) and not parts.data_objects:
         return plan_half_made(parts)
+    stuck = plan_stuck(parts)
     if shape is Shape.ABSENT:
         # One of format 1 has other parts, and is refused with a word of its own.
         read_image(host.cluster, ref)
-        if intent is None:
+        if intent is None and not stuck.steps:
             raise missing(host.cluster, ref)
-        return plan_intent(ref, None, intent, None)
+        return joined(stuck, plan_intent(ref, None, intent, None))
     if shape is not Shape.WHOLE:
-        image_id = parts.image_id or parts.trashed_id
-        open_by = watchers_of_id(host.cluster, ref, image_id) if image_id and shape is not Shape.REMAINS else ()
-        return replace(plan_name(parts), open_by=open_by)
+        is_there = parts.image_id and shape is not Shape.REMAINS
+        image = read_by_id(host.cluster, ref, parts.image_id) if is_there else None
+        return _for_owner(host, joined(plan_name(parts), stuck), image)
     image = read_image(host.cluster, ref, usage=True)
     if image is None:
         raise missing(host.cluster, ref)
     troubles = plan_troubles(image, read_troubles(host.cluster, ref))
-    return joined(troubles, _intent_plan(host, image, intent))
+    return _for_owner(host, joined(troubles, stuck, _intent_plan(host, image, intent)), image)
+
+
+def _for_owner(host: ImageHost, plan: RepairPlan, image: Image | None) -> RepairPlan:
+    """Return the plan with what stands against acting on the image."""
+    if image is None or not plan.steps:
+        return plan
+    return replace(plan, open_by=image.watchers, objections=owner_objections(image, host.host_uuid))
 
 
 def _intent_plan(host: ImageHost, image: Image, intent: Intent | None) -> RepairPlan:
@@ -142,7 +152,7 @@ def perform_step(host: ImageHost, step: Step) -> None:
             mending.forget_parent(cluster, ref, image_id)
         case FinishMaking():
             host.tell_dropped(ref, free_of_inherited(cluster, ref))
-            note_clone(cluster, ref, image_id)
+            complete_made(cluster, ref, image_id)
             finish_made(host, ref, image_id, step.domain_uuid)
         case RemoveHalf():
             remove_half_made(host, ref, image_id)

@@ -5,7 +5,8 @@ header, the object map; a clone then its parent, and itself into the parent's li
 trash's entry, and removes the id object and the directory's entry; a removal goes the same way, then takes the header.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from virtrbd.model.image import ImageRef, Obstacle
@@ -18,6 +19,11 @@ class TrashState(Enum):
     MOVING = 1
     REMOVING = 2
     RESTORING = 3
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether librbd restores and removes it."""
+        return self in (TrashState.NORMAL, TrashState.REMOVING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,8 @@ class ImageParts:
     `is_known_by_it`: whether the id object of `listed_name` holds the id too.
     `has_header`: there is a header that says the image's size. `is_blank`: there is one without a word, by which a
     removal keeps others from making it.
-    `trash`: the state of the image with `trashed_id` in the trash; where nothing has the name, that is one that had it
-    and is stuck there.
+    `trash`: the image's state in the trash, None where it is not there. `stuck`: other images of that name, by id, that
+    were cut off on their way into the trash or out of it.
     `lost_parent`: what the image grows from according to its header, where that is surely gone.
     `data_objects`: counted only where there is no header.
     """
@@ -72,7 +78,7 @@ class ImageParts:
     has_header: bool = False
     is_blank: bool = False
     trash: TrashState | None = None
-    trashed_id: str = ""
+    stuck: Mapping[str, TrashState] = field(default_factory=dict)
     lost_parent: str = ""
     data_objects: int = 0
 

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from virtrbd.model.image_parts import ImageParts, TrashState
+from virtrbd.model.image_parts import ImageParts
 
 
 class Shape(Enum):
@@ -16,7 +16,6 @@ class Shape(Enum):
     RENAMED = "a rename was cut off: it has two names"
     MOVING = "a move to the trash was cut off"
     RESTORING = "a move to the trash, or a restore, was cut off: it is in the trash and in its pool"
-    STUCK = "it is in the trash, in the middle of being moved there"
     ORPHANED = "it is a clone, and its parent is gone"
     UNCLEAR = "its name leads to one image, and the list of its pool to another"
 
@@ -24,8 +23,7 @@ class Shape(Enum):
 def shape_of(parts: ImageParts) -> Shape:
     """Return what the parts add up to; of several answers the one that loses nothing."""
     if not parts.is_named:
-        is_stuck = parts.trash in (TrashState.MOVING, TrashState.RESTORING)
-        return Shape.STUCK if is_stuck else Shape.ABSENT
+        return Shape.ABSENT
     is_at_odds = parts.id_object and parts.listed_id and parts.id_object != parts.listed_id
     if is_at_odds or parts.id_object == "":
         # An id object that says nothing readable is no proof that there is no image.

@@ -31,12 +31,13 @@ def is_half(image: Image, intent: Intent | None) -> bool:
     return intent.matches(image) and image.allocated_bytes == 0
 
 
-def is_half_made(parts: ImageParts, intent: Intent, domain_uuid: str) -> bool:
+def is_half_made(parts: ImageParts, intent: Intent) -> bool:
     """Whether librbd was cut off while it made the image for a run of ours, before it had a header.
 
-    The id says whose it is. Where an intent of an earlier version names no client, it must be younger than the intent.
+    Whichever verb wrote the intent. The id says whose it is; where an intent of an earlier version names no client, the
+    image must be younger than the intent.
     """
-    if intent.domain_uuid != domain_uuid or shape_of(parts) is not Shape.REMAINS:
+    if shape_of(parts) is not Shape.REMAINS:
         return False
     if intent.client_id:
         return intent.made_id(parts.image_id)

@@ -7,8 +7,9 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.leftovers import Leftover
+from virtrbd.planning.leftovers import Leftover, is_unclear
 from virtrbd.planning.unready import ready_again
+from virtrbd.planning.use import Objection
 from virtrbd.printable import cut, quoted, shell_command
 
 _CUT_OFF = "an earlier run of this host was cut off while it made it"
@@ -184,8 +185,8 @@ def hazard_of(step: Step) -> Hazard | None:
             return None
         case RemoveRemains() | ForgetParent():
             return Hazard.LOSES_DATA
-        case BreakLock(lock=Lock(is_exclusive=False)):
-            # A program set it on purpose, and its holder need not be a client that still runs.
+        case BreakLock():
+            # A client that hangs loses its watch and may come back; an advisory lock may be held for a client of none.
             return Hazard.TAKES_OVER
         case _:
             return None
@@ -193,7 +194,9 @@ def hazard_of(step: Step) -> Hazard | None:
 
 def is_perhaps_under_way(plan: "RepairPlan") -> bool:
     """Whether what is found may also be an image that another client makes, moves or renames at this moment."""
-    return any(isinstance(step, RemoveRemains | DropIdObject | ListImage | DropTrashEntry) for step in plan.steps)
+    return any(
+        isinstance(step, RemoveRemains | DropIdObject | ListImage | SettleTrash | DropTrashEntry) for step in plan.steps
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +204,7 @@ class RepairPlan:
     """What is wrong, in sentences, and the steps that mend it.
 
     `problem`: what no step of virtrbd mends, and the way out. `open_by`: the clients that have the image open, and so
-    keep it from being mended.
+    keep it from being mended; `objections`: whose else it is.
     """
 
     subject: ImageRef
@@ -209,10 +212,12 @@ class RepairPlan:
     steps: tuple[Step, ...] = ()
     problem: str = ""
     open_by: tuple[Watcher, ...] = ()
+    objections: tuple[Objection, ...] = ()
 
     def missing(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
-        """Return the hazards of its steps that are not allowed, each once."""
+        """Return the hazards of it that are not allowed, each once."""
         wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
+        wanted |= {each.hazard for each in self.objections if each.hazard}
         return tuple(sorted(wanted - allowed))
 
 
@@ -224,10 +229,20 @@ def plan_name(parts: ImageParts) -> RepairPlan:
             return RepairPlan(subject=parts.ref)
         case Shape.UNCLEAR:
             return RepairPlan(subject=parts.ref, found=(shape.value,), problem=_unclear(parts))
-    found = f"{shape.value} (id {parts.image_id or parts.trashed_id})"
+    found = f"{shape.value} (id {parts.image_id})"
     if parts.data_objects:
         found += f"; {counted(parts.data_objects, 'object')} of its data left, and nothing says its size"
     return RepairPlan(subject=parts.ref, found=(found,), steps=tuple(_naming_steps(shape, parts)))
+
+
+def plan_stuck(parts: ImageParts) -> RepairPlan:
+    """Return what lets images of that name be restored or removed that are stuck in the trash."""
+    ref, stuck = parts.ref, sorted(parts.stuck.items())
+    return RepairPlan(
+        subject=ref,
+        found=tuple(f"it is in the trash, on its way there or out of it (id {image_id})" for image_id, _ in stuck),
+        steps=tuple(SettleTrash(ref=ref, image_id=image_id, state=state) for image_id, state in stuck),
+    )
 
 
 def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
@@ -254,9 +269,6 @@ def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
             yield DropTrashEntry(ref=ref, image_id=image_id)
         case Shape.ORPHANED:
             yield ForgetParent(ref=ref, image_id=image_id, parent=parts.lost_parent)
-        case Shape.STUCK:
-            assert parts.trash, "only what is in the trash is stuck there"
-            yield SettleTrash(ref=ref, image_id=parts.trashed_id, state=parts.trash)
 
 
 def _unclear(parts: ImageParts) -> str:
@@ -296,7 +308,6 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
         found=(*found, *(each.text for each in troubles.obstacles)),
         steps=tuple(steps),
         problem="; ".join(each.way_out for each in troubles.obstacles),
-        open_by=image.watchers,
     )
 
 
@@ -317,6 +328,11 @@ def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, lefto
             return RepairPlan(subject=ref)
         return RepairPlan(subject=ref, found=(f"it is not ready: {cut(image.state)}",), problem=ready_again(image))
     found = f"{_CUT_OFF}, and left its intent"
+    if image and is_unclear(image, intent):
+        # Without its intent it would look like a whole one.
+        text = f"{found}; without fast-diff nobody can tell whether it is whole"
+        way_out = f"{shell_command('virtrbd image remove', ref)}, then import it again"
+        return RepairPlan(subject=ref, found=(text,), problem=way_out)
     image_id = image.image_id if image else ""
     match leftover:
         case Leftover.HALF:
@@ -337,5 +353,4 @@ def joined(*plans: RepairPlan) -> RepairPlan:
         found=tuple(text for plan in plans for text in plan.found),
         steps=tuple(step for plan in plans for step in plan.steps),
         problem="; ".join(plan.problem for plan in plans if plan.problem),
-        open_by=plans[0].open_by,
     )
