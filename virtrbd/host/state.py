@@ -147,14 +147,15 @@ class StateDir:
         return {ref: intent for ref in mine if (intent := self.read_intent(ref))}
 
     def drop_intent(self, ref: ImageRef) -> None:
-        """Forget the intent: the image is marked, or gone. Raises VirtrbdError."""
+        """Forget the intent, where there is one: the image is marked, or gone. Raises VirtrbdError."""
         self._drop("intents", str(ref))
 
     def _drop(self, room: str, name: str) -> None:
         file = self._room(room) / file_name_of(name)
         try:
-            # Its folder may be missing too.
-            file.unlink(missing_ok=True)
+            # Mostly there is none, and its folder may be missing too.
+            if os.path.lexists(file):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(file, error, _WAY_OUT) from error
 
