@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -78,6 +78,10 @@ class _Libvirt:
         """Return the connection, None where libvirt does not answer."""
         with self._lock:
             return self._connected
+
+    def has_answered(self) -> bool:
+        """Whether libvirt was asked for something, and answers."""
+        return bool(self.__dict__.get("_connected"))
 
     def require(self, what: str) -> None:
         """Raise UnavailableError, DeniedError where libvirt does not answer, with `what` is unknown for that reason."""
@@ -168,3 +172,17 @@ def image_session(run: Run) -> Iterator[Session]:
             progress=lambda _done, _total: None,
         )
         yield Session(host=host, libvirt=libvirt)
+        if libvirt.has_answered():
+            mark_what_waits(host)
+
+
+def mark_what_waits(host: "ImageHost") -> None:
+    """Mark what was made while libvirt did not answer; mostly there is nothing."""
+    from virtrbd.host.traces import unmarked
+
+    # Whoever may not read the state directory makes nothing there either.
+    with suppress(DeniedError):
+        if next(unmarked(host.state), None):
+            from virtrbd.host.making import mark_unmarked
+
+            mark_unmarked(host)

@@ -8,6 +8,7 @@ from typing import Any
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.commands.app import Run
 from virtrbd.commands.failures import failure_data, show_trace
+from virtrbd.commands.image_session import mark_what_waits
 from virtrbd.commands.printing import print_lines
 from virtrbd.errors import UsageError
 from virtrbd.host.converge import Report
@@ -31,7 +32,7 @@ def parse_allowed(words: Sequence[str]) -> frozenset[Hazard]:
 def connected(run: Run, settings: Settings, allowed: frozenset[Hazard] = frozenset()) -> Iterator[Host]:
     """Connect to libvirt and Ceph, and disconnect at the end."""
     with Hypervisor.connect(settings) as hypervisor, Cluster.connect(settings) as cluster:
-        yield Host(
+        host = Host(
             hypervisor=hypervisor,
             cluster=cluster,
             state=StateDir(settings.state_dir),
@@ -41,6 +42,8 @@ def connected(run: Run, settings: Settings, allowed: frozenset[Hazard] = frozens
             say=run.say,
             progress=lambda _done, _total: None,
         )
+        yield host
+        mark_what_waits(host.for_images)
 
 
 def tell_lints(run: Run, plan: Plan) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from contextlib import suppress
 
 from virtrbd.errors import HypervisorError, UnavailableError, UsageError
 
@@ -19,6 +20,8 @@ def lend_terminal(name: str, command: Sequence[str]) -> None:
     except FileNotFoundError:
         raise UnavailableError(f"{command[0]} is missing; apt install libvirt-clients") from None
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        # One that went takes nothing back.
+        with suppress(termios.error):
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
     if code:
         raise HypervisorError(f"{name}: {command[0]} ended with {code}; is the console open elsewhere?")

@@ -38,6 +38,9 @@ def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -
         if failed := [found for found in looked.values() if isinstance(found, Exception)]:
             raise _joined(failed)
         missing = {ref: found for ref, found in looked.items() if not isinstance(found, Exception | Image)}
+        for ref in (ref for ref in refs if ref not in missing):
+            # Of one that was marked, and cut off before its intent was dropped.
+            host.state.drop_intent(ref)
         made = _side_by_side([*missing], lambda ref: _make(host, parent, source, ref, missing[ref]))
     if failed := [found for found in made.values() if isinstance(found, Exception)]:
         for ref in (ref for ref, found in made.items() if not isinstance(found, Exception)):

@@ -8,6 +8,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import set_running
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.watching import Registration, registered
+from virtrbd.ending import finishing
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
 from virtrbd.model.domain import ManagedSave
 from virtrbd.model.failure import Failure
@@ -45,10 +46,12 @@ def through_gate(
             if not others:
                 _refuse_obstacles(registration)
                 _check_images(cluster, refs, run, save, allowed, say)
-                set_running(cluster, refs, run)
-                begin()
-                # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
-                _await_qemu(registration, refs)
+                # Cut off in between, a guest that never ran would be noted, or one that runs would look free.
+                with finishing():
+                    set_running(cluster, refs, run)
+                    begin()
+                    # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
+                    _await_qemu(registration, refs)
                 return
         now = time.monotonic()
         if give_up_at is None:

@@ -18,7 +18,7 @@ from virtrbd.ceph.trash import trash_image
 from virtrbd.ending import EndedError, did, finishing
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, ImageExistsError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.traces import note_made
+from virtrbd.host.traces import drop_unmarked, note_made, note_unmarked, unmarked
 from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.printable import shell_command
@@ -129,11 +129,25 @@ def finish_made(
         # Before the mark: it proves that the mark is this host's own.
         note_made(host.state, ref, image_id)
         mark_image(host.cluster, ref, mark, ready=was_filled)
-    elif was_filled:
-        set_state(host.cluster, ref, "")
+    else:
+        # The next run that finds libvirt marks it.
+        note_unmarked(host.state, ref, image_id, domain_uuid)
+        if was_filled:
+            set_state(host.cluster, ref, "")
     did(f"image {ref}: made")
     if not is_unsaid:
         host.state.drop_intent(ref)
+
+
+def mark_unmarked(host: ImageHost) -> None:
+    """Mark what this host made while libvirt did not answer, which knows who it is; what can't be marked now waits."""
+    with suppress(VirtrbdError):
+        for ref, image_id, domain_uuid in list(unmarked(host.state)):
+            with suppress(VirtrbdError), host.state.locked([str(ref)], "image mark"):
+                image = read_image(host.cluster, ref)
+                if image and image.image_id == image_id and image.mark is None and not image.state:
+                    finish_made(host, ref, image_id, domain_uuid, is_unsaid=True)
+                drop_unmarked(host.state, ref)
 
 
 def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:

@@ -42,6 +42,7 @@ def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
         case TrashImage():
             trash = partial(trash_image, host.cluster, step.ref, step.image_id, step.delay_s)
             once_free(trash, wait_s=wait_s, say=host.say)
+            # What a cut-off run wrote of it says nothing of the next image of that name.
             host.state.drop_intent(step.ref)
         case RemoveImage():
             _remove_for_good(host, step)
@@ -51,7 +52,6 @@ def _remove_for_good(host: ImageHost, step: RemoveImage) -> None:
     if not step.is_in_trash:
         trash = partial(trash_image, host.cluster, step.ref, step.image_id, _NO_DELAY)
         once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
-        # What it said of the image says nothing of the next one of that name.
         host.state.drop_intent(step.ref)
     in_trash = list_trash(host.cluster, step.ref.pool, step.ref.namespace)
     entry = next((each for each in in_trash if each.image_id == step.image_id), None)

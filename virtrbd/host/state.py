@@ -89,15 +89,17 @@ class StateDir:
 
         Raises DeniedError: that a file may not be read does not mean that there is none.
         """
-        content = self._content(room, name)
+        return self._decoded(self._room(room) / file_name_of(name), kind)
+
+    def _decoded(self, file: Path, kind: type[T]) -> T | None:
+        content = self._content(file)
         # msgspec skips what it has no field for, and recurses into it.
         with suppress(ValueError, RecursionError, msgspec.MsgspecError):
             return msgspec.json.decode(content, type=kind)
         return None
 
-    def _content(self, room: str, name: str) -> bytes:
+    def _content(self, file: Path) -> bytes:
         """Return what a file holds, nothing where it is missing or not a regular file. Raises DeniedError."""
-        file = self._room(room) / file_name_of(name)
         try:
             with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
                 return stream.read()
@@ -145,14 +147,15 @@ class StateDir:
         return {ref: intent for ref in mine if (intent := self.read_intent(ref))}
 
     def drop_intent(self, ref: ImageRef) -> None:
-        """Forget the intent: the image is marked, or gone. Raises VirtrbdError."""
+        """Forget the intent, where there is one: the image is marked, or gone. Raises VirtrbdError."""
         self._drop("intents", str(ref))
 
     def _drop(self, room: str, name: str) -> None:
         file = self._room(room) / file_name_of(name)
         try:
-            # Its folder may be missing too.
-            file.unlink(missing_ok=True)
+            # Mostly there is none, and its folder may be missing too.
+            if os.path.lexists(file):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(file, error, _WAY_OUT) from error
 
@@ -203,7 +206,7 @@ class StateDir:
     def read_told(self, what: str = "told") -> dict[str, str]:
         """Return what was told; a file that can't be understood lets it be told again."""
         with suppress(ValueError, RecursionError, AttributeError):
-            told = json.loads(self._content("reconcile", what))
+            told = json.loads(self._content(self._room("reconcile") / file_name_of(what)))
             return {str(key): str(value) for key, value in told.items()}
         return {}
 
@@ -225,6 +228,17 @@ class StateDir:
     def read_trace(self, room: str, ref: ImageRef) -> dict[str, str]:
         """Return what is remembered about an image, empty where there is nothing that can be understood."""
         return self._read(room, str(ref), dict[str, str]) or {}
+
+    def read_traces(self, room: str) -> list[dict[str, str]]:
+        """Return all that is remembered of a kind. Raises DeniedError."""
+        folder = self._room(room)
+        try:
+            names = sorted(os.listdir(folder))
+        except PermissionError as error:
+            raise _unreadable(folder, error) from error
+        except OSError:
+            return []
+        return [found for name in names if (found := self._decoded(folder / name, dict[str, str]))]
 
     def drop_trace(self, room: str, ref: ImageRef) -> None:
         """Forget what is remembered about an image. Raises VirtrbdError."""

@@ -4,18 +4,36 @@ A trace names the image's id, so that it says nothing of another image that has 
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from virtrbd.domainxml.plain import names_source
 from virtrbd.host.state import StateDir
 from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.image import Image, ImageRef
 
-_MADE, _ROLLBACKS = "made", "rollbacks"
+_MADE, _ROLLBACKS, _UNMARKED = "made", "rollbacks", "unmarked"
 
 
 def note_made(state: StateDir, ref: ImageRef, image_id: str) -> None:
     """Remember that the image was made, or taken over, by this host. Raises VirtrbdError."""
     state.write_trace(_MADE, ref.image, {"image": image_id})
+
+
+def note_unmarked(state: StateDir, ref: ImageRef, image_id: str, domain_uuid: str) -> None:
+    """Remember an image that was made here while nobody could say which host this is. Raises VirtrbdError."""
+    state.write_trace(_UNMARKED, ref.image, {"ref": str(ref.image), "image": image_id, "domain": domain_uuid})
+
+
+def unmarked(state: StateDir) -> Iterator[tuple[ImageRef, str, str]]:
+    """Yield the images that are still to be marked: name, id, and the UUID of their domain, "" where they have none."""
+    for words in state.read_traces(_UNMARKED):
+        with suppress(ValueError):
+            yield ImageRef.parse(words.get("ref", "")), words.get("image", ""), words.get("domain", "")
+
+
+def drop_unmarked(state: StateDir, ref: ImageRef) -> None:
+    """Forget it: the image has its mark, or is gone. Raises VirtrbdError."""
+    state.drop_trace(_UNMARKED, ref.image)
 
 
 def note_rollback(state: StateDir, ref: ImageRef, image_id: str) -> None:
