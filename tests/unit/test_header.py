@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtrbd.ceph.bindings import rbd
+from virtrbd.ceph.class_calls import trash_spec
 from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header, decode_id, decode_pairs
 
 U64 = st.integers(0, 2**64 - 1)
@@ -179,3 +180,12 @@ def test_a_key_that_the_bindings_cannot_decode_leaves_the_image_to_be_opened() -
 def test_an_id_is_whole_and_names_an_object_or_is_none(raw: bytes) -> None:
     found = decode_id(raw)
     assert not found or (string(found) == raw and found.isprintable())
+
+
+@given(name=TEXT, state=st.integers(0, 3), garbage=st.binary(max_size=80))
+def test_an_entry_of_the_trash_is_read_back_and_garbage_is_none(name: str, state: int, garbage: bytes) -> None:
+    raw = name.encode()
+    body = struct.pack("<BI", 0, len(raw)) + raw + struct.pack("<IIIIB", 100, 0, 200, 0, state)
+    read = trash_spec(struct.pack("<BBI", 2, 1, len(body)) + body)
+    assert read == {"source": "USER", "name": name, "deleted_at": 100, "expires_at": 200, "state": state}
+    trash_spec(garbage)

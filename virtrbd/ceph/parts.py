@@ -229,8 +229,8 @@ def _is_lost(cluster: Cluster, clone: LostClone, parent: ParentKey) -> bool:
             return class_calls.parent_of(ioctx, clone.image_id) != parent
     except rados.ObjectNotFound:
         return True
-    except (ConfigError, ClusterError, rados.PermissionError, rados.PermissionDeniedError):
-        # A pool that is gone, or that this user may not look into: nobody can tell.
+    except (ConfigError, ClusterError, ValueError, struct.error, rados.PermissionError, rados.PermissionDeniedError):
+        # A pool that is gone, or that this user may not look into, or a header of garbage: nobody can tell.
         return False
 
 

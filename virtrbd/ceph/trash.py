@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 from virtrbd.ceph import class_calls
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
-from virtrbd.ceph.features import seconds_of
 from virtrbd.ceph.images import require_id
 from virtrbd.ceph.opening import open_image
-from virtrbd.ceph.texts import as_bytes, bindings_or_bytes
+from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
@@ -56,31 +55,13 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[Trash
                     deleted_at=entry["deleted_at"],
                     expires_at=entry["expires_at"],
                 )
-                for entry in _entries(ioctx)
+                for entry in class_calls.list_in_trash(ioctx)
             ]
             if not found:
                 refuse_missing_namespace(ioctx, where)
         return tuple(sorted(found, key=lambda entry: (entry.ref, entry.deleted_at)))
 
     return cluster.call(f"listing the trash of pool {pool}", read)
-
-
-def _entries(ioctx: Any) -> list[dict[str, Any]]:
-    def by_bindings() -> list[dict[str, Any]]:
-        return [
-            {
-                **entry,
-                "deleted_at": seconds_of(entry["deletion_time"]),
-                "expires_at": seconds_of(entry["deferment_end_time"]),
-            }
-            for entry in rbd.RBD().trash_list(ioctx)
-        ]
-
-    try:
-        return bindings_or_bytes(by_bindings, lambda: class_calls.list_in_trash(ioctx))
-    except IndexError:
-        # The bindings know no word for an image that is being migrated.
-        return class_calls.list_in_trash(ioctx)
 
 
 def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:

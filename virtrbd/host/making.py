@@ -23,6 +23,9 @@ from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.printable import shell_command
 
+# librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
+LOOK_AGAIN_AFTER_S = 2.0
+
 # What fills a new image: it gets the image's name and is done when it returns.
 Fill = Callable[[ImageRef], None]
 
@@ -152,7 +155,13 @@ def mark_unmarked(host: ImageHost) -> None:
 
 def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
     """Remove what a killed run left, once what it had open is gone. Raises ImageBusyError."""
-    if not read_parts(host.cluster, ref).has_header:
+    parts, intent = read_parts(host.cluster, ref), host.state.read_intent(ref)
+    if not parts.has_header:
+        if not (intent and intent.made_id(image_id)):
+            # Another client may be at it, and its writes follow each other in milliseconds.
+            time.sleep(LOOK_AGAIN_AFTER_S)
+            if read_parts(host.cluster, ref) != parts:
+                raise ClusterError(f"image {ref}: another client is at work on it; run again when it is done")
         # It was cut off before there was anything to open; data comes after that.
         remove_remains(host.cluster, ref, image_id, data=False)
         host.state.drop_intent(ref)

@@ -14,7 +14,7 @@ from virtrbd.ceph.trash import missing
 from virtrbd.ceph.watching import busy_error
 from virtrbd.errors import BlockedError, ClusterError
 from virtrbd.host.image_host import ImageHost
-from virtrbd.host.making import finish_made, remove_half_made
+from virtrbd.host.making import LOOK_AGAIN_AFTER_S, finish_made, remove_half_made
 from virtrbd.host.waiting import once_free
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.planning.image_shape import Shape, shape_of
@@ -47,9 +47,6 @@ from virtrbd.planning.repair import (
 )
 from virtrbd.planning.use import owner_objections
 
-# librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
-_LOOK_AGAIN_AFTER_S = 2.0
-
 
 def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     """Return what is wrong with the image, and what mends it.
@@ -58,7 +55,8 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     """
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
-    if intent and is_half_made(parts, intent) and not parts.data_objects:
+    # What only its time speaks for is left alone for as long as any other.
+    if intent and intent.made_id(parts.image_id) and is_half_made(parts, intent) and not parts.data_objects:
         return plan_half_made(parts)
     stuck = plan_stuck(parts)
     if shape is Shape.ABSENT:
@@ -117,7 +115,7 @@ def require_settled(host: ImageHost, plan: RepairPlan, least_age_s: float, look:
             f"image {plan.subject}: its name was written {max(age_s, 0):.0f} s ago, and whoever did may still be at "
             f"work; run again when it is {least_age_s:g} s old, or write --least-age 0s where nobody is"
         )
-    time.sleep(_LOOK_AGAIN_AFTER_S)
+    time.sleep(LOOK_AGAIN_AFTER_S)
     if look() != plan:
         raise ClusterError(f"image {plan.subject}: another client is at work on it; look again when it is done")
 

@@ -246,10 +246,9 @@ class Intent:
         return at >= self.written_at - 5
 
     def matches(self, image: Image) -> bool:
-        """Whether the image is what this intent made: its client, parent and size, no mark of another, later."""
+        """Whether the image is what this intent made: same parent, size, no mark of another, made after it."""
         return (
             image.mark is None
-            and (not self.client_id or self.made_id(image.image_id))
             and image.parent == self.parent
             and (self.parent is not None or image.size_bytes == self.size_bytes)
             and self.is_before(image.created_at)

@@ -34,14 +34,11 @@ def is_half(image: Image, intent: Intent | None) -> bool:
 def is_half_made(parts: ImageParts, intent: Intent) -> bool:
     """Whether librbd was cut off while it made the image for a run of ours, before it had a header.
 
-    Whichever verb wrote the intent. The id says whose it is; where an intent of an earlier version names no client, the
-    image must be younger than the intent.
+    Whichever verb wrote the intent. The id says whose it is, or that it is younger than the intent: without a header it
+    holds nothing that could be lost.
     """
-    if shape_of(parts) is not Shape.REMAINS:
-        return False
-    if intent.client_id:
-        return intent.made_id(parts.image_id)
-    return intent.is_before(parts.noted_at)
+    is_ours = intent.made_id(parts.image_id) or intent.is_before(parts.noted_at)
+    return is_ours and shape_of(parts) is Shape.REMAINS
 
 
 def as_it_is(image: Image, intent: Intent | None) -> Image:

@@ -228,7 +228,8 @@ def plan_name(parts: ImageParts) -> RepairPlan:
         case Shape.WHOLE | Shape.ABSENT:
             return RepairPlan(subject=parts.ref)
         case Shape.UNCLEAR:
-            return RepairPlan(subject=parts.ref, found=(shape.value,), problem=_unclear(parts))
+            found = "its id object names no image" if parts.id_object == "" else shape.value
+            return RepairPlan(subject=parts.ref, found=(found,), problem=_unclear(parts))
     found = f"{shape.value} (id {parts.image_id})"
     if parts.data_objects:
         found += f"; {counted(parts.data_objects, 'object')} of its data left, and nothing says its size"
