@@ -1,5 +1,6 @@
 """A plan carried out: what is stopped by what, and how the run ends."""
 
+import time
 from dataclasses import replace
 from threading import Event
 
@@ -230,3 +231,17 @@ def test_what_is_not_worth_a_word_is_quiet(action: Action, is_quiet: bool) -> No
 def test_what_is_not_worth_a_word_is_loud_when_it_fails() -> None:
     [outcome], _ = run(plan("a", RenewMark(domain_uuid="1", inputs="")), failing={"1": ClusterError("no")})
     assert (outcome.quiet, outcome.exit_code) == (False, ExitCode.FAILED)
+
+
+def test_who_interrupts_waits_for_no_domain_that_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("virtrbd.deadline._abandoned", [])
+
+    def perform(_action: Action) -> None:
+        raise KeyboardInterrupt
+
+    many = tuple(plan(name, step(name)) for name in "abcdefgh")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(execute(Plan(domains=many), frozenset(), perform, parallel=2))
+    assert time.monotonic() - began < 5
+    assert not is_abandoned()

@@ -123,6 +123,16 @@ def test_what_a_killed_run_left_in_the_state_directory_goes_with_the_next_run(tm
         assert [each.name for each in (tmp_path / "intents").iterdir()] == ["vms%2Fweb.vda"]
 
 
+def test_so_does_what_an_earlier_version_left_in_it(tmp_path: Path) -> None:
+    for room in ("intents", "made", "retirements"):
+        (tmp_path / room).mkdir(mode=0o700)
+        (tmp_path / room / "vms%2Fweb.vda+new").write_text("half")
+        (tmp_path / room / "vms%2Fweb.vda").write_text("whole")
+    with StateDir(str(tmp_path)).locked(["web"], "define"):
+        pass
+    assert [file.name for file in tmp_path.rglob("*vda*")] == ["vms%2Fweb.vda"] * 3
+
+
 def test_a_file_that_another_run_is_writing_is_let_be(tmp_path: Path) -> None:
     script = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "(print(flush=True), input())")
     with subprocess.Popen(

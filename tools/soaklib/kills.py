@@ -151,20 +151,28 @@ def _end(world: World, sources: Sources, kind: Kind, way: Way) -> Left:
     code, said, _, _ = run(trial, kind, way)
     # Python's own start answers Ctrl-C with a traceback, before any of virtrbd's is loaded.
     odd = said if ("Traceback" in said and "/virtrbd/" in said) or "this is a bug" in said else ""
-    runs, fact, last = 0, kind.lacks(trial), ""
+    runs, fact, last = 0, fact_of(trial, kind), ""
     while runs < MOST_RUNS and (fact or not runs):
         _, last, _, _ = run(trial, kind)
         runs += 1
-        if fact := kind.lacks(trial):
+        if fact := fact_of(trial, kind):
             for words in kind.then:
                 trial.world.virtrbd(*words)
-            fact = kind.lacks(trial)
+            fact = fact_of(trial, kind)
     lost = "; ".join(what for name, data in trial.kept.items() if (what := lacking(trial, name, data)))
     if not (fact or lost):
         forget(trial)
     return Left(
         kind=kind.name, way=way, code=code, runs=runs, lost=lost, odd=odd, stuck=f"{fact}: {last}" if fact else ""
     )
+
+
+def fact_of(trial: Trial, kind: Kind) -> str:
+    """Return what the work still lacks; an image without a header can't even be looked at."""
+    try:
+        return kind.lacks(trial)
+    except (KeyError, rbd.Error) as error:
+        return f"it cannot be looked at: {type(error).__name__}: {error}"
 
 
 def lacking(trial: Trial, name: str, data: bytes) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.listing import list_images
 from virtrbd.commands.output import table
+from virtrbd.commands.rooms import rooms_of
 from virtrbd.errors import ClusterError, ConfigError, UsageError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import Listing, UnreadImage, Usage
@@ -31,6 +32,7 @@ def refs_of(cluster: Cluster, names: Sequence[str]) -> tuple[list[ImageRef], lis
     for name in names:
         pool, _, rest = name.partition("/")
         if not rest:
+            rooms_of((name,), "")
             take(list_images(cluster, pool))
             continue
         try:

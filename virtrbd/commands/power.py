@@ -12,7 +12,7 @@ from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.host import Host
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain, PowerState
-from virtrbd.printable import shell_command
+from virtrbd.printable import cut, quoted, shell_command
 
 
 def require(host: Host, name: str) -> DefinedDomain:
@@ -29,7 +29,7 @@ def find_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
     """Return the domain, whatever its XML is. Raises HypervisorError when there is none."""
     domain = hypervisor.domain(name)
     if domain is None:
-        raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+        raise HypervisorError(f"{cut(name) or quoted(name)}: no such domain on this host; see virtrbd list")
     return domain
 
 

@@ -29,7 +29,7 @@ from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, plan_secret
-from virtrbd.printable import shell_command
+from virtrbd.printable import cut, quoted, shell_command
 from virtrbd.spec.files import PROFILES, SpecFile, SpecFiles, read_bounded
 from virtrbd.spec.load import check_files
 from virtrbd.spec.resolve import resolve
@@ -92,7 +92,7 @@ def _adoptable(host: Host, name: str) -> DefinedDomain:
     """Return the domain. Raises HypervisorError, and SpecError where no spec can have its name."""
     domain = host.hypervisor.domain(name)
     if domain is None:
-        raise HypervisorError(f"{name}: no such domain on this host; see virtrbd list")
+        raise HypervisorError(f"{cut(name) or quoted(name)}: no such domain on this host; see virtrbd list")
     require_readable(domain)
     if not domain.persistent:
         raise HypervisorError(f"{name}: is transient, there is no definition to adopt; virsh define makes one")

@@ -77,7 +77,8 @@ def _end(pool: ThreadPoolExecutor, running: Collection[Future[None]]) -> None:
     left: Collection[Future[None]] = running
     try:
         with asking(signal.SIGPIPE):
-            _, left = wait(running, _ENDS_WITHIN_S)
+            # What was cancelled here is no end that is waited for.
+            _, left = wait([each for each in running if not each.cancelled()], _ENDS_WITHIN_S)
     finally:
         if left:
             abandon("domains that others are at work on")
