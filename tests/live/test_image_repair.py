@@ -1,6 +1,7 @@
 """What a kill inside librbd leaves of an image: named by every verb, and mended by `image repair`."""
 
 import json
+import pickle
 import re
 import signal
 import struct
@@ -15,6 +16,9 @@ import rados
 import rbd
 from waiting import eventually
 from worlds import MIB, World
+
+from virtrbd.host.state import StateDir
+from virtrbd.model.image import ImageRef, Intent
 
 SIZE = 8 * MIB
 DATA = b"data" * 1024
@@ -303,3 +307,66 @@ def test_clones_and_their_parents_know_of_each_other_again(roomed, name) -> None
     assert roomed.content("unlisted")[: len(DATA)] == DATA
     for each in list(vms.list_objects()):
         vms.remove_object(each.key)
+
+
+def test_a_key_in_the_trash_that_is_no_text_hides_nothing_else(roomed, name) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+    vms, room = roomed.vms, roomed.pool
+    now = int(time.time())
+    body = b"\0" + string("odd") + struct.pack("<IIII", now, 0, now, 0) + b"\0"
+    call(vms, "rbd_trash", "trash_add", struct.pack("<I", 1) + b"\xff", struct.pack("<BBI", 2, 1, len(body)), body)
+    for each in ("one", "two"):
+        create(vms, each, DATA)
+        roomed.ok("image", "remove", "--allow", "loses-data", f"{room}/{each}")
+    listed = roomed.document("image", "trash", "list", room)
+    assert {entry["name"] for entry in listed["trash"]} == {f"{room}/one", f"{room}/two"}
+    assert roomed.virtrbd("image", "info", f"{room}/three").returncode == 5
+    roomed.ok("image", "restore", f"{room}/one")
+    roomed.ok("image", "remove", "--now", "--allow", "loses-data", f"{room}/one")
+    assert roomed.document("image", "trash", "list", room)["trash"][0]["name"] == f"{room}/two"
+    for each in list(vms.list_objects()):
+        vms.remove_object(each.key)
+
+
+# virtrbd, with another client that comes to the end of making the image between its look and its removal.
+OVERTAKEN = """
+import os, pickle, rados, sys
+import virtrbd.host.by_hand as by_hand
+from virtrbd.__main__ import main
+image_id, saved = sys.argv.pop(1), sys.argv.pop(1)
+conf, remove = os.environ["CEPH_CONF"], by_hand.remove_half_made
+def overtaken(*words):
+    with open(saved, "rb") as file:
+        header = pickle.load(file)
+    with rados.Rados(conffile=conf, rados_id="virtrbd") as ceph, ceph.open_ioctx("vms") as vms:
+        with rados.WriteOpCtx() as operation:
+            vms.set_omap(operation, tuple(header), tuple(header.values()))
+            vms.operate_write_op(operation, f"rbd_header.{image_id}")
+    return remove(*words)
+by_hand.remove_half_made = overtaken
+main()
+"""
+
+
+def test_an_image_that_another_client_has_made_meanwhile_is_left_alone(world, name) -> None:  # type: ignore[no-untyped-def]
+    """Half by an old intent when it was looked at; whole, with data, when it would be removed."""
+    image = f"{name}.a"
+    image_id = create(world.vms, image, DATA)
+    header = header_of(world.vms, image_id)
+    world.vms.remove_object(f"rbd_header.{image_id}")
+    ref = ImageRef.parse(f"vms/{image}")
+    old = Intent(ref=ref, domain_uuid="", size_bytes=SIZE, parent=None, nonce="n", written_at=time.time() - 60)
+    StateDir(str(world.state)).write_intent(old)
+    saved = world.host.folder / "header"
+    saved.write_bytes(pickle.dumps(header))
+    done = world.virtrbd("image", "create", f"vms/{image}", "8M", program=("-c", OVERTAKEN, image_id, str(saved)))
+    assert (done.returncode, "another client is at work on it" in done.stderr) == (5, True), done
+    with rbd.Image(world.vms, image, read_only=True) as opened:
+        assert (str(opened.id()), opened.read(0, len(DATA))) == (image_id, DATA)
+    StateDir(str(world.state)).drop_intent(ref)
+
+
+def header_of(ioctx: rados.Ioctx, image_id: str) -> dict[str, bytes]:
+    with rados.ReadOpCtx() as operation:
+        values, _ = ioctx.get_omap_vals(operation, "", "", 100)
+        ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
+        return {key: value or b"" for key, value in values}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.class_calls import trash_spec
-from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header, decode_id, decode_pairs
+from virtrbd.ceph.header import MOST_KEYS, Header, ParentKey, decode_header, decode_id, decode_pairs, parent_key_of
 
 U64 = st.integers(0, 2**64 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -147,6 +147,16 @@ def test_a_flattened_clone_has_no_parent() -> None:
     header = decode_header(header_of() | {"parent": b""})
     assert header is not None
     assert header.parent is None
+
+
+def test_a_flattened_clone_whose_snapshots_grow_from_its_parent_still_names_it() -> None:
+    parent = ParentKey(pool_id=3, namespace="", image_id="ab", snapshot_id=7)
+    whole = encoded_parent(parent)
+    of_head, of_snapshots = parent_key_of(whole), parent_key_of(whole[:-9] + b"\0")
+    assert (of_head, of_snapshots) == (parent, parent)
+    assert of_head is not None
+    assert of_snapshots is not None
+    assert (of_head.is_of_head, of_snapshots.is_of_head) == (True, False)
 
 
 KEYS = [

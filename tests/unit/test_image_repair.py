@@ -235,4 +235,5 @@ def test_an_id_of_the_client_is_known_also_where_it_was_cut(client_id: int, rand
 def test_an_id_of_another_client_is_not_ours() -> None:
     assert not INTENT.made_id("103b8d0f8e0b")
     assert not INTENT.made_id("")
+    assert not replace(INTENT, client_id=0x11D7).made_id("11d7a12345678"), "that of client 0x11d7a"
     assert not replace(INTENT, client_id=0).made_id("08d0f8e0b")

@@ -94,21 +94,52 @@ def _entries(ioctx: Any) -> Iterator[tuple[str, str]]:
             yield image_id, f"(id {image_id})"
 
 
-def _by_id(ioctx: Any, object_name: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the values that an object has under its keys of ids, as they are; nothing where there is no such object."""
+def _by_id(ioctx: Any, object_name: str, prefix: str = _ID_KEY) -> Iterator[tuple[str, bytes]]:
+    """Yield the values that an object has under its keys of ids, as they are; nothing where there is no such object.
+
+    A key that is not UTF-8 is left out, which no id is: the bindings decode keys, and one ends the page that it is on.
+    """
     last = ""
     while True:
-        with rados.ReadOpCtx() as operation:
-            values, _ = ioctx.get_omap_vals(operation, last, _ID_KEY, _AT_A_TIME)
-            try:
-                ioctx.operate_read_op(operation, object_name)
-            except rados.ObjectNotFound:
-                return
-            page = list(values)
+        try:
+            page = _page(ioctx, object_name, last, prefix)
+        except UnicodeDecodeError:
+            # So it is looked for in ever smaller parts: each odd key costs sixteen questions a character.
+            yield from _by_parts(ioctx, object_name, prefix, last)
+            return
         yield from ((key.removeprefix(_ID_KEY), raw or b"") for key, raw in page)
         if len(page) < _AT_A_TIME:
             return
         last = page[-1][0]
+
+
+def _by_parts(ioctx: Any, object_name: str, prefix: str, last: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the same of the keys that come behind `last`, by the hexadecimal digits that ids are made of."""
+    for key, raw in _values(ioctx, object_name, prefix).items():
+        if key > last:
+            yield key.removeprefix(_ID_KEY), raw or b""
+    for digit in "0123456789abcdef":
+        for image_id, raw in _by_id(ioctx, object_name, prefix + digit):
+            if _ID_KEY + image_id > last:
+                yield image_id, raw
+
+
+def _page(ioctx: Any, object_name: str, last: str, prefix: str) -> list[tuple[str, bytes]]:
+    with rados.ReadOpCtx() as operation:
+        values, _ = ioctx.get_omap_vals(operation, last, prefix, _AT_A_TIME)
+        try:
+            ioctx.operate_read_op(operation, object_name)
+        except rados.ObjectNotFound:
+            return []
+        return list(values)
+
+
+def _values(ioctx: Any, object_name: str, key: str) -> dict[str, bytes]:
+    """Return what the object has under the key, empty for nothing. Raises rados.ObjectNotFound."""
+    with rados.ReadOpCtx() as operation:
+        values, _ = ioctx.get_omap_vals_by_keys(operation, (key,))
+        ioctx.operate_read_op(operation, object_name)
+        return dict(values)
 
 
 def list_metadata(ioctx: Any, image_id: str) -> dict[str, str]:
@@ -163,13 +194,11 @@ def trash_spec(raw: bytes) -> dict[str, Any]:
 
 
 def _spec_in_trash(ioctx: Any, image_id: str) -> dict[str, Any]:
-    with rados.ReadOpCtx() as operation:
-        values, _ = ioctx.get_omap_vals_by_keys(operation, (f"{_ID_KEY}{image_id}",))
-        try:
-            ioctx.operate_read_op(operation, "rbd_trash")
-        except rados.ObjectNotFound:
-            return {}
-        return next((trash_spec(raw or b"") for _, raw in values), {})
+    try:
+        values = _values(ioctx, "rbd_trash", f"{_ID_KEY}{image_id}")
+    except rados.ObjectNotFound:
+        return {}
+    return next((trash_spec(raw or b"") for raw in values.values()), {})
 
 
 def _decoded_trash_spec(walk: Decoder) -> dict[str, Any]:
@@ -244,10 +273,7 @@ def trash_state(ioctx: Any, image_id: str) -> TrashState | None:
 
 def parent_of(ioctx: Any, image_id: str) -> ParentKey | None:
     """Return the parent that the image's header names, None for an image without one."""
-    with rados.ReadOpCtx() as operation:
-        values, _ = ioctx.get_omap_vals_by_keys(operation, ("parent",))
-        ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
-        raw = dict(values).get("parent")
+    raw = _values(ioctx, f"rbd_header.{image_id}", "parent").get("parent")
     return parent_key_of(raw) if raw else None
 
 

@@ -6,7 +6,7 @@ What does not look as it does there is None, and the image is to be opened inste
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.texts import as_text
@@ -22,12 +22,16 @@ _USER_KIND = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentKey:
-    """A parent as the header names it: by numbers, which other objects turn into names."""
+    """A parent as the header names it: by numbers, which other objects turn into names.
+
+    `is_of_head`: the image itself grows from it, and not its snapshots alone, as after a flatten.
+    """
 
     pool_id: int
     namespace: str
     image_id: str
     snapshot_id: int
+    is_of_head: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,11 @@ def parent_key_of(value: bytes) -> ParentKey | None:
         namespace, at = _text(value, at)
     image_id, at = _text(value, at)
     [snapshot_id] = struct.unpack_from("<Q", value, at)
-    return ParentKey(pool_id=pool_id, namespace=namespace, image_id=image_id, snapshot_id=snapshot_id)
+    # Since version 2 the overlap is optional (cls_rbd_types.h, cls_rbd_parent).
+    is_of_head = version < 2 or value[at + 8 : at + 9] == b"\1"
+    return ParentKey(
+        pool_id=pool_id, namespace=namespace, image_id=image_id, snapshot_id=snapshot_id, is_of_head=is_of_head
+    )
 
 
 def _text(value: bytes, at: int) -> tuple[str, int]:

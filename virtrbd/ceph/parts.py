@@ -1,5 +1,6 @@
 """The parts of an image, read one by one: an image that was cut off while it was made or removed does not open."""
 
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from virtrbd.ceph.texts import is_utf8
 from virtrbd.errors import ClusterError, ConfigError
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.printable import quoted
 
 # Names of objects that are read before the deadline begins anew.
 _NAMES_A_STEP = 1000
@@ -51,9 +53,13 @@ def read_parts(cluster: Cluster, ref: ImageRef, *, data: bool = False) -> ImageP
 
 def _parts(ioctx: Any, ref: ImageRef) -> ImageParts:
     id_object, noted_at = _id_object(ioctx, ref.name)
-    parts = ImageParts(
-        ref=ref.image, id_object=id_object, noted_at=noted_at, listed_id=class_calls.id_of(ioctx, ref.name)
-    )
+    listed_id = class_calls.id_of(ioctx, ref.name)
+    if not _is_id(listed_id):
+        raise ClusterError(
+            f"image {ref.image}: the list of its pool, the object rbd_directory, has {quoted(listed_id)} for its id, "
+            f"which is none; take that entry away with `rados rmomapkey`"
+        )
+    parts = ImageParts(ref=ref.image, id_object=id_object, noted_at=noted_at, listed_id=listed_id)
     parts = replace(parts, stuck=_stuck(ioctx, ref.name, parts.image_id))
     if not (image_id := parts.image_id):
         return parts
@@ -74,9 +80,15 @@ def _id_object(ioctx: Any, name: str) -> tuple[str | None, float]:
     """Return the id that the id object of that name holds, None without one, and when it was written."""
     try:
         _, changed = ioctx.stat(f"rbd_id.{name}")
-        return decode_id(ioctx.read(f"rbd_id.{name}")), _seconds(changed)
+        image_id = decode_id(ioctx.read(f"rbd_id.{name}"))
+        return (image_id if _is_id(image_id) else ""), _seconds(changed)
     except rados.ObjectNotFound:
         return None, 0.0
+
+
+def _is_id(text: str) -> bool:
+    """Whether an image may have that id: with a dot in it, names of its objects could be those of another image."""
+    return text.isascii() and text.isprintable() and "." not in text
 
 
 def _seconds(changed: Any) -> float:
@@ -90,7 +102,7 @@ def _lost_parent(cluster: Cluster, ioctx: Any, image_id: str) -> str:
         key = class_calls.parent_of(ioctx, image_id)
     except (ValueError, struct.error):
         return ""
-    if key is None:
+    if key is None or not key.is_of_head:
         return ""
     where = ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name="")
     try:
@@ -98,7 +110,7 @@ def _lost_parent(cluster: Cluster, ioctx: Any, image_id: str) -> str:
             keys = _keys(parents, key.image_id, f"snapshot_{key.snapshot_id:016x}")
     except ConfigError:
         keys = None
-    except (ClusterError, rados.PermissionError, rados.PermissionDeniedError):
+    except (ValueError, ClusterError, rados.PermissionError, rados.PermissionDeniedError):
         return ""
     return "" if keys else f"{where.room}/(id {key.image_id})"
 
@@ -136,11 +148,12 @@ def read_by_id(cluster: Cluster, ref: ImageRef, image_id: str) -> Image | None:
 
 def data_objects(ioctx: Any, image_id: str, moved: Moved) -> Iterator[str]:
     """Yield the names of the objects that hold data of the image, in its own pool; all names of the pool are read."""
-    prefix = f"rbd_data.{image_id}."
+    # Exactly: where the pool holds the data of other pools' images, their names go on after rbd_data.POOL.
+    is_data = re.compile(re.escape(f"rbd_data.{image_id}.") + "[0-9a-f]{16}").fullmatch
     for number, each in enumerate(ioctx.list_objects()):
         if number % _NAMES_A_STEP == 0:
             moved()
-        if each.key.startswith(prefix):
+        if is_data(each.key):
             yield each.key
 
 
@@ -226,7 +239,9 @@ def _listed_clones(cluster: Cluster, ioctx: Any, parent: ParentKey) -> Iterator[
 def _is_lost(cluster: Cluster, clone: LostClone, parent: ParentKey) -> bool:
     try:
         with cluster.ioctx(clone.room) as ioctx:
-            return class_calls.parent_of(ioctx, clone.image_id) != parent
+            # A flatten leaves its snapshots on the parent, if they grew from it and the image has no deep-flatten.
+            grows = class_calls.parent_of(ioctx, clone.image_id) == parent
+            return not grows and not class_calls.list_snapshots(ioctx, clone.image_id)
     except rados.ObjectNotFound:
         return True
     except (ConfigError, ClusterError, ValueError, struct.error, rados.PermissionError, rados.PermissionDeniedError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtrbd.commands.app import Run, with_global_options
-from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, VERIFY, image_session
+from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, VERIFY, image_session, until_answered
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
@@ -68,8 +68,8 @@ def import_image(
         "snapshot": f"{target}@{base}" if base else None,
         "changed": not done.was_there,
     }
-    run.answer(data, lines)
-    done.state.drop_intent(target)
+    with until_answered(done.state, target):
+        run.answer(data, lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

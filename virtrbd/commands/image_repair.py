@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: tuple[str, ...]) -> None:
     """Mend what a crash left: a half image, an invalid object map, a lock whose holder is gone, an intent."""
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.repairing import find_repair, find_repair_once_free, perform_step, require_settled
+    from virtrbd.host.repairing import find_repair, find_repair_once_free, find_rest, perform_step, require_settled
 
     require_plain(ref)
     allowed = parse_allowed(allow)
@@ -49,9 +49,13 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
             for step in plan.steps:
                 perform_step(session.host, step)
                 done.append(step.text)
-    run.end(_exit_code(plan, allowed))
-    lines = [f"{ref}: done: {text}" for text in done]
-    run.answer(data, [*lines, *_problem(plan)] if done else plan_lines(plan, allowed))
+            # What did not open before is looked at for the first time.
+            plan = find_rest(session.host, ref)
+            data["left"] = plan_data(plan)
+    code = _exit_code(plan, allowed)
+    run.end(code or (ExitCode.FAILED if done and plan.steps else ExitCode.OK))
+    lines = plan_lines(plan, allowed) if plan.found or not done else []
+    run.answer(data, [*(f"{ref}: done: {text}" for text in done), *lines])
 
 
 def _exit_code(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> ExitCode:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtrbd.commands.app import Run
+from virtrbd.ending import EndedError
 from virtrbd.errors import DeniedError, UnavailableError, UsageError, VirtrbdError
 from virtrbd.model.duration import parse_duration
 from virtrbd.model.image import ImageRef
@@ -17,11 +18,28 @@ from virtrbd.model.size import parse_size
 
 if TYPE_CHECKING:
     from virtrbd.host.image_host import ImageHost, Progress
+    from virtrbd.host.state import StateDir
     from virtrbd.hypervisor.connection import Hypervisor
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import Image
     from virtrbd.model.image_use import DomainUse
     from virtrbd.model.settings import Settings
+
+
+@contextmanager
+def until_answered(state: "StateDir", ref: ImageRef) -> Iterator[None]:
+    """Forget the intent of what was made when its answer is out, or cannot be written.
+
+    Only a run that is ended before leaves it: run again, it says that there is nothing left to do.
+    """
+    try:
+        yield
+    except EndedError:
+        raise
+    except BaseException:
+        state.drop_intent(ref)
+        raise
+    state.drop_intent(ref)
 
 
 class _Parsed(click.ParamType[object]):

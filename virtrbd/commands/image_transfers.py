@@ -13,6 +13,7 @@ from virtrbd.commands.image_session import (
     Session,
     image_session,
     require_plain,
+    until_answered,
 )
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
@@ -66,11 +67,11 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
         fill = partial(copy_image, host, source, found.size_bytes, data_pool=wanted.data_pool)
         what = f"{source} {found.image_id}"
         was_there = fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying", what=what)
-    run.answer(
-        {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes, "changed": not was_there},
-        [f"{ref}: {ALREADY_THERE if was_there else ''}copied from {source} ({format_size(found.size_bytes)})"],
-    )
-    session.host.state.drop_intent(ref)
+    with until_answered(session.host.state, ref):
+        run.answer(
+            {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes, "changed": not was_there},
+            [f"{ref}: {ALREADY_THERE if was_there else ''}copied from {source} ({format_size(found.size_bytes)})"],
+        )
 
 
 def _source(session: Session, ref: ImageRef) -> Image:

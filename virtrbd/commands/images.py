@@ -5,7 +5,14 @@ from dataclasses import replace
 import click
 
 from virtrbd.commands.app import ALLOW, Run, app, with_global_options
-from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, SIZE_TYPE, image_session, require_plain
+from virtrbd.commands.image_session import (
+    ALREADY_THERE,
+    IMAGE,
+    SIZE_TYPE,
+    image_session,
+    require_plain,
+    until_answered,
+)
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.rooms import POOLS, rooms_of, tell_others
 from virtrbd.commands.verbs import Verbs
@@ -41,11 +48,11 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     wanted = layout_of(layout)
     with image_session(run) as session:
         was_there = create_by_hand(session.host, ref, size, wanted)
-    run.answer(
-        {"image": str(ref), "size_bytes": size, "changed": not was_there},
-        [f"{ref}: {ALREADY_THERE if was_there else ''}created ({format_size(size)})"],
-    )
-    session.host.state.drop_intent(ref)
+    with until_answered(session.host.state, ref):
+        run.answer(
+            {"image": str(ref), "size_bytes": size, "changed": not was_there},
+            [f"{ref}: {ALREADY_THERE if was_there else ''}created ({format_size(size)})"],
+        )
 
 
 @image.command()

@@ -21,6 +21,7 @@ from virtrbd.host.image_host import ImageHost
 from virtrbd.host.traces import drop_unmarked, note_made, note_unmarked, unmarked
 from virtrbd.host.waiting import once_free
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
+from virtrbd.planning.leftovers import is_half
 from virtrbd.printable import shell_command
 
 # librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
@@ -154,21 +155,33 @@ def mark_unmarked(host: ImageHost) -> None:
 
 
 def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
-    """Remove what a killed run left, once what it had open is gone. Raises ImageBusyError."""
+    """Remove what a killed run left, once what it had open is gone. Raises ImageBusyError, ClusterError.
+
+    What it is, is looked at again: another client may have come to the end of making it since.
+    """
     parts, intent = read_parts(host.cluster, ref), host.state.read_intent(ref)
+    if parts.image_id != image_id:
+        raise _changed(ref)
     if not parts.has_header:
         if not (intent and intent.made_id(image_id)):
             # Another client may be at it, and its writes follow each other in milliseconds.
             time.sleep(LOOK_AGAIN_AFTER_S)
             if read_parts(host.cluster, ref) != parts:
-                raise ClusterError(f"image {ref}: another client is at work on it; run again when it is done")
+                raise _changed(ref)
         # It was cut off before there was anything to open; data comes after that.
         remove_remains(host.cluster, ref, image_id, data=False)
         host.state.drop_intent(ref)
         return
+    image = read_image(host.cluster, ref, usage=True)
+    if image is None or image.image_id != image_id or not is_half(image, intent):
+        raise _changed(ref)
     wait_s = host.settings.timeouts.watcher
     once_free(partial(remove_half, host.cluster, ref, image_id), wait_s=wait_s, say=host.say)
     host.state.drop_intent(ref)
+
+
+def _changed(ref: ImageRef) -> ClusterError:
+    return ClusterError(f"image {ref}: another client is at work on it, or was meanwhile; run again when it is done")
 
 
 def _discard(host: ImageHost, ref: ImageRef, image_id: str, *, is_ended: bool) -> None:

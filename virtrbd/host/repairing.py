@@ -53,6 +53,18 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
 
     Raises ClusterError where there is no such image, or it cannot be opened for a reason that no step mends.
     """
+    plan = _find(host, ref)
+    if plan is None:
+        raise missing(host.cluster, ref)
+    return plan
+
+
+def find_rest(host: ImageHost, ref: ImageRef) -> RepairPlan:
+    """Return what is wrong after the steps were done, which may have led to no image."""
+    return _find(host, ref) or RepairPlan(subject=ref)
+
+
+def _find(host: ImageHost, ref: ImageRef) -> RepairPlan | None:
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
     # What only its time speaks for is left alone for as long as any other.
@@ -63,7 +75,7 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
         # One of format 1 has other parts, and is refused with a word of its own.
         read_image(host.cluster, ref)
         if intent is None and not stuck.steps:
-            raise missing(host.cluster, ref)
+            return None
         return joined(stuck, plan_intent(ref, None, intent, None))
     if shape is not Shape.WHOLE:
         is_there = parts.image_id and shape is not Shape.REMAINS
@@ -71,7 +83,7 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
         return _for_owner(host, joined(plan_name(parts), stuck), image)
     image = read_image(host.cluster, ref, usage=True)
     if image is None:
-        raise missing(host.cluster, ref)
+        return None
     troubles = plan_troubles(image, read_troubles(host.cluster, ref))
     return _for_owner(host, joined(troubles, stuck, _intent_plan(host, image, intent)), image)
 

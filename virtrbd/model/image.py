@@ -205,8 +205,8 @@ class Image:
         return self.mark is not None and self.mark.host != host_uuid
 
 
-# Characters of an image's id, and of its client's number where the id was cut to that.
-_LONGEST_ID, _LEAST_KEPT = 14, 6
+# Characters of an image's id, and at most of the random bits in it.
+_LONGEST_ID, _MOST_RANDOM = 14, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,8 +235,9 @@ class Intent:
         """
         number = f"{self.client_id:x}"
         is_cut = len(image_id) == _LONGEST_ID
-        starts = (number[at:] for at in range(len(number) - _LEAST_KEPT + 1)) if is_cut else (number,)
-        return self.client_id > 0 and any(map(image_id.startswith, (number, *starts)))
+        starts = (number[at:] for at in range(len(number))) if is_cut else (number,)
+        fits = (start for start in starts if 1 <= len(image_id) - len(start) <= _MOST_RANDOM)
+        return self.client_id > 0 and any(map(image_id.startswith, fits))
 
     def is_before(self, at: float) -> bool:
         """Whether it was written before that time, in seconds since 1970.

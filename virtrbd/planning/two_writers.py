@@ -39,9 +39,10 @@ def two_writers_told(name: str, image: Image, watchers: Sequence[Watcher], host_
     destroy = shell_command("virtrbd destroy", name, options="--allow interrupts-guest")
     if others:
         return (
-            f"two guests have image {image.ref} open, and destroy what is on it: {who}; one runs here, on host "
-            f"{host_name}, the other, by the image's marks, on host {' or '.join(others)}. End one of them now "
-            f"({destroy} there or here), then check its file system"
+            f"two guests have image {image.ref} open: {who}; one runs here, on host {host_name}, the other, by the "
+            f"image's marks, on host {' or '.join(others)}. Where it is being migrated "
+            f"({shell_command('virsh domjobinfo', name)}), wait for the end of that. Otherwise both destroy what is on "
+            f"it: end one of them now ({destroy} there or here), then check its file system"
         )
     return (
         f"another client has image {image.ref} open beside the guest of this host, {host_name}: {who}; where that is a "
