@@ -27,7 +27,8 @@ class Entry:
 
 def kernel_of(tree: Path) -> Path:
     """Return the kernel image of the unpacked packages. Raises RecipeError."""
-    return _only(tree, "boot/vmlinuz-*")
+    # In /boot until Debian 13, later beside its modules.
+    return _only(tree, "boot/vmlinuz-*", "lib/modules/*/vmlinuz")
 
 
 def build(tree: Path, overlay: Path) -> bytes:
@@ -81,10 +82,11 @@ def _modules(tree: Path) -> dict[str, Entry]:
     return entries
 
 
-def _only(tree: Path, pattern: str) -> Path:
-    found = list(tree.glob(pattern))
+def _only(tree: Path, *patterns: str) -> Path:
+    found = [path for pattern in patterns for path in tree.glob(pattern)]
     if len(found) != 1:
-        raise RecipeError(f"the kernel's packages have {len(found)} of {pattern}, not one — see packages.py")
+        named = " and ".join(patterns)
+        raise RecipeError(f"the kernel's packages have {len(found)} of {named}, not one — see packages.py")
     return found[0]
 
 
