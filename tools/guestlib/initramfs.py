@@ -26,9 +26,9 @@ class Entry:
 
 
 def kernel_of(tree: Path) -> Path:
-    """Return the kernel image of the unpacked packages."""
-    (kernel,) = tree.glob("boot/vmlinuz-*")
-    return kernel
+    """Return the kernel image of the unpacked packages. Raises RecipeError."""
+    # In /boot until Debian 13, later beside its modules.
+    return _only(tree, "boot/vmlinuz-*", "lib/modules/*/vmlinuz")
 
 
 def build(tree: Path, overlay: Path) -> bytes:
@@ -66,21 +66,28 @@ def _agent(tree: Path) -> dict[str, Entry]:
         if soname == f"/{_LOADER}":
             continue
         if not path.startswith(str(tree)):
-            raise RecipeError(f"qemu-ga needs {soname} — add its package to LIBRARIES in packages.py")
+            raise RecipeError(f"qemu-ga needs {soname} — it is in no package of its dependencies")
         entries[f"lib/{_MULTIARCH}/{soname}"] = _program(Path(path))
     return entries
 
 
 def _modules(tree: Path) -> dict[str, Entry]:
-    (release,) = tree.glob("lib/modules/*")
+    release = _only(tree, "lib/modules/*")
     needed = modules.closure(release)
     top = f"lib/modules/{release.name}"
-    paths = [module.path for module in needed.values()]
-    entries = {f"{top}/{path}": _text((release / path).read_bytes()) for path in paths}
+    entries = {f"{top}/{module.path}": _text(module.content) for module in needed.values()}
     entries |= {f"{top}/{name}": _text(content.encode()) for name, content in modules.index(needed).items()}
     for name, names in (("early", modules.EARLY), ("late", modules.LATE)):
         entries[f"etc/modules-{name}"] = _text(("\n".join(modules.loadable(names, needed)) + "\n").encode())
     return entries
+
+
+def _only(tree: Path, *patterns: str) -> Path:
+    found = [path for pattern in patterns for path in tree.glob(pattern)]
+    if len(found) != 1:
+        named = " and ".join(patterns)
+        raise RecipeError(f"the kernel's packages have {len(found)} of {named}, not one — see packages.py")
+    return found[0]
 
 
 def _overlay(folder: Path) -> dict[str, Entry]:

@@ -4,6 +4,7 @@ Debian's kernel package has no modules.dep (depmod runs when it is installed), s
 modules' own `.modinfo` section.
 """
 
+import lzma
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,29 +25,33 @@ LATE = (
     "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1",
     "xhci-pci", "ehci-pci", "uhci-hcd", "usb-storage", "uas",
 )  # fmt: skip
+# What newer kernels do without a module.
+BUILT_IN_LATER = {"crc32c_generic"}
 
 _FIELD = re.compile(rb"\0(depends|alias)=([^\0]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """One loadable module: its file below the release's folder, what it needs, and what it answers to."""
+    """One loadable module: its file below the release's folder, unpacked, what it needs, and what it answers to."""
 
     name: str
     path: Path
+    content: bytes
     depends: tuple[str, ...]
     aliases: tuple[str, ...]
 
 
 def closure(release: Path) -> dict[str, Module]:
     """Return the guest's modules and all that they need, by name. Raises RecipeError."""
-    files = {_canonical(path.stem): path for path in sorted(release.rglob("*.ko"))}
+    # Packed since Debian 13.
+    files = {_canonical(path.name.split(".")[0]): path for path in sorted(release.rglob("*.ko*"))}
     builtin = {_canonical(Path(line).stem) for line in (release / "modules.builtin").read_text().split()}
     found: dict[str, Module] = {}
     wanted = [_canonical(name) for name in (*EARLY, *LATE)]
     while wanted:
         name = wanted.pop()
-        if name in found or name in builtin:
+        if name in found or name in builtin or name in BUILT_IN_LATER - files.keys():
             continue
         if name not in files:
             raise RecipeError(f"{release.name} has no module {name} — a cloud kernel? See modules.py")
@@ -85,11 +90,14 @@ def _needs(module: Module, modules: dict[str, Module]) -> list[Module]:
 
 
 def _read(release: Path, path: Path) -> Module:
-    fields = [(key.decode(), value.decode()) for key, value in _FIELD.findall(path.read_bytes())]
+    plain = path.with_suffix("") if path.suffix == ".xz" else path
+    content = path.read_bytes() if plain == path else lzma.decompress(path.read_bytes())
+    fields = [(key.decode(), value.decode()) for key, value in _FIELD.findall(content)]
     depends = ",".join(value for key, value in fields if key == "depends")
     return Module(
-        name=_canonical(path.stem),
-        path=path.relative_to(release),
+        name=_canonical(plain.stem),
+        path=plain.relative_to(release),
+        content=content,
         depends=tuple(_canonical(name) for name in depends.split(",") if name),
         aliases=tuple(value for key, value in fields if key == "alias"),
     )

@@ -18,6 +18,8 @@ from .process import Daemon, run, wait_for
 
 DELAY = "osd_debug_inject_dispatch_delay"
 MOST_OSDS = 9
+IN_THE_WAY = {"OSDMAP_FLAGS", "OSD_FULL", "POOL_FULL", "SLOW_OPS"}
+"""Health checks of a cluster that does not write, or not in time, though every PG is active."""
 READY_WITHIN = 60  # seconds; a start takes about 5, on a busy machine more
 
 
@@ -156,7 +158,8 @@ class Ceph:
         for name in ("mon", "mgr", *(f"osd/{number}" for number in range(osds)), "run", "log", "crash"):
             (self.folder / name).mkdir(parents=True)
         caps = cephconf.caps_by_user(osds)
-        keys = {user: cephconf.new_key() for user in caps}
+        with ThreadPoolExecutor() as pool:
+            keys = dict(zip(caps, pool.map(lambda _: _new_key(), caps), strict=True))
         _write_secret(self.folder / "first.keyring", cephconf.keyring(keys, caps))
         _write_secret(self.folder / "mgr/keyring", cephconf.keyring({"mgr.x": keys["mgr.x"]}))
         for number in range(osds):
@@ -207,13 +210,17 @@ class Ceph:
 
 
 def is_ready(status: dict[str, Any]) -> bool:
-    """Tell from a `ceph status` whether the cluster can be used."""
+    """Tell from a `ceph status` whether the cluster can be used.
+
+    Not by its word HEALTH_OK: Ceph 18 on Debian 13 warns of modules of its manager that lack their dependencies.
+    """
     pgs = status["pgmap"]
     states = pgs["pgs_by_state"]
     active = sum(state["count"] for state in states if "active" in state["state_name"].split("+"))
     return bool(
         status["osdmap"]["num_up_osds"]
         and status["mgrmap"]["available"]
+        and not IN_THE_WAY & status["health"]["checks"].keys()
         and active == pgs["num_pgs"] >= cephconf.PGS_A_POOL * len(cephconf.POOLS)
     )
 
@@ -221,6 +228,11 @@ def is_ready(status: dict[str, Any]) -> bool:
 def _nonce(addresses: dict[str, Any]) -> int | None:
     """Return the number by which Ceph tells two daemons at one address apart: the daemon's pid."""
     return next((address["nonce"] for address in addresses["addrvec"]), None)
+
+
+def _new_key() -> str:
+    """Return a new cephx key as this Ceph makes them: since 20.2.4 of 32 bytes, and those of 16 are refused."""
+    return run(("/usr/bin/ceph-authtool", "--gen-print-key")).strip()
 
 
 def free_ports() -> tuple[int, int]:

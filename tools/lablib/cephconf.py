@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import struct
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,12 +24,6 @@ _OSD_CAPS = {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "all
 def caps_by_user(osds: int) -> Mapping[str, Mapping[str, str]]:
     """Return every user of a cluster of so many OSDs, with what it may do."""
     return {**CAPS, **{f"osd.{number}": _OSD_CAPS for number in range(osds)}}
-
-
-def new_key() -> str:
-    """Return a new cephx key in the form that ceph-authtool writes: type 1 (AES), time, length, secret."""
-    header = struct.pack("<hiih", 1, int(time.time()), 0, 16)
-    return base64.b64encode(header + os.urandom(16)).decode()
 
 
 def keyring(keys: Mapping[str, str], caps: Mapping[str, Mapping[str, str]] | None = None) -> str:

@@ -19,6 +19,7 @@ def gather(lab: Lab) -> dict[str, Any] | None:
         return None
     with ThreadPoolExecutor() as pool:
         health = pool.submit(_health, lab.ceph)
+        ready = pool.submit(lab.ceph.is_ready)
         latency = pool.submit(_latency, lab.ceph)
         hosts = tuple(pool.map(_host, lab.hosts()))
     v2, v1 = state.mon_ports
@@ -31,7 +32,7 @@ def gather(lab: Lab) -> dict[str, Any] | None:
         "health": health.result(),
         "daemons": daemons,
         "hosts": list(hosts),
-        "healthy": health.result() == "HEALTH_OK"
+        "healthy": ready.result()
         and all(daemon["up"] for daemon in daemons)
         and all(host["domains"] is not None for host in hosts),
     }

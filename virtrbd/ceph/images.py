@@ -27,7 +27,7 @@ from virtrbd.ceph.metadata import (
 )
 from virtrbd.ceph.opening import is_listed, is_there, open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
-from virtrbd.ceph.texts import as_bytes
+from virtrbd.ceph.texts import as_bytes, is_utf8
 from virtrbd.ceph.unopened import read_header, read_id, write_metadata
 from virtrbd.ceph.watching import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
@@ -162,10 +162,16 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
             refuse_closed(cluster, ref, data_pool)
         with cluster.ioctx(parent) as source, cluster.ioctx(ref) as ioctx:
             features = _features(source, parent) & ~_NOT_FOR_CLONES
+            snapshot = _as_clone_takes_it(parent)
             try:
-                rbd.RBD().clone(
-                    source, as_bytes(parent.name), as_bytes(parent.snapshot), ioctx, as_bytes(ref.name), features
-                )
+                rbd.RBD().clone(source, as_bytes(parent.name), snapshot, ioctx, as_bytes(ref.name), features)
+            except TypeError as error:
+                if isinstance(snapshot, str):
+                    raise
+                raise ClusterError(
+                    f"cloning {parent}: the Python binding of this Ceph clones no snapshot whose name is not UTF-8; "
+                    f"give it another name with `{shell_command('rbd snap rename', parent)} NEW`"
+                ) from error
             except rbd.InvalidArgument as error:
                 # Clones v1, which a cluster makes until its min-compat-client is mimic, need protection.
                 raise ClusterError(
@@ -180,6 +186,12 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
             return image_id, _free_of_inherited(ioctx, ref, image_id)
 
     return cluster.call(f"cloning {parent} to {ref}", clone, changes=True)
+
+
+def _as_clone_takes_it(parent: ImageRef) -> str | bytes:
+    """Return the snapshot's name: as text, since Ceph 20's clone takes no bytes, where it can be text (measured)."""
+    raw = as_bytes(parent.snapshot)
+    return parent.snapshot if is_utf8(parent.snapshot) else raw
 
 
 def _features(ioctx: Any, ref: ImageRef) -> int:
