@@ -309,14 +309,17 @@ def test_clones_and_their_parents_know_of_each_other_again(roomed, name) -> None
         vms.remove_object(each.key)
 
 
-def test_a_key_in_the_trash_that_is_no_text_hides_nothing_else(roomed, name) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+def test_a_key_in_the_trash_that_is_no_text_hides_nothing_else(roomed, name) -> None:  # type: ignore[no-untyped-def]
     vms, room = roomed.vms, roomed.pool
     now = int(time.time())
     body = b"\0" + string("odd") + struct.pack("<IIII", now, 0, now, 0) + b"\0"
-    call(vms, "rbd_trash", "trash_add", struct.pack("<I", 1) + b"\xff", struct.pack("<BBI", 2, 1, len(body)), body)
+    entry = roomed.host.folder / "entry"
+    entry.write_bytes(struct.pack("<BBI", 2, 1, len(body)) + body)
     for each in ("one", "two"):
         create(vms, each, DATA)
         roomed.ok("image", "remove", "--allow", "loses-data", f"{room}/{each}")
+    key = ("--namespace", name, "setomapval", "rbd_trash", "id_\udcff", "--input-file", str(entry))
+    roomed.host.ok("rados", "--id", "virtrbd", "--pool", "vms", *key)
     listed = roomed.document("image", "trash", "list", room)
     assert {entry["name"] for entry in listed["trash"]} == {f"{room}/one", f"{room}/two"}
     assert roomed.virtrbd("image", "info", f"{room}/three").returncode == 5

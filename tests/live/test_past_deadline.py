@@ -50,7 +50,7 @@ def test_a_look_that_hangs_ends_the_run_before_anything_is_done(fleet: Fleet) ->
     with (fleet.state / "locks/%20reconcile").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fleet.set(timeouts="{watcher: 10}")
-    fleet.converges()
+    fleet.converges(f"specs/{name}.yaml")
 
 
 def test_a_look_that_hangs_afterwards_leaves_what_was_done_in_the_document(fleet: Fleet) -> None:

@@ -14,7 +14,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, LastRun, Watcher
 from virtrbd.model.plan import DomainPlan
 from virtrbd.planning.plan import make_plan
-from virtrbd.planning.two_writers import images_of_guests
+from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 
 IMAGE = WEB.disks[0].image
 OURS, THEIRS = Watcher(address="10.0.0.1:0/1", client_id=4), Watcher(address="10.0.0.2:0/7", client_id=9)
@@ -102,3 +102,13 @@ def test_a_host_is_told_by_the_name_that_any_mark_has() -> None:
     assert image.running_on_told == f"kvm-2 ({OTHER_HOST_UUID})"
     assert replace(image, last_run=None).running_on_told == OTHER_HOST_UUID
     assert replace(image, running_on="").running_on_told == ""
+
+
+def test_a_guest_that_has_its_disk_in_a_drive_too_is_two_clients_by_itself() -> None:
+    [web] = RUNNING.domains
+    start = web.live.index("<disk ")
+    drive = web.live[start : web.live.index("</disk>") + 7].replace('dev="vda"', 'dev="sdz"')
+    twice = replace(web, live=web.live[:start] + drive + web.live[start:])
+    assert beyond_guests({IMAGE: (OURS, THEIRS)}, [web]) == {IMAGE: (OURS, THEIRS)}
+    assert beyond_guests({IMAGE: (OURS, THEIRS)}, [twice]) == {}
+    assert plan(replace(world(OURS, THEIRS, running_on=HOST_UUID), domains=(twice,))).failures == ()

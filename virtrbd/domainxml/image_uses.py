@@ -46,6 +46,11 @@ def written_images(root: Element) -> tuple[ImageRef, ...]:
     return tuple(dict.fromkeys(ref for ref in (*disks, *nvram) if ref and not ref.snapshot))
 
 
+def times_open(root: Element, ref: ImageRef) -> int:
+    """Return how often the domain's QEMU opens the image read-write: once for each disk and drive, each a client."""
+    return sum(1 for use in named_images(root).images if use.ref == ref and use.role is not Role.BASE)
+
+
 def argument_images(root: Element) -> tuple[ImageRef, ...]:
     """Return the images that arguments of QEMU name, which it may open read-write or not."""
     found = named_images(root).images

@@ -29,7 +29,7 @@ from virtrbd.planning.images import images_of_interest, parents_of_interest, poo
 from virtrbd.planning.leftovers import is_half_made
 from virtrbd.planning.machines import CapabilitiesKey, capabilities_of_interest
 from virtrbd.planning.plan import Policy, still_judged, unjudged
-from virtrbd.planning.two_writers import images_of_guests
+from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.spec.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
 
@@ -86,7 +86,7 @@ def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: Actual) -> M
 
     Where no mark names another host, it may be what a crash left: that goes within the time that a start waits for it.
     """
-    found = opened_twice(cluster, refs)
+    found = beyond_guests(opened_twice(cluster, refs), actual.domains)
     here = {actual.host_uuid}
     unnamed = [ref for ref in found if (image := actual.images.get(ref)) and image.hosts_told.keys() <= here]
     lasting = opened_twice(cluster, unnamed, cluster.settings.timeouts.watcher)

@@ -2,7 +2,7 @@
 
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.watching import opened_twice
-from virtrbd.domainxml.image_uses import written_images
+from virtrbd.domainxml.image_uses import times_open, written_images
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDomain
@@ -14,7 +14,9 @@ def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
     """Return which images of the guest another client has open as well, and who that is. Raises UnavailableError."""
     if not domain.live:
         return ()
-    twice = opened_twice(host.cluster, written_images(parse_tree(domain.live)))
+    root = parse_tree(domain.live)
+    opened = opened_twice(host.cluster, written_images(root))
+    twice = {ref: watchers for ref, watchers in opened.items() if len(watchers) > times_open(root, ref)}
     images = read_images(host.cluster, list(twice)).values()
     here, name = host.host_uuid, host.settings.host
     return tuple(

@@ -6,7 +6,9 @@ hosts they are on the image's marks tell.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from virtrbd.domainxml.image_uses import times_open
 from virtrbd.domainxml.plain import names_source
+from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import ExitCode
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain
@@ -21,13 +23,25 @@ def images_of_guests(desired: Sequence[Domain], held: Sequence[DefinedDomain]) -
     return tuple(sorted({ref for domain in desired for ref in _open(domain, live)}))
 
 
+def beyond_guests(
+    watchers: Mapping[ImageRef, tuple[Watcher, ...]], held: Sequence[DefinedDomain]
+) -> dict[ImageRef, tuple[Watcher, ...]]:
+    """Return the images that more clients have open than guests of this host account for."""
+
+    def of_guests(ref: ImageRef) -> int:
+        lives = (found.live for found in held if found.state.is_active and found.live)
+        return sum(times_open(parse_tree(live), ref) for live in lives if names_source(live, ref))
+
+    return {ref: found for ref, found in watchers.items() if len(found) > of_guests(ref)}
+
+
 def two_writers(domain: Domain, held: DefinedDomain, actual: Actual, host_name: str) -> Iterator[Failure]:
     """Yield which images of the domain's guest are open by another client as well, and who that is."""
     for ref in _open(domain, {domain.uuid: held.live}):
         image, watchers = actual.images.get(ref), actual.open_twice.get(ref, ())
         # Of a second guest on this host its domain is named, as one that writes the image too.
         here = [use for use in actual.uses if use.uuid != held.uuid and use.state.is_active and use.writes(ref)]
-        if image and len(watchers) > 1 + len(here):
+        if image and len(watchers) > times_open(parse_tree(held.live), ref) + len(here):
             text = two_writers_told(held.name, image, watchers, actual.host_uuid, host_name)
             yield Failure(text=text, exit_code=ExitCode.FAILED)
 
