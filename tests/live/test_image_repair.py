@@ -373,3 +373,26 @@ def header_of(ioctx: rados.Ioctx, image_id: str) -> dict[str, bytes]:
         values, _ = ioctx.get_omap_vals(operation, "", "", 100)
         ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
         return {key: value or b"" for key, value in values}
+
+
+def test_a_snapshot_whose_removal_was_cut_off_goes_when_it_is_removed_again(roomed, name) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+    """librbd puts each into the trash first; here a clone keeps it there, which is gone then."""
+    vms, room = roomed.vms, roomed.pool
+    parent_id = create(vms, "parent", DATA)
+    with rbd.Image(vms, "parent") as image:
+        image.create_snap("s")
+    roomed.host.ok("rbd", "clone", "--rbd-default-clone-format", "2", f"{room}/parent@s", f"{room}/child")
+    with rbd.Image(vms, "child") as image:
+        child_id = str(image.id())
+    with rbd.Image(vms, "parent") as image:
+        image.remove_snap("s")
+        [kept] = image.list_snaps()
+    again = ("image", "snapshot", "remove", f"{room}/parent@s")
+    assert roomed.virtrbd(*again).returncode == 5, "its clone needs it"
+    body = struct.pack("<q", vms.get_pool_id()) + string(child_id) + string(vms.get_namespace())
+    child = struct.pack("<BBI", 2, 1, len(body)) + body
+    call(vms, f"rbd_header.{parent_id}", "child_detach", struct.pack("<Q", kept["id"]), child)
+    assert roomed.ok(*again) == f"{room}/parent@s: removed snapshot {room}/parent@s\n"
+    assert roomed.document("image", "snapshot", "list", f"{room}/parent")["snapshots"] == []
+    for each in list(vms.list_objects()):
+        vms.remove_object(each.key)

@@ -196,8 +196,17 @@ def test_a_snapshot_is_unprotected_and_removed_after_its_clones_were_parted() ->
     assert steps(plan) == ["flatten vms/clone", "unprotect vms/web.vda@s1", "remove snapshot vms/web.vda@s1"]
 
 
+def test_a_snapshot_whose_removal_was_cut_off_is_removed_by_its_id() -> None:
+    plan = plan_snapshot_removal(details_of(snapshot("s1", SnapshotKind.TRASH)), "s1", (), HERE)
+    assert plan is not None
+    [step] = plan.steps
+    assert isinstance(step, RemoveSnapshot)
+    assert step.snapshot_id
+
+
 def test_only_snapshots_that_people_made_are_removed_by_name() -> None:
-    known = details_of(snapshot("s1", SnapshotKind.GROUP))
+    known = details_of(snapshot("s1", SnapshotKind.GROUP), snapshot("s2", SnapshotKind.TRASH, CHILD))
+    assert plan_snapshot_removal(known, "s2", (), HERE) is None
     assert plan_snapshot_removal(known, "s1", (), HERE) is None
     assert plan_snapshot_removal(known, "nope", (), HERE) is None
 

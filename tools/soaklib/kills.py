@@ -195,9 +195,10 @@ def forget(trial: Trial) -> None:
     for image in trial.world.images(name):
         with rbd.Image(vms, image) as opened:
             for each in opened.list_snaps():
-                if opened.is_protected_snap(each["name"]):
+                is_made = each["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER
+                if is_made and opened.is_protected_snap(each["name"]):
                     opened.unprotect_snap(each["name"])
-                opened.remove_snap(each["name"])
+                opened.remove_snap_by_id(each["id"])
     trial.world.forget(name)
 
 

@@ -125,7 +125,8 @@ def sized(trial: Trial, wanted: int) -> str:
 
 def snapshots(trial: Trial) -> list[str]:
     with rbd.Image(trial.world.vms, f"{trial.name}.a", read_only=True) as opened:
-        return [each["name"] for each in opened.list_snaps() if opened.is_protected_snap(each["name"])]
+        made = [each["name"] for each in opened.list_snaps() if each["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
+        return [name for name in made if opened.is_protected_snap(name)]
 
 
 def with_snapshot(trial: Trial) -> None:

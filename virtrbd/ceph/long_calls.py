@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
-from virtrbd.ceph.contents import snapshots_of
+from virtrbd.ceph.contents import snapshots_of, user_snapshots_of
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.images import read_image, require_id
 from virtrbd.ceph.metadata import SEED, remove_metadata
@@ -138,7 +138,8 @@ def _refuse_closed(cluster: Cluster, ref: ImageRef, image: Any) -> None:
 
 def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
     with open_image(ioctx, ref) as image:
-        for snapshot in snapshots_of(ioctx, image):
+        # What a removal that was cut off put into the trash goes with the image.
+        for snapshot in user_snapshots_of(ioctx, image):
             name = as_bytes(snapshot["name"])
             if image.is_protected_snap(name):
                 image.unprotect_snap(name)

@@ -69,10 +69,17 @@ def unprotect_snapshot(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
     _on(cluster, f"unprotecting snapshot {ref}", ref, image_id, lambda image: image.unprotect_snap(name))
 
 
-def remove_snapshot(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Remove a snapshot that is not protected. Raises ClusterError."""
+def remove_snapshot(cluster: Cluster, ref: ImageRef, image_id: str, snapshot_id: int = 0) -> None:
+    """Remove a snapshot that is not protected, by its id where it has one alone. Raises ClusterError."""
     name = as_bytes(ref.snapshot)
-    _on(cluster, f"removing snapshot {ref}", ref, image_id, lambda image: image.remove_snap(name))
+
+    def remove(image: Any) -> None:
+        if snapshot_id:
+            image.remove_snap_by_id(snapshot_id)
+        else:
+            image.remove_snap(name)
+
+    _on(cluster, f"removing snapshot {ref}", ref, image_id, remove)
 
 
 def _refuse_taken(ref: ImageRef, name: str, ioctx: Any, image: Any) -> None:

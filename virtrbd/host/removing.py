@@ -38,7 +38,7 @@ def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
         case UnprotectSnapshot():
             unprotect_snapshot(host.cluster, step.ref, step.image_id)
         case RemoveSnapshot():
-            remove_snapshot(host.cluster, step.ref, step.image_id)
+            remove_snapshot(host.cluster, step.ref, step.image_id, step.snapshot_id)
         case TrashImage():
             trash = partial(trash_image, host.cluster, step.ref, step.image_id, step.delay_s)
             once_free(trash, wait_s=wait_s, say=host.say)

@@ -53,8 +53,11 @@ class UnprotectSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveSnapshot:
+    """`snapshot_id`: of one whose removal was cut off, which has no name any more; else 0."""
+
     ref: ImageRef
     image_id: str
+    snapshot_id: int = 0
 
     @property
     def text(self) -> str:
@@ -179,9 +182,10 @@ def plan_snapshot_removal(
     """Return how the snapshot is removed, or None when people made none of that name."""
     image = details.image
     found = [each for each in details.snapshots if each.kind is SnapshotKind.USER and each.name == name]
+    found = found or [each for each in details.snapshots if each.label == name and _is_cut_off(each)]
     if not found:
         return None
-    [snapshot] = found
+    snapshot = found[0]
     blockers = _clones_blockers(snapshot, image, host_uuid)
     if snapshot.protected:
         blockers.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
@@ -195,9 +199,15 @@ def plan_snapshot_removal(
     if image.state:
         blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out=ready_again(image)))
     subject = replace(image.ref, snapshot=name)
-    return RemovalPlan(
-        subject=subject, blockers=tuple(blockers), steps=tuple(_snapshot_steps(details, snapshot, remove=True))
-    )
+    steps = _snapshot_steps(details, snapshot, remove=True)
+    if _is_cut_off(snapshot):
+        steps = [RemoveSnapshot(ref=subject, image_id=image.image_id, snapshot_id=snapshot.snapshot_id)]
+    return RemovalPlan(subject=subject, blockers=tuple(blockers), steps=tuple(steps))
+
+
+def _is_cut_off(snapshot: Snapshot) -> bool:
+    """Whether its removal was cut off: librbd puts each into the trash first, where only clones keep one."""
+    return snapshot.kind is SnapshotKind.TRASH and not snapshot.children
 
 
 def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> RemovalPlan:
