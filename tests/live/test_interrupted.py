@@ -1,22 +1,27 @@
 """What the model says that a kill -9 in the middle of an action leaves, held against the host."""
 
+import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 import pytest
+import rbd
 from interrupted import interrupted
 from live.fleets import CRASHING_IN_GUESTS
 from live.test_simulation import look, picture
 from simulate import simulate
-from worlds import World
+from worlds import MIB, World
 
 from virtrbd.commands.app import Run
 from virtrbd.commands.pipeline import connected
 from virtrbd.host.host import Host
+from virtrbd.host.state import StateDir
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import Policy, make_plan
@@ -98,3 +103,33 @@ def test_what_the_model_leaves_of_a_killed_run_the_host_leaves(world, name, sour
     assert unknown == [], "after these the host is as the model never is"
     seen = set().union(*(fits for _, fits, _ in left))
     assert seen >= set(range(1, count)), "the host was seen in each world of the model but the one before the run"
+
+
+class LateState(StateDir):
+    """A state directory as a run sees it that looks there before another run has written its intent."""
+
+    looks = 0
+
+    def read_intents(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Intent]:
+        self.looks += 1
+        return super().read_intents(refs) if self.looks > 1 else {}
+
+
+def test_an_image_that_another_run_is_making_is_not_one_that_a_crash_left(world, name) -> None:  # type: ignore[no-untyped-def]
+    settings = load_settings(world.env["VIRTRBD_CONFIG"])
+    spec = world.host.spec(name, RUNS)
+    [domain] = desired_domains([str(world.host.folder / spec)], settings)
+    ref = domain.disks[0].image.image
+    intent = Intent(
+        ref=ref, domain_uuid=domain.uuid, size_bytes=8 * MIB, parent=None, nonce="n" * 32, written_at=time.time()
+    )
+    late = LateState(str(world.state))
+    late.write_intent(intent)
+    rbd.RBD().create(world.vms, ref.name, 8 * MIB, old_format=False)
+    world.vms.remove_object(f"rbd_header.{world.vms.read(f'rbd_id.{ref.name}')[4:].decode()}")
+    policy = Policy(host=settings.host, start=False)
+    with connected(Run(), settings, frozenset()) as here:
+        actual = look(domain, replace(here, state=late), policy)
+    assert (list(actual.half_made), actual.unread_images) == ([ref], {})
+    world.ok("define", spec)
+    world.forget(name)

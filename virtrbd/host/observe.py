@@ -12,7 +12,7 @@ from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watching import opened_twice
-from virtrbd.errors import DocumentError, HypervisorError, VirtrbdError
+from virtrbd.errors import DocumentError, ExitCode, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.host.traces import rollbacks_begun, unknown_marks
 from virtrbd.hypervisor.connection import Hypervisor
@@ -155,6 +155,10 @@ def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir
     found |= read_images(cluster, [ref for ref in refs if ref not in intents])
     # What an intent tells of may be half-made: only opening it shows how much of it was written.
     found |= {ref: _read(cluster, ref, usage=True) for ref in intents}
+    # Another run may have begun to make an image, or finished it, since the intents were read.
+    late = [ref for ref in _refused(found) if ref not in intents]
+    intents |= state.read_intents(late)
+    found |= {ref: _read(cluster, ref, usage=True) for ref in late}
     half_made = _half_made(cluster, intents, found)
     found |= dict.fromkeys(half_made)
     parents = parents_of_interest(domains, _readable(found), intents)
@@ -186,6 +190,11 @@ def _half_made(
 def _readable(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Image | None]:
     """Return the images; one that cannot be read is None, and no plan looks at it (`Actual.unread_images`)."""
     return {ref: None if isinstance(image, Failure) else image for ref, image in found.items()}
+
+
+def _refused(found: Mapping[ImageRef, Image | Failure | None]) -> list[ImageRef]:
+    """Return the images that cannot be read; not those that a read has waited for in vain."""
+    return [ref for ref, why in _unread(found).items() if why.exit_code is ExitCode.FAILED]
 
 
 def _unread(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Failure]:
