@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import libvirt
 import pytest
+import rados
 import rbd
 from live.fleets import Fleet, fleet_on
 from operators import Operator, operator_of
@@ -18,11 +21,26 @@ from worlds import MIB, Sources, World, world_of
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
+# A lab for each worker (tools/test): what disturbs a lab disturbs no other test then.
+if labs := os.environ.get("VIRTRBD_WORKER_LABS", "").split():
+    os.environ["VIRTRBD_LAB_DIR"] = labs[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/live/" in str(item.path):
             item.add_marker(pytest.mark.live)
+
+
+@cache
+def environment_of(host: str, lab_dir: str, *, is_admin: bool) -> Mapping[str, str]:
+    """What tools/lab env sets, asked for once: Python's start costs more than most of what is then run."""
+    who = ["--admin"] if is_admin else []
+    words = [str(CHECKOUT / "tools/lab"), "env", "--host", host, *who, "--", "env", "-0"]
+    where = {"VIRTRBD_LAB_DIR": lab_dir} if lab_dir else {}
+    found = subprocess.check_output(words, env={**os.environ, **where}, text=True).split("\0")
+    changed = dict(pair.split("=", 1) for pair in found if pair)
+    return {key: value for key, value in changed.items() if os.environ.get(key) != value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +52,11 @@ class Host:
     lab_dir: str = ""
 
     def run(self, *words: str, admin: bool = False, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
-        who = ["--admin"] if admin else []
-        return self.lab("env", "--host", self.name, *who, "--", *words, timeout_s=timeout_s)
+        env = {**os.environ, **environment_of(self.name, self.lab_dir, is_admin=admin)}
+        return subprocess.run(
+            words, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def lab(self, *words: str, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
         """Run tools/lab on the lab that the host is of."""
@@ -98,27 +119,33 @@ def name(make_host: Callable[[str], Host]) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex[:10]}"
     yield name
     for host in map(make_host, ("kvm-1", "kvm-2")):
-        listed = host.run("virsh", "list", "--all", "--name").stdout.split()
-        for domain in (found for found in listed if found.startswith(name)):
+        for domain in (found for found in domains_on(host) if found.startswith(name)):
             host.run("virsh", "destroy", domain)
             host.run("virsh", "undefine", domain, "--managed-save", "--nvram")
-    images = host.run("rbd", "ls", "vms", admin=True).stdout.split()
-    for image in (found for found in images if found.startswith(name)):
+    for image in (found for found in images_of(host) if found.startswith(name)):
         host.run("rbd", "rm", "--no-progress", f"vms/{image}", admin=True)
+
+
+def domains_on(host: Host) -> list[str]:
+    """The names of the host's domains, by the binding: virsh starts for each test otherwise."""
+    uri = environment_of(host.name, host.lab_dir, is_admin=False)["LIBVIRT_DEFAULT_URI"]
+    with closing(libvirt.open(uri)) as connection:
+        return [domain.name() for domain in connection.listAllDomains()]
+
+
+def images_of(host: Host) -> list[str]:
+    """The names of the images of the pool vms."""
+    conf = environment_of(host.name, host.lab_dir, is_admin=True)["CEPH_CONF"]
+    with rados.Rados(conffile=conf, rados_id="admin") as cluster, cluster.open_ioctx("vms") as ioctx:
+        found: list[str] = rbd.RBD().list(ioctx)
+        return found
 
 
 @pytest.fixture(scope="session")
 def environments(lab: dict[str, object]) -> dict[str, dict[str, str]]:  # noqa: ARG001
     """The environment of each host's operator."""
-    tool = [str(CHECKOUT / "tools/lab"), "env", "--host"]
-    return {
-        host: dict(
-            pair.split("=", 1)
-            for pair in subprocess.check_output([*tool, host, "--", "env", "-0"], text=True).split("\0")
-            if pair
-        )
-        for host in ("kvm-1", "kvm-2")
-    }
+    hosts = ("kvm-1", "kvm-2")
+    return {host: {**os.environ, **environment_of(host, "", is_admin=False)} for host in hosts}
 
 
 @pytest.fixture
