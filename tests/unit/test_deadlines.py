@@ -10,7 +10,7 @@ from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.errors import UnavailableError
 from virtrbd.model.settings import Settings, Timeouts
 
-CLUSTER = Cluster(None, replace(Settings(host="h"), timeouts=Timeouts(ceph=0.2)))
+CLUSTER = Cluster(None, replace(Settings(host="h"), timeouts=Timeouts(ceph=0.2)), None)
 PAUSE_S = 0.1
 
 

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from fuzzlib.target import Target, require
-from virtrbd.ceph.keyring import read_key
+from virtrbd.ceph.keyring import key_in
+from virtrbd.ceph.offline import read_cluster_facts
 from virtrbd.errors import VirtrbdError
 from virtrbd.model.settings import Settings
-from virtrbd.spec.cephconf import read_cluster_facts
 
 
 @cache
@@ -36,7 +36,7 @@ def try_ceph_conf(data: bytes) -> None:
 def try_keyring(data: bytes) -> None:
     """A keyring; what is wrong with it is told without a word of it."""
     try:
-        read_key(_written("keyring", data), "virtrbd")
+        key_in(_written("keyring", data), "virtrbd")
     except VirtrbdError as error:
         shown = str(error)
         for word in data.decode("utf-8", "replace").split():

@@ -2,16 +2,17 @@
 
 import errno
 import json
-import os
-import stat
+import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from virtrbd.ceph.bindings import rados, rbd
+from virtrbd.ceph.conf import client_of
 from virtrbd.ceph.errors import translated
-from virtrbd.ceph.keyring import Key, read_key
+from virtrbd.ceph.keyring import Key, find_key, keyring_refusal
+from virtrbd.ceph.monitors import host_names, monitors_of_map
 from virtrbd.ceph.obstacles import naming_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, is_utf8
@@ -22,7 +23,7 @@ from virtrbd.model.settings import Settings
 from virtrbd.printable import shell_command
 
 if TYPE_CHECKING:
-    from virtrbd.model.actual import ClusterFacts, Monitor
+    from virtrbd.model.actual import ClusterFacts
 
 T = TypeVar("T")
 Moved = Callable[[], None]
@@ -33,11 +34,12 @@ _TIMEOUTS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeo
 
 class Cluster:
     """A connection to the cluster. What goes through `call` ends within the settings' deadline or raises
-    UnavailableError. The functions of this package take one."""
+    UnavailableError. The functions of this package take one. `key` is the user's, None where there is no cephx."""
 
-    def __init__(self, connection: Any, settings: Settings) -> None:
+    def __init__(self, connection: Any, settings: Settings, key: Key | None) -> None:
         self._rados = connection
         self.settings = settings
+        self.key = key
 
     @classmethod
     @contextmanager
@@ -47,22 +49,24 @@ class Cluster:
         Without `op_timeouts` only the connecting has one: an op that expires inside a rollback or a flatten tears the
         image, so these are watched for progress from outside.
         """
-        conf = settings.ceph.conf
-        _require_readable(conf)
         timeout = str(max(1, int(settings.timeouts.ceph)))
         options = dict.fromkeys(_TIMEOUTS if op_timeouts else _TIMEOUTS[:1], timeout)
         if settings.ceph.keyring:
-            options["keyring"] = settings.ceph.keyring
+            # A key that ceph.conf has would beat it.
+            options |= {"keyring": settings.ceph.keyring, "key": "", "keyfile": ""}
+        connection = client_of(settings.ceph.conf, settings.ceph.user, options)
+        # Before librados: it has but an error's number for a keyring that is missing or broken.
+        key, no_key = find_key(connection, settings.ceph.user)
+        cluster = cls(connection, settings, key)
         try:
-            connection = rados.Rados(conffile=conf, rados_id=settings.ceph.user, conf=options)
-        except rados.Error as error:
-            raise ConfigError(f"{conf}: Ceph cannot read it ({error}); copy the cluster's own again") from error
-        cluster = cls(connection, settings)
-        try:
-            cluster.call("connecting to the cluster", connection.connect, extra_s=1)
-        except (DeniedError, ClusterError):
-            # Of a keyring that is missing or broken librados tells neither the file nor the fact: this does.
-            cluster.key()
+            cluster.call("connecting to the cluster", cluster._connect, extra_s=1)
+        except DeniedError:
+            if no_key:
+                raise no_key from None
+            raise
+        except ClusterError:
+            if refusal := keyring_refusal(connection, settings.ceph.user):
+                raise refusal from None
             raise
         try:
             yield cluster
@@ -179,13 +183,33 @@ class Cluster:
         # Here, not above: it brings all nouns of domains along, and work on images needs none.
         from virtrbd.model.actual import ClusterFacts
 
-        monitors = _monitors(self.command("mon dump")["mons"])
+        monitors = monitors_of_map(self.command("mon dump")["mons"])
         fsid = self.call("reading the fsid", self._rados.get_fsid)
-        return ClusterFacts(fsid=fsid, monitors=monitors, user=self.settings.ceph.user)
+        user = self.settings.ceph.user
+        return ClusterFacts(fsid=fsid, monitors=monitors, user=user, cephx=self.key is not None)
 
-    def key(self) -> Key:
-        """Return the user's cephx key. Raises ConfigError, DeniedError."""
-        return read_key(self._rados.conf_get("keyring") or "", self.settings.ceph.user)
+    def _connect(self) -> None:
+        """Connect. Where there is no way to the monitors, librados says so on stdout, if at all."""
+        conf, mon_host = self.settings.ceph.conf, self.option("mon_host")
+        for name in _host_names(conf, mon_host):
+            try:
+                socket.getaddrinfo(name, None)
+            except OSError as error:
+                raise UnavailableError(f"{conf}: mon_host: {name}: {error.strerror}; check the name and DNS") from None
+        try:
+            self._rados.connect()
+        except rados.ObjectNotFound:
+            if mon_host:
+                raise
+            where = f"DNS has no _{self.option('mon_dns_srv_name')}._tcp"
+            raise ConfigError(f"{conf}: no mon_host, and {where}; copy the cluster's own ceph.conf there") from None
+
+
+def _host_names(conf: str, mon_host: str) -> tuple[str, ...]:
+    try:
+        return host_names(mon_host)
+    except ConfigError as error:
+        raise ConfigError(f"{conf}: {error}") from None
 
 
 def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
@@ -197,36 +221,8 @@ def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
         )
 
 
-def _require_readable(conf: str) -> None:
-    """Raise ConfigError, DeniedError where the conf cannot be read: of either librados says that it is not there."""
-    try:
-        is_file = stat.S_ISREG(os.stat(conf).st_mode)
-        if is_file:
-            os.close(os.open(conf, os.O_RDONLY | os.O_CLOEXEC))
-    except PermissionError:
-        raise DeniedError(f"{conf}: permission denied; run as a user that may read it") from None
-    except OSError:
-        is_file = False
-    if not is_file:
-        raise ConfigError(f"{conf}: no such file; copy the cluster's ceph.conf there, or set ceph: conf:")
-
-
 def no_pool(name: str) -> ConfigError:
     """Return the error that says that there is no such pool."""
     return ConfigError(
         f"there is no pool {name}; check the name, or make it: {shell_command('ceph osd pool create', name)}"
     )
-
-
-def _monitors(mons: Sequence[dict[str, Any]]) -> "tuple[Monitor, ...]":
-    """Return each monitor once. A port other than the default two is tried with both protocols by librados."""
-    from virtrbd.model.actual import Monitor
-
-    found = set()
-    for mon in mons:
-        addresses = {item["type"]: item["addr"] for item in mon["public_addrs"]["addrvec"]}
-        address, _, port = (addresses.get("v2") or addresses["v1"]).rpartition(":")
-        # Without a port both 3300 (v2) and 6789 (v1) are tried. IPv6 goes without brackets: libvirt refuses them.
-        default = port == "3300" or (port == "6789" and "v2" not in addresses)
-        found.add(Monitor(address=address.strip("[]"), port=None if default else int(port)))
-    return tuple(sorted(found, key=lambda monitor: (monitor.address, monitor.port or 0)))

@@ -1,10 +1,16 @@
-"""The cephx key, read from the keyring. It goes to libvirt's secret and nowhere else."""
+"""The cephx key, found and read as librados does it. It goes to libvirt's secret and nowhere else."""
 
 import os
-from pathlib import Path
+from typing import Any
 
-from virtrbd.errors import ConfigError, DeniedError
+from virtrbd.ceph.conf import NO_KEYRING, auth_methods, keyring_names, opened_keyring, read_file, reader_of
+from virtrbd.ceph.conf_text import foreign_line, unreadable
+from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
 from virtrbd.printable import shell_command
+
+# Of a key: its type, when it was made, and the length of the secret that follows (src/auth/Crypto.cc).
+_HEAD_BYTES = 12
+_LENGTH = slice(10, 12)
 
 
 class Key:
@@ -19,49 +25,90 @@ class Key:
         return "Key(...)"
 
 
-def read_key(keyrings: str, user: str) -> Key:
-    """Return the user's key from the first of the comma-separated keyring files that exists.
+class NoKeyError(ConfigError):
+    """There is no key for the user."""
 
-    Raises ConfigError when none holds it, DeniedError when it may not be read. libvirt wants the decoded bytes.
+
+def find_key(client: Any, user: str) -> tuple[Key | None, VirtrbdError | None]:
+    """Return the key that a client of librados will use, and why there is none, should the cluster want one.
+
+    A cluster without cephx needs none, and a client may be ready to do without. Raises ConfigError, DeniedError for
+    one that is not, and where a key is broken.
     """
-    # Here, not above: it is read for libvirt's secret only, librados reads it by itself.
-    import configparser
+    methods = auth_methods(client.conf_get)
+    if "cephx" not in methods:
+        return None, DeniedError(
+            "ceph.conf has a client do without cephx (auth_client_required), and the cluster has it"
+        )
+    try:
+        return read_key(client, user), None
+    except (NoKeyError, DeniedError) as error:
+        if "none" not in methods:
+            raise
+        return None, error
 
-    tried = [path.strip() for path in keyrings.split(",") if path.strip()]
-    for path in tried:
-        parser = configparser.ConfigParser(interpolation=None, strict=False)
-        try:
-            # ceph indents the keys of a section with a tab
-            parser.read_string("\n".join(line.strip() for line in Path(path).read_text().splitlines()))
-        except FileNotFoundError:
-            continue
-        except PermissionError:
-            raise DeniedError(f"{path}: permission denied; run as a user that may read the keyring") from None
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: {error.strerror}; mend that, or name another keyring in the settings (ceph: keyring:)"
-            ) from None
-        except (UnicodeDecodeError, configparser.Error):
-            # `from None`: the parser's own message would quote the line, which may be the key.
-            raise ConfigError(f"{path}: not a readable keyring; {_get_again(path, user)}") from None
-        key = parser.get(f"client.{user}", "key", fallback="")
-        if key:
-            return Key(_decode(path, user, key))
-    where = ", ".join(path if os.path.exists(path) else f"{path} (no such file)" for path in tried) or "no file"
-    raise ConfigError(
+
+def read_key(client: Any, user: str) -> Key:
+    """Return the key of a client of librados: its `key`, else the `keyfile`, else that of a keyring.
+
+    Raises NoKeyError, ConfigError, DeniedError. libvirt wants the decoded bytes.
+    """
+    if key := client.conf_get("key"):
+        return _decoded("the option `key`", user, key)
+    if file := client.conf_get("keyfile"):
+        return _decoded(file, user, read_file(file).decode("ascii", "replace").strip())
+    keyring = chosen_keyring(client.conf_get("keyring") or "", user)
+    return key_in(keyring, user)
+
+
+def key_in(keyring: str, user: str) -> Key:
+    """Return the user's key in a keyring. Raises NoKeyError, ConfigError, DeniedError."""
+    if key := reader_of(keyring, user, NO_KEYRING).conf_get("key"):
+        return _decoded(keyring, user, key)
+    raise NoKeyError(
+        f"{keyring}: no key for client.{user}, and Ceph reads no keyring but the first that it can open; "
+        f"{_get_again(keyring, user)}"
+    )
+
+
+def chosen_keyring(keyrings: str, user: str) -> str:
+    """Return the keyring that Ceph reads. Raises NoKeyError, DeniedError."""
+    if keyring := opened_keyring(keyrings):
+        return keyring
+    tried = keyring_names(keyrings)
+    if there := [path for path in tried if os.path.exists(path)]:
+        raise DeniedError(f"{there[0]}: permission denied; run as a user that may read the keyring")
+    # A space at the end of a name is a part of it, to Ceph.
+    where = ", ".join(f"{repr(path) if path != path.strip() else path} (no such file)" for path in tried) or "no file"
+    raise NoKeyError(
         f"no key for client.{user} in {where}; write ceph: keyring: to the settings, or "
         f"{_get_again(tried[0] if tried else 'FILE', user)}"
     )
 
 
-def _decode(path: str, user: str, key: str) -> bytes:
+def keyring_refusal(client: Any, user: str) -> ConfigError | None:
+    """Return why Ceph refuses a keyring that is a right ceph.conf: of the line it says only "I/O error"."""
+    try:
+        keyring = chosen_keyring(client.conf_get("keyring") or "", user)
+        line = foreign_line(read_file(keyring))
+    except VirtrbdError:
+        return None
+    return unreadable(keyring, *line) if line else None
+
+
+def _decoded(where: str, user: str, key: str) -> Key:
     import base64
 
     try:
-        return base64.b64decode(key, validate=True)
+        raw = base64.b64decode(key, validate=True)
     except ValueError:
-        raise ConfigError(f"{path}: the key is no base64; {_get_again(path, user)}") from None
+        raise ConfigError(f"{where}: the key is not base64; {_get_again(where, user)}") from None
+    length = int.from_bytes(raw[_LENGTH], "little")
+    if not 0 < length <= len(raw) - _HEAD_BYTES:
+        raise ConfigError(f"{where}: the key is cut short, or not a key of Ceph; {_get_again(where, user)}")
+    return Key(raw)
 
 
-def _get_again(path: str, user: str) -> str:
-    return f"get it with `{shell_command(f'ceph auth get client.{user} -o', path)}`"
+def _get_again(file: str, user: str) -> str:
+    words = f"ceph auth get client.{user}"
+    return f"get it with `{shell_command(f'{words} -o', file) if '/' in file or file == 'FILE' else words}`"

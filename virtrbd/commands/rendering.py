@@ -135,13 +135,15 @@ def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
 
 
 def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
+    from virtrbd.ceph.offline import NO_CLUSTER, read_cluster_facts
     from virtrbd.domainxml.document import render_document
     from virtrbd.planning.plan import secret_uuid_for
-    from virtrbd.spec.cephconf import read_cluster_facts
 
     cluster = read_cluster_facts(settings)
     if not cluster.monitors:
         run.say(f"no monitors in {settings.ceph.conf}: the XML of {domain.name} has none")
+    elif cluster.fsid == NO_CLUSTER:
+        run.say(f"no fsid in {settings.ceph.conf}: the secret in the XML of {domain.name} is of no cluster")
     fitted = known.fit(domain)
     document = render_document(
         fitted.fitted, cluster, secret_uuid_for(cluster.secret_usage), settings.template_dir, check_schema=known.is_here
@@ -156,8 +158,8 @@ def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) ->
 
 
 def _as_qemu(domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:
+    from virtrbd.ceph.offline import read_cluster_facts
     from virtrbd.qemu.command import command_text, qemu_command
-    from virtrbd.spec.cephconf import read_cluster_facts
 
     command = qemu_command(domain, read_cluster_facts(settings), known.capabilities(domain), settings.ceph.conf)
     data = {"name": domain.name, "argv": list(command.words), "notes": list(command.notes)}

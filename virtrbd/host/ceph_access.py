@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from virtrbd.errors import ConfigError, DeniedError
+from virtrbd.ceph.conf import read_file
 from virtrbd.host.confined import other_user
 from virtrbd.host.image_host import ImageHost
 from virtrbd.model.image import ImageRef
@@ -15,7 +14,7 @@ from virtrbd.model.image import ImageRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CephAccess:
-    """The cephx user, and descriptors of ceph.conf and of a keyring with its key alone (None: ceph.conf has it)."""
+    """The cephx user, and descriptors of ceph.conf and of a keyring with its key alone; None without cephx."""
 
     user: str
     conf: int
@@ -30,7 +29,8 @@ class CephAccess:
         """Return the image as qemu-img names it. The key is in no command line."""
         options = [f"id={self.user}", f"conf=/proc/self/fd/{self.conf}"]
         if self.keyring is not None:
-            options.append(f"keyring=/proc/self/fd/{self.keyring}")
+            # ceph.conf's own would beat it, and it could not be read.
+            options += ["key=", "keyfile=", f"keyring=/proc/self/fd/{self.keyring}"]
         # QEMU's rbd file names end an option at `:`; a backslash keeps it.
         words = [word.replace("\\", "\\\\").replace(":", "\\:") for word in (str(ref), *options)]
         return ":".join(["rbd", *words])
@@ -40,7 +40,7 @@ class CephAccess:
 def ceph_access(host: ImageHost) -> Iterator[CephAccess]:
     """Yield the access that the host has. Raises ConfigError, DeniedError."""
     with ExitStack() as stack:
-        conf = stack.enter_context(_in_memory("ceph.conf", _read(host.settings.ceph.conf)))
+        conf = stack.enter_context(_in_memory("ceph.conf", read_file(host.settings.ceph.conf)))
         keyring = _keyring(host)
         yield CephAccess(
             user=host.settings.ceph.user,
@@ -50,21 +50,9 @@ def ceph_access(host: ImageHost) -> Iterator[CephAccess]:
 
 
 def _keyring(host: ImageHost) -> bytes | None:
-    try:
-        key = host.cluster.key()
-    except ConfigError:
-        # A cluster without cephx has none; what else may be missing librados says better.
+    if host.cluster.key is None:
         return None
-    return f"[client.{host.settings.ceph.user}]\n\tkey = ".encode() + base64.b64encode(key.raw) + b"\n"
-
-
-def _read(conf: str) -> bytes:
-    try:
-        return Path(conf).read_bytes()
-    except PermissionError:
-        raise DeniedError(f"{conf}: permission denied; run as a user that may read it") from None
-    except OSError as error:
-        raise ConfigError(f"{conf}: {error.strerror}; set ceph: conf: in the settings") from None
+    return f"[client.{host.settings.ceph.user}]\n\tkey = ".encode() + base64.b64encode(host.cluster.key.raw) + b"\n"
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
     return _Defined(
         host_uuid=hypervisor.host_uuid(),
         digest=hypervisor.digest(),
-        secrets=hypervisor.secrets(cluster.key()),
+        secrets=hypervisor.secrets(cluster.key) if cluster.key else (),
         domains=hypervisor.domains(),
         kept=hypervisor.kept_documents(),
     )

@@ -147,7 +147,8 @@ def _change_definition(
 ) -> None:
     match action:
         case DefineSecret():
-            host.hypervisor.define_secret(action.uuid, action.usage, host.cluster.key())
+            assert host.cluster.key, "a secret is planned where there is a key"
+            host.hypervisor.define_secret(action.uuid, action.usage, host.cluster.key)
         case DefineDomain():
             _define(action, host)
         case RenewMark():

@@ -21,11 +21,12 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """What a domain's XML must know of the cluster."""
+    """What a domain's XML must know of the cluster. Without `cephx` nobody says who he is: no user, no secret."""
 
     fsid: str
     monitors: tuple[Monitor, ...]
     user: str
+    cephx: bool = True
 
     @property
     def secret_usage(self) -> str:

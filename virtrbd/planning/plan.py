@@ -302,8 +302,11 @@ def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | N
 def plan_secret(actual: Actual) -> tuple[str, list[Action]]:
     """Return the UUID of the secret to use, and the action that makes it.
 
-    A foreign secret for the same user is used as it is: libvirt refuses a second one with the same usage name.
+    A foreign secret for the same user is used as it is: libvirt refuses a second one with the same usage name. A
+    cluster without cephx needs none.
     """
+    if not actual.cluster.cephx:
+        return "", []
     usage = actual.cluster.secret_usage
     ours = secret_uuid_for(usage)
 

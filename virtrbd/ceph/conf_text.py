@@ -1,0 +1,66 @@
+"""What is odd about the text of a ceph.conf or a keyring: Ceph's library refuses it without a word which line it is."""
+
+import re
+from collections.abc import Callable
+
+from virtrbd.errors import ConfigError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# ASCII, then letters of any kind in a quoted value, then in a comment.
+_TAKEN = re.compile(rb"""[\x00-\x7f]*(?:=[ \t]*(?:"[^"]*"|'[^']*')[ \t]*)?(?:(?<!\\)[#;].*)?""", re.DOTALL)
+# What the header of a keyring's section may be, and its lines (src/auth/KeyRing.cc).
+_ENTITY = re.compile(rb"\[(?:global|(?:auth|mon|osd|mds|mgr|client)\.[^\]]+)\]")
+_KEYRING_WORD = re.compile(rb"key|auid|caps[\s_]+\w+")
+
+
+def unreadable(file: str, line: int, why: str) -> ConfigError:
+    """Return the error that says why Ceph cannot read a file; never with the line itself, which may be a key."""
+    return ConfigError(f"{file}: Ceph cannot read it: line {line} {why}")
+
+
+def unsafe_line(text: bytes) -> tuple[int, str] | None:
+    """Return the first line that must not reach Ceph's library, and why; None where there is none.
+
+    Its parser ends the whole program at a letter beyond ASCII outside of quotes and comments (an assertion of
+    boost::spirit, measured with Ceph 16.2).
+    """
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if number == 1 and line.startswith(_BYTE_ORDER_MARK):
+            return 1, "begins with a byte order mark, at which Ceph's library ends the program; remove the mark"
+        if line.isascii():
+            continue
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number, "is not UTF-8; write it in UTF-8"
+        if not _TAKEN.fullmatch(line):
+            return number, "has letters beyond ASCII, at which Ceph's library ends the program; quote the value"
+    return None
+
+
+def refused_line(text: bytes, refuses: Callable[[bytes], bool]) -> tuple[int, str]:
+    """Return the first line for which Ceph refuses a text that it refuses, and why, as far as can be told."""
+    lines = text.split(b"\n")
+    if not refuses(text + b"\n"):
+        return len(lines), "has no line break at its end; add one"
+    taken, refused = 0, len(lines)
+    while refused - taken > 1:
+        middle = (taken + refused) // 2
+        # Two line breaks: the first may be what a backslash continues the line over.
+        if refuses(b"\n".join(lines[:middle]) + b"\n\n"):
+            refused = middle
+        else:
+            taken = middle
+    return refused, "is neither `option = value` nor a `[section]` from the first column; mend it"
+
+
+def foreign_line(keyring: bytes) -> tuple[int, str] | None:
+    """Return the first line of a keyring that is right for a ceph.conf only: for one Ceph refuses the whole keyring."""
+    for number, line in enumerate(keyring.split(b"\n"), 1):
+        said = line.strip()
+        if said.startswith(b"[") and not _ENTITY.match(said):
+            return number, "names no user of Ceph; write it like [client.virtrbd]"
+        name, is_option, _ = said.partition(b"=")
+        if is_option and said[:1] not in b"#;[" and not _KEYRING_WORD.fullmatch(name.strip()):
+            return number, "is neither a `key` nor `caps`, which are all that a keyring holds; remove it"
+    return None
