@@ -1,5 +1,6 @@
 """Any name as a file's name: no two share one, and every file system takes it."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from virtrbd.errors import BusyError
 from virtrbd.host.state import StateDir
-from virtrbd.model.file_name import file_name_of
+from virtrbd.model.file_name import file_name_of, typed_file_name
 from virtrbd.model.image import ImageRef, Intent
 
 NAMES = st.one_of(
@@ -61,3 +62,24 @@ def test_an_intent_for_an_image_of_a_long_name_is_found_again(tmp_path: Path) ->
     assert state.read_intents([ref]) == {ref: intent}
     state.drop_intent(ref)
     assert state.read_intents([ref]) == {}
+
+
+UUID = "c0701920-c0bc-490c-8a14-9066d3d299a6"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("web-01.example", "web-01.example"), ('my "web", x=1', "my_web_x_1-c0701920"), (".dot", "dot-c0701920"),
+        ("-dash", "dash-c0701920"), ("日本", "domain-c0701920"), ("../x", "x-c0701920"),
+        ("x" * 200, f"{'x' * 100}-c0701920"), ("web~", "web-c0701920"),
+    ],
+)  # fmt: skip
+def test_a_domains_file_has_a_name_that_people_type(name: str, file: str) -> None:
+    assert typed_file_name(name, UUID) == file
+
+
+@given(name=NAMES)
+def test_any_domain_has_such_a_file(name: str) -> None:
+    file = typed_file_name(name, UUID)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,108}", file)

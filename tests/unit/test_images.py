@@ -8,26 +8,28 @@ from hypothesis import strategies as st
 
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
 from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE
-from virtrbd.printable import first_unprintable
 
-parts = st.text(
-    st.characters(exclude_characters="/@:", exclude_categories=["C", "Z"]) | st.just(" "), min_size=1
-).filter(lambda text: text == text.strip() and not first_unprintable(text))
+# What RBD lists and libvirt's XML holds: measured with Ceph 16.2 and libvirt 9.0, a guest opens the right image.
+HELD = [
+    "t.10:40:39", " lead", "trail ", "q'\"q", "e=f;g", "ünïß", "p%20q", "-lead", "n" * 100, "b\\s", "$HOME", "a&<>,b",
+    "..", "x\u200by", "a\u202eb", "\u0301a",
+]  # fmt: skip
+# What is refused for a new one.
+UNMEANT = [" lead", "trail ", "x\u200by", "a\u202eb", "\u0301a"]
+
+parts = st.text(st.characters(exclude_characters="/@", exclude_categories=["Cc", "Cs"]), min_size=1).filter(
+    lambda text: not set(text) & set("\ufffe\uffff")
+)
+snapshots = parts | st.just("2017-04-19T11:33:23") | st.just("a@b") | st.just("a/b")
 
 
-@given(pool=parts, namespace=st.just("") | parts, name=parts, snapshot=st.just("") | parts)
+@given(pool=parts, namespace=st.just("") | parts, name=parts | st.sampled_from(HELD), snapshot=st.just("") | snapshots)
 def test_reads_the_names_it_prints(pool: str, namespace: str, name: str, snapshot: str) -> None:
     ref = ImageRef(pool=pool, namespace=namespace, name=name, snapshot=snapshot)
     assert ImageRef.parse(str(ref)) == ref
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "image", "vms/", "/image", "vms//image", "vms/image@", "vms/@snap", "vms/image@a@b", "a/b/c/d",
-        "vms/image:rbd_cache=false", "vms:x/image", "vms/ image", " vms/image", "vms/image@a/b",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", ["", "image", "vms/", "/image", "vms//image", "vms/image@", "vms/@snap", "a/b/c/d"])
 def test_refuses_what_names_no_image(text: str) -> None:
     with pytest.raises(ValueError, match="names no image; write pool/image"):
         ImageRef.parse(text)
@@ -37,16 +39,32 @@ def test_refuses_what_names_no_image(text: str) -> None:
 @pytest.mark.parametrize(
     ("odd", "why"),
     [
-        ("a\x1b[31m", r"U\+001B"), ("a\nb", r"U\+000A"), ("a\x9b", r"U\+009B"), ("a\u202eb", r"U\+202E"),
-        ("a\u200b", r"U\+200B"), ("a\u3164", r"U\+3164"), ("\u0301a", r"U\+0301"), ("a\udcff", r"U\+DCFF"),
-        ("a\0", r"U\+0000"), ("a ", "begins or ends with a space"), ("a" * 2042, "bytes that Ceph takes"),
-        ("é" * 1021, "bytes that Ceph takes"),
+        ("a\tb", r"U\+0009, which libvirt's XML cannot hold"), ("a\x1b[31m", r"U\+001B"), ("a\nb", r"U\+000A"),
+        ("a\x9b", r"U\+009B"), ("a\x7f", r"U\+007F"), ("a\udcff", r"U\+DCFF"), ("a\ufffe", r"U\+FFFE"),
+        ("a\0", r"U\+0000"), ("a" * 2042, "bytes that Ceph takes"), ("é" * 1021, "bytes that Ceph takes"),
     ],
 )  # fmt: skip
-def test_refuses_a_name_that_nobody_means(part: str, odd: str, why: str) -> None:
+def test_refuses_a_name_that_libvirt_or_ceph_cannot_hold(part: str, odd: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as caught:
         ImageRef.parse(part.format(odd))
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_new_image_may_have_the_names_that_people_mean(name: str) -> None:
+    for text in (f"vms/{name}", f"vms/image@{name}"):
+        if name in UNMEANT:
+            with pytest.raises(ValueError, match=r"begins or ends with a space|can't be seen"):
+                ImageRef.parse_new(text)
+        else:
+            assert ImageRef.parse_new(text) == ImageRef.parse(text)
+
+
+@pytest.mark.parametrize("text", ["vms/x:id=admin", "vms/x:rbd_cache=true", "vms/x@a@b", "vms/x@a/b"])
+def test_no_new_image_has_options_or_borders_in_its_name(text: str) -> None:
+    assert str(ImageRef.parse(text)) == text
+    with pytest.raises(ValueError, match="leave them out"):
+        ImageRef.parse_new(text)
 
 
 def test_takes_the_longest_names_that_ceph_takes() -> None:

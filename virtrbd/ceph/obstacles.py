@@ -63,7 +63,8 @@ def _mirror(ref: ImageRef, image: Any) -> list[Obstacle]:
         info = image.mirror_image_get_info()
         if info["state"] != rbd.RBD_MIRROR_IMAGE_DISABLED and not info["primary"]:
             text = "it is not primary: it is the copy of an image on another cluster, and read-only"
-            way_out = f"use it there, or rbd mirror image promote {ref} once the other one is demoted"
+            promote = shell_command("rbd mirror image promote", ref)
+            way_out = f"use it there, or {promote} once the other one is demoted"
             return [Obstacle(text=text, way_out=way_out)]
     return []
 
@@ -71,5 +72,6 @@ def _mirror(ref: ImageRef, image: Any) -> list[Obstacle]:
 def _migration(ref: ImageRef, image: Any) -> list[Obstacle]:
     if not image.features() & rbd.RBD_FEATURE_MIGRATING:
         return []
-    way_out = f"end it with rbd migration execute {ref} and rbd migration commit {ref}, or rbd migration abort {ref}"
+    execute, commit, abort = (shell_command(f"rbd migration {verb}", ref) for verb in ("execute", "commit", "abort"))
+    way_out = f"end it with {execute} and {commit}, or {abort}"
     return [Obstacle(text="it is being migrated from another image", way_out=way_out)]

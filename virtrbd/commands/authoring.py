@@ -13,11 +13,11 @@ from virtrbd.errors import UsageError
 @with_global_options
 def new(run: Run, name: str) -> None:
     """Print a commented spec to start from."""
-    from virtrbd.spec.schema import check_name
+    from virtrbd.model.names import check_new_domain_name
     from virtrbd.spec.starting import starting_spec
 
     try:
-        check_name(name)
+        check_new_domain_name(name)
     except ValueError as error:
         raise UsageError(str(error)) from None
     text = starting_spec(name, run.settings().ceph.pool)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtrbd.commands.app import Run, with_global_options
-from virtrbd.commands.image_session import ALREADY_THERE, IMAGE, VERIFY, image_session, until_answered
+from virtrbd.commands.image_session import ALREADY_THERE, NEW_IMAGE, VERIFY, image_session, until_answered
 from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
@@ -25,7 +25,7 @@ _BASE = "base"
 
 @image.command(name="import")
 @click.argument("file", type=click.Path())
-@IMAGE
+@NEW_IMAGE
 @click.option(
     "--format",
     "file_format",

@@ -59,11 +59,14 @@ class _Parsed(click.ParamType[object]):
 
 
 IMAGE_TYPE = _Parsed("image", ImageRef.parse)
+NEW_IMAGE_TYPE = _Parsed("image", ImageRef.parse_new)
 SIZE_TYPE = _Parsed("size", parse_size)
 DURATION_TYPE = _Parsed("duration", parse_duration)
 
 IMAGE = click.argument("ref", metavar="IMAGE", type=IMAGE_TYPE)
+NEW_IMAGE = click.argument("ref", metavar="IMAGE", type=NEW_IMAGE_TYPE)
 SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
+NEW_SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=NEW_IMAGE_TYPE)
 VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
 
 

@@ -7,6 +7,8 @@ from virtrbd.commands.image_session import (
     ALREADY_THERE,
     IMAGE,
     IMAGE_TYPE,
+    NEW_IMAGE_TYPE,
+    NEW_SNAPSHOT,
     SNAPSHOT,
     Session,
     image_session,
@@ -27,7 +29,7 @@ def snapshot() -> None:
 
 
 @snapshot.command(name="create")
-@SNAPSHOT
+@NEW_SNAPSHOT
 @click.option("--protect", is_flag=True, help="Protect it, which clones need unless the cluster makes clones v2.")
 @ALLOW
 @with_global_options
@@ -100,7 +102,7 @@ def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
 
 @image.command()
 @click.argument("parent", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
-@click.argument("refs", metavar="NEW_IMAGE...", type=IMAGE_TYPE, nargs=-1, required=True)
+@click.argument("refs", metavar="NEW_IMAGE...", type=NEW_IMAGE_TYPE, nargs=-1, required=True)
 @with_global_options
 def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
     """Clone a snapshot as often as names are given; cut off, run it again: it makes those that are not there."""

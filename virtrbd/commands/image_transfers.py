@@ -9,6 +9,7 @@ from virtrbd.commands.image_session import (
     ALREADY_THERE,
     IMAGE,
     IMAGE_TYPE,
+    NEW_IMAGE_TYPE,
     VERIFY,
     Session,
     image_session,
@@ -50,7 +51,7 @@ def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: b
 
 @image.command()
 @click.argument("source", metavar="IMAGE[@SNAPSHOT]", type=IMAGE_TYPE)
-@click.argument("ref", metavar="NEW_IMAGE", type=IMAGE_TYPE)
+@click.argument("ref", metavar="NEW_IMAGE", type=NEW_IMAGE_TYPE)
 @LAYOUT
 @PROGRESS
 @with_global_options

@@ -74,7 +74,7 @@ def _renamed(ref: ImageRef, name: str) -> ImageRef:
         return ref
     renamed = ImageRef(pool=ref.pool, namespace=ref.namespace, name=name.removeprefix(f"{ref.room}/"))
     try:
-        is_name = ImageRef.parse(str(renamed)) == renamed
+        is_name = ImageRef.parse_new(str(renamed)) == renamed
     except ValueError:
         is_name = False
     if not is_name:

@@ -8,6 +8,7 @@ from virtrbd.commands.app import ALLOW, Run, app, with_global_options
 from virtrbd.commands.image_session import (
     ALREADY_THERE,
     IMAGE,
+    NEW_IMAGE,
     SIZE_TYPE,
     image_session,
     require_plain,
@@ -36,7 +37,7 @@ def image() -> None:
 
 
 @image.command()
-@IMAGE
+@NEW_IMAGE
 @click.argument("size", type=SIZE_TYPE)
 @LAYOUT
 @with_global_options

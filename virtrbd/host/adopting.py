@@ -27,13 +27,14 @@ from virtrbd.host.perform import perform
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.file_name import typed_file_name
+from virtrbd.model.names import check_domain_name
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, plan_secret
 from virtrbd.printable import cut, quoted, shell_command
 from virtrbd.spec.files import PROFILES, SpecFile, SpecFiles, read_bounded
 from virtrbd.spec.load import check_files
 from virtrbd.spec.resolve import resolve
-from virtrbd.spec.schema import check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,9 @@ def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption
     changes nothing but marks.
     """
     domain = _adoptable(host, name)
-    spec_file = Path(into) / f"{domain.name}.yaml"
-    template = f"{domain.name}.xml.j2"
+    file_name = typed_file_name(domain.name, domain.uuid)
+    spec_file = Path(into) / f"{file_name}.yaml"
+    template = f"{file_name}.xml.j2"
     template = f"adopted-{template}" if is_packaged(template) else template
     with ExitStack() as stack:
         locks = [domain.name, *map(str, images_of(domain.definition))]
@@ -104,7 +106,7 @@ def _adoptable(host: Host, name: str) -> DefinedDomain:
             f"with virsh managedsave-remove, then adopt again"
         )
     try:
-        check_name(domain.name)
+        check_domain_name(domain.name)
     except ValueError as error:
         raise SpecError(f"{domain.name}: {error}; shut it down and rename it with virsh domrename") from None
     return domain

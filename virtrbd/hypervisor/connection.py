@@ -129,12 +129,12 @@ class Hypervisor:
         return self._call("listing domains", read)
 
     def domain(self, name: str) -> DefinedDomain | None:
-        """Return the domain of that name or UUID, or None."""
+        """Return the domain of that UUID or name, or None; as for virsh, a UUID is no other domain's name."""
 
         def read() -> DefinedDomain | None:
             if not _is_text(name):
                 return None
-            for look in (self._connection.lookupByName, self._connection.lookupByUUIDString):
+            for look in (self._connection.lookupByUUIDString, self._connection.lookupByName):
                 try:
                     return describe(look(name))
                 except libvirt.libvirtError as error:

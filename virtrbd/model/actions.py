@@ -21,6 +21,7 @@ from virtrbd.model.live_actions import (
 )
 from virtrbd.model.retirement import Retirement
 from virtrbd.model.size import format_size
+from virtrbd.printable import shell_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +77,8 @@ def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> 
     if Hazard.LOSES_DATA not in action.hazards:
         return ""
     return (
-        f", new, in the place of the domain's image of that name, which is gone; virtrbd image restore {action.ref} "
-        f"brings it back where it is in the trash"
+        f", new, in the place of the domain's image of that name, which is gone; "
+        f"{shell_command('virtrbd image restore', action.ref)} brings it back where it is in the trash"
     )
 
 
@@ -147,7 +148,7 @@ class FinishRollback(BaseAction):
             return text
         return (
             f"{text}, which the image's mark asks for and this host did not begin (to drop the mark: "
-            f"rbd image-meta remove {self.ref.image} virtrbd.state)"
+            f"{shell_command('rbd image-meta remove', self.ref.image, 'virtrbd.state')})"
         )
 
 

@@ -1,5 +1,6 @@
 """Any name (of a domain, of an image) as the name of a file."""
 
+import re
 from urllib.parse import quote
 
 from virtrbd.model.digest import digest_of
@@ -7,6 +8,8 @@ from virtrbd.model.digest import digest_of
 # Linux takes 255 bytes; some are left for suffixes like `.new`.
 _MAX_BYTES = 200
 _KEPT_BYTES = 150
+# What a person types without quotes, and no editor or shell hides.
+_TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def file_name_of(name: str) -> str:
@@ -21,3 +24,11 @@ def file_name_of(name: str) -> str:
         return quoted
     # quote() leaves no `=`: no short name looks like this.
     return f"{quoted[:_KEPT_BYTES]}={digest_of(quoted)}"
+
+
+def typed_file_name(name: str, uuid: str) -> str:
+    """Return a name for a domain's file that people type: the domain's own, or what of it they can and its UUID."""
+    if _TYPED.fullmatch(name):
+        return name
+    typed = _TYPED.search(re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-"))
+    return f"{typed[0] if typed else 'domain'}-{uuid[:8]}"

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE, check_name
+from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE, check_name, check_new_name
 from virtrbd.printable import cut, quoted
 
-_PART = r"[^/@:\s][^/@:]*"
-_REF = re.compile(rf"(?P<pool>{_PART})/(?:(?P<namespace>{_PART})/)?(?P<name>{_PART})(?:@(?P<snapshot>{_PART}))?")
+# As rbd reads it: the first `@` begins the snapshot, which may hold any character.
+_REF = re.compile(
+    r"(?P<pool>[^/@]+)/(?:(?P<namespace>[^/@]+)/)?(?P<name>[^/@]+)(?:@(?P<snapshot>.+))?", re.DOTALL
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -23,11 +25,7 @@ class ImageRef:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the image that the text names. Raises ValueError.
-
-        `:` is refused: QEMU's old file names took options behind it, libvirt takes it literally, and the
-        guest then fails to start with ENOENT.
-        """
+        """Return the image that the text names: any that RBD and libvirt can hold. Raises ValueError."""
         match = _REF.fullmatch(text)
         if match is None:
             raise ValueError(
@@ -37,6 +35,13 @@ class ImageRef:
         for key, value in parts.items():
             check_name(value, LONGEST_NAMESPACE if key == "namespace" else LONGEST_NAME)
         return cls(**parts)
+
+    @classmethod
+    def parse_new(cls, text: str) -> Self:
+        """Return the image or snapshot that is to be made. Raises ValueError."""
+        ref = cls.parse(text)
+        check_new_name(ref.snapshot or ref.name)
+        return ref
 
     def __str__(self) -> str:
         snapshot = f"@{self.snapshot}" if self.snapshot else ""

@@ -19,6 +19,7 @@ from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.names import check_new_name
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.leftovers import as_it_is, is_half, is_unclear
@@ -82,6 +83,10 @@ def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Haz
     ref = disk.image.image
     if disk.existing:
         return ImagePlan(problems=[f"image {ref} does not exist; existing: true only uses one that does"])
+    try:
+        check_new_name(ref.name)
+    except ValueError as error:
+        return ImagePlan(problems=[f"image {ref} does not exist, and none of that name is made: {error}"])
     if not disk.clone and not disk.import_file:
         assert disk.size_bytes is not None, "the schema demands a size for a disk without a source"
         return ImagePlan(

@@ -11,6 +11,7 @@ from virtrbd.model.actions import Action, DefineDomain, DefineSecret, GrowImage,
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
 from virtrbd.model.failure import Failure, failure_of
+from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.fleet import no_xml_finding, others, shared_images
@@ -296,6 +297,11 @@ def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | N
         return (f"{domain.origin}: {domain.name}: {message}",)
     if defined and not defined.persistent and mark is None:
         return (f"{domain.origin}: {domain.name}: a transient domain of that name runs; stop it, or rename",)
+    if defined is None:
+        try:
+            check_new_domain_name(domain.name)
+        except ValueError as error:
+            return (f"{domain.origin}: name: {error}",)
     return ()
 
 

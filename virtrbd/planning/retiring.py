@@ -16,6 +16,7 @@ from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.removal import RemovalPlan
+from virtrbd.printable import shell_command
 
 _NOTHING = Kept()
 
@@ -92,19 +93,21 @@ def _asks(name: str, kept: Kept) -> Iterator[str]:
         (kept.checkpoints, "checkpoints", "checkpoint-delete"),
     ):
         if names:
+            delete = shell_command(f"virsh {verb} --metadata", name, names[0])
             yield (
                 f"libvirt keeps {noun} of it ({', '.join(names)}), and undefines no domain with any; delete them with "
-                f"virsh {verb} --metadata {name} {names[0]}, or forget them all with --forget-snapshots"
+                f"{delete}, or forget them all with --forget-snapshots"
             )
 
 
 def _refused(name: str, kept: Kept, removals: Sequence[RemovalPlan]) -> Iterator[Failure]:
     for target in kept.block_jobs:
-        text = f"a block job is at work on its disk {target}; let it end, or virsh blockjob {name} {target} --abort"
+        abort = shell_command("virsh blockjob", name, target, options="--abort")
+        text = f"a block job is at work on its disk {target}; let it end, or {abort}"
         yield Failure(text=text, exit_code=ExitCode.FAILED)
     for removal in removals:
         # What a hazard allows is asked for by the step itself.
         for blocker in (each for each in removal.blockers if each.hazard is None):
-            way_out = blocker.way_out or f"see virtrbd image remove --plan {removal.subject}"
+            way_out = blocker.way_out or f"see {shell_command('virtrbd image remove --plan', removal.subject)}"
             text = f"image {removal.subject} can't go to the trash: {blocker.text}; {way_out}"
             yield Failure(text=text, exit_code=ExitCode.FAILED)

@@ -40,7 +40,7 @@ def _bytes(value: object) -> int:
 
 
 def _image(value: object) -> ImageRef:
-    return ImageRef.parse(str(value))
+    return ImageRef.parse(check_plain(str(value)))
 
 
 def absolute(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.domain import WantedState
+from virtrbd.model.names import check_domain_name, check_new_name
 from virtrbd.printable import quoted
 from virtrbd.spec.checked import Bytes, Plain, SizeBytes, Strict, list_of_one, short_for
 from virtrbd.spec.cloud_init_schema import CloudInitSpec, whole_seed
@@ -23,14 +24,6 @@ from virtrbd.spec.machine_schema import (
     TpmSpec,
     WatchdogSpec,
 )
-
-
-def check_name(name: str) -> str:
-    """Return a domain's name. Raises ValueError."""
-    # The name becomes a part of image names and of file names.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
-        raise ValueError(f"{quoted(name)} is no domain name; write letters, digits, '.', '_' and '-', 63 at most")
-    return name
 
 
 def _cpu(value: object) -> object:
@@ -98,7 +91,7 @@ class DomainSpec(Strict):
         "auth": "user and keyring stand in the settings; leave it out",
     }
 
-    name: Annotated[str, AfterValidator(check_name), Field(description="The domain's name in libvirt.")]
+    name: Annotated[str, AfterValidator(check_domain_name), Field(description="The domain's name in libvirt.")]
     uuid: Annotated[
         str | None,
         Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Derived from the name."),
@@ -194,6 +187,20 @@ class DomainSpec(Strict):
         BeforeValidator(_vsock, json_schema_input_type=int | Literal["auto"]),
         Field(description="auto, or a context id from 3."),
     ] = None
+
+    @model_validator(mode="after")
+    def _images_are_named(self) -> Self:
+        """A domain that is there may have a name that no new image can have."""
+        if all(disk.image for disk in self.disks) and not self.cloud_init:
+            return self
+        try:
+            check_new_name(self.name)
+        except ValueError as error:
+            raise ValueError(
+                f"an image cannot be named after the domain: {error}; write image: pool/image in each disk, and use no "
+                f"cloud_init"
+            ) from None
+        return self
 
     @model_validator(mode="after")
     def _counts_right(self) -> Self:

@@ -26,7 +26,7 @@ class CephSection(Strict):
     conf: Plain = _CEPH.conf
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = _CEPH.user
     keyring: Plain = _CEPH.keyring
-    pool: Annotated[str, AfterValidator(check_name)] = _CEPH.pool
+    pool: Annotated[Plain, AfterValidator(check_name)] = _CEPH.pool
     clone_depth: Annotated[int, Field(ge=1, le=64)] = _CEPH.clone_depth
 
 
