@@ -12,6 +12,7 @@ from hypothesis import settings as profile
 from strategies import domains
 
 from virtrbd.errors import SpecError
+from virtrbd.local import folders
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec import cache

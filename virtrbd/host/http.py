@@ -135,6 +135,9 @@ def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.
 
 def _refusal(name: str, error: urllib.error.HTTPError) -> VirtrbdError:
     """Return the error for what the server says instead of a file."""
+    if error.code // 100 == 3:
+        # Python's own text names the next URL, which may be a signed one.
+        return SpecError(f"{name}: leads to what is not fetched, or in a circle; name a URL that leads to the file")
     said = f"{name}: the server says {error.code} {cut(str(error.reason))}".rstrip()
     if error.code == _NO_LONGER_THERE:
         return RangeError(said)

@@ -15,8 +15,8 @@ class ImportFile:
     """A file or a URL: `name`. What was not said is empty.
 
     `format`: what the disk in it is; with "raw" the file's bytes are the disk, as they are. `member`: the disk's name
-    in an archive. `checksum`: what the file must have, or where that is written. `beneath`: the folders that it must lie
-    beneath; None where a person named it.
+    in an archive. `checksum`: what the file must have, or where that is written. `beneath`: the folders that it must
+    lie beneath; None where a person named it.
     """
 
     name: str

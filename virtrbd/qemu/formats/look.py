@@ -99,9 +99,8 @@ def looks_like(image: ImageBytes) -> str:
         if head.startswith(magic, at):
             raise image.refused(f"is {what}", f"{way_out}, or write --format raw for its bytes as they are")
     if program := wrapping_of(image):
-        raise image.refused(
-            f"is packed by {program}", "unpack it first, or write --format raw for its bytes as they are"
-        )
+        what = "a tar archive, as an OVA is" if program == "tar" else f"packed by {program}"
+        raise image.refused(f"is {what}", "unpack it first, or write --format raw for its bytes as they are")
     end = image.peek(image.length - vhd.FOOTER_BYTES, vhd.FOOTER_BYTES)
     return "vpc" if vhd.is_fixed(end, image.length) else "raw"
 
