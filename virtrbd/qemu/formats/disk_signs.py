@@ -15,13 +15,13 @@ _SECTORS = (512, 4096)
 _SIGNS: tuple[tuple[int, bytes], ...] = (
     (510, b"\x55\xaa"),  # a boot sector: MBR, FAT, NTFS, exFAT
     (512, b"EFI PART"), (4096, b"EFI PART"),  # GPT
-    (0, b"ER\x02\x00"), (508, b"\xda\xbe"),  # Apple's and Sun's partition tables
+    (0, b"ER\x02\x00"), (508, b"\xda\xbe"), (0, b"\x0b\xe5\xa9\x41"),  # Apple's, Sun's and SGI's partition tables
     (512, b"\x57\x45\x56\x82"), (64, b"\x57\x45\x56\x82"), (0, b"\x57\x45\x56\x82"),  # BSD's disklabel
     (512, b"LABELONE"), (0, b"LABELONE"), (1024, b"LABELONE"), (1536, b"LABELONE"),  # LVM2
     (0, b"\xfc\x4e\x2b\xa9"), (4096, b"\xfc\x4e\x2b\xa9"),  # Linux RAID 1.1, 1.2
     (1080, b"\x53\xef"),  # ext2, ext3, ext4
     (0, b"XFSB"), (64 * _KIB + 64, b"_BHRfS_M"), (4096 + 24, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca"),  # XFS, btrfs, …
-    (4086, b"SWAPSPACE2"), (4086, b"SWAP-SPACE"), (8182, b"SWAPSPACE2"), (65526, b"SWAPSPACE2"),
+    (4086, b"SWAPSPACE2"), (4086, b"SWAP-SPACE"), (8182, b"SWAPSPACE2"), (16374, b"SWAPSPACE2"), (65526, b"SWAPSPACE2"),
     (1024, b"\x10\x20\xf5\xf2"), (1030, b"\x34\x34"), (1024, b"\xe2\xe1\xf5\xe0"), (0, b"hsqs"),  # F2FS, NILFS, EROFS
     (32 * _KIB, b"JFS1"), (64 * _KIB + 52, b"ReIsEr"), (8 * _KIB + 52, b"ReIsEr"), (64 * _KIB, b"ReIsEr4"),
     (64 * _KIB, b"\x01\x16\x19\x70"), (8 * _KIB, b"OCFSV2"), (4 * _KIB, b"OCFSV2"), (2 * _KIB, b"OCFSV2"),  # GFS2
@@ -29,7 +29,7 @@ _SIGNS: tuple[tuple[int, bytes], ...] = (
     (8 * _KIB + 1372, b"\x19\x01\x54\x19"), (64 * _KIB + 1372, b"\x19\x01\x54\x19"),
     (1024, b"H+\x00"), (1024, b"HX\x00"), (32, b"NXSB"), (3, b"ReFS\x00"),  # HFS+, APFS
     (1040, b"\x7f\x13"), (1040, b"\x8f\x13"), (1040, b"\x68\x24"), (1040, b"\x78\x24"), (1048, b"\x5a\x4d"),  # Minix
-    (0, b"bluestore block device"),
+    (0, b"bluestore block device"), (0, b"\xce\xfa\xad\x1b"), (0, b"\x45\x3d\xcd\x28"), (512, b"\x45\x3d\xcd\x28"),
 )  # fmt: skip
 _ZFS = (b"\x0c\xb1\xba\x00\x00\x00\x00\x00", b"\x00\x00\x00\x00\x00\xba\xb1\x0c")
 _ZFS_FROM = 128 * _KIB
