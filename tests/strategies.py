@@ -22,6 +22,7 @@ from virtrbd.model.domain import (
     WantedState,
 )
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
+from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.planning.plan import Policy, make_plan
@@ -44,7 +45,7 @@ EMPTY = Actual(
         ref: Image(ref=ref, image_id=ref.name, size_bytes=GOLDEN_BYTES, created_at=0)
         for ref in (GOLDEN, ISO, OTHER_ISO)
     },
-    file_sizes={FILE: FILE_BYTES},
+    file_sizes={ImportFile(name=FILE, beneath=()): FILE_BYTES},
     seed_files={USER_DATA: SeedFile(raw=b"#cloud-config\n")},
     now=NOW,
     capabilities={

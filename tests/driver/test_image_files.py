@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from hostile_images import MIB, qcow2
+from sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
 from virtrbd.host.source_check import looking_for_damage
-from virtrbd.host.source_file import Source, open_source
+from virtrbd.host.source_file import Source
 from virtrbd.host.source_node import readable_node
 
 KINDS = {
@@ -53,7 +54,7 @@ def test_a_disk_that_qemu_img_made_has_the_format_size_and_content_that_qemu_img
     kind: str, tmp_path: Path
 ) -> None:
     file_format, options = KINDS[kind]
-    content = os.urandom(SIZE)
+    content = as_disk(os.urandom(SIZE))
     raw, file = tmp_path / "disk.raw", tmp_path / "disk"
     raw.write_bytes(content)
     qemu_img("convert", "-f", "raw", "-O", file_format, *(["-o", options] if options else []), raw, file)
@@ -95,7 +96,7 @@ def test_a_file_that_is_exchanged_after_the_look_is_neither_checked_nor_read(tmp
         with looking_for_damage(source) as ask:
             ask()
         assert content_by(source, tmp_path / "back") == raw.read_bytes()
-        source.require_still()
+        source.file.require_still()
 
 
 def test_a_header_that_is_exchanged_after_the_look_leads_to_no_backing_file(tmp_path: Path) -> None:
@@ -104,12 +105,12 @@ def test_a_header_that_is_exchanged_after_the_look_leads_to_no_backing_file(tmp_
     secret.write_bytes(b"secret".ljust(MIB))
     file.write_bytes(qcow2())
     with open_source(str(file)) as source:
-        fcntl.fcntl(source.descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        fcntl.fcntl(source.file.descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         file.write_bytes(qcow2(backing=bytes(secret)))
         assert b"secret" in qemu_img_content(file), "it is what QEMU would follow"
         assert content_by(source, tmp_path / "back") == bytes(MIB)
         with pytest.raises(VirtrbdError, match="changed while it was read"):
-            replace(source, is_leased=False).require_still()
+            replace(source.file, is_leased=False).require_still()
 
 
 def qemu_img_content(file: Path) -> bytes:

@@ -12,6 +12,7 @@ from hypothesis import settings as profile
 from strategies import domains
 
 from virtrbd.errors import SpecError
+from virtrbd.local import folders
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec import cache
@@ -126,9 +127,9 @@ def test_a_cache_home_that_is_not_absolute_is_ignored(monkeypatch: pytest.Monkey
     """As the XDG Base Directory Specification says."""
     for name in ("here", "./here", ""):
         monkeypatch.setenv("XDG_CACHE_HOME", name)
-        assert os.path.isabs(cache._folder())
+        assert os.path.isabs(folders.cache_folder())
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert cache._folder() == "/elsewhere/virtrbd"
+    assert folders.cache_folder() == "/elsewhere/virtrbd"
 
 
 def test_entries_are_for_their_owner_only(spec: Path, settings: Settings) -> None:

@@ -21,6 +21,7 @@ FOREIGN = {
     "VIRSH_DEFAULT_CONNECT_URI": "test:///default",
     "QEMU_MODULE_DIR": "/tmp/modules",
     "OPENSSL_CONF": "/tmp/openssl.cnf",
+    "SSL_CERT_FILE": "/tmp/ca.pem",
     "SASL_PATH": "/tmp/sasl",
     "GCONV_PATH": "/tmp/gconv",
     "LD_PRELOAD": "/tmp/x.so",
@@ -28,7 +29,8 @@ FOREIGN = {
     "TMPDIR": "/tmp/tmp",
     "XDG_CONFIG_HOME": "/tmp/config",
 }
-KEPT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb", "VIRTRBD_CONFIG": "/etc/x", "SSH_AUTH_SOCK": "/run/s"}
+KEPT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb", "VIRTRBD_CONFIG": "/etc/x", "SSH_AUTH_SOCK": "/run/s",
+        "https_proxy": "http://proxy:3128", "NO_PROXY": "localhost"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ import pytest
 from hostile_images import MIB, descriptor, hostile_images, qcow2, vdi, vhd, vhdx, vmdk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
-from virtrbd.host.source_file import open_source
 from virtrbd.printable import printable
 from virtrbd.qemu.formats import FORMATS
 from virtrbd.qemu.formats.image_bytes import ImageBytes
@@ -27,7 +27,7 @@ BENIGN = {
     "vhdx": vhdx(),
     "vmdk": vmdk(descriptor(b'SPARSE "another-name.vmdk"')),
     "vpc": vhd(3) + bytes(MIB),
-    "raw": bytes(MIB),
+    "raw": as_disk(bytes(MIB)),
 }
 # What any bytes are made from: few would get past the magic number by chance.
 SEEDS = BENIGN | {name: each.content for name, each in CORPUS.items()}
@@ -84,7 +84,7 @@ def test_a_whole_disk_of_each_format_is_known_by_its_own_bytes(name: str) -> Non
 
 
 def test_a_fixed_vhd_is_known_by_its_end_where_all_of_it_fits() -> None:
-    disk, footer = bytes(MIB), vhd(2)
+    disk, footer = as_disk(bytes(MIB)), vhd(2)
     assert looked_at(disk + footer).format == "vpc"
     for other in (vhd(2, size=2 * MIB), vhd(3), footer[:-1] + b"x"):
         assert looked_at(disk + other).format == "raw", "a raw disk may end like one"
@@ -142,7 +142,7 @@ def test_a_pipe_with_an_image_of_another_format_is_not_taken_for_a_raw_disk(name
 @pytest.mark.parametrize("count", [512, 4096, MIB])
 def test_a_fixed_vhd_in_a_pipe_is_known_by_its_end(count: int) -> None:
     with pytest.raises(VirtrbdError, match=r"^standard input: is vpc, "):
-        streamed(bytes(MIB) + vhd(2, size=MIB), count)
+        streamed(as_disk(bytes(MIB)) + vhd(2, size=MIB), count)
 
 
 def test_what_is_refused_as_a_file_is_refused_from_a_pipe() -> None:
@@ -153,7 +153,7 @@ def test_what_is_refused_as_a_file_is_refused_from_a_pipe() -> None:
 @given(st.binary(max_size=2000), st.integers(1, 600).map(lambda sectors: sectors * 512))
 def test_raw_data_of_any_length_passes_a_pipe_as_it_is(content: bytes, count: int) -> None:
     with suppress(VirtrbdError):
-        assert streamed(b"\0" + content, count) == b"\0" + content
+        assert streamed(as_disk(b"\0" + content), count) == as_disk(b"\0" + content)
     assert streamed(b"") == b""
 
 
@@ -182,7 +182,7 @@ def test_what_must_not_be_opened_is_not_opened(tmp_path: Path, monkeypatch: pyte
 
 def test_a_link_of_another_user_is_refused_with_the_path_to_write(tmp_path: Path) -> None:
     file, link = tmp_path / "disk-12.raw", tmp_path / "disk.raw"
-    file.write_bytes(bytes(512))
+    file.write_bytes(as_disk(b""))
     link.symlink_to(file.name)
     with open_source(str(link)) as source:
         assert source.size_bytes == 512, "a link as LVM makes them, which only root can change"
@@ -205,32 +205,32 @@ def test_a_path_that_is_none_has_an_answer(path: str) -> None:
 
 def test_a_file_that_is_exchanged_after_the_look_is_still_the_one_that_was_looked_at(tmp_path: Path) -> None:
     file, evil = tmp_path / "disk", tmp_path / "evil"
-    file.write_bytes(b"good".ljust(512))
+    file.write_bytes(as_disk(b"good"))
     evil.write_bytes(qcow2(backing=b"/etc/shadow"))
     with open_source(str(file)) as source:
         evil.replace(file)
-        assert os.pread(source.descriptor, 4, 0) == b"good"
+        assert os.pread(source.file.descriptor, 4, 0) == b"good"
 
 
 def test_a_file_that_another_program_writes_to_is_no_whole_disk(tmp_path: Path) -> None:
     file = tmp_path / "disk"
-    file.write_bytes(bytes(512))
+    file.write_bytes(as_disk(b""))
     with file.open("ab"):
         assert "another program has it open for writing" in str(refusal(file))
     with open_source(str(file)) as source:
-        source.require_still()
+        source.file.require_still()
         # Who may not wait for the lease is told so, and the lease is broken; who may is held up.
         with pytest.raises(BlockingIOError):
             os.open(file, os.O_WRONLY | os.O_NONBLOCK)
         with pytest.raises(VirtrbdError, match="changed while it was read"):
-            source.require_still()
+            source.file.require_still()
 
 
 def test_a_file_that_was_written_to_is_seen_where_there_are_no_leases(tmp_path: Path) -> None:
     file = tmp_path / "disk"
-    file.write_bytes(bytes(512))
+    file.write_bytes(as_disk(b""))
     with open_source(str(file)) as leased:
-        unleased = replace(leased, is_leased=False)
+        unleased = replace(leased.file, is_leased=False)
         os.utime(file, ns=(0, 0))
         with pytest.raises(VirtrbdError, match="changed while it was read"):
             unleased.require_still()

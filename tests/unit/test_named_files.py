@@ -6,10 +6,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from sources import open_source
 
 from virtrbd.errors import SpecError
 from virtrbd.host.observe import _seed_file
-from virtrbd.host.source_file import open_source
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.spec.desired import desired_domains

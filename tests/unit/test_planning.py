@@ -27,7 +27,11 @@ def test_a_world_without_anything_gets_everything() -> None:
 @pytest.mark.parametrize(
     ("held", "problem"),
     [
-        (None, "cdrom sda: image golden/iso does not exist; make it with `virtrbd image import FILE golden/iso`"),
+        (
+            None,
+            "cdrom sda: image golden/iso does not exist; make it with "
+            "`virtrbd image import --format iso FILE golden/iso`",
+        ),
         (Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0, state="importing x"), "golden/iso is not ready"),
         (Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0), ""),
     ],

@@ -8,10 +8,12 @@ that root's runs keep are listed here, and not those that they drop.
 import os
 from collections.abc import Sequence
 
-# Of a terminal, a language, a clock; ssh's agent for qemu+ssh://; and virtrbd's own, whose files are looked at.
+# Of a terminal, a language, a clock; ssh's agent for qemu+ssh://; proxies, which see what any router sees of what is
+# verified; and virtrbd's own, whose files are looked at.
 _KEPT = frozenset({
     "PATH", "USER", "LOGNAME", "SHELL", "PWD", "LANG", "LANGUAGE", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR",
     "COLUMNS", "LINES", "TZ", "SSH_AUTH_SOCK", "XDG_CACHE_HOME",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 })  # fmt: skip
 _KEPT_PREFIXES = ("LC_", "VIRTRBD_")
 

@@ -1,6 +1,7 @@
 """The verb that brings data into an image: import."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from virtrbd.commands.images import image
 from virtrbd.commands.layout import LAYOUT, layout_of
 from virtrbd.commands.progress import PROGRESS, showing_progress
 from virtrbd.errors import UsageError
+from virtrbd.model.checksum import is_checksum, parse_checksum
 from virtrbd.model.image import ImageLayout, ImageRef
+from virtrbd.model.import_file import ImportFile, require_fetchable
 from virtrbd.model.size import format_size
-from virtrbd.qemu.formats import FORMATS
+from virtrbd.qemu.formats import DISC, FORMATS
 
 if TYPE_CHECKING:
     from virtrbd.host.state import StateDir
@@ -29,9 +32,15 @@ _BASE = "base"
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(FORMATS),
+    type=click.Choice([*FORMATS, DISC]),
     default=None,
-    help="What FILE is; else what it looks like, and a block device is raw.",
+    help="What the disk is; else what it looks like, and a block device is raw. raw takes any bytes as they are.",
+)
+@click.option("--member", default="", help="The disk in an OVA or tar archive that has several.")
+@click.option(
+    "--checksum",
+    default="",
+    help="What FILE must have: sha256:HEX, or the file or https URL of a list like SHA256SUMS.",
 )
 @click.option("--as-base", is_flag=True, help="Also make the protected snapshot @NAME (or @base) to clone from.")
 @VERIFY
@@ -43,20 +52,28 @@ def import_image(
     file: str,
     ref: ImageRef,
     file_format: str | None,
+    member: str,
+    checksum: str,
     as_base: bool,
     verify: bool,
     progress: str,
     **layout: str,
 ) -> None:
-    """Import FILE (raw, qcow2, vdi, vhdx, vmdk, vpc, a block device, or - for raw data) into a new image."""
+    """Import FILE into a new image.
+
+    FILE is raw, qcow2, vdi, vhdx, vmdk or vpc, packed by gzip, xz, zstd or bzip2 or in an OVA, or a block device; its
+    https URL; or - for raw data from a pipe.
+    """
     if ref.snapshot and not as_base:
         raise UsageError(f"{ref} is a snapshot; import into {ref.image}, or write --as-base")
     target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
     wanted = layout_of(layout)
-    job = _Job(file=file, file_format=file_format or "", target=target, layout=wanted, base=base, verify=verify)
+    wanted_file = ImportFile(name=file, format=file_format or "", member=member, checksum=checksum)
+    _require_sense(wanted_file)
+    job = _Job(file=wanted_file, target=target, layout=wanted, base=base, verify=verify)
     done = _import_stdin(run, job, progress) if file == "-" else _import_file(run, job, progress)
     words = ALREADY_THERE if done.was_there else ""
-    where = "standard input" if file == "-" else file
+    where = "standard input" if file == "-" else str(wanted_file)
     line = f"{target}: {words}imported from {where} ({format_size(done.size_bytes)})"
     lines = [line + (", verified" if verify else "")]
     if base:
@@ -65,6 +82,7 @@ def import_image(
         "image": str(target),
         "size_bytes": done.size_bytes,
         "verified": verify,
+        "checksum": done.checksum or None,
         "snapshot": f"{target}@{base}" if base else None,
         "changed": not done.was_there,
     }
@@ -74,10 +92,9 @@ def import_image(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """What is imported, and into what; `file_format` is empty where the file is to be what it looks like."""
+    """What is imported, and into what."""
 
-    file: str
-    file_format: str
+    file: ImportFile
     target: ImageRef
     layout: ImageLayout
     base: str
@@ -91,20 +108,40 @@ class _Done:
     size_bytes: int
     was_there: bool
     state: "StateDir"
+    checksum: str = ""
+
+
+def _require_sense(file: ImportFile) -> None:
+    """Raise UsageError for words that contradict each other, or cannot be meant."""
+    try:
+        if file.checksum and is_checksum(file.checksum):
+            parse_checksum(file.checksum)
+        if file.is_url:
+            require_fetchable(file.name, file.checksum)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if file.name == "-" and (file.member or file.checksum):
+        raise UsageError("standard input is raw data, of which nothing is taken and no checksum known; name a file")
+    if file.member and file.format == "raw":
+        raise UsageError("--format raw takes the archive itself for the disk; leave out --format or --member")
 
 
 def _import_file(run: Run, job: _Job, progress: str) -> _Done:
     """Import a file."""
+    from virtrbd.host.import_source import ImportWork, open_import
     from virtrbd.host.source_check import looking_for_damage
-    from virtrbd.host.source_file import open_source
 
-    with open_source(job.file, job.file_format) as source, looking_for_damage(source) as require_whole:
+    with ExitStack() as stack:
+        with showing_progress(run, progress, str(job.file)) as getting_ready:
+            work = ImportWork(settings=run.settings(), say=run.say, progress=getting_ready)
+            source = stack.enter_context(open_import(job.file, work))
+        require_whole = stack.enter_context(looking_for_damage(source))
         # Ceph's bindings take as long to import as qemu-img to answer.
         from virtrbd.host.by_hand import fill_by_hand
         from virtrbd.host.transfer import import_file, verify
 
         # The same for the same work on the same file.
-        what = f"{source.identity} {source.look.format} base={job.base} verify={job.verify}"
+        what = f"{source.file.identity} {source.look.format} base={job.base} verify={job.verify}"
         with image_session(run) as session, showing_progress(run, progress, str(job.target)) as update:
             host = session.with_progress(update)
 
@@ -115,7 +152,7 @@ def _import_file(run: Run, job: _Job, progress: str) -> _Done:
 
             require_whole()
             was_there = fill_by_hand(host, job.target, source.size_bytes, fill, job.layout, base=job.base, what=what)
-        return _Done(size_bytes=source.size_bytes, was_there=was_there, state=host.state)
+        return _Done(size_bytes=source.size_bytes, was_there=was_there, state=host.state, checksum=source.file.checksum)
 
 
 def _import_stdin(run: Run, job: _Job, progress: str) -> _Done:
@@ -123,15 +160,15 @@ def _import_stdin(run: Run, job: _Job, progress: str) -> _Done:
     from virtrbd.host.by_hand import fill_by_hand
     from virtrbd.host.stdin import import_stdin, imported_size
 
-    if job.file_format not in ("", "raw"):
-        raise UsageError(f"standard input is read as raw data, never as {job.file_format}; name a file")
+    if job.file.format not in ("", "raw"):
+        raise UsageError(f"standard input is read as raw data, never as {job.file.format}; name a file")
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe raw data into it, or name a file")
     with image_session(run) as session, showing_progress(run, progress, str(job.target)) as update:
         host = session.with_progress(update)
 
         def fill(target: ImageRef) -> None:
-            is_surely_raw = job.file_format == "raw"
+            is_surely_raw = job.file.format == "raw"
             import_stdin(host, target, job.layout.data_pool, is_surely_raw=is_surely_raw, check=job.verify)
 
         fill_by_hand(host, job.target, 0, fill, job.layout, base=job.base, what="")

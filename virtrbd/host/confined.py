@@ -25,6 +25,7 @@ _FIRST_USER, _USERS = 65536, 34000
 _TO_CHANGE_USERS = (5, 6, 7, 8, 19)
 _SYS_ADMIN = 21
 _GIB = 1024**3
+_PACKAGES = {"gzip": "gzip", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +48,20 @@ def other_user() -> int | None:
 
 
 def start_confined(
-    command: Sequence[str], rights: Rights, descriptors: Sequence[int], stdout: int = subprocess.PIPE
+    command: Sequence[str],
+    rights: Rights,
+    descriptors: Sequence[int],
+    stdout: int = subprocess.PIPE,
+    stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start a program that dies with us, and has these descriptors open. Raises UnavailableError."""
     # Not shutil.which: shutil takes as long to import as this takes in all.
     if not any(os.access(Path(folder) / command[0], os.X_OK) for folder in os.get_exec_path()):
-        raise UnavailableError(f"{command[0]} is missing; apt install qemu-utils")
+        raise UnavailableError(f"{command[0]} is missing; apt install {_PACKAGES.get(command[0], 'qemu-utils')}")
     try:
         return subprocess.Popen(
             [*_before(rights), *_WITH_US, f"{_limits(rights)}{_START}", str(os.getpid()), *command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,

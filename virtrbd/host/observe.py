@@ -23,7 +23,9 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
+from virtrbd.model.import_file import ImportFile
 from virtrbd.model.seed import SeedDocument, SeedFile
+from virtrbd.model.settings import Settings
 from virtrbd.planning.fleet import Kept, neighbours
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.leftovers import is_half_made
@@ -78,6 +80,8 @@ def observe(
         unknown_marks=unknown_marks(state, domains, actual.domains, _marked_here(actual)),
     )
     actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
+    sizes, problems = _sizes(_files(domains, actual), cluster.settings)
+    actual = replace(actual, file_sizes=sizes, file_problems=problems)
     return _with_details(actual, domains, hypervisor, state, policy)
 
 
@@ -216,13 +220,10 @@ def _with_details(
     capabilities = {key: found for key in keys if (found := _capabilities(hypervisor, key))}
     names = {domain.name for domain in open_ones}
     held = {domain.uuid for domain in open_ones} | {found.uuid for found in actual.domains if found.name in names}
-    sizes, problems = _sizes(_files(domains, actual))
     return replace(
         actual,
         capabilities=capabilities,
         last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
-        file_sizes=sizes,
-        file_problems=problems,
         seed_files={document.file: _seed_file(document) for document in _seed_documents(domains)},
     )
 
@@ -235,41 +236,40 @@ def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities 
         return None
 
 
-def _sizes(files: Mapping[str, tuple[str, ...]]) -> tuple[Mapping[str, int], Mapping[str, str]]:
-    """Return the virtual size of each file, and what is wrong with the others.
-
-    `files`: the folders by file that it must lie beneath.
-    """
+def _sizes(
+    files: Sequence[ImportFile], settings: Settings
+) -> tuple[Mapping[ImportFile, int], Mapping[ImportFile, str]]:
+    """Return the virtual size of the disk in each file, and what is wrong with the others."""
     if not files:
         return {}, {}
     # Here, not above: mostly nothing is imported.
-    from virtrbd.host.source_file import open_source
+    from virtrbd.host.import_source import ImportWork, open_import
 
-    sizes: dict[str, int] = {}
-    problems: dict[str, str] = {}
-    for file, beneath in files.items():
+    sizes: dict[ImportFile, int] = {}
+    problems: dict[ImportFile, str] = {}
+    for file in files:
         try:
-            with open_source(file, beneath=beneath) as source:
+            with open_import(file, ImportWork(settings=settings)) as source:
                 sizes[file] = source.size_bytes
         except VirtrbdError as error:
             problems[file] = str(error)
     return sizes, problems
 
 
-def _files(domains: tuple[Domain, ...], actual: Actual) -> Mapping[str, tuple[str, ...]]:
-    """Return the files that may have to be imported, and the folders that each must lie beneath.
+def _files(domains: tuple[Domain, ...], actual: Actual) -> Sequence[ImportFile]:
+    """Return the files that may have to be imported, each once.
 
     One that was imported may be gone.
 
     An intent tells of an import that may have been cut off before the image said so.
     """
-    files = {}
+    files: dict[ImportFile, None] = {}
     for domain in domains:
         for disk in domain.disks:
             image = actual.images[disk.image.image]
             if disk.import_file and (image is None or image.state or disk.image.image in actual.intents):
-                files[disk.import_file] = disk.import_beneath
-    return dict(sorted(files.items()))
+                files[disk.import_source] = None
+    return sorted(files, key=lambda file: (file.name, file.member, file.format, file.checksum))
 
 
 def _seed_documents(domains: tuple[Domain, ...]) -> Iterator[SeedDocument]:

@@ -14,10 +14,10 @@ from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
+from virtrbd.host.import_source import ImportWork, open_import
 from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.host.seeding import make_seed
 from virtrbd.host.source_check import looking_for_damage
-from virtrbd.host.source_file import open_source
 from virtrbd.host.traces import note_made
 from virtrbd.host.transfer import import_file
 from virtrbd.host.waiting import once_free
@@ -98,11 +98,11 @@ def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> N
 
 def _import(action: ImportImage, host: Host) -> None:
     with (
-        open_source(action.file, beneath=action.beneath) as source,
+        open_import(action.source, ImportWork(settings=host.settings, say=host.say, progress=host.progress)) as source,
         looking_for_damage(source) as require_whole,
     ):
         if source.size_bytes != action.size_bytes:
-            raise VirtrbdError(f"{action.file}: is another file than the one that was planned with; run again")
+            raise VirtrbdError(f"{action.source}: is another file than the one that was planned with; run again")
         require_whole()
         fill = partial(import_file, host.for_images, source)
         make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)

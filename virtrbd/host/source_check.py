@@ -42,7 +42,7 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
             assert process.stderr is not None, "it was asked for"
             said = _said_to_its_end(process.stderr, source.path)
             process.wait()
-            source.require_still()
+            source.file.require_still()
             _judge(source.path, process.returncode, in_short(said.decode(errors="replace"), node))
 
         try:

@@ -10,13 +10,13 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from virtrbd.deadline import call_within
 from virtrbd.errors import DeniedError, SpecError, VirtrbdError
 from virtrbd.printable import quoted
 from virtrbd.qemu.formats.image_bytes import ImageBytes
-from virtrbd.qemu.formats.look import Look, look
+from virtrbd.qemu.formats.look import Look
 from virtrbd.trust import require_beneath, weakness
 
 # A file on a server that is gone never answers.
@@ -32,22 +32,25 @@ _NEVER_OPENED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """An open file: `descriptor` is what is read, `path` its name for messages, `stat` what it was when it was opened.
+class OpenFile:
+    """An open file, or a part of it: `descriptor` is what is read, from `at` on; `path` is its name for messages.
 
-    `is_leased`: the kernel holds up who wants to write to it, and says so.
+    `stat` is what it was when it was opened. `is_leased`: the kernel holds up who wants to write to it, and says that.
+    `is_own`: virtrbd wrote it, where no other user can. `checksum`: of the outermost file, where it was computed.
+    `identity` is the same for the same file as it was then, and for no other one; `content_key` is too, and not even a
+    clock that is set back gives it to another content.
     """
 
     path: str
     descriptor: int
-    look: Look
     stat: os.stat_result
-    is_leased: bool
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the disk that the file holds."""
-        return self.look.size_bytes
+    length: int
+    identity: str
+    content_key: str
+    at: int = 0
+    is_leased: bool = False
+    is_own: bool = False
+    checksum: str = ""
 
     @property
     def is_block_device(self) -> bool:
@@ -55,21 +58,37 @@ class Source:
         return stat.S_ISBLK(self.stat.st_mode)
 
     @property
-    def is_readable_by_all(self) -> bool:
-        """Whether any user of this host may open it, who got as far as its folder."""
-        return bool(self.stat.st_mode & stat.S_IROTH)
+    def is_part(self) -> bool:
+        """Whether it is only a part of what the descriptor reads."""
+        return stat.S_ISREG(self.stat.st_mode) and (self.at, self.length) != (0, self.stat.st_size)
 
     @property
-    def identity(self) -> str:
-        """What is the same for the same file as it was then, and for no other one."""
-        found = self.stat
-        return f"{os.path.realpath(self.path)} {found.st_size} {found.st_mtime_ns}"
+    def image(self) -> ImageBytes:
+        """Its bytes."""
+
+        def read_at(at: int, count: int) -> bytes:
+            return os.pread(self.descriptor, max(0, min(count, self.length - at)), self.at + at)
+
+        return ImageBytes(name=self.path, length=self.length, read_at=read_at)
+
+    def part(self, name: str, at: int, length: int) -> "OpenFile":
+        """Return a part of it."""
+        return replace(
+            self,
+            path=f"{self.path} ({name})",
+            at=self.at + at,
+            length=length,
+            identity=f"{self.identity} {name}",
+            content_key=f"{self.content_key} {at}+{length}",
+        )
 
     def require_still(self) -> None:
         """Raise VirtrbdError where the file was written to since it was opened, or another program waits to do so.
 
         A header that is exchanged after it was looked at could lead QEMU to other files.
         """
+        if self.is_own:
+            return
         if self.is_leased:
             is_written = fcntl.fcntl(self.descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK
         else:
@@ -78,21 +97,44 @@ class Source:
             raise VirtrbdError(f"{self.path}: changed while it was read; wait until it is whole, then run again")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file that is a disk, and what was found of it."""
+
+    file: OpenFile
+    look: Look
+
+    @property
+    def path(self) -> str:
+        """The name of the file, for messages."""
+        return self.file.path
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the disk that the file holds."""
+        return self.look.size_bytes
+
+    @property
+    def is_readable_by_all(self) -> bool:
+        """Whether any user of this host may open it, who got as far as its folder."""
+        return bool(self.file.stat.st_mode & stat.S_IROTH)
+
+
 @contextmanager
-def open_source(path: str, file_format: str = "", *, beneath: tuple[str, ...] | None = None) -> Iterator[Source]:
-    """Open a file and look what it is; with a format, what it is as that one.
+def open_file(path: str, *, beneath: tuple[str, ...] | None = None) -> Iterator[OpenFile]:
+    """Open a file, and hold it still.
 
     `beneath`: the folders that it must lie beneath, None where a person named it. Raises SpecError, OutsideError,
-    DeniedError, UnavailableError, and VirtrbdError for a file that needs another one.
+    DeniedError, UnavailableError.
     """
-    source = call_within(_ANSWERS_WITHIN_S, path, lambda: _opened(path, file_format, beneath))
+    opened = call_within(_ANSWERS_WITHIN_S, path, lambda: _opened(path, beneath))
     try:
-        yield source
+        yield opened
     finally:
-        os.close(source.descriptor)
+        os.close(opened.descriptor)
 
 
-def _opened(path: str, file_format: str, beneath: tuple[str, ...] | None) -> Source:
+def _opened(path: str, beneath: tuple[str, ...] | None) -> OpenFile:
     try:
         real = _without_safe_links(path)
         found = os.lstat(real)
@@ -100,7 +142,7 @@ def _opened(path: str, file_format: str, beneath: tuple[str, ...] | None) -> Sou
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         descriptor = os.open(real, flags)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     try:
         opened = os.fstat(descriptor)
         if (opened.st_dev, opened.st_ino, opened.st_mode) != (found.st_dev, found.st_ino, found.st_mode):
@@ -109,16 +151,23 @@ def _opened(path: str, file_format: str, beneath: tuple[str, ...] | None) -> Sou
             require_beneath(descriptor, path, beneath)
         is_leased = _lease(path, descriptor, opened)
         length = os.lseek(descriptor, 0, os.SEEK_END)
-        image = ImageBytes(name=path, length=length, read_at=lambda at, count: os.pread(descriptor, count, at))
-        # What a guest wrote to its device may look like another format.
-        found_as = look(image, file_format or ("raw" if stat.S_ISBLK(opened.st_mode) else ""))
+        # The first bytes, now: a server that is gone does not give them, and whoever reads later waits for ever.
+        os.pread(descriptor, 1, 0)
     except OSError as error:
         os.close(descriptor)
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     except BaseException:
         os.close(descriptor)
         raise
-    return Source(path=path, descriptor=descriptor, look=found_as, stat=opened, is_leased=is_leased)
+    return OpenFile(
+        path=path,
+        descriptor=descriptor,
+        stat=opened,
+        length=length,
+        identity=f"{os.path.realpath(path)} {opened.st_size} {opened.st_mtime_ns}",
+        content_key=" ".join(map(str, (opened.st_dev, opened.st_ino, *_written(opened)))),
+        is_leased=is_leased,
+    )
 
 
 def _without_safe_links(path: str) -> str:
@@ -163,7 +212,8 @@ def _written(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _unreadable(path: str, error: Exception) -> VirtrbdError:
+def unreadable(path: str, error: Exception) -> VirtrbdError:
+    """Return the error for a file that cannot be opened or read."""
     match error:
         case FileNotFoundError() | NotADirectoryError():
             return SpecError(f"{path}: no such file; check the path")

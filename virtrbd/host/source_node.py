@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from virtrbd.host.confined import other_user
-from virtrbd.host.source_file import Source
+from virtrbd.host.source_file import OpenFile, Source
+from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES
 from virtrbd.qemu.formats.look import Look
 
 # Of the six only these can have a backing file, and only they take it that they have none.
@@ -34,13 +35,13 @@ def readable_node(source: Source) -> Iterator[Node]:
     by a qemu-nbd that runs as we do and sees raw bytes only: half as slow again, but nobody has to be let in.
     """
     if other_user() is None or source.is_readable_by_all:
-        yield _node(source, _by_descriptor(source), source.descriptor)
+        yield _node(source, _by_descriptor(source.file), source.file.descriptor)
         return
     # Here, not above: most files need none of it, and an import is to be quick.
     from virtrbd.host.raw_server import serving
 
     raw = Look(format="raw", size_bytes=source.size_bytes)
-    with serving(_named(raw, _by_descriptor(source)), source.descriptor, source.path) as served:
+    with serving(_named(raw, _by_descriptor(source.file)), source.file.descriptor, source.path) as served:
         address = {"type": "fd", "str": str(served.connection)}
         node = _node(source, {"driver": "nbd", "server": address}, served.connection)
         yield replace(node, server=served.server)
@@ -53,12 +54,16 @@ def own_node(path: str, descriptor: int, file_format: str) -> Node:
 
 
 def _node(source: Source, file: Mapping[str, object], descriptor: int) -> Node:
+    if source.file.is_part:
+        # QEMU takes whole sectors. What fills up the last one was found to be zeroes.
+        length = -(-source.file.length // SECTOR_BYTES) * SECTOR_BYTES
+        file = {"driver": "raw", "offset": source.file.at, "size": length, "file": file}
     return Node(name=_named(source.look, file), descriptor=descriptor, path=source.path)
 
 
-def _by_descriptor(source: Source) -> Mapping[str, object]:
-    driver = "host_device" if source.is_block_device else "file"
-    return {"driver": driver, "filename": f"/proc/self/fd/{source.descriptor}"}
+def _by_descriptor(file: OpenFile) -> Mapping[str, object]:
+    driver = "host_device" if file.is_block_device else "file"
+    return {"driver": driver, "filename": f"/proc/self/fd/{file.descriptor}"}
 
 
 def _named(look: Look, file: Mapping[str, object]) -> str:

@@ -209,14 +209,14 @@ def _run(host: ImageHost, work: Work, size_bytes: int, *pools: str, source: Sour
         nonlocal full_asked_at
         host.progress(int(size_bytes * percent / 100), size_bytes)
         if source:
-            source.require_still()
+            source.file.require_still()
         if pools and time.monotonic() > full_asked_at + _FULL_EVERY_S:
             refuse_full(host.cluster, *pools)
             full_asked_at = time.monotonic()
 
     run_qemu_img(work, host.settings.timeouts.transfer, watch)
     if source:
-        source.require_still()
+        source.file.require_still()
 
 
 def _reading(size_bytes: int) -> Rights:

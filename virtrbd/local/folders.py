@@ -53,6 +53,14 @@ def _octal(found: os.stat_result) -> str:
     return f"mode {stat.S_IMODE(found.st_mode):04o}"
 
 
+def cache_folder() -> str:
+    """Return the folder of what can be made or fetched again. Not the state directory: that is read from it."""
+    system = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    # A path that is not absolute is to be ignored (XDG Base Directory Specification).
+    return os.path.join(named if os.path.isabs(named) else system, "virtrbd")
+
+
 @cache
 def is_own(folder: str) -> bool:
     """Whether only this user and root can change what a path leads to: no part of it, and no link in it, is another's.

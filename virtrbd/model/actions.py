@@ -8,6 +8,7 @@ from virtrbd.model.difference import Difference
 from virtrbd.model.domain import ForeignChange
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
+from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,
@@ -61,15 +62,14 @@ class CloneImage(BaseAction):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportImage(BaseAction):
     ref: ImageRef
-    file: str
+    source: ImportFile
     domain_uuid: str
     size_bytes: int
-    beneath: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         lost = _instead_of_a_lost_one(self)
-        return f"import image {self.ref} from {self.file} ({format_size(self.size_bytes)}){lost}"
+        return f"import image {self.ref} from {self.source} ({format_size(self.size_bytes)}){lost}"
 
 
 def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> str:

@@ -8,6 +8,7 @@ from virtrbd.model.domain import DefinedDomain, UnreadDomain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_use import DomainUse
+from virtrbd.model.import_file import ImportFile
 from virtrbd.model.seed import SeedFile
 
 
@@ -86,8 +87,8 @@ class Actual:
     rollbacks: Mapping[ImageRef, str] = field(default_factory=dict)
     unknown_marks: frozenset[ImageRef] = frozenset()
     missing_pools: frozenset[str] = frozenset()
-    file_sizes: Mapping[str, int] = field(default_factory=dict)
-    file_problems: Mapping[str, str] = field(default_factory=dict)
+    file_sizes: Mapping[ImportFile, int] = field(default_factory=dict)
+    file_problems: Mapping[ImportFile, str] = field(default_factory=dict)
     seed_files: Mapping[str, SeedFile] = field(default_factory=dict)
     capabilities: Mapping[tuple[str, str], Capabilities] = field(default_factory=dict)
     pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

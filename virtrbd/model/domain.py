@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
+from virtrbd.model.import_file import ImportFile
 from virtrbd.model.seed import Seed
 from virtrbd.printable import cut
 
@@ -69,7 +70,8 @@ class Disk:
     """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
 
     `discard_granularity_bytes` is what the guest is told, None where nobody said; `iotune` holds libvirt's own names.
-    The file to import lies beneath one of the folders in `import_beneath`, or is not read.
+    The file to import lies beneath one of the folders in `import_beneath`, or is not read; the other words that begin
+    with `import_` are an ImportFile's.
     """
 
     target: str
@@ -79,6 +81,9 @@ class Disk:
     clone: ImageRef | None = None
     import_file: str = ""
     import_beneath: tuple[str, ...] = ()
+    import_format: str = ""
+    import_member: str = ""
+    import_checksum: str = ""
     existing: bool = False
     cache: Cache = Cache.WRITEBACK
     discard: Discard = Discard.UNMAP
@@ -102,6 +107,17 @@ class Disk:
     def is_written(self) -> bool:
         """Whether the guest writes to it alone: what must never be open twice."""
         return not (self.readonly or self.shareable or self.image.snapshot)
+
+    @property
+    def import_source(self) -> ImportFile:
+        """What it is imported from; only for a disk that is."""
+        return ImportFile(
+            name=self.import_file,
+            format=self.import_format,
+            member=self.import_member,
+            checksum=self.import_checksum,
+            beneath=self.import_beneath,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,18 @@ class CephSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSettings:
+    """What is fetched and unpacked for an import: where it is kept, how much of it, and how large one file may be.
+
+    An empty `cache_dir` means: beside the cache of specs.
+    """
+
+    cache_dir: str = ""
+    cache_size: int = 20 * 1024**3
+    largest: int = 256 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one host; `host` is its name in specs, `raw` the bytes of `file`, `digest` theirs.
 
@@ -45,6 +57,7 @@ class Settings:
     state_dir: str = "/var/lib/virtrbd"
     ceph: CephSettings = field(default_factory=CephSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    imports: ImportSettings = field(default_factory=ImportSettings)
     template_dir: str = ""
     spec_dir: str = "/etc/virtrbd/domains"
     parallel: int = 4

@@ -96,7 +96,7 @@ def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Haz
     if problem:
         return ImagePlan(problems=[problem])
     if disk.size_bytes is not None and disk.size_bytes < source_bytes:
-        return ImagePlan(problems=[_too_small(disk, str(disk.clone or disk.import_file), source_bytes)])
+        return ImagePlan(problems=[_too_small(disk, str(disk.clone or disk.import_source), source_bytes)])
     actions: list[Action] = [_make(domain, disk, source_bytes, hazards)]
     if disk.size_bytes is not None and disk.size_bytes > source_bytes:
         actions.append(_grow(domain, disk, source_bytes, live=False))
@@ -109,8 +109,7 @@ def _make(domain: Domain, disk: Disk, size_bytes: int, hazards: tuple[Hazard, ..
         return CloneImage(ref=ref, parent=disk.clone, domain_uuid=uuid, size_bytes=size_bytes, hazards=hazards)
     return ImportImage(
         ref=ref,
-        file=disk.import_file,
-        beneath=disk.import_beneath,
+        source=disk.import_source,
         domain_uuid=uuid,
         size_bytes=size_bytes,
         hazards=hazards,
@@ -120,9 +119,9 @@ def _make(domain: Domain, disk: Disk, size_bytes: int, hazards: tuple[Hazard, ..
 def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
     """Return the size of what the image is made from, or why it can't be made from it."""
     if not disk.clone:
-        if problem := actual.file_problems.get(disk.import_file):
+        if problem := actual.file_problems.get(disk.import_source):
             return 0, problem
-        return actual.file_sizes[disk.import_file], ""
+        return actual.file_sizes[disk.import_source], ""
     parent = actual.images.get(disk.clone)
     if parent is None:
         return (
@@ -245,7 +244,7 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
             where = f"{domain.origin.rpartition(':')[0]}:{cdrom.line}: cdrom {cdrom.target}: "
             image = actual.images.get(cdrom.image.image)
             if image is None:
-                command = shell_command("virtrbd image import FILE", cdrom.image.image)
+                command = shell_command("virtrbd image import --format iso FILE", cdrom.image.image)
                 way_out = f"make it with `{command}`, or leave the drive empty"
                 problems.append(f"{where}image {cdrom.image.image} does not exist; {way_out}")
             elif image.mark and image.mark.domain_uuid not in ("", domain.uuid):

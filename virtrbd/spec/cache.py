@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 import virtrbd
-from virtrbd.local.folders import is_own, make_private
+from virtrbd.local.folders import cache_folder, is_own, make_private
 from virtrbd.local.write_whole import opened_folder, remove_half_files, write_whole_in
 from virtrbd.model.digest import digest_of
 
@@ -51,8 +51,8 @@ def keep(kind: type[T], parts: tuple[bytes | str, ...], value: T) -> None:
     """Keep a value for these parts. What goes wrong costs time in the next run, and nothing else."""
     with contextlib.suppress(OSError, TypeError, ValueError, msgspec.MsgspecError):
         payload = msgspec.json.encode(value)
-        if is_own(_folder()):
-            make_private(Path(_folder()))
+        if is_own(cache_folder()):
+            make_private(Path(cache_folder()))
         with _opened() as folder:
             _write(folder, _key(kind, parts), payload)
 
@@ -61,23 +61,15 @@ def _key(kind: type[T], parts: tuple[bytes | str, ...]) -> str:
     return digest_of(str(kind), virtrbd.__version__, _code(), *parts)
 
 
-def _folder() -> str:
-    """Return the folder of the entries. Not the state directory: that one is read from what is cached here."""
-    system = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    # A path that is not absolute is to be ignored (XDG Base Directory Specification).
-    return os.path.join(named if os.path.isabs(named) else system, "virtrbd")
-
-
 @contextlib.contextmanager
 def _opened() -> Iterator[int]:
     """Open the folder of the entries. Raises OSError, also where another user may write there: entries are believed.
 
     Under `sudo -E` root has a user's XDG_CACHE_HOME, and the user may put a link to any folder in its place.
     """
-    if not is_own(_folder()):
-        raise PermissionError(f"{_folder()}: another user may change it")
-    with opened_folder(_folder(), os.O_NOFOLLOW) as folder:
+    if not is_own(cache_folder()):
+        raise PermissionError(f"{cache_folder()}: another user may change it")
+    with opened_folder(cache_folder(), os.O_NOFOLLOW) as folder:
         yield folder
 
 

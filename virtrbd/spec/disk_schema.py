@@ -5,7 +5,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
+from virtrbd.model.checksum import is_checksum, parse_checksum
 from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard
+from virtrbd.model.import_file import is_url, require_fetchable
 from virtrbd.printable import quoted
 from virtrbd.spec.checked import Boot, Bytes, ImageName, Plain, SizeBytes, Strict, absolute
 
@@ -24,6 +26,20 @@ def _wwn(wwn: str) -> str:
 def _on_off(value: object) -> object:
     # YAML 1.1 reads on and off as booleans.
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def _require_importable(name: str, checksum: str) -> None:
+    """Raise ValueError for a URL or a checksum that nothing can be fetched or verified by."""
+    if checksum and not is_checksum(checksum) and not is_url(checksum):
+        raise ValueError(f"{quoted(checksum)} is not a checksum; write sha256:…, or the https URL of a list of them")
+    if checksum and is_checksum(checksum):
+        parse_checksum(checksum)
+    if is_url(name):
+        if not checksum:
+            raise ValueError(
+                "import of a URL needs checksum: what it leads to may change; write sha256:… or a list's URL"
+            )
+        require_fetchable(name, checksum)
 
 
 class IoTuneSpec(Strict):
@@ -73,7 +89,6 @@ class DiskSpec(Strict):
         "snapshot": "write it behind the image: image: pool/image@snapshot",
         "io": "has no effect on RBD (libvirt drops it silently, or wants cache none); leave it out",
         "device": "write a CD-ROM under cdroms:; libvirt takes no lun on RBD",
-        "format": "images in RBD are raw; import: takes files of any format",
         "transient": "libvirt has it for files only; clone a snapshot instead",
         "startup_policy": "libvirt has it for files only; leave it out",
         "encryption": "not supported; write it in a template of your own",
@@ -91,7 +106,15 @@ class DiskSpec(Strict):
     size: Annotated[SizeBytes | None, Field(description="Like 20G; images grow, they never shrink.")] = None
     clone: Annotated[ImageName | None, Field(description="The snapshot that the image is cloned from.")] = None
     import_file: Annotated[
-        Plain | None, Field(alias="import", description="The file that is imported into the image.")
+        Plain | None, Field(alias="import", description="The file or URL that is imported into the image.")
+    ] = None
+    format: Annotated[
+        Literal["raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc"] | None,
+        Field(description="What the imported file is, where it is not what it looks like: raw takes any bytes."),
+    ] = None
+    member: Annotated[Plain | None, Field(description="The disk in an OVA or tar archive that has several.")] = None
+    checksum: Annotated[
+        Plain | None, Field(description="Of the imported file: sha256:…, or the https URL of a list like SHA256SUMS.")
     ] = None
     existing: Annotated[
         StrictBool | None, Field(description="Use an image that is there: never made, resized or trashed.")
@@ -142,6 +165,11 @@ class DiskSpec(Strict):
         sources = [word for word, given in (
             ("clone", self.clone), ("import", self.import_file), ("existing", self.existing)
         ) if given]  # fmt: skip
+        beside = [word for word in ("format", "member", "checksum") if getattr(self, word)]
+        if beside and not self.import_file:
+            raise ValueError(f"{beside[0]} is of the file that import: names; images in RBD are raw")
+        if self.import_file:
+            _require_importable(self.import_file, self.checksum or "")
         if len(sources) > 1:
             raise ValueError(f"{' and '.join(sources)} contradict each other; keep one")
         if not sources and self.size is None and not (self.image and self.image.snapshot):

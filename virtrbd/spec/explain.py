@@ -18,7 +18,8 @@ from virtrbd.spec.resolve_disks import resolve_drives
 _WORDS = {
     "memory_bytes": "memory", "current_memory_bytes": "current_memory", "hugepages_bytes": "hugepages",
     "size_bytes": "size", "discard_granularity_bytes": "discard_granularity", "vsock_cid": "vsock", "kind": "type",
-    "import_file": "import", "direct_mode": "mode", "seed": "cloud_init",
+    "import_file": "import", "import_format": "format", "import_member": "member", "import_checksum": "checksum",
+    "direct_mode": "mode", "seed": "cloud_init",
 }  # fmt: skip
 _HIDDEN = {"origin", "digest", "line", "is_seed", "import_beneath"}
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtrbd.model.import_file import is_url
 from virtrbd.model.settings import Settings
 from virtrbd.spec.cloud_init_schema import is_text
 from virtrbd.spec.disk_rules import Problem
@@ -34,6 +35,8 @@ class NamedFile:
 
 def named_file(document: Document, field: FieldPath, name: str, settings: Settings) -> NamedFile:
     """Return the file that a field names, from the folder of the file that says so: cron has another working one."""
+    if is_url(name):
+        return NamedFile(path=name, beneath=())
     folder = Path(document.place(field).file).absolute().parent
     beneath = _ANYWHERE if _is_of_settings(document, field, settings) else (str(folder), *settings.allowed_dirs)
     return NamedFile(path=str(folder / name), beneath=beneath)
@@ -42,7 +45,7 @@ def named_file(document: Document, field: FieldPath, name: str, settings: Settin
 def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
     """Yield what is wrong with the files that a spec names: each field, and why it may not be read."""
     for index, disk in enumerate(item.spec.disks):
-        if disk.import_file:
+        if disk.import_file and not is_url(disk.import_file):
             yield from _outside(item.document, ("disks", index, "import"), disk.import_file, settings)
         field = ("disks", index, "ceph_config")
         config, known = disk.ceph_config, settings.ceph_configs

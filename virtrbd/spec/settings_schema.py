@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field
 from virtrbd.errors import ConfigError
 from virtrbd.model.digest import digest_of
 from virtrbd.model.names import check_name
-from virtrbd.model.settings import CephSettings, Settings, Timeouts
-from virtrbd.spec.checked import AbsolutePath, Plain, Strict, check
+from virtrbd.model.settings import CephSettings, ImportSettings, Settings, Timeouts
+from virtrbd.spec.checked import AbsolutePath, Plain, SizeBytes, Strict, check
 from virtrbd.spec.document import parse_documents
 from virtrbd.spec.fragments import fragments_of
 
@@ -19,7 +19,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 # What a file does not say is what holds without one.
-_CEPH, _TIMEOUTS, _SETTINGS = CephSettings(), Timeouts(), Settings(host="")
+_CEPH, _TIMEOUTS, _IMPORTS, _SETTINGS = CephSettings(), Timeouts(), ImportSettings(), Settings(host="")
 
 
 class CephSection(Strict):
@@ -39,6 +39,12 @@ class TimeoutsSection(Strict):
     reconcile: Seconds = _TIMEOUTS.reconcile
 
 
+class ImportsSection(Strict):
+    cache_dir: Plain = _IMPORTS.cache_dir
+    cache_size: SizeBytes = _IMPORTS.cache_size
+    largest: SizeBytes = _IMPORTS.largest
+
+
 class SettingsFile(Strict):
     """The whole file."""
 
@@ -47,6 +53,7 @@ class SettingsFile(Strict):
     state_dir: Plain = _SETTINGS.state_dir
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
+    imports: ImportsSection = ImportsSection()
     template_dir: Plain = _SETTINGS.template_dir
     spec_dir: Plain = _SETTINGS.spec_dir
     parallel: Annotated[int, Field(ge=1, le=64)] = _SETTINGS.parallel
@@ -74,13 +81,14 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
         # Not from the working directory, which may be a stranger's: this decides which templates and specs root takes.
         return path and os.path.join(os.path.dirname(os.path.abspath(file)), path)
 
-    ceph = checked.ceph.model_dump()
+    ceph, imports = checked.ceph.model_dump(), checked.imports.model_dump()
     return Settings(
         host=checked.host or host,
         connect=checked.connect,
         state_dir=here(checked.state_dir),
         ceph=CephSettings(**{**ceph, "conf": here(ceph["conf"]), "keyring": here(ceph["keyring"])}),
         timeouts=Timeouts(**checked.timeouts.model_dump()),
+        imports=ImportSettings(**{**imports, "cache_dir": here(imports["cache_dir"])}),
         template_dir=here(checked.template_dir),
         spec_dir=here(checked.spec_dir),
         parallel=checked.parallel,

@@ -2,3 +2,5 @@
 
 # Those that people keep disks in, in QEMU's words: vpc is VHD.
 FORMATS = ("raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc")
+# The bytes of a CD or DVD, for a CD-ROM drive: raw to QEMU.
+DISC = "iso"

@@ -6,7 +6,8 @@ QEMU never finds that out by itself: what it takes a file for it then follows, a
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from virtrbd.qemu.formats import qcow2, vdi, vhd, vhdx, vmdk
+from virtrbd.qemu.formats import DISC, qcow2, vdi, vhd, vhdx, vmdk
+from virtrbd.qemu.formats.disk_signs import is_disc, is_disk, stranger
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
 
 # All of the head of a file that a format is known by.
@@ -20,7 +21,6 @@ _MAGICS: tuple[tuple[str, int, bytes], ...] = (
     ("vpc", 0, vhd.MAGIC),
     ("vdi", vdi.MAGIC_AT, vdi.MAGIC),
 )
-_UNPACK = "unpack it first"
 _CONVERT = "convert it to qcow2 where it was made"
 # What is surely not meant as a raw disk, and what to do with it. `--format raw` imports it byte by byte.
 _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
@@ -28,11 +28,16 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"QED\0", "a QED image", _CONVERT),
     (0, b"WithoutFreeSpace", "a Parallels image", _CONVERT),
     (0, b"WithouFreSpacExt", "a Parallels image", _CONVERT),
-    (0, b"\x1f\x8b\x08", "packed by gzip", _UNPACK),
-    (0, b"\xfd7zXZ\0", "packed by xz", _UNPACK),
-    (0, b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
-    (0, b"BZh", "packed by bzip2", _UNPACK),
-    (257, b"ustar", "a tar archive, as an OVA is", "unpack it, and import the disk in it"),
+)
+# What has another file in it: of a file that is found there the same is asked again.
+_WRAPPINGS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x1f\x8b\x08", "gzip"),
+    (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd"),
+    # pzstd says first, in a frame to skip, how long what follows is.
+    (0, b"\x50\x2a\x4d\x18", "zstd"),
+    (0, b"BZh", "bzip2"),
+    (257, b"ustar", "tar"),
 )
 _READERS: dict[str, Callable[[ImageBytes], int]] = {
     "qcow2": qcow2.read_size,
@@ -61,7 +66,12 @@ def look(image: ImageBytes, file_format: str = "") -> Look:
     is damaged or holds nothing.
     """
     found = file_format or looks_like(image)
-    if found == "raw":
+    if file_format == DISC and not is_disc(image):
+        raise image.not_of(file_format)
+    if found in ("raw", DISC):
+        found = "raw"
+        if not file_format:
+            require_disk(image)
         size = -(-image.length // SECTOR_BYTES) * SECTOR_BYTES
     else:
         _require_magic(image, found)
@@ -73,6 +83,12 @@ def look(image: ImageBytes, file_format: str = "") -> Look:
     return Look(format=found, size_bytes=size, vhd_size_source=vhd.size_source(image) if found == "vpc" else "")
 
 
+def wrapping_of(image: ImageBytes) -> str:
+    """Return the program that packed the file or its members, "" for what is no archive and not compressed."""
+    head = image.peek(0, _HEAD_BYTES)
+    return next((program for at, magic, program in _WRAPPINGS if head.startswith(magic, at)), "")
+
+
 def looks_like(image: ImageBytes) -> str:
     """Return the format that the first and the last sector show, "raw" for none. Raises VirtrbdError as `look` does."""
     head = image.peek(0, _HEAD_BYTES)
@@ -82,8 +98,25 @@ def looks_like(image: ImageBytes) -> str:
     for at, magic, what, way_out in _OTHERS:
         if head.startswith(magic, at):
             raise image.refused(f"is {what}", f"{way_out}, or write --format raw for its bytes as they are")
+    if program := wrapping_of(image):
+        what = "a tar archive, as an OVA is" if program == "tar" else f"packed by {program}"
+        raise image.refused(f"is {what}", "unpack it first, or write --format raw for its bytes as they are")
     end = image.peek(image.length - vhd.FOOTER_BYTES, vhd.FOOTER_BYTES)
     return "vpc" if vhd.is_fixed(end, image.length) else "raw"
+
+
+def require_disk(image: ImageBytes) -> None:
+    """Raise VirtrbdError for raw bytes that nothing shows to be a disk: no person means those."""
+    as_they_are = "or write --format raw for its bytes as they are"
+    if what := stranger(image):
+        raise image.refused(f"is {what}, not a disk", f"name the right file, {as_they_are}")
+    if is_disc(image):
+        raise image.refused(
+            "is a CD or DVD (ISO 9660 or UDF), not a disk", f"write --format {DISC} for a CD-ROM drive, {as_they_are}"
+        )
+    if image.length and not is_disk(image):
+        fact = "has no partition table, file system or boot sector that virtrbd knows"
+        raise image.refused(fact, f"name the right file, {as_they_are}")
 
 
 def _require_magic(image: ImageBytes, file_format: str) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 
+from virtrbd.printable import shell_command
 from virtrbd.qemu.formats.image_bytes import ImageBytes, quoted
 
 MAGIC = b"QFI\xfb"
@@ -14,6 +15,7 @@ _VERSION_3 = struct.Struct(">QQQII")
 _EXTENSION = struct.Struct(">4sI")
 _BITMAPS = struct.Struct(">I")
 
+_DIRTY_BIT = 1
 _DATA_FILE_BIT = 1 << 2
 # Dirty, corrupt, data file, compression type, extended L2 entries.
 _KNOWN_BITS = 0b11111
@@ -74,6 +76,13 @@ def _require_features(image: ImageBytes, cluster_bits: int) -> int:
     incompatible, _, _, refcount_order, length = image.unpack(_VERSION_3, _HEADER.size)
     if incompatible & _DATA_FILE_BIT:
         raise image.refers_to("a data file")
+    if incompatible & _DIRTY_BIT:
+        # Lazy refcounts: all data is there, and its count is not, which a check takes for damage.
+        command = shell_command("qemu-img check -r all -f qcow2", image.name)
+        raise image.refused(
+            "was not closed: its guest or its host crashed (lazy refcounts)",
+            f"shut its guest down, or repair it, or a copy: `{command}`",
+        )
     if incompatible & ~_KNOWN_BITS:
         raise image.refused(
             f"needs features that QEMU does not know ({incompatible:#x})", "convert it where it was made"

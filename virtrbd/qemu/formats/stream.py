@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from virtrbd.qemu.formats.disk_signs import HEAD_BYTES
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
-from virtrbd.qemu.formats.look import looks_like
+from virtrbd.qemu.formats.look import looks_like, require_disk
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class RawStream:
     _length: int = 0
 
     def read(self, count: int) -> bytes:
-        """Return the next bytes. Raises VirtrbdError as soon as they look like another format than raw.
+        """Return the next bytes. Raises VirtrbdError as soon as they look like another format, or like no disk.
 
         That is at the begin, but for a fixed VHD, which only its last sector tells.
         """
@@ -27,11 +28,16 @@ class RawStream:
         self._length += len(part)
         self._tail = (self._tail + part)[-SECTOR_BYTES:]
         if is_first:
-            self._head = part[:SECTOR_BYTES]
-            self._require_raw(len(self._head))
+            self._head = part[:HEAD_BYTES]
+            self._require_disk()
         if len(part) < count:
             self._require_raw(self._length)
         return part
+
+    def _require_disk(self) -> None:
+        self._require_raw(len(self._head))
+        if self._head:
+            require_disk(ImageBytes(name=self.name, length=len(self._head), read_at=self._read_at))
 
     def _require_raw(self, length: int) -> None:
         image = ImageBytes(name=self.name, length=length, read_at=self._read_at)
@@ -41,6 +47,8 @@ class RawStream:
             raise image.refused(f"is {found}, which can't be read from a pipe", way_out)
 
     def _read_at(self, offset: int, count: int) -> bytes:
-        """Return bytes of the first or the last sector, which is all that is kept."""
+        """Return bytes of the beginning or of the last sector, which is all that is kept."""
         at = offset - (self._length - len(self._tail))
-        return self._tail[at : at + count] if at >= 0 else self._head[offset : offset + count]
+        return (
+            self._head[offset : offset + count] if at < 0 or offset < len(self._head) else self._tail[at : at + count]
+        )

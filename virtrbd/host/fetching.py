@@ -1,0 +1,211 @@
+"""Files from web servers, brought into the cache: resumed, verified, and named there only when they are whole."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
+from virtrbd.host.http import Answer, RangeError, asked
+from virtrbd.host.source_file import OpenFile
+from virtrbd.host.verifying import digest_of_file, wanted_checksum
+from virtrbd.local.image_cache import ImageCache
+from virtrbd.local.write_whole import write_whole_in
+from virtrbd.model.checksum import Checksum
+from virtrbd.model.digest import digest_of
+from virtrbd.model.import_file import ImportFile, last_part, require_fetchable, without_query
+from virtrbd.model.size import format_size
+from virtrbd.printable import cut
+
+_LOOK_AGAIN_AFTER_S = 0.5
+# A try that brought nothing new is the last one.
+_MOST_TRIES = 20
+_MOST_VALIDATOR = 1000
+
+Progress = Callable[[int, int], None]
+
+
+def fetch(
+    stack: ExitStack,
+    wanted: ImportFile,
+    cache: ImageCache,
+    stall_s: float,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> OpenFile:
+    """Return the file behind a URL, which `stack` closes: from the cache, where its checksum is known and it is there.
+
+    Raises SpecError, DeniedError, UnavailableError, VirtrbdError.
+    """
+    try:
+        require_fetchable(wanted.name, wanted.checksum)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    url = wanted.name
+    checksum = wanted_checksum(wanted.checksum, last_part(url), stall_s) if wanted.checksum else None
+    key = digest_of("fetched", str(checksum)) if checksum else digest_of("fetched from", url)
+    if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
+        return file
+    is_waiting = False
+
+    def wait() -> None:
+        nonlocal is_waiting
+        if not is_waiting:
+            say(f"{without_query(url)}: another run fetches it; waiting")
+        is_waiting = True
+        time.sleep(_LOOK_AGAIN_AFTER_S)
+
+    with cache.part(key, wait) as part:
+        # Another run may have brought it meanwhile.
+        if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
+            cache.remove(f"{key}.part")
+            return file
+        found = _whole(part, key, url, cache, checksum, stall_s, progress)
+        if not checksum:
+            say(f"{without_query(url)}: fetched, {found}; nothing proves that it is what its maker published")
+        cache.name_part(part, key)
+        cache.remove(f"{key}.from")
+        if not checksum:
+            # Nobody knows what the URL will mean tomorrow.
+            cache.remove(key)
+        return _opened(stack, os.open(f"/proc/self/fd/{part}", os.O_RDONLY | os.O_CLOEXEC), url, found)
+
+
+def _from_cache(
+    stack: ExitStack, cache: ImageCache, key: str, url: str, checksum: Checksum, progress: Progress
+) -> OpenFile | None:
+    """Return the entry where it still is what it is to be; one that is not goes."""
+    descriptor = cache.find(key)
+    if descriptor is None:
+        return None
+    file = _opened(stack, descriptor, url, checksum)
+    if digest_of_file(file, checksum.algorithm, progress) == checksum:
+        return file
+    cache.remove(key)
+    return None
+
+
+def _opened(stack: ExitStack, descriptor: int, url: str, found: Checksum) -> OpenFile:
+    stack.callback(os.close, descriptor)
+    stat = os.fstat(descriptor)
+    return OpenFile(
+        path=without_query(url), descriptor=descriptor, stat=stat, length=stat.st_size, is_own=True,
+        identity=str(found), content_key=str(found), checksum=str(found),
+    )  # fmt: skip
+
+
+def _whole(
+    part: int,
+    key: str,
+    url: str,
+    cache: ImageCache,
+    checksum: Checksum | None,
+    stall_s: float,
+    progress: Progress,
+) -> Checksum:
+    """Fetch all of the file, beginning where an earlier run was cut off; return what it has. Raises VirtrbdError."""
+    had = os.fstat(part).st_size
+    _fetch_rest(part, key, url, cache, stall_s, progress, resumed=bool(checksum))
+    with ExitStack() as stack:
+        algorithm = checksum.algorithm if checksum else "sha256"
+        file = _opened(stack, os.dup(part), url, Checksum(algorithm=algorithm, digest=""))
+        found = digest_of_file(file, algorithm, progress)
+        if checksum and found != checksum and had:
+            # What the earlier run brought may have been of another file, or not have come to the disk.
+            os.truncate(part, 0)
+            _fetch_rest(part, key, url, cache, stall_s, progress, resumed=False)
+            file = _opened(stack, os.dup(part), url, checksum)
+            found = digest_of_file(file, algorithm, progress)
+    if checksum and found != checksum:
+        cache.remove(f"{key}.part")
+        raise SpecError(f"{without_query(url)}: is another file than the one that was meant: {found}, not {checksum}")
+    return found
+
+
+def _fetch_rest(
+    part: int, key: str, url: str, cache: ImageCache, stall_s: float, progress: Progress, *, resumed: bool
+) -> None:
+    """Write what is missing of the file; what breaks off is taken up again as long as that brings something."""
+    if not resumed:
+        os.truncate(part, 0)
+    for _ in range(_MOST_TRIES):
+        had = os.fstat(part).st_size
+        try:
+            with asked(url, _range(cache, key, had), stall_s) as answer:
+                _write(part, key, url, cache, answer, progress)
+            return
+        except RangeError:
+            # Of a file that is as long as what is here there is no rest; whether it is the same shows its digest.
+            if not had:
+                raise
+            if resumed:
+                return
+            os.truncate(part, 0)
+        except UnavailableError as error:
+            has = os.fstat(part).st_size
+            if has <= had:
+                kept = f"; {format_size(has)} of it are here, and the next run goes on from there" if has else ""
+                raise UnavailableError(f"{error.as_line}{kept}") from None
+            resumed = True
+    raise UnavailableError(f"{without_query(url)}: broke off {_MOST_TRIES} times; run again to go on")
+
+
+def _range(cache: ImageCache, key: str, had: int) -> dict[str, str]:
+    """Return the headers that ask for the rest of what is here: only of the file as it was then."""
+    if not had:
+        return {}
+    validator = _validator(cache, key)
+    return {"Range": f"bytes={had}-", **({"If-Range": validator} if validator else {})}
+
+
+def _validator(cache: ImageCache, key: str) -> str:
+    """Return what the server called the file of which a part is here, "" where it said nothing."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        descriptor = os.open(f"{key}.from", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=cache.folder)
+        with open(descriptor, "rb") as stream:
+            return str(json.loads(stream.read(4 * _MOST_VALIDATOR))["validator"])
+    return ""
+
+
+def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, progress: Progress) -> None:
+    at = _begin_of(answer, os.fstat(part).st_size, url)
+    if at == 0:
+        os.truncate(part, 0)
+        validator = answer.headers.get("etag", "")
+        # A weak one is the same for files that only mean the same (RFC 9110, 13.1.5).
+        if validator.startswith("W/"):
+            validator = ""
+        validator = validator or answer.headers.get("last-modified", "")
+        usable = validator if validator.isprintable() and len(validator) < _MOST_VALIDATOR else ""
+        write_whole_in(cache.folder, f"{key}.from", json.dumps({"validator": usable}).encode(), 0o600, synced=False)
+    total = at + answer.length if answer.length is not None else 0
+    name = without_query(url)
+    if total > at:
+        cache.require_room(at, total - at, name)
+    done = at
+    for piece in answer.pieces():
+        cache.require_room(done, len(piece), name)
+        done += _write_all(part, piece, done, cache)
+        progress(done, total)
+
+
+def _begin_of(answer: Answer, had: int, url: str) -> int:
+    """Return where in the file the answer begins. Raises UnavailableError for what was not asked for."""
+    if answer.status != 206:
+        return 0
+    said = answer.headers.get("content-range", "")
+    if not had or not said.startswith(f"bytes {had}-"):
+        asked_for = f"another part than the one from byte {had} on ({cut(said) or 'none'})"
+        raise UnavailableError(f"{without_query(url)}: the server sent {asked_for}; name another server")
+    return had
+
+
+def _write_all(part: int, piece: bytes, at: int, cache: ImageCache) -> int:
+    done = 0
+    try:
+        while done < len(piece):
+            done += os.pwrite(part, piece[done:], at + done)
+    except OSError as error:
+        raise VirtrbdError(f"{cache.path}: {error.strerror}; make room there, then run again") from None
+    return done

@@ -1,0 +1,172 @@
+"""Answers of web servers: asked for with a deadline, followed within limits, and never believed to end.
+
+Proxies are taken from the environment (https_proxy, http_proxy, no_proxy), certificates are the host's own.
+"""
+
+import http.client
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO
+
+import virtrbd
+from virtrbd.deadline import call_within
+from virtrbd.ending import obey_here
+from virtrbd.errors import DeniedError, SpecError, UnavailableError, VirtrbdError
+from virtrbd.model.import_file import without_query
+from virtrbd.printable import cut
+
+_CHUNK_BYTES = 1024**2
+# Less than that within the time that a transfer may stand still is no progress: a byte now and then keeps no run.
+_MOVED_BYTES = 64 * 1024
+_MOST_REDIRECTS = 10
+_DENIED, _MISSING = (401, 403, 407), (404, 410)
+_NO_LONGER_THERE = 416
+_REFUSED_FROM = 500
+_BUSY = (408, 425, 429)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    max_redirections = _MOST_REDIRECTS
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Return the next request: never one that others can read or change where the first one was safe."""
+        if req.type == "https" and not newurl.lower().startswith("https://"):
+            raise VirtrbdError(f"{without_query(req.full_url)}: leads to {without_query(newurl)}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class Answer:
+    """A server's answer: its status, its headers, and its body, a piece at a time."""
+
+    def __init__(self, url: str, response: http.client.HTTPResponse, stall_s: float) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self._name, self._response, self._stall_s = without_query(url), response, stall_s
+
+    @property
+    def length(self) -> int | None:
+        """The bytes of the body, as the server says; None where it does not."""
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body. Raises UnavailableError where it stands still or breaks off."""
+        moved_bytes, moved_at, done = 0, time.monotonic(), 0
+        while True:
+            obey_here()
+            try:
+                piece = self._response.read1(_CHUNK_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise UnavailableError(f"{self._name}: broke off after {done} bytes ({_in_short(error)})") from None
+            if not piece:
+                break
+            done += len(piece)
+            if done >= moved_bytes + _MOVED_BYTES:
+                moved_bytes, moved_at = done, time.monotonic()
+            elif time.monotonic() > moved_at + self._stall_s:
+                raise UnavailableError(f"{self._name}: no progress for {self._stall_s:g} s")
+            yield piece
+        if self.length is not None and done < self.length:
+            raise UnavailableError(f"{self._name}: broke off after {done} of {self.length} bytes")
+
+
+@contextmanager
+def asked(url: str, headers: Mapping[str, str], stall_s: float) -> Iterator[Answer]:
+    """Ask for a URL and yield the answer. Raises UnavailableError, SpecError, DeniedError, VirtrbdError."""
+    name = without_query(url)
+    request = urllib.request.Request(
+        url, headers={"User-Agent": f"virtrbd/{virtrbd.__version__}", "Accept-Encoding": "identity", **headers}
+    )
+    # In a thread: looking up a name has no timeout, and a server may give its headers a byte at a time.
+    response = call_within(stall_s, name, lambda: _opened(request, name, stall_s))
+    with response:
+        yield Answer(url, response, stall_s)
+
+
+def read_small(url: str, most_bytes: int, stall_s: float) -> bytes:
+    """Return a small file. Raises SpecError where it is none, and what `asked` raises."""
+    parts, done, give_up_at = [], 0, time.monotonic() + stall_s
+    with asked(url, {}, stall_s) as answer:
+        for piece in answer.pieces():
+            done += len(piece)
+            if done > most_bytes:
+                raise SpecError(f"{without_query(url)}: is no list of checksums: it has more than {most_bytes} bytes")
+            if time.monotonic() > give_up_at:
+                raise UnavailableError(f"{without_query(url)}: not here within {stall_s:g} s")
+            parts.append(piece)
+    return b"".join(parts)
+
+
+def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.client.HTTPResponse:
+    opener = urllib.request.OpenerDirector()
+    # Not build_opener: that one reads files and FTP as well, and is led to them.
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        _Redirects(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    try:
+        response = opener.open(request, timeout=stall_s)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refusal(name, error) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnavailableError(f"{name}: {_in_short(error)}; {_way_out(error)}") from None
+    if not isinstance(response, http.client.HTTPResponse):
+        raise UnavailableError(f"{name}: leads to what is not fetched; name a file that https has")
+    return response
+
+
+def _refusal(name: str, error: urllib.error.HTTPError) -> VirtrbdError:
+    """Return the error for what the server says instead of a file."""
+    if error.code // 100 == 3:
+        # Python's own text names the next URL, which may be a signed one.
+        return SpecError(f"{name}: leads to what is not fetched, or in a circle; name a URL that leads to the file")
+    said = f"{name}: the server says {error.code} {cut(str(error.reason))}".rstrip()
+    if error.code == _NO_LONGER_THERE:
+        return RangeError(said)
+    if error.code in _DENIED:
+        return DeniedError(f"{said}; fetch it as a user who may, and name the file")
+    if error.code in _MISSING:
+        return SpecError(f"{said}; check the URL")
+    if error.code >= _REFUSED_FROM or error.code in _BUSY:
+        return UnavailableError(f"{said}; run again later")
+    return SpecError(f"{said}; name a URL that leads to the file")
+
+
+class RangeError(VirtrbdError):
+    """The server has no such part of the file: it is another one now."""
+
+
+def _in_short(error: Exception) -> str:
+    """Return what went wrong, without the names of Python's own classes."""
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not to be trusted: {cause.verify_message}"
+    if isinstance(cause, TimeoutError):
+        return "no answer in time"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cut(cause.strerror)
+    return cut(str(cause)) or type(cause).__name__
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(getattr(error, "reason", error), ssl.SSLError):
+        return "check the name, the clock and the host's certificates (apt install ca-certificates)"
+    return "check the name, the network and https_proxy, then run again"

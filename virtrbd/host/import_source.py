@@ -1,0 +1,94 @@
+"""What an image is imported from, made ready: fetched, verified, unpacked, found in its archive, and judged.
+
+What is inside of another file is judged as strictly as that one: nothing is believed for where it comes from.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from virtrbd.errors import VirtrbdError
+from virtrbd.host.source_file import OpenFile, Source, open_file
+from virtrbd.model.import_file import ImportFile
+from virtrbd.model.settings import Settings
+from virtrbd.qemu.formats.look import look, wrapping_of
+
+# An OVA in a .gz whose disk is packed once more is all that people make.
+_MOST_WRAPPINGS = 3
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportWork:
+    """What getting a source ready needs: the settings, and whom to tell how far it is."""
+
+    settings: Settings
+    say: Callable[[str], None] = lambda _text: None
+    progress: Progress = lambda _done, _total: None
+
+
+@contextmanager
+def open_import(wanted: ImportFile, work: ImportWork) -> Iterator[Source]:
+    """Open what an image is to be imported from, and look what it is.
+
+    Raises SpecError, OutsideError, DeniedError, UnavailableError, ConfigError, and VirtrbdError for what is no disk.
+    """
+    with ExitStack() as stack:
+        file = _fetched(stack, wanted, work) if wanted.is_url else _opened(stack, wanted, work)
+        yield _judged(stack, file, wanted, work)
+
+
+def _opened(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
+    file = stack.enter_context(open_file(wanted.name, beneath=wanted.beneath))
+    if wanted.checksum:
+        from virtrbd.host.verifying import require_checksum, wanted_checksum
+
+        name = os.path.basename(wanted.name)
+        checksum = wanted_checksum(wanted.checksum, name, work.settings.timeouts.transfer)
+        return require_checksum(file, checksum, work.progress)
+    return file
+
+
+def _fetched(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
+    # Here, not above: most files are here, and what talks HTTP takes as long to import as all the rest.
+    from virtrbd.host.fetching import fetch
+    from virtrbd.local.image_cache import opened_cache
+
+    cache = stack.enter_context(opened_cache(work.settings.imports))
+    return fetch(stack, wanted, cache, work.settings.timeouts.transfer, work.say, work.progress)
+
+
+def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWork) -> Source:
+    """Return what is in the innermost of the files that are in each other."""
+    # What is said to be raw is taken as it is; what a guest wrote to its device may look like anything.
+    is_as_it_is = wanted.format == "raw" or file.is_block_device
+    is_member_taken = False
+    for _ in range(0 if is_as_it_is else _MOST_WRAPPINGS):
+        program = wrapping_of(file.image)
+        if not program:
+            break
+        if program == "tar":
+            file, is_member_taken = _member(file, "" if is_member_taken else wanted.member), True
+        else:
+            file = _unpacked(stack, file, program, work)
+    if wanted.member and not is_member_taken:
+        raise VirtrbdError(f"{file.path}: is no archive that could hold {wanted.member}; leave the member out")
+    file_format = wanted.format or ("raw" if file.is_block_device else "")
+    return Source(file=file, look=look(file.image, file_format))
+
+
+def _member(file: OpenFile, wanted: str) -> OpenFile:
+    from virtrbd.qemu.formats.archive import find_disk
+
+    member = find_disk(file.image, wanted)
+    return file.part(member.name, member.at, member.length)
+
+
+def _unpacked(stack: ExitStack, file: OpenFile, program: str, work: ImportWork) -> OpenFile:
+    from virtrbd.host.unpacking import unpack
+    from virtrbd.local.image_cache import opened_cache
+
+    cache = stack.enter_context(opened_cache(work.settings.imports))
+    return unpack(stack, file, program, cache, work.settings.timeouts.transfer, work.progress)

@@ -1,0 +1,197 @@
+"""What is packed by gzip, xz, zstd or bzip2, unpacked by those programs into the cache.
+
+A packed file is a stranger's, and its reader is C: the program runs as QEMU's do, without rights, network and files of
+its own. It reads one pipe and writes another, so that what it makes is counted before it is kept.
+"""
+
+import fcntl
+import os
+import re
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+from virtrbd.ending import obey_here
+from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
+from virtrbd.host.confined import Rights, start_confined
+from virtrbd.host.source_file import OpenFile
+from virtrbd.local.image_cache import ImageCache
+from virtrbd.model.digest import digest_of
+
+# zstd refuses what needs a window of more than 128 MiB unless told otherwise; the limit of memory is what holds here.
+# xz of version 5.6 and newer takes a thread for each core, and as much memory for each.
+_COMMANDS = {
+    "gzip": ("gzip", "-dc"),
+    "bzip2": ("bzip2", "-dc"),
+    "xz": ("xz", "-dc", "--format=xz", "--threads=1"),
+    "zstd": ("zstd", "-dcq", "--long=31", "--single-thread"),
+}
+# A window of 2 GiB, and the program. Of an xz no writer makes more than 1.5 GiB.
+_MEMORY_BYTES = 3 * 1024**3
+# The slowest of them writes 5 MiB in a second of CPU time.
+_LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
+_CHUNK_BYTES = 1024**2
+# Less than that is not worth a hole.
+_BLOCK_BYTES = 64 * 1024
+_ZEROES = bytes(_BLOCK_BYTES)
+_SHOWN_BYTES = 4096
+# How they call themselves and their standard input.
+_PREFIX = re.compile(r"^(?:gzip|bzip2|xz|zstd)?:? ?(?:\(stdin\)|stdin|/\*stdin\*\\)?\s*:\s*")
+
+
+def unpack(
+    stack: ExitStack,
+    file: OpenFile,
+    program: str,
+    cache: ImageCache,
+    stall_s: float,
+    progress: Callable[[int, int], None],
+) -> OpenFile:
+    """Return the unpacked file, which `stack` closes; it is made where the cache has none.
+
+    Raises SpecError for one that is damaged, VirtrbdError for one that is too large, UnavailableError.
+    """
+    key = digest_of("unpacked", program, file.content_key)
+    found = cache.find(key)
+    if found is None:
+        with cache.writing() as descriptor:
+            _fill(descriptor, file, program, cache, stall_s, progress)
+            file.require_still()
+            cache.keep(descriptor, key)
+            found = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, found)
+    stat = os.fstat(found)
+    return replace(
+        file, descriptor=found, stat=stat, at=0, length=stat.st_size, is_leased=False, is_own=True,
+        content_key=f"{file.content_key} {program}",
+    )  # fmt: skip
+
+
+def _fill(
+    target: int,
+    file: OpenFile,
+    program: str,
+    cache: ImageCache,
+    stall_s: float,
+    progress: Callable[[int, int], None],
+) -> None:
+    rights = Rights(memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + cache.largest_bytes // _BYTES_A_CPU_S)
+    with start_confined(_COMMANDS[program], rights, [], stdin=subprocess.PIPE) as process:
+        feeder, said = _Feeder(process, file), _Said(process)
+        try:
+            feeder.start()
+            said.start()
+            length = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
+            code = process.wait()
+        finally:
+            # Both end with the program.
+            process.kill()
+            feeder.join()
+            said.join()
+        if feeder.failure:
+            raise SpecError(f"{file.path}: {feeder.failure}; get the file again")
+        _judge(file.path, program, code, said.text)
+        os.truncate(target, length)
+
+
+def _copy(
+    process: "subprocess.Popen[bytes]",
+    target: int,
+    cache: ImageCache,
+    file: OpenFile,
+    stall_s: float,
+    tell: Callable[[], None],
+) -> int:
+    """Write all that the program gives, but for zeroes; return how much it was."""
+    assert process.stdout is not None, "it was asked for"
+    output, done = process.stdout.fileno(), 0
+    with suppress(OSError):
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
+    came_at = time.monotonic()
+    while True:
+        obey_here()
+        if not select.select([output], [], [], 1.0)[0]:
+            if time.monotonic() > came_at + stall_s:
+                raise UnavailableError(f"{file.path}: nothing came of unpacking it for {stall_s:g} s")
+            continue
+        chunk = os.read(output, _CHUNK_BYTES)
+        if not chunk:
+            return done
+        came_at = time.monotonic()
+        cache.require_room(done, len(chunk), f"{file.path}, unpacked,")
+        for at in range(0, len(chunk), _BLOCK_BYTES):
+            block = chunk[at : at + _BLOCK_BYTES]
+            if block != _ZEROES[: len(block)]:
+                _write(target, block, done + at)
+        done += len(chunk)
+        tell()
+
+
+def _write(target: int, data: bytes, at: int) -> None:
+    written = 0
+    try:
+        while written < len(data):
+            written += os.pwrite(target, data[written:], at + written)
+    except OSError as error:
+        raise VirtrbdError(
+            f"the cache: {error.strerror}; set `imports: {{cache_dir: FOLDER}}` in the settings"
+        ) from None
+
+
+def _judge(path: str, program: str, code: int, said: str) -> None:
+    """Raise SpecError where a program did not like the file. bzip2 ends well whatever follows its data, and says so."""
+    lines = (_PREFIX.sub("", line).strip() for line in said.splitlines())
+    fact = next(filter(None, lines), "")
+    if code < 0:
+        fact = f"{program} came to its limits of time and memory (signal {-code})"
+    if code or "garbage" in said:
+        raise SpecError(
+            f"{path}: is damaged or cut short: {fact.rstrip(';') or f'{program} finds errors'}; get the file again"
+        )
+
+
+class _Feeder(threading.Thread):
+    """Gives the file to the program: only this part of it, and through no descriptor that others read too."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", file: OpenFile) -> None:
+        super().__init__(daemon=True, name=f"reading {file.path}")
+        assert process.stdin is not None, "it was asked for"
+        self._pipe, self._image, self._length = process.stdin, file.image, file.length
+        self.done_bytes = 0
+        self.failure = ""
+
+    def run(self) -> None:
+        # A program that has enough, or was killed, reads no more.
+        with suppress(BrokenPipeError), self._pipe:
+            while self.done_bytes < self._length:
+                try:
+                    chunk = self._image.read_at(self.done_bytes, _CHUNK_BYTES)
+                except OSError as error:
+                    self.failure = error.strerror or str(error)
+                    return
+                if not chunk:
+                    return
+                self._pipe.write(chunk)
+                self.done_bytes += len(chunk)
+
+
+class _Said(threading.Thread):
+    """What the program says: the begin of it, and read to its end, for it waits for its reader."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        super().__init__(daemon=True, name="what a program says")
+        assert process.stderr is not None, "it was asked for"
+        self._pipe = process.stderr
+        self._said = b""
+
+    def run(self) -> None:
+        while chunk := os.read(self._pipe.fileno(), _SHOWN_BYTES):
+            self._said = (self._said + chunk)[:_SHOWN_BYTES]
+
+    @property
+    def text(self) -> str:
+        return self._said.decode(errors="replace")

@@ -1,0 +1,175 @@
+"""The cache of files to import: what was fetched, and what was unpacked.
+
+An entry has its name when it is whole. It is written without a name (what is unpacked) or as a `.part` (what is
+fetched, to be resumed), under a lock that goes with its writer. Who reads an entry that is removed can read on.
+"""
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
+from virtrbd.local.folders import cache_folder, is_own, make_private
+from virtrbd.local.write_whole import opened_folder
+from virtrbd.model.settings import ImportSettings
+from virtrbd.model.size import format_size
+
+# What digest_of returns: nothing else in the folder is an entry, and nothing else is ever removed.
+_NAME = re.compile(r"[0-9a-f]{32}(?:\.part|\.from)?")
+# What other programs on this file system need goes first.
+_KEPT_FREE_BYTES = 1024**3
+_JUST_NOW_S = 3600
+_FREE_ASKED_EVERY = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCache:
+    """The open folder, and how much it may hold; `largest_bytes` is the limit for one file."""
+
+    path: str
+    folder: int
+    most_bytes: int
+    largest_bytes: int
+
+    def find(self, key: str) -> int | None:
+        """Return a descriptor of the entry, None where there is none."""
+        with suppress(FileNotFoundError):
+            descriptor = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.folder)
+            # What nobody asked for longest goes first.
+            os.utime(descriptor)
+            return descriptor
+        return None
+
+    @contextmanager
+    def writing(self) -> Iterator[int]:
+        """Yield a descriptor of a new file without a name: killed or not, nothing is left of it."""
+        try:
+            descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.folder)
+        except OSError:
+            # A file system that has no such files: some moments are left in which a kill leaves an empty one.
+            name = f"{os.urandom(16).hex()}.part"
+            flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=self.folder)
+            os.unlink(name, dir_fd=self.folder)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def keep(self, descriptor: int, key: str) -> None:
+        """Give a file without a name, which is whole, the name of an entry; another run may have been quicker."""
+        os.fchmod(descriptor, 0o444)
+        # A file system without such files keeps nothing, and the next run unpacks again.
+        with suppress(OSError):
+            os.link(f"/proc/self/fd/{descriptor}", key, dst_dir_fd=self.folder, follow_symlinks=True)
+
+    @contextmanager
+    def part(self, key: str, wait: Callable[[], None]) -> Iterator[int]:
+        """Yield a descriptor of the entry's half file, which no other run writes; what an earlier run wrote is in it.
+
+        `wait` is called as long as another run has it.
+        """
+        name = f"{key}.part"
+        while True:
+            flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_RDWR | os.O_CLOEXEC
+            descriptor = os.open(name, flags, 0o600, dir_fd=self.folder)
+            try:
+                if self._is_locked(descriptor):
+                    yield descriptor
+                    return
+            finally:
+                os.close(descriptor)
+            wait()
+
+    def name_part(self, descriptor: int, key: str) -> None:
+        """Give a half file, which is whole now, the name of the entry."""
+        os.fchmod(descriptor, 0o444)
+        os.fsync(descriptor)
+        os.rename(f"{key}.part", key, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+
+    @staticmethod
+    def _is_locked(descriptor: int) -> bool:
+        """Lock it; return whether it is this run's now, and has its name still."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return os.fstat(descriptor).st_nlink > 0
+
+    def remove(self, name: str) -> None:
+        """Remove an entry."""
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.folder)
+
+    def require_room(self, done_bytes: int, more_bytes: int, what: str) -> None:
+        """Raise VirtrbdError where a file comes to its limit, or the file system would be full.
+
+        Asked before each write of `more_bytes` to a file of `done_bytes`.
+        """
+        if done_bytes + more_bytes > self.largest_bytes:
+            most = format_size(self.largest_bytes)
+            raise VirtrbdError(
+                f"{what}: is larger than {most}, the settings' imports: largest; raise it where it is meant"
+            )
+        if done_bytes // _FREE_ASKED_EVERY != (done_bytes + more_bytes) // _FREE_ASKED_EVERY or not done_bytes:
+            found = os.fstatvfs(self.folder)
+            if found.f_bavail * found.f_frsize < _KEPT_FREE_BYTES + more_bytes:
+                way_out = "make room, or set `imports: {cache_dir: …}` in the settings"
+                raise VirtrbdError(f"{what}: {self.path} has less than {format_size(_KEPT_FREE_BYTES)} left; {way_out}")
+
+    def clean(self) -> None:
+        """Remove what was not asked for longest, until the rest is as large as the settings allow.
+
+        What was asked for just now stays: a plan looks at it, and another run, or the same, imports it then.
+        """
+        found, just_now = [], time.time() - _JUST_NOW_S
+        for name in filter(_NAME.fullmatch, os.listdir(self.folder)):
+            with suppress(OSError):
+                stat = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
+                found.append((stat.st_mtime, name, stat.st_blocks * 512))
+        held = sum(size for _, _, size in found)
+        for used_at, name, size in sorted(found):
+            if held <= self.most_bytes or used_at > just_now:
+                return
+            if self._remove_unread(name):
+                held -= size
+
+    def _remove_unread(self, name: str) -> bool:
+        """Remove a file that no run writes."""
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.folder)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name, dir_fd=self.folder)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+
+@contextmanager
+def opened_cache(settings: ImportSettings) -> Iterator[ImageCache]:
+    """Open the cache, made where it is missing. Raises ConfigError, DeniedError."""
+    path = settings.cache_dir or os.path.join(cache_folder(), "images")
+    another = "set `imports: {cache_dir: FOLDER}` in the settings"
+    with ExitStack() as stack:
+        try:
+            if not is_own(path):
+                raise ConfigError(f"{path}: another user may change it; {another} to a folder of your own")
+            make_private(Path(path))
+            folder = stack.enter_context(opened_folder(path, os.O_NOFOLLOW))
+        except PermissionError as error:
+            raise DeniedError(f"{path}: {error.strerror}; {another}") from None
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; {another}") from None
+        cache = ImageCache(path=path, folder=folder, most_bytes=settings.cache_size, largest_bytes=settings.largest)
+        stack.callback(cache.clean)
+        yield cache

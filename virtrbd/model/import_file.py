@@ -1,0 +1,86 @@
+"""What an image is imported from: a file or a URL, and what a person said of it."""
+
+import re
+from dataclasses import dataclass
+
+from virtrbd.model.checksum import is_checksum, parse_checksum
+from virtrbd.printable import quoted
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PRINTABLE_ASCII = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportFile:
+    """A file or a URL: `name`. What was not said is empty.
+
+    `format`: what the disk in it is; with "raw" the file's bytes are the disk, as they are. `member`: the disk's name
+    in an archive. `checksum`: what the file must have, or where that is written. `beneath`: the folders that it must
+    lie beneath; None where a person named it.
+    """
+
+    name: str
+    format: str = ""
+    member: str = ""
+    checksum: str = ""
+    beneath: tuple[str, ...] | None = None
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it has to be fetched first."""
+        return is_url(self.name)
+
+    def __str__(self) -> str:
+        return f"{without_query(self.name)}{f' ({self.member})' if self.member else ''}"
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL, whatever its scheme; a path that looks like one can be written ./http://x."""
+    return bool(_URL.match(name))
+
+
+def without_query(name: str) -> str:
+    """Return what messages call it: the query of a URL that somebody signed is a password."""
+    address, mark, _ = name.partition("?") if is_url(name) else (name, "", "")
+    return f"{address}?…" if mark else address
+
+
+def last_part(url: str) -> str:
+    """Return the name of the file that a URL names, as a list of checksums has it."""
+    # Here and below, not above: all that plans imports this module, and few specs name a URL.
+    from urllib.parse import unquote, urlsplit
+
+    return unquote(urlsplit(url).path.rpartition("/")[2])
+
+
+def require_fetchable(url: str, checksum: str) -> None:
+    """Raise ValueError for what is not fetched: other schemes, passwords, and what nobody could verify."""
+    from urllib.parse import urlsplit
+
+    _require_url(url)
+    if checksum and not is_checksum(checksum) and is_url(checksum):
+        _require_url(checksum)
+        if urlsplit(checksum).scheme.lower() != "https":
+            raise ValueError(f"{without_query(checksum)}: a list of checksums that comes by http proves nothing; https")
+    if urlsplit(url).scheme.lower() != "https" and not checksum:
+        raise ValueError(f"{without_query(url)}: what comes by http needs a checksum; write one, or https")
+    if checksum and is_checksum(checksum):
+        parse_checksum(checksum)
+
+
+def _require_url(url: str) -> None:
+    from urllib.parse import urlsplit
+
+    if not _PRINTABLE_ASCII.fullmatch(url):
+        raise ValueError(f"{quoted(without_query(url))} is not a URL; write what is not ASCII, and blanks, as %20")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{quoted(without_query(url))} is not a URL: {error}") from None
+    if parts.scheme.lower() not in ("https", "http"):
+        raise ValueError(f"{parts.scheme}:// is not fetched; write https://, or fetch it and name the file")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"{parts.scheme}://{host}: a password in a URL is seen by all; fetch it and name the file")
+    if not host:
+        raise ValueError(f"{quoted(without_query(url))} names no server; write https://SERVER/FILE")
