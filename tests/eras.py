@@ -21,7 +21,9 @@ ERAS = {
     "9.6": "libvirt=9.6,qemu=8.1",
     "9.7": "libvirt=9.7,qemu=8.1",
     "10.0": "libvirt=10.0,qemu=8.2",
+    "11.3": "libvirt=11.3,qemu=10.0",
     "11.6": "libvirt=11.6,qemu=10.0",
+    "12.8": "libvirt=12.8,qemu=11.1",
 }
 
 

@@ -76,10 +76,13 @@ def test_an_interface_goes_and_nothing_else_moves(host, name, machine, version) 
     assert addresses(after) == kept
     assert after.find("os/type").get("machine") == version
     assert ("interface", MAC_FOREIGN) in addresses(after)
-    assert after.find("devices/watchdog").get("model") == "i6300esb"
+    dogs = [dog.get("model") for dog in after.findall("devices/watchdog")]
+    # From libvirt 9.1 on q35's own is there before it.
+    assert dogs in (["i6300esb"], ["itco", "i6300esb"])
     assert "kept by hand" in host.ok("virsh", "metadata", name, "urn:other", "--config")
     told = host.ok("virtrbd", "define", spec).splitlines()
-    foreign = (f"/devices/interface:{MAC_FOREIGN}", "/devices/watchdog", "/metadata/%7Burn:other%7Dnote")
+    dog = f"/devices/watchdog{'#2' * (len(dogs) - 1)}"
+    foreign = (f"/devices/interface:{MAC_FOREIGN}", dog, "/metadata/%7Burn:other%7Dnote")
     assert [line.split(": ")[2] for line in told if ": changed by others: " in line] == list(foreign)
 
 

@@ -128,6 +128,33 @@ def test_what_domcapabilities_does_not_list_is_refused(stated: dict[str, object]
     assert found.startswith(f"web.yaml:1: web: {problem}")
 
 
+@pytest.mark.parametrize(
+    ("recorded", "libvirt", "qemu"), [("q35-11.3", 11_003_000, 10_000_013), ("q35-12.8", 12_008_000, 11_001_003)]
+)
+def test_spice_is_a_package_of_its_own_from_debian_13_on(recorded: str, libvirt: int, qemu: int) -> None:
+    here = parse_capabilities((DATA / f"domcapabilities-{recorded}.xml").read_text(), libvirt, qemu)
+    for stated in ({"graphics": Graphics(kind="spice")}, {"video": "qxl"}):
+        [found] = fit(domain(**stated), here).problems
+        assert f"is not offered by {here.machine} here; install QEMU's modules for spice (qemu-system-modules-" in found
+    stated = {"firmware": Firmware(kind="uefi"), "tpm": Tpm(model="tpm-crb", version="2.0"), "video": "virtio"}
+    assert fit(domain(**stated), here).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("firmware", "version", "states"),
+    [
+        (Firmware(kind="uefi", secure_boot=False), "libvirt=9.1,qemu=7.2", False),
+        (Firmware(kind="uefi", secure_boot=False), "libvirt=9.2,qemu=7.2", True),
+        (Firmware(kind="uefi"), "12.8", False),
+        (Firmware(kind="uefi", secure_boot=True), "12.8", False),
+        (Firmware(), "12.8", False),
+    ],
+)
+def test_a_guest_without_secure_boot_keeps_its_variables(firmware: Firmware, version: str, states: bool) -> None:
+    """libvirt 12.8 would take a ROM for confidential guests, where Debian's OVMF has one: it does not boot."""
+    assert fit(domain(firmware=firmware), era(version, "q35")).fitted.states_variables is states
+
+
 def test_what_domcapabilities_lists_is_taken() -> None:
     stated = domain(cpu=Cpu(mode="host-model"), graphics=Graphics(kind="vnc"), video="virtio")
     assert fit(stated, lab("q35")).problems == ()

@@ -21,7 +21,9 @@ ERAS = {
     "libvirt-8.0": "libvirt=8.0,qemu=6.2",
     "libvirt-9.0": "libvirt=9.0,qemu=7.2",
     "libvirt-10.0": "libvirt=10.0,qemu=8.2",
+    "libvirt-11.3": "libvirt=11.3,qemu=10.0",
     "libvirt-11.6": "libvirt=11.6,qemu=10.0",
+    "libvirt-12.8": "libvirt=12.8,qemu=11.1",
 }
 SETTINGS = Settings(host="kvm-1", ceph_configs=("/etc/ceph/guests.conf",))
 CLUSTER = ClusterFacts(

@@ -85,6 +85,18 @@ def test_what_became_of_the_hosts_own_cpu_is_no_difference() -> None:
     assert found(passed_through, domain(head=head.format(cpu="<cpu mode='host-model'/>")))
 
 
+UEFI = "<os{word}><type>hvm</type><loader readonly='yes' type='pflash'>/OVMF_CODE.fd</loader></os>"
+
+
+@pytest.mark.parametrize("word", ["", " firmware='efi'"], ids=["libvirt 9", "libvirt 11"])
+def test_a_running_uefi_guest_is_one_whether_libvirt_kept_the_word_or_not(word: str) -> None:
+    live = domain(head=UEFI.format(word=word), mark="os/@firmware")
+    assert found(live, domain(head="<os firmware='efi'><type>hvm</type></os>")) == []
+    assert ("/os/@firmware", Mend.NEXT_BOOT) in found(live, domain(head="<os><type>hvm</type></os>"))
+    # A loader that a template names is another way to say the same.
+    assert found(domain(head=UEFI.format(word=word)), domain(head=UEFI.format(word=""))) == []
+
+
 def test_what_is_ignored_is_no_difference() -> None:
     assert found(domain(), domain(disk()), ignored=("devices/disk:vda",)) == []
     assert found(domain(disk(), mark="devices/disk:vda"), domain(), ignored=("devices/disk:vda",)) == []

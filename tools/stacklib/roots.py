@@ -77,7 +77,8 @@ def _make(release: str, packages: Sequence[str], root: Path) -> None:
         "--quiet",
         "--variant=apt",
         *(f"--keyring={folder}" for folder in keyrings),
-        f"--include={','.join(packages)}",
+        # One each: mmdebstrap takes a list with one of apt's patterns in it for a single pattern.
+        *(f"--include={package}" for package in packages),
         f"--essential-hook={POLICY}",
         '--aptopt=APT::Install-Recommends "false"',
         # A mirror may be a snapshot: its Release files are out of date by the day.

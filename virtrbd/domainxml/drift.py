@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from virtrbd.domainxml.ignoring import is_ignored
+from virtrbd.domainxml.libvirts_own import is_chosen_profile
 from virtrbd.domainxml.own_devices import own_first
 from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
@@ -161,9 +162,11 @@ def _children(element: Element) -> Iterator[tuple[str, Element]]:
     return ((name, child) for name, child in steps(element) if child.tag != MARK_TAG and child.tag not in skipped)
 
 
-def _is_implied(device: Element) -> bool:
-    """Whether libvirt added it by itself: a bus for a device that somebody added, which is told of anyway."""
-    return device.tag == "controller" and device.find("driver") is None
+def _is_implied(element: Element) -> bool:
+    """Whether libvirt added it by itself: a bus for a device that somebody added, which is told of anyway, and which
+    profile swtpm took at a TPM's first start.
+    """
+    return (element.tag == "controller" and element.find("driver") is None) or is_chosen_profile(element)
 
 
 def brief(element: Element) -> str:

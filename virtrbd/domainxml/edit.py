@@ -14,7 +14,7 @@ from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
 from virtrbd.domainxml.drift import brief
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
-from virtrbd.domainxml.kinds import drop_orphans, switch_domain, switch_kind
+from virtrbd.domainxml.kinds import drop_implied_watchdog, drop_orphans, switch_domain, switch_kind
 from virtrbd.domainxml.libvirts_own import is_own
 from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
@@ -41,6 +41,8 @@ from virtrbd.model.domain import DomainMark
 _WHOLE = frozenset({"cpu", "topology", "source", *LISTS})
 # A target and an index are the spec's to name, and the others libvirt adds by itself, each in its own way.
 _STATED_BY_KEY = frozenset({*UNIQUE, "video", "console", "memballoon", "input", "audio", "emulator"})
+# What needs no word: a disk without one ignores discards, and UEFI from a flash keeps its variables.
+_TAKEN_FOR_GRANTED = frozenset({("driver", "discard", "ignore"), ("loader", "stateless", "no")})
 # What libvirt writes into an element by itself: it is no reason to keep one that nobody states any more.
 _LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
 
@@ -80,6 +82,7 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     own = own_devices(root, old.child("devices").children, dict(mark.places if mark else ()))
     at = {device: place_of(device) for device in devices_of(root) if device.tag not in UNIQUE}
     editor = _Editor(ignored, own, at, is_marked=mark is not None)
+    drop_implied_watchdog(root, wanted, own.found.values())
     switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
     editor.merge(root, wanted, old, "")
     drop_orphans(root)
@@ -346,8 +349,7 @@ def _same(wanted: Element, name: str, value: str, held: str) -> bool:
     if name == "port" and held and parent is not None and parent.tag == "console":
         # Which number it has among the consoles is libvirt's choice.
         return True
-    # What QEMU does of itself needs no word: a disk without one ignores discards.
-    return held == value or (not held and (wanted.tag, name, value) == ("driver", "discard", "ignore"))
+    return held == value or (not held and (wanted.tag, name, value) in _TAKEN_FOR_GRANTED)
 
 
 def _listed(element: Element, tag: str) -> str:

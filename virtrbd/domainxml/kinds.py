@@ -3,6 +3,7 @@
 A bridge's source beside a network's, a qxl's memory beside a virtio's: libvirt would refuse it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from virtrbd.domainxml.tree import Element, attribute, children, remove, whole_number
@@ -83,13 +84,29 @@ def drop_orphans(root: Element) -> None:
             remove(audio)
 
 
+def drop_implied_watchdog(root: Element, wanted: Element, own: Collection[Element]) -> None:
+    """Drop the watchdog of q35's chipset, which libvirt shows from 9.1 on, where another is to be beside it.
+
+    libvirt adds it again, with the other's action: it refuses two actions, and two of them.
+    """
+    asked = wanted.findall("devices/watchdog")
+    ours = [each.get("model") for each in root.findall("devices/watchdog") if each in own]
+    is_all_there_is = not ours and [each.get("model") for each in asked] in ([], ["itco"])
+    if len(asked) > 1 or (is_all_there_is and _chipset(attribute(wanted, "os/type", "machine")) != "i440fx"):
+        return
+    for watchdog in root.findall("devices/watchdog[@model='itco']"):
+        if watchdog not in own:
+            remove(watchdog)
+
+
 def _switch_firmware(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None:
     """The loader is libvirt's choice by what <firmware> asks for; the guest's variables stay while it has UEFI."""
     os, want = root.find("os"), wanted.find("os")
     if os is None or want is None:
         return
     if want.get("firmware") == "efi":
-        if os.get("firmware") != "efi" or _secure_boot(os) not in ("", _secure_boot(want)):
+        is_other = _secure_boot(os) not in ("", _secure_boot(want))
+        if os.get("firmware") != "efi" or is_other or (_is_stateless(os) and _keeps_variables(want)):
             _drop(os, _CHOSEN_FIRMWARE)
     elif os.get("firmware") == "efi" and is_uefi_ours:
         _drop(os, (*_CHOSEN_FIRMWARE, "nvram"))
@@ -97,6 +114,14 @@ def _switch_firmware(root: Element, wanted: Element, *, is_uefi_ours: bool) -> N
 
 def _secure_boot(os: Element) -> str:
     return attribute(os, "firmware/feature[@name='secure-boot']", "enabled")
+
+
+def _is_stateless(os: Element) -> bool:
+    return attribute(os, "loader", "type") == "rom" or attribute(os, "loader", "stateless") == "yes"
+
+
+def _keeps_variables(os: Element) -> bool:
+    return attribute(os, "loader", "stateless") == "no"
 
 
 def _chipset(machine: str) -> str:

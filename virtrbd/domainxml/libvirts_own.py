@@ -86,6 +86,13 @@ def _is_chosen_firmware(element: Element) -> bool:
     return parent is not None and parent.get("firmware") == "efi"
 
 
+def is_chosen_profile(element: Element) -> bool:
+    """Whether the element names the TPM profile that swtpm took by itself; libvirt writes it down from 10.10 on."""
+    parent = element.getparent()
+    is_profile = element.tag == "profile" and parent is not None and parent.tag == "backend"
+    return is_profile and [*map(str, element.attrib)] == ["name"] and element.get("name", "").startswith("default-")
+
+
 def _is_implied_controller(controller: Element) -> bool:
     kind, model = controller.get("type"), controller.get("model", "")
     if kind == "pci":
@@ -93,6 +100,16 @@ def _is_implied_controller(controller: Element) -> bool:
     if kind == "usb":
         return model in ("piix3-uhci", "qemu-xhci") and _is_bare(controller, "type", "index", "model")
     return kind in ("ide", "sata", "fdc", "virtio-serial") and _is_bare(controller, "type", "index")
+
+
+def _is_chipsets_watchdog(watchdog: Element) -> bool:
+    """q35 has one, which libvirt shows from 9.1 on; it acts as the one beside it does."""
+    parent = watchdog.getparent()
+    others = [
+        each for each in (parent if parent is not None else ()) if each.tag == "watchdog" and each is not watchdog
+    ]
+    action = others[0].get("action") if others else "reset"
+    return watchdog.get("model") == "itco" and watchdog.get("action") == action
 
 
 def _mirrors_serial(console: Element) -> bool:
@@ -115,14 +132,14 @@ _DEVICES: Mapping[str, Callable[[Element], bool]] = {
     "input": lambda found: found.get("bus") == "ps2" and _is_bare(found, "type", "bus"),
     "memballoon": lambda found: found.get("model") == "virtio" and _is_bare(found, "model"),
     "audio": lambda audio: audio.get("id") == "1" and _is_bare(audio, "id", "type"),
-    # q35 has one in its chipset; libvirt shows it from 9.1 on.
-    "watchdog": lambda found: (found.get("model"), found.get("action")) == ("itco", "reset"),
+    "watchdog": _is_chipsets_watchdog,
 }
 _PARTS: Mapping[tuple[str, str], Callable[[Element], bool]] = {
     ("os", "boot"): _is_only_boot,
     ("os", "loader"): _is_chosen_firmware,
     ("os", "firmware"): lambda firmware: firmware.find("feature[@name='secure-boot']") is None,
     ("os", "nvram"): lambda nvram: _is_chosen_firmware(nvram) and (nvram.text or _NVRAM).startswith(_NVRAM),
+    ("backend", "profile"): is_chosen_profile,
     ("firmware", "feature"): lambda feature: feature.get("name") == "enrolled-keys",
     # Of the host's CPU there is no model to fall back to.
     ("cpu", "model"): lambda model: not (model.text or "").strip(),

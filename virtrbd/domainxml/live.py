@@ -41,10 +41,10 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark) ->
         # From both: its mark says that a CPU is ours, and one that is gone from what is desired alone would be absent.
         remove(cpu)
         remove(its_cpu)
-    os = wanted.find("os")
-    if os is not None and attribute(root, "os/loader", "type") == "pflash":
-        # Which loader libvirt chose for UEFI stands there in place of the word for it.
-        os.attrib.pop("firmware", "")
+    os = root.find("os")
+    if os is not None and attribute(os, "loader", "type") == "pflash":
+        # libvirt 9 writes into a running guest which loader it chose in the place of the word for UEFI; 11 keeps both.
+        os.set("firmware", "efi")
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]

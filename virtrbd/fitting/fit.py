@@ -76,6 +76,10 @@ def _fitted(domain: Domain, situations: list[Situation], capabilities: Capabilit
         set_device=ways["set_device"],
         drops_json_device=bool(ways["set_device"] and json_device),
         json_device_capability=json_device,
+        # Debian's OVMF 2026.08 has images for confidential guests, which keep no variables, and libvirt 12.8 takes
+        # one of them for any guest without Secure Boot: that does not boot. Up to 9.1 libvirt chose at each start,
+        # and a definition has no loader.
+        states_variables=domain.firmware.secure_boot is False and capabilities.libvirt >= (9, 2, 0),
     )
 
 

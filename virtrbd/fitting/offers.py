@@ -1,20 +1,30 @@
 """What a domain may only use where the hypervisor lists it: one row for each enum of its domcapabilities."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, Domain
 
+# Debian has it apart from 13 on, Fedora from 34; RHEL 9 and later have none.
+_SPICE = (
+    "install QEMU's modules for spice (qemu-system-modules-spice, or qemu-ui-spice-core and qemu-device-display-qxl)"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """An enum, the value that a domain takes from it (empty for none), its name in a spec, and what else to do."""
+    """An enum, the value that a domain takes from it (empty for none), its name in a spec, and what else to do.
+
+    `modules`: how to install what QEMU offers a value by, where that is a package of its own.
+    """
 
     enum: str
     value: Callable[[Domain], str]
     field: str
     way_out: str
+    modules: Mapping[str, str] = dataclass_field(default_factory=dict)
 
 
 OFFERS = (
@@ -65,12 +75,14 @@ OFFERS = (
         value=lambda domain: domain.graphics.kind if domain.graphics else "",
         field="graphics",
         way_out="use another type, or none",
+        modules={"spice": _SPICE},
     ),
     Offer(
         enum="video.modelType",
         value=lambda domain: domain.video,
         field="video",
         way_out="use another model",
+        modules={"qxl": _SPICE},
     ),
     Offer(
         enum="rng.model",
@@ -86,7 +98,9 @@ def not_offered(domain: Domain, capabilities: Capabilities) -> Iterator[str]:
     for offer in OFFERS:
         value = offer.value(domain)
         if value and not capabilities.offers_value(offer.enum, value):
-            yield f"{_name(offer.field, value)} is not offered by {capabilities.machine} here; {offer.way_out}"
+            module = f"{offer.modules[value]}, or " if value in offer.modules else ""
+            name = _name(offer.field, value)
+            yield f"{name} is not offered by {capabilities.machine} here; {module}{offer.way_out}"
 
 
 def _name(field: str, value: str) -> str:

@@ -12,6 +12,7 @@ class Fitted:
 
     `blockio`: libvirt's own element; `override`: <qemu:override>; `set_device`: `-set device.`, which needs
     `drops_json_device` where libvirt writes -device as JSON: by taking `json_device_capability` away.
+    `states_variables`: whether libvirt has to hear that a guest's UEFI keeps its variables.
     """
 
     domain: Domain
@@ -20,3 +21,4 @@ class Fitted:
     set_device: Mapping[str, int] = field(default_factory=dict)
     drops_json_device: bool = False
     json_device_capability: str = "device.json+hotplug"
+    states_variables: bool = False

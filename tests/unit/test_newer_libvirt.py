@@ -1,0 +1,169 @@
+"""What a newer libvirt adds to a definition or chooses for it by itself: q35's watchdog, a loader, a TPM's profile."""
+
+from dataclasses import replace
+
+import pytest
+from lxml import etree
+
+from virtrbd.domainxml.drift import foreign_changes
+from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
+from virtrbd.domainxml.leftover import leftover
+from virtrbd.domainxml.live import live_edit
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.own_devices import rendered_places, settled
+from virtrbd.domainxml.render import render
+from virtrbd.domainxml.stated import stated_paths
+from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Firmware, Tpm, Watchdog
+from virtrbd.model.fitted import Fitted
+from virtrbd.model.image import ImageRef
+
+CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
+SECRET = "11111111-1111-1111-1111-111111111111"
+DOMAIN = Domain(
+    name="web-01",
+    uuid="22222222-2222-2222-2222-222222222222",
+    memory_bytes=1024**3,
+    vcpus=2,
+    machine="q35",
+    hypervisor="qemu",
+    host="kvm-1",
+    disks=(Disk(target="vda", bus=Bus.VIRTIO, image=ImageRef(pool="vms", name="web-01.vda")),),
+)
+PLACE = "<address type='pci' domain='0x0000' bus='0x07' slot='0x01' function='0x0'/>"
+I6300 = f"<watchdog model='i6300esb' action='{{}}'>{PLACE}</watchdog>"
+ITCO = "<watchdog model='itco' action='{}'/>"
+
+
+def rendered(watchdog: str = "", machine: str = "q35") -> str:
+    model, _, action = watchdog.partition(" ")
+    stated = Watchdog(model=model, action=action or "reset") if model else None
+    return render(Fitted(domain=replace(DOMAIN, machine=machine, watchdog=stated)), CLUSTER, SECRET)
+
+
+def mark_for(xml: str) -> DomainMark:
+    return DomainMark(uuid=DOMAIN.uuid, host="h", inputs="i", stated=stated_paths(xml), places=rendered_places(xml))
+
+
+def definition(stated: str, *watchdogs: str) -> str:
+    """What libvirt gave back for a spec with this watchdog, with its mark settled."""
+    xml = rendered(stated)
+    root = etree.fromstring(xml)
+    root.find("os/type").set("machine", "pc-q35-10.0")
+    for watchdog in root.findall("devices/watchdog"):
+        root.find("devices").remove(watchdog)
+    root.find("devices").extend(etree.fromstring(each) for each in watchdogs)
+    held = etree.tostring(root, encoding="unicode")
+    return with_mark(held, settled(held, mark_for(xml)))
+
+
+def edited(definition: str, wanted: str) -> Edit:
+    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+
+
+def watchdogs(xml: str) -> list[tuple[str, str]]:
+    return [(each.get("model"), each.get("action")) for each in etree.fromstring(xml).findall("devices/watchdog")]
+
+
+# libvirt refuses two of itco, and two actions; it adds q35's own again, with the action of the one beside it.
+@pytest.mark.parametrize(
+    ("was", "held", "stated", "machine", "left"),
+    [
+        ("", [ITCO.format("reset")], "", "q35", [("itco", "reset")]),
+        ("", [ITCO.format("reset")], "itco reset", "q35", [("itco", "reset")]),
+        ("", [ITCO.format("reset")], "i6300esb reset", "q35", [("i6300esb", "reset")]),
+        ("", [ITCO.format("reset")], "", "pc", []),
+        ("i6300esb reset", [I6300.format("reset"), ITCO.format("reset")], "itco reset", "q35", [("itco", "reset")]),
+        ("i6300esb reset", [I6300.format("reset"), ITCO.format("reset")], "i6300esb poweroff", "q35",
+         [("i6300esb", "poweroff")]),
+        ("i6300esb pause", [I6300.format("pause"), ITCO.format("pause")], "", "q35", []),
+        ("i6300esb reset", [I6300.format("reset"), ITCO.format("reset")], "i6300esb reset", "pc",
+         [("i6300esb", "reset")]),
+        ("itco pause", [ITCO.format("pause")], "i6300esb pause", "q35", [("i6300esb", "pause")]),
+    ],
+)  # fmt: skip
+def test_the_chipsets_watchdog_gives_way_to_what_a_spec_asks_for(
+    was: str, held: list[str], stated: str, machine: str, left: list[tuple[str, str]]
+) -> None:
+    assert watchdogs(edited(definition(was, *held), rendered(stated, machine)).xml) == left
+
+
+def test_the_chipsets_watchdog_is_no_difference() -> None:
+    for stated in ("", "itco reset"):
+        assert edited(definition("", ITCO.format("reset")), rendered(stated)).differences == ()
+    wanted = rendered("i6300esb pause")
+    held = definition("i6300esb pause", I6300.format("pause"), ITCO.format("pause"))
+    assert edited(held, wanted).differences == ()
+    assert live_edit(held, held, wanted, mark_for(wanted)).differences == ()
+    assert leftover(held, wanted).weight == leftover(definition("i6300esb pause", I6300.format("pause")), wanted).weight
+
+
+def test_a_guest_that_has_the_chipsets_alone_lacks_the_one_that_is_asked_for() -> None:
+    held, wanted = definition("", ITCO.format("reset")), rendered("i6300esb reset")
+    [found] = live_edit(held, held, wanted, mark_for(wanted)).differences
+    assert (found.path, found.found) == ("/devices/watchdog", "")
+
+
+FIRMWARE = (
+    "<os firmware='efi'><type arch='x86_64' machine='pc-q35-11.1'>hvm</type><firmware>"
+    "<feature enabled='no' name='enrolled-keys'/><feature enabled='no' name='secure-boot'/></firmware>{loader}</os>"
+)
+FLASH = "<loader readonly='yes' type='pflash' format='raw'>/OVMF_CODE.fd</loader><nvram>/nvram/web-01_VARS.fd</nvram>"
+
+
+def uefi(loader: str) -> str:
+    fitted = Fitted(domain=replace(DOMAIN, firmware=Firmware(kind="uefi", secure_boot=False)))
+    xml = render(fitted, CLUSTER, SECRET)
+    root = etree.fromstring(with_mark(xml, mark_for(xml)))
+    os = root.find("os")
+    os.getparent().replace(os, etree.fromstring(FIRMWARE.format(loader=loader)))
+    return etree.tostring(root, encoding="unicode")
+
+
+def with_variables() -> str:
+    firmware = Firmware(kind="uefi", secure_boot=False)
+    return render(
+        Fitted(domain=replace(DOMAIN, firmware=firmware, asset_tag=False), states_variables=True), CLUSTER, SECRET
+    )
+
+
+def test_a_flash_that_libvirt_chose_needs_no_word_for_its_variables() -> None:
+    held = uefi(FLASH)
+    assert edit_definition(held, with_variables(), None, DomainMark(uuid="u", host="")).differences == ()
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        "<loader type='rom' format='raw'>/usr/share/ovmf/OVMF.amdsev.fd</loader>",
+        "<loader readonly='yes' type='pflash' stateless='yes'>/OVMF.fd</loader>",
+    ],
+)
+def test_a_loader_without_variables_is_chosen_again(loader: str) -> None:
+    edit = edited(uefi(loader), with_variables())
+    assert "/os/loader" in {each.path for each in edit.differences}
+    [left] = etree.fromstring(edit.xml).findall("os/loader")
+    assert (dict(left.attrib), left.text) == ({"stateless": "no"}, None)
+
+
+BACKEND = "<backend type='emulator' version='2.0'>{}</backend>"
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("<profile name='default-v1'/>", []),
+        ("<profile name='custom:fips'/>", ["/devices/tpm/backend/profile"]),
+        ("<profile name='default-v1' remove_disabled='check'/>", ["/devices/tpm/backend/profile"]),
+    ],
+)
+def test_the_profile_that_swtpm_took_is_nobodys_change(profile: str, told: list[str]) -> None:
+    xml = render(Fitted(domain=replace(DOMAIN, tpm=Tpm(model="tpm-crb", version="2.0"))), CLUSTER, SECRET)
+    root = etree.fromstring(xml)
+    backend = root.find("devices/tpm/backend")
+    backend.getparent().replace(backend, etree.fromstring(BACKEND.format(profile)))
+    found = etree.tostring(root, encoding="unicode")
+    changes = foreign_changes(xml, found, found, (), stated=stated_paths(xml), ignored=())
+    assert [change.path for change in changes] == told
+    left = leftover(found, xml)
+    assert (left.weight == leftover(xml, xml).weight) is (told == [])
