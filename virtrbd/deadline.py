@@ -27,6 +27,9 @@ _LAST_WORDS_S = 10.0
 # What a call is given to come to its end once a signal ends the run.
 _GRACE_S = 1.0
 
+Report = Callable[[str, float, bool], None]
+
+_reports: list[Report] = []
 _abandoned: list[str] = []
 _begun: list[str] = []
 
@@ -39,6 +42,14 @@ def begin(what: str) -> None:
 def has_begun() -> bool:
     """Whether this process began to change anything."""
     return bool(_begun)
+
+
+def report_calls(report: Report) -> None:
+    """Report each call from now on: what it is, how many seconds it took, and whether it came to its end.
+
+    Calls of several threads are reported by these.
+    """
+    _reports.append(report)
 
 
 def call_within(timeout_s: float, what: str, call: Callable[[], T], *, changes: bool = False) -> T:
@@ -77,6 +88,7 @@ def call_watched(
             ended.set()
 
     thread = threading.Thread(target=run, daemon=True, name=what)
+    began_at = time.monotonic()
     try:
         # Inside: a signal that comes while the thread starts finds a call that runs, and a thread not yet "alive".
         thread.start()
@@ -88,8 +100,11 @@ def call_watched(
         raise
     finally:
         # Ctrl-C and SIGTERM end the wait, not the call.
-        if not ended.is_set():
+        is_over = ended.is_set()
+        if not is_over:
             abandon(what)
+        for report in _reports:
+            report(what, time.monotonic() - began_at, is_over)
     if errors:
         raise errors[0]
     return results[0]

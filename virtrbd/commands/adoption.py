@@ -26,9 +26,9 @@ _MAX_XML = 100
 @ALLOW
 @with_global_options
 def adopt(run: Run, names: tuple[str, ...], into: str, no_template: bool, allow: tuple[str, ...]) -> None:
-    """Write specs for domains made with virsh or virt-install; with --allow takes-over they become virtrbd's.
+    """Write specs for domains that virsh or virt-install made.
 
-    Nothing of the domains is changed but virtrbd's own mark.
+    With --allow takes-over they become virtrbd's. Nothing of the domains is changed but virtrbd's own mark.
     """
     from virtrbd.commands.failures import show_trace
     from virtrbd.commands.pipeline import connected, parse_allowed

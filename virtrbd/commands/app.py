@@ -21,7 +21,7 @@ from virtrbd.commands.environment import drop_foreign, restore
 from virtrbd.commands.log_lines import print_log
 from virtrbd.commands.printing import OutputError, prepare_streams, print_document, print_json, print_lines
 from virtrbd.commands.verbs import Verbs
-from virtrbd.deadline import has_begun, leave
+from virtrbd.deadline import has_begun, leave, report_calls
 from virtrbd.ending import EndedError, ask_again, asked, heed_signals, ignore_signals, what_was_done
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.model.settings import Settings
@@ -46,7 +46,7 @@ class Run:
     config: str | None = None
     connect: str | None = None
     output: str = "text"
-    verbose: int = 0
+    verbose: bool = False
     quiet: bool = False
     log: str = "text"
     ended: list[ExitCode] = field(default_factory=list)
@@ -78,6 +78,10 @@ class Run:
         # The work is done and said: to say now that it was ended would be wrong.
         ignore_signals()
 
+    def answer_change(self, data: dict[str, Any], lines: Sequence[str], *, changed: bool) -> None:
+        """Print what a verb changed; with -q the lines only where it changed anything."""
+        self.answer({**data, "changed": changed}, lines if changed or not self.quiet else [])
+
     def answer_document(self, data: dict[str, Any], text: str) -> None:
         """Print the answer: one JSON document, or a document in a form of its own, which may go into a file."""
         if self.is_json:
@@ -88,6 +92,12 @@ class Run:
     def so_far(self, data: dict[str, Any]) -> None:
         """Keep what was done: the one JSON document has it also when the run fails or is ended."""
         _so_far.update(data)
+
+    def report_call(self, what: str, seconds: float, is_over: bool) -> None:
+        """Say which call was made, and how long it took; for -v."""
+        fate = "" if is_over else ", and was given up"
+        line = f"{what} took {seconds * 1000:.1f} ms{fate}"
+        print_log([line], is_error=False, event="call", as_json=self.log == "json")
 
     def refuse(self, code: ExitCode, *lines: str) -> None:
         """Say why the run ends, for a process that is left without coming back here."""
@@ -125,8 +135,8 @@ _OPTIONS = (
     click.option("--config", type=FILE_TYPE, metavar="FILE", help="Settings file."),
     click.option("--connect", metavar="URI", help="libvirt connection."),
     click.option("--output", type=click.Choice(["text", "json"]), help="Form of the answer."),
-    click.option("-v", "--verbose", count=True, help="Say more."),
-    click.option("-q", "--quiet", is_flag=True, help="Say less."),
+    click.option("-v", "--verbose", is_flag=True, help="Say which calls are made, and how long they took."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing where nothing is to be done."),
 )
 
 
@@ -138,8 +148,10 @@ def with_global_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(context: click.Context, /, **values: Any) -> None:
         require_text(context, values)
         own = {name: values.pop(name) for name in ("config", "connect", "output", "verbose", "quiet")}
-        run: Run = context.find_root().obj
-        command(replace(run, **{name: value for name, value in own.items() if value}), **values)
+        run: Run = replace(context.find_root().obj, **{name: value for name, value in own.items() if value})
+        if run.verbose:
+            report_calls(run.report_call)
+        command(run, **values)
 
     for option in _OPTIONS:
         wrapped = option(wrapped)
@@ -154,22 +166,30 @@ ALLOW = click.option(
 )
 
 
-_ROOMS = {
-    "adoption": "adopt",
-    "authoring": "new schema",
-    "domains": "list inspect start shutdown reboot destroy undefine console",
-    "fleet": "plan apply",
-    "holding": "hold release ignore",
-    "images": "image",
-    "reconciling": "reconcile",
-    "rendering": "render",
-    "retiring": "remove",
-    "specs": "validate define",
+# By heading of the help: which module has which verb.
+_VERBS = {
+    "Specs": {"new": "authoring", "validate": "specs", "render": "rendering", "adopt": "adoption"},
+    "Fleet of this host": {
+        "list": "domains",
+        "inspect": "domains",
+        "plan": "fleet",
+        "apply": "fleet",
+        "define": "specs",
+        "reconcile": "reconciling",
+        "hold": "holding",
+        "release": "holding",
+        "ignore": "holding",
+        "undefine": "domains",
+        "remove": "retiring",
+    },
+    "Power": dict.fromkeys(("start", "shutdown", "reboot", "destroy", "console"), "domains"),
+    "Images": {"image": "images"},
+    "Other": {"schema": "authoring"},
 }
 
 
 @click.group(
-    cls=Verbs, rooms=_ROOMS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Verbs, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, prog_name="virtrbd")
 @click.pass_context

@@ -27,7 +27,7 @@ def new(run: Run, name: str) -> None:
 @app.command()
 @with_global_options
 def schema(run: Run) -> None:
-    """Print the JSON Schema of specs, for completion and checking in an editor."""
+    """Print the JSON Schema of specs, for editors."""
     from virtrbd.spec.json_schema import spec_schema
 
     document = spec_schema()

@@ -52,7 +52,7 @@ def inspect(run: Run, name: str) -> None:
 @ALLOW
 @with_global_options
 def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
-    """Start a domain, once nobody else has its images open."""
+    """Start a domain, if no other client has its images open."""
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import locked, require_awake, require_released
     from virtrbd.host.power import start_domain
@@ -65,10 +65,11 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
         if domain.state.is_active:
             if twice := writers_told(host, domain):
                 raise ClusterError(*(f"{domain.name}: runs already, and {text}" for text in twice))
-            run.answer({"name": name, "state": domain.state.value, "changed": False}, [f"{name}: runs already"])
+            state = domain.state.value
+            run.answer_change({"name": name, "state": state}, [f"{name}: runs already"], changed=False)
             return
         start_domain(domain.uuid, host)
-    run.answer({"name": name, "state": "running", "changed": True}, [f"{name}: started"])
+    run.answer_change({"name": name, "state": "running"}, [f"{name}: started"], changed=True)
 
 
 @app.command()
@@ -78,7 +79,10 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
 )
 @with_global_options
 def shutdown(run: Run, name: str, timeout: float) -> None:
-    """Ask the guest to shut down and wait for it; never destroys it."""
+    """Ask the guest to shut down, and wait for it.
+
+    A guest that does not answer is never destroyed.
+    """
     from virtrbd.commands.pipeline import connected
     from virtrbd.commands.power import require, require_awake
     from virtrbd.host.power import note_clean_stop, shut_down
@@ -91,9 +95,10 @@ def shutdown(run: Run, name: str, timeout: float) -> None:
             shut_down(domain.uuid, host, timeout)
         else:
             note_clean_stop(host, domain)
-    run.answer(
-        {"name": name, "state": "shut off", "changed": changed},
+    run.answer_change(
+        {"name": name, "state": "shut off"},
         [f"{name}: shut down" if changed else f"{name}: is shut off already"],
+        changed=changed,
     )
 
 
@@ -121,7 +126,10 @@ def reboot(run: Run, name: str) -> None:
 @ALLOW
 @with_global_options
 def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
-    """End the guest at once, as a power cut does; definition and images stay."""
+    """End the guest at once, as a power cut does.
+
+    The definition and the images stay.
+    """
     from virtrbd.commands.failures import having_done
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import find_domain
@@ -141,9 +149,10 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
         # A guest whose definition cannot be read can be destroyed; which images it let go of is not known then.
         with having_done(_ended(name) if changed else ""):
             note_clean_stop(host, require_readable(domain))
-    run.answer(
-        {"name": name, "state": "shut off", "changed": changed},
+    run.answer_change(
+        {"name": name, "state": "shut off"},
         [f"{name}: destroyed" if changed else f"{name}: is shut off already"],
+        changed=changed,
     )
 
 
@@ -159,7 +168,10 @@ def _ended(name: str) -> str:
 @ALLOW
 @with_global_options
 def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, allow: tuple[str, ...]) -> None:
-    """Forget a domain that is shut off; its images stay, unless asked."""
+    """Forget a domain that is shut off; its images stay.
+
+    With --trash-images those that it owns go to the trash.
+    """
     from virtrbd.commands.pipeline import connected, parse_allowed, tell
     from virtrbd.commands.power import locked, require_released
     from virtrbd.commands.undefinition import finish_undefining, undefine_domain
@@ -186,7 +198,10 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
 @NAME
 @with_global_options
 def console(run: Run, name: str) -> None:
-    """Open the guest's serial console, with virsh; leave it with Ctrl-]."""
+    """Open the guest's serial console; leave it with Ctrl-].
+
+    virsh serves the terminal.
+    """
     from virtrbd.commands.power import require_domain
     from virtrbd.commands.terminal import lend_terminal
     from virtrbd.domainxml.parse import parse_console

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @FLEET_OPTIONS
 @with_global_options
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
-    """Say what differs from the specs and what would be done about it; change nothing."""
+    """Show what differs from the specs; change nothing.
+
+    It says what apply would do, and what reconcile would leave for a person.
+    """
     from virtrbd.commands.failures import show_failures, show_trace
     from virtrbd.commands.pipeline import connected, parse_allowed, tell_lints
     from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_digest, plan_lines
@@ -61,7 +64,10 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
 @FLEET_OPTIONS
 @with_global_options
 def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tuple[str, ...]) -> None:
-    """Do what plan says, or what a plan FILE that it saved says; power by each spec's `state`."""
+    """Do what plan shows, or what a saved plan FILE says.
+
+    Guests are started and shut down as each spec's `state` says.
+    """
     from virtrbd.commands.failures import show_failures
     from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
     from virtrbd.host.converge import converge
@@ -90,7 +96,7 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     tell_lints(run, report.plan)
     code = worst(report.exit_code, fleet.exit_code)
     data = report_data(report) | {"problems": broken, "exit_code": int(code)}
-    run.answer(data, report_lines(report))
+    run.answer(data, report_lines(report, quiet=run.quiet))
     run.end(code)
 
 

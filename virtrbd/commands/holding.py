@@ -24,7 +24,10 @@ NAME = click.argument("name", metavar="DOMAIN")
 @click.option("--why", metavar="TEXT", default="", help="For whoever wonders.")
 @with_global_options
 def hold(run: Run, name: str, until: str, why: str) -> None:
-    """Keep hands off a domain: reconcile, apply, define and start leave it alone until it is released."""
+    """Keep reconcile, apply, define and start off a domain.
+
+    The hold ends with release, or at the time that --until names.
+    """
     from dataclasses import replace
 
     from virtrbd.commands.power import require_domain
@@ -57,7 +60,7 @@ def release(run: Run, name: str) -> None:
         changed = bool(mark and mark.hold)
         if changed:
             hypervisor.set_mark(domain.uuid, lambda mark: replace(mark, hold=None))
-    run.answer({"name": name, "changed": changed}, [f"{name}: {'released' if changed else 'is not held'}"])
+    run.answer_change({"name": name}, [f"{name}: {'released' if changed else 'is not held'}"], changed=changed)
 
 
 @app.command()
@@ -66,7 +69,10 @@ def release(run: Run, name: str) -> None:
 @click.option("--undo", is_flag=True, help="Look after the path again.")
 @with_global_options
 def ignore(run: Run, name: str, path: str, undo: bool) -> None:
-    """Leave one PATH of a domain, as plan shows it, to whoever changes it with virsh; without one, list them."""
+    """Leave one PATH of a domain to virsh; without one, list them.
+
+    A PATH is written as plan shows it, like /devices/disk:vda/driver/@cache.
+    """
     from virtrbd.commands.power import require_domain
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.hypervisor.connection import Hypervisor

@@ -84,10 +84,9 @@ def import_image(
         "verified": verify,
         "checksum": done.checksum or None,
         "snapshot": f"{target}@{base}" if base else None,
-        "changed": not done.was_there,
     }
     with until_answered(done.state, target):
-        run.answer(data, lines)
+        run.answer_change(data, lines, changed=not done.was_there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

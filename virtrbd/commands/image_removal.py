@@ -47,7 +47,10 @@ def remove(
     progress: str,
     allow: tuple[str, ...],
 ) -> None:
-    """Move an image to the trash, or say what keeps it and how that is cleared."""
+    """Move an image to the trash, or say what keeps it.
+
+    It names the command that clears each obstacle.
+    """
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.planning.removal import plan_removal
 
@@ -73,7 +76,10 @@ def remove(
 def remove_snapshot(
     run: Run, ref: ImageRef, clear: bool, only_plan: bool, progress: str, allow: tuple[str, ...]
 ) -> None:
-    """Remove a snapshot, or say what keeps it and how that is cleared."""
+    """Remove a snapshot, or say what keeps it.
+
+    It names the command that clears each obstacle.
+    """
     from virtrbd.ceph.details import missing_snapshot
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.planning.removal import plan_snapshot_removal

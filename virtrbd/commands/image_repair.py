@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @ALLOW
 @with_global_options
 def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: tuple[str, ...]) -> None:
-    """Mend what a crash left: a half image, an invalid object map, a lock whose holder is gone, an intent."""
+    """Mend what a crash left of an image.
+
+    That is a half image, an invalid object map, a lock whose holder is gone, or an intent.
+    """
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.repairing import find_repair, find_repair_once_free, find_rest, perform_step, require_settled
 

@@ -22,8 +22,13 @@ from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageRef
 from virtrbd.printable import shell_command
 
+_VERBS = {
+    "Commands": dict.fromkeys(("create", "list", "protect", "rollback"), "image_snapshots")
+    | {"remove": "image_removal"}
+}
 
-@image.group(cls=Verbs, rooms={"image_removal": "remove"})
+
+@image.group(cls=Verbs, verbs=_VERBS)
 def snapshot() -> None:
     """Snapshots of images, named pool[/namespace]/image@snapshot."""
 
@@ -45,14 +50,17 @@ def create_snapshot(run: Run, ref: ImageRef, protect: bool, allow: tuple[str, ..
         require_ready(session.host, ref, allowed, session.require_owner)
         created = create(session.host.cluster, ref.image, ref.snapshot, protect=protect)
     word = "created" if created else "exists already"
-    run.answer({"snapshot": str(ref), "changed": created}, [f"{ref}: {word}{', protected' if protect else ''}"])
+    run.answer_change({"snapshot": str(ref)}, [f"{ref}: {word}{', protected' if protect else ''}"], changed=created)
 
 
 @snapshot.command(name="list")
 @IMAGE
 @with_global_options
 def list_snapshots(run: Run, ref: ImageRef) -> None:
-    """List the snapshots of an image, those of groups, mirrors and the trash too."""
+    """List the snapshots of an image.
+
+    Those of groups, mirrors and the trash are listed too.
+    """
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import snapshot_data, snapshot_lines
@@ -71,7 +79,7 @@ def list_snapshots(run: Run, ref: ImageRef) -> None:
 @ALLOW
 @with_global_options
 def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
-    """Protect a snapshot from being removed; clones v1 need that."""
+    """Protect a snapshot from removal; clones v1 need that."""
     from virtrbd.ceph.snapshots import protect_snapshot
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import require_ready
@@ -81,7 +89,7 @@ def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot protect"):
         require_ready(session.host, ref, allowed, session.require_owner)
         changed = protect_snapshot(session.host.cluster, ref)
-    run.answer({"snapshot": str(ref), "changed": changed}, [f"{ref}: {'protected' if changed else 'is protected'}"])
+    run.answer_change({"snapshot": str(ref)}, [f"{ref}: {'protected' if changed else 'is protected'}"], changed=changed)
 
 
 @snapshot.command()
@@ -89,7 +97,10 @@ def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
 @ALLOW
 @with_global_options
 def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
-    """Make an image what it was at a snapshot; cut off, run it again: nothing starts on it before."""
+    """Make an image what it was at a snapshot.
+
+    Cut off, run it again: no domain starts on the image before.
+    """
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import roll_back
 
@@ -105,7 +116,10 @@ def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
 @click.argument("refs", metavar="NEW_IMAGE...", type=NEW_IMAGE_TYPE, nargs=-1, required=True)
 @with_global_options
 def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
-    """Clone a snapshot as often as names are given; cut off, run it again: it makes those that are not there."""
+    """Clone a snapshot, as often as names are given.
+
+    Cut off, run it again: it makes those that are missing.
+    """
     from virtrbd.host.cloning import clone_by_hand
 
     require_snapshot(parent)
@@ -120,9 +134,9 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
         "parent": str(parent),
         "images": [str(ref) for ref in refs],
         "already_there": [str(ref) for ref in there],
-        "changed": len(there) < len(refs),
     }
-    run.answer(data, [f"{ref}: {ALREADY_THERE if ref in there else ''}cloned from {parent}" for ref in refs])
+    lines = [f"{ref}: {ALREADY_THERE if ref in there else ''}cloned from {parent}" for ref in refs]
+    run.answer_change(data, lines, changed=len(there) < len(refs))
 
 
 def _advise_flatten(session: Session, ref: ImageRef) -> None:
@@ -142,7 +156,10 @@ def _advise_flatten(session: Session, ref: ImageRef) -> None:
 @ALLOW
 @with_global_options
 def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> None:
-    """Copy into a clone what it shares with its parent; afterwards the two have nothing to do with each other."""
+    """Copy into a clone what it shares with its parent.
+
+    Afterwards the two are independent of each other.
+    """
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import flatten as part
     from virtrbd.host.changing import require_ready
@@ -157,4 +174,4 @@ def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> N
         require_ready(session.host, ref, allowed, session.require_owner)
         changed = part(session.with_progress(update), ref)
     line = f"{ref}: flattened" if changed else f"{ref}: has no parent"
-    run.answer({"image": str(ref), "changed": changed}, [line])
+    run.answer_change({"image": str(ref)}, [line], changed=changed)

@@ -56,7 +56,10 @@ def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: b
 @PROGRESS
 @with_global_options
 def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str) -> None:
-    """Copy an image or a snapshot into a new image, which shares nothing with it."""
+    """Copy an image or a snapshot into a new image.
+
+    The copy shares nothing with it.
+    """
     from virtrbd.host.by_hand import fill_by_hand
     from virtrbd.host.transfer import copy_image
 
@@ -69,9 +72,10 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
         what = f"{source} {found.image_id}"
         was_there = fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying", what=what)
     with until_answered(session.host.state, ref):
-        run.answer(
-            {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes, "changed": not was_there},
+        run.answer_change(
+            {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes},
             [f"{ref}: {ALREADY_THERE if was_there else ''}copied from {source} ({format_size(found.size_bytes)})"],
+            changed=not was_there,
         )
 
 

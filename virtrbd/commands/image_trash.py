@@ -94,7 +94,10 @@ def trash() -> None:
 @POOLS
 @with_global_options
 def list_trash_of(run: Run, pools: tuple[str, ...]) -> None:
-    """List the trash of pools; of the default pool, unless others are named."""
+    """List the trash of pools.
+
+    Without a POOL it lists the default pool.
+    """
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.trash import list_trash
     from virtrbd.commands.image_info import iso_time, local_time
@@ -161,7 +164,10 @@ def purge(
     progress: str,
     allow: tuple[str, ...],
 ) -> None:
-    """Remove from the trash for good what has waited its time; what clones still need stays."""
+    """Remove for good what has waited its time in the trash.
+
+    What clones still need stays.
+    """
     from virtrbd.commands.pipeline import parse_allowed
 
     allowed = parse_allowed(allow)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @POOLS
 @with_global_options
 def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
-    """Report images that nothing here uses, and what removing them would free; removes nothing."""
+    """Report images that no domain of this host uses.
+
+    It says what removing them would free, and removes nothing.
+    """
     from virtrbd.commands.unread import show_unread
     from virtrbd.host.unreferenced import find_unreferenced
     from virtrbd.planning.unreferenced import Verdict

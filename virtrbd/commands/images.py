@@ -20,18 +20,30 @@ from virtrbd.commands.verbs import Verbs
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
-_ROOMS = {
-    "image_removal": "remove",
-    "image_trash": "restore trash",
-    "image_snapshots": "snapshot clone flatten",
-    "image_import": "import",
-    "image_transfers": "export copy",
-    "image_repair": "repair",
-    "image_unreferenced": "unreferenced",
+_VERBS = {
+    "Make": {
+        "create": "images",
+        "import": "image_import",
+        "clone": "image_snapshots",
+        "copy": "image_transfers",
+    },
+    "Look": {"list": "images", "info": "images", "usage": "images", "unreferenced": "image_unreferenced"},
+    "Change": {
+        "resize": "images",
+        "flatten": "image_snapshots",
+        "snapshot": "image_snapshots",
+        "repair": "image_repair",
+    },
+    "Take out": {
+        "export": "image_transfers",
+        "remove": "image_removal",
+        "restore": "image_trash",
+        "trash": "image_trash",
+    },
 }
 
 
-@app.group(cls=Verbs, rooms=_ROOMS)
+@app.group(cls=Verbs, verbs=_VERBS)
 def image() -> None:
     """Images in RBD, named pool[/namespace]/image[@snapshot]."""
 
@@ -50,9 +62,10 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     with image_session(run) as session:
         was_there = create_by_hand(session.host, ref, size, wanted)
     with until_answered(session.host.state, ref):
-        run.answer(
-            {"image": str(ref), "size_bytes": size, "changed": not was_there},
+        run.answer_change(
+            {"image": str(ref), "size_bytes": size},
             [f"{ref}: {ALREADY_THERE if was_there else ''}created ({format_size(size)})"],
+            changed=not was_there,
         )
 
 
@@ -62,7 +75,10 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
 @ALLOW
 @with_global_options
 def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
-    """Grow an image to SIZE, and tell the guest that runs with it; images never shrink."""
+    """Grow an image to SIZE, also under a running guest.
+
+    The guest is told. Images never shrink.
+    """
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.host.changing import grow
 
@@ -72,7 +88,6 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
         uses = session.known_uses(ref, allowed)
         before, told = grow(session.host, session.hypervisor, uses, ref, size, allowed)
     done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
-    done["changed"] = before != size or bool(told)
     grown = f"grown from {format_size(before)} to {format_size(size)}"
     line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"
     lines = [line + (f", and domain {told} was told" if told else "")]
@@ -83,14 +98,17 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
             for use in uses or ()
             if use.uses(ref)
         ]
-    run.answer(done, lines)
+    run.answer_change(done, lines, changed=before != size or bool(told))
 
 
 @image.command()
 @IMAGE
 @with_global_options
 def info(run: Run, ref: ImageRef) -> None:
-    """Show all about an image: usage, watchers, parents, clones, owner, librbd's options; or about one snapshot."""
+    """Show all about an image, or about one snapshot.
+
+    That is its usage, watchers, parents, clones, owner and librbd's options.
+    """
     from virtrbd.ceph.details import missing_snapshot, read_details
     from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
@@ -122,7 +140,10 @@ def info(run: Run, ref: ImageRef) -> None:
 @POOLS
 @with_global_options
 def list_images(run: Run, pools: tuple[str, ...]) -> None:
-    """List images with size, features and parent; of the default pool, unless others are named."""
+    """List the images of pools, with size and parent.
+
+    Without a POOL it lists the default pool.
+    """
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.listing import list_images as read
     from virtrbd.commands.image_info import exact_size_of, iso_time, state_of
@@ -179,7 +200,10 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
 @click.argument("names", metavar="[POOL[/NAMESPACE] | IMAGE]...", nargs=-1)
 @with_global_options
 def usage(run: Run, names: tuple[str, ...]) -> None:
-    """Show how much space images take, snapshots included; of a POOL all, or of the IMAGE named pool/image."""
+    """Show how much space images and their snapshots take.
+
+    Of a POOL it shows all images, else the IMAGE named pool/image.
+    """
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.usage import read_usages
     from virtrbd.commands.image_usage import refs_of, usage_data, usage_lines

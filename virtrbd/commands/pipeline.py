@@ -95,12 +95,15 @@ def report_data(report: Report) -> dict[str, Any]:
     }
 
 
-def report_lines(report: Report) -> list[str]:
-    """Return what is to be said at the end: of domains in which nothing was done, and what all should know."""
+def report_lines(report: Report, *, quiet: bool) -> list[str]:
+    """Return what is to be said at the end: what all should know, and of which domains nothing was done.
+
+    `quiet`: not of those with which all is well.
+    """
     loud = {outcome.domain for outcome in report.outcomes if not outcome.quiet}
     lines = []
     for domain in report.left.domains:
         lines += [str(finding) for finding in domain.findings]
-        if domain.name not in loud and not domain.findings:
+        if domain.name not in loud and not domain.findings and not (quiet and not domain.note):
             lines.append(f"{domain.name}: {domain.note or 'nothing to do'}")
     return lines

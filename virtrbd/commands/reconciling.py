@@ -76,7 +76,10 @@ def reconcile(
     strict: bool,
     allow: tuple[str, ...],
 ) -> None:
-    """Bring this host into line with its specs, as far as that is safe unwatched; silent when nothing is to be done."""
+    """Bring this host into line with its specs, from cron.
+
+    It does what is safe unwatched, and is silent when nothing is to be done.
+    """
     from virtrbd.host.state import StateDir
 
     settings = run.settings()

@@ -39,7 +39,9 @@ _ASKED_S = 3.0
 @click.option("--explain", is_flag=True, help="Say of every value where it came from, and what librbd will do.")
 @with_global_options
 def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain: bool) -> None:
-    """Print what specs become, for this host's libvirt or --for another; touches nothing, needs neither.
+    """Print the XML or the QEMU command that specs become.
+
+    It is for this host's libvirt and QEMU, or for those of --for, and needs neither of them.
 
     fsid and monitors come from ceph.conf; without one the XML has no monitors and a secret of no cluster.
     """

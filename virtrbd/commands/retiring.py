@@ -33,7 +33,10 @@ FORGET_SNAPSHOTS = click.option(
 @ALLOW
 @with_global_options
 def remove(run: Run, name: str, delay: float, forget_snapshots: bool, allow: tuple[str, ...]) -> None:
-    """Retire a domain: shut it down, undefine it, move the images that it owns to the trash; asks for each hazard."""
+    """Retire a domain, and move its images to the trash.
+
+    The guest is shut down and the domain undefined; each hazard must be allowed with --allow.
+    """
     from virtrbd.commands.pipeline import connected, outcome_line, parse_allowed, tell
 
     allowed, wanted = parse_allowed(allow), _Wanted(delay_s=delay, forget_snapshots=forget_snapshots)

@@ -32,7 +32,10 @@ def validate(run: Run, files: tuple[str, ...]) -> None:
 @ALLOW
 @with_global_options
 def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]) -> None:
-    """Make images, secret and definition as the specs say; again: nothing to do."""
+    """Make images, secret and definition as specs say.
+
+    Run again, it finds nothing to do.
+    """
     from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
     from virtrbd.host.converge import converge
     from virtrbd.planning.plan import Policy
@@ -47,5 +50,5 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     with connected(run, settings, allowed) as host:
         report = converge(domains, policy, host, "define", lambda outcome: tell(run, outcome))
     tell_lints(run, report.plan)
-    run.answer(report_data(report), report_lines(report))
+    run.answer(report_data(report), report_lines(report, quiet=run.quiet))
     run.end(report.exit_code)
