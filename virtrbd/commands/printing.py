@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from virtrbd.commands.colour import coloured, wants_colour
 from virtrbd.printable import escape_controls, printable
 
 
@@ -26,9 +27,10 @@ def prepare_streams() -> None:
 
 
 def print_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Print each as one line, whatever is in it."""
+    """Print each as one line, whatever is in it; on a terminal with colour."""
+    dress = coloured if wants_colour(sys.stderr if to_stderr else sys.stdout) else str
     for line in lines:
-        _echo(printable(line), to_stderr=to_stderr)
+        _echo(dress(printable(line)), to_stderr=to_stderr)
 
 
 def print_json(data: dict[str, Any], *, indent: int | None = None, to_stderr: bool = False) -> None:
