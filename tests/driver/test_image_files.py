@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import subprocess
+import tarfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from hostile_images import MIB, qcow2
 from sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
+from virtrbd.host.repaired_copy import repaired_copy
 from virtrbd.host.source_check import looking_for_damage
 from virtrbd.host.source_file import Source
 from virtrbd.host.source_node import readable_node
+from virtrbd.model.settings import ImportSettings
 
 KINDS = {
     "raw": ("raw", ""),
@@ -117,3 +121,39 @@ def qemu_img_content(file: Path) -> bytes:
     back = file.with_suffix(".followed")
     qemu_img("convert", "-f", "qcow2", "-O", "raw", file, back)
     return back.read_bytes()
+
+
+def test_a_qcow2_that_a_crash_left_open_is_not_called_damaged_and_a_copy_is_repaired(tmp_path: Path) -> None:
+    file = tmp_path / "lazy.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", file, "8M")
+    # It dies by SIGABRT, as QEMU does where its host loses power.
+    crash = ["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 2M", "-c", "flush", "-c", "abort", str(file)]
+    subprocess.run(crash, check=False, capture_output=True, timeout=50)
+    before = file.read_bytes()
+    command = f"qemu-img check -r all -f qcow2 {file}"
+    with pytest.raises(SpecError, match=f"was not closed, .*; import a repaired copy by --repair-copy, .*`{command}`"):
+        require_whole(file)
+    cache = ImportSettings(cache_dir=str(tmp_path / "cache"))
+    with ExitStack() as stack:
+        source = repaired_copy(stack, stack.enter_context(open_source(str(file))), cache)
+        stack.enter_context(looking_for_damage(source))()
+        assert content_by(source, tmp_path / "back") == b"\7" * 2 * MIB + bytes(6 * MIB)
+    assert file.read_bytes() == before
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_in_an_ova_is_read_between_its_two_ends(tmp_path: Path) -> None:
+    content, raw, file = as_disk(os.urandom(MIB)), tmp_path / "disk.raw", tmp_path / "disk"
+    raw.write_bytes(content)
+    for file_format, options in (("vmdk", ["-o", "subformat=streamOptimized"]), ("qcow2", []), ("raw", [])):
+        qemu_img("convert", "-f", "raw", "-O", file_format, *options, raw, file)
+        with tarfile.open(tmp_path / "box.ova", "w") as archive:
+            archive.add(os.devnull, "box.ovf")
+            archive.add(file, "disk")
+            archive.add(os.devnull, "box.mf")
+        for mode in (0o644, 0o600):
+            (tmp_path / "box.ova").chmod(mode)
+            with open_source(str(tmp_path / "box.ova")) as source, looking_for_damage(source) as ask:
+                ask()
+                assert source.look.format == file_format
+                assert content_by(source, tmp_path / "back") == content

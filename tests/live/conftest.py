@@ -17,6 +17,7 @@ import rados
 import rbd
 from live.fleets import Fleet, fleet_on
 from operators import Operator, operator_of
+from sources import as_disk
 from worlds import MIB, Sources, World, world_of
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -205,7 +206,7 @@ def sources(world, name) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
     """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
     # Beside the specs, which may name nothing elsewhere.
     parent, file = f"{name}parent", world.host.folder / "disk.raw"
-    in_snapshot, in_file = os.urandom(4 * MIB), os.urandom(6 * MIB)
+    in_snapshot, in_file = os.urandom(4 * MIB), as_disk(os.urandom(6 * MIB))
     file.write_bytes(in_file)
     rbd.RBD().create(world.vms, parent, 4 * MIB, old_format=False)
     with rbd.Image(world.vms, parent) as image:

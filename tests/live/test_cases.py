@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from casebook import Casebook, Chain, Said, Step, read_chains
 from guests import Guest
+from sources import as_disk
 
 LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
 CHAINS = read_chains()
@@ -57,7 +58,7 @@ def _make_world(book: Casebook, stem: str) -> None:
     for image in ("ISO", "OTHER_ISO"):
         book.call("rbd", "create", "--size", "1M", book.words[image], must=True)
     for chain in CHAINS:
-        (book.folder / f"{stem}{chain.domain}.img").write_bytes(bytes(1024**2))
+        (book.folder / f"{stem}{chain.domain}.img").write_bytes(as_disk(bytes(1024**2)))
     files = [(chain.guest, book.write_spec(f"{stem}{chain.domain}", chain.spec)) for chain in CHAINS]
     book.call("virtrbd", "define", *[file for guest, file in files if guest == "off"], must=True)
     book.call("virtrbd", "define", "--start", *[file for guest, file in files if guest != "off"], must=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sources import as_disk
 
 ESCAPE = b"\x1d"  # Ctrl-]
 DISK = "disks:\n  - size: 16M\n"
@@ -194,7 +195,7 @@ def fails(run, code: int, *words: str) -> None:  # type: ignore[no-untyped-def]
 def test_every_verb_answers_with_one_json_document(host, name) -> None:  # type: ignore[no-untyped-def]
     run, spec, image = host.virtrbd, host.spec(name, DISK), f"vms/{name}.other"
     (host.folder / "bad.yaml").write_text("name: bad\n")
-    (host.folder / "disk.raw").write_bytes(b"x" * 1024**2)
+    (host.folder / "disk.raw").write_bytes(as_disk(b"x" * 1024**2))
     nowhere = f"{name}nowhere"
 
     assert succeeds(run, "validate", spec)["domains"] == [{"name": name, "origin": f"{spec}:1", "host": "kvm-1"}]

@@ -14,6 +14,7 @@ from pathlib import Path
 import libvirt
 import pytest
 import rbd
+from sources import as_disk
 from waiting import eventually
 from worlds import MIB, WHEN, argvs, importer, is_partly_filled
 
@@ -248,7 +249,7 @@ def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world, name, so
 
 @pytest.mark.timeout(120)
 def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab, name) -> None:  # type: ignore[no-untyped-def]
-    file, content = world.host.folder / "big.raw", os.urandom(128 * MIB)
+    file, content = world.host.folder / "big.raw", as_disk(os.urandom(128 * MIB))
     file.write_bytes(content)
     spec = world.host.spec(name, f"disks:\n  - import: {file}\n")
     qemu_img = None

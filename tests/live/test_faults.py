@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from operators import CEPH_S, ENDS_WITHIN_S, LAB, LIBVIRT_S, Operator, heal, operator_of, pid_of, unpause
+from sources import as_disk
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
@@ -45,7 +46,7 @@ def test_every_verb_ends_in_time_without_ceph(host, name, operator, fault) -> No
         # Not with short deadlines: a libvirtd that was just started looks at every QEMU first when it is asked.
         host.ok("virtrbd", "define", spec_of(host, domain))
     spec_of(host, a), spec_of(host, f"{name}new")
-    (host.folder / "disk.raw").write_bytes(b"x" * 1024**2)
+    (host.folder / "disk.raw").write_bytes(as_disk(b"x" * 1024**2))
     fault()
     hanging = (
         ("define", f"{a}.yaml"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import rbd
 from operators import CEPH_S, ENDS_WITHIN_S, Operator, operator_of, pid_of, unpause
+from sources import as_disk
 from transfers import full, in_the_middle
 from waiting import eventually
 from worlds import MIB, World
@@ -41,7 +42,7 @@ def hasty(host) -> Operator:  # type: ignore[no-untyped-def]
 def big(tmp_path: Path) -> Path:
     """A file whose import takes a while."""
     file = tmp_path / "big.raw"
-    file.write_bytes(os.urandom(96 * MIB))
+    file.write_bytes(as_disk(os.urandom(96 * MIB)))
     return file
 
 
@@ -154,7 +155,7 @@ def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(world, nam
     )  # fmt: skip
     try:
         assert pipe.stdin is not None
-        pipe.stdin.write(os.urandom(33 * MIB))
+        pipe.stdin.write(as_disk(os.urandom(33 * MIB)))
         with (
             in_the_middle(world, operator, by_file, "import", str(big), f"vms/{by_file}") as transfer,
             full(world.host),

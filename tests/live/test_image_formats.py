@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import rbd
+from sources import as_disk
 from waiting import eventually, remove_image
 from worlds import MIB
 
@@ -112,7 +113,7 @@ def test_a_file_that_was_cut_short_is_no_golden_image(world, name, sources) -> N
 
 def test_only_the_very_same_import_is_taken_for_done(world, name, sources) -> None:  # type: ignore[no-untyped-def]
     other = world.host.folder / f"{name}.other"
-    other.write_bytes(bytes(len(sources.file_content)))
+    other.write_bytes(as_disk(bytes(len(sources.file_content))))
     words = ("image", "import", str(sources.file), f"vms/{name}.a")
     code, steps = world.run_killed(6, "before", *words)
     assert code == -9

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import rbd
+from sources import as_disk
 from worlds import MIB, World
 
 
@@ -97,7 +98,7 @@ def test_convert_both_ways(world, name, pair, form) -> None:  # type: ignore[no-
     with raw.open("wb") as stream:
         for at in (0, 12 * MIB + 4096):
             stream.seek(at)
-            stream.write(os.urandom(4 * MIB))
+            stream.write(as_disk(os.urandom(4 * MIB)))
         stream.truncate(40 * MIB)
     if form != "raw":
         qemu_img(world, "convert", "-f", "raw", "-O", form, str(raw), str(file))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import rbd
+from sources import as_disk
 from worlds import MIB
 
 
@@ -143,7 +144,7 @@ def test_import_reads_what_qemu_img_reads_and_verifies_it(world, name, sources) 
 
 
 def test_import_reads_a_pipe_to_its_end(world, name) -> None:  # type: ignore[no-untyped-def]
-    data = os.urandom(9 * MIB + 600)
+    data = as_disk(os.urandom(9 * MIB + 600))
     done = subprocess.run(
         [sys.executable, "-m", "virtrbd", "image", "import", "-", f"vms/{name}.a", "--verify", "--progress", "json"],
         env=world.env, input=data, capture_output=True, check=False, timeout=50,

@@ -6,6 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from sources import as_disk
+
 
 def big_file(folder: Path) -> str:
     """A qcow2 whose import takes long enough to be killed in the middle."""
@@ -32,7 +34,7 @@ def test_import_info_and_snapshot(host, name) -> None:  # type: ignore[no-untype
 
 def test_an_image_that_exists_is_never_imported_over(host, name) -> None:  # type: ignore[no-untyped-def]
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}")
-    subprocess.run(["qemu-img", "create", "-q", host.folder / "d.raw", "16M"], check=True)
+    (host.folder / "d.raw").write_bytes(as_disk(bytes(16 * 1024**2)))
     done = host.virtrbd("image", "import", "d.raw", f"vms/{name}")
     assert (done.returncode, done.stderr) == (
         5,

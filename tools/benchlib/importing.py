@@ -106,9 +106,12 @@ def _facts(source: Source, peak: Peak, used_bytes: int) -> list[Fact]:
 
 
 def _write_data(file: Path, size_bytes: int) -> None:
-    places = random.Random(1).sample(range(size_bytes // OBJECT_BYTES), DATA_BYTES // OBJECT_BYTES)
+    places = [0, *random.Random(1).sample(range(1, size_bytes // OBJECT_BYTES), DATA_BYTES // OBJECT_BYTES - 1)]
     with file.open("wb") as stream:
         stream.truncate(size_bytes)
         for place in sorted(places):
             stream.seek(place * OBJECT_BYTES)
             stream.write(os.urandom(OBJECT_BYTES))
+        # A boot sector's signature: raw bytes that nothing shows to be a disk are refused.
+        stream.seek(510)
+        stream.write(b"\x55\xaa")

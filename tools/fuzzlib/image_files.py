@@ -7,11 +7,14 @@ import struct
 from fuzzlib.target import Target, require
 from virtrbd.errors import VirtrbdError
 from virtrbd.qemu.formats import FORMATS
+from virtrbd.qemu.formats.archive import find_disk
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 from virtrbd.qemu.formats.look import look
 
 # A header decides how much of a file is read for it.
 _MOST_READ_BYTES = 512 * 1024
+# 1,000 members, each looked at as an image file is, and 16 MiB of headers.
+_MOST_OF_ARCHIVE_BYTES = 1000 * _MOST_READ_BYTES + 16 * 1024**2
 _PIECE = struct.Struct("<IH")
 
 
@@ -64,6 +67,30 @@ def _look(content: bytes, file_format: str) -> None:
     require(0 < found.size_bytes < 2**63 and found.format in FORMATS, f"{found}")
 
 
+def try_archive(data: bytes) -> None:
+    """An archive of disks: the only one, and one that a person names."""
+    content = unpacked(data)
+    read = 0
+
+    def read_at(at: int, count: int) -> bytes:
+        nonlocal read
+        require(0 <= at < 2**63 and count >= 0, f"{count} bytes at {at}")
+        found = content[at : at + count]
+        read += len(found)
+        require(read <= _MOST_OF_ARCHIVE_BYTES, "a header makes it read more than there is")
+        return found
+
+    archive = ImageBytes(name="it", length=len(content), read_at=read_at)
+    for wanted in ("", "disk"):
+        read = 0
+        try:
+            member = find_disk(archive, wanted)
+        except VirtrbdError as error:
+            require(len(str(error)) < 4000, "the message is as long as the archive likes")
+            continue
+        require(0 <= member.at <= member.at + member.length <= len(content), f"{member}")
+
+
 TARGETS = (
     Target(
         name="image-file",
@@ -79,5 +106,11 @@ TARGETS = (
             "json:",
             "nbd://",
         ),
+    ),
+    Target(
+        name="archive",
+        about="the headers of an OVA or another tar archive",
+        run=try_archive,
+        words=("ustar", "ustar  \0", "././@LongLink", "path=disk\n", "size=", "GNU.sparse.major=1\n", "../", "disk"),
     ),
 )

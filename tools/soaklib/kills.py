@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import rbd
+from sources import as_disk
 from worlds import CRASHING, MIB, WHEN, Sources, World, world_of
 
 from soaklib.kinds import Kind, Trial
@@ -71,7 +72,7 @@ def soaking(host: object, folder: Path) -> Iterator[tuple[World, Sources]]:
         settings.write_text(re.sub(r"state_dir: .*\n", f'state_dir: "{folder}/state"\n', text))
         world = replace(shared, env={**shared.env, "VIRTRBD_CONFIG": str(settings)})
         parent, file = f"soak{uuid.uuid4().hex[:8]}", folder / "disk.raw"
-        content, data = random.randbytes(12 * MIB), random.randbytes(12 * MIB)
+        content, data = random.randbytes(12 * MIB), as_disk(random.randbytes(12 * MIB))
         file.write_bytes(data)
         rbd.RBD().create(world.vms, parent, len(content), order=20, old_format=False)
         with rbd.Image(world.vms, parent) as image:

@@ -42,6 +42,9 @@ _BASE = "base"
     default="",
     help="What FILE must have: sha256:HEX, or the file or https URL of a list like SHA256SUMS.",
 )
+@click.option(
+    "--repair-copy", is_flag=True, help="Import a repaired copy of a qcow2 that a crash left open; FILE stays as it is."
+)
 @click.option("--as-base", is_flag=True, help="Also make the protected snapshot @NAME (or @base) to clone from.")
 @VERIFY
 @LAYOUT
@@ -54,6 +57,7 @@ def import_image(
     file_format: str | None,
     member: str,
     checksum: str,
+    repair_copy: bool,
     as_base: bool,
     verify: bool,
     progress: str,
@@ -70,7 +74,7 @@ def import_image(
     wanted = layout_of(layout)
     wanted_file = ImportFile(name=file, format=file_format or "", member=member, checksum=checksum)
     _require_sense(wanted_file)
-    job = _Job(file=wanted_file, target=target, layout=wanted, base=base, verify=verify)
+    job = _Job(file=wanted_file, repair_copy=repair_copy, target=target, layout=wanted, base=base, verify=verify)
     done = _import_stdin(run, job, progress) if file == "-" else _import_file(run, job, progress)
     words = ALREADY_THERE if done.was_there else ""
     where = "standard input" if file == "-" else str(wanted_file)
@@ -94,6 +98,7 @@ class _Job:
     """What is imported, and into what."""
 
     file: ImportFile
+    repair_copy: bool
     target: ImageRef
     layout: ImageLayout
     base: str
@@ -134,6 +139,10 @@ def _import_file(run: Run, job: _Job, progress: str) -> _Done:
         with showing_progress(run, progress, str(job.file)) as getting_ready:
             work = ImportWork(settings=run.settings(), say=run.say, progress=getting_ready)
             source = stack.enter_context(open_import(job.file, work))
+            if job.repair_copy and source.look.is_dirty:
+                from virtrbd.host.repaired_copy import repaired_copy
+
+                source = repaired_copy(stack, source, run.settings().imports)
         require_whole = stack.enter_context(looking_for_damage(source))
         # Ceph's bindings take as long to import as qemu-img to answer.
         from virtrbd.host.by_hand import fill_by_hand

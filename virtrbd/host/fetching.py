@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
+from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.host.http import Answer, RangeError, asked
 from virtrbd.host.source_file import OpenFile
 from virtrbd.host.verifying import digest_of_file, wanted_checksum
@@ -186,7 +186,8 @@ def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, pro
     done = at
     for piece in answer.pieces():
         cache.require_room(done, len(piece), name)
-        done += _write_all(part, piece, done, cache)
+        cache.write_all(part, piece, done)
+        done += len(piece)
         progress(done, total)
 
 
@@ -199,13 +200,3 @@ def _begin_of(answer: Answer, had: int, url: str) -> int:
         asked_for = f"another part than the one from byte {had} on ({cut(said) or 'none'})"
         raise UnavailableError(f"{without_query(url)}: the server sent {asked_for}; name another server")
     return had
-
-
-def _write_all(part: int, piece: bytes, at: int, cache: ImageCache) -> int:
-    done = 0
-    try:
-        while done < len(piece):
-            done += os.pwrite(part, piece[done:], at + done)
-    except OSError as error:
-        raise VirtrbdError(f"{cache.path}: {error.strerror}; make room there, then run again") from None
-    return done

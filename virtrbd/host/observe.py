@@ -19,7 +19,7 @@ from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
-from virtrbd.model.failure import Failure
+from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
@@ -80,8 +80,8 @@ def observe(
         unknown_marks=unknown_marks(state, domains, actual.domains, _marked_here(actual)),
     )
     actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
-    sizes, problems = _sizes(_files(domains, actual), cluster.settings)
-    actual = replace(actual, file_sizes=sizes, file_problems=problems)
+    sizes, failures = _sizes(_files(domains, actual), cluster.settings)
+    actual = replace(actual, file_sizes=sizes, file_failures=failures)
     return _with_details(actual, domains, hypervisor, state, policy)
 
 
@@ -238,7 +238,7 @@ def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities 
 
 def _sizes(
     files: Sequence[ImportFile], settings: Settings
-) -> tuple[Mapping[ImportFile, int], Mapping[ImportFile, str]]:
+) -> tuple[Mapping[ImportFile, int], Mapping[ImportFile, Failure]]:
     """Return the virtual size of the disk in each file, and what is wrong with the others."""
     if not files:
         return {}, {}
@@ -246,14 +246,14 @@ def _sizes(
     from virtrbd.host.import_source import ImportWork, open_import
 
     sizes: dict[ImportFile, int] = {}
-    problems: dict[ImportFile, str] = {}
+    failures: dict[ImportFile, Failure] = {}
     for file in files:
         try:
             with open_import(file, ImportWork(settings=settings)) as source:
                 sizes[file] = source.size_bytes
         except VirtrbdError as error:
-            problems[file] = str(error)
-    return sizes, problems
+            failures[file] = failure_of(error)
+    return sizes, failures
 
 
 def _files(domains: tuple[Domain, ...], actual: Actual) -> Sequence[ImportFile]:

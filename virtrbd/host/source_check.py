@@ -13,6 +13,7 @@ from virtrbd.host.confined import Rights, start_confined
 from virtrbd.host.qemu_img import in_short
 from virtrbd.host.source_file import Source
 from virtrbd.host.source_node import readable_node
+from virtrbd.printable import shell_command
 
 # It reads all tables of a large file, and holds a count for each of its clusters.
 _ANSWERS_WITHIN_S = 60.0
@@ -40,10 +41,10 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
 
         def require_whole() -> None:
             assert process.stderr is not None, "it was asked for"
-            said = _said_to_its_end(process.stderr, source.path)
+            said = said_to_its_end(process.stderr, source.path)
             process.wait()
             source.file.require_still()
-            _judge(source.path, process.returncode, in_short(said.decode(errors="replace"), node))
+            _judge(source, process.returncode, in_short(said.decode(errors="replace"), node))
 
         try:
             yield require_whole
@@ -52,7 +53,7 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
                 process.kill()
 
 
-def _said_to_its_end(stderr: IO[bytes], path: str) -> bytes:
+def said_to_its_end(stderr: IO[bytes], path: str) -> bytes:
     """Wait for the end of what is said, and return its beginning: there may be a line for each cluster."""
     give_up_at, said = time.monotonic() + _ANSWERS_WITHIN_S, b""
     while (left_s := give_up_at - time.monotonic()) > 0:
@@ -65,8 +66,14 @@ def _said_to_its_end(stderr: IO[bytes], path: str) -> bytes:
     raise UnavailableError(f"{path}: qemu-img check did not answer within {_ANSWERS_WITHIN_S:g} s")
 
 
-def _judge(path: str, code: int, said: str) -> None:
+def _judge(source: Source, code: int, said: str) -> None:
     """Raise SpecError for what a check found."""
+    path = source.path
+    if code in _BROKEN and source.look.is_dirty:
+        is_named = not source.file.is_own and not source.file.is_part
+        by_hand = f": `{shell_command('qemu-img check -r all -f qcow2', path)}`" if is_named else " where it was made"
+        fact = "was not closed, its guest or its host crashed (lazy refcounts)"
+        raise SpecError(f"{path}: {fact}; import a repaired copy by --repair-copy, or repair it{by_hand}")
     fact = said.partition("\n")[0]
     if code < 0:
         fact = f"qemu-img check came to its limits of time and memory (signal {-code})"

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from virtrbd.ending import obey_here
-from virtrbd.errors import SpecError, UnavailableError, VirtrbdError
+from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.host.confined import Rights, start_confined
 from virtrbd.host.source_file import OpenFile
 from virtrbd.local.image_cache import ImageCache
@@ -35,9 +35,6 @@ _MEMORY_BYTES = 3 * 1024**3
 # The slowest of them writes 5 MiB in a second of CPU time.
 _LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
 _CHUNK_BYTES = 1024**2
-# Less than that is not worth a hole.
-_BLOCK_BYTES = 64 * 1024
-_ZEROES = bytes(_BLOCK_BYTES)
 _SHOWN_BYTES = 4096
 # How they call themselves and their standard input.
 _PREFIX = re.compile(r"^(?:gzip|bzip2|xz|zstd)?:? ?(?:\(stdin\)|stdin|/\*stdin\*\\)?\s*:\s*")
@@ -123,23 +120,9 @@ def _copy(
             return done
         came_at = time.monotonic()
         cache.require_room(done, len(chunk), f"{file.path}, unpacked,")
-        for at in range(0, len(chunk), _BLOCK_BYTES):
-            block = chunk[at : at + _BLOCK_BYTES]
-            if block != _ZEROES[: len(block)]:
-                _write(target, block, done + at)
+        cache.write(target, chunk, done)
         done += len(chunk)
         tell()
-
-
-def _write(target: int, data: bytes, at: int) -> None:
-    written = 0
-    try:
-        while written < len(data):
-            written += os.pwrite(target, data[written:], at + written)
-    except OSError as error:
-        raise VirtrbdError(
-            f"the cache: {error.strerror}; set `imports: {{cache_dir: FOLDER}}` in the settings"
-        ) from None
 
 
 def _judge(path: str, program: str, code: int, said: str) -> None:

@@ -24,6 +24,9 @@ _NAME = re.compile(r"[0-9a-f]{32}(?:\.part|\.from)?")
 # What other programs on this file system need goes first.
 _KEPT_FREE_BYTES = 1024**3
 _JUST_NOW_S = 3600
+# Less than that is not worth a hole.
+_BLOCK_BYTES = 64 * 1024
+_ZEROES = bytes(_BLOCK_BYTES)
 _FREE_ASKED_EVERY = 64 * 1024**2
 
 
@@ -121,6 +124,22 @@ class ImageCache:
             if found.f_bavail * found.f_frsize < _KEPT_FREE_BYTES + more_bytes:
                 way_out = "make room, or set `imports: {cache_dir: …}` in the settings"
                 raise VirtrbdError(f"{what}: {self.path} has less than {format_size(_KEPT_FREE_BYTES)} left; {way_out}")
+
+    def write(self, descriptor: int, data: bytes, at: int) -> None:
+        """Write data into a new file, but for zeroes, which are there already."""
+        for begin in range(0, len(data), _BLOCK_BYTES):
+            block = data[begin : begin + _BLOCK_BYTES]
+            if block != _ZEROES[: len(block)]:
+                self.write_all(descriptor, block, at + begin)
+
+    def write_all(self, descriptor: int, data: bytes, at: int) -> None:
+        """Write data whatever it is. Raises VirtrbdError."""
+        done = 0
+        try:
+            while done < len(data):
+                done += os.pwrite(descriptor, data[done:], at + done)
+        except OSError as error:
+            raise VirtrbdError(f"{self.path}: {error.strerror}; make room there, then run again") from None
 
     def clean(self) -> None:
         """Remove what was not asked for longest, until the rest is as large as the settings allow.

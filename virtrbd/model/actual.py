@@ -88,7 +88,7 @@ class Actual:
     unknown_marks: frozenset[ImageRef] = frozenset()
     missing_pools: frozenset[str] = frozenset()
     file_sizes: Mapping[ImportFile, int] = field(default_factory=dict)
-    file_problems: Mapping[ImportFile, str] = field(default_factory=dict)
+    file_failures: Mapping[ImportFile, Failure] = field(default_factory=dict)
     seed_files: Mapping[str, SeedFile] = field(default_factory=dict)
     capabilities: Mapping[tuple[str, str], Capabilities] = field(default_factory=dict)
     pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

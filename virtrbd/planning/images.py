@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.plain import names_source
+from virtrbd.errors import ExitCode
 from virtrbd.model.actions import (
     Action,
     CloneImage,
@@ -17,6 +18,7 @@ from virtrbd.model.actions import (
 )
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Disk, Domain
+from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.names import check_new_name
@@ -26,13 +28,17 @@ from virtrbd.planning.leftovers import as_it_is, is_half, is_unclear
 from virtrbd.planning.unready import not_ready, ready_again, without_a_byte
 from virtrbd.printable import shell_command
 
+# How a file that a spec names fails, and the spec may be right.
+_OF_THE_WORLD = (ExitCode.UNAVAILABLE, ExitCode.DENIED, ExitCode.CONFIG, ExitCode.BUG)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePlan:
-    """The actions for one image, or why there can be none."""
+    """The actions for one image, or why there can be none: what is wrong with the spec, or what fails for now."""
 
     actions: list[Action] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
@@ -54,7 +60,11 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
         planned = _plan_existing(disk, as_it_is(image, actual.intents.get(image.ref)))
     else:
         planned = _plan_present(domain, disk, image, defined, actual)
-    return ImagePlan(actions=planned.actions, problems=[where + problem for problem in planned.problems])
+    return ImagePlan(
+        actions=planned.actions,
+        problems=[where + problem for problem in planned.problems],
+        failures=[replace(failure, text=where + failure.text) for failure in planned.failures],
+    )
 
 
 def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> bool:
@@ -92,6 +102,9 @@ def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Haz
         return ImagePlan(
             actions=[CreateImage(ref=ref, domain_uuid=domain.uuid, size_bytes=disk.size_bytes, hazards=hazards)]
         )
+    failure = actual.file_failures.get(disk.import_source) if disk.import_file else None
+    if failure and failure.exit_code in _OF_THE_WORLD:
+        return ImagePlan(failures=[failure])
     source_bytes, problem = _source_size(disk, actual)
     if problem:
         return ImagePlan(problems=[problem])
@@ -119,8 +132,8 @@ def _make(domain: Domain, disk: Disk, size_bytes: int, hazards: tuple[Hazard, ..
 def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
     """Return the size of what the image is made from, or why it can't be made from it."""
     if not disk.clone:
-        if problem := actual.file_problems.get(disk.import_source):
-            return 0, problem
+        if failure := actual.file_failures.get(disk.import_source):
+            return 0, failure.text
         return actual.file_sizes[disk.import_source], ""
     parent = actual.images.get(disk.clone)
     if parent is None:
@@ -156,7 +169,7 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
     if is_half(image, intent):
         again = _plan_missing(domain, disk, actual)
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
-        return ImagePlan(actions=[remove, *again.actions], problems=again.problems)
+        return ImagePlan(actions=[remove, *again.actions], problems=again.problems, failures=again.failures)
     if intent and intent.domain_uuid == domain.uuid and is_unclear(image, intent):
         text = f"image {image.ref}: its import was cut off, and without fast-diff nobody can tell whether it is whole"
         return ImagePlan(problems=[f"{text}; {shell_command('virtrbd image remove', image.ref)}, then run again"])

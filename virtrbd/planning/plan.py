@@ -197,14 +197,16 @@ def _plan_all(
         *cdrom_problems(domain, actual),
         *definition.problems,
     )
+    failures = tuple(failure for image in images for failure in image.failures)
     actions = [*world.secret_actions, *(action for image in images for action in image.actions), *definition.actions]
     is_ignored = mark is not None and "autostart" in mark.ignored
     if (defined.autostart if defined else False) != domain.autostart and not is_ignored:
         actions.append(SetAutostart(domain_uuid=domain.uuid, autostart=domain.autostart))
     return DomainPlan(
         name=domain.name,
-        actions=() if problems else (*actions, *power.actions),
+        actions=() if problems or failures else (*actions, *power.actions),
         problems=problems,
+        failures=failures,
         lints=definition.lints,
         findings=(
             *definition.findings,

@@ -52,11 +52,15 @@ _MOST_BYTES = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What an image file is: its format, its virtual size, and how a VHD's size is found (else "")."""
+    """What an image file is: its format, its virtual size, and how a VHD's size is found (else "").
+
+    `is_dirty`: a qcow2 that was not closed, of which a check may find errors that are none.
+    """
 
     format: str
     size_bytes: int
     vhd_size_source: str = ""
+    is_dirty: bool = False
 
 
 def look(image: ImageBytes, file_format: str = "") -> Look:
@@ -80,7 +84,12 @@ def look(image: ImageBytes, file_format: str = "") -> Look:
         raise image.damaged(f"a size of {size} bytes")
     if not size:
         raise image.damaged("a disk of 0 bytes") if image.length else image.empty()
-    return Look(format=found, size_bytes=size, vhd_size_source=vhd.size_source(image) if found == "vpc" else "")
+    return Look(
+        format=found,
+        size_bytes=size,
+        vhd_size_source=vhd.size_source(image) if found == "vpc" else "",
+        is_dirty=found == "qcow2" and qcow2.is_dirty(image),
+    )
 
 
 def wrapping_of(image: ImageBytes) -> str:

@@ -2,7 +2,6 @@
 
 import struct
 
-from virtrbd.printable import shell_command
 from virtrbd.qemu.formats.image_bytes import ImageBytes, quoted
 
 MAGIC = b"QFI\xfb"
@@ -12,6 +11,7 @@ MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4xIQIIQIIQQIIQ")
 # Incompatible, compatible and autoclear features, refcount order, length of the header.
 _VERSION_3 = struct.Struct(">QQQII")
+_FIRST = struct.Struct(">I")
 _EXTENSION = struct.Struct(">4sI")
 _BITMAPS = struct.Struct(">I")
 
@@ -71,18 +71,17 @@ def read_size(image: ImageBytes) -> int:
     return size // 512 * 512
 
 
+def is_dirty(image: ImageBytes) -> bool:
+    """Whether its writer never closed it: with lazy refcounts all data is there then, and its counts may not be."""
+    [version] = image.unpack(_FIRST, len(MAGIC))
+    return version >= 3 and bool(image.unpack(_VERSION_3, _HEADER.size)[0] & _DIRTY_BIT)
+
+
 def _require_features(image: ImageBytes, cluster_bits: int) -> int:
     """Return the length of the header of version 3."""
     incompatible, _, _, refcount_order, length = image.unpack(_VERSION_3, _HEADER.size)
     if incompatible & _DATA_FILE_BIT:
         raise image.refers_to("a data file")
-    if incompatible & _DIRTY_BIT:
-        # Lazy refcounts: all data is there, and its count is not, which a check takes for damage.
-        command = shell_command("qemu-img check -r all -f qcow2", image.name)
-        raise image.refused(
-            "was not closed: its guest or its host crashed (lazy refcounts)",
-            f"shut its guest down, or repair it, or a copy: `{command}`",
-        )
     if incompatible & ~_KNOWN_BITS:
         raise image.refused(
             f"needs features that QEMU does not know ({incompatible:#x})", "convert it where it was made"
