@@ -157,6 +157,13 @@ def fleet(environments: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[F
 
 
 @pytest.fixture(scope="session")
+def libvirt_version() -> tuple[int, ...]:
+    """The version of this machine's libvirt, as numbers: what a test knows of it may be another one's fact."""
+    said = subprocess.run(["virsh", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, said.strip().split(".")))
+
+
+@pytest.fixture(scope="session")
 def golden(lab: dict[str, object]) -> str:
     """The snapshot that test guests are cloned from, named for its recipe: a lab may outlive one."""
     tool = [str(CHECKOUT / "tools/lab"), "env", "--"]

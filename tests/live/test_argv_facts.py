@@ -86,10 +86,11 @@ def test_discard_off_is_off_above_rbd(argv) -> None:  # type: ignore[no-untyped-
         assert chain[-1]["discard"] == ("unmap" if len(chain) > 1 else "ignore")
 
 
-def test_no_granularity_unless_stated(argv) -> None:  # type: ignore[no-untyped-def]
-    """libvirt 9.0 has no <blockio discard_granularity>; ide has 512 by QEMU's own default."""
+def test_granularity_that_nobody_stated(argv, libvirt_version) -> None:  # type: ignore[no-untyped-def]
+    """From 9.7 on libvirt has <blockio discard_granularity>, and it is told what RBD wants; ide has QEMU's own 512."""
+    told = {"scsi-hd", "virtio-blk-pci"} if libvirt_version >= (9, 7) else set()
     for device, _ in argv("".join(f"  - {{bus: {bus}, size: 16M}}\n" for bus in BUSES)).disks():
-        assert "discard_granularity" not in device
+        assert device.get("discard_granularity") == (65536 if device["driver"] in told else None)
 
 
 def test_stated_granularity_reaches_the_device(argv) -> None:  # type: ignore[no-untyped-def]

@@ -1,7 +1,6 @@
 """The connection to libvirt: what it tells, and what it is told to do."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self, TypeVar
@@ -13,6 +12,7 @@ from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
+from virtrbd.hypervisor.patience import read_each
 from virtrbd.hypervisor.reading import Flags, describe, kept_of, kept_or_failure, saved_xml, snapshots_xml, xml_of
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
@@ -112,15 +112,23 @@ class Hypervisor:
         return self._call(f"reading the capabilities of {machine} on {hypervisor_type}", read)
 
     def domains(self) -> HostDomains:
-        """Return all domains by name. Uses only calls that answer while a QEMU is stuck."""
+        """Return all domains by name.
+
+        Uses only calls that answer while a QEMU is stuck; the XML of a domain that libvirt 11 or later is asking its
+        QEMU about is not among them (virDomainGetXMLDesc takes a job from then on), so that one is unread.
+        """
+        patience_s = self._settings.timeouts.libvirt / 2
 
         def read() -> HostDomains:
             flags, listed = Flags(self._connection), self._connection.listAllDomains()
-            # Shares, not single domains: to hand one over takes longer than to read it.
-            shares = [listed[at::_AT_A_TIME] for at in range(_AT_A_TIME)]
-            with ThreadPoolExecutor(_AT_A_TIME) as pool:
-                parts = pool.map(lambda share: [flags.describe(domain) for domain in share], shares)
-                found = sorted((domain for part in parts for domain in part if domain), key=lambda each: each.name)
+            described = read_each(
+                listed,
+                flags.describe,
+                patience_s=patience_s,
+                at_a_time=_AT_A_TIME,
+                give_up=lambda domain: flags.silent(domain, patience_s),
+            )
+            found = sorted((domain for domain in described if domain), key=lambda each: each.name)
             return HostDomains(
                 read=tuple(each for each in found if isinstance(each, DefinedDomain)),
                 unread=tuple(each for each in found if isinstance(each, UnreadDomain)),

@@ -11,6 +11,7 @@ from virtrbd.hypervisor.errors import translated
 from virtrbd.model.domain import DefinedDomain, PowerState, UnreadDomain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.retirement import Kept
+from virtrbd.printable import shell_command
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -82,6 +83,15 @@ class Flags:
             if isinstance(error, UnavailableError) and not answers(self._connection):
                 raise
             return UnreadDomain(name=name, uuid=uuid, state=self._state(uuid), failure=failure_of(error))
+
+    def silent(self, domain: Any, waited_s: float) -> UnreadDomain:
+        """Return the domain as one whose XML libvirt does not give."""
+        name, uuid = domain.name(), domain.UUIDString()
+        error = UnavailableError(
+            f"libvirt: reading domain {name}: no answer within {waited_s:g} s; libvirt waits for its QEMU, which may be "
+            f"stuck: {shell_command('virsh destroy', name)} would end it"
+        )
+        return UnreadDomain(name=name, uuid=uuid, state=self._state(uuid), failure=failure_of(error))
 
     def _describe(self, domain: Any, name: str, uuid: str) -> DefinedDomain | None:
         try:
