@@ -1,12 +1,16 @@
-"""Standard streams that the caller closed, and a working directory that is gone: what a run does stays what it is."""
+"""Standard streams that the caller closed, folders that are gone: what a run does stays what it is, or it says why."""
 
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from virtrbd.errors import UnavailableError
+from virtrbd.host.raw_server import serving
 
 # What a closed stream's number would be given to: the next file that is opened.
 LOOKING = """
@@ -63,3 +67,12 @@ def test_a_working_directory_that_is_gone_ends_no_run(tmp_path: Path) -> None:
         words = ["sh", "-c", command, sys.executable, str(gone), file]
         done = subprocess.run(words, cwd=gone, env=environment, capture_output=True, text=True, check=False, timeout=30)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done
+
+
+def test_a_host_without_room_for_a_socket_is_told_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with (
+        pytest.raises(UnavailableError, match=r"^x\.raw: no folder for a socket .*; make room in /tmp"),
+        serving("n", 0, "x.raw"),
+    ):
+        pass
