@@ -85,6 +85,12 @@ def test_profiles_that_cant_be_read_do_not_make_another_domain(load: Load, tmp_p
         load({"two/b.yaml": spec("b")}, strict=True)
 
 
+def test_what_editors_and_macs_hide_in_a_directory_is_no_spec(load: Load) -> None:
+    hidden = {".#a.yaml": "root@kvm-1:17", "._a.yaml": "\0\5", ".a.yaml": spec("z"), "a.yaml~": "x", "#a.yaml#": "x"}
+    fleet = load({"a.yaml": spec("a"), **hidden})
+    assert (names(fleet), fleet.problems) == (["a"], ())
+
+
 def test_a_directory_without_specs_is_a_problem(tmp_path: Path) -> None:
     fleet = load_fleet([str(tmp_path)], SETTINGS, strict=False)
     assert (fleet.domains, len(fleet.problems)) == ((), 1)

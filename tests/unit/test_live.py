@@ -97,6 +97,15 @@ def test_a_running_uefi_guest_is_one_whether_libvirt_kept_the_word_or_not(word: 
     assert found(domain(head=UEFI.format(word=word)), domain(head=UEFI.format(word=""))) == []
 
 
+def test_a_guest_that_sets_its_clock_differs_in_nothing() -> None:
+    """libvirt counts in the live XML by how much: measured with a boot sector that writes the RTC's hours."""
+    head = "<memory unit='KiB'>1024</memory><vcpu>2</vcpu><clock {}/>"
+    stated = "clock clock/@offset clock/@adjustment clock/@basis"
+    live = domain(head=head.format("offset='variable' adjustment='10800' basis='utc'"), mark=stated)
+    assert found(live, domain(head=head.format("offset='variable' adjustment='0' basis='utc'"))) == []
+    assert [path for path, _ in found(live, domain(head=head.format("offset='utc'")))] == ["/clock/@offset"]
+
+
 def test_what_is_ignored_is_no_difference() -> None:
     assert found(domain(), domain(disk()), ignored=("devices/disk:vda",)) == []
     assert found(domain(disk(), mark="devices/disk:vda"), domain(), ignored=("devices/disk:vda",)) == []

@@ -74,7 +74,33 @@ def test_null_takes_a_value_back_to_virtrbds_own(tmp_path: Path) -> None:
     assert (domain.vcpus, domain.rng, domain.disks[0].cache) == (1, True, Cache.WRITEBACK)
 
 
+def test_null_takes_back_an_entry_of_a_mapping_too(tmp_path: Path) -> None:
+    settings = (
+        "defaults:\n  cpu: {model: EPYC, features: {vmx: require, pcid: disable}}\n"
+        "  max_vcpus: 4\n  interface: {filterref: {name: f, parameters: {IP: 1.2.3.4, MAC: x}}}\n"
+        "  disk: {iotune: {total_iops_sec: 5, total_bytes_sec: 7}}\n"
+    )
+    spec = (
+        "name: web\nmemory: 1G\nmax_vcpus: null\ncpu: {topology: {sockets: null}, features: {vmx: null}}\n"
+        "disks: [{size: 1G, iotune: {total_iops_sec: null}}]\n"
+        "interfaces: [{bridge: b, filterref: {parameters: {MAC: null}}}]\n"
+    )
+    domain = domain_of(tmp_path, spec, settings=settings)
+    assert domain.cpu
+    assert dict(domain.cpu.features) == {"pcid": "disable"}
+    assert domain.disks[0].iotune == {"total_bytes_sec": 7}
+    assert domain.interfaces[0].filterref
+    assert dict(domain.interfaces[0].filterref.parameters) == {"IP": "1.2.3.4"}
+
+
+def test_a_profile_of_which_nothing_is_left_says_nothing(tmp_path: Path) -> None:
+    domain = domain_of(tmp_path, SPEC + "uses: [p, q]\n", profiles="profiles:\n  q: {vcpus: 3}\n  p:\n    # vcpus: 2\n")
+    assert domain.vcpus == 3
+
+
 BAD = {
+    "an unknown word that is null": (SPEC + "vpcus: null\n", "", "web.yaml:5: vpcus: unknown field; did you mean"),
+    "a required word that is null": (SPEC.replace("memory: 1G", "memory: null"), "", "web.yaml:2: memory: missing"),
     "unknown profile": (
         SPEC + "uses: smal\n", "profiles: {small: {}}\n",
         "web.yaml:5: uses: there is no profile smal; did you mean small?",

@@ -44,6 +44,12 @@ CASES = {
     "an ordered mapping": ("title: !!omap [a: b]\n", "5: title: the tag !!omap does not fit here"),
     "an object": ("title: !!python/object:os.system x\n", "5: title: the tag !!python/object:os.system does not fit"),
     "a tag of its own": ("title: !mine x\n", "5: title: the tag !mine does not fit here"),
+    "a tag that would include a file": ("title: !include x\n", "5: title: the tag !include does not fit here"),
+    "a tag on a key": ("!include x: y\n", "5: the tag !include does not fit here; leave it out"),
+    "a tag on a key of a guest's": (
+        "cloud_init: {user_data: {!!binary aGk=: b, !x a: b}}\n",
+        "5: cloud_init.user_data: the tag !x does not fit here",
+    ),
     "a wrong tag": ("vcpus: !!int abc\n", "5: vcpus: the tag !!int does not fit here; leave it out"),
     "a wrong truth": ("autostart: !!bool maybe\n", "5: autostart: the tag !!bool does not fit here"),
     "a merge": ("cpu:\n  <<: 7\n", "6: cpu: `<<` is not followed here; write it out, or use a profile (uses:)"),

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import typing
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,13 @@ import yaml
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Bus, Cpu, Domain
 from virtrbd.model.settings import Settings
+from virtrbd.spec.checked import Strict, check
+from virtrbd.spec.document import Document
 from virtrbd.spec.json_schema import spec_schema
 from virtrbd.spec.load import load
 from virtrbd.spec.resolve import resolve
+from virtrbd.spec.schema import FragmentSpec
+from virtrbd.spec.settings_schema import SettingsFile
 from virtrbd.spec.starting import starting_spec
 
 VALID = sorted((Path(__file__).parent.parent / "specs/valid").glob("*.yaml"))
@@ -156,3 +162,23 @@ def test_only_regular_files_are_read_and_not_without_end(tmp_path: Path) -> None
     for name, reason in (("pipe", "not a regular file"), ("large", "larger than 1 MiB")):
         with pytest.raises(SpecError, match=reason):
             domains_of(tmp_path / f"{name}.yaml")
+
+
+def models_in(annotation: object) -> Iterator[type[Strict]]:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models_in(field.annotation)
+    for inner in typing.get_args(annotation):
+        yield from models_in(inner)
+
+
+@pytest.mark.parametrize("model", [*dict.fromkeys((*models_in(FragmentSpec), *models_in(SettingsFile)))])
+def test_null_is_taken_by_every_field_that_has_a_default(model: type[Strict]) -> None:
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    document = Document(file="x", data=dict.fromkeys(fields), lines={})
+    _, problems = check(model, document)
+    missing = {problem.split(": ")[1] for problem in problems if "missing; it has no default" in problem}
+    assert missing == {name for name, field in fields.items() if field.is_required()}
+    others = [problem for problem in problems if "missing" not in problem]
+    assert all(other.startswith("x:1: ") and "write" in other for other in others), others

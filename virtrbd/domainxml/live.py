@@ -45,6 +45,9 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark) ->
     if os is not None and attribute(os, "loader", "type") == "pflash":
         # libvirt 9 writes into a running guest which loader it chose in the place of the word for UEFI; 11 keeps both.
         os.set("firmware", "efi")
+    for clock in (*root.iterfind("clock[@offset='variable']"), *wanted.iterfind("clock[@offset='variable']")):
+        # libvirt counts there by how much the guest set its clock since (qemuProcessHandleRTCChange).
+        clock.attrib.pop("adjustment", "")
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]

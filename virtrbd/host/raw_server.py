@@ -34,13 +34,25 @@ def serving(name: str, descriptor: int, path: str) -> Iterator[Served]:
     """
     with socket.socket(socket.AF_UNIX) as connection, ExitStack() as stack:
         # Nobody else gets into the folder, and once they are connected nobody needs it.
-        with tempfile.TemporaryDirectory(prefix="virtrbd-") as folder:
+        with _folder_of_its_own(path) as folder:
             at = str(Path(folder) / "nbd")
             words = ["qemu-nbd", "--read-only", "--socket", at, "--", name]
             server = stack.enter_context(start_confined(words, _RIGHTS, [descriptor]))
             stack.callback(server.kill)
             _connect(connection, at, server, path)
         yield Served(connection=connection.fileno(), server=server.pid)
+
+
+@contextmanager
+def _folder_of_its_own(path: str) -> Iterator[str]:
+    """Yield a new folder for a socket. Raises UnavailableError where there is no room for one."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="virtrbd-")
+    except OSError as error:
+        fact = f"{path}: no folder for a socket to serve it by: {error.strerror or error}"
+        raise UnavailableError(f"{fact}; make room in /tmp") from None
+    with folder as name:
+        yield name
 
 
 def _connect(connection: socket.socket, at: str, server: "subprocess.Popen[bytes]", path: str) -> None:

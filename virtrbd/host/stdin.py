@@ -9,7 +9,7 @@ from functools import partial
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.streaming import digest_of_image, write_stream
-from virtrbd.errors import ClusterError, UnavailableError
+from virtrbd.errors import ClusterError, UnavailableError, VirtrbdError
 from virtrbd.host.image_host import ImageHost
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.formats.stream import RawStream
@@ -44,13 +44,16 @@ def imported_size(host: ImageHost, ref: ImageRef) -> int:
 
 
 def _read(descriptor: int, stall_s: float, count: int) -> bytes:
-    """Return so many bytes, fewer at the end only. Raises UnavailableError when none come for too long."""
+    """Return so many bytes, fewer at the end only. Raises VirtrbdError, also when none come for too long."""
     parts, missing = [], count
     while missing:
         ready, _, _ = select.select([descriptor], [], [], stall_s)
         if not ready:
             raise UnavailableError(f"standard input: no data for {stall_s:g} s")
-        part = os.read(descriptor, min(missing, 1024**2))
+        try:
+            part = os.read(descriptor, min(missing, 1024**2))
+        except OSError as error:
+            raise VirtrbdError(f"standard input: {error.strerror}; is it open for reading?") from error
         if not part:
             break
         parts.append(part)

@@ -4,7 +4,16 @@ import difflib
 from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from virtrbd.model.image import ImageRef
@@ -24,6 +33,15 @@ class Strict(BaseModel):
 
     # defer_build: a part of a document is checked within the whole, a validator of its own is never asked for.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_back(cls, data: object) -> object:
+        """Drop each known field that is null: it is back at its default, and of a required one that is missing."""
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
 
 def _size(value: object) -> int:
@@ -55,6 +73,12 @@ Plain = Annotated[str, AfterValidator(check_plain)]
 AbsolutePath = Annotated[Plain, AfterValidator(absolute)]
 
 Model = TypeVar("Model", bound=Strict)
+
+
+def without_nulls(value: object) -> object:
+    """Return a mapping without the entries that a nearer one took back by null."""
+    return {key: member for key, member in value.items() if member is not None} if isinstance(value, dict) else value
+
 
 SizeBytes = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
 # Where a plain number of bytes is usual: 512.

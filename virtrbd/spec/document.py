@@ -156,9 +156,7 @@ class _Build:
     def value(self, node: yaml.Node, path: Path) -> object:
         self._budget.spend(1)
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if not fits_its_tag(node) or (kind_of(node) == "binary" and _HANDED_ON not in path):
-            way_out = "leave it out, or write it in a file" if _HANDED_ON in path else "leave it out"
-            self._problem(node, path, f"the tag {tag_of(node)} does not fit here; {way_out}")
+        if not self._has_fitting_tag(node, path):
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -167,12 +165,22 @@ class _Build:
         assert isinstance(node, yaml.ScalarNode)  # YAML has no fourth kind
         return self._handed_on(node, path) if _HANDED_ON in path else self._scalar(node, path)
 
+    def _has_fitting_tag(self, node: yaml.Node, path: Path) -> bool:
+        """Whether a node means what it says: no program's own tag (`!include`, `!!python/…`) is followed here."""
+        if fits_its_tag(node) and (kind_of(node) != "binary" or _HANDED_ON in path):
+            return True
+        way_out = "leave it out, or write it in a file" if _HANDED_ON in path else "leave it out"
+        self._problem(node, path, f"the tag {tag_of(node)} does not fit here; {way_out}")
+        return False
+
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         data: dict[str, object] = {}
         for key_node, value_node in node.value:
             self._budget.spend(1)
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problem(key_node, path, "a list or a mapping is not a key; write a word")
+                continue
+            if not self._has_fitting_tag(key_node, path):
                 continue
             key, here = key_node.value, (*path, key_node.value)
             if key == "<<":

@@ -68,7 +68,7 @@ class _Rules:
 
 
 def read_files(paths: Sequence[str], allowed_dirs: Sequence[str] = (), *, is_owned: bool = False) -> SpecFiles:
-    """Return all files; a directory stands for its *.yaml and *.yml, and a pattern for what it matches.
+    """Return all files; a directory stands for its *.yaml and *.yml, hidden ones apart, a pattern for what it matches.
 
     Links in a directory lead to files in it or beneath `allowed_dirs`; of a file that was named itself that is the
     caller's word. `is_owned`: what another user could change is a problem.
@@ -183,7 +183,9 @@ def _found(name: str) -> list[_Named]:
     """Return the files that a path stands for. Raises OSError."""
     # os.path's looks: those of Path raise where a folder above may not be looked into.
     if os.path.isdir(name):
-        files = [file for file in sorted(os.listdir(name)) if os.path.splitext(file)[1] in _SUFFIXES]
+        # Hidden are an editor's locks (`.#web.yaml`) and a Mac's shadows (`._web.yaml`); glob leaves them out too.
+        seen = (file for file in sorted(os.listdir(name)) if not file.startswith("."))
+        files = [file for file in seen if os.path.splitext(file)[1] in _SUFFIXES]
         return [_Named(path=Path(name, file), folder=name, is_entry=True) for file in files]
     # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
     if has_magic(name) and not os.path.lexists(name):

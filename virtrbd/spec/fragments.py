@@ -1,7 +1,7 @@
 """Defaults and profiles: where they stand, and which of them a spec uses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class FragmentsFile(Strict):
     """A folder's profiles.yaml; the settings file has the same two fields."""
 
     defaults: dict[str, Any] | None = None
-    profiles: dict[str, dict[str, Any]] | None = None
+    profiles: dict[str, dict[str, Any] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,11 @@ def folder_fragments(file: SpecFile) -> tuple[Fragments, tuple[str, ...]]:
 
 def fragments_of(document: Document, whose: str) -> tuple[Fragments, tuple[str, ...]]:
     """Return the fragments that are written in a document, and what is wrong with them."""
-    profiles_by_name = document.members(("profiles",))
+    profiles_by_name = {
+        # A profile of which every line is commented out says nothing.
+        name: replace(part, data={}) if part.data is None else part
+        for name, part in document.members(("profiles",)).items()
+    }
     if len(profiles_by_name) > MAX_PROFILES:
         return Fragments(), (document.at(("profiles",), f"more than {MAX_PROFILES} profiles; write fewer"),)
     own = document.members(()).get("defaults")

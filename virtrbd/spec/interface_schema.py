@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
 from virtrbd.printable import quoted
-from virtrbd.spec.checked import Boot, Plain, Strict, list_of_one, short_for
+from virtrbd.spec.checked import Boot, Plain, Strict, list_of_one, short_for, without_nulls
 
 
 def _mac(mac: str | None) -> str | None:
@@ -26,6 +26,7 @@ class FilterSpec(Strict):
     parameters: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:]+$")]]
         | None,
+        BeforeValidator(without_nulls),
         Field(description="The filter's variables, like IP."),
     ] = None
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
-from virtrbd.spec.checked import Strict
+from virtrbd.spec.checked import Strict, without_nulls
 
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
 
@@ -34,6 +34,7 @@ class CpuSpec(Strict):
             Literal["force", "require", "optional", "disable", "forbid"],
         ]
         | None,
+        BeforeValidator(without_nulls),
         Field(description="By libvirt's policies, like `vmx: require`."),
     ] = None
 

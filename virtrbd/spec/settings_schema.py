@@ -62,7 +62,7 @@ class SettingsFile(Strict):
     ceph_configs: tuple[AbsolutePath, ...] = ()
     keep_environment: tuple[Variable, ...] = ()
     defaults: dict[str, Any] | None = None
-    profiles: dict[str, dict[str, Any]] | None = None
+    profiles: dict[str, dict[str, Any] | None] | None = None
 
 
 def parse_settings(file: str, raw: bytes, host: str) -> Settings:
