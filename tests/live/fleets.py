@@ -194,7 +194,7 @@ def take_away(env: dict[str, str], vms: rados.Ioctx, name: str) -> None:
                 if domain.isActive():
                     domain.destroy()
                 if is_persistent:
-                    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+                    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
     for image in rbd.RBD().list(vms):
         if image.startswith(name):
             remove_image(vms, image)

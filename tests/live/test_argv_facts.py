@@ -13,6 +13,8 @@ import pytest
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.domain import Cache
 
+pytestmark = pytest.mark.stack
+
 BUSES = ("ide", "sata", "scsi", "usb", "virtio")
 MODELS = {"ide": "ide-hd", "sata": "ide-hd", "scsi": "scsi-hd", "usb": "usb-storage", "virtio": "virtio-blk-pci"}
 

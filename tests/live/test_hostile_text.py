@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import pytest
 import rbd
 import yaml
 from waiting import remove_image
@@ -73,6 +74,7 @@ def test_an_adopted_domain_of_hostile_texts_gives_whole_files(host, name) -> Non
     assert yaml.safe_load((host.folder / spec).read_text())["name"] == name
 
 
+@pytest.mark.stack
 def test_snapshots_of_hostile_names_are_listed_escaped(world, name) -> None:  # type: ignore[no-untyped-def]
     image = f"{name}.x"
     rbd.RBD().create(world.vms, image, 4 * MIB)

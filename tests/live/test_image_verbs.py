@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import rbd
 from sources import as_disk
 from worlds import MIB
@@ -100,6 +101,7 @@ def test_usage_tells_which_images_it_can_not_count(world, name) -> None:  # type
     world.forget(name)
 
 
+@pytest.mark.stack
 def test_list_usage_and_info_count_alike(world, name) -> None:  # type: ignore[no-untyped-def]
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "64M")
@@ -179,6 +181,7 @@ def test_import_says_what_is_wrong_with_a_file(world, name) -> None:  # type: ig
     assert world.images(name) == []
 
 
+@pytest.mark.stack
 def test_a_base_is_imported_cloned_and_parted(world, name, sources) -> None:  # type: ignore[no-untyped-def]
     base, clones = f"vms/{name}.base", [f"vms/{name}.{letter}" for letter in "abc"]
     said = world.ok("image", "import", str(sources.file), base, "--as-base").splitlines()
@@ -225,6 +228,7 @@ def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world, name) -> N
         world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
+@pytest.mark.stack
 def test_copy_and_export_take_an_image_or_a_snapshot(world, name, sources) -> None:  # type: ignore[no-untyped-def]
     image = f"vms/{name}.a"
     world.ok("image", "import", str(sources.file), image)
@@ -247,6 +251,7 @@ def test_copy_and_export_take_an_image_or_a_snapshot(world, name, sources) -> No
     world.forget(name)
 
 
+@pytest.mark.stack
 def test_snapshots_are_listed_rolled_back_to_and_removed(world, name) -> None:  # type: ignore[no-untyped-def]
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "4M")

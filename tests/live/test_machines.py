@@ -32,6 +32,7 @@ def boot(host, name) -> Iterator[Callable[[str], Guest]]:  # type: ignore[no-unt
     host.run("virsh", "undefine", "--nvram", name)
 
 
+@pytest.mark.stack
 @pytest.mark.timeout(150)
 def test_a_uefi_guest_with_a_tpm_boots_and_keeps_its_loader(host, name, golden, boot) -> None:  # type: ignore[no-untyped-def]
     text = f"firmware: {{type: uefi, secure_boot: false}}\ntpm: true\ndisks:\n  - clone: {golden}\n"
@@ -144,9 +145,43 @@ watchdog: {model: i6300esb, action: reset}
 disks:
   - {size: 8M, detect_zeroes: unmap}
 """,
+    # libvirt 9 writes the loader in the place of the word for it, 11 keeps both; 12 writes down the TPM's profile.
+    "uefi": """
+firmware: {type: uefi, secure_boot: false}
+tpm: true
+watchdog: {model: i6300esb, action: poweroff}
+disks:
+  - {size: 8M}
+""",
 }
 
+# One after the other, of one domain: libvirt 9.1 and later has a watchdog of the chipset beside the one that is asked
+# for, and a loader that it chose for the last firmware.
+CHANGES = (
+    "",
+    "watchdog: i6300esb\n",
+    "watchdog: {model: itco, action: poweroff}\n",
+    "watchdog: {model: i6300esb, action: pause}\nfirmware: {type: uefi, secure_boot: false}\n",
+    "firmware: {type: uefi, secure_boot: true}\n",
+    "machine: pc\nfirmware: {type: uefi, secure_boot: false}\nwatchdog: i6300esb\n",
+    "machine: q35\n",
+)
 
+
+@pytest.mark.stack
+@pytest.mark.timeout(120)
+def test_another_watchdog_and_firmware_are_taken_and_are_no_difference_then(host, name, libvirt_version) -> None:  # type: ignore[no-untyped-def]
+    for text in CHANGES:
+        if "itco" in text and libvirt_version < (9, 1):
+            continue
+        spec = host.spec(name, f"{text}disks:\n  - {{size: 8M}}\n")
+        host.ok("virtrbd", "define", spec)
+        assert host.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n", text
+    dogs = [dict(dog.attrib) for dog in ET.fromstring(host.ok("virsh", "dumpxml", name)).findall("devices/watchdog")]
+    assert dogs in ([], [{"model": "itco", "action": "reset"}])
+
+
+@pytest.mark.stack
 def test_guests_differ_in_nothing_from_what_they_were_started_with(fleet) -> None:  # type: ignore[no-untyped-def]
     for kind, text in KINDS.items():
         fleet.spec(kind, f"state: running{text}")

@@ -8,6 +8,8 @@ from guests import Guest
 from live.fleets import Fleet
 from live.test_crash_in_guests import network  # noqa: F401
 
+pytestmark = pytest.mark.stack
+
 MAC = "52:54:00:00:00:0a"
 INTERFACES = f'interfaces:\n  - {{bridge: br-a, mac: "{MAC}"}}\n'
 # Each beside one of virtrbd's of the same MAC, name, number or kind; they have no place of their own yet.

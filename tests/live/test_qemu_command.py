@@ -154,6 +154,7 @@ def test_cache_is_as_stated(run, image, cache, qemu) -> None:  # type: ignore[no
         (Bus.VIRTIO, "4.2", "q35", 2**32 - 1),
     ],
 )
+@pytest.mark.stack
 def test_granularity_is_what_the_guest_should_see(run, image, bus, qemu, machine, granularity) -> None:  # type: ignore[no-untyped-def]
     disk = Disk(target=BUSES[bus], bus=bus, image=image)
     with run(disk, qemu=qemu, machine=machine) as monitor:
@@ -217,6 +218,7 @@ def test_a_namespace_is_looked_into(host, run, name) -> None:  # type: ignore[no
         host.run("rbd", "namespace", "rm", f"vms/{space}", admin=True)
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize("qemu", ["4.1", "5.2", "7.2"])
 def test_everything_that_a_spec_can_state_is_taken(host, run, image, name, qemu) -> None:  # type: ignore[no-untyped-def]
     names = [f"{name}.{letter}" for letter in "abcd"]

@@ -71,6 +71,7 @@ def test_killed_after_each_step_and_run_again(fleet: Fleet) -> None:
     assert os.listdir(fleet.state / "intents") == []
 
 
+@pytest.mark.stack
 @pytest.mark.timeout(120)
 def test_a_stopped_qemu_holds_up_its_own_domain_alone(fleet: Fleet, libvirt_version: tuple[int, ...]) -> None:
     fleet.set(timeouts=SHORT)

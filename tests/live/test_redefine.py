@@ -53,6 +53,7 @@ def add_foreign(host, name):  # type: ignore[no-untyped-def]
     host.ok("virsh", "metadata", name, "urn:other", "--key", "other", "--set", NOTE, "--config")
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(("machine", "version"), [("pc", "pc-i440fx-7.1"), ("q35", "pc-q35-7.1")])
 def test_an_interface_goes_and_nothing_else_moves(host, name, machine, version) -> None:  # type: ignore[no-untyped-def]
     spec = host.spec(name, f"machine: {machine}\n{DISKS}{INTERFACES}")

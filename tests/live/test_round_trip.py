@@ -23,6 +23,8 @@ from virtrbd.model.settings import Settings
 from virtrbd.spec.load import load
 from virtrbd.spec.resolve import resolve
 
+pytestmark = pytest.mark.stack
+
 SPECS = sorted((Path(__file__).parent.parent / "specs/valid").glob("*.yaml"))
 # One at least is the lab's: a domain whose monitors are all gone would be told of by every plan that runs beside this.
 MONITORS = (Monitor(address="::1", port=3301), Monitor(address="m"), Monitor(address="127.0.0.1"))

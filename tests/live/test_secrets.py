@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 # It disturbs what all tests share.
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.stack]
 
 
 BOB = "clientbob"

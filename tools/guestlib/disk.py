@@ -1,4 +1,4 @@
-"""The disk image: MBR, a FAT partition with syslinux, kernel and a UEFI shell's script, an ext4 partition for data.
+"""The disk image: MBR, a FAT partition with syslinux, systemd-boot and kernel, an ext4 partition for data.
 
 Everything is written into a plain file: no loop device, no mount, no root.
 """
@@ -30,8 +30,9 @@ LABEL guest
   INITRD /initrd
   APPEND {options}
 """
-# What a UEFI shell runs when it finds nothing else to boot; the kernel is an EFI program itself.
-_UEFI_STARTUP = "fs0:\r\nvmlinuz.efi initrd=\\initrd {options}\r\n"
+# For UEFI, whose shell Debian's OVMF has no more: systemd-boot, which starts the only entry at once.
+_BOOT_LOADER = Path("usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+_UEFI_ENTRY = "linux /vmlinuz.efi\ninitrd /initrd\noptions {options}\n"
 # All but the first two are there for speed under emulation.
 _KERNEL_OPTIONS = (
     "console=ttyS0,115200",
@@ -43,13 +44,13 @@ _KERNEL_OPTIONS = (
 )
 
 
-def build(work: Path, *, kernel: Path, initrd: bytes) -> Path:
-    """Write the image into the work folder and return its path. Raises RecipeError."""
+def build(work: Path, *, tree: Path, kernel: Path, initrd: bytes) -> Path:
+    """Write the image into the work folder and return its path; `tree`: the unpacked packages. Raises RecipeError."""
     raw = work / "disk.raw"
     with raw.open("wb") as image:
         image.write(_boot_record())
         image.truncate(_DISK_SIZE)
-    _make_boot_partition(raw, kernel, initrd)
+    _make_boot_partition(raw, tree / _BOOT_LOADER, kernel, initrd)
     _make_data_partition(raw)
     output = work / "disk.qcow2"
     run([tool("qemu-img", package="qemu-utils"), "convert", "-f", "raw", "-O", "qcow2", raw, output])
@@ -72,22 +73,28 @@ def _partition(flag: int, kind: int, start: int, size: int) -> bytes:
     return struct.pack("<B3sB3sII", flag, beyond, kind, beyond, start // _SECTOR, size // _SECTOR)
 
 
-def _make_boot_partition(raw: Path, kernel: Path, initrd: bytes) -> None:
+def _make_boot_partition(raw: Path, loader: Path, kernel: Path, initrd: bytes) -> None:
     if kernel.stat().st_size + len(initrd) > _BOOT_SIZE - _MIB:
         raise RecipeError("kernel and initramfs don't fit — raise _BOOT_SIZE in disk.py")
     options = " ".join(_KERNEL_OPTIONS)
-    initrd_file, configuration, startup = (raw.with_name(name) for name in ("initrd", "syslinux.cfg", "startup.nsh"))
+    initrd_file, configuration, entry = (raw.with_name(name) for name in ("initrd", "syslinux.cfg", "guest.conf"))
     initrd_file.write_bytes(initrd)
     configuration.write_text(_CONFIGURATION.format(options=options))
-    startup.write_text(_UEFI_STARTUP.format(options=options), newline="")
+    entry.write_text(_UEFI_ENTRY.format(options=options))
     place = f"{raw}@@{_BOOT_START}"
     sectors, hidden = _BOOT_SIZE // _SECTOR, _BOOT_START // _SECTOR
     # -H: where the partition starts, for the boot sector; -N: a serial number, so that builds are alike.
     layout = f"-T {sectors} -H {hidden} -c 8 -v BOOT -N 76726264"
     run([_mtool("mformat"), "-i", place, *layout.split()])
     run([tool("syslinux", package="syslinux"), "--install", "--offset", str(_BOOT_START), raw])
-    kept_names = (configuration, startup, initrd_file)
-    for source, name in (*((file, file.name) for file in kept_names), (kernel, "vmlinuz.efi")):
+    run([_mtool("mmd"), "-i", place, "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries"])
+    for source, name in (
+        (configuration, "syslinux.cfg"),
+        (initrd_file, "initrd"),
+        (kernel, "vmlinuz.efi"),
+        (loader, "EFI/BOOT/BOOTX64.EFI"),
+        (entry, "loader/entries/guest.conf"),
+    ):
         run([_mtool("mcopy"), "-i", place, source, f"::/{name}"], MTOOLS_SKIP_CHECK="1")
 
 

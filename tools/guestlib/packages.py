@@ -16,6 +16,7 @@ from guestlib import RecipeError, run, say, tool
 KERNEL = "linux-image-amd64"
 AGENT = "qemu-guest-agent"
 SHELL = "busybox-static"
+BOOT_LOADER = "systemd-boot-efi"
 
 _KERNEL_IMAGE = re.compile(r"^Depends:.*?\b(linux-image-[0-9][^ ,]*-amd64)\b", re.MULTILINE)
 _VERSION = re.compile(r"^Version: (\S+)", re.MULTILINE)
@@ -40,7 +41,7 @@ def forget(cache: Path) -> None:
 def ensure_packages(cache: Path) -> dict[str, str]:
     """Return name and version of the packages the guest is made of, downloaded. Raises RecipeError."""
     known = read_manifest(cache)
-    if known is not None and {AGENT, SHELL} < known.keys() and _all_there(cache, known):
+    if known is not None and {AGENT, SHELL, BOOT_LOADER} < known.keys() and _all_there(cache, known):
         return known
     versions = _download(cache)
     temporary = _manifest(cache).with_suffix(".new")
@@ -105,7 +106,7 @@ def _download(cache: Path) -> dict[str, str]:
 
 
 def _download_by_present_lists(cache: Path) -> dict[str, str]:
-    names = (*_kernel(), AGENT, SHELL, *sorted(_libraries_of(AGENT)))
+    names = (*_kernel(), AGENT, SHELL, BOOT_LOADER, *sorted(_libraries_of(AGENT)))
     versions = {name: _candidate(name) for name in names}
     folder = cache / "packages"
     folder.mkdir(exist_ok=True)

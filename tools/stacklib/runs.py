@@ -15,6 +15,7 @@ PASSED = ("TERM", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "PIP_DEFAU
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 _CLOSING_LINE = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
+_DEMO = re.compile(r"^demo: (passed|FAILED) (?:in|after) (\d+) s$", re.MULTILINE)
 _COUNT = re.compile(r"(\d+) (passed|failed|error)")
 # What tells one stack from another.
 _VERSIONS = "python3 libvirt-daemon qemu-system-x86 ceph-common"
@@ -22,11 +23,15 @@ _VERSIONS = "python3 libvirt-daemon qemu-system-x86 ceph-common"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How a command ended in a root; `counts` are of pytest's closing lines, `seconds` on the wall clock."""
+    """How a command ended in a root; `counts` are of pytest's closing lines, `seconds` on the wall clock.
+
+    `demo`: what became of the demo, empty where it did not run.
+    """
 
     release: str
     versions: Mapping[str, str]
     code: int
+    demo: str
     counts: Mapping[str, int]
     seconds: float
 
@@ -61,11 +66,13 @@ def run(release: str, root: Path, command: Sequence[str], log: Path) -> Run:
         done = subprocess.run(
             command_line(release, root, command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
         )
+    text = log.read_text(errors="replace")
     return Run(
         release=release,
         versions=_versions(root),
         code=done.returncode,
-        counts=counts_in(log.read_text(errors="replace")),
+        demo=demo_in(text),
+        counts=counts_in(text),
         seconds=time.monotonic() - started,
     )
 
@@ -79,9 +86,15 @@ def counts_in(output: str) -> dict[str, int]:
     return counts
 
 
+def demo_in(output: str) -> str:
+    """Return what became of the demo, and how long it took; empty where it did not run."""
+    said = _DEMO.search(output)
+    return f"{said[1]} {said[2]} s" if said else ""
+
+
 def table(runs: Sequence[Run]) -> str:
     """Return the runs as a table for a terminal."""
-    head = ("STACK", "PYTHON", "LIBVIRT", "QEMU", "CEPH", "PASSED", "FAILED", "MINUTES", "EXIT")
+    head = ("STACK", "PYTHON", "LIBVIRT", "QEMU", "CEPH", "DEMO", "PASSED", "FAILED", "MINUTES", "EXIT")
     rows = [head, *(_row(each) for each in runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -90,7 +103,7 @@ def table(runs: Sequence[Run]) -> str:
 
 def _row(run: Run) -> tuple[str, ...]:
     failed = run.counts["failed"] + run.counts["error"]
-    numbers = (run.counts["passed"], failed, f"{run.seconds / 60:.1f}", run.code)
+    numbers = (run.demo or "-", run.counts["passed"], failed, f"{run.seconds / 60:.1f}", run.code)
     return (run.release, *(run.versions.get(name, "-") for name in _VERSIONS.split()), *map(str, numbers))
 
 

@@ -1,6 +1,6 @@
 """How much an image takes, by fast-diff."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -47,7 +47,7 @@ def usage_of(ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> Usage | Non
     if not image.features() & rbd.RBD_FEATURE_FAST_DIFF:
         return None
     by_snapshot: dict[str, int] = {}
-    before = None
+    before: Mapping[str, Any] | None = None
     for snapshot in sorted(user_snapshots_of(ioctx, image), key=lambda snap: int(snap["id"])):
         image.set_snap_by_id(snapshot["id"])
         changed = _changed(image, before)
@@ -56,7 +56,7 @@ def usage_of(ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> Usage | Non
         moved()
         by_snapshot[snapshot["name"]] = changed
         # librbd ends the process when it is asked since a snapshot without a byte (measured with 16.2): since ever.
-        before = snapshot["name"] if snapshot["size"] else None
+        before = snapshot if snapshot["size"] else None
     image.set_snap(None)
     used = _changed(image, before)
     moved()
@@ -65,7 +65,7 @@ def usage_of(ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> Usage | Non
     return Usage(ref=ref, size_bytes=image.size(), used_bytes=used, by_snapshot=by_snapshot)
 
 
-def _changed(image: Any, since: str | None) -> int | None:
+def _changed(image: Any, since: Mapping[str, Any] | None) -> int | None:
     """Return the bytes in objects that changed since the snapshot, None where the object map is not valid."""
     if image.flags() & rbd.RBD_FLAG_FAST_DIFF_INVALID:
         return None
@@ -75,7 +75,11 @@ def _changed(image: Any, since: str | None) -> int | None:
         nonlocal total
         total += length if exists else 0
 
-    begin = as_bytes(since) if since else None
-    if image.size():
-        image.diff_iterate(0, image.size(), begin, count, include_parent=False, whole_object=True)
+    if size := image.size():
+        begin = as_bytes(since["name"]) if since else None
+        try:
+            image.diff_iterate(0, size, begin, count, include_parent=False, whole_object=True)
+        except TypeError:
+            # Ceph 18 and later take text or an id here, 16 text or bytes (measured); not all names are text.
+            image.diff_iterate(0, size, since and since["id"], count, include_parent=False, whole_object=True)
     return total

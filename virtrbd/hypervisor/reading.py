@@ -88,8 +88,8 @@ class Flags:
         """Return the domain as one whose XML libvirt does not give."""
         name, uuid = domain.name(), domain.UUIDString()
         error = UnavailableError(
-            f"libvirt: reading domain {name}: no answer within {waited_s:g} s; libvirt waits for its QEMU, which may be "
-            f"stuck: {shell_command('virsh destroy', name)} would end it"
+            f"libvirt: reading domain {name}: no answer within {waited_s:g} s; libvirt waits for its QEMU, which may "
+            f"be stuck: {shell_command('virsh destroy', name)} would end it"
         )
         return UnreadDomain(name=name, uuid=uuid, state=self._state(uuid), failure=failure_of(error))
 
