@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
 from virtrbd.domainxml.drift import brief
+from virtrbd.domainxml.forms import absence_of, form_of, says_otherwise, take_form
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
-from virtrbd.domainxml.kinds import drop_implied_watchdog, drop_orphans, switch_domain, switch_kind
+from virtrbd.domainxml.kinds import drop_implied_watchdog, drop_orphans, is_other_kind, switch_domain, switch_kind
 from virtrbd.domainxml.libvirts_own import is_own
 from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
@@ -56,7 +57,8 @@ class Edit:
     are stated no more and were not found where the mark saw them, while others of their key stayed. `taken`: those that
     others gave to a domain of virtrbd's, and that were changed. `held`: where the
     devices that are wanted, or went, were in the definition, by step. `places`: where those that are wanted are in
-    the XML, as a mark records it.
+    the XML, as a mark records it. `forms`: what libvirt has in another form than it is stated, whether the mark knew it
+    or not; `normal`: the desired document in the forms that it knew; `left_out`: the paths in it that libvirt left out.
     """
 
     xml: str
@@ -67,6 +69,9 @@ class Edit:
     taken: tuple[str, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)
     places: tuple[tuple[str, str], ...] = ()
+    forms: tuple[str, ...] = ()
+    normal: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
@@ -81,7 +86,7 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     # Before another chipset takes their addresses away.
     own = own_devices(root, old.child("devices").children, dict(mark.places if mark else ()))
     at = {device: place_of(device) for device in devices_of(root) if device.tag not in UNIQUE}
-    editor = _Editor(ignored, own, at, is_marked=mark is not None)
+    editor = _Editor(ignored, own, at, is_marked=mark is not None, known=frozenset(mark.forms if mark else ()))
     drop_implied_watchdog(root, wanted, own.found.values())
     switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
     editor.merge(root, wanted, old, "")
@@ -101,6 +106,10 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
         taken=tuple(sorted(editor.taken)),
         held=editor.held,
         places=places,
+        forms=tuple(sorted(editor.forms)),
+        normal=to_text(wanted),
+        # The last first: `rng#2` is `rng` when the one before it has gone.
+        left_out=tuple(path.strip("/") for path in reversed(editor.left_out)),
     )
 
 
@@ -126,6 +135,9 @@ class _Editor:
     own: OwnDevices = field(default_factory=OwnDevices)
     at: Mapping[Element, str] = field(default_factory=dict)
     is_marked: bool = False
+    known: frozenset[str] = frozenset()
+    forms: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     # The devices that are wanted, by step, and where those that are wanted or went were.
     devices: dict[str, Element] = field(default_factory=dict)
@@ -136,6 +148,24 @@ class _Editor:
 
     def merge(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         """Make `found` hold what `wanted` states; what only `old` stated goes."""
+        listed = LISTS.get(str(wanted.tag), "")
+        is_other = says_otherwise(wanted, found, listed) or is_other_kind(found, wanted)
+        form = form_of(path, wanted, found, listed) if is_other else ""
+        if form in self.known:
+            self.forms.add(form)
+            left_out = take_form(wanted, found, listed, whole=is_other_kind(found, wanted))
+            self.left_out += [f"{path}/@{name}" for name in left_out]
+        else:
+            before = len(self.differences)
+            self._merge_itself(found, wanted, old, path)
+            if form and len(self.differences) > before:
+                self.forms.add(form)
+        if wanted.tag == "devices":
+            self._merge_devices(found, wanted, old, path)
+        else:
+            self._merge_children(found, wanted, old, path)
+
+    def _merge_itself(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         switch_kind(found, wanted)
         self._merge_attributes(found, wanted, old, path)
         text, held = (wanted.text or "").strip(), (found.text or "").strip()
@@ -146,10 +176,6 @@ class _Editor:
             self._merge_list(found, wanted, LISTS[str(wanted.tag)], path)
         if word(wanted) == "qemu:commandline":
             self._merge_arguments(found, wanted, old, path)
-        if wanted.tag == "devices":
-            self._merge_devices(found, wanted, old, path)
-        else:
-            self._merge_children(found, wanted, old, path)
 
     def _note(self, path: str, wanted: str, found: str) -> None:
         self.differences.append(Difference(path=path, wanted=wanted, found=found))
@@ -196,17 +222,31 @@ class _Editor:
             self._withdraw(have[name], old.child(name), f"{path}/{name}")
         want = {name: child for name, child in whole.items() if child.tag != listed and word(child) != "qemu:arg"}
         following = [have[name] for name in want if name in have]
+        absent = {name: absence_of(f"{path}/{name}", child, found) for name, child in want.items() if name not in have}
         before: Element | None = None
         for name, child in want.items():
             if name in have:
                 before = following.pop(0)
                 self.merge(before, child, old.child(name), f"{path}/{name}")
-            else:
+            elif not self._is_left_out(absent[name], f"{path}/{name}"):
                 before = _put(found, child, before, following)
                 self._note(f"{path}/{name}", brief(child), "")
 
+    def _is_left_out(self, form: str, path: str) -> bool:
+        """Whether libvirt left out what is wanted at a path when it was given it."""
+        if form:
+            self.forms.add(form)
+        if form in self.known:
+            self.left_out.append(path)
+        return form in self.known
+
     def _merge_devices(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         pairs = pair_devices(found, wanted, self.own, _holds, is_marked=self.is_marked)
+        absent = {
+            name: absence_of(f"{path}/{name}", device, found)
+            for name, device in steps(wanted)
+            if name not in pairs.held and name not in pairs.unclear
+        }
         self.held |= {name: self.at[device] for name, device in pairs.held.items() if device in self.at}
         self._withdraw_devices(found, pairs, path)
         recorded = {device: name for name, device in self.own.found.items()}
@@ -218,7 +258,7 @@ class _Editor:
                 self.devices[name] = held
                 if is_theirs and len(self.differences) > known:
                     self.taken.add(name)
-            elif name not in pairs.unclear:
+            elif name in absent and not self._is_left_out(absent[name], f"{path}/{name}"):
                 ours = [each for each in self.own.found.values() if each.getparent() is found]
                 self.devices[name] = _insert(found, device, [*ours, *self.devices.values()])
                 self._note(f"{path}/{name}", "present", "")

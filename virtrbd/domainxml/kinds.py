@@ -3,7 +3,7 @@
 A bridge's source beside a network's, a qxl's memory beside a virtio's: libvirt would refuse it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from virtrbd.domainxml.tree import Element, attribute, children, remove, whole_number
@@ -50,11 +50,21 @@ def switch_kind(found: Element, wanted: Element) -> None:
     """Drop from `found` what belongs to a kind that it is not to be any more."""
     if wanted.find("source/auth") is not None:
         lift_auth(found)
+    for kind in _other_kinds(found, wanted):
+        _drop(found, kind.drops)
+
+
+def is_other_kind(found: Element, wanted: Element) -> bool:
+    """Whether `found` is of a kind that it is not to be any more."""
+    return any(_other_kinds(found, wanted))
+
+
+def _other_kinds(found: Element, wanted: Element) -> Iterator[_Kind]:
     for kind in _KINDS:
         if kind.tag == wanted.tag and wanted.find(kind.path) is not None:
             want, have = attribute(wanted, kind.path, kind.name), attribute(found, kind.path, kind.name)
             if have and want != have:
-                _drop(found, kind.drops)
+                yield kind
 
 
 def lift_auth(disk: Element) -> None:

@@ -1,7 +1,7 @@
 """A running guest held against what is desired, and its devices as libvirt takes them for changes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.edit import edit_definition
@@ -29,9 +29,10 @@ class LiveEdit:
     unclear: tuple[str, ...] = ()
 
 
-def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark) -> LiveEdit:
+def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, left_out: Sequence[str] = ()) -> LiveEdit:
     """Return how the running guest differs from what is desired, and how each is mended.
 
+    `left_out`: what libvirt left out of the definition, and may have put into the guest all the same.
     What the guest was started with of ours, and is not desired any more, tells its own mark: that of its start.
     """
     root = parse_tree(live)
@@ -54,6 +55,7 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark) ->
     mark = read_mark(live)
     if mark is not None:
         mark = replace(mark, places=tuple(known_places(live, definition).items()))
+    new_mark = replace(new_mark, ignored=(*new_mark.ignored, *left_out))
     edit = edit_definition(to_text(root), to_text(wanted), mark, new_mark)
     devices = {name: device for tree in (root, wanted) for name, device in device_steps(tree)}
     return LiveEdit(

@@ -35,6 +35,8 @@ def mark_element(mark: DomainMark) -> Element:
             child.set("parts", " ".join(part or "." for part in parts))
         if of in places:
             child.set("at", places[of])
+    if mark.forms:
+        _add(element, "forms", of=" ".join(mark.forms))
     for change in mark.foreign:
         _add(element, "foreign", path=change.path, was=change.was, found=change.found)
     for path in mark.ignored:
@@ -134,6 +136,9 @@ def read_mark(xml: str) -> DomainMark | None:
         balloon_bytes=_number(element.get("balloon", "")),
         generation=element.get("generation", ""),
         places=tuple(sorted(places.items())),
+        forms=tuple(
+            form for child in element.iterfind(f"{{{NAMESPACE}}}forms") for form in child.get("of", "").split()
+        ),
     )
 
 

@@ -231,7 +231,7 @@ def _define(action: DefineDomain, host: Host) -> None:
         _require_unchanged(action.domain_uuid, action.based_on, host)
     mark = read_mark(action.xml)
     assert mark is not None, "the planner marks what it plans to define"
-    _keep_definition(action.domain_uuid, host.hypervisor.define(action.xml, mark), host)
+    _keep_definition(action.domain_uuid, host.hypervisor.define(action.xml, mark, action.rendered), host)
 
 
 def _renew_mark(action: RenewMark, host: Host) -> None:
@@ -247,6 +247,7 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
             stated=action.stated,
             foreign=action.foreign,
             places=action.places,
+            forms=action.forms,
         )
         return settled(action.based_on, renewed)
 

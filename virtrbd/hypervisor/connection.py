@@ -202,15 +202,16 @@ class Hypervisor:
 
         return self._call(f"reading the definition of {uuid}", read)
 
-    def define(self, xml: str, mark: DomainMark) -> str:
-        """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest.
+    def define(self, xml: str, mark: DomainMark, rendered: str) -> str:
+        """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest, and what
+        libvirt made of what was rendered.
 
         Return the definition as libvirt holds it then.
         """
 
         def define(own: Any) -> str:
             whole = with_passwords_of(own, xml, mark.uuid) if "<graphics" in xml else xml
-            return record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark)
+            return record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark, rendered)
 
         return self._call_apart("defining the domain", define)
 

@@ -20,15 +20,17 @@ def mark_of(domain: Any) -> DomainMark | None:
     return read_mark(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
-def record(domain: Any, mark: DomainMark) -> str:
-    """Write the mark with the definition's digest and where its devices are, and return the definition as libvirt
-    holds it then.
+def record(domain: Any, mark: DomainMark, rendered: str) -> str:
+    """Write the mark with the definition's digest, where its devices are and what became of what was rendered, and
+    return the definition as libvirt holds it then.
     """
+    from virtrbd.domainxml.given_back import forms_of
     from virtrbd.domainxml.mark import definition_digest
     from virtrbd.domainxml.own_devices import settled
 
     held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
     new_mark = settled(held, replace(mark, definition=definition_digest(held)))
+    new_mark = replace(new_mark, forms=forms_of(held, rendered, new_mark))
     write_mark(domain, new_mark, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     return xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
 

@@ -175,7 +175,8 @@ class WriteSeed(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefineDomain(BaseAction):
-    """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own.
+    """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own, by what is
+    `rendered`.
 
     `was_undefined`: by somebody, while its guest runs, which goes on; only its definition is gone.
     """
@@ -183,6 +184,7 @@ class DefineDomain(BaseAction):
     domain_uuid: str
     xml: str
     inputs: str
+    rendered: str = ""
     based_on: str = ""
     was_undefined: bool = False
     differences: tuple[Difference, ...] = ()
@@ -210,6 +212,7 @@ class RenewMark(BaseAction):
     stated: tuple[str, ...] = ()
     foreign: tuple[ForeignChange, ...] = ()
     places: tuple[tuple[str, str], ...] = ()
+    forms: tuple[str, ...] = ()
     quiet: ClassVar[bool] = True
 
     @property

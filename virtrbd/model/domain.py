@@ -301,7 +301,8 @@ class DomainMark:
     holds what others changed, as long as it is there; `ignored` the paths that are none of ours. `balloon_bytes` is the
     memory that the guest was told to have, at its start or since; 0 in marks that do not say it. `generation` is the
     run of its guest that the images know (LastRun): a managed save keeps it with the live XML. `places`: where the
-    stated devices are, by step (own_devices): others may have one of the same key.
+    stated devices are, by step (own_devices): others may have one of the same key. `forms`: what libvirt made of what
+    was stated, where it says it otherwise (domainxml/forms).
     """
 
     uuid: str
@@ -315,6 +316,7 @@ class DomainMark:
     balloon_bytes: int = 0
     generation: str = ""
     places: tuple[tuple[str, str], ...] = ()
+    forms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,8 @@ def plan_definition(
         new_mark = _new_mark(domain, None, rendered.xml, inputs, actual)
         xml = with_mark(rendered.xml, new_mark)
         return DefinitionPlan(
-            actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs),), lints=rendered.lints
+            actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs, rendered=rendered.xml),),
+            lints=rendered.lints,
         )
     if mark and is_known:
         # Only the guest is to be looked at, and no lint is news.
@@ -70,7 +71,9 @@ def plan_definition(
         found = _plan_edit(domain, defined, rendered, inputs, mark, actual)
     if not defined.live:
         return found
-    live = plan_live(domain, defined, rendered.xml, _new_mark(domain, mark, rendered.xml, inputs, actual), actual)
+    new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
+    normal, left_out = _in_libvirts_words(defined, rendered.xml, mark, new_mark)
+    live = plan_live(domain, defined, normal, new_mark, actual, left_out)
     waiting = {finding.subject for finding in live.findings if finding.kind is FindingKind.PENDING}
     actions = tuple(
         _with_pending(action, waiting) if isinstance(action, DefineDomain) else action for action in found.actions
@@ -96,7 +99,18 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
         balloon_bytes=domain.current_memory_bytes or domain.memory_bytes,
         generation=mark.generation if mark else "",
         places=rendered_places(rendered),
+        forms=mark.forms if mark else (),
     )
+
+
+def _in_libvirts_words(
+    defined: DefinedDomain, rendered: str, mark: DomainMark | None, new_mark: DomainMark
+) -> tuple[str, tuple[str, ...]]:
+    """Return the rendered document in the forms that the mark knows, and what libvirt left out: so a guest starts."""
+    if mark is None or not mark.forms:
+        return rendered, ()
+    edit = edit_definition(defined.definition, rendered, mark, new_mark)
+    return edit.normal, edit.left_out
 
 
 def _plan_edit(
@@ -121,6 +135,7 @@ def _plan_edit(
             stated=new_mark.stated,
             foreign=foreign,
             places=edit.places,
+            forms=edit.forms,
         )
         return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
     if edit.loss:
@@ -129,6 +144,7 @@ def _plan_edit(
         domain_uuid=domain.uuid,
         xml=with_mark(edit.xml, replace(new_mark, foreign=foreign, places=edit.places)),
         inputs=inputs,
+        rendered=rendered.xml,
         based_on=defined.definition,
         was_undefined=not defined.persistent,
         differences=_with_owners(_with_images(edit.differences, domain, defined, actual), edit.taken),

@@ -47,10 +47,17 @@ class LivePlan:
     findings: tuple[Finding, ...] = ()
 
 
-def plan_live(domain: Domain, defined: DefinedDomain, desired: str, new_mark: DomainMark, actual: Actual) -> LivePlan:
+def plan_live(
+    domain: Domain,
+    defined: DefinedDomain,
+    desired: str,
+    new_mark: DomainMark,
+    actual: Actual,
+    left_out: Sequence[str] = (),
+) -> LivePlan:
     """Return what brings the running guest into line, as far as that can be done while it runs."""
     desired = pruned(desired, new_mark.ignored)
-    edit = live_edit(defined.live, defined.definition, desired, new_mark)
+    edit = live_edit(defined.live, defined.definition, desired, new_mark, left_out)
     differences = edit.differences
     now = replace(edit, differences=tuple(each for each in differences if each.mend is Mend.LIVE))
     actions = list(_actions(domain, defined, desired, now))

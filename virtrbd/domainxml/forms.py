@@ -1,0 +1,90 @@
+"""The forms that libvirt gave to what was stated: `slot="10"` is `0x0a` there, and 1 GiB is 1048576 KiB.
+
+No rule of virtrbd's says which: libvirt did it when it was given the statement. A mark remembers each that differs, as
+a digest of its path, of the statement and of what libvirt made of it. While both are as they were, they are equal.
+"""
+
+import copy
+from collections.abc import Iterable
+
+from virtrbd.domainxml.tree import Element, children, has_attribute, remove, step, word
+from virtrbd.model.digest import digest_of
+
+# Of a digest: a mark may hold hundreds of them.
+_LENGTH = 16
+# libvirt does not show it, so that nobody can tell whether it is as it was.
+_HIDDEN = "passwd"
+
+
+def says_otherwise(wanted: Element, found: Element, listed: str) -> bool:
+    """Whether an element says itself, beside its children, something else than is wanted."""
+    text = (wanted.text or "").strip()
+    return (
+        any(found.get(str(name)) != value for name, value in wanted.attrib.items())
+        or bool(text and text != (found.text or "").strip())
+        or bool(listed and _items(wanted, listed) != _items(found, listed))
+    )
+
+
+def form_of(path: str, wanted: Element, found: Element, listed: str) -> str:
+    """Return the form of what an element says itself, with its children of the tag `listed`, or "" where none counts.
+
+    Of the found element that which is stated, so that others may add to it; all of it where libvirt put some of what is
+    stated elsewhere.
+    """
+    if has_attribute(wanted, _HIDDEN):
+        return ""
+    names = set(map(str, wanted.attrib))
+    shown = set(map(str, found.attrib))
+    seen = min(names, shown)
+    text = (found.text or "").strip() if (wanted.text or "").strip() else ""
+    said = (_attributes(wanted, names), (wanted.text or "").strip(), _items(wanted, listed))
+    made = (_attributes(found, seen), text, _items(found, listed))
+    return _digest("form", path, repr(said), repr(made))
+
+
+def absence_of(path: str, wanted: Element, parent: Element) -> str:
+    """Return the form of an element that its parent lacks, or "": libvirt left it out, or made another of its kind."""
+    if any(has_attribute(each, _HIDDEN) for each in wanted.iter(tag="*")):
+        return ""
+    alike = [child for child in children(parent) if child.tag == wanted.tag]
+    # Of devices, others may have more to do with what became of them than with this one.
+    made = sorted(map(step, alike)) if parent.tag == "devices" else list(map(_whole, alike))
+    return _digest("absent", path, repr(_whole(wanted)), repr(made))
+
+
+def take_form(wanted: Element, found: Element, listed: str, *, whole: bool) -> list[str]:
+    """Say in the wanted element in libvirt's words what it says itself; `whole`: and what else those say.
+
+    Return the attributes for which libvirt has no word there.
+    """
+    names = [str(name) for name in wanted.attrib]
+    for name in {*names, *(map(str, found.attrib) if whole else ())}:
+        if has_attribute(found, name):
+            wanted.set(name, found.get(name, ""))
+    if (wanted.text or "").strip():
+        wanted.text = found.text
+    if listed:
+        for item in wanted.findall(listed):
+            remove(item)
+        for index, item in enumerate(found.findall(listed)):
+            wanted.insert(index, copy.deepcopy(item))
+    return [name for name in names if not has_attribute(found, name)]
+
+
+def _whole(element: Element) -> tuple[object, ...]:
+    names = map(str, element.attrib)
+    text = (element.text or "").strip()
+    return word(element), _attributes(element, names), text, tuple(map(_whole, children(element)))
+
+
+def _attributes(element: Element, names: Iterable[str]) -> list[tuple[str, str]]:
+    return sorted((name, element.get(name, "")) for name in names)
+
+
+def _items(element: Element, tag: str) -> list[tuple[object, ...]]:
+    return [_whole(item) for item in element.findall(tag)] if tag else []
+
+
+def _digest(*parts: str) -> str:
+    return digest_of(*parts)[:_LENGTH]

@@ -1,0 +1,22 @@
+"""What libvirt gave back of a document that it was just given, for the mark to remember."""
+
+from dataclasses import replace
+
+from virtrbd.domainxml.edit import edit_definition
+from virtrbd.model.domain import DomainMark
+
+# More of them are not remembered, and differ: libvirt sends no XML that is larger than 4 MiB.
+_MOST_FORMS = 2000
+# What is in an element shows when the element itself is known in its form: another kind of it has other children.
+_MOST_ROUNDS = 4
+
+
+def forms_of(held: str, rendered: str, mark: DomainMark) -> tuple[str, ...]:
+    """Return the forms (domainxml/forms) in which a definition holds what the document states."""
+    forms: tuple[str, ...] = ()
+    for _ in range(_MOST_ROUNDS):
+        edit = edit_definition(held, rendered, replace(mark, forms=forms), mark)
+        forms = edit.forms[:_MOST_FORMS]
+        if not edit.differences:
+            break
+    return forms
