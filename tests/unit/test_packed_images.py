@@ -237,6 +237,7 @@ def looked(content: bytes, wanted: str = "") -> Member:
     def read_at(at: int, count: int) -> bytes:
         nonlocal read
         assert 0 <= at < 2**63
+        assert count <= MIB, "a header may claim any length"
         read += len(content[at : at + count])
         return content[at : at + count]
 

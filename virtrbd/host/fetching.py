@@ -2,10 +2,11 @@
 
 import json
 import os
-import time
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from virtrbd import ending
 from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.host.http import Answer, RangeError, asked
 from virtrbd.host.source_file import OpenFile
@@ -54,7 +55,8 @@ def fetch(
         if not is_waiting:
             say(f"{without_query(url)}: another run fetches it; waiting")
         is_waiting = True
-        time.sleep(_LOOK_AGAIN_AFTER_S)
+        # Not sleep: in a thread that no signal reaches this looks whether the run is ended.
+        ending.wait(threading.Event(), _LOOK_AGAIN_AFTER_S)
 
     with cache.part(key, wait) as part:
         # Another run may have brought it meanwhile.
@@ -119,6 +121,7 @@ def _whole(
             found = digest_of_file(file, algorithm, progress)
     if checksum and found != checksum:
         cache.remove(f"{key}.part")
+        cache.remove(f"{key}.from")
         raise SpecError(f"{without_query(url)}: is another file than the one that was meant: {found}, not {checksum}")
     return found
 

@@ -22,12 +22,12 @@ from virtrbd.model.size import format_size
 # What digest_of returns: nothing else in the folder is an entry, and nothing else is ever removed.
 _NAME = re.compile(r"[0-9a-f]{32}(?:\.part|\.from)?")
 # What other programs on this file system need goes first.
-_KEPT_FREE_BYTES = 1024**3
+_KEPT_FREE_BYTES, _KEPT_FREE_PART = 1024**3, 20
+_ANOTHER = "set `imports: {cache_dir: FOLDER}` in the settings"
 _JUST_NOW_S = 3600
 # Less than that is not worth a hole.
 _BLOCK_BYTES = 64 * 1024
 _ZEROES = bytes(_BLOCK_BYTES)
-_FREE_ASKED_EVERY = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,16 @@ class ImageCache:
 
     def find(self, key: str) -> int | None:
         """Return a descriptor of the entry, None where there is none."""
-        with suppress(FileNotFoundError):
+        try:
             descriptor = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.folder)
-            # What nobody asked for longest goes first.
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from None
+        # What nobody asked for longest goes first.
+        with suppress(OSError):
             os.utime(descriptor)
-            return descriptor
-        return None
+        return descriptor
 
     @contextmanager
     def writing(self) -> Iterator[int]:
@@ -57,8 +61,8 @@ class ImageCache:
             # A file system that has no such files: some moments are left in which a kill leaves an empty one.
             name = f"{os.urandom(16).hex()}.part"
             flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
-            descriptor = os.open(name, flags, 0o600, dir_fd=self.folder)
-            os.unlink(name, dir_fd=self.folder)
+            descriptor = self._made(name, flags)
+            self.remove(name)
         try:
             yield descriptor
         finally:
@@ -80,7 +84,7 @@ class ImageCache:
         name = f"{key}.part"
         while True:
             flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_RDWR | os.O_CLOEXEC
-            descriptor = os.open(name, flags, 0o600, dir_fd=self.folder)
+            descriptor = self._made(name, flags)
             try:
                 if self._is_locked(descriptor):
                     yield descriptor
@@ -89,11 +93,24 @@ class ImageCache:
                 os.close(descriptor)
             wait()
 
+    def _made(self, name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags, 0o600, dir_fd=self.folder)
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> VirtrbdError:
+        kind = DeniedError if isinstance(error, PermissionError) else VirtrbdError
+        return kind(f"{self.path}: {error.strerror}; {_ANOTHER}")
+
     def name_part(self, descriptor: int, key: str) -> None:
         """Give a half file, which is whole now, the name of the entry."""
-        os.fchmod(descriptor, 0o444)
-        os.fsync(descriptor)
-        os.rename(f"{key}.part", key, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        try:
+            os.fchmod(descriptor, 0o444)
+            os.fsync(descriptor)
+            os.rename(f"{key}.part", key, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        except OSError as error:
+            raise self._refused(error) from None
 
     @staticmethod
     def _is_locked(descriptor: int) -> bool:
@@ -102,6 +119,9 @@ class ImageCache:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError:
+            # A file system without locks: then nobody can lock.
+            pass
         return os.fstat(descriptor).st_nlink > 0
 
     def remove(self, name: str) -> None:
@@ -119,11 +139,11 @@ class ImageCache:
             raise VirtrbdError(
                 f"{what}: is larger than {most}, the settings' imports: largest; raise it where it is meant"
             )
-        if done_bytes // _FREE_ASKED_EVERY != (done_bytes + more_bytes) // _FREE_ASKED_EVERY or not done_bytes:
-            found = os.fstatvfs(self.folder)
-            if found.f_bavail * found.f_frsize < _KEPT_FREE_BYTES + more_bytes:
-                way_out = "make room, or set `imports: {cache_dir: …}` in the settings"
-                raise VirtrbdError(f"{what}: {self.path} has less than {format_size(_KEPT_FREE_BYTES)} left; {way_out}")
+        found = os.fstatvfs(self.folder)
+        kept_free = min(_KEPT_FREE_BYTES, found.f_blocks * found.f_frsize // _KEPT_FREE_PART)
+        if found.f_bavail * found.f_frsize < kept_free + more_bytes:
+            fact = f"{self.path} has no room for it: {format_size(kept_free)} are kept free"
+            raise VirtrbdError(f"{what}: {fact}; make room, or {_ANOTHER}")
 
     def write(self, descriptor: int, data: bytes, at: int) -> None:
         """Write data into a new file, but for zeroes, which are there already."""
@@ -139,7 +159,7 @@ class ImageCache:
             while done < len(data):
                 done += os.pwrite(descriptor, data[done:], at + done)
         except OSError as error:
-            raise VirtrbdError(f"{self.path}: {error.strerror}; make room there, then run again") from None
+            raise self._refused(error) from None
 
     def clean(self) -> None:
         """Remove what was not asked for longest, until the rest is as large as the settings allow.
@@ -178,17 +198,16 @@ class ImageCache:
 def opened_cache(settings: ImportSettings) -> Iterator[ImageCache]:
     """Open the cache, made where it is missing. Raises ConfigError, DeniedError."""
     path = settings.cache_dir or os.path.join(cache_folder(), "images")
-    another = "set `imports: {cache_dir: FOLDER}` in the settings"
     with ExitStack() as stack:
         try:
             if not is_own(path):
-                raise ConfigError(f"{path}: another user may change it; {another} to a folder of your own")
+                raise ConfigError(f"{path}: another user may change it; {_ANOTHER} to a folder of your own")
             make_private(Path(path))
             folder = stack.enter_context(opened_folder(path, os.O_NOFOLLOW))
         except PermissionError as error:
-            raise DeniedError(f"{path}: {error.strerror}; {another}") from None
+            raise DeniedError(f"{path}: {error.strerror}; {_ANOTHER}") from None
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}; {another}") from None
+            raise ConfigError(f"{path}: {error.strerror}; {_ANOTHER}") from None
         cache = ImageCache(path=path, folder=folder, most_bytes=settings.cache_size, largest_bytes=settings.largest)
         stack.callback(cache.clean)
         yield cache

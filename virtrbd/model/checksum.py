@@ -48,7 +48,8 @@ def find_checksum(listing: str, name: str) -> Checksum:
 
     Raises ValueError where it says nothing, nothing that proves anything, or two different things.
     """
-    found = {pair for line in listing.splitlines() if (pair := _of_line(line.strip(), name))}
+    lines = list(filter(None, map(str.strip, listing.splitlines())))
+    found = {digest for line in lines if (digest := _of_line(line, name, is_alone=len(lines) == 1))}
     strong = sorted((len(digest), digest) for digest in found if len(digest) in _BY_DIGITS)
     if not strong:
         fact = "only MD5 or SHA-1, which prove nothing," if found else "no checksum"
@@ -59,12 +60,12 @@ def find_checksum(listing: str, name: str) -> Checksum:
     return Checksum(algorithm=_BY_DIGITS[most], digest=digest)
 
 
-def _of_line(line: str, name: str) -> str:
-    """Return the digest that a line has for this file, "" for none. A digest alone is for the only file there is."""
+def _of_line(line: str, name: str, *, is_alone: bool) -> str:
+    """Return the digest that a line has for this file, "" for none; one without a name is the whole list."""
     if bsd := _BSD.fullmatch(line):
         return bsd[3].lower() if _last_part(bsd[2]) == name else ""
     if gnu := _GNU.fullmatch(line):
-        return gnu[1].lower() if gnu[2] is None or _last_part(gnu[2]) == name else ""
+        return gnu[1].lower() if (is_alone if gnu[2] is None else _last_part(gnu[2]) == name) else ""
     return ""
 
 

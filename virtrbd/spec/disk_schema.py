@@ -168,6 +168,8 @@ class DiskSpec(Strict):
         beside = [word for word in ("format", "member", "checksum") if getattr(self, word)]
         if beside and not self.import_file:
             raise ValueError(f"{beside[0]} is of the file that import: names; images in RBD are raw")
+        if self.member and self.format == "raw":
+            raise ValueError("format: raw takes the archive itself for the disk; leave out format or member")
         if self.import_file:
             _require_importable(self.import_file, self.checksum or "")
         if len(sources) > 1:
