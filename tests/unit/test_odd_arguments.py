@@ -6,6 +6,7 @@ In process, for all verbs: neither libvirt nor Ceph is there, which a run that g
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import click
 import pytest
 
 from virtrbd.commands import app as frame
+from virtrbd.commands import reconciling
 from virtrbd.errors import ExitCode
 
 # What a shell hands on of bytes that are no UTF-8.
@@ -115,6 +117,8 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
     monkeypatch.setattr(frame, "_answered", [])
     # What is done at the end of a process is not to be done to this one.
     monkeypatch.setattr(frame, "ignore_signals", lambda: None)
+    # Nor is this process as old as a run: a reconcile past its deadline would leave it.
+    monkeypatch.setattr(reconciling, "PROCESS_BEGAN", time.monotonic())
 
     def run(*words: str) -> tuple[ExitCode, str]:
         monkeypatch.setattr(sys, "argv", ["virtrbd", *words])
