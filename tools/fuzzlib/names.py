@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,8 +11,12 @@ from virtrbd.errors import VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.model.duration import format_duration, parse_duration
 from virtrbd.model.image import ImageRef
+from virtrbd.model.names import check_domain_name
 from virtrbd.model.size import format_size, parse_size
-from virtrbd.spec.schema import check_name
+
+
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs")
 
 
 def try_image(data: bytes) -> None:
@@ -19,8 +24,10 @@ def try_image(data: bytes) -> None:
     text = text_of(data)
     ref = ImageRef.parse(text)
     require(str(ref) == text, f"{text!r} is read as {ref}")
-    require(text.isprintable(), f"{text!r} can forge a line")
-    require(len(text.encode()) <= 4096, "longer than anything that RBD takes")
+    require(not any(map(_is_control, text)), f"{text!r} is another name in libvirt's XML")
+    require(len(text.encode()) <= 10_000, "longer than anything that RBD takes")
+    ImageRef.parse_new(text)
+    require((ref.snapshot or ref.name).isprintable(), f"{text!r} can forge a line")
 
 
 def try_size(data: bytes) -> None:
@@ -38,7 +45,7 @@ def try_duration(data: bytes) -> None:
 def try_domain_name(data: bytes) -> None:
     """A domain's name, and its files: a lock, the intent of its image."""
     text = text_of(data)
-    check_name(text)
+    check_domain_name(text)
     require(text.isprintable(), f"{text!r} can forge a line")
     require(text not in (".", "..") and "/" not in text, f"{text!r} is a path")
 
