@@ -66,11 +66,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:most])
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that do not trust it, or have enough, break off."""
+
+
 @contextmanager
 def serving(certificate: Path | None) -> Iterator[Web]:
     """Serve over TLS with this certificate and its key, without one over plain HTTP."""
     web = Web(scheme="https" if certificate else "http")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"web": web}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (Handler,), {"web": web}))
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)

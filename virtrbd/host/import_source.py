@@ -7,9 +7,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+from virtrbd.deadline import call_within
 from virtrbd.errors import VirtrbdError
-from virtrbd.host.source_file import OpenFile, Source, open_file
+from virtrbd.host.source_file import ANSWERS_WITHIN_S, OpenFile, Source, open_file, unreadable
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import Settings
 from virtrbd.qemu.formats.look import look, wrapping_of
@@ -17,6 +20,7 @@ from virtrbd.qemu.formats.look import look, wrapping_of
 # An OVA in a .gz whose disk is packed once more is all that people make.
 _MOST_WRAPPINGS = 3
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
@@ -66,7 +70,7 @@ def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWo
     is_as_it_is = wanted.format == "raw" or file.is_block_device
     is_member_taken = False
     for _ in range(0 if is_as_it_is else _MOST_WRAPPINGS):
-        program = wrapping_of(file.image)
+        program = _answer(file, partial(wrapping_of, file.image))
         if not program:
             break
         if program == "tar":
@@ -76,13 +80,21 @@ def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWo
     if wanted.member and not is_member_taken:
         raise VirtrbdError(f"{file.path}: is no archive that could hold {wanted.member}; leave the member out")
     file_format = wanted.format or ("raw" if file.is_block_device else "")
-    return Source(file=file, look=look(file.image, file_format))
+    return Source(file=file, look=_answer(file, partial(look, file.image, file_format)))
+
+
+def _answer(file: OpenFile, call: Callable[[], T]) -> T:
+    """Return what a look at the file's bytes returns: a server that is gone never gives them."""
+    try:
+        return call_within(ANSWERS_WITHIN_S, file.path, call)
+    except OSError as error:
+        raise unreadable(file.path, error) from None
 
 
 def _member(file: OpenFile, wanted: str) -> OpenFile:
     from virtrbd.qemu.formats.archive import find_disk
 
-    member = find_disk(file.image, wanted)
+    member = _answer(file, partial(find_disk, file.image, wanted))
     return file.part(member.name, member.at, member.length)
 
 

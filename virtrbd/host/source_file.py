@@ -20,7 +20,7 @@ from virtrbd.qemu.formats.look import Look
 from virtrbd.trust import require_beneath, weakness
 
 # A file on a server that is gone never answers.
-_ANSWERS_WITHIN_S = 60.0
+ANSWERS_WITHIN_S = 60.0
 _NAME_ANOTHER = "name a regular file or a block device"
 # Opening alone may do something: a FIFO waits for its writer, a watchdog begins to count.
 _NEVER_OPENED = (
@@ -127,7 +127,7 @@ def open_file(path: str, *, beneath: tuple[str, ...] | None = None) -> Iterator[
     `beneath`: the folders that it must lie beneath, None where a person named it. Raises SpecError, OutsideError,
     DeniedError, UnavailableError.
     """
-    opened = call_within(_ANSWERS_WITHIN_S, path, lambda: _opened(path, beneath))
+    opened = call_within(ANSWERS_WITHIN_S, path, lambda: _opened(path, beneath))
     try:
         yield opened
     finally:
@@ -151,8 +151,6 @@ def _opened(path: str, beneath: tuple[str, ...] | None) -> OpenFile:
             require_beneath(descriptor, path, beneath)
         is_leased = _lease(path, descriptor, opened)
         length = os.lseek(descriptor, 0, os.SEEK_END)
-        # The first bytes, now: a server that is gone does not give them, and whoever reads later waits for ever.
-        os.pread(descriptor, 1, 0)
     except OSError as error:
         os.close(descriptor)
         raise unreadable(path, error) from None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
+from virtrbd.deadline import abandon
 from virtrbd.ending import obey_here
 from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.host.confined import Rights, start_confined
@@ -36,6 +37,7 @@ _MEMORY_BYTES = 3 * 1024**3
 _LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
 _CHUNK_BYTES = 1024**2
 _SHOWN_BYTES = 4096
+_GRACE_S = 1.0
 # How they call themselves and their standard input.
 _PREFIX = re.compile(r"^(?:gzip|bzip2|xz|zstd)?:? ?(?:\(stdin\)|stdin|/\*stdin\*\\)?\s*:\s*")
 
@@ -85,10 +87,12 @@ def _fill(
             length = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
             code = process.wait()
         finally:
-            # Both end with the program.
+            # Both end with the program, but for one that waits for a file on a server that is gone.
             process.kill()
-            feeder.join()
             said.join()
+            feeder.join(_GRACE_S)
+            if feeder.is_alive():
+                abandon(feeder.name)
         if feeder.failure:
             raise SpecError(f"{file.path}: {feeder.failure}; get the file again")
         _judge(file.path, program, code, said.text)

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from virtrbd.deadline import call_within
 from virtrbd.ending import obey_here
 from virtrbd.errors import SpecError
-from virtrbd.host.source_file import OpenFile, open_file
+from virtrbd.host.source_file import ANSWERS_WITHIN_S, OpenFile, open_file, unreadable
 from virtrbd.model.checksum import Checksum, find_checksum, is_checksum, parse_checksum
 from virtrbd.model.import_file import is_url, without_query
 
@@ -26,6 +27,14 @@ def wanted_checksum(text: str, name: str, stall_s: float) -> Checksum:
         return find_checksum(_list(text, stall_s).decode(errors="replace"), name)
     except ValueError as error:
         raise SpecError(str(error) if is_checksum(text) else f"{without_query(text)}: {error}") from None
+
+
+def _read(file: OpenFile, at: int) -> bytes:
+    """Return the next bytes. Raises UnavailableError where a server that is gone does not give them, SpecError."""
+    try:
+        return call_within(ANSWERS_WITHIN_S, file.path, lambda: file.image.read_at(at, _CHUNK_BYTES))
+    except OSError as error:
+        raise unreadable(file.path, error) from None
 
 
 def _list(where: str, stall_s: float) -> bytes:
@@ -50,7 +59,7 @@ def require_checksum(file: OpenFile, wanted: Checksum, progress: Callable[[int, 
 def digest_of_file(file: OpenFile, algorithm: str, progress: Callable[[int, int], None]) -> Checksum:
     """Return the digest of the file."""
     digest, done = hashlib.new(algorithm), 0
-    while chunk := file.image.read_at(done, _CHUNK_BYTES):
+    while chunk := _read(file, done):
         obey_here()
         digest.update(chunk)
         done += len(chunk)
