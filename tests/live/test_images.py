@@ -54,7 +54,7 @@ def test_a_file_that_names_another_one_is_refused(host, name) -> None:  # type: 
 def test_what_is_no_image_is_named(host, name) -> None:  # type: ignore[no-untyped-def]
     done = host.virtrbd("image", "import", "nowhere.qcow2", f"vms/{name}")
     assert (done.returncode, done.stderr) == (65, "nowhere.qcow2: no such file; check the path\n")
-    assert host.virtrbd("image", "info", "vms/a:b").returncode == 64
+    assert host.virtrbd("image", "info", "vms/a\tb").returncode == 64
 
 
 def test_a_killed_import_is_not_ready_and_is_made_anew(host, name) -> None:  # type: ignore[no-untyped-def]
