@@ -45,6 +45,8 @@ _KINDS = (
     _Kind(tag="filesystem", name="type", drops=("source", "driver", "binary")),
 )
 
+_KINDS_BY_TAG = {tag: [kind for kind in _KINDS if kind.tag == tag] for tag in {kind.tag for kind in _KINDS}}
+
 
 def switch_kind(found: Element, wanted: Element) -> None:
     """Drop from `found` what belongs to a kind that it is not to be any more."""
@@ -60,8 +62,8 @@ def is_other_kind(found: Element, wanted: Element) -> bool:
 
 
 def _other_kinds(found: Element, wanted: Element) -> Iterator[_Kind]:
-    for kind in _KINDS:
-        if kind.tag == wanted.tag and wanted.find(kind.path) is not None:
+    for kind in _KINDS_BY_TAG.get(str(wanted.tag), ()):
+        if wanted.find(kind.path) is not None:
             want, have = attribute(wanted, kind.path, kind.name), attribute(found, kind.path, kind.name)
             if have and want != have:
                 yield kind
