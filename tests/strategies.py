@@ -180,7 +180,7 @@ def worlds(draw: st.DrawFn, fleet: Sequence[Domain]) -> Actual:
 
     A guest may run with what was defined when it started, older than its definition.
     """
-    actual = draw(st.sampled_from([EMPTY, replace(EMPTY, secrets=FOREIGN_SECRETS)]))
+    actual = draw(st.sampled_from([EMPTY, replace(EMPTY, secrets=FOREIGN_SECRETS), WITHOUT_CEPHX]))
     for domain in fleet:
         if draw(st.integers(0, 3)):
             older = replace(draw(domains(domain.name)), uuid=domain.uuid)
@@ -210,6 +210,7 @@ def started(found: DefinedDomain) -> DefinedDomain:
     return replace(found, state=PowerState.RUNNING, live=found.definition)
 
 
+WITHOUT_CEPHX = replace(EMPTY, cluster=replace(CLUSTER, cephx=False))
 FOREIGN_SECRETS = (Secret(uuid=SOMEBODY, usage="client.virtrbd secret", is_set=True, holds_key=True),)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, done
+from strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WITHOUT_CEPHX, done
 
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark
@@ -14,7 +14,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.plan import FindingKind
-from virtrbd.planning.plan import make_plan
+from virtrbd.planning.plan import make_plan, plan_secret
 
 
 def test_a_world_without_anything_gets_everything() -> None:
@@ -165,3 +165,8 @@ def test_a_disk_that_a_spec_adds_to_a_domain_is_made_without_a_question() -> Non
     world = done([WEB], EMPTY)
     [planned] = make_plan([two], replace(world, images={**world.images, disk.image: None}), HERE).domains
     assert [action.hazards for action in planned.actions if isinstance(action, CreateImage)] == [()]
+
+
+def test_a_cluster_without_cephx_gets_no_secret() -> None:
+    assert plan_secret(EMPTY)[1] != []
+    assert plan_secret(WITHOUT_CEPHX) == ("", [])

@@ -55,6 +55,15 @@ def test_a_site_adds_devices_without_copying_the_template(tmp_path: Path) -> Non
     assert root.find("devices/disk") is not None
 
 
+def test_without_cephx_there_is_no_user_and_no_secret() -> None:
+    with_it, without = (
+        etree.fromstring(render(Fitted(domain=replace(DOMAIN, template="domain.xml.j2")), cluster, SECRET))
+        for cluster in (CLUSTER, replace(CLUSTER, cephx=False))
+    )
+    assert with_it.find("devices/disk/source/auth") is not None
+    assert without.find("devices/disk/source/auth") is None
+
+
 def test_a_site_replaces_a_part(tmp_path: Path) -> None:
     root = rendered(tmp_path, my=MINE, clock='<clock offset="variable"/>')
     assert root.find("clock").get("offset") == "variable"

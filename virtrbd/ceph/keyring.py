@@ -38,7 +38,7 @@ def find_key(client: Any, user: str) -> tuple[Key | None, VirtrbdError | None]:
     methods = auth_methods(client.conf_get)
     if "cephx" not in methods:
         return None, DeniedError(
-            "ceph.conf has a client do without cephx (auth_client_required), and the cluster has it"
+            f"ceph.conf lets client.{user} do without cephx, the cluster does not; take auth_client_required out of it"
         )
     try:
         return read_key(client, user), None
