@@ -94,6 +94,11 @@ WRONG: dict[str, tuple[str, type[VirtrbdError], str]] = {
         ConfigError,
         "foreign: Ceph cannot read it: line 3 is neither a `key` nor `caps`",
     ),
+    "another's broken key": (
+        "[client]\nmon_host = {mon_host}\nkeyring = {folder}/broken\n",
+        ConfigError,
+        "broken: Ceph cannot read it: a key in it is broken; mend that, or get it with `ceph auth get client.virtrbd",
+    ),
     "a bare word": (
         "[client]\nmon_host = {mon_host}\nkeyring = {folder}/bare\n",
         ConfigError,
@@ -108,6 +113,7 @@ def test_what_is_wrong_is_named_and_no_key_is(
 ) -> None:
     ring = Path(words["keyring"]).read_text()
     (tmp_path / "foreign").write_text(f"{ring.strip()}\nmon_host = {words['key']}\n")
+    (tmp_path / "broken").write_text(f"{ring}[client.other]\nkey = AQA=\n")
     (tmp_path / "bare").write_text(ring.replace("[client.virtrbd]", "[client]"))
     text, error, why = WRONG[what]
     settings = with_conf(its, tmp_path, text.format(**words, folder=tmp_path))

@@ -17,7 +17,7 @@ from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
 from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, place_of, rendered_places, settled, twins
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.stated import every_path, stated_paths
-from virtrbd.domainxml.tree import Element, devices_of, parse_tree, to_text
+from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree, to_text
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.difference import Mend
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, ForeignChange, Graphics, Interface, Watchdog
@@ -386,3 +386,11 @@ def test_twins_are_named() -> None:
         f"interface:{MAC}",
     )
     assert twins(defined(DOMAIN)) == ()
+
+
+def test_a_number_is_the_same_with_zeros_before_it() -> None:
+    for said, held in (
+        ('<controller type="scsi" index="03"/>', '<controller type="scsi" index="3"/>'),
+        ('<serial type="pty"><target port="00"/></serial>', '<serial type="pty"><target port="0"/></serial>'),
+    ):
+        assert device_key(parse_tree(said)) == device_key(parse_tree(held))

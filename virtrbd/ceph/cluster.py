@@ -64,9 +64,9 @@ class Cluster:
             if no_key:
                 raise no_key from None
             raise
-        except ClusterError:
-            if refusal := keyring_refusal(connection, settings.ceph.user):
-                raise refusal from None
+        except ClusterError as error:
+            if getattr(error.__cause__, "errno", 0) == errno.EIO:
+                raise keyring_refusal(connection, settings.ceph.user) from None
             raise
         try:
             yield cluster

@@ -63,7 +63,11 @@ def read_key(client: Any, user: str) -> Key:
 
 def key_in(keyring: str, user: str) -> Key:
     """Return the user's key in a keyring. Raises NoKeyError, ConfigError, DeniedError."""
-    if key := reader_of(keyring, user, NO_KEYRING).conf_get("key"):
+    try:
+        key = reader_of(keyring, user, NO_KEYRING).conf_get("key")
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or {_get_again(keyring, user)}") from None
+    if key:
         return _decoded(keyring, user, key)
     raise NoKeyError(
         f"{keyring}: no key for client.{user}, and Ceph reads no keyring but the first that it can open; "
@@ -86,14 +90,12 @@ def chosen_keyring(keyrings: str, user: str) -> str:
     )
 
 
-def keyring_refusal(client: Any, user: str) -> ConfigError | None:
-    """Return why Ceph refuses a keyring that is a right ceph.conf: of the line it says only "I/O error"."""
-    try:
-        keyring = chosen_keyring(client.conf_get("keyring") or "", user)
-        line = foreign_line(read_file(keyring))
-    except VirtrbdError:
-        return None
-    return unreadable(keyring, *line) if line else None
+def keyring_refusal(client: Any, user: str) -> ConfigError:
+    """Return why Ceph refuses a keyring of which the user's part may be right: it says only "I/O error"."""
+    keyring = chosen_keyring(client.conf_get("keyring") or "", user)
+    line = foreign_line(read_file(keyring))
+    why = unreadable(keyring, *line) if line else f"{keyring}: Ceph cannot read it: a key in it is broken; mend that"
+    return ConfigError(f"{why}, or {_get_again(keyring, user)}")
 
 
 def _decoded(where: str, user: str, key: str) -> Key:

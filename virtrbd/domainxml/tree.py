@@ -93,15 +93,20 @@ def device_key(device: Element) -> str:
         case "filesystem":
             return f"filesystem:{attribute(device, 'target', 'dir')}"
         case "controller":
-            return f"controller:{device.get('type')}:{device.get('index', '0')}"
+            return f"controller:{device.get('type')}:{_as_libvirt_writes(device.get('index', ''))}"
         case "serial" | "console":
-            kind, port = attribute(device, "target", "type"), attribute(device, "target", "port") or "0"
+            kind, port = attribute(device, "target", "type"), _as_libvirt_writes(attribute(device, "target", "port"))
             if kind in _PLAIN_PORTS:
                 return f"{device.tag}:{port}"
             # libvirt numbers consoles anew when one before them comes or goes.
             return f"serial:{kind}:{port}" if device.tag == "serial" else ""
         case _:
             return ""
+
+
+def _as_libvirt_writes(number: str) -> str:
+    """Return a device's number without what leads it: `03` is 3, and none is 0."""
+    return number.lstrip("0") or "0"
 
 
 def former_key(device: Element) -> str:
