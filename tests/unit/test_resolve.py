@@ -56,9 +56,9 @@ def test_an_import_is_meant_from_where_the_spec_stands(tmp_path: Path) -> None:
     assert disk.import_file == str(tmp_path / "images/a.qcow2")
 
 
-def test_memory_that_qemu_would_round_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="not a whole number of MiB"):
-        resolved(tmp_path, "disks:\n  - size: 1G\n", memory="1000K")
+def test_memory_that_libvirt_cannot_count_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="not a whole number of KiB"):
+        resolved(tmp_path, "disks:\n  - size: 1G\n", memory="1000.5K")
 
 
 def test_the_same_mac_in_two_domains_is_refused(tmp_path: Path) -> None:

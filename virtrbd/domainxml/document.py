@@ -1,12 +1,16 @@
 """A domain's document: rendered, held against libvirt's schema, and the blame laid where it belongs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from virtrbd.domainxml.overlay import laid_over
 from virtrbd.domainxml.render import STOCK, render
-from virtrbd.domainxml.validate import schema_problems
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.domainxml.validate import refused, schema_problems
 from virtrbd.errors import SpecError
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.fitted import Fitted
+from virtrbd.model.overlay import Overlay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +35,33 @@ def render_document(
     except SpecError as error:
         return Document(xml="", problems=tuple(f"{domain.origin}: {message}" for message in error.messages))
     problems = schema_problems(xml) if check_schema else ()
+    if problems and domain.xml:
+        beneath = replace(fitted, domain=replace(domain, xml=None))
+        xml_beneath = render(beneath, cluster, secret_uuid, template_dir)
+        problems = schema_problems(xml_beneath)
+        said = {_without_line(problem) for problem in problems}
+        of_overlay = [found for found in _refused_of(domain.xml, xml_beneath) if found[1] not in said]
+        own = tuple(f"{place}: {domain.name}: xml: {text}" for place, text in of_overlay)
+    else:
+        own = ()
     if problems and (template_dir or domain.template != STOCK):
-        plain = replace(fitted, domain=replace(domain, template=STOCK))
+        plain = replace(fitted, domain=replace(domain, template=STOCK, xml=None))
         # What the packaged templates make of the same spec tells whose part it is.
         stock = {_without_line(problem) for problem in schema_problems(render(plain, cluster, secret_uuid))}
         problems = tuple(
             problem if _without_line(problem) in stock else f"in template {domain.template}: {problem}"
             for problem in problems
         )
-    return Document(xml=xml, problems=tuple(f"{where}: {problem}" for problem in problems))
+    return Document(xml=xml, problems=(*(f"{where}: {problem}" for problem in problems), *own))
+
+
+def _refused_of(overlay: Overlay, beneath: str) -> Iterator[tuple[str, str]]:
+    """Yield what the schema refuses once a spec's own XML is laid over a document: its place in the spec, and why."""
+    root = parse_tree(beneath)
+    lines = laid_over(root, overlay.text)
+    for element, text in refused(root):
+        touched = (lines[each] for each in (element, *element.iterancestors()) if each in lines)
+        yield overlay.place(next(touched, 1)), text
 
 
 def _without_line(problem: str) -> str:

@@ -4,12 +4,13 @@ Which ways there are (libvirt's docs/formatdomain): a `<source protocol='rbd'>` 
 chain, the target of a block copy, NVRAM), a block device, a volume of a storage pool, QEMU's own arguments.
 """
 
+import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from virtrbd.domainxml.parse import disks_of, source_image
 from virtrbd.domainxml.qemu_arguments import images_in_argument
-from virtrbd.domainxml.tree import Element, children, device_key, word
+from virtrbd.domainxml.tree import Element, attribute, children, device_key, word
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
@@ -39,11 +40,33 @@ def named_images(root: Element) -> NamedImages:
     return found.result()
 
 
-def written_images(root: Element) -> tuple[ImageRef, ...]:
-    """Return the images that the domain's QEMU opens read-write by librbd: disks, NVRAM."""
-    disks = (disk.image for disk in disks_of(root) if disk.is_written)
-    nvram = (source_image(source) for source in root.iterfind("os/nvram/source") if source.get("protocol") == "rbd")
+def written_images(root: Element, monitors: Collection[str] = ()) -> tuple[ImageRef, ...]:
+    """Return the images that the domain's QEMU opens read-write by librbd: disks, NVRAM.
+
+    Where the addresses of a cluster's `monitors` are given, without those that are surely another cluster's.
+    """
+    sources = list(root.iterfind("devices/disk/source")) + list(root.iterfind("os/nvram/source"))
+    elsewhere = [source for source in sources if monitors and _is_elsewhere(source, monitors)]
+    targets = {attribute(disk, "target", "dev") for disk in (source.getparent() for source in elsewhere)}
+    disks = (disk.image for disk in disks_of(root) if disk.is_written and disk.target not in targets)
+    nvram = (
+        source_image(source) for source in root.iterfind("os/nvram/source[@protocol='rbd']") if source not in elsewhere
+    )
     return tuple(dict.fromkeys(ref for ref in (*disks, *nvram) if ref and not ref.snapshot))
+
+
+def _is_elsewhere(source: Element, monitors: Collection[str]) -> bool:
+    """Whether all monitors that a source names are others; a name that is no address may lead to any."""
+    hosts = [host.get("name", "") for host in source.iterfind("host")]
+    return bool(hosts) and all(_is_address(host) and host not in monitors for host in hosts)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def times_open(root: Element, ref: ImageRef) -> int:

@@ -52,6 +52,10 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, le
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
         del driver.attrib["type"]
+    memory = wanted.find("memory")
+    if memory is not None and memory.get("unit", "KiB") == "KiB":
+        # A guest gets whole MiB (qemuDomainAlignMemorySizes); its definition keeps what was written.
+        memory.text = str(-(-whole_number(memory.text, 0) // 1024) * 1024)
     mark = read_mark(live)
     if mark is not None:
         mark = replace(mark, places=tuple(known_places(live, definition).items()))

@@ -73,6 +73,27 @@ def parse(xml: str, *, with_comments: bool = False) -> Parsed:
         return _parse_leniently(xml, str(error), with_comments=with_comments)
 
 
+class UnparsedError(DocumentError):
+    """A text that is no XML, or too much of it; `line` is the first that is wrong, counted from 1."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse_strictly(xml: str) -> etree._Element:
+    """Return the root of what a person wrote, which must be XML as it is. Raises UnparsedError."""
+    try:
+        _require_bounded(xml)
+        return etree.fromstring(xml.encode(), _PARSERS[False])
+    except etree.XMLSyntaxError as error:
+        raise UnparsedError(_ADVICE.sub("", error.msg or "").partition(", line ")[0], error.lineno or 1) from error
+    except UnicodeEncodeError as error:
+        raise UnparsedError("it is not UTF-8") from error
+    except DocumentError as error:
+        raise UnparsedError(str(error).removeprefix("its XML ")) from error
+
+
 def shows_scars(xml: str) -> bool:
     """Whether a document that was made from one with a flaw still shows it: defined, it would say something else."""
     return _SCAR.search(xml) is not None

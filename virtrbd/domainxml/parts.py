@@ -14,22 +14,27 @@ from virtrbd.domainxml.tree import Element, children, device_key, devices_of, re
 _WHOLE = "auth"
 
 
-def lay_parts(root: Element) -> None:
-    """Make one of the elements of a rendered document that are parts of one."""
+Merged = list[tuple[Element, Element]]
+
+
+def lay_parts(root: Element) -> Merged:
+    """Make one of the elements of a rendered document that are parts of one; return what was laid into what."""
+    merged: Merged = []
     first: dict[str, Element] = {}
     for child in list(children(root)):
-        _lay_or_keep(first, step(child), child)
+        _lay_or_keep(first, step(child), child, merged)
     first.clear()
     for devices in root.findall("devices"):
         for device in devices_of(root) if devices.getparent() is root else ():
             if device_key(device):
-                _lay_or_keep(first, _device_step(device), device)
+                _lay_or_keep(first, _device_step(device), device, merged)
+    return merged
 
 
-def _lay_or_keep(first: dict[str, Element], name: str, element: Element) -> None:
+def _lay_or_keep(first: dict[str, Element], name: str, element: Element, merged: Merged) -> None:
     base = first.setdefault(name, element)
     if base is not element:
-        _lay(base, element)
+        _lay(base, element, merged)
         remove(element)
 
 
@@ -39,7 +44,8 @@ def _device_step(device: Element) -> str:
     return f"{step(device)} {model}"
 
 
-def _lay(base: Element, part: Element) -> None:
+def _lay(base: Element, part: Element, merged: Merged) -> None:
+    merged.append((base, part))
     base.attrib.update({str(name): str(value) for name, value in part.attrib.items()})
     if (part.text or "").strip():
         base.text = part.text
@@ -57,14 +63,14 @@ def _lay(base: Element, part: Element) -> None:
         if child.tag == listed or base.tag == "devices" or (have[name], more[name]) != (1, 1):
             base.append(child)
         else:
-            _lay_child(base, next(each for each in children(base) if step(each) == name), child)
+            _lay_child(base, next(each for each in children(base) if step(each) == name), child, merged)
 
 
-def _lay_child(base: Element, held: Element, child: Element) -> None:
+def _lay_child(base: Element, held: Element, child: Element, merged: Merged) -> None:
     if child.tag == _WHOLE:
         base.replace(held, child)
     else:
-        _lay(held, child)
+        _lay(held, child, merged)
 
 
 def _lay_arguments(base: Element, part: Element) -> None:

@@ -19,6 +19,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from virtrbd.domainxml.overlay import lay_over
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.parts import lay_parts
 from virtrbd.domainxml.tree import to_text
@@ -63,6 +64,12 @@ def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir
     The site's `template_dir` is searched before the packaged templates; with one, the work is done under limits in a
     process of its own. Raises SpecError naming template and line.
     """
+    xml = _render_beneath(fitted, cluster, secret_uuid, template_dir)
+    return lay_over(xml, fitted.domain.xml.text) if fitted.domain.xml else xml
+
+
+def _render_beneath(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str) -> str:
+    """Return what the templates make of the domain, without the spec's own XML."""
     if not template_dir:
         return render_here(fitted, cluster, secret_uuid)
     # Here, not above: it starts a process.
@@ -80,7 +87,7 @@ def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir
 
 
 def render_here(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> str:
-    """Return the domain's XML; a site's template has no limit but that of its text. Raises SpecError."""
+    """Return what templates make of the domain; a site's has no limit but that of its text. Raises SpecError."""
     domain = fitted.domain
     try:
         template = _environment(template_dir).get_template(domain.template)

@@ -21,14 +21,28 @@ _LEAST = {"name": "<name>x</name>", "memory": "<memory>1024</memory>", "os": "<o
 @lru_cache(maxsize=64)
 def schema_problems(xml: str) -> tuple[str, ...]:
     """Return what libvirt's schema refuses of a document, each with its line; nothing where none is installed."""
+    return tuple(f"{text} (line {element.sourceline} of the XML)" for element, text in refused(parse_tree(xml)))
+
+
+def refused(root: Element) -> tuple[tuple[Element, str], ...]:
+    """Return the elements that libvirt's schema refuses, each with what is wrong with it."""
     schema = _schema()
-    if schema is None:
-        return ()
-    root = parse_tree(xml)
-    if schema.validate(root):
+    if schema is None or schema.validate(root):
         return ()
     culprits = [_narrowed(schema, culprit) for culprit in _culprits(schema, root)]
-    return tuple(_text(culprit) for culprit in culprits) or (f"libvirt's schema refuses it: {_said(schema, root)}",)
+    whole = (root, f"libvirt's schema refuses it: {_said(schema, root)}")
+    return tuple((_original(*culprit), _text(culprit)) for culprit in culprits) or (whole,)
+
+
+def _original(element: Element, _attribute: str, part: Element) -> Element:
+    """Return the element of the document that one of a part's copy is the copy of."""
+    indices: list[int] = []
+    while (parent := element.getparent()) is not None and parent.tag not in ("domain", "devices"):
+        indices.append(parent.index(element))
+        element = parent
+    for index in reversed(indices):
+        part = part[index]
+    return part
 
 
 @cache
@@ -109,8 +123,7 @@ def _text(culprit: tuple[Element, str, Element]) -> str:
     is_device = parent is not None and parent.tag == "devices"
     name = (device_key(part) or word(part)) if is_device else word(part)
     inside = f" in {name}" if name != word(element) else ""
-    # copy.deepcopy keeps the line of each element.
-    return f"libvirt's schema refuses {what}{inside} (line {element.sourceline} of the XML)"
+    return f"libvirt's schema refuses {what}{inside}"
 
 
 def _said(schema: etree.RelaxNG, root: Element) -> str:

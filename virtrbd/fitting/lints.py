@@ -130,14 +130,14 @@ _RULES = (
     ),
     _Rule(
         code="detect-zeroes-on",
-        holds=lambda s: s.disk.detect_zeroes is DetectZeroes.UNMAP and s.disk.discard is Discard.IGNORE,
-        text=lambda _s: "detect_zeroes: unmap acts as `on` while discard is ignore; write discard: unmap",
+        holds=lambda s: s.disk.detect_zeroes is DetectZeroes.UNMAP and s.disk.discard is not Discard.UNMAP,
+        text=lambda s: f"detect_zeroes: unmap acts as `on` while discard is {s.disk.discard}; write discard: unmap",
     ),
     _Rule(
         code="discard-ignored",
-        holds=lambda s: s.disk.discard is Discard.IGNORE and s.disk.is_written,
+        holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.is_written,
         text=lambda s: (
-            f"discard: ignore keeps in the pool what the guest trims; {s.disk.bus} discards"
+            f"discard: {s.disk.discard} keeps in the pool what the guest trims; {s.disk.bus} discards"
             + (" (virtio too, from QEMU 4.0 and Linux 5.0 on)" if s.disk.bus is Bus.VIRTIO else "")
             + ": write discard: unmap to have the space back"
         ),
@@ -177,7 +177,7 @@ _RULES = (
     ),
     _Rule(
         code="granularity-unused",
-        holds=lambda s: s.disk.discard is Discard.IGNORE and s.disk.discard_granularity_bytes,
+        holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.discard_granularity_bytes,
         text=lambda _s: (
             "discard_granularity says nothing where discard is ignore: it is discard: unmap that matters; "
             "write that, or leave it out"

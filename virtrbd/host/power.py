@@ -33,7 +33,7 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
     through_gate(
         host.cluster,
-        written_images(tree),
+        _written_images(domain, host),
         partial(_begin, domain_uuid, host, generation if mark and not save else ""),
         unsure=argument_images(tree),
         run=run_here(host, generation),
@@ -80,7 +80,7 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
             f"the guest is paused and hears nothing; {shell_command('virsh resume', domain.name)} lets it go on"
         )
     # Before it stops: what cannot be read could not be noted afterwards.
-    _written_images(domain)
+    _written_images(domain, host)
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
         # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
@@ -118,10 +118,12 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
-    images = [ref for ref in _written_images(domain) if ref not in unreadable]
+    images = [ref for ref in _written_images(domain, host) if ref not in unreadable]
     held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     clear_running(host.cluster, held)
 
 
-def _written_images(domain: DefinedDomain) -> tuple[ImageRef, ...]:
-    return written_images(parse_tree(domain.definition))
+def _written_images(domain: DefinedDomain, host: Host) -> tuple[ImageRef, ...]:
+    """Return the images of this cluster that the domain's guest writes to."""
+    monitors = frozenset(monitor.address for monitor in host.cluster.facts().monitors)
+    return written_images(parse_tree(domain.definition), monitors)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.import_file import ImportFile
+from virtrbd.model.overlay import Overlay
 from virtrbd.model.seed import Seed
 from virtrbd.printable import cut
 
@@ -31,8 +32,11 @@ class Cache(StrEnum):
 
 
 class Discard(StrEnum):
+    """What becomes of a guest's trims; `default` leaves it to QEMU, which ignores them."""
+
     UNMAP = "unmap"
     IGNORE = "ignore"
+    DEFAULT = "default"
 
 
 class DetectZeroes(StrEnum):
@@ -251,6 +255,7 @@ class Domain:
     autostart: bool = False
     state: WantedState = WantedState.UNMANAGED
     template: str = "domain.xml.j2"
+    xml: Overlay | None = None
     silence: tuple[str, ...] = ()
     origin: str = ""
     digest: str = ""

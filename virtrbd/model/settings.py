@@ -49,7 +49,8 @@ class Settings:
     Defaults and profiles of specs stand in the same file; whoever reads specs parses them from there. `spec_dir` holds
     all specs; `parallel` domains are worked on at a time; `textfile` is what node_exporter reads, empty for none.
     Files that specs name may lie in `allowed_dirs` too; `ceph_configs` are all that a disk's ceph_config may name.
-    `keep_environment` are variables that root's runs keep.
+    `trust_specs`: specs may say `xml:`, `template:` and `ceph_config:`. `keep_environment` are variables that root's
+    runs keep.
     """
 
     host: str
@@ -64,6 +65,7 @@ class Settings:
     textfile: str = ""
     allowed_dirs: tuple[str, ...] = ()
     ceph_configs: tuple[str, ...] = ()
+    trust_specs: bool = True
     keep_environment: tuple[str, ...] = ()
     file: str = ""
     raw: bytes = b""

@@ -43,6 +43,7 @@ def _images(domain: Domain) -> Iterator[ImageRef]:
     yield from (cdrom.image.image for cdrom in domain.cdroms if cdrom.image)
     if domain.seed:
         yield domain.seed.image
+    yield from domain.xml.images if domain.xml else ()
 
 
 def shared_images(domain: Domain, uses: Sequence[DomainUse]) -> list[str]:
@@ -54,6 +55,7 @@ def shared_images(domain: Domain, uses: Sequence[DomainUse]) -> list[str]:
     others = [use for use in uses if use.uuid != domain.uuid]
     written = [(f"disk {disk.target}", disk.image.image) for disk in domain.disks if disk.is_written]
     written += [("cloud_init", domain.seed.image)] if domain.seed else []
+    written += [("xml", ref) for ref in domain.xml.images] if domain.xml else []
     read = [(f"cdrom {each.target}", each.image.image) for each in domain.cdroms if each.image and not each.is_seed]
     problems = [
         f"{where}: image {ref} is already {_used_as(using)} domain {other}; "

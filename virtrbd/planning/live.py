@@ -6,6 +6,7 @@ from itertools import groupby
 
 from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, pruned
+from virtrbd.domainxml.image_uses import written_images
 from virtrbd.domainxml.live import (
     LiveEdit,
     current_memory,
@@ -18,6 +19,7 @@ from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.plain import monitors_of
+from virtrbd.domainxml.tree import parse_tree
 from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
 from virtrbd.model.difference import Difference, Mend
@@ -60,7 +62,7 @@ def plan_live(
     edit = live_edit(defined.live, defined.definition, desired, new_mark, left_out)
     differences = edit.differences
     now = replace(edit, differences=tuple(each for each in differences if each.mend is Mend.LIVE))
-    actions = list(_actions(domain, defined, desired, now))
+    actions = list(_actions(domain, defined, desired, now, actual))
     # Also what an earlier run attached or set and was killed before it marked: unmarked it would be somebody's.
     kept = still_there(defined.live, defined.definition, new_mark.stated)
     if actions or not set(kept) <= set(_live_stated(defined)):
@@ -83,13 +85,20 @@ def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
         yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
 
 
-def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit) -> Iterator[Action]:
+def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit, actual: Actual) -> Iterator[Action]:
     """Yield one action for each device, whatever differs of it: controllers first, detaching last."""
     differences, places = edit.differences, edit.places
     by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
     for device, found in by_device:
         if device:
-            yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
+            whole = next((each for each in found if each.path == f"/devices/{device}"), None)
+            if whole and whole.wanted:
+                image = _written_image(desired, device, actual)
+                yield AttachDevice(domain_uuid=domain.uuid, device=device, image=image)
+            elif whole:
+                yield _detached(domain, defined, device, places.get(device, ""))
+            else:
+                yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
     rest = {each.path: each for each in differences if not _device(each)}
     if "/currentMemory" in rest:
         yield from _memory(domain, defined)
@@ -114,10 +123,6 @@ def _device_actions(
     domain: Domain, defined: DefinedDomain, desired: str, device: str, found: tuple[Difference, ...], place: str
 ) -> Iterator[Action]:
     kind, _, key = device.partition(":")
-    whole = next((each for each in found if each.path == f"/devices/{device}"), None)
-    if whole:
-        yield _come_or_go(domain, defined, device, whole, place)
-        return
     if kind == "interface":
         link = next((i.link for i in domain.interfaces if i.mac.lower() == key), "")
         up = link != "down"
@@ -131,9 +136,7 @@ def _device_actions(
         yield ChangeMedia(domain_uuid=domain.uuid, device=device, image=image, hazards=_unless(image is not None))
 
 
-def _come_or_go(domain: Domain, defined: DefinedDomain, device: str, difference: Difference, place: str) -> Action:
-    if difference.wanted:
-        return AttachDevice(domain_uuid=domain.uuid, device=device, image=_written_image(domain, device))
+def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str) -> Action:
     images = {f"disk:{disk.target}": disk.image for disk in parse_disks(defined.live) if disk.is_written}
     return DetachDevice(
         domain_uuid=domain.uuid,
@@ -144,8 +147,12 @@ def _come_or_go(domain: Domain, defined: DefinedDomain, device: str, difference:
     )
 
 
-def _written_image(domain: Domain, device: str) -> ImageRef | None:
-    return next((d.image for d in domain.disks if f"disk:{d.target}" == device and d.is_written), None)
+def _written_image(desired: str, device: str, actual: Actual) -> ImageRef | None:
+    """Return the image of this cluster that an attached device writes to; a template or a spec's XML may have disks."""
+    here = written_images(parse_tree(desired), frozenset(monitor.address for monitor in actual.cluster.monitors))
+    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(desired) if disk.is_written}
+    image = images.get(device)
+    return image if image in here else None
 
 
 def _unless(is_harmless: bool) -> tuple[Hazard, ...]:

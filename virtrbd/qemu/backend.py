@@ -97,7 +97,7 @@ def _node(disk: Disk, client: Client) -> dict[str, object]:
     if disk.cache is not Cache.DEFAULT:
         facts = CACHE_FACTS[disk.cache]
         node["cache"] = {"direct": facts.direct, "no-flush": facts.no_flush}
-    node["discard"] = str(disk.discard)
+    node["discard"] = "unmap" if disk.discard is Discard.UNMAP else "ignore"
     node |= dict(_detect_zeroes(disk))
     file: dict[str, object] = _rbd_node(disk, client)
     if disk.iotune:

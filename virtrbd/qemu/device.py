@@ -148,11 +148,11 @@ def _states_write_cache(disk: Disk, era: Era) -> bool:
 
 def discard_granularity(disk: Disk, era: Era) -> int | None:
     """Return the bytes that the device is given as discard_granularity, None where the default does."""
-    if not era.discards or (disk.discard is Discard.IGNORE and not era.has_discard_option):
+    if not era.discards or (disk.discard is not Discard.UNMAP and not era.has_discard_option):
         return None  # nothing to discard with, or no other way to ignore it than not to offer it
     if disk.discard_granularity_bytes is not None:
         return disk.discard_granularity_bytes if tells_granularity(disk.bus, era) else None
-    if disk.discard is Discard.IGNORE or disk.bus is Bus.USB:
+    if disk.discard is not Discard.UNMAP or disk.bus is Bus.USB:
         return None
     if not era.offers_discard_by_default:
         return {Bus.IDE: _IDE_GRANULARITY, Bus.SATA: _IDE_GRANULARITY, Bus.SCSI: _SCSI_GRANULARITY}.get(disk.bus)

@@ -23,6 +23,8 @@ Path = tuple[Hashable, ...]
 
 _MAX_MESSAGE = 400
 
+# Lines of this one are told by themselves.
+_XML = "xml"
 # What a spec states below it goes on to a guest. It may be secret, so no message repeats it.
 _HANDED_ON = "cloud_init"
 
@@ -144,6 +146,12 @@ def laid_over(under: Mapping[str, str], raw: bytes) -> str:
     return dump({**under, **(over or {})})
 
 
+class BlockText(str):
+    """A text of a literal block (`xml: |`), whose lines are lines of the file; `line` is that of its first."""
+
+    line = 0
+
+
 class _Build:
     """Turns the node tree of one document into plain data, keeping lines and problems."""
 
@@ -228,6 +236,9 @@ class _Build:
                 return text.lower() in ("yes", "true", "on")
             case "null":
                 return None
+        if node.style == "|" and path[-1:] == (_XML,):
+            text = BlockText(text)
+            text.line = node.start_mark.line + 2
         return text
 
     def _check_text(self, node: yaml.ScalarNode, path: Path) -> None:

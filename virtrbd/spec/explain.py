@@ -6,9 +6,11 @@ from enum import Enum
 
 from virtrbd.model.domain import Cdrom, Domain
 from virtrbd.model.image import ImageRef
+from virtrbd.model.overlay import Overlay
 from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.model.settings import Settings
 from virtrbd.model.size import format_size
+from virtrbd.printable import cut
 from virtrbd.spec.document import Document, Path, field_name
 from virtrbd.spec.load import LoadedSpec
 from virtrbd.spec.resolve import is_i440fx
@@ -21,6 +23,8 @@ _WORDS = {
     "import_file": "import", "import_format": "format", "import_member": "member", "import_checksum": "checksum",
     "direct_mode": "mode", "seed": "cloud_init",
 }  # fmt: skip
+# Nobody reads more of an element in a terminal.
+_MAX_XML = 100
 _HIDDEN = {"origin", "digest", "line", "is_seed", "import_beneath"}
 
 # Why a value that nobody stated is what it is.
@@ -81,7 +85,18 @@ def explain(
     if domain.current_vcpus is not None:
         parts |= {"vcpus": domain.current_vcpus, "max_vcpus": domain.vcpus}
     parts.pop("current_vcpus")
-    return tuple(_explained(item.document, path, value) for path, value in _leaves(parts, ()))
+    if domain.xml:
+        parts.pop("xml")
+    values = tuple(_explained(item.document, path, value) for path, value in _leaves(parts, ()))
+    return (*values, *_of_overlay(domain.xml)) if domain.xml else values
+
+
+def _of_overlay(overlay: Overlay) -> Iterator[Explained]:
+    """Yield each element that the spec's own XML lays over what is rendered."""
+    from virtrbd.domainxml.overlay import named_elements
+
+    for named in named_elements(overlay.text):
+        yield Explained(field=f"xml{named.path}", value=cut(named.xml, _MAX_XML), source=overlay.place(named.line))
 
 
 def _seed(seed: Seed, drive: Cdrom) -> Mapping[str, object]:

@@ -38,7 +38,7 @@ def named_file(document: Document, field: FieldPath, name: str, settings: Settin
     if is_url(name):
         return NamedFile(path=name, beneath=())
     folder = Path(document.place(field).file).absolute().parent
-    beneath = _ANYWHERE if _is_of_settings(document, field, settings) else (str(folder), *settings.allowed_dirs)
+    beneath = _ANYWHERE if is_of_settings(document, field, settings) else (str(folder), *settings.allowed_dirs)
     return NamedFile(path=str(folder / name), beneath=beneath)
 
 
@@ -48,14 +48,20 @@ def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
         if disk.import_file and not is_url(disk.import_file):
             yield from _outside(item.document, ("disks", index, "import"), disk.import_file, settings)
         field = ("disks", index, "ceph_config")
-        config, known = disk.ceph_config, settings.ceph_configs
-        if config and config not in known and not _is_of_settings(item.document, field, settings):
-            line = _line("ceph_configs", (*known, config), settings)
-            yield field, f"{config} is not in the settings' ceph_configs; it can make QEMU run code: {line}"
+        for problem in config_problem(item.document, field, disk.ceph_config or "", settings):
+            yield field, problem
     for word in _DOCUMENTS if item.spec.cloud_init else ():
         content = getattr(item.spec.cloud_init, word)
         if isinstance(content, str) and not is_text(content):
             yield from _outside(item.document, ("cloud_init", word), content, settings)
+
+
+def config_problem(document: Document, field: FieldPath, config: str, settings: Settings) -> Iterator[str]:
+    """Yield why a ceph.conf that a field names may not be given to QEMU."""
+    known = settings.ceph_configs
+    if config and config not in known and not is_of_settings(document, field, settings):
+        line = _line("ceph_configs", (*known, config), settings)
+        yield f"{config} is not in the settings' ceph_configs; it can make QEMU run code: {line}"
 
 
 def _outside(document: Document, field: FieldPath, name: str, settings: Settings) -> Iterator[Problem]:
@@ -69,7 +75,8 @@ def _outside(document: Document, field: FieldPath, name: str, settings: Settings
     yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of its folder: {line}"
 
 
-def _is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
+def is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
+    """Whether the settings themselves say what a field does."""
     file = document.place(field).file
     return bool(settings.file) and os.path.abspath(file) == os.path.abspath(settings.file)
 

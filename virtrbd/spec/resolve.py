@@ -25,7 +25,9 @@ from virtrbd.spec.resolve_machine import (
     resolve_video,
     resolve_watchdog,
 )
+from virtrbd.spec.resolve_xml import resolve_xml, xml_problems
 from virtrbd.spec.schema import DomainSpec
+from virtrbd.spec.trusted import trust_problems
 
 _NAMESPACE = uuid.UUID("8c1d0f5e-52b0-5d0e-9b1c-6d1f3c0a7c11")
 
@@ -63,8 +65,13 @@ def _resolve(item: LoadedSpec, settings: Settings) -> tuple[Domain | None, list[
         *drive_problems(drives.disks, drives.cdroms, drives.seed),
         *group_problems(drives.disks),
         *file_problems(item, settings),
+        *trust_problems(item, settings),
     )
-    return domain, [item.document.at(path, message) for path, message in found]
+    problems = [item.document.at(path, message) for path, message in found]
+    if domain.xml:
+        targets = [disk.target for disk in domain.disks] + [cdrom.target for cdrom in domain.cdroms]
+        problems += xml_problems(item, domain.xml, targets, settings)
+    return domain, problems
 
 
 def machine_of(spec: DomainSpec) -> str:
@@ -121,6 +128,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         autostart=bool(spec.autostart),
         state=spec.state or WantedState.UNMANAGED,
         template=spec.template or "domain.xml.j2",
+        xml=resolve_xml(item),
         silence=spec.silence or (),
         origin=str(item.document.place(())),
         # The settings too: what they default is in the definition.
@@ -132,8 +140,8 @@ def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
     for word in unknown_codes(domain.silence):
         yield ("silence",), f"there is no lint {word}; known are {', '.join(all_codes())}"
     for field, value in (("memory", domain.memory_bytes), ("current_memory", domain.current_memory_bytes)):
-        if value is not None and value % 1024**2:
-            yield (field,), "not a whole number of MiB; QEMU rounds it, so write it as it will be"
+        if value is not None and value % 1024:
+            yield (field,), "not a whole number of KiB, in which libvirt counts; write one like 219100K"
     no_ide = "q35 has no IDE controller; write machine: pc, or bus: sata"
     for index, disk in enumerate(drives.disks):
         if disk.bus is Bus.IDE and "q35" in domain.machine:
@@ -166,5 +174,7 @@ def claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
             yield "image", str(disk.image.image), ("disks",)
     if domain.seed:
         yield "image", str(domain.seed.image), ("cloud_init",)
+    for ref in domain.xml.images if domain.xml else ():
+        yield "image", str(ref), ("xml",)
     if domain.vsock_cid:
         yield "vsock", str(domain.vsock_cid), ("vsock",)

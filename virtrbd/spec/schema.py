@@ -187,6 +187,11 @@ class DomainSpec(Strict):
         BeforeValidator(_vsock, json_schema_input_type=int | Literal["auto"]),
         Field(description="auto, or a context id from 3."),
     ] = None
+    # The last field: it may be long.
+    xml: Annotated[
+        str | None,
+        Field(min_length=1, description="Elements of a libvirt domain that are laid over what virtrbd renders."),
+    ] = None
 
     @model_validator(mode="after")
     def _images_are_named(self) -> Self:

@@ -3,7 +3,7 @@
 import os
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from virtrbd.errors import ConfigError
 from virtrbd.model.digest import digest_of
@@ -60,6 +60,7 @@ class SettingsFile(Strict):
     textfile: Plain = _SETTINGS.textfile
     allowed_dirs: tuple[AbsolutePath, ...] = ()
     ceph_configs: tuple[AbsolutePath, ...] = ()
+    trust_specs: StrictBool = _SETTINGS.trust_specs
     keep_environment: tuple[Variable, ...] = ()
     defaults: dict[str, Any] | None = None
     profiles: dict[str, dict[str, Any] | None] | None = None
@@ -95,6 +96,7 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
         textfile=here(checked.textfile),
         allowed_dirs=checked.allowed_dirs,
         ceph_configs=checked.ceph_configs,
+        trust_specs=checked.trust_specs,
         keep_environment=checked.keep_environment,
         file=file,
         raw=raw,

@@ -1,0 +1,24 @@
+"""The XML that a spec lays over what virtrbd renders, and where it is written."""
+
+from dataclasses import dataclass
+
+from virtrbd.model.image import ImageRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """The text of a spec's `xml:`, elements of a libvirt domain.
+
+    `line` of `file` holds its first line; `is_block`: each line of the text is one of the file too (`xml: |`).
+    `images` are those that it lets QEMU write to.
+    """
+
+    text: str
+    file: str
+    line: int
+    is_block: bool = False
+    images: tuple[ImageRef, ...] = ()
+
+    def place(self, line: int) -> str:
+        """Return `file:line` of a line of the text, counted from 1."""
+        return f"{self.file}:{self.line + line - 1 if self.is_block else self.line}"
