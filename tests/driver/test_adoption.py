@@ -1,7 +1,6 @@
 """Any definition that a spec could have led to is led back to such a spec."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import libvirt
 import pytest
@@ -65,13 +64,13 @@ def made_by_hand(connection: libvirt.virConnect, domain: Domain) -> str:
 )
 @given(domain=domains("test"), carries=st.booleans())
 def test_the_spec_of_any_definition_changes_nothing_in_it(
-    connection: libvirt.virConnect, tmp_path: Path, domain: Domain, carries: bool
+    connection: libvirt.virConnect, domain: Domain, carries: bool
 ) -> None:
     definition = made_by_hand(connection, domain)
     here = Circumstances(
         definition=definition,
         autostart=False,
-        settings=Settings(host="kvm-1", template_dir=str(tmp_path)),
+        settings=Settings(host="kvm-1"),
         file="law.yaml",
         profiles=None,
         capabilities=NEWEST,
@@ -81,17 +80,15 @@ def test_the_spec_of_any_definition_changes_nothing_in_it(
         images={ref: Image(ref=ref, image_id="i", size_bytes=2**30, created_at=0) for ref in images_of(definition)},
         carries=carries,
     )
-    found = adopted(here, "law.xml.j2")
+    found = adopted(here)
     if found.refusals:
         # A spec needs a disk, and libvirt takes some that none can have: a snapshot that is written to.
         assert all(list(disk_problems([disk])) for disk in domain.disks), found.refusals
         return
-    if found.template:
-        (tmp_path / "law.xml.j2").write_text(found.template)
     files = SpecFiles(specs=(SpecFile(path="law.yaml", raw=found.spec.encode()),))
     (resolved,) = resolve(check_files(files, here.settings), here.settings)
     fitted = fit(resolved, NEWEST)
     assert fitted.problems == ()
-    wanted = render(fitted.fitted, CLUSTER, SECRET, str(tmp_path))
+    wanted = render(fitted.fitted, CLUSTER, SECRET)
     mark = DomainMark(uuid=UUID, host="h")
     assert edit_definition(definition, wanted, None, mark).differences == ()

@@ -3,9 +3,6 @@
 import json
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
-
-import pytest
 
 DOMAIN = """<domain type="qemu"><name>{name}</name><memory>131072</memory><vcpu>1</vcpu>
 <os><type arch="x86_64" machine="{machine}">hvm</type></os><features><acpi/><apic/></features>
@@ -14,15 +11,6 @@ DOMAIN = """<domain type="qemu"><name>{name}</name><memory>131072</memory><vcpu>
 <devices><disk type="network" device="disk"><driver name="qemu" type="raw" {driver}/>{source}
 <target dev="{target}" bus="{bus}"/></disk>{more}</devices></domain>"""
 SCREEN = '<graphics type="vnc" port="-1" passwd="s3cret"/><sound model="ich6"/>'
-
-
-@pytest.fixture
-def settings(host) -> str:  # type: ignore[no-untyped-def]
-    """The lab's settings with a folder for templates."""
-    (host.folder / "templates").mkdir()
-    lab = Path(host.ok("printenv", "VIRTRBD_CONFIG").strip()).read_text()
-    (host.folder / "settings.yaml").write_text(f"{lab}template_dir: {host.folder}/templates\n")
-    return "settings.yaml"
 
 
 def source(host, name: str) -> str:  # type: ignore[no-untyped-def]
@@ -58,22 +46,17 @@ def secure(host, name: str) -> str:  # type: ignore[no-untyped-def]
     return definition(host, name, "--inactive", "--security-info")
 
 
-def test_a_domain_is_adopted_by_its_files_and_stays_what_it_was(host, name, settings) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host, name) -> None:  # type: ignore[no-untyped-def]
     made_by_hand(host, name, source(host, name), driver='cache="writeback"', target="hda", bus="ide", more=SCREEN)
     host.ok("virsh", "autostart", name)
     before = secure(host, name)
     assert "s3cret" in before
 
-    without_folder = host.virtrbd("adopt", name)
-    assert without_folder.returncode == 78
-    assert "template_dir" in without_folder.stderr
-    assert not (host.folder / f"{name}.yaml").exists()
-
-    first = host.virtrbd("adopt", name, "--config", settings)
+    first = host.virtrbd("adopt", name)
     assert first.returncode == 4
     assert first.stdout.splitlines() == [
         f"{name}: spec: {name}.yaml",
-        f"{name}: what a spec has no word for is in {host.folder}/templates/{name}.xml.j2:",
+        f"{name}: what a spec has no word for is in its xml:",
         "  /cputune: <cputune> <shares>512</shares> </cputune>",
         '  /clock/timer:rtc: <timer name="rtc" tickpolicy="catchup"/>',
         '  /devices/sound: <sound model="ich6"/>',
@@ -83,7 +66,7 @@ def test_a_domain_is_adopted_by_its_files_and_stays_what_it_was(host, name, sett
     assert "virtrbd" not in host.ok("rbd", "image-meta", "list", f"vms/{name}", admin=True)
     host.ok("virtrbd", "validate", f"{name}.yaml")
 
-    allowed = host.virtrbd("adopt", name, "--config", settings, "--allow", "takes-over")
+    allowed = host.virtrbd("adopt", name, "--allow", "takes-over")
     assert allowed.returncode == 0, allowed.stderr
     assert allowed.stdout.splitlines()[-2:] == [
         f"{name}: mark image vms/{name} as owned (it exists and belongs to nobody that virtrbd knows)",
@@ -91,9 +74,9 @@ def test_a_domain_is_adopted_by_its_files_and_stays_what_it_was(host, name, sett
     ]
     # virsh shows the password, and virtrbd's redefinition kept it.
     assert secure(host, name) == before
-    assert host.ok("virtrbd", "define", "--config", settings, f"{name}.yaml") == f"{name}: nothing to do\n"
+    assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
     assert "s3cret" not in (host.folder / f"{name}.yaml").read_text()
-    again = host.virtrbd("adopt", name, "--config", settings)
+    again = host.virtrbd("adopt", name)
     assert (again.returncode, again.stderr) == (
         5,
         f"{name}: is virtrbd's already; change it by its spec, with virtrbd define\n",
@@ -109,17 +92,17 @@ def test_a_running_guest_does_not_notice(host, name) -> None:  # type: ignore[no
     made_by_hand(host, name, old, machine="q35", driver='discard="unmap"')
     host.ok("virsh", "start", name)
     live, number = definition(host, name), host.ok("virsh", "domid", name)
-    done = host.virtrbd("adopt", name, "--no-template", "--allow", "takes-over", "--output", "json")
+    done = host.virtrbd("adopt", name, "--no-xml", "--allow", "takes-over", "--output", "json")
     assert done.returncode == 0, done.stderr
     (told,) = json.loads(done.stdout)["domains"]
     assert [each["path"] for each in told["unexpressed"]] == ["/cputune", "/clock/timer:rtc"]
-    assert (told["template"], [each["result"] for each in told["actions"]]) == ("", ["done", "done"])
+    assert (told["has_xml"], [each["result"] for each in told["actions"]]) == (False, ["done", "done"])
     assert (definition(host, name), host.ok("virsh", "domid", name)) == (live, number)
     assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
     assert "<shares>512</shares>" in host.ok("virsh", "dumpxml", "--inactive", name)
 
 
-def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name, settings) -> None:  # type: ignore[no-untyped-def]
+def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name) -> None:  # type: ignore[no-untyped-def]
     given = source(host, name)
     made_by_hand(host, name, given, driver='discard="unmap"')
     owner = host.inspect(f"{name}-seed")["uuid"]
@@ -128,7 +111,7 @@ def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name, settin
     made_by_hand(host, f"{name}-b", taken)
     made_by_hand(host, f"{name}-c", given.replace(f"vms/{name}", f"vms/{name}-c"), how="create")
     (host.folder / "specs").mkdir()
-    words = ["--config", settings, "--into", "specs"]
+    words = ["--into", "specs"]
     done = host.virtrbd("adopt", name, f"{name}-b", f"{name}-c", f"{name}-none", f"{name}-seed", *words)
     assert done.returncode == 65
     assert f"disk vda: image vms/{name}-seed.vda is already written by domain {name}-seed" in done.stderr
@@ -136,7 +119,6 @@ def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name, settin
     assert f"{name}-none: no such domain on this host" in done.stderr
     assert f"{name}-seed: is virtrbd's already" in done.stderr
     assert sorted(file.name for file in (host.folder / "specs").iterdir()) == [f"{name}.yaml"]
-    assert [file.name for file in (host.folder / "templates").iterdir()] == [f"{name}.xml.j2"]
 
     host.ok("virtrbd", "undefine", f"{name}-seed", "--allow", "forgets-domain")
     told = host.virtrbd("adopt", f"{name}-b", *words)
@@ -147,3 +129,33 @@ def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name, settin
     refused = host.virtrbd("adopt", name, *words)
     assert refused.returncode == 64
     assert f"specs/{name}.yaml is there already and says something else" in refused.stderr
+
+
+def test_a_whole_host_is_adopted_at_once(host, name) -> None:  # type: ignore[no-untyped-def]
+    """In which one domain is odd, one has a disk on another cluster, and others of the lab are who knows what."""
+    given = source(host, name)
+    made_by_hand(host, name, given, driver='discard="unmap"')
+    elsewhere = '<source protocol="rbd" name="nowhere/x"><host name="10.9.9.9"/></source>'
+    second = f'<disk type="network" device="disk">{elsewhere}<target dev="vdb" bus="virtio"/></disk>'
+    made_by_hand(host, f"{name}-b", given.replace(f"vms/{name}", f"vms/{name}-b"), more=second)
+    (host.folder / "by-hand.xml").write_text(
+        f"<domain type='qemu'><name>{name}-c</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+    )
+    host.ok("virsh", "define", "by-hand.xml")
+    before = secure(host, name), secure(host, f"{name}-b")
+    done = host.virtrbd("adopt", "--all", "--into", "specs")
+    lines = done.stdout.splitlines()
+    assert f"{name}: specs/{name}.yaml (with xml:)" in lines
+    assert f"{name}-b: specs/{name}-b.yaml (with xml:)" in lines
+    assert f"{name}-c: it has no disk on RBD, and that is what virtrbd is for" in done.stderr.splitlines()
+    assert re.fullmatch(r"\d+ domains?: \d+ exact, \d+ with xml:, \d+ refused, \d+ virtrbd's already", lines[-2])
+    assert lines[-1] == "nothing is changed yet; virtrbd define --allow takes-over specs does it"
+    assert done.returncode == 65
+    assert (secure(host, name), secure(host, f"{name}-b")) == before
+    assert "nowhere/x" in (host.folder / "specs" / f"{name}-b.yaml").read_text()
+    specs = [f"specs/{name}.yaml", f"specs/{name}-b.yaml"]
+    host.ok("virtrbd", "define", "--allow", "takes-over", *specs)
+    assert (secure(host, name), secure(host, f"{name}-b")) == before
+    told = json.loads(host.virtrbd("adopt", "--all", "--into", "specs", "--output", "json").stdout)
+    assert told["known"] >= 3
+    assert {f"{name}-c"} == {each["name"] for each in told["domains"] if each["name"].startswith(name)}

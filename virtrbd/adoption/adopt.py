@@ -1,63 +1,90 @@
-"""The spec for a definition, and the template for what no spec has a word for, as texts."""
+"""The spec for a definition, with its own XML for what no spec has a word for, as a text."""
 
 from dataclasses import dataclass, replace
 
-from virtrbd.adoption.carrier import template_text
 from virtrbd.adoption.search import Search
-from virtrbd.adoption.trial import Circumstances, as_data
-from virtrbd.domainxml.leftover import Unexpressed
+from virtrbd.adoption.trial import Circumstances, Trial, as_data, try_spec
+from virtrbd.domainxml.leftover import Places, Unexpressed
 from virtrbd.domainxml.own_devices import twins
-from virtrbd.domainxml.words import spec_words
+from virtrbd.domainxml.words import Words, spec_words
 from virtrbd.model.live_actions import device_words
 from virtrbd.spec.writing import spec_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """The files of a domain; no template where the spec says it all. `refusals` say why there can be no such spec."""
+    """The spec of a domain, and what it says in its `xml:` or leaves to the definition.
+
+    `refusals` say why there can be no such spec.
+    """
 
     spec: str = ""
-    template: str = ""
+    has_xml: bool = False
     unexpressed: tuple[Unexpressed, ...] = ()
     refusals: tuple[str, ...] = ()
 
 
-def adopted(here: Circumstances, template: str) -> Adopted:
-    """Return the spec by which a define changes nothing in the definition; `template` is the name for its template."""
+def adopted(here: Circumstances) -> Adopted:
+    """Return the spec by which a define changes nothing in the definition, and makes the same where there is none."""
     if here.carries and (alike := twins(here.definition)):
         return Adopted(refusals=tuple(map(_unnamed, alike)))
     sizes = {ref: image.size_bytes for ref, image in here.images.items()}
     words = spec_words(here.definition, sizes, here.monitors)
     if words.refusals:
         return Adopted(refusals=words.refusals)
-    search = Search(here, words)
-    best = search.run()
+    search, best = _same_again(here, words) if here.carries else _searched(here, words)
     if best is None:
         return Adopted(refusals=search.refusals())
     unexpressed = tuple(replace(each, why=search.why.get(each.path, "")) for each in best.rest.unexpressed)
     if best.differences:
         changes = (f"{difference} can't be expressed" for difference in best.differences)
         return Adopted(unexpressed=unexpressed, refusals=tuple(changes))
-    is_carried = here.carries and bool(best.rest.weight)
-    spec = {**best.spec, "template": template} if is_carried else best.spec
-    return Adopted(
-        spec=spec_text(as_data(spec), _comments(unexpressed, template if is_carried else "")),
-        template=template_text(best.rest, best.domain.template) if is_carried else "",
-        unexpressed=unexpressed,
-    )
+    spec = spec_text(as_data(_with_own_xml(best, here)), () if here.carries else _comments(unexpressed))
+    return Adopted(spec=spec, has_xml=here.carries and bool(best.rest.xml), unexpressed=unexpressed)
+
+
+def _with_own_xml(best: Trial, here: Circumstances) -> dict[str, object]:
+    """Return the spec with its own XML: none, where no settings and no profile would put another there."""
+    if here.carries and best.rest.xml:
+        return {**best.spec, "xml": best.rest.xml}
+    bare = {word: value for word, value in best.spec.items() if word != "xml"}
+    return bare if try_spec(bare, here).domain.xml is None else dict(best.spec)
+
+
+def _searched(here: Circumstances, words: Words) -> tuple[Search, Trial | None]:
+    search = Search(here, words)
+    return search, search.run()
+
+
+def _same_again(here: Circumstances, words: Words) -> tuple[Search, Trial | None]:
+    """Return the spec that says as little of what libvirt chooses as makes the same guest, by libvirt's own word.
+
+    Else it says all of it: a device that gets another place is another one to the guest.
+    """
+    is_like = here.made_of(here.definition)
+    said = replace(here, places=Places.SAID)
+    if is_like is None:
+        return _searched(said, words)
+    search, best = _searched(here, words)
+    if best is None or here.made_of(best.xml) == is_like:
+        return search, best
+    with_controllers = try_spec(best.spec, replace(here, places=Places.CONTROLLERS))
+    if here.made_of(with_controllers.xml) == is_like:
+        return search, with_controllers
+    return _searched(said, words)
 
 
 def _unnamed(key: str) -> str:
-    """Return why no template carries one of two devices of one key: it would be laid over the other."""
+    """Return why no XML carries one of two devices of one key: it would be laid over the other."""
     return (
-        f"it has several devices that go by {device_words(key)}, which no template can tell apart; give each a MAC, a "
-        f"name or a number of its own with virsh edit, or adopt with --no-template, which leaves what the spec does "
+        f"it has several devices that go by {device_words(key)}, which a spec's xml: cannot tell apart; give each a "
+        f"MAC, a name or a number of its own with virsh edit, or adopt with --no-xml, which leaves what the spec does "
         f"not say to libvirt's definition alone"
     )
 
 
-def _comments(unexpressed: tuple[Unexpressed, ...], template: str) -> tuple[str, ...]:
+def _comments(unexpressed: tuple[Unexpressed, ...]) -> tuple[str, ...]:
     if not unexpressed:
         return ()
-    holder = template or "libvirt's definition alone"
-    return (f"What a spec has no word for is in {holder}:", *(f"  {each.path}" for each in unexpressed))
+    holder = "What a spec has no word for is in libvirt's definition alone:"
+    return (holder, *(f"  {each.path}" for each in unexpressed))

@@ -10,16 +10,18 @@ from virtrbd.errors import SpecError
 from virtrbd.model.difference import Difference
 
 # libvirt's newest version of a machine is another one tomorrow, so it is said even where it is today's.
-_KEPT = (("name",), ("machine",))
+# A spec's own XML takes the place of what profiles have: it is looked for beside none of theirs.
+_KEPT = (("name",), ("machine",), ("xml",))
 
 
 @dataclass(slots=True)
 class Search:
-    """A search for the spec of one domain; `why` tells of each device that was refused."""
+    """A search for the spec of one domain; `why` tells of each device that was refused, `general` of the domain."""
 
     here: Circumstances
     words: Words
     why: dict[str, str] = field(default_factory=dict)
+    general: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Trial | None:
         """Return the best that there is, None where no disk can be had: a spec needs one."""
@@ -32,12 +34,14 @@ class Search:
         return self._shortened(self._taken_back(best))
 
     def refusals(self) -> tuple[str, ...]:
-        """Return why no disk can be had."""
+        """Return why no spec can be had, or no disk."""
+        if self.general:
+            return tuple(self.general.values())
         reasons = [f"disk {path.rpartition(':')[2]}: {why}" for path, why in self.why.items() if "/disk:" in path]
         return tuple(reasons) or ("it has no disk on RBD, and that is what virtrbd is for",)
 
     def _begin(self) -> Trial | None:
-        base = {**self.words.base, "autostart": self.here.autostart, "host": self.here.settings.host}
+        base = {**self.words.base, "autostart": self.here.autostart, "host": self.here.settings.host, "xml": None}
         for word in self.words.more:
             if word.path[:1] == ("disks",) and word.device:
                 trial = self._judge({**base, "disks": {word.path[1]: word.value}}, word)
@@ -85,7 +89,11 @@ class Search:
         except SpecError as error:
             if word and word.device:
                 place, _, reason = error.messages[0].partition(": ")
-                self.why.setdefault(word.device, reason or place)
+                said = reason.partition(":")[0].partition(".")[0]
+                if said in spec and said not in LISTED:
+                    self.general.setdefault(said, reason)
+                else:
+                    self.why.setdefault(word.device, reason or place)
             return None
 
     def _note(self, word: Word, changes: Sequence[Difference]) -> None:

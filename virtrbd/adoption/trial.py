@@ -1,11 +1,12 @@
 """A spec tried: what it would change in a definition, and what of the definition it does not say."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.leftover import Leftover, leftover, with_leftover
+from virtrbd.domainxml.leftover import Leftover, Places, leftover
+from virtrbd.domainxml.overlay import lay_over, renamed_sources
 from virtrbd.domainxml.render import render
 from virtrbd.errors import SpecError
 from virtrbd.fitting.fit import fit
@@ -38,8 +39,9 @@ _SHORT = (
 class Circumstances:
     """What a spec is tried against; `file` is where it will stand, and `profiles` lies there already.
 
-    `monitors` are the names and addresses that mean this cluster. `carries`: what no spec can say may go into a
-    template.
+    `monitors` are the names and addresses that mean this cluster. `carries`: what no spec has a word for may go into
+    its `xml:`; `places`: what is said there of what libvirt chooses. `made_of` returns what libvirt would make of a
+    document, as a text to compare, None where it does not say.
     """
 
     definition: str
@@ -54,11 +56,13 @@ class Circumstances:
     images: Mapping[ImageRef, Image]
     pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     carries: bool = True
+    places: Places = Places.CHOSEN
+    made_of: Callable[[str], str | None] = lambda _xml: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """How a spec did: `differences` are what it would change, `rest` is what it does not say.
+    """How a spec did: `differences` are what it would change, `rest` is what it does not say, `xml` what it becomes.
 
     `elsewhere`: the places where settings and profiles say what the spec does not.
     """
@@ -67,6 +71,7 @@ class Trial:
     domain: Domain
     differences: tuple[Difference, ...]
     rest: Leftover
+    xml: str
     elsewhere: tuple[FieldPath, ...] = ()
 
     @property
@@ -108,9 +113,26 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
     if fitted.problems:
         raise SpecError(*fitted.problems)
     rendered = render(fitted.fitted, here.cluster, here.secret_uuid, here.settings.template_dir)
-    rest = leftover(here.definition, rendered)
-    wanted = with_leftover(rendered, rest) if here.carries else rendered
+    rest = leftover(here.definition, rendered, here.places)
+    if here.carries and rest.xml:
+        _refuse_overlap(domain, rest.xml)
+    wanted = lay_over(rendered, rest.xml) if here.carries and rest.xml else rendered
     edit = edit_definition(here.definition, wanted, None, DomainMark(uuid=domain.uuid, host=""))
     unclear = tuple(Difference(path=f"/devices/{device}", wanted="one", found="several") for device in edit.unclear)
     elsewhere = tuple(loaded[0].document.elsewhere)
-    return Trial(spec=spec, domain=domain, differences=edit.differences + unclear, rest=rest, elsewhere=elsewhere)
+    return Trial(
+        spec=spec,
+        domain=domain,
+        differences=edit.differences + unclear,
+        rest=rest,
+        xml=wanted,
+        elsewhere=elsewhere,
+    )
+
+
+def _refuse_overlap(domain: Domain, xml: str) -> None:
+    """Raise SpecError where a drive would be the spec's and its XML's: the source is to be named in one place."""
+    targets = {disk.target for disk in domain.disks} | {cdrom.target for cdrom in domain.cdroms}
+    for _, target in renamed_sources(xml):
+        if target in targets:
+            raise SpecError(f"{domain.origin}: disk {target} has a source that a spec has no word for")

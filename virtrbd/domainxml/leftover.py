@@ -1,30 +1,39 @@
 """What a definition holds beyond a rendered document, and beyond what libvirt adds by itself."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from lxml import etree
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.kinds import lift_auth
 from virtrbd.domainxml.libvirts_own import is_own, is_own_attribute
-from virtrbd.domainxml.parts import lay_parts
+from virtrbd.domainxml.order import out_of_order
+from virtrbd.domainxml.overlay import one_line, overlay_text
 from virtrbd.domainxml.stated import LISTS
 from virtrbd.domainxml.tree import (
     Element,
     children,
     device_key,
+    device_steps,
     devices_of,
     key_name,
     parse_tree,
     steps,
-    to_text,
-    word,
 )
 
-# By libxml2 the schema takes these beside name and UUID only.
-_GENERAL = frozenset({"genid", "hwuuid"})
+# What libvirt chooses on this host, and might choose otherwise on another day.
+_CHOSEN = frozenset({"emulator", "loader", "nvram"})
+
+
+class Places(Enum):
+    """What is said of what libvirt chooses, such as where devices are: nothing, the PCI controllers, or all of it."""
+
+    CHOSEN = auto()
+    CONTROLLERS = auto()
+    SAID = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +47,9 @@ class Unexpressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """Elements as XML, to be laid over a rendered document, by the block of a template that has them.
+    """The XML of elements to be laid over a rendered document, a line each; `weight` counts what they say."""
 
-    `weight` counts what they say.
-    """
-
-    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    xml: str = ""
     unexpressed: tuple[Unexpressed, ...] = ()
     weight: int = 0
 
@@ -57,79 +63,72 @@ class _Rest:
     base: Element | None = None
 
 
-def leftover(definition: str, rendered: str) -> Leftover:
+def leftover(definition: str, rendered: str, places: Places = Places.CHOSEN) -> Leftover:
     """Return what must be laid over the rendered document so that it says all that the definition says."""
     found, wanted = parse_tree(definition), parse_tree(rendered)
     make_canonical(wanted)
-    for disk in found.iterfind("devices/disk"):
+    for disk in found.iterfind("devices/disk[@type='network']"):
         lift_auth(disk)
     held = dict(steps(wanted))
     tops = [
         _Rest(path=f"/{name}", element=rest, base=held.get(name))
         for name, child in steps(found)
-        if child.tag != "devices" and (rest := _rest(child, held.get(name))) is not None
+        if child.tag != "devices" and (rest := _rest(child, held.get(name), places)) is not None
     ]
-    devices = list(_device_rests(found, wanted))
-    blocks: dict[str, list[str]] = {}
-    for each in (*devices, *tops):
-        blocks.setdefault(_block(each), []).append(_text(each.element))
+    devices = list(_device_rests(found, wanted, places))
     return Leftover(
-        blocks={name: tuple(elements) for name, elements in blocks.items()},
+        xml=overlay_text([each.element for each in tops], [each.element for each in devices]),
         unexpressed=tuple(named for each in (*tops, *devices) for named in _named(each)),
         weight=sum(1 + len(element.attrib) for each in (*tops, *devices) for element in each.element.iter()),
     )
 
 
-def _block(rest: _Rest) -> str:
-    if rest.path.startswith("/devices/"):
-        return "devices_extra"
-    if rest.element.tag in _GENERAL:
-        return "general"
-    return "qemu" if word(rest.element).startswith("qemu:") else "extra"
-
-
-def with_leftover(rendered: str, rest: Leftover) -> str:
-    """Return the document with the elements laid over it, as a template does that carries them."""
-    root = parse_tree(rendered)
-    devices = root.find("devices")
-    assert devices is not None, "every rendered document has devices"
-    for name, elements in rest.blocks.items():
-        (devices if name == "devices_extra" else root).extend(map(parse_tree, elements))
-    lay_parts(root)
-    return to_text(root)
-
-
-def _device_rests(found: Element, wanted: Element) -> Iterator[_Rest]:
+def _device_rests(found: Element, wanted: Element, places: Places) -> Iterator[_Rest]:
     """Devices without a key are expressed as a whole or not at all: there is no telling to which a part belongs."""
-    keyed = {name: device for name, device in _device_steps(wanted) if device_key(device)}
+    keyed = {name: device for name, device in device_steps(wanted) if device_key(device)}
     left = [device for device in devices_of(wanted) if not device_key(device)]
-    for name, device in _device_steps(found):
+    named = out_of_order(found, wanted)
+    for name, device in device_steps(found):
         if device_key(device):
-            rest = _rest(device, keyed.get(name))
+            rest = _rest(device, keyed.get(name), places)
+            rest = etree.Element(device.tag) if rest is None and name in named else rest
             if rest is not None:
                 _identify(rest, device)
                 yield _Rest(path=f"/devices/{name}", element=rest, base=keyed.get(name))
             continue
-        same = next((each for each in left if each.tag == device.tag and _is_all(device, each)), None)
+        same = next((each for each in left if each.tag == device.tag and _is_all(device, each, places)), None)
         if same is not None:
             left.remove(same)
-        elif (rest := _rest(device, None)) is not None:
+        elif (rest := _rest(device, None, places)) is not None:
             yield _Rest(path=f"/devices/{name}", element=rest)
 
 
-def _device_steps(root: Element) -> Iterator[tuple[str, Element]]:
-    devices = root.find("devices")
-    return steps(devices) if devices is not None else iter(())
-
-
-def _is_all(found: Element, wanted: Element) -> bool:
+def _is_all(found: Element, wanted: Element, places: Places) -> bool:
     """Whether each says what the other does."""
-    return _rest(found, wanted) is None and _rest(wanted, found) is None
+    return _rest(found, wanted, places) is None and _rest(wanted, found, places) is None
 
 
-def _rest(found: Element, wanted: Element | None) -> Element | None:
+def _is_own(element: Element, places: Places) -> bool:
+    """Whether libvirt writes the element by itself, and so that nothing differs where it does it again."""
+    if places is Places.SAID and element.tag in _CHOSEN:
+        return False
+    if places is Places.SAID and (element.tag == "address" or element.find("address") is not None):
+        return _is_given_place(element)
+    is_pci = element.tag == "controller" and element.get("type") == "pci"
+    if is_pci and places is not Places.CHOSEN and element.get("index") != "0":
+        return False
+    return is_own(element)
+
+
+def _is_given_place(element: Element) -> bool:
+    """Whether there is no choice of a place: a disk has it by its target."""
+    address = element if element.tag == "address" else element.find("address")
+    return address is not None and address.get("type") == "drive" and is_own(element)
+
+
+def _rest(found: Element, wanted: Element | None, places: Places) -> Element | None:
     """Return what of `found` does not hold in `wanted`, None where that is nothing."""
-    if wanted is None and is_own(found):
+    if wanted is None and _is_own(found, places):
         return None
     rest = found.makeelement(found.tag, nsmap={name: uri for name, uri in found.nsmap.items() if name})
     for name, value in found.attrib.items():
@@ -139,17 +138,18 @@ def _rest(found: Element, wanted: Element | None) -> Element | None:
     text = (found.text or "").strip()
     if text and (wanted is None or text != (wanted.text or "").strip()):
         rest.text = found.text
-    rest.extend(_child_rests(found, wanted))
+    rest.extend(_child_rests(found, wanted, places))
     # A bare element says something by being there: <acpi/>.
     says_itself = wanted is None and not found.attrib and next(children(found), None) is None
     if not (rest.attrib or rest.text or len(rest) or says_itself):
         return None
-    if key := key_name(found):
+    # An entry of <oemStrings> has no name.
+    if (key := key_name(found)) and key in found.attrib:
         rest.set(key, found.get(key, ""))
     return rest
 
 
-def _child_rests(found: Element, wanted: Element | None) -> Iterator[Element]:
+def _child_rests(found: Element, wanted: Element | None, places: Places) -> Iterator[Element]:
     held = dict(steps(wanted)) if wanted is not None else {}
     listed = LISTS.get(str(found.tag))
     if listed and (wanted is None or _items(found, listed) != _items(wanted, listed)):
@@ -157,7 +157,7 @@ def _child_rests(found: Element, wanted: Element | None) -> Iterator[Element]:
     for name, child in steps(found):
         if child.tag == listed:
             continue
-        rest = _rest(child, held.get(name))
+        rest = _rest(child, held.get(name), places)
         if rest is not None:
             # Half of a user and a secret is none.
             yield copy.deepcopy(child) if child.tag == "auth" else rest
@@ -216,11 +216,5 @@ def _named(rest: _Rest) -> Iterator[Unexpressed]:
             yield from _named(_Rest(path=f"{path}/{name}", element=child, base=held.get(name)))
 
 
-def _text(rest: Element) -> str:
-    etree.cleanup_namespaces(rest)
-    return to_text(rest)
-
-
 def _short(element: Element) -> str:
-    bare = copy.deepcopy(element)
-    return " ".join(line.strip() for line in _text(bare).splitlines())
+    return one_line(copy.deepcopy(element))

@@ -29,11 +29,6 @@ def templates_digest(template_dir: str = "") -> str:
         raise ConfigError(f"template_dir: {error.filename or template_dir}: {error.strerror}") from error
 
 
-def is_packaged(name: str) -> bool:
-    """Whether a site's file of that name would take the place of one of virtrbd's."""
-    return (_folder() / name).exists()
-
-
 @cache
 def _packaged() -> str:
     return digest_of(*(file.read_bytes() for file in sorted(_folder().glob("*.j2"))))

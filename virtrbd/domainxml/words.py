@@ -11,6 +11,9 @@ from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
+# i686 has the machines of x86_64; the word for it goes into the spec's own XML.
+_ARCHITECTURES = frozenset({"x86_64", "i686"})
+
 Path = tuple[str, ...]
 Value = object
 
@@ -53,8 +56,8 @@ def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collect
     `monitors`: the names and addresses that mean this cluster.
     """
     root = parse_tree(definition)
-    if (arch := attribute(root, "os/type", "arch")) != "x86_64":
-        return Words(base={}, more=(), refusals=(f"it is for {arch}; virtrbd knows x86_64 only",))
+    if (arch := attribute(root, "os/type", "arch")) not in _ARCHITECTURES:
+        return Words(base={}, more=(), refusals=(f"it is for {arch}, and specs have the machines of x86_64 only",))
     unknown: list[Unknown] = []
     more = [*_machine_words(root)]
     for disk in root.iterfind("devices/disk"):
@@ -72,9 +75,11 @@ def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collect
     return Words(base=_base(root), more=tuple(more), unknown=tuple(unknown))
 
 
-def images_of(definition: str) -> tuple[ImageRef, ...]:
-    """Return the images behind the disks of a definition, sorted."""
-    disks = parse_tree(definition).iterfind("devices/disk")
+def images_of(definition: str, monitors: Collection[str] | None = None) -> tuple[ImageRef, ...]:
+    """Return the images behind the disks of a definition, sorted; where `monitors` are named, their cluster's alone."""
+    disks = list(parse_tree(definition).iterfind("devices/disk"))
+    if monitors is not None:
+        disks = [disk for disk in disks if _is_of_this_cluster(disk, monitors)]
     return tuple(sorted({image.image for disk in disks if (image := parse_image(disk)) is not None}))
 
 
@@ -190,7 +195,7 @@ def _disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
         "image": str(image),
         **source,
         "cache": attribute(disk, "driver", "cache") or "default",
-        "discard": attribute(disk, "driver", "discard") or "ignore",
+        "discard": attribute(disk, "driver", "discard") or "default",
         **_granularity(disk),
         **shared,
     }
@@ -275,6 +280,8 @@ def _small_words(root: Element) -> Iterator[Word]:
         listen = graphics.get("listen") or attribute(graphics, "listen", "address") or "default"
         value = {"type": graphics.get("type"), "listen": listen, **({"port": port} if port else {})}
         yield Word(path=("graphics",), value=value)
+        # The card may have more to say than a spec has words for.
+        yield Word(path=(), value={"graphics": value, "video": "none"})
     for word, path in (
         ("serial_console", "serial"),
         ("guest_agent", "channel/target[@name='org.qemu.guest_agent.0']"),

@@ -15,19 +15,20 @@ from virtrbd.deadline import call_within
 from virtrbd.domainxml.leftover import Unexpressed
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_machine, require_readable
-from virtrbd.domainxml.templates import is_packaged
 from virtrbd.domainxml.words import images_of, monitors_of
-from virtrbd.errors import ConfigError, ExitCode, HypervisorError, SpecError
+from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
 from virtrbd.host.converge import look
 from virtrbd.host.execute import execute
 from virtrbd.host.host import Host
-from virtrbd.host.new_files import write_new, written_while_useful
+from virtrbd.host.new_files import write_new
 from virtrbd.host.observe import observe
 from virtrbd.host.perform import perform
+from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.file_name import typed_file_name
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.names import check_domain_name
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, plan_secret
@@ -39,37 +40,48 @@ from virtrbd.spec.resolve import resolve
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """What adopting a domain came to: the files, what they have no word for, and what became of the marks."""
+    """What adopting a domain came to: its spec, what that has no word for, and what became of the marks."""
 
     spec_file: str
-    template_file: str
+    has_xml: bool
     unexpressed: tuple[Unexpressed, ...]
     plan: Plan
     outcomes: tuple[Outcome, ...]
 
 
-def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption:
-    """Write the domain's files, then set its marks as far as they are allowed. Raises VirtrbdError.
+def _make_folder(folder: Path) -> None:
+    """Make the folder that specs go into, as far as it is not there. Raises VirtrbdError."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error, "choose another folder, or mend that") from error
 
-    `carries`: what no spec has a word for goes into a template. The files are written only when a plan with them
-    changes nothing but marks.
+
+def is_adopted(domain: DefinedDomain) -> bool:
+    """Whether the domain is virtrbd's already; one that cannot be read is not."""
+    try:
+        return read_mark(domain.definition) is not None
+    except DocumentError:
+        return False
+
+
+def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption:
+    """Write the domain's spec, then set its marks as far as they are allowed. Raises VirtrbdError.
+
+    `carries`: what no spec has a word for goes into its `xml:`. It is written only when a plan with it changes nothing
+    but marks.
     """
     domain = _adoptable(host, name)
-    file_name = typed_file_name(domain.name, domain.uuid)
-    spec_file = Path(into) / f"{file_name}.yaml"
-    template = f"{file_name}.xml.j2"
-    template = f"adopted-{template}" if is_packaged(template) else template
+    spec_file = Path(into) / spec_name(domain)
     with ExitStack() as stack:
-        locks = [domain.name, *map(str, images_of(domain.definition))]
-        stack.enter_context(host.state.locked(locks, "adopt"))
         here = _circumstances(host, domain, spec_file, carries=carries)
-        found = adopted(here, template)
+        locks = [domain.name, *map(str, here.images)]
+        stack.enter_context(host.state.locked(locks, "adopt"))
+        found = adopted(here)
         if found.refusals:
             raise SpecError(*(f"{domain.name}: {refusal}" for refusal in found.refusals))
-        template_file = _template_file(host, domain.name, template, found)
-        if template_file:
-            way_out = "move it away, or adopt with --no-template"
-            stack.enter_context(written_while_useful(template_file, found.template, way_out))
+        if found.has_xml and not host.settings.trust_specs:
+            raise SpecError(_forbidden(domain.name, found, host))
         spec = SpecFile(path=str(spec_file), raw=found.spec.encode())
         plan = _plan(host, spec, here.profiles)
         _refuse_more_than_marks(domain.name, plan)
@@ -77,13 +89,14 @@ def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption
             f"take it over with "
             f"{shell_command('virtrbd define --allow takes-over', spec_file)}, move it away, or choose --into DIR"
         )
+        _make_folder(spec_file.parent)
         write_new(spec_file, found.spec, way_out)
         outcomes = list(execute(plan, host.allowed, lambda action: perform(action, host)))
         if any(outcome.result is Result.DONE for outcome in outcomes):
             outcomes += _left(_plan(host, spec, here.profiles))
     return Adoption(
         spec_file=str(spec_file),
-        template_file=str(template_file or ""),
+        has_xml=found.has_xml,
         unexpressed=found.unexpressed,
         plan=plan,
         outcomes=tuple(outcomes),
@@ -117,10 +130,12 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
     capabilities = host.hypervisor.capabilities(*key)
     if capabilities is None:
         raise SpecError(f"{domain.name}: libvirt knows no machine {key[1]} with hypervisor {key[0]} here")
-    refs = images_of(domain.definition)
     policy = Policy(host=host.settings.host, template_dir=host.settings.template_dir)
     world = observe((), host.hypervisor, host.cluster, host.state, policy, {})
-    images = {ref: image for ref in refs if (image := read_image(host.cluster, ref))}
+    monitors = _monitors(host, world.cluster, monitors_of(domain.definition))
+    # Those of another cluster are not asked for here, where a pool of that name may be another one, or none.
+    refs = images_of(domain.definition, monitors)
+    images = {ref: image for ref in refs if (image := _read_image(host, ref))}
     profiles = spec_file.parent / PROFILES
     return Circumstances(
         definition=domain.definition,
@@ -130,12 +145,21 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
         profiles=SpecFile(path=str(profiles), raw=read_bounded(profiles)) if os.path.exists(profiles) else None,
         capabilities=capabilities,
         cluster=world.cluster,
-        monitors=_monitors(host, world.cluster, monitors_of(domain.definition)),
+        monitors=monitors,
         secret_uuid=plan_secret(world)[0],
         images=images,
         pool_config={pool: pool_config(host.cluster, pool) for pool in sorted({ref.pool for ref in images})},
         carries=carries,
+        made_of=host.hypervisor.made_of,
     )
+
+
+def _read_image(host: Host, ref: ImageRef) -> Image | None:
+    try:
+        return read_image(host.cluster, ref)
+    except ConfigError:
+        # There is no such pool: a domain may have disks that are gone beside those that are not.
+        return None
 
 
 def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> frozenset[str]:
@@ -153,16 +177,18 @@ def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> froze
     return addresses | frozenset(name for name in named - addresses if leads_here(name))
 
 
-def _template_file(host: Host, name: str, template: str, found: Adopted) -> Path | None:
-    if not found.template:
-        return None
-    if not host.settings.template_dir:
-        paths = ", ".join(each.path for each in found.unexpressed)
-        raise ConfigError(
-            f"{name}: a spec has no word for {paths}; write template_dir: DIR into the settings for a template that "
-            f"has them, or adopt with --no-template, which leaves them to libvirt's definition alone"
-        )
-    return Path(host.settings.template_dir) / template
+def spec_name(domain: DefinedDomain) -> str:
+    """Return the name of a domain's spec as a file, which is never that of the profiles beside it."""
+    name = f"{typed_file_name(domain.name, domain.uuid)}.yaml"
+    return f"domain-{name}" if name == PROFILES else name
+
+
+def _forbidden(name: str, found: Adopted, host: Host) -> str:
+    paths = ", ".join(each.path for each in found.unexpressed)
+    return (
+        f"{name}: a spec has no word for {paths}, and {host.settings.file} forbids xml: in specs (trust_specs: false); "
+        f"adopt with --no-xml, which leaves them to libvirt's definition alone"
+    )
 
 
 def _plan(host: Host, spec: SpecFile, profiles: SpecFile | None) -> Plan:

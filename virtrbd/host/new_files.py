@@ -1,10 +1,8 @@
 """Files written once: whole or not at all, and never over others."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from virtrbd.errors import UsageError, VirtrbdError
+from virtrbd.errors import UsageError
 from virtrbd.local.write_whole import cannot_write, write_unless_taken
 from virtrbd.spec.files import read_bounded
 
@@ -15,7 +13,7 @@ def write_new(file: Path, text: str, way_out: str) -> bool:
     Raises UsageError where another one stands there, VirtrbdError where it can't be written.
     """
     try:
-        # Readable by others, as specs and templates are: people keep them in a repository.
+        # Readable by others, as specs are: people keep them in a repository.
         write_unless_taken(file, text.encode(), 0o644)
     except FileExistsError:
         if not _says(file, text):
@@ -32,15 +30,3 @@ def _says(file: Path, text: str) -> bool:
     except OSError:
         # A link into nowhere, a folder, a pipe.
         return False
-
-
-@contextmanager
-def written_while_useful(file: Path, text: str, way_out: str) -> Iterator[None]:
-    """Write the file; it goes again when what it is for can't be done. Raises as write_new does."""
-    is_new = write_new(file, text, way_out)
-    try:
-        yield
-    except VirtrbdError:
-        if is_new:
-            file.unlink(missing_ok=True)
-        raise

@@ -1,5 +1,6 @@
 """The connection to libvirt: what it tells, and what it is told to do."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -13,7 +14,16 @@ from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
 from virtrbd.hypervisor.patience import read_each
-from virtrbd.hypervisor.reading import Flags, describe, kept_of, kept_or_failure, saved_xml, snapshots_xml, xml_of
+from virtrbd.hypervisor.reading import (
+    Flags,
+    answers,
+    describe,
+    kept_of,
+    kept_or_failure,
+    saved_xml,
+    snapshots_xml,
+    xml_of,
+)
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
@@ -30,6 +40,14 @@ _LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFI
 
 # Calls at a time: libvirtd works at five of one client (max_client_requests).
 _AT_A_TIME = 4
+
+
+# Of a secret, which libvirt encrypts for each QEMU afresh.
+_CIPHER = re.compile(r'"(?:data|iv)":"[^"]*",?')
+
+
+# The order in which features are named says nothing.
+_CPU = re.compile(r"(?<= -cpu )\S+")
 
 
 def _is_text(name: str) -> bool:
@@ -201,6 +219,27 @@ class Hypervisor:
                 raise
 
         return self._call(f"reading the definition of {uuid}", read)
+
+    def made_of(self, xml: str) -> str | None:
+        """Return the command line of QEMU that libvirt would make of a domain, without what is new each time.
+
+        None where libvirt does not say, or would come to harm by the question. Nothing is defined or started.
+        """
+        from virtrbd.domainxml.libvirts_own import is_plain
+
+        if not is_plain(xml):
+            return None
+
+        def read() -> str | None:
+            try:
+                argv = self._connection.domainXMLToNative("qemu-argv", xml, 0)
+            except libvirt.libvirtError:
+                if not answers(self._connection):
+                    raise
+                return None
+            return _CPU.sub(lambda cpu: ",".join(sorted(cpu[0].split(","))), _CIPHER.sub("", argv))
+
+        return self._call("reading a command line", read)
 
     def define(self, xml: str, mark: DomainMark, rendered: str) -> str:
         """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest, and what
