@@ -197,7 +197,7 @@ def _named(rest: _Rest) -> Iterator[Unexpressed]:
     """Name what of the rest the document has no place for at all, and the values that it has otherwise."""
     element, base, path = rest.element, rest.base, rest.path
     if base is None:
-        yield Unexpressed(path=path, xml=_short(element))
+        yield Unexpressed(path=path, xml=one_line(element))
         return
     known = key_name(element)
     for name, value in element.attrib.items():
@@ -208,13 +208,9 @@ def _named(rest: _Rest) -> Iterator[Unexpressed]:
         yield Unexpressed(path=path, xml=text)
     listed, held = LISTS.get(str(element.tag)), dict(steps(base))
     if items := element.findall(listed) if listed else []:
-        yield Unexpressed(path=f"{path}/{listed}", xml="".join(map(_short, items)))
+        yield Unexpressed(path=f"{path}/{listed}", xml="".join(map(one_line, items)))
     for name, child in steps(element):
         if child.tag == "auth":
-            yield Unexpressed(path=f"{path}/{name}", xml=_short(child))
+            yield Unexpressed(path=f"{path}/{name}", xml=one_line(child))
         elif child.tag != listed:
             yield from _named(_Rest(path=f"{path}/{name}", element=child, base=held.get(name)))
-
-
-def _short(element: Element) -> str:
-    return one_line(copy.deepcopy(element))

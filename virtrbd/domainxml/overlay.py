@@ -3,6 +3,7 @@
 The rules are those of templates (parts): an element of which a domain has one is merged, devices by their key.
 """
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,9 @@ def named_elements(text: str) -> Iterator[Named]:
 
 def one_line(element: Element) -> str:
     """Return an element as a person reads it in a list."""
-    return " ".join(line.strip() for line in _without_namespace(to_text(element)).splitlines())
+    bare = copy.deepcopy(element)
+    bare.tail = None
+    return " ".join(line.strip() for line in _without_namespace(to_text(bare)).splitlines())
 
 
 def overlay_text(tops: Sequence[Element], devices: Sequence[Element]) -> str:
