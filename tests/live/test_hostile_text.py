@@ -68,7 +68,7 @@ def test_an_adopted_domain_of_hostile_texts_gives_whole_files(host, name) -> Non
     (host.folder / "odd.xml").write_text(begin + odd)
     host.ok("virsh", "define", "odd.xml")
     (host.folder / spec).unlink()
-    done = host.virtrbd("adopt", name, "--no-template")
+    done = host.virtrbd("adopt", name, "--no-xml")
     assert done.returncode == 4
     lines_of(done)
     assert yaml.safe_load((host.folder / spec).read_text())["name"] == name

@@ -140,6 +140,9 @@ DOMAINS: dict[str, tuple[str, str, str]] = {
         "<maxMemory slots='4' unit='KiB'>1048576</maxMemory><memory>524288</memory>"
         f"<currentMemory>219100</currentMemory><vcpu>4</vcpu><cpu>{CELLS}</cpu>", "", ""),
     "audio": ("", "<sound model='ich9'><audio id='1'/></sound><audio id='1' type='file' path='/srv/a.wav'/>", ""),
+    "audio-two": (
+        "", "<audio id='1' type='none'/><audio id='2' type='alsa'/><graphics type='vnc'><audio id='2'/></graphics>",
+        ""),
     "sound": ("", "<sound model='ich6'><codec type='micro'/></sound><graphics type='spice' autoport='yes'/>", ""),
     "oem-strings": (
         "<sysinfo type='smbios'><bios><entry name='vendor'>a</entry></bios><oemStrings><entry>one</entry>"

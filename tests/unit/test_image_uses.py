@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from virtrbd.domainxml.image_uses import named_images
+from virtrbd.domainxml.image_uses import named_images, written_images
 from virtrbd.domainxml.plain import FORBIDDEN, may_name_more, sources_in
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
@@ -221,3 +221,20 @@ def test_every_name_that_qemu_can_be_given_is_read_back(ref: ImageRef) -> None:
 def test_any_argument_is_read_or_unread(argument: str) -> None:
     found, is_read = images_in_argument(argument)
     assert is_read or not found
+
+
+def test_what_is_surely_another_cluster_s_is_not_written_here() -> None:
+    """A name that is no address may lead to a monitor of this one."""
+
+    def disk(target: str, *hosts: str) -> str:
+        named = "".join(f"<host name='{host}'/>" for host in hosts)
+        source = f"<source protocol='rbd' name='vms/{target}'>{named}</source>"
+        return f"<disk type='network' device='disk'>{source}<target dev='{target}'/></disk>"
+
+    disks = disk("a"), disk("b", "10.0.0.1"), disk("c", "10.9.9.9"), disk("d", "10.9.9.9", "mon"), disk("e", "::9")
+    nvram = (
+        "<os><nvram type='network'><source protocol='rbd' name='vms/n'><host name='10.9.9.9'/></source></nvram></os>"
+    )
+    root = parse_tree(f"<domain>{nvram}<devices>{''.join(disks)}</devices></domain>")
+    assert [ref.name for ref in written_images(root, {"10.0.0.1"})] == ["a", "b", "d"]
+    assert [ref.name for ref in written_images(root)] == ["a", "b", "c", "d", "e", "n"]

@@ -117,11 +117,10 @@ def try_adopt(data: bytes) -> None:
             monitors=frozenset(monitor.address for monitor in CLUSTER.monitors),
             secret_uuid="11111111-1111-1111-1111-111111111111",
             images=images,
-        ),
-        "it.xml.j2",
+        )
     )
     require(bool(found.spec) != bool(found.refusals), "neither a spec nor a reason why there is none")
-    (found.spec + found.template).encode()
+    found.spec.encode()
 
 
 @cache

@@ -215,7 +215,9 @@ def _derived_drive(disk: Element) -> tuple[int, ...]:
 
 
 def _is_default_audio(audio: Element) -> bool:
-    """A domain gets one of the kind of its screen, and none without one (qemuDomainDefAddDefaultAudioBackend)."""
+    """A domain without any gets one of the kind of its screen (qemuDomainDefAddDefaultAudioBackend)."""
+    if len(_around(audio).findall("audio")) > 1:
+        return False
     screen = attribute(audio.getroottree().getroot(), "devices/graphics", "type")
     by_screen = {"": "none", "vnc": "none", "spice": "spice"}.get(screen)
     return audio.get("id") == "1" and audio.get("type") == by_screen and _is_bare(audio, "id", "type")

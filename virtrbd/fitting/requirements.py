@@ -100,7 +100,7 @@ DOMAIN: tuple[Requirement[Domain], ...] = (
         feature="firmware: uefi",
         is_asked=lambda domain: domain.firmware.kind == "uefi",
         libvirt=(5, 2, 0),
-        way_out="write the loader's path in a template of your own, or use bios",
+        way_out="write the loader's path in xml:, or use bios",
     ),
     Requirement(
         feature="firmware.secure_boot",
