@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import rbd
 from waiting import eventually
 
 ROUNDS = 50
@@ -196,3 +198,17 @@ def stop_cleanly(host, name: str, stop: str) -> None:  # type: ignore[no-untyped
     # A guest that is not up yet does not hear the button; it is asked again.
     while host.virtrbd("shutdown", name, "--timeout", "5").returncode:
         assert time.monotonic() < give_up_at, "the guest never shut down"
+
+
+def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is_here(world, name) -> None:  # type: ignore[no-untyped-def]
+    """Behind NAT monitors have other addresses, and the guest writes to this cluster all the same."""
+    host = world.host
+    define_bare(host, name)
+    elsewhere = re.sub(r"<host name=['\"][^'\"]*['\"]", "<host name='10.9.9.9'", host.ok("virsh", "dumpxml", name))
+    (host.folder / "elsewhere.xml").write_text(elsewhere)
+    host.ok("virsh", "define", "elsewhere.xml")
+    short = {**world.env, "VIRTRBD_CONFIG": settings(host, watcher=0.5)}
+    with rbd.Image(world.vms, f"{name}.vda"):
+        refused = replace(world, env=short).virtrbd("start", name)
+    assert (refused.returncode, qemus(name)) == (5, []), refused
+    assert "would destroy the disk" in refused.stderr

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from virtrbd.domainxml.image_uses import named_images, written_images
+from virtrbd.domainxml.image_uses import images_elsewhere, named_images, written_images
 from virtrbd.domainxml.plain import FORBIDDEN, may_name_more, sources_in
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
@@ -223,7 +223,7 @@ def test_any_argument_is_read_or_unread(argument: str) -> None:
     assert is_read or not found
 
 
-def test_what_is_surely_another_cluster_s_is_not_written_here() -> None:
+def test_what_names_other_monitors_by_address_is_elsewhere() -> None:
     """A name that is no address may lead to a monitor of this one."""
 
     def disk(target: str, *hosts: str) -> str:
@@ -236,5 +236,7 @@ def test_what_is_surely_another_cluster_s_is_not_written_here() -> None:
         "<os><nvram type='network'><source protocol='rbd' name='vms/n'><host name='10.9.9.9'/></source></nvram></os>"
     )
     root = parse_tree(f"<domain>{nvram}<devices>{''.join(disks)}</devices></domain>")
-    assert [ref.name for ref in written_images(root, {"10.0.0.1"})] == ["a", "b", "d"]
+    assert sorted(ref.name for ref in images_elsewhere(root, {"10.0.0.1"})) == ["c", "e", "n"]
+    both = parse_tree(f"<domain><devices>{disk('c', '10.9.9.9')}{disk('c')}</devices></domain>")
+    assert images_elsewhere(both, {"10.0.0.1"}) == frozenset(), "one of its disks may be this cluster's"
     assert [ref.name for ref in written_images(root)] == ["a", "b", "c", "d", "e", "n"]

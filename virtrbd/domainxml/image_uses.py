@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from virtrbd.domainxml.parse import disks_of, source_image
 from virtrbd.domainxml.qemu_arguments import images_in_argument
-from virtrbd.domainxml.tree import Element, attribute, children, device_key, word
+from virtrbd.domainxml.tree import Element, children, device_key, word
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
@@ -40,19 +40,21 @@ def named_images(root: Element) -> NamedImages:
     return found.result()
 
 
-def written_images(root: Element, monitors: Collection[str] = ()) -> tuple[ImageRef, ...]:
-    """Return the images that the domain's QEMU opens read-write by librbd: disks, NVRAM.
-
-    Where the addresses of a cluster's `monitors` are given, without those that are surely another cluster's.
-    """
-    sources = list(root.iterfind("devices/disk/source")) + list(root.iterfind("os/nvram/source"))
-    elsewhere = [source for source in sources if monitors and _is_elsewhere(source, monitors)]
-    targets = {attribute(disk, "target", "dev") for disk in (source.getparent() for source in elsewhere)}
-    disks = (disk.image for disk in disks_of(root) if disk.is_written and disk.target not in targets)
-    nvram = (
-        source_image(source) for source in root.iterfind("os/nvram/source[@protocol='rbd']") if source not in elsewhere
-    )
+def written_images(root: Element) -> tuple[ImageRef, ...]:
+    """Return the images that the domain's QEMU opens read-write by librbd: disks, NVRAM."""
+    disks = (disk.image for disk in disks_of(root) if disk.is_written)
+    nvram = (source_image(source) for source in root.iterfind("os/nvram/source") if source.get("protocol") == "rbd")
     return tuple(dict.fromkeys(ref for ref in (*disks, *nvram) if ref and not ref.snapshot))
+
+
+def images_elsewhere(root: Element, monitors: Collection[str]) -> frozenset[ImageRef]:
+    """Return the images of which each source names other monitors than a cluster has, by their addresses.
+
+    Mostly they are another cluster's. They may be this one's behind NAT, or a document may be older than its monitors.
+    """
+    sources = [*root.iterfind("devices/disk/source"), *root.iterfind("os/nvram/source")]
+    named = [(ref, _is_elsewhere(source, monitors)) for source in sources if (ref := source_image(source))]
+    return frozenset(ref for ref, _ in named) - {ref for ref, is_elsewhere in named if not is_elsewhere}
 
 
 def _is_elsewhere(source: Element, monitors: Collection[str]) -> bool:

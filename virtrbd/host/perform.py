@@ -9,6 +9,8 @@ from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.domainxml.own_devices import settled
+from virtrbd.domainxml.parse import disks_of
+from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import HypervisorError, VirtrbdError
 from virtrbd.host import live, power
 from virtrbd.host.changing import finish_rollback
@@ -46,7 +48,7 @@ from virtrbd.model.actions import (
 from virtrbd.model.actual import LastDefinition
 from virtrbd.model.domain import DefinedDomain, DomainMark
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageLayout, ImageMark
+from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
 from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,
@@ -190,15 +192,27 @@ def _change_guest(action: LiveAction, host: Host) -> None:
 
 
 def _attach(action: AttachDevice, host: Host) -> None:
+    domain = host.hypervisor.domain(action.domain_uuid)
     through_gate(
         host.cluster,
         [action.image] if action.image else [],
         partial(live.attach, host.hypervisor, action.domain_uuid, action.device),
-        run=power.run_here(host, _generation(host.hypervisor.domain(action.domain_uuid))),
+        unsure=_doubtful(action, domain, host),
+        run=power.run_here(host, _generation(domain)),
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
         say=host.say,
     )
+
+
+def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) -> tuple[ImageRef, ...]:
+    """Return the image of a disk that names another cluster's monitors, where one of that name is here."""
+    if action.image or domain is None or not action.device.startswith("disk:"):
+        return ()
+    tree = parse_tree(domain.definition)
+    own = {disk.image for disk in disks_of(tree) if f"disk:{disk.target}" == action.device}
+    _, doubtful = power.images_by_cluster(tree, host)
+    return tuple(ref for ref in doubtful if ref in own)
 
 
 def _generation(domain: DefinedDomain | None) -> str:

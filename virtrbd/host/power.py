@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
-from virtrbd.ceph.images import clear_running, read_image
-from virtrbd.domainxml.image_uses import argument_images, written_images
+from virtrbd.ceph.images import clear_running, is_taken, read_image
+from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.tree import parse_tree
+from virtrbd.domainxml.tree import Element, parse_tree
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
@@ -31,11 +31,12 @@ def start_domain(domain_uuid: str, host: Host) -> None:
         raise BlockedError(f"{domain.name} is held now; {shell_command('virtrbd release', domain.name)} ends that")
     save = _save_of(domain, host)
     generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
+    here, doubtful = images_by_cluster(tree, host)
     through_gate(
         host.cluster,
-        _written_images(domain, host),
+        here,
         partial(_begin, domain_uuid, host, generation if mark and not save else ""),
-        unsure=argument_images(tree),
+        unsure=(*argument_images(tree), *doubtful),
         run=run_here(host, generation),
         save=save,
         allowed=host.allowed,
@@ -80,7 +81,7 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
             f"the guest is paused and hears nothing; {shell_command('virsh resume', domain.name)} lets it go on"
         )
     # Before it stops: what cannot be read could not be noted afterwards.
-    _written_images(domain, host)
+    images_by_cluster(parse_tree(domain.definition), host)
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
         # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
@@ -118,12 +119,23 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
-    images = [ref for ref in _written_images(domain, host) if ref not in unreadable]
+    here, _ = images_by_cluster(parse_tree(domain.definition), host)
+    images = [ref for ref in here if ref not in unreadable]
     held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     clear_running(host.cluster, held)
 
 
-def _written_images(domain: DefinedDomain, host: Host) -> tuple[ImageRef, ...]:
-    """Return the images of this cluster that the domain's guest writes to."""
-    monitors = frozenset(monitor.address for monitor in host.cluster.facts().monitors)
-    return written_images(parse_tree(domain.definition), monitors)
+def images_by_cluster(tree: Element, host: Host) -> tuple[tuple[ImageRef, ...], tuple[ImageRef, ...]]:
+    """Return the images of this cluster that a guest writes to, and those that may be this one's.
+
+    Of the latter a document names other monitors, and an image of that name is here too: monitors behind NAT have other
+    addresses, and a document may be older than its monitors.
+    """
+    written = written_images(tree)
+    elsewhere = (
+        images_elsewhere(tree, {monitor.address for monitor in host.cluster.facts().monitors}) if written else ()
+    )
+    named = [ref for ref in written if ref in elsewhere]
+    pools = host.cluster.pools() if named else ()
+    doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(host.cluster, ref))
+    return tuple(ref for ref in written if ref not in elsewhere), doubtful

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, pruned
-from virtrbd.domainxml.image_uses import written_images
+from virtrbd.domainxml.image_uses import images_elsewhere
 from virtrbd.domainxml.live import (
     LiveEdit,
     current_memory,
@@ -149,10 +149,10 @@ def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str) -
 
 def _written_image(desired: str, device: str, actual: Actual) -> ImageRef | None:
     """Return the image of this cluster that an attached device writes to; a template or a spec's XML may have disks."""
-    here = written_images(parse_tree(desired), frozenset(monitor.address for monitor in actual.cluster.monitors))
+    elsewhere = images_elsewhere(parse_tree(desired), {monitor.address for monitor in actual.cluster.monitors})
     images = {f"disk:{disk.target}": disk.image for disk in parse_disks(desired) if disk.is_written}
     image = images.get(device)
-    return image if image in here else None
+    return None if image is None or image.snapshot or image in elsewhere else image
 
 
 def _unless(is_harmless: bool) -> tuple[Hazard, ...]:
