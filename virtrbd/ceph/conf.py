@@ -13,7 +13,8 @@ from virtrbd.errors import ConfigError, DeniedError
 
 # librados opens the keyring as soon as it has read the file, and a broken one may end the program.
 NO_KEYRING = {"keyring": "", "keyfile": ""}
-_NO_CEPHX = {"auth_supported": "none"}
+# auth_supported overrides the other one up to Ceph 18; Ceph 20 has it no more, and refuses to set it.
+_NO_CEPHX = ("auth_supported", "auth_client_required")
 
 
 def client_of(file: str, user: str, options: Mapping[str, str]) -> Any:
@@ -23,7 +24,9 @@ def client_of(file: str, user: str, options: Mapping[str, str]) -> Any:
     """
     from virtrbd.ceph.bindings import rados
 
-    keyrings = reader_of(file, user, {**options, **_NO_CEPHX}).conf_get("keyring") or ""
+    known = rados.Rados(rados_id=user)
+    no_cephx = {name: "none" for name in _NO_CEPHX if known.conf_get(name) is not None}
+    keyrings = reader_of(file, user, {**options, **no_cephx}).conf_get("keyring") or ""
     if (keyring := opened_keyring(keyrings)) and os.path.isfile(keyring):
         _refuse_unsafe(keyring, read_file(keyring))
     return rados.Rados(conffile=file, rados_id=user, conf=dict(options))
