@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+import rados
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,8 @@ def test_every_form_says_the_same(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["auth_client_required", "auth client required", "auth_supported"])
 def test_a_client_without_cephx_is_seen(option: str, tmp_path: Path) -> None:
+    if rados.Rados().conf_get(option.replace(" ", "_")) is None:
+        pytest.skip(f"this Ceph has no {option} any more")
     assert not facts(tmp_path, f"[global]\n{option} = none\n").cephx
     client = client_of(written(tmp_path, f"[global]\n{option} = none\nkeyring = {tmp_path}/none\n"), "virtrbd", {})
     key, why = find_key(client, "virtrbd")
