@@ -301,7 +301,7 @@ def edited(found: DefinedDomain) -> DefinedDomain:
     """The domain after `virsh edit`: fewer CPUs, another limit and title, and devices of somebody's own."""
     definition = found.definition.replace(">2</vcpu>", ">1</vcpu>").replace(">shop<", ">kiosk<")
     definition = definition.replace(">100</read_iops_sec>", ">150</read_iops_sec>")
-    return replace(found, definition=definition.replace("</devices>", "<watchdog model='itco'/></devices>"))
+    return replace(found, definition=definition.replace("</devices>", "<watchdog model='i6300esb'/></devices>"))
 
 
 def guest_edited(found: DefinedDomain) -> DefinedDomain:

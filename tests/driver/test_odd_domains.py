@@ -89,7 +89,7 @@ def test_the_digest_of_what_anybody_wrote_is_stable_and_others_are_planned_as_ev
     digest = definition_digest(found.definition)
     # Its own mark is no part of it, and says the same afterwards.
     mark = DomainMark(uuid=UUID, host="h", hold=Hold(why="because"))
-    given_back = record(odd, mark)
+    given_back = record(odd, mark, found.definition)
     assert read_mark(given_back) == replace(mark, definition=digest)
     assert definition_digest(given_back) == digest
     try:

@@ -47,6 +47,11 @@ def written_images(root: Element) -> tuple[ImageRef, ...]:
     return tuple(dict.fromkeys(ref for ref in (*disks, *nvram) if ref and not ref.snapshot))
 
 
+def images_of_disk(root: Element, device: str) -> frozenset[ImageRef]:
+    """Return the image of a disk, which is named like `disk:vda`; of none where it has another source."""
+    return frozenset(disk.image for disk in disks_of(root) if f"disk:{disk.target}" == device and disk.image)
+
+
 def images_elsewhere(root: Element, monitors: Collection[str]) -> frozenset[ImageRef]:
     """Return the images of which each source names other monitors than a cluster has, by their addresses.
 

@@ -7,9 +7,9 @@ from typing import assert_never
 from virtrbd.ceph.images import clear_running, free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.trash import trash_image
+from virtrbd.domainxml.image_uses import images_of_disk
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.domainxml.own_devices import settled
-from virtrbd.domainxml.parse import disks_of
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import HypervisorError, VirtrbdError
 from virtrbd.host import live, power
@@ -210,9 +210,8 @@ def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) ->
     if action.image or domain is None or not action.device.startswith("disk:"):
         return ()
     tree = parse_tree(domain.definition)
-    own = {disk.image for disk in disks_of(tree) if f"disk:{disk.target}" == action.device}
     _, doubtful = power.images_by_cluster(tree, host)
-    return tuple(ref for ref in doubtful if ref in own)
+    return tuple(ref for ref in doubtful if ref in images_of_disk(tree, action.device))
 
 
 def _generation(domain: DefinedDomain | None) -> str:
