@@ -29,6 +29,7 @@ REFUSED = (
     (("image", "clone", "vms/a@s", "vms/b@s"), "vms/b@s is a snapshot"),
     (("image", "clone", "vms/a@s", "vms/b", "vms/b"), "the same name twice"),
     (("image", "import", "disk.raw", "vms/a@s"), "import into vms/a, or write --as-base"),
+    (("image", "import", "--as-base", "disk.raw", "vms/ a@s"), "begins or ends with a space"),
     (("image", "remove", "vms/a@s"), "vms/a@s is a snapshot"),
     (("image", "remove", "vms/a", "--delay", "14"), "'14' is no span of time"),
     (("image", "remove", "vms/a", "--allow", "everything"), "everything"),

@@ -16,6 +16,7 @@ from virtrbd.errors import UsageError
 from virtrbd.model.checksum import is_checksum, parse_checksum
 from virtrbd.model.image import ImageLayout, ImageRef
 from virtrbd.model.import_file import ImportFile, require_fetchable
+from virtrbd.model.names import check_new_name
 from virtrbd.model.size import format_size
 from virtrbd.qemu.formats import DISC, FORMATS
 
@@ -71,6 +72,7 @@ def import_image(
     if ref.snapshot and not as_base:
         raise UsageError(f"{ref} is a snapshot; import into {ref.image}, or write --as-base")
     target, base = ref.image, (ref.snapshot or _BASE) if as_base else ""
+    _require_new(target)
     wanted = layout_of(layout)
     wanted_file = ImportFile(name=file, format=file_format or "", member=member, checksum=checksum)
     _require_sense(wanted_file)
@@ -113,6 +115,14 @@ class _Done:
     was_there: bool
     state: "StateDir"
     checksum: str = ""
+
+
+def _require_new(target: ImageRef) -> None:
+    """Raise UsageError for a name that no new image gets: of IMAGE@SNAPSHOT, the parser judges the snapshot's alone."""
+    try:
+        check_new_name(target.name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _require_sense(file: ImportFile) -> None:
