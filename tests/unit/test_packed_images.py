@@ -252,6 +252,9 @@ def test_what_an_archive_lies_about_is_refused() -> None:
     huge = odd("d", tarfile.REGTYPE, size=2**40).tobuf(tarfile.GNU_FORMAT)
     pax = odd("p", tarfile.XHDTYPE, size=2**30).tobuf(tarfile.GNU_FORMAT) + bytes(4 * MIB)
     sparse = odd("d", tarfile.GNUTYPE_SPARSE, size=512).tobuf(tarfile.GNU_FORMAT) + bytes(4096)
+    more_holes = bytearray(odd("d", tarfile.GNUTYPE_SPARSE, size=512).tobuf(tarfile.GNU_FORMAT))
+    more_holes[482] = 1
+    more_holes[148:156] = b"%06o\0 " % sum(more_holes[:148] + b" " * 8 + more_holes[156:])
     tail = bytearray(tar(("d", as_disk(bytes(700)))))
     tail[512 + 700] = 1
     for content, says in {
@@ -259,6 +262,7 @@ def test_what_an_archive_lies_about_is_refused() -> None:
         huge + VMDK: "is damaged or cut short",
         pax: "is damaged or cut short",
         sparse: "holes left out|damaged",
+        bytes(more_holes): "is damaged or cut short",
         tar(*[(str(number), b"") for number in range(1100)]): "holds more than 1000 files",
         bytes(tail): "is followed by what is no part of it",
         tar(("d", VMDK))[: 512 + MIB]: "is damaged or cut short",

@@ -12,6 +12,7 @@ from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watching import opened_twice
+from virtrbd.contained import contained
 from virtrbd.errors import DocumentError, ExitCode, HypervisorError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.host.traces import rollbacks_begun, unknown_marks
@@ -23,7 +24,7 @@ from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
-from virtrbd.model.import_file import ImportFile
+from virtrbd.model.import_file import ImportFile, without_query
 from virtrbd.model.seed import SeedDocument, SeedFile
 from virtrbd.model.settings import Settings
 from virtrbd.planning.fleet import Kept, neighbours
@@ -245,11 +246,12 @@ def _sizes(
     # Here, not above: mostly nothing is imported.
     from virtrbd.host.import_source import ImportWork, open_import
 
+    work = ImportWork(settings=settings)
     sizes: dict[ImportFile, int] = {}
     failures: dict[ImportFile, Failure] = {}
     for file in files:
         try:
-            with open_import(file, ImportWork(settings=settings)) as source:
+            with contained(f"looking at {without_query(file.name)}"), open_import(file, work) as source:
                 sizes[file] = source.size_bytes
         except VirtrbdError as error:
             failures[file] = failure_of(error)

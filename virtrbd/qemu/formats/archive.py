@@ -88,7 +88,8 @@ def _members(archive: ImageBytes) -> Sequence[Member]:
                     )
                 if found.isreg():
                     members.append(_member(archive, found))
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError, RecursionError) as error:
+    # LookupError: of a sparse file whose map is cut off tarfile takes a byte that is not there.
+    except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, OSError, RecursionError) as error:
         raise archive.damaged(f"it is a tar archive that cannot be read ({error})") from None
     raise archive.refused(f"holds more than {_MOST_MEMBERS} files", "unpack it, and import the disk in it")
 
