@@ -47,9 +47,13 @@ def settings_of(folder: Path, largest: int = 64 * MIB) -> Settings:
 
 def imported(folder: Path, content: bytes, largest: int = 64 * MIB, **words: str) -> bytes:
     """Return the bytes of the file that would be imported, whatever its format."""
-    file = folder / "disk"
-    file.write_bytes(content)
-    wanted = ImportFile(name=str(file), **words)
+    (folder / "disk").write_bytes(content)
+    return imported_again(folder, largest, **words)
+
+
+def imported_again(folder: Path, largest: int = 64 * MIB, **words: str) -> bytes:
+    """Import what `imported` wrote, which nobody touched meanwhile."""
+    wanted = ImportFile(name=str(folder / "disk"), **words)
     with open_import(wanted, ImportWork(settings=settings_of(folder, largest))) as source:
         return source.file.image.get(0, source.file.length)
 
@@ -57,8 +61,7 @@ def imported(folder: Path, content: bytes, largest: int = 64 * MIB, **words: str
 @pytest.mark.parametrize("packer", PACKERS)
 def test_a_packed_disk_is_unpacked(packer: str, tmp_path: Path) -> None:
     assert imported(tmp_path, PACKERS[packer](DISK)) == DISK
-    # Once more, from the cache: and of a file that was packed, then packed again.
-    assert imported(tmp_path, PACKERS[packer](DISK)) == DISK
+    # And of a file that was packed, then packed again.
     assert imported(tmp_path, PACKERS["gzip"](PACKERS[packer](qcow2()))) == qcow2()
 
 
@@ -147,15 +150,46 @@ def test_what_is_unpacked_is_judged_as_strictly_as_a_file(tmp_path: Path) -> Non
         imported(tmp_path, lzma.compress(qcow2()), format="vdi")
 
 
-def test_it_is_another_user_without_rights_that_unpacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Sequence[Sequence[str]]:
+    """The commands that were started."""
     started: list[Sequence[str]] = []
-    real = subprocess.Popen
 
-    def popen(words: Sequence[str], **more: object) -> "subprocess.Popen[bytes]":
-        started.append(words)
-        return real(words, **more)  # type: ignore[call-overload, no-any-return]
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, words: Sequence[str], **more: object) -> None:
+            started.append(words)
+            super().__init__(words, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    return started
+
+
+def test_a_file_that_nobody_touched_is_unpacked_once(tmp_path: Path, started: Sequence[Sequence[str]]) -> None:
+    # It ends with a hole, which is a part of what is looked at again.
+    content = DISK + bytes(MIB)
+    assert imported(tmp_path, gzip.compress(content)) == content
+    assert imported_again(tmp_path) == content
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("what", ["cut short", "grown", "changed", "empty"])
+def test_an_entry_that_a_power_cut_left_is_unpacked_anew(
+    what: str, tmp_path: Path, started: Sequence[Sequence[str]]
+) -> None:
+    assert imported(tmp_path, gzip.compress(DISK)) == DISK
+    [entry] = (tmp_path / "cache").iterdir()
+    # Changed is what stands behind the boot sector: what is left is still a disk.
+    broken = {"cut short": DISK[:-1], "grown": DISK + b"more", "changed": DISK[:-1] + b"D", "empty": b""}[what]
+    entry.chmod(0o600)
+    entry.write_bytes(broken)
+    assert imported_again(tmp_path) == DISK
+    assert imported_again(tmp_path) == DISK
+    assert len(started) == 2
+    [entry] = (tmp_path / "cache").iterdir()
+    assert entry.read_bytes() == DISK
+
+
+def test_it_is_another_user_without_rights_that_unpacks(tmp_path: Path, started: Sequence[Sequence[str]]) -> None:
     assert imported(tmp_path, gzip.compress(DISK)) == DISK
     [words] = started
     assert {"--no-new-privs", "gzip"} <= set(words)

@@ -5,6 +5,7 @@ its own. It reads one pipe and writes another, so that what it makes is counted 
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import select
@@ -20,6 +21,7 @@ from virtrbd.ending import obey_here
 from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.host.confined import Rights, start_confined
 from virtrbd.host.source_file import OpenFile
+from virtrbd.host.verifying import digest_of_file
 from virtrbd.local.image_cache import ImageCache
 from virtrbd.model.digest import digest_of
 
@@ -36,6 +38,7 @@ _MEMORY_BYTES = 3 * 1024**3
 # The slowest of them writes 5 MiB in a second of CPU time.
 _LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
 _CHUNK_BYTES = 1024**2
+_ALGORITHM = "sha256"
 _SHOWN_BYTES = 4096
 _GRACE_S = 1.0
 # How they call themselves and their standard input.
@@ -55,17 +58,40 @@ def unpack(
     Raises SpecError for one that is damaged, VirtrbdError for one that is too large, UnavailableError.
     """
     key = digest_of("unpacked", program, file.content_key)
-    found = cache.find(key)
-    if found is None:
-        with cache.writing() as descriptor:
-            _fill(descriptor, file, program, cache, stall_s, progress)
-            file.require_still()
-            cache.keep(descriptor, key)
-            found = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-    stack.callback(os.close, found)
-    stat = os.fstat(found)
+    if found := _from_cache(stack, file, program, cache, key, progress):
+        return found
+    with cache.writing() as descriptor:
+        digest = _fill(descriptor, file, program, cache, stall_s, progress)
+        file.require_still()
+        cache.keep(descriptor, key, digest)
+        return _opened(stack, os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC), file, program)
+
+
+def _from_cache(
+    stack: ExitStack,
+    file: OpenFile,
+    program: str,
+    cache: ImageCache,
+    key: str,
+    progress: Callable[[int, int], None],
+) -> OpenFile | None:
+    """Return the entry where it still is what was unpacked; one that is not goes."""
+    name = cache.proven(key)
+    descriptor = cache.find(name) if name else None
+    if name is None or descriptor is None:
+        return None
+    found = _opened(stack, descriptor, file, program)
+    if digest_of_file(found, _ALGORITHM, progress).digest == name.removeprefix(f"{key}."):
+        return found
+    cache.remove(name)
+    return None
+
+
+def _opened(stack: ExitStack, descriptor: int, file: OpenFile, program: str) -> OpenFile:
+    stack.callback(os.close, descriptor)
+    stat = os.fstat(descriptor)
     return replace(
-        file, descriptor=found, stat=stat, at=0, length=stat.st_size, is_leased=False, is_own=True,
+        file, descriptor=descriptor, stat=stat, at=0, length=stat.st_size, is_leased=False, is_own=True,
         content_key=f"{file.content_key} {program}",
     )  # fmt: skip
 
@@ -77,14 +103,15 @@ def _fill(
     cache: ImageCache,
     stall_s: float,
     progress: Callable[[int, int], None],
-) -> None:
+) -> str:
+    """Write what is in the file; return the digest of that."""
     rights = Rights(memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + cache.largest_bytes // _BYTES_A_CPU_S)
     with start_confined(_COMMANDS[program], rights, [], stdin=subprocess.PIPE) as process:
         feeder, said = _Feeder(process, file), _Said(process)
         try:
             feeder.start()
             said.start()
-            length = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
+            digest = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
             code = process.wait()
         finally:
             # Both end with the program, but for one that waits for a file on a server that is gone.
@@ -96,7 +123,7 @@ def _fill(
         if feeder.failure:
             raise SpecError(f"{file.path}: {feeder.failure}; get the file again")
         _judge(file.path, program, code, said.text)
-        os.truncate(target, length)
+        return digest
 
 
 def _copy(
@@ -106,10 +133,10 @@ def _copy(
     file: OpenFile,
     stall_s: float,
     tell: Callable[[], None],
-) -> int:
-    """Write all that the program gives, but for zeroes; return how much it was."""
+) -> str:
+    """Write all that the program gives, but for zeroes; return the digest of it."""
     assert process.stdout is not None, "it was asked for"
-    output, done = process.stdout.fileno(), 0
+    output, done, digest = process.stdout.fileno(), 0, hashlib.new(_ALGORITHM)
     with suppress(OSError):
         fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
     came_at = time.monotonic()
@@ -121,10 +148,13 @@ def _copy(
             continue
         chunk = os.read(output, _CHUNK_BYTES)
         if not chunk:
-            return done
+            # Zeroes at its end were not written.
+            os.truncate(target, done)
+            return digest.hexdigest()
         came_at = time.monotonic()
         cache.require_room(done, len(chunk), f"{file.path}, unpacked,")
         cache.write(target, chunk, done)
+        digest.update(chunk)
         done += len(chunk)
         tell()
 

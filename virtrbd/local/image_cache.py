@@ -1,7 +1,9 @@
 """The cache of files to import: what was fetched, and what was unpacked.
 
-An entry has its name when it is whole. It is written without a name (what is unpacked) or as a `.part` (what is
-fetched, to be resumed), under a lock that goes with its writer. Who reads an entry that is removed can read on.
+An entry has its name when it is whole and on disk. It is written without a name (what is unpacked) or as a `.part`
+(what is fetched, to be resumed), under a lock that goes with its writer. Who reads an entry that is removed reads on.
+
+The name of what is unpacked ends with the digest that its content had: whoever takes it looks whether it still has.
 """
 
 import fcntl
@@ -19,8 +21,9 @@ from virtrbd.local.write_whole import opened_folder
 from virtrbd.model.settings import ImportSettings
 from virtrbd.model.size import format_size
 
-# What digest_of returns: nothing else in the folder is an entry, and nothing else is ever removed.
-_NAME = re.compile(r"[0-9a-f]{32}(?:\.part|\.from)?")
+# What digest_of returns, and a SHA-256: nothing else in the folder is an entry, and nothing else is ever removed.
+_PROVEN = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{64}")
+_NAME = re.compile(rf"[0-9a-f]{{32}}(?:\.part|\.from)?|{_PROVEN.pattern}")
 # What other programs on this file system need goes first.
 _KEPT_FREE_BYTES, _KEPT_FREE_PART = 1024**3, 20
 _ANOTHER = "set `imports: {cache_dir: FOLDER}` in the settings"
@@ -52,6 +55,11 @@ class ImageCache:
             os.utime(descriptor)
         return descriptor
 
+    def proven(self, key: str) -> str | None:
+        """Return the name of the entry that was kept with its digest, None where there is none."""
+        names = filter(_PROVEN.fullmatch, os.listdir(self.folder))
+        return next((name for name in names if name.startswith(f"{key}.")), None)
+
     @contextmanager
     def writing(self) -> Iterator[int]:
         """Yield a descriptor of a new file without a name: killed or not, nothing is left of it."""
@@ -68,12 +76,17 @@ class ImageCache:
         finally:
             os.close(descriptor)
 
-    def keep(self, descriptor: int, key: str) -> None:
+    def keep(self, descriptor: int, key: str, digest: str) -> None:
         """Give a file without a name, which is whole, the name of an entry; another run may have been quicker."""
-        os.fchmod(descriptor, 0o444)
+        try:
+            os.fchmod(descriptor, 0o444)
+            # Its name may come to the disk before its content does, and be all that is left by a power cut.
+            os.fsync(descriptor)
+        except OSError as error:
+            raise self._refused(error) from None
         # A file system without such files keeps nothing, and the next run unpacks again.
         with suppress(OSError):
-            os.link(f"/proc/self/fd/{descriptor}", key, dst_dir_fd=self.folder, follow_symlinks=True)
+            os.link(f"/proc/self/fd/{descriptor}", f"{key}.{digest}", dst_dir_fd=self.folder, follow_symlinks=True)
 
     @contextmanager
     def part(self, key: str, wait: Callable[[], None]) -> Iterator[int]:
