@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sources import as_disk
 
-from virtrbd.errors import SpecError, VirtrbdError
+from virtrbd.errors import ConfigError, SpecError, VirtrbdError
 from virtrbd.host.import_source import ImportWork, open_import
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import ImportSettings, Settings
@@ -119,6 +119,29 @@ def test_a_cache_is_kept_as_small_as_the_settings_say(tmp_path: Path) -> None:
     kept = sorted(os.listdir(tmp_path / "cache"))
     assert len(kept) == 3, "what was asked for last, as much as there is room for, and what virtrbd did not write"
     assert "people's own" in kept
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o701])
+def test_a_cache_that_others_may_look_into_is_refused(mode: int, tmp_path: Path) -> None:
+    # What is in it is of files that may be their owner's alone, and each entry is readable by all.
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(mode)
+    fact = rf"{cache}: others may get at what is in it \(mode {mode:04o}\); chmod 700 {cache}$"
+    with pytest.raises(ConfigError, match=fact):
+        imported(tmp_path, gzip.compress(DISK))
+    assert list(cache.iterdir()) == []
+    cache.chmod(0o700)
+    assert imported(tmp_path, gzip.compress(DISK)) == DISK
+
+
+def test_what_a_killed_run_left_half_written_in_the_cache_goes(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    (cache / f".virtrbd+{'0' * 16}.part").write_text("half")
+    assert imported(tmp_path, gzip.compress(DISK)) == DISK
+    [kept] = cache.iterdir()
+    assert kept.read_bytes() == DISK
 
 
 def test_what_is_packed_again_and_again_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ The name of what is unpacked ends with the digest that its content had: whoever 
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,9 +18,10 @@ from pathlib import Path
 
 from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
 from virtrbd.local.folders import cache_folder, is_own, make_private
-from virtrbd.local.write_whole import opened_folder
+from virtrbd.local.write_whole import opened_folder, remove_half_files
 from virtrbd.model.settings import ImportSettings
 from virtrbd.model.size import format_size
+from virtrbd.printable import shell_command
 
 # What digest_of returns, and a SHA-256: nothing else in the folder is an entry, and nothing else is ever removed.
 _PROVEN = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{64}")
@@ -182,8 +184,8 @@ class ImageCache:
         found, just_now = [], time.time() - _JUST_NOW_S
         for name in filter(_NAME.fullmatch, os.listdir(self.folder)):
             with suppress(OSError):
-                stat = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
-                found.append((stat.st_mtime, name, stat.st_blocks * 512))
+                each = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
+                found.append((each.st_mtime, name, each.st_blocks * 512))
         held = sum(size for _, _, size in found)
         for used_at, name, size in sorted(found):
             if held <= self.most_bytes or used_at > just_now:
@@ -217,6 +219,8 @@ def opened_cache(settings: ImportSettings) -> Iterator[ImageCache]:
                 raise ConfigError(f"{path}: another user may change it; {_ANOTHER} to a folder of your own")
             make_private(Path(path))
             folder = stack.enter_context(opened_folder(path, os.O_NOFOLLOW))
+            _require_private(path, folder)
+            remove_half_files(folder, os.listdir(folder))
         except PermissionError as error:
             raise DeniedError(f"{path}: {error.strerror}; {_ANOTHER}") from None
         except OSError as error:
@@ -224,3 +228,11 @@ def opened_cache(settings: ImportSettings) -> Iterator[ImageCache]:
         cache = ImageCache(path=path, folder=folder, most_bytes=settings.cache_size, largest_bytes=settings.largest)
         stack.callback(cache.clean)
         yield cache
+
+
+def _require_private(path: str, folder: int) -> None:
+    """Raise ConfigError where others may get at an entry: all may read it, whoever may read the file that it is of."""
+    mode = stat.S_IMODE(os.fstat(folder).st_mode)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mend = shell_command("chmod 700", path)
+        raise ConfigError(f"{path}: others may get at what is in it (mode {mode:04o}); {mend}")
