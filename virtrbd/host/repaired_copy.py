@@ -9,14 +9,16 @@ from virtrbd.ending import obey_here
 from virtrbd.errors import SpecError
 from virtrbd.host.confined import Rights, other_user, start_confined
 from virtrbd.host.qemu_img import in_short
-from virtrbd.host.source_check import said_to_its_end
+from virtrbd.host.source_check import came_to_limits, said_to_its_end
 from virtrbd.host.source_file import OpenFile, Source
 from virtrbd.host.source_node import own_node
+from virtrbd.host.verifying import read_chunk
 from virtrbd.local.image_cache import ImageCache, opened_cache
 from virtrbd.model.settings import ImportSettings
 from virtrbd.qemu.formats.look import look
 
-_CHUNK_BYTES = 1024**2
+# qemu-img repairs 32 MiB of a qcow2 in a second where its clusters are the smallest, of 512 bytes.
+_LEAST_S, _BYTES_A_S = 60, 16 * 1024**2
 
 
 def repaired_copy(stack: ExitStack, source: Source, settings: ImportSettings) -> Source:
@@ -39,7 +41,7 @@ def repaired_copy(stack: ExitStack, source: Source, settings: ImportSettings) ->
 
 def _copy(file: OpenFile, target: int, cache: ImageCache) -> None:
     done = 0
-    while chunk := file.image.read_at(done, _CHUNK_BYTES):
+    while chunk := read_chunk(file, done):
         obey_here()
         cache.require_room(done, len(chunk), f"a copy of {file.path}")
         cache.write(target, chunk, done)
@@ -54,15 +56,29 @@ def _repair(source: Source, descriptor: int, cache: ImageCache) -> None:
         # It has no name: whom it belongs to meanwhile matters only to the program that opens it by its descriptor.
         os.fchown(descriptor, user, -1)
     words = ["qemu-img", "check", "-q", "-r", "all", "--", node.name]
-    rights = Rights(file_bytes=cache.largest_bytes)
+    allowed_s = _allowed_s(os.fstat(descriptor).st_size)
+    rights = Rights(file_bytes=cache.largest_bytes, cpu_s=allowed_s)
     with start_confined(words, rights, [descriptor], subprocess.DEVNULL) as process:
         assert process.stderr is not None, "it was asked for"
         try:
-            said = in_short(said_to_its_end(process.stderr, source.path).decode(errors="replace"), node)
+            raw = said_to_its_end(process.stderr, source.path, allowed_s)
         finally:
             process.kill()
         code = process.wait()
     if user is not None:
         os.fchown(descriptor, os.geteuid(), -1)
+    _judge(source.path, code, in_short(raw.decode(errors="replace"), node))
+
+
+def _allowed_s(length: int) -> int:
+    """Return how long a repair may take, in all and of CPU time."""
+    return _LEAST_S + length // _BYTES_A_S
+
+
+def _judge(path: str, code: int, said: str) -> None:
+    """Raise SpecError where the copy was not repaired."""
+    failed = f"{path}: its copy cannot be repaired"
+    if code < 0:
+        raise SpecError(f"{failed}: {came_to_limits(code)}; repair it where it was made")
     if code:
-        raise SpecError(f"{source.path}: its copy cannot be repaired: {said or f'qemu-img says {code}'}; get it again")
+        raise SpecError(f"{failed}: {said or f'qemu-img says {code}'}; get it again")

@@ -53,9 +53,9 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
                 process.kill()
 
 
-def said_to_its_end(stderr: IO[bytes], path: str) -> bytes:
+def said_to_its_end(stderr: IO[bytes], path: str, within_s: float = _ANSWERS_WITHIN_S) -> bytes:
     """Wait for the end of what is said, and return its beginning: there may be a line for each cluster."""
-    give_up_at, said = time.monotonic() + _ANSWERS_WITHIN_S, b""
+    give_up_at, said = time.monotonic() + within_s, b""
     while (left_s := give_up_at - time.monotonic()) > 0:
         if not select.select([stderr], [], [], left_s)[0]:
             break
@@ -63,7 +63,12 @@ def said_to_its_end(stderr: IO[bytes], path: str) -> bytes:
         if not chunk:
             return said
         said = (said + chunk)[:_SHOWN_BYTES]
-    raise UnavailableError(f"{path}: qemu-img check did not answer within {_ANSWERS_WITHIN_S:g} s")
+    raise UnavailableError(f"{path}: qemu-img check did not answer within {within_s:g} s")
+
+
+def came_to_limits(code: int) -> str:
+    """Return what is said of a check that a signal ended."""
+    return f"qemu-img check came to its limits of time and memory (signal {-code})"
 
 
 def _judge(source: Source, code: int, said: str) -> None:
@@ -76,6 +81,6 @@ def _judge(source: Source, code: int, said: str) -> None:
         raise SpecError(f"{path}: {fact}; import a repaired copy by --repair-copy, or repair it{by_hand}")
     fact = said.partition("\n")[0]
     if code < 0:
-        fact = f"qemu-img check came to its limits of time and memory (signal {-code})"
+        fact = came_to_limits(code)
     if code < 0 or code in _BROKEN:
         raise SpecError(f"{path}: is damaged or cut short: {fact or 'qemu-img check finds errors'}; get the file again")

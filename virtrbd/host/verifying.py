@@ -29,7 +29,7 @@ def wanted_checksum(text: str, name: str, stall_s: float) -> Checksum:
         raise SpecError(str(error) if is_checksum(text) else f"{without_query(text)}: {error}") from None
 
 
-def _read(file: OpenFile, at: int) -> bytes:
+def read_chunk(file: OpenFile, at: int) -> bytes:
     """Return the next bytes. Raises UnavailableError where a server that is gone does not give them, SpecError."""
     try:
         return call_within(ANSWERS_WITHIN_S, file.path, lambda: file.image.read_at(at, _CHUNK_BYTES))
@@ -45,7 +45,8 @@ def _list(where: str, stall_s: float) -> bytes:
     with open_file(where) as file:
         if file.length > _MOST_LIST_BYTES:
             raise SpecError(f"{where}: is no list of checksums: it has {file.length} bytes; name another file")
-        return file.image.peek(0, file.length)
+        # Shorter than a chunk.
+        return read_chunk(file, 0)
 
 
 def require_checksum(file: OpenFile, wanted: Checksum, progress: Callable[[int, int], None]) -> OpenFile:
@@ -59,7 +60,7 @@ def require_checksum(file: OpenFile, wanted: Checksum, progress: Callable[[int, 
 def digest_of_file(file: OpenFile, algorithm: str, progress: Callable[[int, int], None]) -> Checksum:
     """Return the digest of the file."""
     digest, done = hashlib.new(algorithm), 0
-    while chunk := _read(file, done):
+    while chunk := read_chunk(file, done):
         obey_here()
         digest.update(chunk)
         done += len(chunk)
