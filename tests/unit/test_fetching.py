@@ -17,7 +17,7 @@ from web import Handler, Web, make_certificate, serving
 
 from virtrbd.errors import ExitCode, SpecError, UnavailableError, VirtrbdError
 from virtrbd.host.import_source import ImportWork, open_import
-from virtrbd.model.import_file import ImportFile
+from virtrbd.model.import_file import ImportFile, without_query
 from virtrbd.model.settings import ImportSettings, Settings, Timeouts
 
 CONTENT = as_disk(os.urandom(300 * 1024))
@@ -203,12 +203,25 @@ def test_a_redirect_is_followed_but_never_away_from_https(web: Web, client: Clie
     assert client.fetch(web.url("/moved")) == CONTENT
     for to, says in {
         "http://127.0.0.1:1/disk.raw": "leads to http://127.0.0.1:1/disk.raw, which is not https",
-        "file:///etc/shadow": "or in a circle",
+        "file:///etc/shadow": "leads to another URL: file:// is not fetched",
+        "http://user:s3cret@127.0.0.1/disk.raw": "leads to another URL: http://…: a password in a URL",
+        "https://[": "leads to another URL",
         "/again": "or in a circle",
     }.items():
         web.answers["/again"] = partial(redirect, to=to)
         error = client.refusal(web.url("/again"), checksum="sha256:" + "0" * 64)
         assert says in str(error)
+        assert "s3cret" not in str(error)
+
+
+def test_what_comes_with_a_redirect_is_not_read(web: Web, client: Client) -> None:
+    def endless(handler: Handler) -> None:
+        handler.send(302, b"", **{"Location": "/disk.raw", "Content-Length": str(1024**4)})
+        while not web.released.is_set():
+            handler.wfile.write(bytes(64 * 1024))
+
+    web.answers["/moved"] = endless
+    assert client.fetch(web.url("/moved")) == CONTENT
 
 
 def test_http_is_for_what_has_a_checksum(client: Client) -> None:
@@ -226,6 +239,13 @@ def test_http_is_for_what_has_a_checksum(client: Client) -> None:
         ("ftp://host/x", "is not fetched"),
         ("file:///etc/shadow", "is not fetched"),
         ("https://user:secret@host/x", "a password in a URL"),
+        ("https://user:sec/ret@host/x", "a password in a URL"),
+        ("https://user:sec#ret@host/x", "a password in a URL"),
+        ("https://user:sec?ret@host/x", "a password in a URL"),
+        ("https://user:secret@host:po/x", "a password in a URL"),
+        ("https://user:secrét@host/x", "a password in a URL"),
+        ("https://user:secret@[host/x", "a password in a URL"),
+        ("https://user#secret@host/x", "a password in a URL"),
         ("https:///x", "names no server"),
         ("https://host:x/", "is not a URL"),
         ("https://host/a b", "is not a URL"),
@@ -235,7 +255,15 @@ def test_http_is_for_what_has_a_checksum(client: Client) -> None:
 def test_what_is_no_url_to_fetch_is_refused_before_anything_is_asked(url: str, says: str, client: Client) -> None:
     error = client.refusal(url)
     assert says in str(error)
-    assert "secret@" not in str(error)
+    assert "sec" not in str(error)
+    assert "ret@" not in str(error)
+
+
+def test_an_at_sign_in_a_path_is_no_password(web: Web, client: Client) -> None:
+    web.files["/pool@v1/disk.raw"] = CONTENT
+    assert client.fetch(web.url("/pool@v1/disk.raw")) == CONTENT
+    assert without_query("https://host/pool@v1/disk.raw?key=x") == "https://host/pool@v1/disk.raw?…"
+    assert without_query("https://user:12/34@host/disk.raw") == "https://…", "or a port, nobody knows"
 
 
 def test_a_server_that_gives_nothing_or_a_byte_now_and_then_ends_in_time(web: Web, client: Client) -> None:
@@ -251,12 +279,25 @@ def test_a_server_that_gives_nothing_or_a_byte_now_and_then_ends_in_time(web: We
             if web.released.wait(0.1):
                 return
 
-    for behaviour in (silent, dripping):
-        web.answers["/disk.raw"] = behaviour
-        began = time.monotonic()
-        error = client.refusal(web.url("/disk.raw"))
-        assert isinstance(error, UnavailableError)
-        assert time.monotonic() - began < 15
+    def in_chunks(handler: Handler, begin: bytes, drop: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(begin)
+        for _ in range(200):
+            handler.wfile.write(drop)
+            if web.released.wait(0.1):
+                return
+
+    size_of_a_chunk = partial(in_chunks, begin=b"1\r\nx\r\n", drop=b"0")
+    trailers = partial(in_chunks, begin=b"1\r\nx\r\n0\r\n", drop=b"X: y\r\n")
+    for behaviour in (silent, dripping, size_of_a_chunk, trailers):
+        web.answers["/disk.raw"] = web.answers["/SUMS"] = behaviour
+        for checksum in (SHA256, web.url("/SUMS")):
+            began = time.monotonic()
+            error = client.refusal(web.url("/disk.raw"), checksum)
+            assert isinstance(error, UnavailableError)
+            assert time.monotonic() - began < 15
 
 
 def test_a_server_that_lies_about_the_length_does_not_get_far(web: Web, client: Client) -> None:
