@@ -182,6 +182,99 @@ def test_a_half_file_that_is_not_what_it_seems_is_fetched_again(web: Web, client
     assert client.fetch(web.url("/disk.raw")) == CONTENT
 
 
+def cut_short(handler: Handler) -> None:
+    """Announce all, send a part, and have no rest."""
+    handler.send(416, b"") if handler.headers.get("Range") else handler.send_file(most=100_000)
+
+
+def by_halves(handler: Handler) -> None:
+    """Send 100 KB of what was asked for, with headers that say so."""
+    if not handler.headers.get("Range"):
+        handler.send_file(most=100_000)
+        return
+    at = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    end = min(at + 50_000, len(CONTENT))
+    handler.send(206, CONTENT[at:end], **{"Content-Range": f"bytes {at}-{end - 1}/{len(CONTENT)}"})
+
+
+def changing_without_a_name(handler: Handler, *, rest: bytes, dated: bool) -> None:
+    """Have another file for the rest, and nothing that tells them apart: no ETag, and at most a date."""
+    headers = {"Last-Modified": "Fri, 01 Jan 2021 00:00:00 GMT"} if dated else {}
+    if wanted := handler.headers.get("Range"):
+        at = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        said = f"bytes {at}-{len(rest) - 1}/{len(rest)}"
+        handler.send(206, rest[at:], **headers, **{"Content-Range": said})
+    else:
+        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, **headers)
+
+
+def changing_under_one_range(handler: Handler, *, etag: str, rest: bytes) -> None:
+    """Send the rest of another file, whatever If-Range says, the first time."""
+    if handler.headers.get("Range"):
+        said = f"bytes 100000-{len(rest) - 1}/{len(rest)}"
+        handler.send(206, rest[100_000:], ETag=etag, **{"Content-Range": said})
+    else:
+        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, ETag='"one"')
+
+
+MIXERS = {
+    "halves": by_halves,
+    "another ETag": partial(changing_under_one_range, etag='"other"', rest=OTHER),
+    "another length": partial(changing_under_one_range, etag='"one"', rest=OTHER[:200_000]),
+}
+# With a checksum the rest is asked for here too: the digest shows what came.
+UNNAMED = {
+    "no validator": partial(changing_without_a_name, rest=OTHER, dated=False),
+    "a date": partial(changing_without_a_name, rest=OTHER, dated=True),
+}
+
+
+@pytest.mark.parametrize("behaviour", [*MIXERS, *UNNAMED])
+def test_without_a_checksum_no_file_is_made_of_halves(behaviour: str, web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = {**MIXERS, **UNNAMED}[behaviour]
+    assert client.fetch(web.url("/disk.raw"), "") == CONTENT
+
+
+@pytest.mark.parametrize("behaviour", MIXERS)
+def test_what_does_not_fit_is_fetched_again_where_a_checksum_is_known(behaviour: str, web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = MIXERS[behaviour]
+    assert client.fetch(web.url("/disk.raw")) == CONTENT
+
+
+@pytest.mark.parametrize("checksum", ["", SHA256])
+def test_a_file_cut_short_is_not_taken_for_whole(checksum: str, web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = cut_short
+    error = client.refusal(web.url("/disk.raw"), checksum)
+    assert "the server says 416" in str(error)
+    assert isinstance(error, UnavailableError)
+    assert len(web.asked) == 4, "begun again once"
+
+
+def test_what_came_whole_before_a_run_was_killed_is_taken(web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = lambda handler: (
+        handler.send(503, b"") if handler.headers.get("Range") else handler.send_file(most=100_000)
+    )
+    client.refusal(web.url("/disk.raw"))
+    [part] = [name for name in client.kept if name.endswith(".part")]
+    (client.cache / part).write_bytes(CONTENT)
+    web.answers.clear()
+    asked = len(web.asked)
+    assert client.fetch(web.url("/disk.raw")) == CONTENT
+    assert len(web.asked) == asked + 1
+
+
+def test_a_server_that_stands_still_is_not_asked_again_and_again(web: Web, client: Client) -> None:
+    def standing(handler: Handler) -> None:
+        handler.send_file(most=100_000)
+        web.released.wait(10)
+
+    web.answers["/disk.raw"] = standing
+    error = client.refusal(web.url("/disk.raw"))
+    assert "no progress for 1 s; 97.7 KiB of it are here" in str(error)
+    assert len(web.asked) == 1
+    assert "are here" not in str(client.refusal(web.url("/disk.raw"), "")), "the next run does not go on from there"
+
+
 REFUSALS = {404: ExitCode.SPEC, 410: ExitCode.SPEC, 401: ExitCode.DENIED, 403: ExitCode.DENIED, 400: ExitCode.SPEC,
             429: ExitCode.UNAVAILABLE, 500: ExitCode.UNAVAILABLE, 503: ExitCode.UNAVAILABLE}  # fmt: skip
 

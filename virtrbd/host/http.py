@@ -189,7 +189,7 @@ def _refusal(name: str, response: http.client.HTTPResponse) -> VirtrbdError:
     return SpecError(f"{said}; name a URL that leads to the file")
 
 
-class RangeError(VirtrbdError):
+class RangeError(UnavailableError):
     """The server has no such part of the file: it is another one now."""
 
 
