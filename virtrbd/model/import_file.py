@@ -8,10 +8,9 @@ from virtrbd.printable import quoted
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
-_SERVER = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
-# A URL whose server, with its port, ends at its path or its query: an @ behind that is no mark of a password.
-_WITH_A_SERVER = re.compile(rf"[^:]+://{_SERVER}(?::[0-9]*)?(?:[/?]|$)")
-_WITH_A_SERVER_ALONE = re.compile(rf"[^:]+://{_SERVER}(?:[/?]|$)")
+# A URL whose server ends at its path or its query: an @ behind that is no mark of a password. Behind a port it may be
+# one: https://user:12/34@server reads as a port and a path.
+_WITH_A_SERVER = re.compile(r"[^:]+://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?:[/?]|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +45,16 @@ def is_url(name: str) -> bool:
 def without_query(name: str) -> str:
     """Return what messages call it: the query of a URL that somebody signed is a password.
 
-    Of a URL that may hold another one only the scheme: what is before an @ may be cut anywhere by a / or # in it, and
-    https://user:12/34@server reads as a port and a path.
+    Of a URL that may hold another one only the scheme: a / or # in a password makes what follows a path for Python.
     """
-    if is_url(name) and "@" in name and not _WITH_A_SERVER_ALONE.match(name):
+    if _may_hold_password(name):
         return f"{name.partition(':')[0]}://…"
     address, mark, _ = name.partition("?") if is_url(name) else (name, "", "")
     return f"{address}?…" if mark else address
+
+
+def _may_hold_password(name: str) -> bool:
+    return "@" in name and is_url(name) and not _WITH_A_SERVER.match(name)
 
 
 def last_part(url: str) -> str:
@@ -82,7 +84,7 @@ def require_url(url: str) -> None:
     """Raise ValueError for what is no URL of a web server, and for passwords, which the message does not repeat."""
     from urllib.parse import urlsplit
 
-    if "@" in url and not _WITH_A_SERVER.match(url):
+    if _may_hold_password(url):
         said = "a password in a URL is seen by all; fetch it and name the file, or write an @ that is none's as %40"
         raise ValueError(f"{without_query(url)}: {said}")
     if not _PRINTABLE_ASCII.fullmatch(url):
