@@ -17,7 +17,7 @@ from web import Handler, Web, make_certificate, serving
 
 from virtrbd.errors import ExitCode, SpecError, UnavailableError, VirtrbdError
 from virtrbd.host.import_source import ImportWork, open_import
-from virtrbd.model.import_file import ImportFile
+from virtrbd.model.import_file import ImportFile, require_fetchable, without_query
 from virtrbd.model.settings import ImportSettings, Settings, Timeouts
 
 CONTENT = as_disk(os.urandom(300 * 1024))
@@ -182,6 +182,99 @@ def test_a_half_file_that_is_not_what_it_seems_is_fetched_again(web: Web, client
     assert client.fetch(web.url("/disk.raw")) == CONTENT
 
 
+def cut_short(handler: Handler) -> None:
+    """Announce all, send a part, and have no rest."""
+    handler.send(416, b"") if handler.headers.get("Range") else handler.send_file(most=100_000)
+
+
+def by_halves(handler: Handler) -> None:
+    """Send 100 KB of what was asked for, with headers that say so."""
+    if not handler.headers.get("Range"):
+        handler.send_file(most=100_000)
+        return
+    at = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    end = min(at + 50_000, len(CONTENT))
+    handler.send(206, CONTENT[at:end], **{"Content-Range": f"bytes {at}-{end - 1}/{len(CONTENT)}"})
+
+
+def changing_without_a_name(handler: Handler, *, rest: bytes, dated: bool) -> None:
+    """Have another file for the rest, and nothing that tells them apart: no ETag, and at most a date."""
+    headers = {"Last-Modified": "Fri, 01 Jan 2021 00:00:00 GMT"} if dated else {}
+    if wanted := handler.headers.get("Range"):
+        at = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        said = f"bytes {at}-{len(rest) - 1}/{len(rest)}"
+        handler.send(206, rest[at:], **headers, **{"Content-Range": said})
+    else:
+        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, **headers)
+
+
+def changing_under_one_range(handler: Handler, *, etag: str, rest: bytes) -> None:
+    """Send the rest of another file, whatever If-Range says, the first time."""
+    if handler.headers.get("Range"):
+        said = f"bytes 100000-{len(rest) - 1}/{len(rest)}"
+        handler.send(206, rest[100_000:], ETag=etag, **{"Content-Range": said})
+    else:
+        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, ETag='"one"')
+
+
+MIXERS = {
+    "halves": by_halves,
+    "another ETag": partial(changing_under_one_range, etag='"other"', rest=OTHER),
+    "another length": partial(changing_under_one_range, etag='"one"', rest=OTHER[:200_000]),
+}
+# With a checksum the rest is asked for here too: the digest shows what came.
+UNNAMED = {
+    "no validator": partial(changing_without_a_name, rest=OTHER, dated=False),
+    "a date": partial(changing_without_a_name, rest=OTHER, dated=True),
+}
+
+
+@pytest.mark.parametrize("behaviour", [*MIXERS, *UNNAMED])
+def test_without_a_checksum_no_file_is_made_of_halves(behaviour: str, web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = {**MIXERS, **UNNAMED}[behaviour]
+    assert client.fetch(web.url("/disk.raw"), "") == CONTENT
+
+
+@pytest.mark.parametrize("behaviour", MIXERS)
+def test_what_does_not_fit_is_fetched_again_where_a_checksum_is_known(behaviour: str, web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = MIXERS[behaviour]
+    assert client.fetch(web.url("/disk.raw")) == CONTENT
+
+
+@pytest.mark.parametrize("checksum", ["", SHA256])
+def test_a_file_cut_short_is_not_taken_for_whole(checksum: str, web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = cut_short
+    error = client.refusal(web.url("/disk.raw"), checksum)
+    assert "the server says 416" in str(error)
+    assert isinstance(error, UnavailableError)
+    assert len(web.asked) == 4, "begun again once"
+
+
+def test_what_came_whole_before_a_run_was_killed_is_taken(web: Web, client: Client) -> None:
+    web.answers["/disk.raw"] = lambda handler: (
+        handler.send(503, b"") if handler.headers.get("Range") else handler.send_file(most=100_000)
+    )
+    client.refusal(web.url("/disk.raw"))
+    [part] = [name for name in client.kept if name.endswith(".part")]
+    (client.cache / part).write_bytes(CONTENT)
+    web.answers.clear()
+    asked = len(web.asked)
+    assert client.fetch(web.url("/disk.raw")) == CONTENT
+    assert len(web.asked) == asked + 1
+
+
+def test_a_server_that_stands_still_is_not_asked_again_and_again(web: Web, client: Client) -> None:
+    def standing(handler: Handler) -> None:
+        handler.send_file(most=100_000)
+        web.released.wait(10)
+
+    web.answers["/disk.raw"] = standing
+    error = client.refusal(web.url("/disk.raw"))
+    assert "no progress for 1 s; 97.7 KiB of it are here" in str(error)
+    assert len(web.asked) == 1
+    assert "are here" not in str(client.refusal(web.url("/disk.raw"), "")), "the next run does not go on from there"
+
+
 REFUSALS = {404: ExitCode.SPEC, 410: ExitCode.SPEC, 401: ExitCode.DENIED, 403: ExitCode.DENIED, 400: ExitCode.SPEC,
             429: ExitCode.UNAVAILABLE, 500: ExitCode.UNAVAILABLE, 503: ExitCode.UNAVAILABLE}  # fmt: skip
 
@@ -203,12 +296,25 @@ def test_a_redirect_is_followed_but_never_away_from_https(web: Web, client: Clie
     assert client.fetch(web.url("/moved")) == CONTENT
     for to, says in {
         "http://127.0.0.1:1/disk.raw": "leads to http://127.0.0.1:1/disk.raw, which is not https",
-        "file:///etc/shadow": "or in a circle",
+        "file:///etc/shadow": "leads to another URL: file:// is not fetched",
+        "http://user:s3cret@127.0.0.1/disk.raw": "leads to another URL: http://…: a password in a URL",
+        "https://[": "leads to another URL",
         "/again": "or in a circle",
     }.items():
         web.answers["/again"] = partial(redirect, to=to)
         error = client.refusal(web.url("/again"), checksum="sha256:" + "0" * 64)
         assert says in str(error)
+        assert "s3cret" not in str(error)
+
+
+def test_what_comes_with_a_redirect_is_not_read(web: Web, client: Client) -> None:
+    def endless(handler: Handler) -> None:
+        handler.send(302, b"", **{"Location": "/disk.raw", "Content-Length": str(1024**4)})
+        while not web.released.is_set():
+            handler.wfile.write(bytes(64 * 1024))
+
+    web.answers["/moved"] = endless
+    assert client.fetch(web.url("/moved")) == CONTENT
 
 
 def test_http_is_for_what_has_a_checksum(client: Client) -> None:
@@ -226,6 +332,14 @@ def test_http_is_for_what_has_a_checksum(client: Client) -> None:
         ("ftp://host/x", "is not fetched"),
         ("file:///etc/shadow", "is not fetched"),
         ("https://user:secret@host/x", "a password in a URL"),
+        ("https://user:sec/ret@host/x", "a password in a URL"),
+        ("https://user:12/ret@host/x", "a password in a URL"),
+        ("https://user:sec#ret@host/x", "a password in a URL"),
+        ("https://user:sec?ret@host/x", "a password in a URL"),
+        ("https://user:secret@host:po/x", "a password in a URL"),
+        ("https://user:secrét@host/x", "a password in a URL"),
+        ("https://user:secret@[host/x", "a password in a URL"),
+        ("https://user#secret@host/x", "a password in a URL"),
         ("https:///x", "names no server"),
         ("https://host:x/", "is not a URL"),
         ("https://host/a b", "is not a URL"),
@@ -235,7 +349,16 @@ def test_http_is_for_what_has_a_checksum(client: Client) -> None:
 def test_what_is_no_url_to_fetch_is_refused_before_anything_is_asked(url: str, says: str, client: Client) -> None:
     error = client.refusal(url)
     assert says in str(error)
-    assert "secret@" not in str(error)
+    assert "sec" not in str(error)
+    assert "ret@" not in str(error)
+
+
+def test_an_at_sign_in_a_path_is_no_password(web: Web, client: Client) -> None:
+    require_fetchable("https://host/pool@v1/disk.raw?key=x", SHA256)
+    assert without_query("https://host/pool@v1/disk.raw?key=x") == "https://host/pool@v1/disk.raw?…"
+    # Behind a port it is written so: a password may begin with digits.
+    web.files["/pool%40v1/disk.raw"] = CONTENT
+    assert client.fetch(web.url("/pool%40v1/disk.raw")) == CONTENT
 
 
 def test_a_server_that_gives_nothing_or_a_byte_now_and_then_ends_in_time(web: Web, client: Client) -> None:
@@ -251,12 +374,25 @@ def test_a_server_that_gives_nothing_or_a_byte_now_and_then_ends_in_time(web: We
             if web.released.wait(0.1):
                 return
 
-    for behaviour in (silent, dripping):
-        web.answers["/disk.raw"] = behaviour
-        began = time.monotonic()
-        error = client.refusal(web.url("/disk.raw"))
-        assert isinstance(error, UnavailableError)
-        assert time.monotonic() - began < 15
+    def in_chunks(handler: Handler, begin: bytes, drop: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(begin)
+        for _ in range(200):
+            handler.wfile.write(drop)
+            if web.released.wait(0.1):
+                return
+
+    size_of_a_chunk = partial(in_chunks, begin=b"1\r\nx\r\n", drop=b"0")
+    trailers = partial(in_chunks, begin=b"1\r\nx\r\n0\r\n", drop=b"X: y\r\n")
+    for behaviour in (silent, dripping, size_of_a_chunk, trailers):
+        web.answers["/disk.raw"] = web.answers["/SUMS"] = behaviour
+        for checksum in (SHA256, web.url("/SUMS")):
+            began = time.monotonic()
+            error = client.refusal(web.url("/disk.raw"), checksum)
+            assert isinstance(error, UnavailableError)
+            assert time.monotonic() - began < 15
 
 
 def test_a_server_that_lies_about_the_length_does_not_get_far(web: Web, client: Client) -> None:

@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 from virtrbd import ending
 from virtrbd.errors import SpecError, UnavailableError
-from virtrbd.host.http import Answer, RangeError, asked
+from virtrbd.host.http import Answer, BrokenOffError, RangeError, asked
 from virtrbd.host.source_file import OpenFile
 from virtrbd.host.verifying import digest_of_file, wanted_checksum
 from virtrbd.local.image_cache import ImageCache
@@ -23,6 +25,7 @@ _LOOK_AGAIN_AFTER_S = 0.5
 # A try that brought nothing new is the last one.
 _MOST_TRIES = 20
 _MOST_VALIDATOR = 1000
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-[0-9]{1,19}/(?P<total>[0-9]{1,19}|\*)")
 
 Progress = Callable[[int, int], None]
 
@@ -108,7 +111,9 @@ def _whole(
 ) -> Checksum:
     """Fetch all of the file, beginning where an earlier run was cut off; return what it has. Raises VirtrbdError."""
     had = os.fstat(part).st_size
-    _fetch_rest(part, key, url, cache, stall_s, progress, resumed=bool(checksum))
+    if not checksum:
+        os.truncate(part, 0)
+    _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=bool(checksum))
     with ExitStack() as stack:
         algorithm = checksum.algorithm if checksum else "sha256"
         file = _opened(stack, os.dup(part), url, Checksum(algorithm=algorithm, digest=""))
@@ -116,7 +121,7 @@ def _whole(
         if checksum and found != checksum and had:
             # What the earlier run brought may have been of another file, or not have come to the disk.
             os.truncate(part, 0)
-            _fetch_rest(part, key, url, cache, stall_s, progress, resumed=False)
+            _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=True)
             file = _opened(stack, os.dup(part), url, checksum)
             found = digest_of_file(file, algorithm, progress)
     if checksum and found != checksum:
@@ -127,63 +132,82 @@ def _whole(
 
 
 def _fetch_rest(
-    part: int, key: str, url: str, cache: ImageCache, stall_s: float, progress: Progress, *, resumed: bool
+    part: int, key: str, url: str, cache: ImageCache, stall_s: float, progress: Progress, *, is_verified: bool
 ) -> None:
-    """Write what is missing of the file; what breaks off is taken up again as long as that brings something."""
-    if not resumed:
-        os.truncate(part, 0)
+    """Write what is missing of the file; what breaks off is taken up again as long as that brings something.
+
+    `is_verified`: a digest will show whether what came in parts is one file.
+    """
+    most, has_begun_again = os.fstat(part).st_size, False
     for _ in range(_MOST_TRIES):
-        had = os.fstat(part).st_size
+        noted, had = _noted(cache, key), os.fstat(part).st_size
+        if had and not is_verified and not noted.is_strong:
+            os.truncate(part, 0)
+            had = 0
         try:
-            with asked(url, _range(cache, key, had), stall_s) as answer:
+            with asked(url, _range(noted, had), stall_s) as answer:
                 _write(part, key, url, cache, answer, progress)
             return
-        except RangeError:
-            # Of a file that is as long as what is here there is no rest; whether it is the same shows its digest.
-            if not had:
-                raise
-            if resumed:
+        except (RangeError, _ChangedError) as error:
+            # Of a file that is as long as what is here there is no rest.
+            if isinstance(error, RangeError) and had and had == noted.total:
                 return
+            if not had or has_begun_again:
+                raise
             os.truncate(part, 0)
+            most, has_begun_again = 0, True
         except UnavailableError as error:
             has = os.fstat(part).st_size
-            if has <= had:
-                kept = f"; {format_size(has)} of it are here, and the next run goes on from there" if has else ""
-                raise UnavailableError(f"{error.as_line}{kept}") from None
-            resumed = True
+            if has <= most or not isinstance(error, BrokenOffError):
+                kept = f"; {format_size(has)} of it are here, and the next run goes on from there"
+                raise UnavailableError(f"{error.as_line}{kept if has and is_verified else ''}") from None
+            most = has
     raise UnavailableError(f"{without_query(url)}: broke off {_MOST_TRIES} times; run again to go on")
 
 
-def _range(cache: ImageCache, key: str, had: int) -> dict[str, str]:
+class _ChangedError(UnavailableError):
+    """The server has another file now than the one of which a part is here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Noted:
+    """What the server said of the file of which a part is here: its name there, and its bytes; 0 where it did not."""
+
+    validator: str = ""
+    total: int = 0
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether no two files have it: a date may be that of two within a second (RFC 9110, 8.8.2.2)."""
+        return self.validator.startswith('"')
+
+
+def _range(noted: _Noted, had: int) -> dict[str, str]:
     """Return the headers that ask for the rest of what is here: only of the file as it was then."""
     if not had:
         return {}
-    validator = _validator(cache, key)
-    return {"Range": f"bytes={had}-", **({"If-Range": validator} if validator else {})}
+    return {"Range": f"bytes={had}-", **({"If-Range": noted.validator} if noted.validator else {})}
 
 
-def _validator(cache: ImageCache, key: str) -> str:
-    """Return what the server called the file of which a part is here, "" where it said nothing."""
+def _noted(cache: ImageCache, key: str) -> _Noted:
     with suppress(OSError, ValueError, TypeError, KeyError):
         descriptor = os.open(f"{key}.from", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=cache.folder)
         with open(descriptor, "rb") as stream:
-            return str(json.loads(stream.read(4 * _MOST_VALIDATOR))["validator"])
-    return ""
+            found = json.loads(stream.read(4 * _MOST_VALIDATOR))
+        return _Noted(validator=str(found["validator"]), total=int(found["total"]))
+    return _Noted()
 
 
 def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, progress: Progress) -> None:
-    at = _begin_of(answer, os.fstat(part).st_size, url)
-    if at == 0:
-        os.truncate(part, 0)
-        validator = answer.headers.get("etag", "")
-        # A weak one is the same for files that only mean the same (RFC 9110, 13.1.5).
-        if validator.startswith("W/"):
-            validator = ""
-        validator = validator or answer.headers.get("last-modified", "")
-        usable = validator if validator.isprintable() and len(validator) < _MOST_VALIDATOR else ""
-        write_whole_in(cache.folder, f"{key}.from", json.dumps({"validator": usable}).encode(), 0o600, synced=False)
-    total = at + answer.length if answer.length is not None else 0
+    """Write what the answer brings. Raises BrokenOffError where that does not end with the file, _ChangedError."""
     name = without_query(url)
+    if answer.status == 206:
+        at, total = _rest_of(answer, os.fstat(part).st_size, _noted(cache, key), name)
+    else:
+        at, total = 0, answer.length or 0
+        os.truncate(part, 0)
+        note = json.dumps({"validator": _validator(answer), "total": total}).encode()
+        write_whole_in(cache.folder, f"{key}.from", note, 0o600, synced=False)
     if total > at:
         cache.require_room(at, total - at, name)
     done = at
@@ -192,14 +216,33 @@ def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, pro
         cache.write_all(part, piece, done)
         done += len(piece)
         progress(done, total)
+    if total and done != total:
+        raise BrokenOffError(f"{name}: broke off after {done} of {total} bytes")
 
 
-def _begin_of(answer: Answer, had: int, url: str) -> int:
-    """Return where in the file the answer begins. Raises UnavailableError for what was not asked for."""
-    if answer.status != 206:
-        return 0
+def _validator(answer: Answer) -> str:
+    """Return what the server calls the file, "" where it says nothing that can be said back."""
+    validator = answer.headers.get("etag", "")
+    # A weak one is the same for files that only mean the same (RFC 9110, 13.1.5).
+    if validator.startswith("W/"):
+        validator = ""
+    validator = validator or answer.headers.get("last-modified", "")
+    return validator if validator.isprintable() and len(validator) < _MOST_VALIDATOR else ""
+
+
+def _rest_of(answer: Answer, had: int, noted: _Noted, name: str) -> tuple[int, int]:
+    """Return where in the file the answer begins, and the bytes of the file, 0 where nobody said.
+
+    Raises UnavailableError for what was not asked for, _ChangedError for the rest of another file.
+    """
     said = answer.headers.get("content-range", "")
-    if not had or not said.startswith(f"bytes {had}-"):
+    match = _CONTENT_RANGE.fullmatch(said)
+    if not had or not match or int(match["first"]) != had:
         asked_for = f"another part than the one from byte {had} on ({cut(said) or 'none'})"
-        raise UnavailableError(f"{without_query(url)}: the server sent {asked_for}; name another server")
-    return had
+        raise UnavailableError(f"{name}: the server sent {asked_for}; name another server")
+    total = 0 if match["total"] == "*" else int(match["total"])
+    # Not every server heeds If-Range.
+    is_other = noted.is_strong and answer.headers.get("etag", noted.validator) != noted.validator
+    if is_other or (total and noted.total and total != noted.total):
+        raise _ChangedError(f"{name}: changes while it is fetched; run again later")
+    return had, total or noted.total

@@ -4,47 +4,61 @@ Proxies are taken from the environment (https_proxy, http_proxy, no_proxy), cert
 """
 
 import http.client
+import io
 import ssl
+import string
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urljoin
 
 import virtrbd
 from virtrbd.deadline import call_within
 from virtrbd.ending import obey_here
 from virtrbd.errors import DeniedError, SpecError, UnavailableError, VirtrbdError
-from virtrbd.model.import_file import without_query
+from virtrbd.model.import_file import require_url, without_query
 from virtrbd.printable import cut
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 1024**2
 # Less than that within the time that a transfer may stand still is no progress: a byte now and then keeps no run.
 _MOVED_BYTES = 64 * 1024
 _MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
 _DENIED, _MISSING = (401, 403, 407), (404, 410)
 _NO_LONGER_THERE = 416
 _REFUSED_FROM = 500
 _BUSY = (408, 425, 429)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    max_redirections = _MOST_REDIRECTS
+class BrokenOffError(UnavailableError):
+    """The server, or the network, ended the body before its end."""
 
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Return the next request: never one that others can read or change where the first one was safe."""
-        if req.type == "https" and not newurl.lower().startswith("https://"):
-            raise VirtrbdError(f"{without_query(req.full_url)}: leads to {without_query(newurl)}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+class _Timed(io.RawIOBase):
+    """A body that is read until a time: one read of it may be many of the socket, each with a timeout of its own.
+
+    The sizes of chunks, and what follows the last one, are read by lines, and a line a byte at a time.
+    """
+
+    def __init__(self, body: io.BufferedReader) -> None:
+        self._body, self.until = body, 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        if time.monotonic() > self.until:
+            raise TimeoutError
+        return self._body.readinto1(buffer)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
 
 
 class Answer:
@@ -54,6 +68,8 @@ class Answer:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         self._name, self._response, self._stall_s = without_query(url), response, stall_s
+        self._body = _Timed(response.fp)
+        response.fp = io.BufferedReader(self._body)
 
     @property
     def length(self) -> int | None:
@@ -62,35 +78,39 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body. Raises UnavailableError where it stands still or breaks off."""
+        """Yield the body. Raises BrokenOffError, UnavailableError where it stands still."""
         moved_bytes, moved_at, done = 0, time.monotonic(), 0
         while True:
             obey_here()
+            self._body.until = time.monotonic() + self._stall_s
             try:
                 piece = self._response.read1(_CHUNK_BYTES)
+            except TimeoutError:
+                raise self._stands_still() from None
             except (OSError, http.client.HTTPException) as error:
-                raise UnavailableError(f"{self._name}: broke off after {done} bytes ({_in_short(error)})") from None
+                raise BrokenOffError(f"{self._name}: broke off after {done} bytes ({_in_short(error)})") from None
             if not piece:
                 break
             done += len(piece)
             if done >= moved_bytes + _MOVED_BYTES:
                 moved_bytes, moved_at = done, time.monotonic()
             elif time.monotonic() > moved_at + self._stall_s:
-                raise UnavailableError(f"{self._name}: no progress for {self._stall_s:g} s")
+                raise self._stands_still()
             yield piece
         if self.length is not None and done < self.length:
-            raise UnavailableError(f"{self._name}: broke off after {done} of {self.length} bytes")
+            raise BrokenOffError(f"{self._name}: broke off after {done} of {self.length} bytes")
+
+    def _stands_still(self) -> UnavailableError:
+        return UnavailableError(f"{self._name}: no progress for {self._stall_s:g} s")
 
 
 @contextmanager
 def asked(url: str, headers: Mapping[str, str], stall_s: float) -> Iterator[Answer]:
     """Ask for a URL and yield the answer. Raises UnavailableError, SpecError, DeniedError, VirtrbdError."""
     name = without_query(url)
-    request = urllib.request.Request(
-        url, headers={"User-Agent": f"virtrbd/{virtrbd.__version__}", "Accept-Encoding": "identity", **headers}
-    )
+    words = {"User-Agent": f"virtrbd/{virtrbd.__version__}", "Accept-Encoding": "identity", **headers}
     # In a thread: looking up a name has no timeout, and a server may give its headers a byte at a time.
-    response = call_within(stall_s, name, lambda: _opened(request, name, stall_s))
+    response = call_within(stall_s, name, lambda: _followed(url, words, stall_s))
     with response:
         yield Answer(url, response, stall_s)
 
@@ -109,6 +129,34 @@ def read_small(url: str, most_bytes: int, stall_s: float) -> bytes:
     return b"".join(parts)
 
 
+def _followed(url: str, headers: Mapping[str, str], stall_s: float) -> http.client.HTTPResponse:
+    """Return the answer with the file, wherever the URL leads. Raises VirtrbdError."""
+    name = without_query(url)
+    # Not urllib's own handler: it reads all that comes with a redirect into memory.
+    for _ in range(_MOST_REDIRECTS + 1):
+        response = _opened(urllib.request.Request(url, headers=dict(headers)), name, stall_s)
+        if response.status // 100 == 2:
+            return response
+        response.close()
+        if response.status not in _REDIRECTS or not (to := response.headers.get("Location")):
+            raise _refusal(name, response)
+        url = _next_url(name, url, to)
+    raise SpecError(f"{name}: leads from URL to URL, or in a circle; name a URL that leads to the file")
+
+
+def _next_url(name: str, url: str, to: str) -> str:
+    """Return where a redirect leads: never to what others can read or change where the first one was safe."""
+    try:
+        # Headers are bytes, which http.client reads as this; some servers write UTF-8 there.
+        following = urljoin(url, quote(to, encoding="iso-8859-1", safe=string.punctuation))
+        require_url(following)
+    except ValueError as error:
+        raise SpecError(f"{name}: leads to another URL: {error}") from None
+    if url.lower().startswith("https:") and not following.lower().startswith("https:"):
+        raise VirtrbdError(f"{name}: leads to {without_query(following)}, which is not https; name a URL that is")
+    return following
+
+
 def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.client.HTTPResponse:
     opener = urllib.request.OpenerDirector()
     # Not build_opener: that one reads files and FTP as well, and is led to them.
@@ -116,16 +164,10 @@ def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        _Redirects(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
     ):
         opener.add_handler(handler)
     try:
         response = opener.open(request, timeout=stall_s)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _refusal(name, error) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(f"{name}: {_in_short(error)}; {_way_out(error)}") from None
     if not isinstance(response, http.client.HTTPResponse):
@@ -133,24 +175,21 @@ def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.
     return response
 
 
-def _refusal(name: str, error: urllib.error.HTTPError) -> VirtrbdError:
+def _refusal(name: str, response: http.client.HTTPResponse) -> VirtrbdError:
     """Return the error for what the server says instead of a file."""
-    if error.code // 100 == 3:
-        # Python's own text names the next URL, which may be a signed one.
-        return SpecError(f"{name}: leads to what is not fetched, or in a circle; name a URL that leads to the file")
-    said = f"{name}: the server says {error.code} {cut(str(error.reason))}".rstrip()
-    if error.code == _NO_LONGER_THERE:
-        return RangeError(said)
-    if error.code in _DENIED:
+    said, code = f"{name}: the server says {response.status} {cut(response.reason)}".rstrip(), response.status
+    if code == _NO_LONGER_THERE:
+        return RangeError(f"{said}; run again later")
+    if code in _DENIED:
         return DeniedError(f"{said}; fetch it as a user who may, and name the file")
-    if error.code in _MISSING:
+    if code in _MISSING:
         return SpecError(f"{said}; check the URL")
-    if error.code >= _REFUSED_FROM or error.code in _BUSY:
+    if code >= _REFUSED_FROM or code in _BUSY:
         return UnavailableError(f"{said}; run again later")
     return SpecError(f"{said}; name a URL that leads to the file")
 
 
-class RangeError(VirtrbdError):
+class RangeError(UnavailableError):
     """The server has no such part of the file: it is another one now."""
 
 

@@ -8,6 +8,9 @@ from virtrbd.printable import quoted
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
+# A URL whose server ends at its path or its query: an @ behind that is no mark of a password. Behind a port it may be
+# one: https://user:12/34@server reads as a port and a path.
+_WITH_A_SERVER = re.compile(r"[^:]+://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?:[/?]|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +43,18 @@ def is_url(name: str) -> bool:
 
 
 def without_query(name: str) -> str:
-    """Return what messages call it: the query of a URL that somebody signed is a password."""
+    """Return what messages call it: the query of a URL that somebody signed is a password.
+
+    Of a URL that may hold another one only the scheme: a / or # in a password makes what follows a path for Python.
+    """
+    if _may_hold_password(name):
+        return f"{name.partition(':')[0]}://…"
     address, mark, _ = name.partition("?") if is_url(name) else (name, "", "")
     return f"{address}?…" if mark else address
+
+
+def _may_hold_password(name: str) -> bool:
+    return "@" in name and is_url(name) and not _WITH_A_SERVER.match(name)
 
 
 def last_part(url: str) -> str:
@@ -57,9 +69,9 @@ def require_fetchable(url: str, checksum: str) -> None:
     """Raise ValueError for what is not fetched: other schemes, passwords, and what nobody could verify."""
     from urllib.parse import urlsplit
 
-    _require_url(url)
+    require_url(url)
     if checksum and not is_checksum(checksum) and is_url(checksum):
-        _require_url(checksum)
+        require_url(checksum)
         if urlsplit(checksum).scheme.lower() != "https":
             raise ValueError(f"{without_query(checksum)}: a list of checksums that comes by http proves nothing; https")
     if urlsplit(url).scheme.lower() != "https" and not checksum:
@@ -68,9 +80,13 @@ def require_fetchable(url: str, checksum: str) -> None:
         parse_checksum(checksum)
 
 
-def _require_url(url: str) -> None:
+def require_url(url: str) -> None:
+    """Raise ValueError for what is no URL of a web server, and for passwords, which the message does not repeat."""
     from urllib.parse import urlsplit
 
+    if _may_hold_password(url):
+        said = "a password in a URL is seen by all; fetch it and name the file, or write an @ that is none's as %40"
+        raise ValueError(f"{without_query(url)}: {said}")
     if not _PRINTABLE_ASCII.fullmatch(url):
         raise ValueError(f"{quoted(without_query(url))} is not a URL; write what is not ASCII, and blanks, as %20")
     try:
@@ -80,7 +96,5 @@ def _require_url(url: str) -> None:
         raise ValueError(f"{quoted(without_query(url))} is not a URL: {error}") from None
     if parts.scheme.lower() not in ("https", "http"):
         raise ValueError(f"{parts.scheme}:// is not fetched; write https://, or fetch it and name the file")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(f"{parts.scheme}://{host}: a password in a URL is seen by all; fetch it and name the file")
     if not host:
         raise ValueError(f"{quoted(without_query(url))} names no server; write https://SERVER/FILE")
