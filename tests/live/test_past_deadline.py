@@ -4,6 +4,7 @@ import fcntl
 import json
 
 from live.fleets import DISK, Fleet
+from web import Handler, serving
 
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
@@ -35,6 +36,27 @@ def test_a_template_that_loops_fails_its_own_domain(fleet: Fleet) -> None:
     assert done.took_s < 50
     (fleet.folder / "templates/loop.xml.j2").write_text('{% extends "domain.xml.j2" %}')
     fleet.converges(f"specs/{looping}.yaml", f"specs/{good}.yaml")
+
+
+def test_a_file_that_is_never_ready_fails_its_own_domain(fleet: Fleet) -> None:
+    def dripping(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not handler.web.released.wait(0.05):
+            handler.wfile.write(bytes(8192))
+
+    with serving(None) as web:
+        web.answers["/never.raw"] = dripping
+        url, checksum = web.url("/never.raw"), f"sha256:{'0' * 64}"
+        waiting = fleet.spec("a", f"disks:\n  - import: {url}\n    checksum: {checksum}\n")
+        good = fleet.spec("b")
+        fleet.set(timeouts="{reconcile: 16}")
+        done = fleet.reconcile()
+    assert done.code == 69, done
+    assert f"{good}: define domain\n" in done.out
+    assert done.err.startswith(f"{waiting}: FAILED: ")
+    assert f": {url}: not ready in its part of the 16 s of a run; virtrbd plan by hand waits" in done.err
+    assert {found.name() for found in fleet.connection.listAllDomains()} & {waiting, good} == {good}
 
 
 def test_a_look_that_hangs_ends_the_run_before_anything_is_done(fleet: Fleet) -> None:

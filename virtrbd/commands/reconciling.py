@@ -2,7 +2,8 @@
 
 import random
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,15 @@ class _Job:
         """Whether the run's deadline is over."""
         return time.monotonic() > self.ends
 
-    def watched(self, what: str, least_s: float = 0) -> AbstractContextManager[None]:
-        """End the process, with a report, where the block runs past the run's deadline; it has `least_s` anyway."""
-        at = max(self.ends + _GRACE_S, time.monotonic() + least_s)
-        return ended_at(at, lambda: _last_words(self, what))
+    @contextmanager
+    def watched(self, what: str, least_s: float = 0) -> Iterator[float]:
+        """End the process, with a report, where the block runs past the run's deadline; it has `least_s` anyway.
+
+        Yields when that is, on the monotonic clock, but for the grace.
+        """
+        ends = max(self.ends, time.monotonic() + least_s)
+        with ended_at(max(self.ends + _GRACE_S, ends), lambda: _last_words(self, what)):
+            yield ends
 
 
 @app.command()

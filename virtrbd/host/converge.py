@@ -1,5 +1,6 @@
 """Observe, plan, lock, look again, execute, look once more: the one way in which a host is brought into line."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,8 +18,9 @@ from virtrbd.planning.plan import Policy, make_plan
 
 # Given each outcome as soon as it may be told.
 Tell = Callable[[Outcome], None]
-# Given what is looked at and how many seconds that gets at least: a look that takes too long ends the run.
-Watched = Callable[[str, float], AbstractContextManager[None]]
+# Given what is looked at and how many seconds that gets at least: a look that takes too long ends the run, at the time
+# (monotonic) that is yielded.
+Watched = Callable[[str, float], AbstractContextManager[float]]
 
 # What was done is looked at also when the run's deadline is over.
 _LAST_LOOK_S = 60.0
@@ -39,11 +41,12 @@ class Report:
         return worst(*(outcome.exit_code for outcome in self.outcomes))
 
 
-def look(domains: tuple[Domain, ...], policy: Policy, host: Host) -> Plan:
-    """Return what the domains need now; changes nothing."""
+def look(domains: tuple[Domain, ...], policy: Policy, host: Host, ends: float = math.inf) -> Plan:
+    """Return what the domains need now; changes nothing. `ends`: when the run is ended (monotonic)."""
     mine = tuple(domain for domain in domains if domain.host == policy.host)
     judged = recall_judged(host.settings)
-    plan = make_plan(domains, observe(mine, host.hypervisor, host.cluster, host.state, policy, judged), policy)
+    actual = observe(mine, host.hypervisor, host.cluster, host.state, policy, judged, ends)
+    plan = make_plan(domains, actual, policy)
     keep_judged(host.settings, judged, plan)
     return plan
 
@@ -57,12 +60,12 @@ def converge(
     *,
     check: Callable[[Plan], None] = lambda _plan: None,
     is_over: Callable[[], bool] = lambda: False,
-    watched: Watched = lambda _what, _least_s: nullcontext(),
+    watched: Watched = lambda _what, _least_s: nullcontext(math.inf),
 ) -> Report:
     """Bring the domains into line and return what became of it. `check` sees the plan first, and may raise."""
     began = time.monotonic()
-    with watched("looking at libvirt and Ceph", 0):
-        plan = look(domains, policy, host)
+    with watched("looking at libvirt and Ceph", 0) as ends:
+        plan = look(domains, policy, host, ends)
     check(plan)
     looked = time.monotonic()
     acting = {domain.name for domain in plan.domains if domain.actions}
@@ -95,8 +98,8 @@ def _act(
     """Look at these domains again, now that they are ours alone, act, and look once more."""
     narrow = replace(policy, with_orphans=False, limit_percent=None)
     names = {domain.name for domain in domains}
-    with watched("looking again before anything is done", 0):
-        mine = _only(look(domains, narrow, host), names)
+    with watched("looking again before anything is done", 0) as ends:
+        mine = _only(look(domains, narrow, host, ends), names)
     whole = _merged(plan, mine, names)
     check(whole)
     parallel = host.settings.parallel
@@ -104,8 +107,8 @@ def _act(
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     try:
-        with watched("looking whether all is as wanted", _LAST_LOOK_S):
-            again = _only(look(domains, narrow, host), names)
+        with watched("looking whether all is as wanted", _LAST_LOOK_S) as ends:
+            again = _only(look(domains, narrow, host, ends), names)
     except VirtrbdError as error:
         return [*done, *_told(_unseen(error, done), tell)], whole
     return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)

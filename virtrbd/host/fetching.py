@@ -40,7 +40,7 @@ def fetch(
 ) -> OpenFile:
     """Return the file behind a URL, which `stack` closes: from the cache, where its checksum is known and it is there.
 
-    Raises SpecError, DeniedError, UnavailableError, VirtrbdError.
+    `progress` may raise to give up. Raises SpecError, DeniedError, UnavailableError, VirtrbdError.
     """
     try:
         require_fetchable(wanted.name, wanted.checksum)
@@ -58,6 +58,8 @@ def fetch(
         if not is_waiting:
             say(f"{without_query(url)}: another run fetches it; waiting")
         is_waiting = True
+        # Gives up where this run has no more time: how long the other one takes nobody knows.
+        progress(0, 0)
         # Not sleep: in a thread that no signal reaches this looks whether the run is ended.
         ending.wait(threading.Event(), _LOOK_AGAIN_AFTER_S)
 
@@ -144,6 +146,8 @@ def _fetch_rest(
         if had and not is_verified and not noted.is_strong:
             os.truncate(part, 0)
             had = 0
+        # Gives up where there is no time for another try.
+        progress(had, 0)
         try:
             with asked(url, _range(noted, had), stall_s) as answer:
                 _write(part, key, url, cache, answer, progress)

@@ -3,7 +3,9 @@
 What is inside of another file is judged as strictly as that one: nothing is believed for where it comes from.
 """
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from virtrbd.deadline import call_within
-from virtrbd.errors import VirtrbdError
+from virtrbd.errors import UnavailableError, VirtrbdError
 from virtrbd.host.source_file import ANSWERS_WITHIN_S, OpenFile, Source, open_file, unreadable
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import Settings
@@ -26,11 +28,30 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportWork:
-    """What getting a source ready needs: the settings, and whom to tell how far it is."""
+    """What getting a source ready needs: the settings, whom to tell how far it is, and until when it may take."""
 
     settings: Settings
     say: Callable[[str], None] = lambda _text: None
     progress: Progress = lambda _done, _total: None
+    # On the monotonic clock. A person who waits can end it; a run from cron has other domains.
+    give_up_at: float = math.inf
+
+    def require_time(self, wanted: ImportFile) -> None:
+        """Raise UnavailableError where the time is over: the same text in each run, for it is told once."""
+        if time.monotonic() >= self.give_up_at:
+            raise UnavailableError(
+                f"{wanted}: not ready in its part of the {self.settings.timeouts.reconcile:g} s of a run; virtrbd plan "
+                f"by hand waits until it is, and the cache keeps it for the next run; or raise timeouts: reconcile"
+            )
+
+    def timed_progress(self, wanted: ImportFile) -> Progress:
+        """Return what tells how far it is, and gives up where the time is over."""
+
+        def told(done: int, total: int) -> None:
+            self.require_time(wanted)
+            self.progress(done, total)
+
+        return told
 
 
 @contextmanager
@@ -51,7 +72,7 @@ def _opened(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
 
         name = os.path.basename(wanted.name)
         checksum = wanted_checksum(wanted.checksum, name, work.settings.timeouts.transfer)
-        return require_checksum(file, checksum, work.progress)
+        return require_checksum(file, checksum, work.timed_progress(wanted))
     return file
 
 
@@ -61,7 +82,7 @@ def _fetched(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile
     from virtrbd.local.image_cache import opened_cache
 
     cache = stack.enter_context(opened_cache(work.settings.imports))
-    return fetch(stack, wanted, cache, work.settings.timeouts.transfer, work.say, work.progress)
+    return fetch(stack, wanted, cache, work.settings.timeouts.transfer, work.say, work.timed_progress(wanted))
 
 
 def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWork) -> Source:
@@ -76,7 +97,7 @@ def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWo
         if program == "tar":
             file, is_member_taken = _member(file, "" if is_member_taken else wanted.member), True
         else:
-            file = _unpacked(stack, file, program, work)
+            file = _unpacked(stack, file, program, wanted, work)
     if wanted.member and not is_member_taken:
         raise VirtrbdError(f"{file.path}: is no archive that could hold {wanted.member}; leave the member out")
     file_format = wanted.format or ("raw" if file.is_block_device else "")
@@ -98,9 +119,9 @@ def _member(file: OpenFile, wanted: str) -> OpenFile:
     return file.part(member.name, member.at, member.length)
 
 
-def _unpacked(stack: ExitStack, file: OpenFile, program: str, work: ImportWork) -> OpenFile:
+def _unpacked(stack: ExitStack, file: OpenFile, program: str, wanted: ImportFile, work: ImportWork) -> OpenFile:
     from virtrbd.host.unpacking import unpack
     from virtrbd.local.image_cache import opened_cache
 
     cache = stack.enter_context(opened_cache(work.settings.imports))
-    return unpack(stack, file, program, cache, work.settings.timeouts.transfer, work.progress)
+    return unpack(stack, file, program, cache, work.settings.timeouts.transfer, work.timed_progress(wanted))

@@ -1,5 +1,6 @@
 """The world, read once: one pass over libvirt, and only the images that specs name."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watching import opened_twice
 from virtrbd.contained import contained
-from virtrbd.errors import DocumentError, ExitCode, HypervisorError, VirtrbdError
+from virtrbd.deadline import call_within
+from virtrbd.errors import DocumentError, ExitCode, HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.host.state import StateDir
 from virtrbd.host.traces import rollbacks_begun, unknown_marks
 from virtrbd.hypervisor.connection import Hypervisor
@@ -36,6 +38,11 @@ from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.spec.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
 
+# What a file is given at least, after others that took their time: enough for one that is here.
+_LEAST_S = 0.5
+# What one that gives up is given to close what it opened.
+_GRACE_S = 1.0
+
 
 def observe(
     domains: tuple[Domain, ...],
@@ -44,10 +51,13 @@ def observe(
     state: StateDir,
     policy: Policy,
     judged: Mapping[str, str],
+    ends: float = math.inf,
 ) -> Actual:
     """Return what libvirt and Ceph hold of these domains and their images.
 
     `judged` is what earlier runs found in order: of these domains less has to be read.
+
+    `ends`: when the run is ended (monotonic). The files that specs import get half of what is left until then.
     """
     with ThreadPoolExecutor(1) as pool:
         # The two wait for different servers.
@@ -81,7 +91,7 @@ def observe(
         unknown_marks=unknown_marks(state, domains, actual.domains, _marked_here(actual)),
     )
     actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
-    sizes, failures = _sizes(_files(domains, actual), cluster.settings)
+    sizes, failures = _sizes(_files(domains, actual), cluster.settings, _half_way(ends))
     actual = replace(actual, file_sizes=sizes, file_failures=failures)
     return _with_details(actual, domains, hypervisor, state, policy)
 
@@ -238,24 +248,56 @@ def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities 
 
 
 def _sizes(
-    files: Sequence[ImportFile], settings: Settings
+    files: Sequence[ImportFile], settings: Settings, give_up_at: float = math.inf
 ) -> tuple[Mapping[ImportFile, int], Mapping[ImportFile, Failure]]:
-    """Return the virtual size of the disk in each file, and what is wrong with the others."""
-    if not files:
-        return {}, {}
-    # Here, not above: mostly nothing is imported.
-    from virtrbd.host.import_source import ImportWork, open_import
+    """Return the virtual size of the disk in each file, and what is wrong with the others.
 
-    work = ImportWork(settings=settings)
+    Each gets half of the time that is left, the last one all: one that never ends leaves some to those after it.
+    """
+    in_turn = files if give_up_at == math.inf else _in_turns(files)
     sizes: dict[ImportFile, int] = {}
     failures: dict[ImportFile, Failure] = {}
-    for file in files:
+    for file in in_turn:
+        ends = give_up_at if file is in_turn[-1] else _half_way(give_up_at)
         try:
-            with contained(f"looking at {without_query(file.name)}"), open_import(file, work) as source:
-                sizes[file] = source.size_bytes
+            sizes[file] = _size(file, settings, max(ends, time.monotonic() + _LEAST_S))
         except VirtrbdError as error:
             failures[file] = failure_of(error)
     return sizes, failures
+
+
+def _half_way(at: float) -> float:
+    """Return the time half-way from now to that time, on the monotonic clock."""
+    return at if at == math.inf else (time.monotonic() + at) / 2
+
+
+def _in_turns(files: Sequence[ImportFile]) -> Sequence[ImportFile]:
+    """Return the files of this host, then the others, in another order each time: none is always late."""
+    import random
+
+    return sorted(random.sample(files, len(files)), key=lambda file: file.is_url)
+
+
+def _size(file: ImportFile, settings: Settings, give_up_at: float) -> int:
+    """Return the virtual size of the disk in the file. Raises VirtrbdError."""
+    # Here, not above: mostly nothing is imported.
+    from virtrbd.host.import_source import ImportWork, open_import
+
+    work = ImportWork(settings=settings, give_up_at=give_up_at)
+
+    def size() -> int:
+        with contained(f"looking at {without_query(file.name)}"), open_import(file, work) as source:
+            return source.size_bytes
+
+    if give_up_at == math.inf:
+        return size()
+    left_s = give_up_at - time.monotonic()
+    try:
+        # In a thread: a server that says nothing, of files or of the web, lets nobody look at the clock.
+        return call_within(left_s + min(left_s, _GRACE_S), str(file), size)
+    except UnavailableError:
+        work.require_time(file)
+        raise
 
 
 def _files(domains: tuple[Domain, ...], actual: Actual) -> Sequence[ImportFile]:

@@ -55,7 +55,8 @@ def unpack(
 ) -> OpenFile:
     """Return the unpacked file, which `stack` closes; it is made where the cache has none.
 
-    Raises SpecError for one that is damaged, VirtrbdError for one that is too large, UnavailableError.
+    `progress` may raise to give up. Raises SpecError for one that is damaged, VirtrbdError for one that is too large,
+    UnavailableError.
     """
     key = digest_of("unpacked", program, file.content_key)
     if found := _from_cache(stack, file, program, cache, key, progress):
@@ -145,6 +146,7 @@ def _copy(
         if not select.select([output], [], [], 1.0)[0]:
             if time.monotonic() > came_at + stall_s:
                 raise UnavailableError(f"{file.path}: nothing came of unpacking it for {stall_s:g} s")
+            tell()
             continue
         chunk = os.read(output, _CHUNK_BYTES)
         if not chunk:
