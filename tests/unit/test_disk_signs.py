@@ -1,10 +1,11 @@
 """Raw bytes are a disk where something shows it; where to look is each system's own description."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hostile_images import MIB
-from sources import as_disk
+from sources import as_disk, open_source
 
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.qemu.formats.image_bytes import ImageBytes
@@ -101,3 +102,10 @@ def test_what_is_no_disk_is_refused_from_a_pipe_before_more_is_read() -> None:
         stream = RawStream(name="it", read_some=lambda count, content=content: content[:count])  # type: ignore[misc]
         with pytest.raises(VirtrbdError, match="--format raw"):
             stream.read(MIB)
+
+
+def test_a_boot_sector_whose_code_reads_as_text_is_a_disk(tmp_path: Path) -> None:
+    file = tmp_path / "disk.raw"
+    file.write_bytes(as_disk(b"x" * MIB))
+    with open_source(str(file)) as source:
+        assert (source.look.format, source.size_bytes) == ("raw", MIB)

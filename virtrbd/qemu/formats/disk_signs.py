@@ -97,10 +97,10 @@ def _is_text(head: bytes) -> bool:
 
 def _is_utf8(head: bytes) -> bool:
     try:
-        # The last character may be cut.
         head.decode()
     except UnicodeDecodeError as error:
-        return error.start > len(head) - 4
+        # Cut within its last character. A boot sector's last byte, AA, begins none.
+        return error.reason == "unexpected end of data"
     return True
 
 
