@@ -20,6 +20,7 @@ from virtrbd.domainxml.libvirts_own import is_own
 from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
 from virtrbd.domainxml.parsing import parse, shows_scars
+from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import (
     Element,
@@ -178,7 +179,8 @@ class _Editor:
             self._merge_arguments(found, wanted, old, path)
 
     def _note(self, path: str, wanted: str, found: str) -> None:
-        self.differences.append(Difference(path=path, wanted=wanted, found=found))
+        name = path.rpartition("/@")[2]
+        self.differences.append(Difference(path=path, wanted=shown(name, wanted), found=shown(name, found)))
 
     def _merge_attributes(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         want = {str(name): str(value) for name, value in wanted.attrib.items()}
