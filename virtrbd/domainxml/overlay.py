@@ -177,6 +177,15 @@ def images_written(text: str) -> tuple[ImageRef, ...]:
     return tuple(sorted({use.ref for use in uses if use.role not in kept and not use.ref.snapshot}))
 
 
+def macs_written(text: str) -> tuple[str, ...]:
+    """Return the MACs of the interfaces that an `xml:` holds, sorted."""
+    try:
+        found = _read(text).iterfind("devices/interface/mac[@address]")
+    except UnparsedError:
+        return ()
+    return tuple(sorted({mac.get("address", "").lower() for mac in found}))
+
+
 def renamed_sources(text: str) -> Iterator[tuple[int, str]]:
     """Yield the targets of disks to which an `xml:` gives a source by name, with their lines."""
     for disk in _read(text).iterfind("devices/disk"):
