@@ -11,6 +11,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition
 from virtrbd.domainxml.given_back import forms_of
 from virtrbd.domainxml.mark import read_mark, set_mark
@@ -147,6 +148,20 @@ def test_no_digest_is_kept_of_a_password(connection: libvirt.virConnect) -> None
     xml = document("", '<graphics type="vnc" port="05900" passwd="s3cr3t"/>')
     held = defined(connection, xml)
     assert not mark_for(xml, held).forms
+
+
+def test_no_password_of_a_template_is_shown(connection: libvirt.virConnect) -> None:
+    xml = document("", '<graphics type="vnc" port="05900" passwd="s3cr3t"/>')
+    held = defined(connection, xml)
+    found = edit(held, xml, mark_for(xml, held))
+    assert [str(each) for each in found.differences if "passwd" in each.path] == [
+        "/devices/graphics/@passwd: absent -> (hidden)"
+    ]
+    assert 'passwd="s3cr3t"' in found.xml
+    # After a run that was killed before it recorded the definition, this is what others changed.
+    changes = foreign_changes(xml, held, held, (), stated=(), ignored=())
+    assert "/devices/graphics/@passwd" in [each.path for each in changes]
+    assert "s3cr3t" not in repr(changes)
 
 
 def test_a_mark_of_an_older_version_has_none(connection: libvirt.virConnect) -> None:

@@ -85,6 +85,33 @@ def test_the_secret_is_private_named_for_its_user_and_the_same_on_all_hosts(host
     assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
 
 
+def test_a_first_adopt_does_nothing_without_leave_not_even_the_secret(host, bare, name) -> None:  # type: ignore[no-untyped-def]
+    """With leave it makes the secret, and puts the cluster's monitors in the place of those that others wrote."""
+    host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"))
+    source = re.search("<source.*</source>", host.ok("virsh", "dumpxml", name), re.DOTALL)[0]
+    host.ok("virtrbd", "undefine", name)
+    host.ok("rbd", "image-meta", "remove", f"vms/{name}.vda", "virtrbd.owner", admin=True)
+    theirs = source.replace("</source>", "<host name='192.0.2.9' port='6789'/></source>")
+    (bare.folder / "by-hand.xml").write_text(
+        f"<domain type='qemu'><name>{name}</name><memory>131072</memory><os><type machine='q35'>hvm</type></os>"
+        f"<features><acpi/><apic/></features><devices><disk type='network'>{theirs}<target dev='vda' bus='virtio'/>"
+        "</disk></devices></domain>"
+    )
+    bare.ok("virsh", "define", "by-hand.xml")
+
+    refused = bare.virtrbd("adopt", name)
+    assert (refused.returncode, uuids(bare)) == (4, []), refused.stderr
+    assert f"{name}: nothing is changed yet" in refused.stderr
+    assert "FAILED" not in refused.stderr
+    assert "<host" not in (bare.folder / f"{name}.yaml").read_text()
+
+    done = bare.virtrbd("adopt", name, "--allow", "takes-over")
+    assert done.returncode == 0, done.stderr
+    assert "192.0.2.9" not in bare.ok("virsh", "dumpxml", name)
+    assert used_secrets(bare, name) == set(uuids(bare))
+    assert bare.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
+
+
 @pytest.mark.parametrize("private", ["yes", "no"])
 def test_a_foreign_secret_with_the_same_usage_is_used_and_left_alone(bare, lab, name, usage, private) -> None:  # type: ignore[no-untyped-def]
     foreign = define(bare, secret_xml(usage, private=private), key_of(lab))

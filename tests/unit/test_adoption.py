@@ -13,7 +13,9 @@ from virtrbd.adoption.trial import Circumstances
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.leftover import leftover
+from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
+from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.domainxml.words import images_of
 from virtrbd.errors import SpecError
 from virtrbd.fitting.by_hand import capabilities_by_hand
@@ -69,9 +71,12 @@ def changes(here: Circumstances, found: Adopted, *, check_schema: bool = True) -
     document = render_document(fitted.fitted, CLUSTER, SECRET, check_schema=check_schema)
     assert (fitted.problems, document.problems) == ((), ())
     edit = edit_definition(here.definition, document.xml, None, DomainMark(uuid=domain.uuid, host="h"))
+    # What the monitors are called comes from the cluster's map.
+    own = [each for each in edit.differences if not each.path.endswith("/source/host")]
     # What libvirt's definition alone would hold is lost with it.
-    lost = leftover(here.definition, document.xml, here.places).unexpressed if here.carries else ()
-    return (*map(str, edit.differences), *edit.unclear, *(each.path for each in lost))
+    held = with_own_monitors(here.definition, here.monitors, here.cluster.monitors)
+    lost = leftover(held, document.xml, here.places).unexpressed if here.carries else ()
+    return (*map(str, own), *edit.unclear, *(each.path for each in lost))
 
 
 @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.stem)
@@ -127,6 +132,33 @@ def test_two_devices_of_one_key_are_adopted_without_loss_or_refused(more: list[s
         assert changes(here, found, check_schema=False) == ()
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        "<host name='10.0.0.1' port='6789'/>",
+        "<host name='10.0.0.1' port='3300'/><host name='mon-b'/>",
+        "<host name='m'/>",
+    ],
+)
+@pytest.mark.parametrize("carries", [True, False])
+def test_monitors_are_no_part_of_a_spec_so_that_the_clusters_map_reaches_the_domain(hosts: str, carries: bool) -> None:
+    definition = held("old-ide").replace("<host name='10.0.0.1'/>", hosts)
+    found = adopted(replace(circumstances(definition), monitors=frozenset({"10.0.0.1", "m"}), carries=carries))
+    assert (found.refusals, found.unexpressed, found.spec) == ((), (), adopt("old-ide").spec)
+
+
+def test_a_disk_on_another_cluster_or_with_a_ceph_conf_of_its_own_keeps_its_monitors() -> None:
+    def disk(hosts: str) -> str:
+        return f'<disk><source protocol="rbd">{hosts}<config file="/c"/></source></disk>'
+
+    def domain(*disks: str) -> str:
+        return f"<domain><devices>{''.join(map(disk, disks))}</devices></domain>"
+
+    other, ours = '<host name="192.0.2.1" port="6789"/>', '<host name="10.0.0.1" port="6790"/>'
+    found = with_own_monitors(domain(ours, other, ""), {"10.0.0.1"}, [Monitor(address="10.0.0.1", port=3301)])
+    assert to_text(parse_tree(found)) == to_text(parse_tree(domain(ours.replace("6790", "3301"), other, "")))
+
+
 def test_another_user_needs_xml() -> None:
     found = adopted(replace(circumstances(held("foreign-auth")), carries=False))
     assert "source/auth/@username: libvirt -> virtrbd" in found.refusals[0]
@@ -152,8 +184,7 @@ UNEXPRESSED = {
     "/devices/interface:52:54:00:00:00:1a/alias /devices/console /devices/console#2 /devices/channel "
     "/devices/channel#2 /devices/hostdev /devices/rng#2",
     "file-disks": "/devices/disk:vdb /devices/disk:vdc /devices/disk:sda /devices/disk:fda",
-    "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/host "
-    "/devices/disk:vda/source/auth",
+    "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/auth",
     "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic /cpu/model/@fallback "
     "/devices/sound /devices/hostdev /devices/hostdev#2",
     "nets": "/devices/interface:52:54:00:00:00:c2/vlan /devices/interface:52:54:00:00:00:c2/virtualport "

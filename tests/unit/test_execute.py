@@ -93,6 +93,14 @@ def test_the_secret_is_for_all_so_a_blocked_domain_does_not_hold_it_back() -> No
     assert [result for _, result in results(outcomes)] == expected
 
 
+def test_where_all_is_one_step_a_blocked_domain_holds_back_the_secret_too() -> None:
+    secret, tried = DefineSecret(uuid="s", usage="u"), list[Action]()
+    blocked = Plan(domains=(plan("a", secret, step("1", Hazard.TAKES_OVER)),))
+    outcomes = execute(blocked, frozenset(), tried.append, whole=True)
+    assert [outcome.result for outcome in outcomes] == [Result.NOT_TRIED, Result.BLOCKED]
+    assert tried == []
+
+
 def test_what_guests_do_not_take_now_holds_nothing_back() -> None:
     outcomes, tried = run(plan("a", step("1"), step("2")), failing={"1": NotLiveError("no more slots")})
     assert tried == ["1", "2"]

@@ -65,6 +65,16 @@ def found(live: str, desired: str, *, ignored: tuple[str, ...] = ()) -> list[tup
         (domain(disk()), domain(disk(more="<driver cache='none'/>")), [("/devices/disk:vda/driver", Mend.NEXT_BOOT)]),
         (domain(disk(kind="cdrom", bus="sata")), domain(disk(kind="cdrom", bus="sata", more="<source name='p/i'/>")),
          [("/devices/disk:vda/source", Mend.LIVE)]),
+        # Not that the guest sees its medium inserted once more.
+        (domain(disk(kind="cdrom", bus="sata", more="<source><host name='10.0.0.1'/></source>")),
+         domain(disk(kind="cdrom", bus="sata", more="<source><host name='10.0.0.2'/></source>")),
+         [("/devices/disk:vda/source/host", Mend.NEXT_BOOT)]),
+        # As guides write monitors.
+        (domain(disk(more="<source><host name='fd00:0::1' port='6789'/><host name='10.0.0.1' port='3300'/></source>")),
+         domain(disk(more="<source><host name='10.0.0.1'/><host name='fd00::1'/></source>")), []),
+        (domain(disk(more="<source><host name='10.0.0.1' port='6790'/></source>")),
+         domain(disk(more="<source><host name='10.0.0.1'/></source>")),
+         [("/devices/disk:vda/source/host", Mend.NEXT_BOOT)]),
         (domain(disk()), domain(disk(more="<source name='p/i'/>")), [("/devices/disk:vda/source", Mend.NEXT_BOOT)]),
         (domain(), domain(head="<memory unit='KiB'>2048</memory><vcpu>2</vcpu>"), [("/memory", Mend.NEXT_BOOT)]),
         (domain(), domain(head="<memory unit='KiB'>1024</memory><vcpu current='1'>2</vcpu>"),

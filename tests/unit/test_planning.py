@@ -9,10 +9,11 @@ from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import CloneImage, CreateImage, DefineDomain
 from virtrbd.model.actual import Actual, LastDefinition, Monitor
-from virtrbd.model.domain import Bus, Cdrom, PowerState, WantedState
+from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.live_actions import LiveAction
+from virtrbd.model.overlay import Overlay
 from virtrbd.model.plan import FindingKind
 from virtrbd.planning.plan import make_plan, plan_secret
 
@@ -109,6 +110,40 @@ def test_monitors_that_moved_are_followed_and_a_guest_that_would_not_survive_is_
     assert [action for action in planned.actions if isinstance(action, LiveAction) and not action.quiet] == []
     [told] = [finding for finding in planned.findings if finding.kind is FindingKind.MONITORS]
     assert told.text.startswith("the running guest was started with monitors that are all gone (10.0.0.1)")
+    assert told.text.endswith("its definition has not the new ones yet: define it, then restart it")
+
+
+def stale(domain: Domain) -> str:
+    """What is said of the monitors when they have moved and the plan was carried out."""
+    world = done([domain], EMPTY, BY_SPEC)
+    [found] = world.domains
+    moved = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address="10.0.9.9"),)))
+    again = done([domain], moved, BY_SPEC)
+    again = replace(again, domains=(replace(again.domains[0], live=found.live),))
+    [planned] = make_plan([domain], again, BY_SPEC).domains
+    return next((each.text for each in planned.findings if each.kind is FindingKind.MONITORS), "")
+
+
+def test_a_restart_is_advised_only_where_the_definition_has_the_new_monitors() -> None:
+    web = replace(WEB, state=WantedState.RUNNING)
+    assert stale(web).endswith("nor migrate; the definition has the new ones: restart it")
+    disk = "<disk type='network'><source protocol='rbd'><host name='10.0.0.1' port='6789'/></source>"
+    text = f"<devices>{disk}<target dev='vda'/></disk></devices>"
+    pinned = replace(web, xml=Overlay(text=text, file="web.yaml", line=1))
+    assert stale(pinned).endswith(
+        "its definition names them by the spec's xml: or template: take them out there, then restart it"
+    )
+
+
+@pytest.mark.parametrize("now", ["fd00::1", "10.0.0.1"])
+def test_another_spelling_of_a_monitor_is_the_same_one(now: str) -> None:
+    web = replace(WEB, state=WantedState.RUNNING)
+    spelled = {"fd00::1": "fd00:0:0::0001", "10.0.0.1": "mon-a.example.com"}[now]
+    world = done([web], replace(EMPTY, cluster=replace(EMPTY.cluster, monitors=(Monitor(address=spelled),))), BY_SPEC)
+    same = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address=now),)))
+    for desired in ([web], []):
+        found = [finding for plan in make_plan(desired, same, BY_SPEC).domains for finding in plan.findings]
+        assert [finding for finding in found if finding.kind is FindingKind.MONITORS] == []
 
 
 def test_a_foreign_guest_whose_monitors_are_all_gone_is_named() -> None:

@@ -170,6 +170,27 @@ def test_an_image_that_it_names_belongs_to_one_domain(xml: str) -> None:
     assert problem.startswith("s/1.yaml:5: xml: image vms/web-01.vda is already used in s/0.yaml:1")
 
 
+def test_a_mac_belongs_to_one_domain_in_whatever_words() -> None:
+    def with_mac(mac: str) -> str:
+        return f"<devices><interface type='bridge'><mac address='{mac}'/><source bridge='b'/></interface></devices>"
+
+    nic = "interfaces:\n  - {network: n, mac: '52:54:00:00:00:0a'}\n"
+    laid = "<devices><interface><mac address='52:54:00:00:00:0A'/><alias name='ua-x'/></interface></devices>"
+    # What is laid over the domain's own interface, and a failover pair, are one domain's.
+    assert domain(spec(laid + with_mac("52:54:00:00:00:0b") + with_mac("52:54:00:00:00:0b"), nic))
+    for first in (spec(with_mac("52:54:00:00:00:0a")), spec("<clock/>", nic)):
+        (problem,) = problems(first, spec(with_mac("52:54:00:00:00:0A"), name="web-02"))
+        assert problem.startswith("s/1.yaml:5: xml: mac 52:54:00:00:00:0a is already used in s/0.yaml:1")
+
+
+@pytest.mark.parametrize("screen", ["<graphics type='vnc' passwd='s3cr3t'/>", "<graphics type='spice' passwd=''/>"])
+def test_a_password_is_refused_and_not_told(screen: str) -> None:
+    (problem,) = problems(spec(f"<clock/>\n<devices>{screen}</devices>"))
+    assert problem.startswith("s/0.yaml:7: xml: passwd belongs in no spec")
+    assert "virsh edit" in problem
+    assert "s3cr3t" not in problem
+
+
 FORBIDDEN = {
     "xml": (spec("<clock/>"), "s/0.yaml:5: xml"),
     "template": (f"{BEGIN}template: x.xml.j2\n", "s/0.yaml:5: template"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from virtrbd.adoption.search import Search
 from virtrbd.adoption.trial import Circumstances, Trial, as_data, try_spec
 from virtrbd.domainxml.leftover import Places, Unexpressed
+from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
 from virtrbd.domainxml.words import Words, spec_words
 from virtrbd.model.live_actions import device_words
@@ -28,6 +29,8 @@ def adopted(here: Circumstances) -> Adopted:
     """Return the spec by which a define changes nothing in the definition, and makes the same where there is none."""
     if here.carries and (alike := twins(here.definition)):
         return Adopted(refusals=tuple(map(_unnamed, alike)))
+    # Else the map would never reach a domain whose xml: holds what its monitors were called.
+    here = replace(here, definition=with_own_monitors(here.definition, here.monitors, here.cluster.monitors))
     sizes = {ref: image.size_bytes for ref, image in here.images.items()}
     words = spec_words(here.definition, sizes, here.monitors)
     if words.refusals:

@@ -9,6 +9,7 @@ from functools import cache
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.libvirts_own import is_chosen_profile
 from virtrbd.domainxml.own_devices import own_first
+from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import ForeignChange
@@ -153,7 +154,7 @@ def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChang
 
 
 def _attributes(element: Element) -> dict[str, str]:
-    return {str(name): str(value) for name, value in element.attrib.items()}
+    return {str(name): shown(str(name), str(value)) for name, value in element.attrib.items()}
 
 
 def _children(element: Element) -> Iterator[tuple[str, Element]]:

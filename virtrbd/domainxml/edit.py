@@ -18,8 +18,10 @@ from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.kinds import drop_implied_watchdog, drop_orphans, is_other_kind, switch_domain, switch_kind
 from virtrbd.domainxml.libvirts_own import is_own
 from virtrbd.domainxml.mark import drop_mark, set_mark
+from virtrbd.domainxml.monitors import monitor_key
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
 from virtrbd.domainxml.parsing import parse, shows_scars
+from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import (
     Element,
@@ -178,7 +180,8 @@ class _Editor:
             self._merge_arguments(found, wanted, old, path)
 
     def _note(self, path: str, wanted: str, found: str) -> None:
-        self.differences.append(Difference(path=path, wanted=wanted, found=found))
+        name = path.rpartition("/@")[2]
+        self.differences.append(Difference(path=path, wanted=shown(name, wanted), found=shown(name, found)))
 
     def _merge_attributes(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         want = {str(name): str(value) for name, value in wanted.attrib.items()}
@@ -192,10 +195,9 @@ class _Editor:
 
     def _merge_list(self, found: Element, wanted: Element, tag: str, path: str) -> None:
         """The monitors are one value: a moved cluster has other ones, and stale ones only delay a start."""
-        want, have = _listed(wanted, tag), _listed(found, tag)
-        if want == have:
+        if _items(wanted, tag) == _items(found, tag):
             return
-        self._note(f"{path}/{tag}", want, have)
+        self._note(f"{path}/{tag}", _listed(wanted, tag), _listed(found, tag))
         for item in found.findall(tag):
             found.remove(item)
         for index, item in enumerate(wanted.findall(tag)):
@@ -390,6 +392,13 @@ def _same(wanted: Element, name: str, value: str, held: str) -> bool:
         # Which number it has among the consoles is libvirt's choice.
         return True
     return held == value or (not held and (wanted.tag, name, value) in _TAKEN_FOR_GRANTED)
+
+
+def _items(element: Element, tag: str) -> set[tuple[tuple[str, str], ...]]:
+    return {
+        monitor_key(item) if tag == "host" else tuple(sorted((str(name), str(value)) for name, value in item.items()))
+        for item in element.findall(tag)
+    }
 
 
 def _listed(element: Element, tag: str) -> str:

@@ -7,13 +7,12 @@ a digest of its path, of the statement and of what libvirt made of it. While bot
 import copy
 from collections.abc import Iterable
 
+from virtrbd.domainxml.passwords import PASSWORD
 from virtrbd.domainxml.tree import Element, children, has_attribute, remove, step, word
 from virtrbd.model.digest import digest_of
 
 # Of a digest: a mark may hold hundreds of them.
 _LENGTH = 16
-# libvirt does not show it, so that nobody can tell whether it is as it was.
-_HIDDEN = "passwd"
 
 
 def says_otherwise(wanted: Element, found: Element, listed: str) -> bool:
@@ -32,7 +31,8 @@ def form_of(path: str, wanted: Element, found: Element, listed: str) -> str:
     Of the found element that which is stated, so that others may add to it; all of it where libvirt put some of what is
     stated elsewhere.
     """
-    if has_attribute(wanted, _HIDDEN):
+    # libvirt does not show it, so that nobody can tell whether it is as it was.
+    if has_attribute(wanted, PASSWORD):
         return ""
     names = set(map(str, wanted.attrib))
     shown = set(map(str, found.attrib))
@@ -45,7 +45,7 @@ def form_of(path: str, wanted: Element, found: Element, listed: str) -> str:
 
 def absence_of(path: str, wanted: Element, parent: Element) -> str:
     """Return the form of an element that its parent lacks, or "": libvirt left it out, or made another of its kind."""
-    if any(has_attribute(each, _HIDDEN) for each in wanted.iter(tag="*")):
+    if any(has_attribute(each, PASSWORD) for each in wanted.iter(tag="*")):
         return ""
     alike = [child for child in children(parent) if child.tag == wanted.tag]
     # Of devices, others may have more to do with what became of them than with this one.

@@ -29,6 +29,8 @@ class _Rule:
 _RULES = (
     _Rule(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
     _Rule(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
+    # A guest that has a medium is not to see it inserted once more because the monitors are called otherwise.
+    _Rule(path=r"/devices/disk:[^/]+/source/host", mend=Mend.NEXT_BOOT),
     _Rule(path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}),
     _Rule(path=r"/devices/interface:[^/]+", mend=Mend.LIVE),
     _Rule(path=r"/devices/interface:[^/]+/link(/@state)?", mend=Mend.LIVE),

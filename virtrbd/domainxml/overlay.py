@@ -15,6 +15,7 @@ from virtrbd.domainxml.image_uses import named_images
 from virtrbd.domainxml.order import set_in_order
 from virtrbd.domainxml.parsing import UnparsedError, parse_strictly
 from virtrbd.domainxml.parts import lay_parts
+from virtrbd.domainxml.passwords import PASSWORD
 from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.domainxml.tree import (
     Element,
@@ -90,6 +91,11 @@ def _why_not(element: Element, root: Element) -> str:
     if any(around.tag == "metadata" for around in element.iterancestors()):
         is_own = etree.QName(element).namespace == NAMESPACE
         return "this is virtrbd's own mark, which it writes itself; leave it out" if is_own else ""
+    if PASSWORD in element.attrib:
+        return (
+            f"{PASSWORD} belongs in no spec, for libvirt does not show it again; leave it out, and set it with virsh "
+            f"edit: a redefinition keeps it"
+        )
     names = [etree.QName(str(name)) for name in (element.tag, *element.attrib)]
     foreign = next((name for name in names if name.namespace not in (None, _QEMU)), None)
     return f"{foreign.localname} is of a namespace that libvirt does not know; leave it out" if foreign else ""
@@ -169,6 +175,15 @@ def images_written(text: str) -> tuple[ImageRef, ...]:
         return ()
     kept = (Role.BASE, Role.SHARED_DISK)
     return tuple(sorted({use.ref for use in uses if use.role not in kept and not use.ref.snapshot}))
+
+
+def macs_written(text: str) -> tuple[str, ...]:
+    """Return the MACs of the interfaces that an `xml:` holds, sorted."""
+    try:
+        found = _read(text).iterfind("devices/interface/mac[@address]")
+    except UnparsedError:
+        return ()
+    return tuple(sorted({mac.get("address", "").lower() for mac in found}))
 
 
 def renamed_sources(text: str) -> Iterator[tuple[int, str]]:

@@ -3,7 +3,14 @@
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.tree import Element, parse_tree, to_text
 
-_HIDDEN = ("passwd", "passwdValidTo")
+PASSWORD = "passwd"
+_HIDDEN = (PASSWORD, "passwdValidTo")
+_SHOWN = "(hidden)"
+
+
+def shown(name: str, value: str) -> str:
+    """Return the value of an attribute as plans, logs and marks show it: of a password, that there is one."""
+    return _SHOWN if name == PASSWORD and value else value
 
 
 def with_passwords(xml: str, held: str) -> str:

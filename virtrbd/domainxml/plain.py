@@ -4,6 +4,7 @@ Only in the one form that libvirt itself writes; what differs in a domain's docu
 """
 
 import re
+from collections.abc import Collection
 from html import unescape
 from typing import Final
 
@@ -55,6 +56,19 @@ def monitors_of(xml: str) -> frozenset[str]:
         elif is_inside:
             found.add(token["host"])
     return frozenset(found)
+
+
+def are_all_gone(named: Collection[str], monitors: Collection[str]) -> bool:
+    """Whether all monitors that a document names are others than the cluster's addresses; a name may lead to any."""
+    if not named or not set(named).isdisjoint(monitors):
+        return False
+    # Here, not above: mostly they are the cluster's, word for word.
+    import ipaddress
+
+    try:
+        return {ipaddress.ip_address(name) for name in named}.isdisjoint(map(ipaddress.ip_address, monitors))
+    except ValueError:
+        return False
 
 
 def may_be_no_xml(xml: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lxml import etree
 
+from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import Element, children, device_key, parse_tree, word
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
@@ -116,9 +117,10 @@ def _is_wrong(schema: etree.RelaxNG, document: Element, element: Element) -> boo
 
 def _text(culprit: tuple[Element, str, Element]) -> str:
     element, attribute, part = culprit
-    attributes = "".join(f' {name!s}="{value!s}"' for name, value in element.attrib.items())
-    shown = f"<{word(element)}{attributes}>{(element.text or '').strip()[:60]}"
-    what = f'{attribute}="{element.get(attribute)}" of {shown}' if attribute else shown
+    said = {str(name): shown(str(name), str(value)) for name, value in element.attrib.items()}
+    attributes = "".join(f' {name}="{value}"' for name, value in said.items())
+    whole = f"<{word(element)}{attributes}>{(element.text or '').strip()[:60]}"
+    what = f'{attribute}="{said[attribute]}" of {whole}' if attribute else whole
     parent = part.getparent()
     is_device = parent is not None and parent.tag == "devices"
     name = (device_key(part) or word(part)) if is_device else word(part)

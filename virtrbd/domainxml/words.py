@@ -6,6 +6,7 @@ Disks, CD-ROM drives and interfaces stand in mappings here, by target and MAC: t
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
 from virtrbd.model.image import ImageRef
@@ -79,14 +80,8 @@ def images_of(definition: str, monitors: Collection[str] | None = None) -> tuple
     """Return the images behind the disks of a definition, sorted; where `monitors` are named, their cluster's alone."""
     disks = list(parse_tree(definition).iterfind("devices/disk"))
     if monitors is not None:
-        disks = [disk for disk in disks if _is_of_this_cluster(disk, monitors)]
+        disks = [disk for disk in disks if is_of_this_cluster(disk, monitors)]
     return tuple(sorted({image.image for disk in disks if (image := parse_image(disk)) is not None}))
-
-
-def monitors_of(definition: str) -> frozenset[str]:
-    """Return the names and addresses of the monitors that the disks of a definition name."""
-    hosts = parse_tree(definition).iterfind("devices/disk/source[@protocol='rbd']/host")
-    return frozenset(host.get("name", "") for host in hosts)
 
 
 def _base(root: Element) -> dict[str, Value]:
@@ -169,17 +164,12 @@ def _why_not(disk: Element, sizes: Mapping[ImageRef, int], monitors: Collection[
     image = parse_image(disk)
     if image is None:
         return "its source names no image"
-    if not _is_of_this_cluster(disk, monitors):
+    if not is_of_this_cluster(disk, monitors):
         hosts = ", ".join(host.get("name", "") for host in disk.iterfind("source/host"))
         return f"its monitors ({hosts}) are none of this cluster's"
     if image.image not in sizes:
         return f"there is no image {image.image}"
     return ""
-
-
-def _is_of_this_cluster(disk: Element, monitors: Collection[str]) -> bool:
-    hosts = {host.get("name", "") for host in disk.iterfind("source/host")}
-    return not hosts or any(host in monitors for host in hosts)
 
 
 def _disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
@@ -235,7 +225,7 @@ def _cdrom_words(disk: Element, monitors: Collection[str]) -> Iterator[Word]:
     """An empty drive, or an image; what holds a file or a device of the host is no spec's."""
     target, image = attribute(disk, "target", "dev"), parse_image(disk)
     is_empty = disk.find("source") is None and disk.get("type") == "file"
-    if is_empty or (image and _is_of_this_cluster(disk, monitors)):
+    if is_empty or (image and is_of_this_cluster(disk, monitors)):
         value = {"target": target, "bus": attribute(disk, "target", "bus")} | ({"image": str(image)} if image else {})
         yield Word(path=("cdroms", target), value=value, device=f"/devices/disk:{target}")
         if order := _number(attribute(disk, "boot", "order")):

@@ -14,8 +14,9 @@ from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.deadline import call_within
 from virtrbd.domainxml.leftover import Unexpressed
 from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.monitors import monitors_of
 from virtrbd.domainxml.parse import parse_machine, require_readable
-from virtrbd.domainxml.words import images_of, monitors_of
+from virtrbd.domainxml.words import images_of
 from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
 from virtrbd.host.converge import look
 from virtrbd.host.execute import execute
@@ -26,6 +27,7 @@ from virtrbd.host.perform import perform
 from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
 from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.file_name import typed_file_name
 from virtrbd.model.image import Image, ImageRef
@@ -91,8 +93,8 @@ def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption
         )
         _make_folder(spec_file.parent)
         write_new(spec_file, found.spec, way_out)
-        outcomes = list(execute(plan, host.allowed, lambda action: perform(action, host)))
-        if any(outcome.result is Result.DONE for outcome in outcomes):
+        outcomes = list(execute(plan, host.allowed, lambda action: perform(action, host), whole=True))
+        if outcomes and all(outcome.result is Result.DONE for outcome in outcomes):
             outcomes += _left(_plan(host, spec, here.profiles))
     return Adoption(
         spec_file=str(spec_file),
@@ -216,11 +218,16 @@ def _refuse_more_than_marks(name: str, plan: Plan) -> None:
 def _is_mark(action: Action) -> bool:
     match action:
         case DefineDomain():
-            return bool(action.based_on) and not action.differences
+            return bool(action.based_on) and all(map(_is_of_map, action.differences))
         case DefineSecret() | MarkImage():
             return True
         case _:
             return False
+
+
+def _is_of_map(difference: Difference) -> bool:
+    """Whether a disk gets what the cluster's map calls the monitors: that the cluster is the same was found before."""
+    return difference.path.startswith("/devices/disk:") and difference.path.endswith("/source/host")
 
 
 def _left(plan: Plan) -> list[Outcome]:

@@ -27,10 +27,12 @@ def execute(
     *,
     parallel: int = 1,
     is_over: Callable[[], bool] = lambda: False,
+    whole: bool = False,
 ) -> Iterator[Outcome]:
     """Yield what became of each action, domain by domain in the plan's order.
 
-    When `is_over` says so no further action is begun.
+    When `is_over` says so no further action is begun. `whole`: of a domain of which something is blocked nothing is
+    done, the secret for all domains neither.
     """
     if plan.stopped:
         yield from _stopped(plan)
@@ -39,12 +41,12 @@ def execute(
     came: dict[str, list[Outcome]] = {domain.name: [] for domain in plan.domains}
 
     def run(domain: DomainPlan) -> None:
-        for outcome in _execute_domain(domain, allowed, perform, is_over):
+        for outcome in _execute_domain(domain, allowed, perform, is_over, whole=whole):
             came[domain.name].append(outcome)
 
     if parallel == 1 or len(plan.domains) < 2:
         for domain in plan.domains:
-            yield from _execute_domain(domain, allowed, perform, is_over)
+            yield from _execute_domain(domain, allowed, perform, is_over, whole=whole)
         return
     # The secret is for all: whoever makes it goes first.
     first = [domain for domain in plan.domains if any(isinstance(action, DefineSecret) for action in domain.actions)]
@@ -93,7 +95,7 @@ def _stopped(plan: Plan) -> Iterator[Outcome]:
 
 
 def _execute_domain(
-    plan: DomainPlan, allowed: frozenset[Hazard], perform: Perform, is_over: Callable[[], bool]
+    plan: DomainPlan, allowed: frozenset[Hazard], perform: Perform, is_over: Callable[[], bool], *, whole: bool
 ) -> Iterator[Outcome]:
     for failure in plan.failures:
         yield Outcome(
@@ -114,7 +116,7 @@ def _execute_domain(
     for action in plan.actions:
         if missing := _missing(action, allowed):
             yield _outcome(plan, action, Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED)
-        elif stopped and not isinstance(action, DefineSecret):
+        elif stopped and (whole or not isinstance(action, DefineSecret)):
             yield _outcome(plan, action, Result.NOT_TRIED, "", ExitCode.OK)
         elif is_over():
             detail = "the run's deadline is over; the next run goes on (timeouts: reconcile)"

@@ -10,7 +10,7 @@ class Overlay:
     """The text of a spec's `xml:`, elements of a libvirt domain.
 
     `line` of `file` holds its first line; `is_block`: each line of the text is one of the file too (`xml: |`).
-    `images` are those that it lets QEMU write to.
+    `images` are those that it lets QEMU write to, `macs` those of its interfaces.
     """
 
     text: str
@@ -18,6 +18,7 @@ class Overlay:
     line: int
     is_block: bool = False
     images: tuple[ImageRef, ...] = ()
+    macs: tuple[str, ...] = ()
 
     def place(self, line: int) -> str:
         """Return `file:line` of a line of the text, counted from 1."""

@@ -18,7 +18,7 @@ from virtrbd.domainxml.live import (
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.plain import monitors_of
+from virtrbd.domainxml.plain import are_all_gone, monitors_of
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
@@ -72,7 +72,7 @@ def plan_live(
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
     pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
     findings = [*pending, *_unclear(domain, edit.unclear), *_foreign(domain, defined, desired, new_mark)]
-    findings += _monitors(domain, defined, actual)
+    findings += _monitors(domain, defined, desired, actual)
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
 
 
@@ -248,12 +248,18 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
         )
 
 
-def _monitors(domain: Domain, defined: DefinedDomain, actual: Actual) -> Iterator[Finding]:
-    held = monitors_of(defined.live)
-    if held and held.isdisjoint(monitor.address for monitor in actual.cluster.monitors):
+def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: Actual) -> Iterator[Finding]:
+    held, now = monitors_of(defined.live), {monitor.address for monitor in actual.cluster.monitors}
+    if are_all_gone(held, now):
+        if not are_all_gone(monitors_of(defined.definition), now):
+            way_out = "the definition has the new ones: restart it"
+        elif not are_all_gone(monitors_of(desired), now):
+            way_out = "its definition has not the new ones yet: define it, then restart it"
+        else:
+            way_out = "its definition names them by the spec's xml: or template: take them out there, then restart it"
         yield Finding(
             domain=domain.name,
             kind=FindingKind.MONITORS,
             text=f"the running guest was started with monitors that are all gone ({', '.join(sorted(held))}); it would "
-            f"not find the cluster again after losing it, nor migrate; the definition has the new ones: restart it",
+            f"not find the cluster again after losing it, nor migrate; {way_out}",
         )

@@ -174,7 +174,10 @@ def claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
             yield "image", str(disk.image.image), ("disks",)
     if domain.seed:
         yield "image", str(domain.seed.image), ("cloud_init",)
-    for ref in domain.xml.images if domain.xml else ():
-        yield "image", str(ref), ("xml",)
+    if domain.xml:
+        yield from (("image", str(ref), ("xml",)) for ref in domain.xml.images)
+        # What is laid over an interface of the spec names its MAC once more, and so does its failover half.
+        own = {interface.mac for interface in interfaces}
+        yield from (("mac", mac, ("xml",)) for mac in domain.xml.macs if mac not in own)
     if domain.vsock_cid:
         yield "vsock", str(domain.vsock_cid), ("vsock",)

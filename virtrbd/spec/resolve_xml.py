@@ -18,7 +18,7 @@ def resolve_xml(item: LoadedSpec) -> Overlay | None:
     data = item.document.data
     text = data.get("xml") if isinstance(data, dict) else None
     # Here and below, not above: most specs have no XML, and lxml takes long to import.
-    from virtrbd.domainxml.overlay import images_written
+    from virtrbd.domainxml.overlay import images_written, macs_written
 
     place = item.document.place(_FIELD)
     line = text.line if isinstance(text, BlockText) else place.line
@@ -28,6 +28,7 @@ def resolve_xml(item: LoadedSpec) -> Overlay | None:
         line=line,
         is_block=isinstance(text, BlockText),
         images=images_written(item.spec.xml),
+        macs=macs_written(item.spec.xml),
     )
 
 
