@@ -105,6 +105,17 @@ def test_a_change_of_either_side_is_found(element: str, connection: libvirt.virC
         assert edit(held, changed(xml, difference.path), mark).differences, f"{difference.path} of the spec's"
 
 
+@pytest.mark.parametrize("held", ['adjustment="10"', 'adjustment="0"'])
+def test_what_libvirt_put_elsewhere_is_part_of_its_form(held: str) -> None:
+    """With offset and adjustment alone another basis would be hidden: the clock goes by the zone then."""
+    stated = document('<clock offset="utc" adjustment="reset"/>')
+    made = document(f'<clock offset="variable" {held} basis="utc"/>')
+    mark = mark_for(stated, made)
+    assert not edit(made, stated, mark).differences
+    meddled = made.replace('basis="utc"', 'basis="localtime"')
+    assert [each.path for each in edit(meddled, stated, mark).differences] == ["/clock/@offset", "/clock/@adjustment"]
+
+
 def changed(xml: str, path: str) -> str:
     """Return the document with another value at a path, or in the element there."""
     root = parse_tree(xml)

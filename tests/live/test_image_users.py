@@ -8,6 +8,11 @@ import pytest
 import rbd
 from worlds import MIB, World
 
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.host.mapped import images_of_sources
+from virtrbd.spec.settings import load_settings
+
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 # How a domain names image `vms/{name}`, and what a refusal calls that.
 NAMINGS = {
@@ -249,3 +254,16 @@ def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: World, nam
         assert "is 48 MiB already" in world.ok("image", "resize", f"vms/{name}", "48M")
     finally:
         secret.undefine()
+
+
+def test_the_image_behind_a_volume_goes_through_the_gate_where_it_is_here(  # type: ignore[no-untyped-def]
+    lab, name: str, image: str
+) -> None:
+    disks = "<disk type='volume'><source pool='{}' volume='{}'/><target dev='{}'/></disk>"
+    named = (("here", name, "vda"), ("here", "elsewhere", "vdb"), ("gone", name, "vdc"), ("files", name, "vdd"))
+    tree = parse_tree(f"<domain><devices>{''.join(disks.format(*each) for each in named)}</devices></domain>")
+    pools = {"here": "vms", "gone": "a pool of another cluster", "files": ""}
+    with Cluster.connect(load_settings(f"{lab['folder']}/hosts/kvm-1/virtrbd.yaml")) as cluster:
+        volumes, mapped = images_of_sources(tree, cluster, pools.get)
+        assert ([*map(str, volumes)], mapped) == ([image], ())
+        assert images_of_sources(tree, cluster, pools.get, "disk:vdb") == ((), ())

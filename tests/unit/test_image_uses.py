@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from virtrbd.domainxml.image_uses import images_elsewhere, named_images, written_images
+from virtrbd.domainxml.image_uses import images_elsewhere, named_images, sources_written, written_images
 from virtrbd.domainxml.plain import FORBIDDEN, may_name_more, sources_in
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
-from virtrbd.model.image import ImageRef
+from virtrbd.host.gate import beyond_mappings
+from virtrbd.model.image import ImageRef, Watcher
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
 GOLD = ImageRef(pool="vms", name="gold")
@@ -240,3 +241,34 @@ def test_what_names_other_monitors_by_address_is_elsewhere() -> None:
     both = parse_tree(f"<domain><devices>{disk('c', '10.9.9.9')}{disk('c')}</devices></domain>")
     assert images_elsewhere(both, {"10.0.0.1"}) == frozenset(), "one of its disks may be this cluster's"
     assert [ref.name for ref in written_images(root)] == ["a", "b", "c", "d", "e", "n"]
+
+
+def test_volumes_and_devices_that_are_written_are_told_from_those_that_are_read() -> None:
+    drive = "<disk{kind}>{source}{more}<target dev='{target}'/></disk>"
+    volume, device = "<source pool='p' volume='web.vda'/>", "<source dev='/dev/rbd0'/>"
+    drives = (
+        drive.format(kind="", source=volume, more="", target="vda"),
+        drive.format(kind="", source=device, more="", target="vdb"),
+        drive.format(kind="", source="<source file='/srv/x'/>", more="", target="vdc"),
+        drive.format(kind=" device='cdrom'", source=device.replace("0", "1"), more="", target="sda"),
+        drive.format(kind="", source=volume.replace("web", "gold"), more="<readonly/>", target="vdd"),
+    )
+    nvram = "<os><nvram type='block'><source dev='/dev/rbd2'/></nvram></os>"
+    root = parse_tree(f"<domain>{nvram}<devices>{''.join(drives)}</devices></domain>")
+    web = NamedVolume(pool="p", volume="web.vda", role=Role.DISK, place="disk vda")
+    assert sources_written(root) == ((web,), ("/dev/rbd0", "/dev/rbd2"))
+    assert sources_written(root, "disk:vda") == ((web,), ())
+    assert sources_written(root, "disk:vdb") == ((), ("/dev/rbd0",))
+
+
+def test_only_the_one_client_of_this_host_goes_for_the_kernels_of_a_mapped_image() -> None:
+    here, also_here = (Watcher(address=f"v1:10.0.0.1:0/{n}", client_id=n) for n in (1, 2))
+    elsewhere = Watcher(address="10.0.0.2:0/3", client_id=3)
+    for watchers, beyond in (
+        ((), ()), ((here,), ()), ((here, also_here), (here, also_here)), ((elsewhere,), (elsewhere,)),
+        ((here, elsewhere), (elsewhere,)),
+    ):  # fmt: skip
+        found = {GOLD: watchers}
+        assert beyond_mappings(found, {GOLD}, "v2:10.0.0.1:0/9").get(GOLD, ()) == beyond
+        # Of an image that is not mapped each is another's.
+        assert beyond_mappings(found, (), "v2:10.0.0.1:0/9").get(GOLD, ()) == watchers

@@ -220,7 +220,7 @@ def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], Act
                 "nothing here forgets anything"
             )
             match action:
-                case DetachDevice() | ShutDownDomain() | SetLink(up=False) | ChangeMedia(image=None):
+                case DetachDevice() | ShutDownDomain() | SetLink(up=False) | ChangeMedia(medium=""):
                     assert Hazard.INTERRUPTS_GUEST in action.hazards
                 case SetMemory(from_bytes=has, to_bytes=wanted) | SetVcpus(from_count=has, to_count=wanted):
                     assert (Hazard.INTERRUPTS_GUEST in action.hazards) is (wanted < has)

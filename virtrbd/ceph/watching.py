@@ -105,7 +105,7 @@ def opened_twice(
         again = _several(cluster, list(found))
         lasting = {ref: tuple(each for each in found[ref] if each in again[ref]) for ref in again}
         found = {ref: watchers for ref, watchers in lasting.items() if len(watchers) > 1}
-    return {ref: _placed(watchers, cluster.address) for ref, watchers in found.items()}
+    return {ref: placed(watchers, cluster.address) for ref, watchers in found.items()}
 
 
 def _several(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[Watcher, ...]]:
@@ -124,7 +124,7 @@ def _watchers(cluster: Cluster, ref: ImageRef) -> tuple[Watcher, ...] | Failure:
     return image_or_failure(cluster, ref, lambda: cluster.call(f"listing watchers of {ref}", read))
 
 
-def _placed(watchers: tuple[Watcher, ...], address: str) -> tuple[Watcher, ...]:
+def placed(watchers: tuple[Watcher, ...], address: str) -> tuple[Watcher, ...]:
     """Return the watchers, with the one that is of this host marked where its address tells it from the others."""
     here = [each for each in watchers if _machine(each.address) == _machine(address)]
     return tuple(replace(each, is_here=here == [each]) for each in watchers)

@@ -151,11 +151,12 @@ class _Editor:
     def merge(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
         """Make `found` hold what `wanted` states; what only `old` stated goes."""
         listed = LISTS.get(str(wanted.tag), "")
-        is_other = says_otherwise(wanted, found, listed) or is_other_kind(found, wanted)
-        form = form_of(path, wanted, found, listed) if is_other else ""
+        is_kind = is_other_kind(found, wanted)
+        is_other = is_kind or says_otherwise(wanted, found, listed)
+        form = form_of(path, wanted, found, listed, whole=is_kind) if is_other else ""
         if form in self.known:
             self.forms.add(form)
-            left_out = take_form(wanted, found, listed, whole=is_other_kind(found, wanted))
+            left_out = take_form(wanted, found, listed, whole=is_kind)
             self.left_out += [f"{path}/@{name}" for name in left_out]
         else:
             before = len(self.differences)

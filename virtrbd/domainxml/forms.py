@@ -25,18 +25,18 @@ def says_otherwise(wanted: Element, found: Element, listed: str) -> bool:
     )
 
 
-def form_of(path: str, wanted: Element, found: Element, listed: str) -> str:
+def form_of(path: str, wanted: Element, found: Element, listed: str, *, whole: bool = False) -> str:
     """Return the form of what an element says itself, with its children of the tag `listed`, or "" where none counts.
 
     Of the found element that which is stated, so that others may add to it; all of it where libvirt put some of what is
-    stated elsewhere.
+    stated elsewhere, or made another kind of thing of it (`whole`).
     """
     # libvirt does not show it, so that nobody can tell whether it is as it was.
     if has_attribute(wanted, PASSWORD):
         return ""
     names = set(map(str, wanted.attrib))
     shown = set(map(str, found.attrib))
-    seen = min(names, shown)
+    seen = shown if whole or not names <= shown else names
     text = (found.text or "").strip() if (wanted.text or "").strip() else ""
     said = (_attributes(wanted, names), (wanted.text or "").strip(), _items(wanted, listed))
     made = (_attributes(found, seen), text, _items(found, listed))

@@ -87,6 +87,23 @@ def argument_images(root: Element) -> tuple[ImageRef, ...]:
     return tuple(dict.fromkeys(use.ref for use in found if use.place == _ARGUMENT and not use.ref.snapshot))
 
 
+def sources_written(root: Element, device: str = "") -> tuple[tuple[NamedVolume, ...], tuple[str, ...]]:
+    """Return the volumes and the block devices that QEMU opens read-write: of all disks and NVRAM, or of one disk."""
+    disks = [
+        disk for disk in root.iterfind("devices/disk") if device in ("", device_key(disk)) and not _is_shared(disk)
+    ]
+    inside = [*disks, *(() if device else root.iterfind("os/nvram"))]
+    sources = [source for each in inside for source in each.iterfind("source")]
+    volumes = (
+        NamedVolume(
+            pool=source.get("pool", ""), volume=source.get("volume", ""), role=_role(source), place=_place(source)
+        )
+        for source in sources
+        if source.get("volume")
+    )
+    return tuple(volumes), tuple(dev for source in sources if (dev := source.get("dev", "")))
+
+
 def _elements(root: Element) -> Iterator[Element]:
     """Yield the elements that tell libvirt or QEMU something."""
     pending = [root]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.mends import mend_of
@@ -125,6 +126,27 @@ def current_memory(live: str) -> tuple[int, int]:
     root = parse_tree(live)
     most = whole_number(root.findtext("memory"), 0)
     return whole_number(root.findtext("currentMemory"), most) * 1024, most * 1024
+
+
+def wanted_memory(desired: str) -> int:
+    """Return the bytes of memory that a guest is to have by a rendered document, in whatever unit that says it."""
+    return current_memory(_canonical(desired))[0]
+
+
+def wanted_vcpus(desired: str) -> int:
+    """Return the vcpus that a guest is to have by a rendered document."""
+    return current_vcpus(_canonical(desired))[0]
+
+
+def wanted_link(desired: str, device: str) -> str:
+    """Return the state of an interface's link by a rendered document, "" where it states none."""
+    return attribute(dict(device_steps(parse_tree(desired))).get(device), "link", "state")
+
+
+def _canonical(desired: str) -> str:
+    root = parse_tree(desired)
+    make_canonical(root)
+    return to_text(root)
 
 
 def titles(xml: str) -> dict[str, str]:

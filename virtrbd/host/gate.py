@@ -2,12 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import set_running
 from virtrbd.ceph.reading import read_images
-from virtrbd.ceph.watching import Registration, registered
+from virtrbd.ceph.watching import Registration, placed, registered
 from virtrbd.ending import finishing
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
 from virtrbd.model.domain import ManagedSave
@@ -30,19 +30,21 @@ def through_gate(
     wait_s: float,
     say: Callable[[str], None],
     unsure: Sequence[ImageRef] = (),
+    mapped: Sequence[ImageRef] = (),
     save: ManagedSave | None = None,
 ) -> None:
     """Begin what lets a QEMU write to the images (a start, an attach) once nobody else has them open read-write.
 
     Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named. QEMU's own
     watcher is not waited for on the `unsure` ones: an image in an argument of QEMU may be opened read-only.
+    The `mapped` ones have a block device of this host, which is a client of its own: that one may stay.
     `run` is what begins, and is kept with the images; `save` the memory that it resumes.
     Raises ImageBusyError, ClusterError, BlockedError (takes-over, loses-data), UnavailableError, HypervisorError.
     """
     give_up_at = None
     while True:
-        with registered(cluster, tuple(dict.fromkeys((*refs, *unsure)))) as registration:
-            others = {ref: found for ref, found in registration.others().items() if found}
+        with registered(cluster, tuple(dict.fromkeys((*refs, *unsure, *mapped)))) as registration:
+            others = beyond_mappings(registration.others(), set(mapped) - {*refs, *unsure}, cluster.address)
             if not others:
                 _refuse_obstacles(registration)
                 _check_images(cluster, refs, run, save, allowed, say)
@@ -113,6 +115,15 @@ def _await_qemu(registration: Registration, refs: Sequence[ImageRef]) -> None:
         if time.monotonic() >= give_up_at:
             raise UnavailableError("libvirt says that it is done, but no QEMU shows as a watcher of the images")
         time.sleep(0.05)
+
+
+def beyond_mappings(found: Others, mapped: Collection[ImageRef], address: str) -> Others:
+    """Return the images that others have open, beside the one client of this host that a mapped image has."""
+    rest = {
+        ref: tuple(each for each in placed(watchers, address) if ref not in mapped or not each.is_here)
+        for ref, watchers in found.items()
+    }
+    return {ref: watchers for ref, watchers in rest.items() if watchers}
 
 
 def _names(others: Others) -> str:

@@ -18,6 +18,7 @@ from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
 from virtrbd.host.import_source import ImportWork, open_import
 from virtrbd.host.making import make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.host.mapped import images_of_sources
 from virtrbd.host.seeding import make_seed
 from virtrbd.host.source_check import looking_for_damage
 from virtrbd.host.traces import note_made
@@ -193,11 +194,15 @@ def _change_guest(action: LiveAction, host: Host) -> None:
 
 def _attach(action: AttachDevice, host: Host) -> None:
     domain = host.hypervisor.domain(action.domain_uuid)
+    # Where it is gone, attaching says so.
+    tree = parse_tree(domain.definition if domain else "<domain/>")
+    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of, action.device)
     through_gate(
         host.cluster,
         [action.image] if action.image else [],
         partial(live.attach, host.hypervisor, action.domain_uuid, action.device),
-        unsure=_doubtful(action, domain, host),
+        unsure=(*_doubtful(action, domain, host), *volumes),
+        mapped=mapped,
         run=power.run_here(host, _generation(domain)),
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,

@@ -13,6 +13,7 @@ from virtrbd.domainxml.tree import Element, parse_tree
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.host.gate import through_gate
 from virtrbd.host.host import Host
+from virtrbd.host.mapped import images_of_sources
 from virtrbd.model.domain import DefinedDomain, ManagedSave, PowerState
 from virtrbd.model.image import ImageRef, LastRun
 from virtrbd.printable import shell_command
@@ -32,11 +33,13 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     save = _save_of(domain, host)
     generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
     here, doubtful = images_by_cluster(tree, host)
+    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of)
     through_gate(
         host.cluster,
         here,
         partial(_begin, domain_uuid, host, generation if mark and not save else ""),
-        unsure=(*argument_images(tree), *doubtful),
+        unsure=(*argument_images(tree), *doubtful, *volumes),
+        mapped=mapped,
         run=run_here(host, generation),
         save=save,
         allowed=host.allowed,

@@ -50,15 +50,15 @@ class DetachDevice(LiveAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeMedia(LiveAction):
-    """Put another medium, or none, into a CD-ROM drive."""
+    """Put another medium, or none, into a CD-ROM drive. `medium`: the image or file in words, empty for none."""
 
     device: str
-    image: ImageRef | None
+    medium: str
 
     @property
     def text(self) -> str:
         target = self.device.partition(":")[2]
-        return f"insert {self.image} into {target}" if self.image else f"eject {target}"
+        return f"insert {self.medium} into {target}" if self.medium else f"eject {target}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

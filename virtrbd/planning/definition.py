@@ -4,9 +4,11 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from virtrbd.domainxml.disk_sources import moved_disks
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.ignoring import not_ignored
+from virtrbd.domainxml.live import wanted_memory
 from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.own_devices import rendered_places
 from virtrbd.domainxml.parse import parse_disks
@@ -24,9 +26,6 @@ from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
 from virtrbd.planning.machines import capabilities_key
 from virtrbd.printable import shell_command
-
-# A disk of another type had another source; what stands in a CD-ROM drive may change at any time.
-_OTHER_IMAGE = ("source/@name", "@type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
         foreign=mark.foreign if mark else (),
         ignored=ignored,
         hold=mark.hold if mark else None,
-        balloon_bytes=domain.current_memory_bytes or domain.memory_bytes,
+        balloon_bytes=wanted_memory(rendered),
         generation=mark.generation if mark else "",
         places=rendered_places(rendered),
         forms=mark.forms if mark else (),
@@ -148,7 +147,7 @@ def _plan_edit(
         based_on=defined.definition,
         was_undefined=not defined.persistent,
         differences=_with_owners(_with_images(edit.differences, domain, defined, actual), edit.taken),
-        hazards=_edit_hazards(domain, defined, mark, edit),
+        hazards=_edit_hazards(domain, defined, mark, edit, actual),
     )
     return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
 
@@ -292,7 +291,9 @@ def _with_owners(differences: Sequence[Difference], taken: Sequence[str]) -> tup
     )
 
 
-def _edit_hazards(domain: Domain, defined: DefinedDomain, mark: DomainMark | None, edit: Edit) -> tuple[Hazard, ...]:
+def _edit_hazards(
+    domain: Domain, defined: DefinedDomain, mark: DomainMark | None, edit: Edit, actual: Actual
+) -> tuple[Hazard, ...]:
     differences = edit.differences
     hazards = [Hazard.TAKES_OVER] if mark is None or edit.taken else []
     # A disk that goes is as often a slip in `disks:` as it is meant, and a guest that is off misses it just as much.
@@ -304,8 +305,8 @@ def _edit_hazards(domain: Domain, defined: DefinedDomain, mark: DomainMark | Non
     }
     if any(difference.path in disks and not difference.wanted for difference in differences):
         hazards.append(Hazard.INTERRUPTS_GUEST)
-    # Another image behind a known target: the guest would boot into somebody else's data.
-    sources = {f"/devices/disk:{disk.target}/{end}" for disk in domain.disks for end in _OTHER_IMAGE}
-    if any(difference.path in sources for difference in differences):
+    # Another image or file behind a known target: the guest would boot into somebody else's data.
+    own = {f"disk:{disk.target}" for disk in domain.disks}
+    if moved_disks(defined.definition, edit.xml, {monitor.address for monitor in actual.cluster.monitors}, own):
         hazards.append(Hazard.LOSES_DATA)
     return tuple(hazards)

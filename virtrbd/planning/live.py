@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from virtrbd.domainxml.disk_sources import medium
 from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.image_uses import images_elsewhere
@@ -14,12 +15,15 @@ from virtrbd.domainxml.live import (
     live_edit,
     live_limits,
     titles,
+    wanted_link,
+    wanted_memory,
+    wanted_vcpus,
 )
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.plain import are_all_gone, monitors_of
-from virtrbd.domainxml.tree import parse_tree
+from virtrbd.domainxml.tree import device_steps, parse_tree
 from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
 from virtrbd.model.difference import Difference, Mend
@@ -70,7 +74,7 @@ def plan_live(
         attached = {action.device: "" for action in actions if isinstance(action, AttachDevice)}
         actions.append(_mark(defined, new_mark, {**edit.places, **attached}))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
-    pending = [*_pending(domain, waiting), *_asked(domain, defined, differences)]
+    pending = [*_pending(domain, waiting), *_asked(domain, defined, desired, differences)]
     findings = [*pending, *_unclear(domain, edit.unclear), *_foreign(domain, defined, desired, new_mark)]
     findings += _monitors(domain, defined, desired, actual)
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
@@ -101,9 +105,9 @@ def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdi
                 yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
     rest = {each.path: each for each in differences if not _device(each)}
     if "/currentMemory" in rest:
-        yield from _memory(domain, defined)
+        yield from _memory(domain, defined, desired)
     if "/vcpu/@current" in rest:
-        yield from _vcpus(domain, defined)
+        yield from _vcpus(domain, defined, desired)
     if rest.keys() & {"/title", "/description"}:
         yield _title(domain, defined, rest)
 
@@ -124,7 +128,7 @@ def _device_actions(
 ) -> Iterator[Action]:
     kind, _, key = device.partition(":")
     if kind == "interface":
-        link = next((i.link for i in domain.interfaces if i.mac.lower() == key), "")
+        link = wanted_link(desired, device)
         up = link != "down"
         yield SetLink(
             domain_uuid=domain.uuid, device=device, place=place, up=up, is_stated=bool(link), hazards=_unless(up)
@@ -132,8 +136,8 @@ def _device_actions(
     elif limits := live_limits(defined.live, desired, device, found):
         yield LimitDisk(domain_uuid=domain.uuid, target=key, limits=tuple(limits.items()))
     if any("/source" in each.path or each.path.endswith("/@type") for each in found):
-        image = next((cdrom.image for cdrom in domain.cdroms if cdrom.target == key), None)
-        yield ChangeMedia(domain_uuid=domain.uuid, device=device, image=image, hazards=_unless(image is not None))
+        said = medium(dict(device_steps(parse_tree(desired))).get(device))
+        yield ChangeMedia(domain_uuid=domain.uuid, device=device, medium=said, hazards=_unless(bool(said)))
 
 
 def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str) -> Action:
@@ -159,17 +163,17 @@ def _unless(is_harmless: bool) -> tuple[Hazard, ...]:
     return () if is_harmless else (Hazard.INTERRUPTS_GUEST,)
 
 
-def _memory(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
-    has, wanted = _balloon(domain, defined)
+def _memory(domain: Domain, defined: DefinedDomain, desired: str) -> Iterator[Action]:
+    has, wanted = _balloon(defined, desired)
     if wanted != has and not _is_asked(defined, has, wanted):
         hazards = _unless(wanted > has)
         yield SetMemory(domain_uuid=domain.uuid, from_bytes=has, to_bytes=wanted, hazards=hazards)
 
 
-def _balloon(domain: Domain, defined: DefinedDomain) -> tuple[int, int]:
+def _balloon(defined: DefinedDomain, desired: str) -> tuple[int, int]:
     """Return the bytes that a guest has, and those that it is to have."""
     has, most = current_memory(defined.live)
-    return has, min(domain.current_memory_bytes or domain.memory_bytes, most)
+    return has, min(wanted_memory(desired), most)
 
 
 def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
@@ -179,10 +183,14 @@ def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
     return wanted < has and current_memory(defined.definition)[0] == wanted and told in (0, wanted)
 
 
-def _asked(domain: Domain, defined: DefinedDomain, differences: Sequence[Difference]) -> Iterator[Finding]:
+def _asked(
+    domain: Domain, defined: DefinedDomain, desired: str, differences: Sequence[Difference]
+) -> Iterator[Finding]:
     """A guest gives memory back when its driver is up; until then it is nobody's to ask again."""
-    has, wanted = _balloon(domain, defined)
-    if any(each.path == "/currentMemory" for each in differences) and _is_asked(defined, has, wanted):
+    if not any(each.path == "/currentMemory" for each in differences):
+        return
+    has, wanted = _balloon(defined, desired)
+    if _is_asked(defined, has, wanted):
         text = (
             f"/currentMemory: it has {format_size(has)} and is to have {format_size(wanted)}; in force when its "
             f"balloon driver gives the rest back"
@@ -190,9 +198,9 @@ def _asked(domain: Domain, defined: DefinedDomain, differences: Sequence[Differe
         yield Finding(domain=domain.name, kind=FindingKind.ASKED, subject="/currentMemory", text=text)
 
 
-def _vcpus(domain: Domain, defined: DefinedDomain) -> Iterator[Action]:
+def _vcpus(domain: Domain, defined: DefinedDomain, desired: str) -> Iterator[Action]:
     has, most = current_vcpus(defined.live)
-    wanted = min(domain.current_vcpus or domain.vcpus, most)
+    wanted = min(wanted_vcpus(desired), most)
     if wanted != has:
         yield SetVcpus(domain_uuid=domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
 
