@@ -132,9 +132,7 @@ def images_by_cluster(tree: Element, host: Host) -> tuple[tuple[ImageRef, ...], 
     addresses, and a document may be older than its monitors.
     """
     written = written_images(tree)
-    elsewhere = (
-        images_elsewhere(tree, {monitor.address for monitor in host.cluster.facts().monitors}) if written else ()
-    )
+    elsewhere = images_elsewhere(tree, host.cluster.facts().addresses) if written else ()
     named = [ref for ref in written if ref in elsewhere]
     pools = host.cluster.pools() if named else ()
     doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(host.cluster, ref))

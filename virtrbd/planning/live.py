@@ -149,7 +149,7 @@ def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str) -
 
 def _written_image(desired: str, device: str, actual: Actual) -> ImageRef | None:
     """Return the image of this cluster that an attached device writes to; a template or a spec's XML may have disks."""
-    elsewhere = images_elsewhere(parse_tree(desired), {monitor.address for monitor in actual.cluster.monitors})
+    elsewhere = images_elsewhere(parse_tree(desired), actual.cluster.addresses)
     images = {f"disk:{disk.target}": disk.image for disk in parse_disks(desired) if disk.is_written}
     image = images.get(device)
     return None if image is None or image.snapshot or image in elsewhere else image
@@ -249,7 +249,7 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
 
 
 def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: Actual) -> Iterator[Finding]:
-    held, now = monitors_of(defined.live), {monitor.address for monitor in actual.cluster.monitors}
+    held, now = monitors_of(defined.live), actual.cluster.addresses
     if are_all_gone(held, now):
         if not are_all_gone(monitors_of(defined.definition), now):
             way_out = "the definition has the new ones: restart it"
