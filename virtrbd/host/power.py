@@ -120,8 +120,12 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
     here, _ = images_by_cluster(parse_tree(domain.definition), host)
-    images = [ref for ref in here if ref not in unreadable]
-    held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
+    clear_claims(host, [ref for ref in here if ref not in unreadable])
+
+
+def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
+    """Say on the images that a guest of this host let go of them; on those that another host claims nothing."""
+    held = [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     clear_running(host.cluster, held)
 
 

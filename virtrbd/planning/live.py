@@ -96,7 +96,7 @@ def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdi
                 image = _written_image(desired, device, actual)
                 yield AttachDevice(domain_uuid=domain.uuid, device=device, image=image)
             elif whole:
-                yield _detached(domain, defined, device, places.get(device, ""))
+                yield _detached(domain, defined, device, places.get(device, ""), actual)
             else:
                 yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
     rest = {each.path: each for each in differences if not _device(each)}
@@ -136,21 +136,20 @@ def _device_actions(
         yield ChangeMedia(domain_uuid=domain.uuid, device=device, image=image, hazards=_unless(image is not None))
 
 
-def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str) -> Action:
-    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(defined.live) if disk.is_written}
+def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, actual: Actual) -> Action:
     return DetachDevice(
         domain_uuid=domain.uuid,
         device=device,
         place=place,
-        image=images.get(device),
+        image=_written_image(defined.live, device, actual),
         hazards=(Hazard.INTERRUPTS_GUEST,),
     )
 
 
-def _written_image(desired: str, device: str, actual: Actual) -> ImageRef | None:
-    """Return the image of this cluster that an attached device writes to; a template or a spec's XML may have disks."""
-    elsewhere = images_elsewhere(parse_tree(desired), actual.cluster.addresses)
-    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(desired) if disk.is_written}
+def _written_image(document: str, device: str, actual: Actual) -> ImageRef | None:
+    """Return the image of this cluster that a device writes to; a template or a spec's XML may have disks of others."""
+    elsewhere = images_elsewhere(parse_tree(document), actual.cluster.addresses)
+    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(document) if disk.is_written}
     image = images.get(device)
     return None if image is None or image.snapshot or image in elsewhere else image
 
