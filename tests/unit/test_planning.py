@@ -130,9 +130,10 @@ def test_a_restart_is_advised_only_where_the_definition_has_the_new_monitors() -
     disk = "<disk type='network'><source protocol='rbd'><host name='10.0.0.1' port='6789'/></source>"
     text = f"<devices>{disk}<target dev='vda'/></disk></devices>"
     pinned = replace(web, xml=Overlay(text=text, file="web.yaml", line=1))
-    assert stale(pinned).endswith(
-        "its definition names them by the spec's xml: or template: take them out there, then restart it"
-    )
+    world = done([pinned], EMPTY, BY_SPEC)
+    moved = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address="10.0.9.9"),)))
+    [planned] = make_plan([pinned], moved, BY_SPEC).domains
+    assert [problem.endswith("none of its monitors; leave out <host>") for problem in planned.problems] == [True]
 
 
 @pytest.mark.parametrize("now", ["fd00::1", "10.0.0.1"])
