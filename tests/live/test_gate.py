@@ -1,11 +1,13 @@
 """The start gate on a real stack: never two guests on one image, whoever starts them, and when."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -212,3 +214,17 @@ def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is
         refused = replace(world, env=short).virtrbd("start", name)
     assert (refused.returncode, qemus(name)) == (5, []), refused
     assert "would destroy the disk" in refused.stderr
+
+
+def test_a_detached_disk_keeps_the_claim_of_another_host(host, name) -> None:  # type: ignore[no-untyped-def]
+    # Of the SCSI bus a disk goes at once, whatever the guest does.
+    disk = "  - {size: 16M, bus: scsi}\n"
+    spec, image = host.spec(name, f"disks:\n{disk}{disk}"), f"vms/{name}.sdb"
+    host.ok("virtrbd", "define", "--start", spec)
+    claim = json.loads(host.ok("rbd", "image-meta", "get", image, "virtrbd.running"))
+    claimed = json.dumps({**claim, "host": str(uuid.uuid4())})
+    host.ok("rbd", "image-meta", "set", image, "virtrbd.running", claimed)
+    host.spec(name, f"disks:\n{disk}")
+    assert f"{name}: detach disk sdb" in host.ok("virtrbd", "reconcile", spec, "--allow", "interrupts-guest")
+    assert "sdb" not in host.ok("virsh", "domblklist", name)
+    assert host.ok("rbd", "image-meta", "get", image, "virtrbd.running").strip() == claimed

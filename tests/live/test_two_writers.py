@@ -4,8 +4,17 @@ import json
 import subprocess
 
 import pytest
+import rbd
 from live.test_gate import environment, settings, watchers
 from waiting import eventually
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.host.host import Host
+from virtrbd.host.state import StateDir
+from virtrbd.host.writers import writers_told
+from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.spec.settings import load_settings
 
 BARE = "disks:\n  - size: 16M\n"
 
@@ -78,3 +87,35 @@ def test_a_client_that_is_no_guest_is_named_as_another_client(host, name) -> Non
     assert f"another client has image {image} open beside the guest of this host, kvm-1: client." in done.stdout
     assert told.startswith("another client has image")
     assert host.virtrbd("plan", spec).returncode == 0
+
+
+def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
+    make_world, name, lab, tmp_path
+) -> None:  # type: ignore[no-untyped-def]
+    first, second = make_world("kvm-1"), make_world("kvm-2")
+    rbd.RBD().create(first.vms, name, 1 << 20)
+    config = load_settings(f"{lab['folder']}/hosts/kvm-1/virtrbd.yaml")
+    with (
+        Cluster.connect(config) as cluster,
+        Hypervisor.connect(config) as hypervisor,
+        rbd.Image(first.vms, name),
+        rbd.Image(second.vms, name),
+    ):
+        host = Host(
+            hypervisor=hypervisor,
+            cluster=cluster,
+            state=StateDir(str(tmp_path)),
+            settings=config,
+            host_uuid="h",
+            allowed=frozenset(),
+            say=print,
+            progress=lambda _done, _total: None,
+        )
+
+        def told(monitor: str) -> int:
+            source = f"<source protocol='rbd' name='vms/{name}'><host name='{monitor}'/></source>"
+            live = f"<domain><devices><disk type='network'>{source}<target dev='vda'/></disk></devices></domain>"
+            domain = DefinedDomain(name=name, uuid="u", state=PowerState.RUNNING, definition=live, live=live)
+            return len(writers_told(host, domain))
+
+        assert (told("127.0.0.1"), told("10.9.9.9")) == (1, 0)

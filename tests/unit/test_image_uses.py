@@ -238,6 +238,10 @@ def test_what_names_other_monitors_by_address_is_elsewhere() -> None:
     )
     root = parse_tree(f"<domain>{nvram}<devices>{''.join(disks)}</devices></domain>")
     assert sorted(ref.name for ref in images_elsewhere(root, {"10.0.0.1"})) == ["c", "e", "n"]
+    spelled = parse_tree(
+        f"<domain><devices>{disk('a', 'FD00:0:0::1')}{disk('b', '::ffff:10.0.0.1')}</devices></domain>"
+    )
+    assert images_elsewhere(spelled, {"fd00::1", "10.0.0.1"}) == frozenset()
     both = parse_tree(f"<domain><devices>{disk('c', '10.9.9.9')}{disk('c')}</devices></domain>")
     assert images_elsewhere(both, {"10.0.0.1"}) == frozenset(), "one of its disks may be this cluster's"
     assert [ref.name for ref in written_images(root)] == ["a", "b", "c", "d", "e", "n"]

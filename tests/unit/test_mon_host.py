@@ -3,10 +3,10 @@
 import pytest
 
 from virtrbd.ceph.conf_text import refused_line, unsafe_line
-from virtrbd.ceph.monitors import host_names, monitors_of_conf, monitors_of_map
+from virtrbd.ceph.monitors import addresses_of_map, host_names, monitors_of_conf, monitors_of_map
 from virtrbd.ceph.plain_conf import plain_options
 from virtrbd.errors import ConfigError
-from virtrbd.model.actual import Monitor
+from virtrbd.model.actual import ClusterFacts, Monitor
 
 FSID = "b370290b-7470-525e-9051-f8ab7b076b1c"
 
@@ -28,6 +28,10 @@ FSID = "b370290b-7470-525e-9051-f8ab7b076b1c"
         ("fd00::1,::1", [("::1", None), ("fd00::1", None)]),
         ("[fd00::1]", [("fd00::1", None)]),
         ("[v2:[fd00::1]:3300/0,v1:[fd00::1]:6789/0]", [("fd00::1", None)]),
+        ("127.0.0.1:40002,127.0.0.1:40000 127.0.0.1:40002", [("127.0.0.1", 40000), ("127.0.0.1", 40002)]),
+        ("[v2:10.0.0.1:40000/0,v1:10.0.0.1:40001/0],[v2:10.0.0.1:40002/0,v1:10.0.0.1:40003/0]",
+         [("10.0.0.1", 40000), ("10.0.0.1", 40002)]),
+        ("[v2:[::1]:40000/0,v1:[::1]:40001/0] [v2:[::1]:40002/0]", [("::1", 40000), ("::1", 40002)]),
     ],
 )  # fmt: skip
 def test_reads_every_form_of_mon_host(mon_host: str, expected: list[tuple[str, int | None]]) -> None:
@@ -59,6 +63,22 @@ def test_reads_every_form_of_a_monitor_map() -> None:
     assert {(monitor.address, monitor.port) for monitor in monitors_of_map(mons)} == {
         ("10.0.0.1", None), ("10.0.0.2", None), ("10.0.0.3", 6790), ("fd00::1", 3301), ("10.0.0.4", 6800)
     }  # fmt: skip
+
+
+def test_monitors_that_share_an_address_are_all_kept() -> None:
+    mons = [_mon(("v2", f"127.0.0.1:{port}"), ("v1", f"127.0.0.1:{port + 1}")) for port in (40004, 40000, 40002)]
+    assert [monitor.port for monitor in monitors_of_map(mons)] == [40000, 40002, 40004]
+    assert {monitor.address for monitor in monitors_of_map(mons)} == {"127.0.0.1"}
+
+
+def test_a_monitor_is_known_by_all_its_addresses() -> None:
+    dual = _mon(
+        ("v2", "10.0.0.1:3300"), ("v1", "10.0.0.1:6789"), ("v2", "[fd00::1]:3300"), ("v1", "[fd00::2]:6789")
+    )  # fmt: skip
+    assert addresses_of_map([dual]) == ("10.0.0.1", "fd00::1", "fd00::2")
+    facts = ClusterFacts(fsid="f", monitors=monitors_of_map([dual]), user="u", map_addresses=addresses_of_map([dual]))
+    assert [monitor.address for monitor in facts.monitors] == ["fd00::1"], "what is rendered stays one"
+    assert facts.addresses == {"10.0.0.1", "fd00::1", "fd00::2"}
 
 
 def test_a_plain_ceph_conf_is_read_without_ceph() -> None:

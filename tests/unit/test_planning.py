@@ -12,7 +12,7 @@ from virtrbd.model.actual import Actual, LastDefinition, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.live_actions import LiveAction
+from virtrbd.model.live_actions import DetachDevice, LiveAction
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.plan import FindingKind
 from virtrbd.planning.plan import make_plan, plan_secret
@@ -130,9 +130,10 @@ def test_a_restart_is_advised_only_where_the_definition_has_the_new_monitors() -
     disk = "<disk type='network'><source protocol='rbd'><host name='10.0.0.1' port='6789'/></source>"
     text = f"<devices>{disk}<target dev='vda'/></disk></devices>"
     pinned = replace(web, xml=Overlay(text=text, file="web.yaml", line=1))
-    assert stale(pinned).endswith(
-        "its definition names them by the spec's xml: or template: take them out there, then restart it"
-    )
+    world = done([pinned], EMPTY, BY_SPEC)
+    moved = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address="10.0.9.9"),)))
+    [planned] = make_plan([pinned], moved, BY_SPEC).domains
+    assert [problem.endswith("none of its monitors; leave out <host>") for problem in planned.problems] == [True]
 
 
 @pytest.mark.parametrize("now", ["fd00::1", "10.0.0.1"])
@@ -144,6 +145,19 @@ def test_another_spelling_of_a_monitor_is_the_same_one(now: str) -> None:
     for desired in ([web], []):
         found = [finding for plan in make_plan(desired, same, BY_SPEC).domains for finding in plan.findings]
         assert [finding for finding in found if finding.kind is FindingKind.MONITORS] == []
+
+
+def test_a_detached_disk_of_another_cluster_says_nothing_of_an_image_here() -> None:
+    """Another host's guest may have the image of that name here, and would lose its claim to it."""
+    web = replace(WEB, state=WantedState.RUNNING)
+    disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"))
+    world = done([replace(web, disks=(*WEB.disks, disk), digest="two")], EMPTY, BY_SPEC)
+    [found] = world.domains
+    for monitor, image in (("10.0.0.1", disk.image), ("::ffff:10.0.0.1", disk.image), ("10.9.9.9", None)):
+        live = replace(found, live=found.live.replace("10.0.0.1", monitor))
+        [planned] = make_plan([web], replace(world, domains=(live,)), BY_SPEC).domains
+        [detach] = [action for action in planned.actions if isinstance(action, DetachDevice)]
+        assert (detach.device, detach.image) == ("disk:vdb", image)
 
 
 def test_a_foreign_guest_whose_monitors_are_all_gone_is_named() -> None:

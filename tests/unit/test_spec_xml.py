@@ -105,6 +105,22 @@ def test_the_schema_names_the_line_of_the_spec() -> None:
     assert document.problems == ('s/0.yaml:10: web-01: xml: libvirt\'s schema refuses <sound model="x" foo="y">',)
 
 
+def test_monitors_of_another_cluster_are_refused_for_a_disk_of_the_spec() -> None:
+    """The start gate leaves alone what is on another cluster, and this disk's image was made here."""
+
+    def told(*hosts: str, target: str = "vda", more: str = "") -> tuple[str, ...]:
+        named = "".join(f"<host name='{host}' port='3300'/>" for host in hosts)
+        text = spec(f"<devices>\n<disk>\n<source {more}>\n{named}</source><target dev='{target}'/></disk></devices>")
+        return render_document(Fitted(domain=domain(text)), CLUSTER, SECRET, check_schema=False).problems
+
+    assert told("10.9.9.9") == (
+        "s/0.yaml:9: web-01: xml: disk vda is in the spec, so on this cluster, and these are none of its monitors; "
+        "leave out <host>",
+    )
+    assert told("10.0.0.1") == told("10.9.9.9", "10.0.0.1") == told("::ffff:10.0.0.1") == told("mon-a") == ()
+    assert told("10.9.9.9", target="vdb", more="protocol='rbd' name='vms/x'") == ()
+
+
 def test_a_line_of_a_profile_is_told_as_that() -> None:
     profiles = "profiles:\n  loud:\n    xml: |\n      <clock/>\n      <devices><sound foo='y'/></devices>\n"
     text = f"{BEGIN}uses: loud\n"

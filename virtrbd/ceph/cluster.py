@@ -12,7 +12,7 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.conf import client_of
 from virtrbd.ceph.errors import translated
 from virtrbd.ceph.keyring import Key, find_key, keyring_refusal
-from virtrbd.ceph.monitors import host_names, monitors_of_map
+from virtrbd.ceph.monitors import addresses_of_map, host_names, monitors_of_map
 from virtrbd.ceph.obstacles import naming_obstacles
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, is_utf8
@@ -183,10 +183,16 @@ class Cluster:
         # Here, not above: it brings all nouns of domains along, and work on images needs none.
         from virtrbd.model.actual import ClusterFacts
 
-        monitors = monitors_of_map(self.command("mon dump")["mons"])
+        mons = self.command("mon dump")["mons"]
         fsid = self.call("reading the fsid", self._rados.get_fsid)
         user = self.settings.ceph.user
-        return ClusterFacts(fsid=fsid, monitors=monitors, user=user, cephx=self.key is not None)
+        return ClusterFacts(
+            fsid=fsid,
+            monitors=monitors_of_map(mons),
+            user=user,
+            cephx=self.key is not None,
+            map_addresses=addresses_of_map(mons),
+        )
 
     def _connect(self) -> None:
         """Connect. Where there is no way to the monitors, librados says so on stdout, if at all."""

@@ -1,11 +1,11 @@
 """The monitors of a cluster: of its own map, and of ceph.conf's mon_host."""
 
-import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from virtrbd.errors import ConfigError
+from virtrbd.model.address import address_of
 
 if TYPE_CHECKING:
     from virtrbd.model.actual import Monitor
@@ -25,7 +25,7 @@ _USUAL_PORTS = ("3300", "6789")
 
 def monitors_of_map(mons: Sequence[dict[str, Any]]) -> "tuple[Monitor, ...]":
     """Return each monitor of a `mon dump` once. A port other than the usual two is tried with both protocols."""
-    found: dict[str, int | None] = {}
+    found: list[tuple[str, int | None]] = []
     for mon in mons:
         addresses = {item["type"]: item["addr"] for item in mon["public_addrs"]["addrvec"]}
         address, _, port = (addresses.get("v2") or addresses.get("v1") or next(iter(addresses.values()))).rpartition(
@@ -33,8 +33,14 @@ def monitors_of_map(mons: Sequence[dict[str, Any]]) -> "tuple[Monitor, ...]":
         )
         # Without a port both 3300 (v2) and 6789 (v1) are tried. IPv6 goes without brackets: libvirt refuses them.
         is_usual = port == "3300" or (port == "6789" and "v2" not in addresses)
-        found[address.strip("[]")] = None if is_usual else int(port)
+        found.append((address.strip("[]"), None if is_usual else int(port)))
     return _monitors(found)
+
+
+def addresses_of_map(mons: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Return all addresses of the monitors of a `mon dump`, each once: of both protocols, and of IPv4 and IPv6."""
+    found = (item["addr"].rpartition(":")[0].strip("[]") for mon in mons for item in mon["public_addrs"]["addrvec"])
+    return tuple(sorted(set(found)))
 
 
 def monitors_of_conf(mon_host: str) -> "tuple[Monitor, ...]":
@@ -47,28 +53,28 @@ def monitors_of_conf(mon_host: str) -> "tuple[Monitor, ...]":
 
 def host_names(mon_host: str) -> tuple[str, ...]:
     """Return the names in a mon_host, which are to be looked up. Raises ConfigError for what is not an address."""
-    return tuple(filter(_is_name, _addresses(mon_host)))
+    return tuple(dict.fromkeys(name for name, _ in _addresses(mon_host) if address_of(name) is None))
 
 
-def _addresses(mon_host: str) -> dict[str, int | None]:
-    """Return the port by address or name."""
-    found: dict[str, int | None] = {}
+def _addresses(mon_host: str) -> list[tuple[str, int | None]]:
+    """Return each address or name with its port."""
+    found: list[tuple[str, int | None]] = []
+    # Several monitors may share an address; in the brackets of one monitor each address has a port for each protocol.
+    of_monitor: set[str] = set()
+    depth = 0
     for word in filter(None, _BETWEEN.split(mon_host)):
         match = _ADDRESS.fullmatch(word) or _ADDRESS.fullmatch(_without_group(word))
         if match is None or int(match["port"] or 0) > _MOST_PORT:
             raise ConfigError(f"mon_host: {word!r} is not the address of a monitor; write a name or an address")
-        port = match["port"]
-        # Of a monitor with two addresses the first counts: Ceph writes v2 first.
-        found.setdefault(match["name"].strip("[]"), None if not port or port in _USUAL_PORTS else int(port))
+        name, port = match["name"].strip("[]"), match["port"]
+        # The first port of an address counts: Ceph writes v2 first.
+        if name not in of_monitor:
+            found.append((name, None if not port or port in _USUAL_PORTS else int(port)))
+        of_monitor.add(name)
+        depth += word.count("[") - word.count("]")
+        if depth <= 0:
+            of_monitor.clear()
     return found
-
-
-def _is_name(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return True
-    return False
 
 
 def _without_group(word: str) -> str:
@@ -80,9 +86,9 @@ def _without_group(word: str) -> str:
     return word[1:-1] if word.startswith("[") and word.endswith("]") else word
 
 
-def _monitors(port_by_address: Mapping[str, int | None]) -> "tuple[Monitor, ...]":
+def _monitors(addresses: Iterable[tuple[str, int | None]]) -> "tuple[Monitor, ...]":
     # Here, not above: it brings all nouns of domains along, and work on images needs none.
     from virtrbd.model.actual import Monitor
 
-    found = (Monitor(address=address, port=port) for address, port in port_by_address.items())
+    found = {Monitor(address=address, port=port) for address, port in addresses}
     return tuple(sorted(found, key=lambda monitor: (monitor.address, monitor.port or 0)))

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from virtrbd.domainxml.overlay import laid_over
+from virtrbd.domainxml.image_uses import images_elsewhere, images_of_disk
+from virtrbd.domainxml.overlay import disks_with_monitors, laid_over
 from virtrbd.domainxml.render import STOCK, render
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.domainxml.validate import refused, schema_problems
 from virtrbd.errors import SpecError
 from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.overlay import Overlay
 
@@ -44,6 +46,9 @@ def render_document(
         own = tuple(f"{place}: {domain.name}: xml: {text}" for place, text in of_overlay)
     else:
         own = ()
+    if domain.xml and cluster.monitors:
+        found = _moved_disks(domain, domain.xml, xml, cluster)
+        own += tuple(f"{place}: {domain.name}: xml: {text}" for place, text in found)
     if problems and (template_dir or domain.template != STOCK):
         plain = replace(fitted, domain=replace(domain, template=STOCK, xml=None))
         # What the packaged templates make of the same spec tells whose part it is.
@@ -53,6 +58,23 @@ def render_document(
             for problem in problems
         )
     return Document(xml=xml, problems=(*(f"{where}: {problem}" for problem in problems), *own))
+
+
+def _moved_disks(domain: Domain, overlay: Overlay, xml: str, cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
+    """Yield the spec's own drives that its XML puts on other monitors, where no gate would look after their images.
+
+    Some of this cluster's monitors, or other ports, are as good as all.
+    """
+    own = {disk.target for disk in domain.disks} | {cdrom.target for cdrom in domain.cdroms}
+    named = [(line, target) for line, target in disks_with_monitors(overlay.text) if target in own]
+    if not named:
+        return
+    root = parse_tree(xml)
+    elsewhere = images_elsewhere(root, cluster.addresses)
+    for line, target in named:
+        if images_of_disk(root, f"disk:{target}") & elsewhere:
+            why = f"disk {target} is in the spec, so on this cluster, and these are none of its monitors"
+            yield overlay.place(line), f"{why}; leave out <host>"
 
 
 def _refused_of(overlay: Overlay, beneath: str) -> Iterator[tuple[str, str]]:

@@ -4,13 +4,14 @@ Which ways there are (libvirt's docs/formatdomain): a `<source protocol='rbd'>` 
 chain, the target of a block copy, NVRAM), a block device, a volume of a storage pool, QEMU's own arguments.
 """
 
-import ipaddress
 import re
 from collections.abc import Collection, Iterator
+from ipaddress import IPv4Address, IPv6Address
 
 from virtrbd.domainxml.parse import disks_of, source_image
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import Element, children, device_key, word
+from virtrbd.model.address import address_of
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
@@ -58,22 +59,15 @@ def images_elsewhere(root: Element, monitors: Collection[str]) -> frozenset[Imag
     Mostly they are another cluster's. They may be this one's behind NAT, or a document may be older than its monitors.
     """
     sources = [*root.iterfind("devices/disk/source"), *root.iterfind("os/nvram/source")]
-    named = [(ref, _is_elsewhere(source, monitors)) for source in sources if (ref := source_image(source))]
+    known = {address_of(monitor) for monitor in monitors}
+    named = [(ref, _is_elsewhere(source, known)) for source in sources if (ref := source_image(source))]
     return frozenset(ref for ref, _ in named) - {ref for ref, is_elsewhere in named if not is_elsewhere}
 
 
-def _is_elsewhere(source: Element, monitors: Collection[str]) -> bool:
+def _is_elsewhere(source: Element, known: Collection[IPv4Address | IPv6Address | None]) -> bool:
     """Whether all monitors that a source names are others; a name that is no address may lead to any."""
-    hosts = [host.get("name", "") for host in source.iterfind("host")]
-    return bool(hosts) and all(_is_address(host) and host not in monitors for host in hosts)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    hosts = [address_of(host.get("name", "")) for host in source.iterfind("host")]
+    return bool(hosts) and all(host is not None and host not in known for host in hosts)
 
 
 def times_open(root: Element, ref: ImageRef) -> int:

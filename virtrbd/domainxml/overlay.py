@@ -193,6 +193,13 @@ def renamed_sources(text: str) -> Iterator[tuple[int, str]]:
             yield _line(disk), attribute(disk, "target", "dev")
 
 
+def disks_with_monitors(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the targets of disks to which an `xml:` gives monitors, with their lines."""
+    for disk in _read(text).iterfind("devices/disk"):
+        if (host := disk.find("source/host")) is not None:
+            yield _line(host), attribute(disk, "target", "dev")
+
+
 def config_files(text: str) -> Iterator[tuple[int, str]]:
     """Yield the ceph.conf files that sources of an `xml:` name, with their lines."""
     for config in _read(text).iter("config"):

@@ -166,7 +166,7 @@ def _read_image(host: Host, ref: ImageRef) -> Image | None:
 
 def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> frozenset[str]:
     """Return the cluster's addresses, and of the names in a definition those that lead to one of them."""
-    addresses = frozenset(monitor.address for monitor in cluster.monitors)
+    addresses = cluster.addresses
 
     def leads_here(name: str) -> bool:
         with contextlib.suppress(OSError):

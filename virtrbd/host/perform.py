@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from virtrbd.ceph.images import clear_running, free_of_inherited, grow_image, mark_image, set_running
+from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.image_uses import images_of_disk
@@ -175,7 +175,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
         case DetachDevice():
             live.detach(hypervisor, uuid, action.device, action.place)
             if action.image:
-                clear_running(host.cluster, [action.image])
+                power.clear_claims(host, [action.image])
         case ChangeMedia():
             live.change_media(hypervisor, uuid, action.device)
         case LimitDisk():

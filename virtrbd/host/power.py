@@ -123,8 +123,12 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
     here, _ = images_by_cluster(parse_tree(domain.definition), host)
-    images = [ref for ref in here if ref not in unreadable]
-    held = [ref for ref in images if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
+    clear_claims(host, [ref for ref in here if ref not in unreadable])
+
+
+def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
+    """Say on the images that a guest of this host let go of them; on those that another host claims nothing."""
+    held = [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     clear_running(host.cluster, held)
 
 
@@ -135,9 +139,7 @@ def images_by_cluster(tree: Element, host: Host) -> tuple[tuple[ImageRef, ...], 
     addresses, and a document may be older than its monitors.
     """
     written = written_images(tree)
-    elsewhere = (
-        images_elsewhere(tree, {monitor.address for monitor in host.cluster.facts().monitors}) if written else ()
-    )
+    elsewhere = images_elsewhere(tree, host.cluster.facts().addresses) if written else ()
     named = [ref for ref in written if ref in elsewhere]
     pools = host.cluster.pools() if named else ()
     doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(host.cluster, ref))

@@ -2,7 +2,7 @@
 
 from virtrbd.ceph.reading import read_images
 from virtrbd.ceph.watching import opened_twice
-from virtrbd.domainxml.image_uses import times_open, written_images
+from virtrbd.domainxml.image_uses import images_elsewhere, times_open, written_images
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.host.host import Host
 from virtrbd.model.domain import DefinedDomain
@@ -17,7 +17,9 @@ def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
     root = parse_tree(domain.live)
     opened = opened_twice(host.cluster, written_images(root))
     twice = {ref: watchers for ref, watchers in opened.items() if len(watchers) > times_open(root, ref)}
-    images = read_images(host.cluster, list(twice)).values()
+    # Asked only now: mostly no image is open twice, and then nobody needs to know whose cluster a disk is on.
+    elsewhere = images_elsewhere(root, host.cluster.facts().addresses) if twice else ()
+    images = read_images(host.cluster, [ref for ref in twice if ref not in elsewhere]).values()
     here, name = host.host_uuid, host.settings.host
     return tuple(
         two_writers_told(domain.name, image, twice[image.ref], here, name)

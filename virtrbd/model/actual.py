@@ -22,12 +22,21 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """What a domain's XML must know of the cluster. Without `cephx` nobody says who he is: no user, no secret."""
+    """What a domain's XML must know of the cluster. Without `cephx` nobody says who he is: no user, no secret.
+
+    A monitor is rendered with one address; `map_addresses` are all that it has.
+    """
 
     fsid: str
     monitors: tuple[Monitor, ...]
     user: str
     cephx: bool = True
+    map_addresses: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses and names by which a document may name the monitors, as the cluster spells them."""
+        return frozenset(monitor.address for monitor in self.monitors).union(self.map_addresses)
 
     @property
     def secret_usage(self) -> str:

@@ -162,7 +162,7 @@ def _orphan(found: DefinedDomain, host: str) -> Finding:
 
 def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
     held = monitors_of(found.definition)
-    if are_all_gone(held, {monitor.address for monitor in actual.cluster.monitors}):
+    if are_all_gone(held, actual.cluster.addresses):
         state = "runs, and would not survive a restart" if found.state.is_active else "will not start"
         yield Finding(
             domain=found.name,

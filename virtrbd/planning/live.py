@@ -100,7 +100,7 @@ def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdi
                 image = _written_image(desired, device, actual)
                 yield AttachDevice(domain_uuid=domain.uuid, device=device, image=image)
             elif whole:
-                yield _detached(domain, defined, device, places.get(device, ""))
+                yield _detached(domain, defined, device, places.get(device, ""), actual)
             else:
                 yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
     rest = {each.path: each for each in differences if not _device(each)}
@@ -140,21 +140,20 @@ def _device_actions(
         yield ChangeMedia(domain_uuid=domain.uuid, device=device, medium=said, hazards=_unless(bool(said)))
 
 
-def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str) -> Action:
-    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(defined.live) if disk.is_written}
+def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, actual: Actual) -> Action:
     return DetachDevice(
         domain_uuid=domain.uuid,
         device=device,
         place=place,
-        image=images.get(device),
+        image=_written_image(defined.live, device, actual),
         hazards=(Hazard.INTERRUPTS_GUEST,),
     )
 
 
-def _written_image(desired: str, device: str, actual: Actual) -> ImageRef | None:
-    """Return the image of this cluster that an attached device writes to; a template or a spec's XML may have disks."""
-    elsewhere = images_elsewhere(parse_tree(desired), {monitor.address for monitor in actual.cluster.monitors})
-    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(desired) if disk.is_written}
+def _written_image(document: str, device: str, actual: Actual) -> ImageRef | None:
+    """Return the image of this cluster that a device writes to; a template or a spec's XML may have disks of others."""
+    elsewhere = images_elsewhere(parse_tree(document), actual.cluster.addresses)
+    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(document) if disk.is_written}
     image = images.get(device)
     return None if image is None or image.snapshot or image in elsewhere else image
 
@@ -257,7 +256,7 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
 
 
 def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: Actual) -> Iterator[Finding]:
-    held, now = monitors_of(defined.live), {monitor.address for monitor in actual.cluster.monitors}
+    held, now = monitors_of(defined.live), actual.cluster.addresses
     if are_all_gone(held, now):
         if not are_all_gone(monitors_of(defined.definition), now):
             way_out = "the definition has the new ones: restart it"
