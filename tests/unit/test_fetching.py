@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_fetched_again_where_a_checksum_is_known(behaviour:
     assert client.fetch(web.url("/disk.raw")) == CONTENT
 
 
-@pytest.mark.parametrize("checksum", ["", SHA256])
+@pytest.mark.parametrize("checksum", ["", SHA256], ids=["no checksum", "a checksum"])
 def test_a_file_cut_short_is_not_taken_for_whole(checksum: str, web: Web, client: Client) -> None:
     web.answers["/disk.raw"] = cut_short
     error = client.refusal(web.url("/disk.raw"), checksum)
