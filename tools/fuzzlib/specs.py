@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from strategies import CLUSTER, EMPTY, USER_DATA
+from strategies import CLUSTER, EMPTY, FILE_BYTES, USER_DATA
 
 from fuzzlib.mutate import mutate_yaml
 from fuzzlib.target import Target
@@ -76,7 +76,8 @@ def _use(files: SpecFiles, settings: Settings) -> None:
     # Beside the others' domains, on a host where nothing is yet.
     documents = (each for domain in domains if domain.seed for each in domain.seed.documents.values())
     files_read = {document.file: SeedFile(raw=b"") for document in documents if document.file}
-    world = replace(EMPTY, seed_files={**EMPTY.seed_files, **files_read})
+    imported = {disk.import_source: FILE_BYTES for domain in domains for disk in domain.disks if disk.import_file}
+    world = replace(EMPTY, seed_files={**EMPTY.seed_files, **files_read}, file_sizes={**EMPTY.file_sizes, **imported})
     raise_defects(make_plan((*domains, *(other for other in NEWER if other.name not in by_name)), world, POLICY))
 
 
