@@ -43,7 +43,7 @@ def test_a_domain_of_any_name_has_disks_of_any_name(fleet, images) -> None:  # t
     domain.rename(odd)
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, None, "urn:virtrbd:domain:1", 0)
     (fleet.specs / f"{name}.yaml").unlink()
-    adopted = fleet.run("adopt", odd, "--no-template", "--into", "specs", "--allow", "takes-over", "--output", "json")
+    adopted = fleet.run("adopt", odd, "--no-xml", "--into", "specs", "--allow", "takes-over", "--output", "json")
     assert adopted.code == 0, adopted
     spec = json.loads(adopted.out)["domains"][0]["spec"]
     assert spec == f"specs/{fleet.name}_web_x_1-{domain.UUIDString()[:8]}.yaml"
