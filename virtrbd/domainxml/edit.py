@@ -37,6 +37,7 @@ from virtrbd.domainxml.tree import (
     to_text,
     word,
 )
+from virtrbd.errors import DocumentError
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
 
@@ -77,10 +78,16 @@ class Edit:
 
 
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
-    """Return the definition with all that `desired` states, and without what only `mark` says was stated."""
+    """Return the definition with all that `desired` states, and without what only `mark` says was stated.
+
+    Raises DocumentError where the definition cannot be read, or is not a domain's.
+    """
     # Comments that others wrote into metadata stay.
     held, wanted = parse(definition, with_comments=True), parse_tree(desired)
     root = held.root
+    # A default namespace would be read back as that of all that is laid in: lxml writes no xmlns="" against it.
+    if root.tag != "domain":
+        raise DocumentError(f"its root element is {root.tag}, not domain; libvirt writes no such definition")
     make_canonical(wanted)
     ignored = new_mark.ignored
     prune(wanted, ignored)
