@@ -25,6 +25,7 @@ class Fleet:
     host: Host
     specs: Path
     prefix: str
+    virtrbd: str
 
     def name(self, number: int) -> str:
         """Return a domain's name."""
@@ -39,7 +40,7 @@ class Fleet:
     def bring_about(self) -> None:
         """Make all that the specs say, and a second time what caches are filled by. Raises BenchError."""
         for _ in range(2):
-            self.host.run([VIRTRBD, "reconcile", str(self.specs)], timeout_s=LONG_S)
+            self.host.run([self.virtrbd, "reconcile", str(self.specs)], timeout_s=LONG_S)
 
     def sweep(self) -> None:
         """Remove all domains and images. Raises BenchError."""
@@ -48,7 +49,7 @@ class Fleet:
 
 
 @contextmanager
-def fleet(host: Host, *, parallel: int) -> Iterator[Fleet]:
+def fleet(host: Host, *, parallel: int, virtrbd: str = VIRTRBD) -> Iterator[Fleet]:
     """Yield a fleet without domains, with settings and a state directory of its own; leave nothing behind."""
     prefix = f"bench-{uuid.uuid4().hex[:6]}-"
     settings, specs = host.folder / f"{prefix}settings.yaml", host.folder / f"{prefix}specs"
@@ -68,7 +69,7 @@ def fleet(host: Host, *, parallel: int) -> Iterator[Fleet]:
         )
     )
     environment = {**host.environment, "VIRTRBD_CONFIG": str(settings), "XDG_CACHE_HOME": str(host.folder / "cache")}
-    made = Fleet(host=replace(host, environment=environment), specs=specs, prefix=prefix)
+    made = Fleet(host=replace(host, environment=environment), specs=specs, prefix=prefix, virtrbd=virtrbd)
     try:
         yield made
     finally:

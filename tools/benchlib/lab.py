@@ -50,11 +50,20 @@ class Host:
 def bring_up(folder: Path) -> Host:
     """Return the lab's first host, brought up when it is not. Raises BenchError."""
     here = Host(environment=dict(os.environ), folder=folder)
-    # As pip leaves what it installs: where PYTHONDONTWRITEBYTECODE is set, a checkout is compiled at every start.
-    here.run([PYTHON, "-m", "compileall", "-q", str(CHECKOUT / "virtrbd"), str(CHECKOUT / "templates")])
+    compiled(CHECKOUT)
     if subprocess.run([LAB, "status"], capture_output=True, check=False).returncode:
         here.run([LAB, "up"])
     exported = dict(
         shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in here.run([LAB, "env"]).splitlines()
     )
     return Host(environment={**os.environ, **exported}, folder=folder)
+
+
+def compiled(checkout: Path) -> None:
+    """Leave a checkout as pip leaves what it installs. Raises BenchError.
+
+    Where PYTHONDONTWRITEBYTECODE is set, it would be compiled at every start.
+    """
+    folders = [str(checkout / "virtrbd"), str(checkout / "templates")]
+    here = Host(environment=dict(os.environ), folder=checkout)
+    here.run([str(checkout / ".venv/bin/python3"), "-m", "compileall", "-q", *folders])
