@@ -1,7 +1,7 @@
 """Eras of libvirt and QEMU, and what is fitted to them."""
 
-from virtrbd.fitting.by_hand import capabilities_by_hand
-from virtrbd.fitting.fit import Fit
+from virtrbd.compat.adapt import Fit
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.image import ImageRef

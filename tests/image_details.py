@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from virtrbd.host.uses import use_of as all_of
+from virtrbd.images.users import use_of as all_of
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher

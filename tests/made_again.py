@@ -12,22 +12,22 @@ from typing import Any
 import libvirt
 
 from virtrbd.adoption.adopt import Adopted, adopted
+from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
+from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.kinds import lift_auth
 from virtrbd.domainxml.parse import parse_machine
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree
-from virtrbd.domainxml.words import images_of
-from virtrbd.fitting.fit import fit
+from virtrbd.domainxml.type_changes import lift_auth
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
 from virtrbd.model.settings import Settings
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.load import check_files
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
 
 MONITOR = "10.0.0.1"
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address=MONITOR),), user="virtrbd")

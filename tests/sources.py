@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from virtrbd.host.import_source import ImportWork, open_import
-from virtrbd.host.source_file import Source
+from virtrbd.images.import_source import ImportWork, open_import
+from virtrbd.images.source_file import Source
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import Settings
 

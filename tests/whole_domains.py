@@ -24,7 +24,7 @@ from virtrbd.model.domain import (
 )
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
-from virtrbd.spec.disk_schema import IoTuneSpec
+from virtrbd.specs.disk_schema import IoTuneSpec
 
 MIB = 1024**2
 UUID = "22222222-2222-2222-2222-222222222222"

@@ -25,7 +25,7 @@ CRASHING = """
 import os, signal, subprocess, sys
 import libvirt, rbd
 from virtrbd.__main__ import main
-import virtrbd.ceph.unopened, virtrbd.host.transfer
+import virtrbd.ceph.header_io, virtrbd.images.transfer
 n, when, log = int(sys.argv.pop(1)), sys.argv.pop(1), open(sys.argv.pop(1), "a")
 came = 0
 
@@ -68,7 +68,7 @@ for owner, names in STEPS.items():
             setattr(owner, name, step(f"{owner.__name__}.{name}", getattr(owner, name)))
 rbd.Image = Image
 # Before anything imports it by its name.
-virtrbd.ceph.unopened.write_metadata = step("write_metadata", virtrbd.ceph.unopened.write_metadata)
+virtrbd.ceph.header_io.write_metadata = step("write_metadata", virtrbd.ceph.header_io.write_metadata)
 def is_intent(path, *_, dst_dir_fd=None, **__):
     # A half file is renamed within its folder, which is open.
     folder = os.readlink(f"/proc/self/fd/{dst_dir_fd}") if dst_dir_fd is not None else str(path)

@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 from whole_domains import UUID, domains
 
 from virtrbd.adoption.adopt import adopted
+from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
+from virtrbd.compat.adapt import fit
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import parse_tree, to_text
-from virtrbd.domainxml.words import images_of
-from virtrbd.fitting.by_hand import capabilities_by_hand
-from virtrbd.fitting.fit import fit
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import Image
 from virtrbd.model.settings import Settings
-from virtrbd.spec.disk_rules import disk_problems
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.load import check_files
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.disk_rules import disk_problems
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="::1", port=3301), Monitor(address="m")), user="u")
 SECRET = "11111111-1111-1111-1111-111111111111"

@@ -14,8 +14,8 @@ import pytest
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition
 from virtrbd.domainxml.given_back import forms_of
+from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark, set_mark
-from virtrbd.domainxml.stated import stated_paths
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.domain import DomainMark
 

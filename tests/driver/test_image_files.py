@@ -14,10 +14,10 @@ from hostile_images import MIB, qcow2
 from sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
-from virtrbd.host.repaired_copy import repaired_copy
-from virtrbd.host.source_check import looking_for_damage
-from virtrbd.host.source_file import Source
-from virtrbd.host.source_node import readable_node
+from virtrbd.images.repaired_copy import repaired_copy
+from virtrbd.images.source_check import looking_for_damage
+from virtrbd.images.source_file import Source
+from virtrbd.images.source_node import readable_node
 from virtrbd.model.settings import ImportSettings
 
 KINDS = {

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from strategies import EMPTY, HERE, WEB
 
 from virtrbd.domainxml.mark import definition_digest, read_mark
-from virtrbd.host.uses import read_uses
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.hypervisor.marks import record
+from virtrbd.images.users import read_uses
 from virtrbd.model.domain import DefinedDomain, DomainMark, Hold
 from virtrbd.model.image_use import Unread
 from virtrbd.model.settings import Settings

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from whole_domains import UUID, domains, fittings
 
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
+from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.render import render
-from virtrbd.domainxml.stated import stated_paths
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark

@@ -34,7 +34,7 @@ CRASHING_LIVE = CRASHING_IN_GUESTS.replace(
 IN_THE_WINDOW = """
 import libvirt, os, sys
 from virtrbd.__main__ import main
-import virtrbd.host.perform as performing
+import virtrbd.engine.perform as performing
 perform, came = performing.perform, []
 def hooked(action, host):
     if not came:

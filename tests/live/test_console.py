@@ -302,7 +302,7 @@ def test_usage_errors(host, words, why) -> None:  # type: ignore[no-untyped-def]
 TELLING = """
 import sys
 from virtrbd.__main__ import main
-from virtrbd.host import power
+from virtrbd.engine import power
 await_off = power.await_off
 def told(*words):
     print("waiting", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from sources import as_disk
 from waiting import eventually
 from worlds import MIB, WHEN, argvs, importer, is_partly_filled
 
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
 
 

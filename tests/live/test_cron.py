@@ -248,7 +248,7 @@ def test_a_run_past_its_deadline_begins_nothing_more(fleet: Fleet) -> None:
 SLOW = """
 import time
 from virtrbd.__main__ import main
-import virtrbd.host.perform as performing
+import virtrbd.engine.perform as performing
 perform = performing.perform
 def slow(action, host):
     perform(action, host)

@@ -15,7 +15,7 @@ from hostile_images import MIB, hostile_images, qcow2
 from live.fleets import Fleet
 from transfers import in_the_middle
 
-from virtrbd.host.confined import Rights, start_confined
+from virtrbd.images.confined import Rights, start_confined
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def test_an_export_goes_into_the_file_that_was_made_for_it(world, name, sources)
     hook = f"""
 import os, sys
 from virtrbd.__main__ import main
-from virtrbd.host import transfer
+from virtrbd.images import transfer
 fill = transfer._fill
 def fill_elsewhere(host, descriptor, *rest):
     half = os.readlink(f"/proc/self/fd/{{descriptor}}")

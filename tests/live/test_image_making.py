@@ -97,7 +97,7 @@ main()
         (("image", "remove", "--now", "--allow", "loses-data"), "virtrbd.planning.removal:plan_removal"),
         (
             ("remove", "--allow", "forgets-domain", "--allow", "loses-data"),
-            "virtrbd.planning.retiring:plan_retirement",
+            "virtrbd.planning.retirement:plan_retirement",
         ),
         (("undefine", "--trash-images"), "virtrbd.commands.undefinition:note_clean_stop"),
     ],

@@ -17,7 +17,7 @@ import rbd
 from waiting import eventually
 from worlds import MIB, World
 
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
 
 SIZE = 8 * MIB
@@ -333,7 +333,7 @@ def test_a_key_in_the_trash_that_is_no_text_hides_nothing_else(roomed, name) -> 
 # virtrbd, with another client that comes to the end of making the image between its look and its removal.
 OVERTAKEN = """
 import os, pickle, rados, sys
-import virtrbd.host.by_hand as by_hand
+import virtrbd.images.resume as by_hand
 from virtrbd.__main__ import main
 image_id, saved = sys.argv.pop(1), sys.argv.pop(1)
 conf, remove = os.environ["CEPH_CONF"], by_hand.remove_half_made

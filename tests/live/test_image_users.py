@@ -10,8 +10,8 @@ from worlds import MIB, World
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.domainxml.tree import parse_tree
-from virtrbd.host.mapped import images_of_sources
-from virtrbd.spec.settings import load_settings
+from virtrbd.images.mapped import images_of_sources
+from virtrbd.specs.settings import load_settings
 
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 # How a domain names image `vms/{name}`, and what a refusal calls that.

@@ -16,8 +16,8 @@ from worlds import MIB, World
 
 from virtrbd.commands.app import Run
 from virtrbd.commands.pipeline import connected
-from virtrbd.host.host import Host
-from virtrbd.host.state import StateDir
+from virtrbd.engine.host import Host
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
@@ -25,8 +25,8 @@ from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import Policy, make_plan
-from virtrbd.spec.desired import desired_domains
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs.desired import desired_domains
+from virtrbd.specs.settings import load_settings
 
 MADE = """machine: pc
 cloud_init: {{user_data: '#a'}}

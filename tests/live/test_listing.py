@@ -11,10 +11,10 @@ import rbd
 
 from virtrbd.ceph import listing
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.header_io import read_header, read_id
 from virtrbd.ceph.listing import list_images, list_opened
-from virtrbd.ceph.unopened import read_header, read_id
 from virtrbd.model.image import ImageRef
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs.settings import load_settings
 
 MIB = 1024**2
 SIZE = 8 * MIB

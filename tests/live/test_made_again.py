@@ -11,7 +11,7 @@ from lxml import etree
 from made_again import MONITOR, RBD_DISK, SECRET, Host, made_again
 
 from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs.settings import load_settings
 
 pytestmark = pytest.mark.live
 

@@ -11,7 +11,7 @@ LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
 # virtrbd whose look number COUNT never comes to an end.
 HANGING = """
 import itertools, time
-import virtrbd.host.converge as converge
+import virtrbd.engine.converge as converge
 import virtrbd.commands.reconciling as reconciling
 look, count = converge.look, itertools.count(1)
 reconciling._GRACE_S = 1

@@ -11,17 +11,17 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from whole_domains import domains
 
+from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition, with_mark
+from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.stated import stated_paths
-from virtrbd.fitting.fit import fit
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Domain, DomainMark
 from virtrbd.model.settings import Settings
-from virtrbd.spec.load import load
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
 
 pytestmark = pytest.mark.stack
 

@@ -13,7 +13,7 @@ import pytest
 import rbd
 from worlds import CRASHING, MIB, Sources, World
 
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
 
 NOWHERE = ("--connect", "qemu:///system?socket=/nonexistent/libvirt-sock")
@@ -116,11 +116,11 @@ def test_what_was_cut_off_between_two_steps_is_finished_by_the_same_command(
 # virtrbd, but Ceph does not answer when a guest was ended.
 SILENT = """
 from virtrbd.__main__ import main
-import virtrbd.host.power
+import virtrbd.engine.power
 from virtrbd.errors import UnavailableError
 def silent(*_, **__):
     raise UnavailableError("Ceph: no answer")
-virtrbd.host.power.note_clean_stop = silent
+virtrbd.engine.power.note_clean_stop = silent
 main()
 """
 

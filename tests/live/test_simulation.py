@@ -12,17 +12,17 @@ from virtrbd.domainxml.live import current_memory, current_vcpus, titles
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_size
 from virtrbd.domainxml.tree import parse_tree
-from virtrbd.host.host import Host
-from virtrbd.host.observe import observe
-from virtrbd.host.perform import perform
+from virtrbd.engine.host import Host
+from virtrbd.engine.observe import observe
+from virtrbd.engine.perform import perform
 from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.planning.plan import Policy, make_plan
-from virtrbd.planning.retiring import plan_retirement
-from virtrbd.spec.desired import desired_domains
-from virtrbd.spec.settings import load_settings
+from virtrbd.planning.retirement import plan_retirement
+from virtrbd.specs.desired import desired_domains
+from virtrbd.specs.settings import load_settings
 
 # Each spec follows on the one before; what changes brings the actions about.
 SPECS = [

@@ -14,7 +14,7 @@ import rbd
 from live.fleets import Fleet, fleet_on
 
 from virtrbd.ceph.metadata import LAST_RUN
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone

@@ -7,7 +7,7 @@ import libvirt
 import pytest
 from live.fleets import DISK, Fleet
 
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 
 # A domain without a spec is told of, and there are other tests' ones beside these otherwise.
 pytestmark = pytest.mark.alone
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.alone
 JUST_BEFORE = """
 import os, signal, sys
 from virtrbd.__main__ import main
-import virtrbd.host.perform as performing
+import virtrbd.engine.perform as performing
 perform = performing.perform
 def hooked(action, host):
     if type(action).__name__ == "KIND":

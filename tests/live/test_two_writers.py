@@ -9,12 +9,12 @@ from live.test_gate import environment, settings, watchers
 from waiting import eventually
 
 from virtrbd.ceph.cluster import Cluster
-from virtrbd.host.host import Host
-from virtrbd.host.state import StateDir
-from virtrbd.host.writers import writers_told
+from virtrbd.engine.host import Host
+from virtrbd.engine.writers import writers_told
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.domain import DefinedDomain, PowerState
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs.settings import load_settings
 
 BARE = "disks:\n  - size: 16M\n"
 

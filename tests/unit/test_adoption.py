@@ -9,24 +9,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from virtrbd.adoption.adopt import Adopted, adopted
+from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
+from virtrbd.adoption.unexpressed import leftover
+from virtrbd.compat.adapt import fit
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.leftover import leftover
 from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
 from virtrbd.domainxml.tree import parse_tree, to_text
-from virtrbd.domainxml.words import images_of
 from virtrbd.errors import SpecError
-from virtrbd.fitting.by_hand import capabilities_by_hand
-from virtrbd.fitting.fit import fit
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
 from virtrbd.model.settings import Settings
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.load import check_files
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
 
 DEFINITIONS = sorted((Path(__file__).parent.parent / "data/adopt").glob("*.xml"))
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")

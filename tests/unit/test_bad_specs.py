@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from virtrbd.spec.files import read_files
+from virtrbd.specs.files import read_files
 
 NOBODY = 65534
 Run = Callable[..., CompletedProcess[str]]

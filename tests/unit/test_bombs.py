@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtrbd.model.settings import Settings
-from virtrbd.spec.document import laid_over
-from virtrbd.spec.files import PROFILES, SpecFile, SpecFiles
-from virtrbd.spec.fleet import Fleet, load_fleet
-from virtrbd.spec.load import check_each
+from virtrbd.specs.directory import Fleet, load_fleet
+from virtrbd.specs.document import laid_over
+from virtrbd.specs.files import PROFILES, SpecFile, SpecFiles
+from virtrbd.specs.load import check_each
 
 SETTINGS = Settings(host="kvm-1")
 MIB = 1024**2

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.capabilities import parse_capabilities
 from virtrbd.errors import UsageError
-from virtrbd.fitting.by_hand import capabilities_by_hand
 from virtrbd.model.capabilities import Capabilities, parse_version
 
 # Recorded from libvirt 9.0.0 with QEMU 7.2.22 (Debian 12), lists of CPU models and features shortened.

@@ -15,7 +15,7 @@ from pycdlib import PyCdlib
 from strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB, done, seed_drive
 
 from virtrbd.errors import SpecError
-from virtrbd.host.seed_iso import seed_iso
+from virtrbd.images.seed_iso import seed_iso
 from virtrbd.model.actions import WriteSeed
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, Domain, PowerState
@@ -24,8 +24,8 @@ from virtrbd.model.plan import DomainPlan
 from virtrbd.model.seed import SEED_BYTES, Seed, SeedDocument, SeedFile, seed_digest
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan
-from virtrbd.spec.load import load
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
 
 Run = Callable[..., CompletedProcess[str]]
 SETTINGS = Settings(host="kvm-1")

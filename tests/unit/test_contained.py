@@ -8,8 +8,8 @@ from strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uuid_of
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.engine.execute import execute
 from virtrbd.errors import ClusterError, DefectError, ExitCode
-from virtrbd.host.execute import execute
 from virtrbd.model.actions import Action, SetAutostart
 from virtrbd.model.actual import Actual, LastDefinition
 from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, Domain, PowerState, UnreadDomain

@@ -14,10 +14,10 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
 from virtrbd.model.retirement import Kept
-from virtrbd.planning.limits import too_many
-from virtrbd.planning.news import is_told_once, message_of, news
+from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.removal import Blocker, RemovalPlan
-from virtrbd.planning.retiring import plan_rest, plan_retirement
+from virtrbd.planning.report_once import is_told_once, message_of, news
+from virtrbd.planning.retirement import plan_rest, plan_retirement
 
 CHANGE = SetAutostart(domain_uuid="u", autostart=True)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from lxml import etree
 
 from virtrbd.domainxml.edit import edit_definition, with_mark
+from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.render import render
-from virtrbd.domainxml.stated import stated_paths
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Cpu, Discard, Disk, Domain, DomainMark, Firmware, Graphics, Interface
 from virtrbd.model.fitted import Fitted

@@ -7,6 +7,7 @@ from threading import Event
 import pytest
 
 from virtrbd.deadline import is_abandoned
+from virtrbd.engine.execute import execute
 from virtrbd.errors import (
     BlockedError,
     BusyError,
@@ -18,7 +19,6 @@ from virtrbd.errors import (
     VirtrbdError,
     worst,
 )
-from virtrbd.host.execute import execute
 from virtrbd.model.actions import Action, DefineSecret, RenewMark, SetAutostart, StartDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result

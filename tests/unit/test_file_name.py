@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtrbd.errors import BusyError
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.file_name import file_name_of, typed_file_name
 from virtrbd.model.image import ImageRef, Intent
 

@@ -3,9 +3,9 @@
 import pytest
 from eras import REF, codes, disk, domain, era, granular
 
-from virtrbd.fitting.by_hand import capabilities_by_hand
-from virtrbd.fitting.explain import explain_cache
-from virtrbd.fitting.fit import fit
+from virtrbd.compat.adapt import fit
+from virtrbd.compat.assumed import capabilities_by_hand
+from virtrbd.compat.explain import explain_cache
 from virtrbd.model.domain import (
     Bus,
     Cache,

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from virtrbd.compat.adapt import fit
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import SCHEMA, schema_problems
-from virtrbd.fitting.by_hand import capabilities_by_hand
-from virtrbd.fitting.fit import fit
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
-from virtrbd.spec.load import load
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
 
 TESTS = Path(__file__).parent.parent
 GOLDEN = TESTS / "golden"

@@ -7,7 +7,7 @@ from eras import KIB, REF, TARGETS, codes, disk, domain, era, granular, ways
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtrbd.fitting.fit import fit
+from virtrbd.compat.adapt import fit
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import (
     Bus,

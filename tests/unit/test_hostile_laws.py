@@ -25,21 +25,21 @@ from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
 from virtrbd.commands.app import _guarded
 from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_lines
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError
-from virtrbd.host.state import StateDir
 from virtrbd.local.saved_plan import read_plan
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.actions import DefineSecret
 from virtrbd.model.actual import Actual, LastDefinition
 from virtrbd.model.domain import DefinedDomain, Domain, PowerState
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.model.settings import Settings
-from virtrbd.planning.news import message_of, news
 from virtrbd.planning.plan import Policy, make_plan, still_judged
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.fleet import load_fleet
-from virtrbd.spec.load import check_files
-from virtrbd.spec.resolve import resolve
-from virtrbd.spec.schema import DomainSpec
+from virtrbd.planning.report_once import message_of, news
+from virtrbd.specs.directory import load_fleet
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
+from virtrbd.specs.schema import DomainSpec
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 

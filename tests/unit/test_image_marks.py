@@ -29,7 +29,7 @@ from virtrbd.model.actual import Actual
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
-from virtrbd.planning.leftovers import is_half
+from virtrbd.planning.interrupted import is_half
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.unready import not_ready
 

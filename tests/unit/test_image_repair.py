@@ -10,7 +10,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.leftovers import Leftover, is_half_made
+from virtrbd.planning.interrupted import Leftover, is_half_made
 from virtrbd.planning.repair import (
     BreakLock,
     DropIdObject,

@@ -12,7 +12,7 @@ from virtrbd.domainxml.image_uses import images_elsewhere, named_images, sources
 from virtrbd.domainxml.plain import FORBIDDEN, may_name_more, sources_in
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
-from virtrbd.host.gate import beyond_mappings
+from virtrbd.engine.start_gate import beyond_mappings
 from virtrbd.model.image import ImageRef, Watcher
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 

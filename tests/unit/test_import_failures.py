@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sources import as_disk
 
+from virtrbd.engine.observe import _sizes
 from virtrbd.errors import ExitCode
-from virtrbd.host.observe import _sizes
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import ImportSettings, Settings
 

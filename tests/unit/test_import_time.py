@@ -10,8 +10,8 @@ import pytest
 from sources import as_disk
 from web import Handler, Web, serving
 
+from virtrbd.engine.observe import _sizes
 from virtrbd.errors import ExitCode
-from virtrbd.host.observe import _sizes
 from virtrbd.local.image_cache import opened_cache
 from virtrbd.model.digest import digest_of
 from virtrbd.model.import_file import ImportFile

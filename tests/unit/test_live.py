@@ -2,7 +2,6 @@
 
 import pytest
 
-from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, pruned
 from virtrbd.domainxml.live import (
     current_memory,
@@ -13,11 +12,12 @@ from virtrbd.domainxml.live import (
     with_link,
     without_address,
 )
+from virtrbd.domainxml.live_drift import live_only_devices, media_of_others, words_of_others
 from virtrbd.domainxml.mark import set_mark
-from virtrbd.domainxml.mends import mend_of
 from virtrbd.domainxml.own_devices import own_device, still_there
 from virtrbd.domainxml.plain import monitors_of
 from virtrbd.domainxml.tree import parse_tree, to_text
+from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference, Mend
 from virtrbd.model.domain import DomainMark
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Cache, Domain
 from virtrbd.model.settings import Settings
-from virtrbd.spec.document import parse_documents
-from virtrbd.spec.explain import explain
-from virtrbd.spec.limits import Budget
-from virtrbd.spec.load import load
-from virtrbd.spec.merge import Fragment, lay_under
-from virtrbd.spec.resolve import resolve
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs.document import parse_documents
+from virtrbd.specs.explain import explain
+from virtrbd.specs.limits import Budget
+from virtrbd.specs.load import load
+from virtrbd.specs.merge import Fragment, lay_under
+from virtrbd.specs.resolve import resolve
+from virtrbd.specs.settings import load_settings
 
 SPEC = "name: web\nmemory: 1G\ndisks:\n  - size: 1G\n"
 

@@ -8,11 +8,11 @@ from subprocess import CompletedProcess
 import pytest
 from sources import open_source
 
+from virtrbd.engine.observe import _seed_file
 from virtrbd.errors import SpecError
-from virtrbd.host.observe import _seed_file
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
-from virtrbd.spec.desired import desired_domains
+from virtrbd.specs.desired import desired_domains
 from virtrbd.trust import OutsideError
 
 Run = Callable[..., CompletedProcess[str]]

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from lxml import etree
 
+from virtrbd.adoption.unexpressed import leftover
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
-from virtrbd.domainxml.leftover import leftover
 from virtrbd.domainxml.live import live_edit
+from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import rendered_places, settled
 from virtrbd.domainxml.render import render
-from virtrbd.domainxml.stated import stated_paths
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Firmware, Tpm, Watchdog
 from virtrbd.model.fitted import Fitted

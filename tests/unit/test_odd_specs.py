@@ -11,13 +11,13 @@ import pytest
 
 from virtrbd.errors import DefectError, ExitCode, SpecError
 from virtrbd.model.settings import Settings
-from virtrbd.spec import load as loading
-from virtrbd.spec import resolve as resolving
-from virtrbd.spec.checked import Strict, check
-from virtrbd.spec.document import Document
-from virtrbd.spec.fleet import Fleet, load_fleet
-from virtrbd.spec.schema import DomainSpec, FragmentSpec
-from virtrbd.spec.settings_schema import SettingsFile
+from virtrbd.specs import load as loading
+from virtrbd.specs import resolve as resolving
+from virtrbd.specs.checked import Strict, check
+from virtrbd.specs.directory import Fleet, load_fleet
+from virtrbd.specs.document import Document
+from virtrbd.specs.schema import DomainSpec, FragmentSpec
+from virtrbd.specs.settings_schema import SettingsFile
 
 SETTINGS = Settings(host="kvm-1")
 GOOD = "name: good\nmemory: 1G\ndisks:\n  - size: 1G\n"
@@ -255,7 +255,7 @@ def test_a_defect_is_the_exit_code_of_all_problems() -> None:
 
 
 DEFECT = """
-import virtrbd.spec.load as loading
+import virtrbd.specs.load as loading
 def odd(*_):
     raise LookupError("hunter2")
 loading.with_fragments = odd

@@ -13,10 +13,10 @@ from virtrbd.domainxml.canonical_text import quick_canonical_text
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition
 from virtrbd.domainxml.live import live_edit
+from virtrbd.domainxml.managed_paths import every_path, stated_paths
 from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
 from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, place_of, rendered_places, settled, twins
 from virtrbd.domainxml.render import render
-from virtrbd.domainxml.stated import every_path, stated_paths
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree, to_text
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.difference import Mend

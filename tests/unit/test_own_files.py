@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtrbd.engine.metrics import Summary, write_summary
+from virtrbd.engine.new_files import write_new
 from virtrbd.errors import BusyError, ConfigError, UsageError, VirtrbdError
-from virtrbd.host.new_files import write_new
-from virtrbd.host.state import StateDir
-from virtrbd.host.textfile import Summary, write_summary
 from virtrbd.local.folders import is_own
+from virtrbd.local.state_dir import StateDir
 from virtrbd.local.write_whole import write_unless_taken, write_whole
 from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageRef, Intent
@@ -205,7 +205,7 @@ def test_a_state_directory_that_may_not_be_read_is_not_taken_for_an_empty_one(tm
 import os
 os.setgid({NOBODY}); os.setuid({NOBODY})
 from virtrbd.errors import DeniedError
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef
 state, ref = StateDir("{tmp_path}/state"), ImageRef.parse("vms/web.vda")
 def lock():

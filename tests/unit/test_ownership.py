@@ -10,10 +10,10 @@ import pytest
 
 from virtrbd.errors import ConfigError, SpecError
 from virtrbd.model.settings import Settings
-from virtrbd.spec.files import folder_of, read_files
-from virtrbd.spec.fleet import load_fleet
-from virtrbd.spec.ownership import ownership_warnings
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs.directory import load_fleet
+from virtrbd.specs.files import folder_of, read_files
+from virtrbd.specs.ownership import ownership_warnings
+from virtrbd.specs.settings import load_settings
 
 Run = Callable[..., CompletedProcess[str]]
 SETTINGS = Settings(host="kvm-1")

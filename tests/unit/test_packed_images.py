@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sources import as_disk
 
 from virtrbd.errors import ConfigError, SpecError, VirtrbdError
-from virtrbd.host.import_source import ImportWork, open_import
+from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import ImportSettings, Settings
 from virtrbd.qemu.formats.archive import Member, find_disk, part_of

@@ -22,7 +22,7 @@ from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_size
 from virtrbd.domainxml.tree import parse_tree, steps
-from virtrbd.host.execute import execute
+from virtrbd.engine.execute import execute
 from virtrbd.model.actions import (
     Action,
     CloneImage,

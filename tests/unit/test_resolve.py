@@ -7,9 +7,9 @@ import pytest
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Bus, Cache, Discard, Domain
 from virtrbd.model.settings import Settings
-from virtrbd.spec.load import load
-from virtrbd.spec.resolve import resolve
-from virtrbd.spec.resolve_interfaces import derive_mac
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
+from virtrbd.specs.resolve_interfaces import derive_mac
 
 SETTINGS = Settings(host="kvm-1")
 

@@ -16,14 +16,14 @@ import yaml
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Bus, Cpu, Domain
 from virtrbd.model.settings import Settings
-from virtrbd.spec.checked import Strict, check
-from virtrbd.spec.document import Document
-from virtrbd.spec.json_schema import spec_schema
-from virtrbd.spec.load import load
-from virtrbd.spec.resolve import resolve
-from virtrbd.spec.schema import FragmentSpec
-from virtrbd.spec.settings_schema import SettingsFile
-from virtrbd.spec.starting import starting_spec
+from virtrbd.specs.checked import Strict, check
+from virtrbd.specs.document import Document
+from virtrbd.specs.json_schema import spec_schema
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
+from virtrbd.specs.schema import FragmentSpec
+from virtrbd.specs.settings_schema import SettingsFile
+from virtrbd.specs.starting import starting_spec
 
 VALID = sorted((Path(__file__).parent.parent / "specs/valid").glob("*.yaml"))
 INVALID = sorted((Path(__file__).parent.parent / "specs/invalid").glob("*.yaml"))

@@ -12,9 +12,9 @@ import pytest
 from virtrbd.errors import ConfigError
 from virtrbd.model.domain import Cache
 from virtrbd.model.settings import CephSettings, Settings
-from virtrbd.spec import settings as module
-from virtrbd.spec.desired import desired_domains
-from virtrbd.spec.settings import load_settings
+from virtrbd.specs import settings as module
+from virtrbd.specs.desired import desired_domains
+from virtrbd.specs.settings import load_settings
 
 Run = Callable[..., CompletedProcess[str]]
 SPEC = "name: web\nmemory: 128M\ndisks:\n  - size: 1G\n"

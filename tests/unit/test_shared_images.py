@@ -9,12 +9,12 @@ from image_details import uses_in
 from strategies import EMPTY, HERE, MIB, WEB, uuid_of
 
 from virtrbd.errors import ExitCode
-from virtrbd.host.uses import use_of
+from virtrbd.images.users import use_of
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
-from virtrbd.planning.fleet import neighbours
+from virtrbd.planning.orphans import neighbours
 from virtrbd.planning.plan import make_plan
 
 GOLD = ImageRef(pool="vms", name="gold & silver")
@@ -130,14 +130,14 @@ def test_a_domain_is_not_its_own_neighbour() -> None:
 
 # What may look at a domain's disks by themselves, for that is what they are about: as that domain has them, by target.
 BY_TARGET = {
-    "adoption", "commands/domain_list", "commands/inspection", "domainxml", "fitting", "hypervisor/reading",
-    "host/changing", "planning/definition", "planning/images", "planning/live", "planning/plan", "qemu",
+    "adoption", "commands/domain_list", "commands/inspection", "domainxml", "compat", "hypervisor/reading",
+    "images/change", "planning/definition", "planning/images", "planning/live", "planning/plan", "qemu",
 }  # fmt: skip
 ASKING = {"parse_disks", "disks_of", "parse_image", "source_image", "images_in_argument"}
 
 
 def test_who_uses_an_image_is_asked_in_one_place() -> None:
-    """`host/uses` answers, by domainxml/image_uses; nobody else looks for images in a domain's XML."""
+    """`images/users` answers, by domainxml/image_uses; nobody else looks for images in a domain's XML."""
     root = Path(__file__).parent.parent.parent / "virtrbd"
     found = set()
     for file in root.rglob("*.py"):

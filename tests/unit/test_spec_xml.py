@@ -7,17 +7,17 @@ import pytest
 
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.stated import stated_paths
+from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import SpecError
 from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.settings import Settings
-from virtrbd.spec.explain import explain
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.load import LoadedSpec, check_files
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.explain import explain
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import LoadedSpec, check_files
+from virtrbd.specs.resolve import resolve
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="u")
 SECRET = "11111111-1111-1111-1111-111111111111"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from virtrbd.errors import UnavailableError
-from virtrbd.host.raw_server import serving
+from virtrbd.images.raw_server import serving
 
 # What a closed stream's number would be given to: the next file that is opened.
 LOOKING = """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from virtrbd.errors import SpecError
-from virtrbd.host.repaired_copy import _allowed_s, _judge, repaired_copy
-from virtrbd.host.source_file import Source, open_file
-from virtrbd.host.verifying import wanted_checksum
+from virtrbd.images.repaired_copy import _allowed_s, _judge, repaired_copy
+from virtrbd.images.source_file import Source, open_file
+from virtrbd.images.verify import wanted_checksum
 from virtrbd.model.settings import ImportSettings
 from virtrbd.qemu.formats.look import Look
 

@@ -22,13 +22,14 @@ BESIDE: dict[str, float] = {}
 
 def main(folder: str) -> None:
     """Run it."""
-    from virtrbd.ceph import in_flight, reading  # noqa: F401 - they are imported here to be counted as imports
+    from virtrbd.ceph import header_batch, named_images  # noqa: F401 - they are imported here to be counted as imports
     from virtrbd.commands import app, pipeline, reconciling  # noqa: F401
-    from virtrbd.host import converge, observe, state  # noqa: F401
-    from virtrbd.spec import fleet
+    from virtrbd.engine import converge, observe
+    from virtrbd.local import state_dir  # noqa: F401
+    from virtrbd.specs import directory
 
     mark("imports")
-    at_its_end(fleet, "load_fleet", "settings and specs")
+    at_its_end(directory, "load_fleet", "settings and specs")
     at_its_begin(converge, "converge", "connect")
     at_its_end(converge, "observe", "read libvirt and Ceph")
     at_its_end(converge, "make_plan", "plan")

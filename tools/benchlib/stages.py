@@ -19,8 +19,8 @@ from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.settings import Settings
-from virtrbd.spec.load import load
-from virtrbd.spec.resolve import resolve
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
 
 STAGES = ("load", "resolve", "render")
 SETTINGS = Settings(host="kvm-1")

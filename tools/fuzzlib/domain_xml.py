@@ -12,21 +12,21 @@ from fuzzlib.mutate import mutate_xml
 from fuzzlib.target import Target, require, text_of
 from fuzzlib.world import ODD, odd_domain, plan_in, with_domain, world
 from virtrbd.adoption.adopt import adopted
+from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.ignoring import has_path, pruned
 from virtrbd.domainxml.live import current_memory, current_vcpus, live_edit, titles
+from virtrbd.domainxml.managed_paths import every_path, stated_paths
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark, set_mark
 from virtrbd.domainxml.own_devices import own_device
 from virtrbd.domainxml.parse import parse_console, parse_disks, parse_machine, parse_size
 from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.plain import monitors_of
-from virtrbd.domainxml.stated import every_path, stated_paths
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
-from virtrbd.domainxml.words import images_of
 from virtrbd.errors import VirtrbdError
-from virtrbd.fitting.by_hand import capabilities_by_hand
 from virtrbd.model.actual import LastDefinition
 from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
 from virtrbd.model.image import Image

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from fuzzlib.target import Target, require, text_of
 from virtrbd.errors import VirtrbdError
-from virtrbd.host.state import StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.duration import format_duration, parse_duration
 from virtrbd.model.image import ImageRef
 from virtrbd.model.names import check_domain_name

@@ -11,13 +11,13 @@ from unittest.mock import patch
 
 from fuzzlib.target import Target, require
 from fuzzlib.world import ODD, plan_in, world
-from virtrbd.host.state import StateDir
 from virtrbd.local.saved_plan import SavedPlan, read_plan
+from virtrbd.local.spec_cache import _key, recall
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
-from virtrbd.planning.news import message_of, news
-from virtrbd.spec.cache import _key, recall
+from virtrbd.planning.report_once import message_of, news
 
 
 @cache

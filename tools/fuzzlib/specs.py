@@ -9,20 +9,20 @@ from strategies import CLUSTER, EMPTY, FILE_BYTES, USER_DATA
 from fuzzlib.mutate import mutate_yaml
 from fuzzlib.target import Target
 from fuzzlib.world import NEWER, ODD, POLICY, raise_defects
+from virtrbd.compat.adapt import fit
+from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.document import render_document
 from virtrbd.errors import VirtrbdError
-from virtrbd.fitting.by_hand import capabilities_by_hand
-from virtrbd.fitting.fit import fit
 from virtrbd.model.domain import Domain
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan
-from virtrbd.spec.explain import explain
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.fleet import _claims
-from virtrbd.spec.load import check_files
-from virtrbd.spec.resolve import resolve
-from virtrbd.spec.settings_schema import parse_settings
+from virtrbd.specs.directory import _claims
+from virtrbd.specs.explain import explain
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
+from virtrbd.specs.settings_schema import parse_settings
 
 SETTINGS = Settings(host="kvm-1")
 SECRET = "11111111-1111-1111-1111-111111111111"

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 
 from virtrbd.adoption.search import Search
+from virtrbd.adoption.spec_values import Words, spec_words
 from virtrbd.adoption.trial import Circumstances, Trial, as_data, try_spec
-from virtrbd.domainxml.leftover import Places, Unexpressed
+from virtrbd.adoption.unexpressed import Places, Unexpressed
 from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
-from virtrbd.domainxml.words import Words, spec_words
 from virtrbd.model.live_actions import device_words
-from virtrbd.spec.writing import spec_text
+from virtrbd.specs.writing import spec_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

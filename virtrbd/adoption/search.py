@@ -4,8 +4,8 @@ is not needed."""
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from virtrbd.adoption.spec_values import Path, Word, Words
 from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
-from virtrbd.domainxml.words import Path, Word, Words
 from virtrbd.errors import SpecError
 from virtrbd.model.difference import Difference
 

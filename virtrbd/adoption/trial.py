@@ -4,23 +4,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from virtrbd.adoption.unexpressed import Leftover, Places, leftover
+from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.leftover import Leftover, Places, leftover
 from virtrbd.domainxml.overlay import lay_over, renamed_sources
 from virtrbd.domainxml.render import render
 from virtrbd.errors import SpecError
-from virtrbd.fitting.fit import fit
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.settings import Settings
-from virtrbd.spec.document import Path as FieldPath
-from virtrbd.spec.files import SpecFile, SpecFiles
-from virtrbd.spec.load import check_files
-from virtrbd.spec.resolve import resolve
-from virtrbd.spec.writing import spec_text
+from virtrbd.specs.document import Path as FieldPath
+from virtrbd.specs.files import SpecFile, SpecFiles
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
+from virtrbd.specs.writing import spec_text
 
 # Mappings by target or MAC here, lists in a spec.
 LISTED = ("disks", "cdroms", "interfaces")

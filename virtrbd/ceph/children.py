@@ -6,9 +6,9 @@ from typing import Any
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import metadata_of
+from virtrbd.ceph.header_io import read_header
 from virtrbd.ceph.metadata import mark_of, state_of
 from virtrbd.ceph.opening import open_image
-from virtrbd.ceph.unopened import read_header
 from virtrbd.errors import DeniedError
 from virtrbd.model.image_details import Child, ImageDetails
 

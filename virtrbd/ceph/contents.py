@@ -7,8 +7,8 @@ from virtrbd.ceph import class_calls
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.header import ParentKey
+from virtrbd.ceph.header_io import read_header
 from virtrbd.ceph.texts import bindings_or_bytes
-from virtrbd.ceph.unopened import read_header
 from virtrbd.errors import ClusterError, ConfigError
 from virtrbd.model.image import ImageRef
 

@@ -7,7 +7,7 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import clones_of
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import group_of, metadata_of, parent_of, snapshots_of
-from virtrbd.ceph.facts import describe
+from virtrbd.ceph.describe import describe
 from virtrbd.ceph.features import flag_names, seconds_of
 from virtrbd.ceph.metadata import config_of, copied_state_of
 from virtrbd.ceph.opening import open_image

@@ -7,8 +7,9 @@ from typing import Any
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
-from virtrbd.ceph.facts import describe
+from virtrbd.ceph.describe import describe
 from virtrbd.ceph.features import feature_bits
+from virtrbd.ceph.header_io import read_header, read_id, write_metadata
 from virtrbd.ceph.metadata import (
     LAST_RUN,
     OWNER,
@@ -28,8 +29,7 @@ from virtrbd.ceph.metadata import (
 from virtrbd.ceph.opening import is_listed, is_there, open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes, is_utf8
-from virtrbd.ceph.unopened import read_header, read_id, write_metadata
-from virtrbd.ceph.watching import refuse_watched
+from virtrbd.ceph.watchers import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef, LastRun
 from virtrbd.model.size import format_size

@@ -10,12 +10,12 @@ from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
 from virtrbd.ceph.features import feature_names
 from virtrbd.ceph.header import Header, ParentKey
+from virtrbd.ceph.header_batch import read_ids
+from virtrbd.ceph.header_io import read_header
 from virtrbd.ceph.images import read_image
-from virtrbd.ceph.in_flight import read_ids
 from virtrbd.ceph.metadata import mark_of, state_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import is_utf8
-from virtrbd.ceph.unopened import read_header
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef

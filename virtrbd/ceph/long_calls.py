@@ -12,6 +12,7 @@ from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.contents import snapshots_of, user_snapshots_of
 from virtrbd.ceph.errors import translated
+from virtrbd.ceph.header_io import invalidate_object_map
 from virtrbd.ceph.images import read_image, require_id
 from virtrbd.ceph.metadata import SEED, remove_metadata
 from virtrbd.ceph.obstacles import naming_obstacles, refuse_obstacles
@@ -19,8 +20,7 @@ from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.pools import refuse_closed, refuse_full
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.trash import refuse_unsettled
-from virtrbd.ceph.unopened import invalidate_object_map
-from virtrbd.ceph.watching import busy_error, foreign_watchers, refuse_watched
+from virtrbd.ceph.watchers import busy_error, foreign_watchers, refuse_watched
 from virtrbd.deadline import begin, call_watched
 from virtrbd.errors import ClusterError, UnavailableError
 from virtrbd.model.image import ImageRef, Watcher

@@ -10,11 +10,11 @@ from typing import Any
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.class_calls import encoded, parent_of
 from virtrbd.ceph.cluster import Cluster, Moved
+from virtrbd.ceph.header_io import read_header
 from virtrbd.ceph.long_calls import rebuild_object_map
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.parts import data_objects, has_object, is_listed_clone
-from virtrbd.ceph.unopened import read_header
-from virtrbd.ceph.watching import refuse_watched
+from virtrbd.ceph.watchers import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_parts import Lock, LostClone, TrashState

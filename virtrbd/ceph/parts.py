@@ -12,7 +12,7 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import old_clones
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import resolved, snapshots_of, user_snapshots_of
-from virtrbd.ceph.facts import describe
+from virtrbd.ceph.describe import describe
 from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.obstacles import OWN_LOCK, lasting_obstacles
 from virtrbd.ceph.opening import open_image

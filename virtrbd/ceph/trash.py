@@ -8,7 +8,7 @@ from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.images import require_id
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes
-from virtrbd.ceph.watching import refuse_watched
+from virtrbd.ceph.watchers import refuse_watched
 from virtrbd.errors import ClusterError
 from virtrbd.model.image import ImageRef
 from virtrbd.printable import shell_command

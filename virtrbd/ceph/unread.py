@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from virtrbd.ceph.bindings import rados
 from virtrbd.ceph.cluster import Cluster
-from virtrbd.ceph.unopened import read_id
+from virtrbd.ceph.header_io import read_id
 from virtrbd.contained import contained
 from virtrbd.errors import ClusterError, UnavailableError, VirtrbdError
 from virtrbd.model.failure import Failure, failure_of

@@ -13,8 +13,8 @@ from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
 from virtrbd.printable import cut, shell_command
 
 if TYPE_CHECKING:
-    from virtrbd.host.adopting import Adoption
-    from virtrbd.host.host import Host
+    from virtrbd.engine.adopt import Adoption
+    from virtrbd.engine.host import Host
 
 # Nobody reads more of an element in a terminal; the spec has it whole.
 _MAX_XML = 100
@@ -50,7 +50,7 @@ def adopt(run: Run, names: tuple[str, ...], is_all: bool, into: str, no_xml: boo
 
 def _names(host: Host, tally: _Tally) -> list[str]:
     """Return the domains of a host that can be tried, and count the others."""
-    from virtrbd.host.adopting import is_adopted
+    from virtrbd.engine.adopt import is_adopted
 
     held = host.hypervisor.domains()
     for unread in held.unread:
@@ -75,7 +75,7 @@ class _Tally:
         """Adopt a domain, and say what became of it; one that cannot be adopted stops no other."""
         from virtrbd.commands.failures import show_trace
         from virtrbd.contained import contained
-        from virtrbd.host.adopting import adopt_domain
+        from virtrbd.engine.adopt import adopt_domain
         from virtrbd.model.failure import failure_of
 
         try:

@@ -57,7 +57,7 @@ class Run:
 
     def settings(self) -> Settings:
         """Return the settings with what the command line overrides."""
-        from virtrbd.spec.settings import load_settings
+        from virtrbd.specs.settings import load_settings
 
         settings = load_settings(self.config)
         restore(settings.keep_environment)

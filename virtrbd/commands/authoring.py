@@ -14,7 +14,7 @@ from virtrbd.errors import UsageError
 def new(run: Run, name: str) -> None:
     """Print a commented spec to start from."""
     from virtrbd.model.names import check_new_domain_name
-    from virtrbd.spec.starting import starting_spec
+    from virtrbd.specs.starting import starting_spec
 
     try:
         check_new_domain_name(name)
@@ -28,7 +28,7 @@ def new(run: Run, name: str) -> None:
 @with_global_options
 def schema(run: Run) -> None:
     """Print the JSON Schema of specs, for editors."""
-    from virtrbd.spec.json_schema import spec_schema
+    from virtrbd.specs.json_schema import spec_schema
 
     document = spec_schema()
     run.answer_document({"json_schema": document}, json.dumps(document, indent=2))

@@ -55,8 +55,8 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
     """Start a domain, if no other client has its images open."""
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import locked, require_awake, require_released
-    from virtrbd.host.power import start_domain
-    from virtrbd.host.writers import writers_told
+    from virtrbd.engine.power import start_domain
+    from virtrbd.engine.writers import writers_told
 
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host, locked(host, name, "start") as domain:
@@ -85,7 +85,7 @@ def shutdown(run: Run, name: str, timeout: float) -> None:
     """
     from virtrbd.commands.pipeline import connected
     from virtrbd.commands.power import require, require_awake
-    from virtrbd.host.power import note_clean_stop, shut_down
+    from virtrbd.engine.power import note_clean_stop, shut_down
 
     with connected(run, run.settings()) as host:
         domain = require(host, name)
@@ -134,7 +134,7 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
     from virtrbd.commands.pipeline import connected, parse_allowed
     from virtrbd.commands.power import find_domain
     from virtrbd.domainxml.parse import require_readable
-    from virtrbd.host.power import await_off, note_clean_stop
+    from virtrbd.engine.power import await_off, note_clean_stop
     from virtrbd.model.hazard import Hazard
 
     allowed = parse_allowed(allow)

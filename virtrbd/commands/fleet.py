@@ -28,9 +28,9 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     from virtrbd.commands.failures import show_failures, show_trace
     from virtrbd.commands.pipeline import connected, parse_allowed, tell_lints
     from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_digest, plan_lines
-    from virtrbd.host.converge import look
+    from virtrbd.engine.converge import look
     from virtrbd.local.saved_plan import SavedPlan, refuse_target, save_plan
-    from virtrbd.spec.fleet import load_fleet
+    from virtrbd.specs.directory import load_fleet
 
     allowed, settings = parse_allowed(allow), run.settings()
     is_own = not paths  # The settings' spec_dir, which cron works by too.
@@ -70,9 +70,9 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     """
     from virtrbd.commands.failures import show_failures
     from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
-    from virtrbd.host.converge import converge
+    from virtrbd.engine.converge import converge
     from virtrbd.local.saved_plan import is_saved_plan, read_plan
-    from virtrbd.spec.fleet import load_fleet
+    from virtrbd.specs.directory import load_fleet
 
     allowed, settings = parse_allowed(allow), run.settings()
     saved = read_plan(paths[0]) if is_saved_plan(paths) else None

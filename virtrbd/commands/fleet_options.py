@@ -14,7 +14,7 @@ from virtrbd.printable import quoted
 
 if TYPE_CHECKING:
     from virtrbd.planning.plan import Policy
-    from virtrbd.spec.fleet import Fleet
+    from virtrbd.specs.directory import Fleet
 
 PATHS = click.argument("paths", metavar="[DIR | FILE]...", nargs=-1, type=click.Path(readable=False))
 

@@ -21,7 +21,7 @@ from virtrbd.model.size import format_size
 from virtrbd.qemu.formats import DISC, FORMATS
 
 if TYPE_CHECKING:
-    from virtrbd.host.state import StateDir
+    from virtrbd.local.state_dir import StateDir
 
 # The snapshot of a base where none is named.
 _BASE = "base"
@@ -142,21 +142,21 @@ def _require_sense(file: ImportFile) -> None:
 
 def _import_file(run: Run, job: _Job, progress: str) -> _Done:
     """Import a file."""
-    from virtrbd.host.import_source import ImportWork, open_import
-    from virtrbd.host.source_check import looking_for_damage
+    from virtrbd.images.import_source import ImportWork, open_import
+    from virtrbd.images.source_check import looking_for_damage
 
     with ExitStack() as stack:
         with showing_progress(run, progress, str(job.file)) as getting_ready:
             work = ImportWork(settings=run.settings(), say=run.say, progress=getting_ready)
             source = stack.enter_context(open_import(job.file, work))
             if job.repair_copy and source.look.is_dirty:
-                from virtrbd.host.repaired_copy import repaired_copy
+                from virtrbd.images.repaired_copy import repaired_copy
 
                 source = repaired_copy(stack, source, run.settings().imports)
         require_whole = stack.enter_context(looking_for_damage(source))
         # Ceph's bindings take as long to import as qemu-img to answer.
-        from virtrbd.host.by_hand import fill_by_hand
-        from virtrbd.host.transfer import import_file, verify
+        from virtrbd.images.resume import fill_by_hand
+        from virtrbd.images.transfer import import_file, verify
 
         # The same for the same work on the same file.
         what = f"{source.file.identity} {source.look.format} base={job.base} verify={job.verify}"
@@ -175,8 +175,8 @@ def _import_file(run: Run, job: _Job, progress: str) -> _Done:
 
 def _import_stdin(run: Run, job: _Job, progress: str) -> _Done:
     """Import raw data from standard input."""
-    from virtrbd.host.by_hand import fill_by_hand
-    from virtrbd.host.stdin import import_stdin, imported_size
+    from virtrbd.images.resume import fill_by_hand
+    from virtrbd.images.stdin import import_stdin, imported_size
 
     if job.file.format not in ("", "raw"):
         raise UsageError(f"standard input is read as raw data, never as {job.file.format}; name a file")

@@ -37,7 +37,7 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
     That is a half image, an invalid object map, a lock whose holder is gone, or an intent.
     """
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.repairing import find_repair, find_repair_once_free, find_rest, perform_step, require_settled
+    from virtrbd.images.repair import find_repair, find_repair_once_free, find_rest, perform_step, require_settled
 
     require_plain(ref)
     allowed = parse_allowed(allow)

@@ -17,9 +17,9 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.size import parse_size
 
 if TYPE_CHECKING:
-    from virtrbd.host.image_host import ImageHost, Progress
-    from virtrbd.host.state import StateDir
     from virtrbd.hypervisor.connection import Hypervisor
+    from virtrbd.images.image_host import ImageHost, Progress
+    from virtrbd.local.state_dir import StateDir
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import Image
     from virtrbd.model.image_use import DomainUse
@@ -146,7 +146,7 @@ class Session:
 
     def uses(self) -> "tuple[DomainUse, ...] | None":
         """Return what the domains of this host use, None where libvirt does not answer."""
-        from virtrbd.host.uses import read_uses
+        from virtrbd.images.users import read_uses
 
         return read_uses(self.hypervisor) if self.hypervisor else None
 
@@ -178,8 +178,8 @@ def image_session(run: Run) -> Iterator[Session]:
     Raises UnavailableError, DeniedError, ConfigError for Ceph.
     """
     from virtrbd.ceph.cluster import Cluster
-    from virtrbd.host.image_host import ImageHost
-    from virtrbd.host.state import StateDir
+    from virtrbd.images.image_host import ImageHost
+    from virtrbd.local.state_dir import StateDir
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster, ExitStack() as stack:
@@ -199,11 +199,11 @@ def image_session(run: Run) -> Iterator[Session]:
 
 def mark_what_waits(host: "ImageHost") -> None:
     """Mark what was made while libvirt did not answer; mostly there is nothing."""
-    from virtrbd.host.traces import unmarked
+    from virtrbd.images.traces import unmarked
 
     # Whoever may not read the state directory makes nothing there either.
     with suppress(DeniedError):
         if next(unmarked(host.state), None):
-            from virtrbd.host.making import mark_unmarked
+            from virtrbd.images.create import mark_unmarked
 
             mark_unmarked(host)

@@ -42,7 +42,7 @@ def create_snapshot(run: Run, ref: ImageRef, protect: bool, allow: tuple[str, ..
     """Create the snapshot; one that exists is left as it is."""
     from virtrbd.ceph.snapshots import create_snapshot as create
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.changing import require_ready
+    from virtrbd.images.change import require_ready
 
     require_snapshot(ref)
     allowed = parse_allowed(allow)
@@ -82,7 +82,7 @@ def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     """Protect a snapshot from removal; clones v1 need that."""
     from virtrbd.ceph.snapshots import protect_snapshot
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.changing import require_ready
+    from virtrbd.images.change import require_ready
 
     require_snapshot(ref)
     allowed = parse_allowed(allow)
@@ -102,7 +102,7 @@ def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     Cut off, run it again: no domain starts on the image before.
     """
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.changing import roll_back
+    from virtrbd.images.change import roll_back
 
     require_snapshot(ref)
     allowed = parse_allowed(allow)
@@ -120,7 +120,7 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
 
     Cut off, run it again: it makes those that are missing.
     """
-    from virtrbd.host.cloning import clone_by_hand
+    from virtrbd.images.clone import clone_by_hand
 
     require_snapshot(parent)
     for ref in refs:
@@ -161,8 +161,8 @@ def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> N
     Afterwards the two are independent of each other.
     """
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.changing import flatten as part
-    from virtrbd.host.changing import require_ready
+    from virtrbd.images.change import flatten as part
+    from virtrbd.images.change import require_ready
 
     require_plain(ref)
     allowed = parse_allowed(allow)

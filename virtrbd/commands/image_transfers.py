@@ -34,7 +34,7 @@ from virtrbd.printable import shell_command
 @with_global_options
 def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: bool, progress: str) -> None:
     """Export an image or a snapshot into a new FILE."""
-    from virtrbd.host.transfer import export_image as export
+    from virtrbd.images.transfer import export_image as export
 
     if file == "-":
         raise UsageError("an export is written to a file, whose name it gets when it is whole; name one")
@@ -60,8 +60,8 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
 
     The copy shares nothing with it.
     """
-    from virtrbd.host.by_hand import fill_by_hand
-    from virtrbd.host.transfer import copy_image
+    from virtrbd.images.resume import fill_by_hand
+    from virtrbd.images.transfer import copy_image
 
     require_plain(ref)
     wanted = layout_of(layout)
@@ -83,7 +83,7 @@ def _source(session: Session, ref: ImageRef) -> Image:
     """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
     from virtrbd.ceph.details import missing_snapshot
     from virtrbd.ceph.images import read_image
-    from virtrbd.host.requiring import known_as, not_ready, require_image
+    from virtrbd.images.require import known_as, not_ready, require_image
 
     found = read_image(session.host.cluster, ref)
     if found is None:

@@ -37,8 +37,8 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
     """Bring an image back from the trash."""
     from virtrbd.ceph.trash import list_trash, missing, restore_image
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.changing import refuse
-    from virtrbd.planning.use import owner_objections
+    from virtrbd.images.change import refuse
+    from virtrbd.planning.objections import owner_objections
 
     require_plain(ref)
     allowed = parse_allowed(allow)

@@ -22,7 +22,7 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     It says what removing them would free, and removes nothing.
     """
     from virtrbd.commands.unread import show_unread
-    from virtrbd.host.unreferenced import find_unreferenced
+    from virtrbd.images.unreferenced import find_unreferenced
     from virtrbd.planning.unreferenced import Verdict
 
     with image_session(run) as session:

@@ -55,7 +55,7 @@ def image() -> None:
 @with_global_options
 def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     """Create an empty image of SIZE, like 20G."""
-    from virtrbd.host.by_hand import create_by_hand
+    from virtrbd.images.resume import create_by_hand
 
     require_plain(ref)
     wanted = layout_of(layout)
@@ -80,7 +80,7 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     The guest is told. Images never shrink.
     """
     from virtrbd.commands.pipeline import parse_allowed
-    from virtrbd.host.changing import grow
+    from virtrbd.images.change import grow
 
     require_plain(ref)
     allowed = parse_allowed(allow)
@@ -112,7 +112,7 @@ def info(run: Run, ref: ImageRef) -> None:
     from virtrbd.ceph.details import missing_snapshot, read_details
     from virtrbd.ceph.trash import missing
     from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
-    from virtrbd.host.requiring import known_as
+    from virtrbd.images.require import known_as
     from virtrbd.model.image_details import SnapshotKind
 
     with image_session(run) as session:
@@ -149,9 +149,9 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     from virtrbd.commands.image_info import exact_size_of, iso_time, state_of
     from virtrbd.commands.output import table
     from virtrbd.commands.unread import show_unread
-    from virtrbd.host.requiring import half_made
-    from virtrbd.host.state import StateDir
-    from virtrbd.planning.leftovers import HALF_MADE
+    from virtrbd.images.require import half_made
+    from virtrbd.local.state_dir import StateDir
+    from virtrbd.planning.interrupted import HALF_MADE
 
     settings = run.settings()
     with Cluster.connect(settings) as cluster:

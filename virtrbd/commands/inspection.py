@@ -10,9 +10,9 @@ from virtrbd.commands.output import table
 from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
-from virtrbd.host.host import Host
-from virtrbd.host.uses import use_of
-from virtrbd.host.writers import writers_told
+from virtrbd.engine.host import Host
+from virtrbd.engine.writers import writers_told
+from virtrbd.images.users import use_of
 from virtrbd.model.domain import DefinedDisk, DefinedDomain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef

@@ -10,11 +10,11 @@ from virtrbd.commands.app import Run
 from virtrbd.commands.failures import failure_data, show_trace
 from virtrbd.commands.image_session import mark_what_waits
 from virtrbd.commands.printing import print_lines
+from virtrbd.engine.converge import Report
+from virtrbd.engine.host import Host
 from virtrbd.errors import UsageError
-from virtrbd.host.converge import Report
-from virtrbd.host.host import Host
-from virtrbd.host.state import StateDir
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.local.state_dir import StateDir
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Finding, Outcome, Plan, Result
 from virtrbd.model.settings import Settings

@@ -8,8 +8,8 @@ from virtrbd.domainxml.image_uses import written_images
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import require_readable
 from virtrbd.domainxml.tree import parse_tree
+from virtrbd.engine.host import Host
 from virtrbd.errors import BlockedError, HypervisorError
-from virtrbd.host.host import Host
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.printable import cut, quoted, shell_command

@@ -17,10 +17,10 @@ from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
 from virtrbd.model.settings import Settings
 
 if TYPE_CHECKING:
-    from virtrbd.host.converge import Report, Tell
-    from virtrbd.host.state import StateDir
+    from virtrbd.engine.converge import Report, Tell
+    from virtrbd.local.state_dir import StateDir
     from virtrbd.model.plan import Outcome
-    from virtrbd.spec.fleet import Fleet
+    from virtrbd.specs.directory import Fleet
 
 # No domain and no image is called so.
 _HOST_LOCK = " reconcile"
@@ -86,7 +86,7 @@ def reconcile(
 
     It does what is safe unwatched, and is silent when nothing is to be done.
     """
-    from virtrbd.host.state import StateDir
+    from virtrbd.local.state_dir import StateDir
 
     settings = run.settings()
     waiting_s = random.uniform(0, splay)
@@ -134,8 +134,8 @@ def _reconcile(job: _Job, teller: Teller) -> ExitCode:
 
 def _converge(job: _Job, teller: Teller) -> "tuple[Fleet, Report]":
     from virtrbd.commands.pipeline import connected, parse_allowed
-    from virtrbd.host.converge import converge
-    from virtrbd.spec.fleet import load_fleet
+    from virtrbd.engine.converge import converge
+    from virtrbd.specs.directory import load_fleet
 
     allowed = parse_allowed(job.allow)
     with job.watched("reading the specs"):
@@ -189,7 +189,7 @@ def _check_holder(job: _Job, busy: BusyError) -> None:
         f"{job.settings.timeouts.reconcile:g} s), and no other run does anything; end it if it hangs"
     )
     if job.textfile:
-        from virtrbd.host.textfile import write_held_up
+        from virtrbd.engine.metrics import write_held_up
 
         try:
             write_held_up(job.textfile, busy.since)
@@ -201,7 +201,7 @@ def _summarise(job: _Job, code: ExitCode, fleet: "Fleet | None" = None, report: 
     """Write the summary where one is wanted; that it can't be written is told, and stops nothing."""
     if not job.textfile:
         return
-    from virtrbd.host.textfile import summary_of, write_summary
+    from virtrbd.engine.metrics import summary_of, write_summary
 
     now = time.time()
     last_success = now if code is ExitCode.OK else job.state.read_last_success()

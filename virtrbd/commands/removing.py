@@ -36,7 +36,7 @@ def plan_once_free(
     session: Session, make_plan: "Callable[[], RemovalPlan]", allowed: "frozenset[Hazard]", *, clear: bool
 ) -> "RemovalPlan":
     """Return the plan; one that only clients stand against which may have crashed is made again until they are gone."""
-    from virtrbd.host.waiting import once_free
+    from virtrbd.images.wait import once_free
 
     def look() -> "RemovalPlan":
         plan = make_plan()
@@ -53,7 +53,7 @@ def plan_once_free(
 
 def do_steps(run: Run, session: Session, plan: "RemovalPlan", progress: str, done: list[str]) -> None:
     """Do the steps, and add each to `done` once it is."""
-    from virtrbd.host.removing import perform_step
+    from virtrbd.images.remove import perform_step
 
     with showing_progress(run, progress, str(plan.subject)) as update:
         host = session.with_progress(update)

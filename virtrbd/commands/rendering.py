@@ -21,8 +21,8 @@ from virtrbd.printable import cut
 
 if TYPE_CHECKING:
     from virtrbd.ceph.cluster import Cluster
-    from virtrbd.fitting.fit import Fit
-    from virtrbd.spec.load import LoadedSpec
+    from virtrbd.compat.adapt import Fit
+    from virtrbd.specs.load import LoadedSpec
 
 
 # By image, and by pool.
@@ -45,8 +45,8 @@ def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain
 
     fsid and monitors come from ceph.conf; without one the XML has no monitors and a secret of no cluster.
     """
-    from virtrbd.spec.load import load
-    from virtrbd.spec.resolve import resolve
+    from virtrbd.specs.load import load
+    from virtrbd.specs.resolve import resolve
 
     if explain and form != "xml":
         raise UsageError("--explain tells of the spec, --as qemu of a command line; write one of the two")
@@ -75,7 +75,7 @@ class _Hypervisor:
 
     def fit(self, domain: Domain) -> Fit:
         """Return the domain as it is there, with the lints that images and pools give rise to."""
-        from virtrbd.fitting.fit import fit
+        from virtrbd.compat.adapt import fit
 
         capabilities, options = self.capabilities(domain), self.options(domain)
         return fit(domain, capabilities, *options) if options else fit(domain, capabilities)
@@ -111,7 +111,7 @@ class _Librbd:
 @contextmanager
 def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
     """Yield what is rendered for: by hand, else this host's, else the newest with a word about it."""
-    from virtrbd.fitting.by_hand import capabilities_by_hand
+    from virtrbd.compat.assumed import capabilities_by_hand
 
     hasty = replace(settings, timeouts=replace(settings.timeouts, ceph=_ASKED_S, libvirt=_ASKED_S))
     elsewhere = _Hypervisor(capabilities=lambda d: capabilities_by_hand(by_hand, d.machine), is_here=False)
@@ -172,8 +172,8 @@ def _explained(
     item: LoadedSpec, domain: Domain, settings: Settings, known: _Hypervisor
 ) -> tuple[dict[str, Any], list[str]]:
     from virtrbd.commands.output import table
-    from virtrbd.fitting.explain import explain_cache
-    from virtrbd.spec.explain import explain
+    from virtrbd.compat.explain import explain_cache
+    from virtrbd.specs.explain import explain
 
     fitted = known.fit(domain)
     if fitted.problems:

@@ -13,7 +13,7 @@ from virtrbd.errors import worst
 from virtrbd.printable import shell_command
 
 if TYPE_CHECKING:
-    from virtrbd.host.host import Host
+    from virtrbd.engine.host import Host
     from virtrbd.model.domain import DefinedDomain
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef
@@ -74,8 +74,8 @@ class _Job:
 def _begun(host: "Host", name: str, wanted: _Wanted) -> Iterator[_Job]:
     """Yield the job, with the locks of the domain and its images held."""
     from virtrbd.commands.power import locked, require_released
-    from virtrbd.host.retiring import images_of, left_of
-    from virtrbd.planning.retiring import plan_rest
+    from virtrbd.engine.retire import images_of, left_of
+    from virtrbd.planning.retirement import plan_rest
 
     retirement = host.state.read_retirement(name)
     if retirement and host.hypervisor.domain(name) is None:
@@ -89,8 +89,8 @@ def _begun(host: "Host", name: str, wanted: _Wanted) -> Iterator[_Job]:
 
 
 def _look(host: "Host", domain: "DefinedDomain", wanted: _Wanted) -> "DomainPlan":
-    from virtrbd.host.retiring import images_of, removals_of
-    from virtrbd.planning.retiring import plan_retirement
+    from virtrbd.engine.retire import images_of, removals_of
+    from virtrbd.planning.retirement import plan_retirement
 
     images, _ = images_of(host, domain)
     return plan_retirement(
@@ -122,8 +122,8 @@ def _steps(host: "Host", job: _Job, wanted: _Wanted) -> "Iterator[Outcome]":
 
 
 def _executed(host: "Host", plan: "DomainPlan") -> "Iterator[Outcome]":
-    from virtrbd.host.execute import execute
-    from virtrbd.host.perform import perform
+    from virtrbd.engine.execute import execute
+    from virtrbd.engine.perform import perform
     from virtrbd.model.plan import Plan
 
     return execute(Plan(domains=(plan,)), host.allowed, lambda action: perform(action, host))

@@ -13,9 +13,9 @@ FILES = click.argument("files", nargs=-1, required=True, type=click.Path(readabl
 @with_global_options
 def validate(run: Run, files: tuple[str, ...]) -> None:
     """Check spec files; needs neither libvirt nor Ceph."""
-    from virtrbd.spec.load import load
-    from virtrbd.spec.ownership import ownership_warnings
-    from virtrbd.spec.resolve import resolve
+    from virtrbd.specs.load import load
+    from virtrbd.specs.ownership import ownership_warnings
+    from virtrbd.specs.resolve import resolve
 
     settings = run.settings()
     say_all(run, ownership_warnings((), settings))
@@ -37,10 +37,10 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     Run again, it finds nothing to do.
     """
     from virtrbd.commands.pipeline import connected, parse_allowed, report_data, report_lines, tell, tell_lints
-    from virtrbd.host.converge import converge
+    from virtrbd.engine.converge import converge
     from virtrbd.planning.plan import Policy
-    from virtrbd.spec.desired import desired_domains
-    from virtrbd.spec.ownership import ownership_warnings
+    from virtrbd.specs.desired import desired_domains
+    from virtrbd.specs.ownership import ownership_warnings
 
     allowed = parse_allowed(allow)
     settings = run.settings()

@@ -10,11 +10,11 @@ from virtrbd.commands.printing import print_lines
 from virtrbd.errors import ExitCode, VirtrbdError
 
 if TYPE_CHECKING:
-    from virtrbd.host.converge import Report
-    from virtrbd.host.state import StateDir
+    from virtrbd.engine.converge import Report
+    from virtrbd.local.state_dir import StateDir
     from virtrbd.model.failure import Failure
     from virtrbd.model.plan import Finding, Outcome
-    from virtrbd.spec.fleet import Fleet
+    from virtrbd.specs.directory import Fleet
 
 # A file of its own: the run that has the lock writes the other one.
 _HELD_UP = "told-held-up"
@@ -31,7 +31,7 @@ class Teller:
     def outcome(self, outcome: "Outcome") -> None:
         """Tell an outcome, or keep it until all are known."""
         from virtrbd.model.plan import Result
-        from virtrbd.planning.news import is_told_once
+        from virtrbd.planning.report_once import is_told_once
 
         if outcome.quiet or (outcome.result is Result.NOT_TRIED and outcome.exit_code is ExitCode.OK):
             return
@@ -45,7 +45,7 @@ class Teller:
 
         `is_whole`: the run was about all that there is, so that what it did not meet is gone.
         """
-        from virtrbd.planning.news import message_of, news
+        from virtrbd.planning.report_once import message_of, news
 
         for failure in fleet.failures:
             self._failure(failure)
@@ -66,7 +66,7 @@ class Teller:
 
     def held_up(self, text: str) -> None:
         """Say once that another run has the lock for too long: when that begins, and when it is another run."""
-        from virtrbd.planning.news import Message, news
+        from virtrbd.planning.report_once import Message, news
 
         before = self.state.read_told(_HELD_UP)
         fresh, told = news([Message(key="|lock|reconcile", text=text)], before)

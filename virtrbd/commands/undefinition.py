@@ -7,21 +7,21 @@ from virtrbd.ceph.images import read_image
 from virtrbd.ceph.unread import image_or_failure
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.ending import did
+from virtrbd.engine.execute import execute
+from virtrbd.engine.host import Host
+from virtrbd.engine.perform import perform
+from virtrbd.engine.power import note_clean_stop
+from virtrbd.engine.retire import left_of, removals_of
 from virtrbd.errors import BlockedError, HypervisorError
-from virtrbd.host.execute import execute
-from virtrbd.host.host import Host
-from virtrbd.host.perform import perform
-from virtrbd.host.power import note_clean_stop
-from virtrbd.host.retiring import left_of, removals_of
-from virtrbd.host.traces import note_made
-from virtrbd.host.uses import images_named_by
+from virtrbd.images.traces import note_made
+from virtrbd.images.users import images_named_by
 from virtrbd.model.actions import Action, TrashImage
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
-from virtrbd.planning.retiring import plan_rest, plan_retirement
+from virtrbd.planning.retirement import plan_rest, plan_retirement
 from virtrbd.printable import shell_command
 
 # librbd's own default is no delay at all: a purge takes the image at once.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from virtrbd.domainxml.ignoring import is_ignored
-from virtrbd.domainxml.libvirts_own import is_chosen_profile
+from virtrbd.domainxml.libvirt_defaults import is_chosen_profile
 from virtrbd.domainxml.own_devices import own_first
 from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps

@@ -15,14 +15,13 @@ from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
 from virtrbd.domainxml.drift import brief
 from virtrbd.domainxml.forms import absence_of, form_of, says_otherwise, take_form
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
-from virtrbd.domainxml.kinds import drop_implied_watchdog, drop_orphans, is_other_kind, switch_domain, switch_kind
-from virtrbd.domainxml.libvirts_own import is_own
+from virtrbd.domainxml.libvirt_defaults import is_own
+from virtrbd.domainxml.managed_paths import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.monitors import monitor_key
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
 from virtrbd.domainxml.parsing import parse, shows_scars
 from virtrbd.domainxml.passwords import shown
-from virtrbd.domainxml.stated import LISTS, NOTHING, Stated, argument_groups, read_stated
 from virtrbd.domainxml.tree import (
     Element,
     children,
@@ -36,6 +35,13 @@ from virtrbd.domainxml.tree import (
     steps,
     to_text,
     word,
+)
+from virtrbd.domainxml.type_changes import (
+    drop_implied_watchdog,
+    drop_orphans,
+    is_other_kind,
+    switch_domain,
+    switch_kind,
 )
 from virtrbd.errors import DocumentError
 from virtrbd.model.difference import Difference

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.mends import mend_of
 from virtrbd.domainxml.own_devices import known_places
 from virtrbd.domainxml.tree import attribute, device_steps, parse_tree, remove, to_text, whole_number
+from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
 

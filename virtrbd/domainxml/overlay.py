@@ -11,10 +11,10 @@ from textwrap import indent
 
 from lxml import etree
 
+from virtrbd.domainxml.duplicates import lay_parts
 from virtrbd.domainxml.image_uses import named_images
 from virtrbd.domainxml.order import set_in_order
 from virtrbd.domainxml.parsing import UnparsedError, parse_strictly
-from virtrbd.domainxml.parts import lay_parts
 from virtrbd.domainxml.passwords import PASSWORD
 from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.domainxml.tree import (

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text
+from virtrbd.domainxml.managed_paths import Stated, read_stated
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.stated import Stated, read_stated
 from virtrbd.domainxml.tree import (
     Element,
     device_key,

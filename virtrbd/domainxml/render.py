@@ -19,9 +19,9 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from virtrbd.domainxml.duplicates import lay_parts
 from virtrbd.domainxml.overlay import lay_over
 from virtrbd.domainxml.parsing import parse
-from virtrbd.domainxml.parts import lay_parts
 from virtrbd.domainxml.tree import to_text
 from virtrbd.errors import DocumentError, SpecError
 from virtrbd.model.actual import ClusterFacts

@@ -225,7 +225,7 @@ class Hypervisor:
 
         None where libvirt does not say, or would come to harm by the question. Nothing is defined or started.
         """
-        from virtrbd.domainxml.libvirts_own import is_plain
+        from virtrbd.domainxml.libvirt_defaults import is_plain
 
         if not is_plain(xml):
             return None

@@ -9,10 +9,10 @@ from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.ignoring import not_ignored
 from virtrbd.domainxml.live import wanted_memory
+from virtrbd.domainxml.managed_paths import every_path, stated_paths
 from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.own_devices import rendered_places
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.stated import every_path, stated_paths
 from virtrbd.errors import DocumentError
 from virtrbd.model.actions import DefineDomain, RenewMark
 from virtrbd.model.actual import Actual, LastDefinition
@@ -24,7 +24,7 @@ from virtrbd.model.live_actions import device_words
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
-from virtrbd.planning.machines import capabilities_key
+from virtrbd.planning.machine_type import capabilities_key
 from virtrbd.printable import shell_command
 
 
@@ -234,8 +234,8 @@ def _render(
     domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual, template_dir: str
 ) -> _Rendered:
     # Here, not above: a run in which nothing changed needs no Jinja2, and fits nothing.
+    from virtrbd.compat.adapt import fit
     from virtrbd.domainxml.document import render_document
-    from virtrbd.fitting.fit import fit
 
     capabilities = actual.capabilities.get(capabilities_key(domain, defined))
     if capabilities is None:

@@ -24,7 +24,7 @@ from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.names import check_new_name
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
-from virtrbd.planning.leftovers import as_it_is, is_half, is_unclear
+from virtrbd.planning.interrupted import as_it_is, is_half, is_unclear
 from virtrbd.planning.unready import not_ready, ready_again, without_a_byte
 from virtrbd.printable import shell_command
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from virtrbd.domainxml.disk_sources import medium
-from virtrbd.domainxml.guest_alone import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.image_uses import images_elsewhere
 from virtrbd.domainxml.live import (
@@ -19,6 +18,7 @@ from virtrbd.domainxml.live import (
     wanted_memory,
     wanted_vcpus,
 )
+from virtrbd.domainxml.live_drift import live_only_devices, media_of_others, settings_of_others, words_of_others
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.parse import parse_disks

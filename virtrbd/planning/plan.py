@@ -13,11 +13,11 @@ from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerS
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
+from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.definition_plan import DefinitionPlan
-from virtrbd.planning.fleet import no_xml_finding, others, shared_images
+from virtrbd.planning.fingerprints import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
-from virtrbd.planning.inputs import common_digest, documents_digest, inputs_digest
-from virtrbd.planning.limits import too_many
+from virtrbd.planning.orphans import no_xml_finding, others, shared_images
 from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
 from virtrbd.planning.two_writers import two_writers

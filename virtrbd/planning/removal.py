@@ -9,8 +9,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
 from virtrbd.model.image_use import DomainUse, Role
-from virtrbd.planning.unready import ready_again
-from virtrbd.planning.use import (
+from virtrbd.planning.objections import (
     Objection,
     clone_objections,
     objections,
@@ -19,6 +18,7 @@ from virtrbd.planning.use import (
     snapshot_objections,
     unread_objections,
 )
+from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command
 
 

@@ -7,9 +7,9 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.leftovers import Leftover, is_unclear
+from virtrbd.planning.interrupted import Leftover, is_unclear
+from virtrbd.planning.objections import Objection
 from virtrbd.planning.unready import ready_again
-from virtrbd.planning.use import Objection
 from virtrbd.printable import cut, quoted, shell_command
 
 _CUT_OFF = "an earlier run of this host was cut off while it made it"

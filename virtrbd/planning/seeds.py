@@ -91,7 +91,7 @@ def _is_user_data(raw: bytes) -> bool:
 
 def _documents(domain: Domain, seed: Seed, contents: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
     """Return what goes onto the disc: NoCloud takes none without user-data and meta-data."""
-    from virtrbd.spec.document import laid_over  # Here, not above: only a seed that is written needs YAML.
+    from virtrbd.specs.document import laid_over  # Here, not above: only a seed that is written needs YAML.
 
     defaults = {"instance-id": domain.uuid, "local-hostname": domain.name}
     try:

@@ -2,7 +2,7 @@
 
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child
-from virtrbd.planning.leftovers import HALF_MADE
+from virtrbd.planning.interrupted import HALF_MADE
 from virtrbd.printable import shell_command
 
 # What an image is in the middle of that was never whole.

@@ -1,0 +1,230 @@
+"""The lints: values that work, and do something else than people believe."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from virtrbd.compat.explain import drops_write_cache
+from virtrbd.compat.granularity import (
+    LIBRBD_FLOOR,
+    device_default,
+    granularity_problems,
+    granularity_to_tell,
+    granularity_way,
+)
+from virtrbd.model.cache import CACHE_FACTS
+from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard, Disk, Domain
+from virtrbd.model.lint import Lint
+from virtrbd.model.size import format_size
+from virtrbd.qemu.era import Era
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """A disk, and all that tells what becomes of it."""
+
+    disk: Disk
+    capabilities: Capabilities
+    object_bytes: int
+    image_config: Mapping[str, str] = field(default_factory=dict)
+    pool_config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def era(self) -> Era:
+        return Era.of(self.capabilities)
+
+    @property
+    def told(self) -> int | None:
+        """The granularity that the device is told; nothing where it can't have the one that was stated."""
+        if any(granularity_problems(self.disk, self.capabilities, self.object_bytes)):
+            return None
+        return granularity_to_tell(self.disk, self.capabilities, self.object_bytes)
+
+    @property
+    def cache_overrides(self) -> tuple[str, ...]:
+        """What of Ceph's own configuration makes the image's cache another one than the spec's; the image's wins."""
+        pool, image = f"pool {self.disk.image.pool}", f"image {self.disk.image.image}"
+        sources = {**dict.fromkeys(self.pool_config, pool), **dict.fromkeys(self.image_config, image)}
+        config = {**self.pool_config, **self.image_config}
+        return tuple(
+            f"conf_{key} = {config[key]} on {sources[key]}"
+            for key in sorted(config)
+            if key in _OVERRIDES and _OVERRIDES[key](config[key], self.disk.cache)
+        )
+
+
+def _is_on(value: str) -> bool:
+    return value.strip().lower() in ("true", "yes", "on", "1")
+
+
+def _writes_back(cache: Cache) -> bool:
+    facts = CACHE_FACTS[cache]
+    return facts.rbd_cache and facts.write_cache
+
+
+# What else is there under this name (size, age, policy writearound) tunes the cache, and leaves the mode as it is.
+_OVERRIDES: Mapping[str, Callable[[str, Cache], bool]] = {
+    "rbd_cache": lambda value, cache: _is_on(value) != CACHE_FACTS[cache].rbd_cache,
+    "rbd_cache_max_dirty": lambda value, cache: value.strip() == "0" and _writes_back(cache),
+    "rbd_cache_policy": lambda value, cache: value.strip() == "writethrough" and _writes_back(cache),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """A lint of a disk: its code, when it holds, and what is said then."""
+
+    code: str
+    holds: Callable[[Situation], object]
+    text: Callable[[Situation], str]
+
+
+_RULES = (
+    _Rule(
+        code="cache-none",
+        holds=lambda s: CACHE_FACTS[s.disk.cache].direct and not s.disk.shareable and s.era.cache_drives_librbd,
+        text=lambda s: (
+            f"cache {s.disk.cache} switches librbd's cache off, also one that ceph.conf switches on; "
+            f"write writeback to have it"
+        ),
+    ),
+    _Rule(
+        code="cache-unsafe",
+        holds=lambda s: s.disk.cache is Cache.UNSAFE,
+        text=lambda _s: (
+            "cache unsafe drops the guest's flushes: a power cut loses what it believes to be written; "
+            "write writeback for data that you want to keep"
+        ),
+    ),
+    _Rule(
+        code="cache-writethrough",
+        holds=lambda s: s.disk.cache is Cache.WRITETHROUGH and s.era.qemu >= (1, 3, 0),
+        text=lambda _s: (
+            "cache writethrough makes QEMU flush after each write; it leaves rbd_cache_max_dirty as it is "
+            "(only QEMU 1.2 set that to 0); writeback is as safe for guests that flush"
+        ),
+    ),
+    _Rule(
+        code="cache-usb",
+        holds=lambda s: drops_write_cache(s.disk, s.capabilities),
+        text=lambda s: (
+            f"usb-storage drops write-cache before QEMU 9.0: cache {s.disk.cache} is not flushed after each write; "
+            f"use scsi"
+        ),
+    ),
+    _Rule(
+        code="cache-override",
+        holds=lambda s: s.cache_overrides,
+        text=lambda s: (
+            f"{', '.join(s.cache_overrides)} beats cache {s.disk.cache} of the spec; "
+            f"take it away with `rbd config image remove` or `rbd config pool remove`"
+        ),
+    ),
+    _Rule(
+        code="ceph-config-cache",
+        holds=lambda s: s.disk.ceph_config and s.era.cache_beats_ceph_conf,
+        text=lambda s: (
+            f"an rbd_cache in {s.disk.ceph_config} has no effect: QEMU sets it by cache {s.disk.cache} after it has "
+            f"read the file (from 2.4 on); its other options hold"
+        ),
+    ),
+    _Rule(
+        code="detect-zeroes-on",
+        holds=lambda s: s.disk.detect_zeroes is DetectZeroes.UNMAP and s.disk.discard is not Discard.UNMAP,
+        text=lambda s: f"detect_zeroes: unmap acts as `on` while discard is {s.disk.discard}; write discard: unmap",
+    ),
+    _Rule(
+        code="discard-ignored",
+        holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.is_written,
+        text=lambda s: (
+            f"discard: {s.disk.discard} keeps in the pool what the guest trims; {s.disk.bus} discards"
+            + (" (virtio too, from QEMU 4.0 and Linux 5.0 on)" if s.disk.bus is Bus.VIRTIO else "")
+            + ": write discard: unmap to have the space back"
+        ),
+    ),
+    _Rule(
+        code="virtio-discard",
+        holds=lambda s: s.disk.bus is Bus.VIRTIO and s.disk.discard is Discard.UNMAP and not s.era.virtio_discards,
+        text=lambda s: (
+            f"trims are not passed: virtio discards from QEMU 4.0 with a machine of 4.0 on, here is {s.era}; "
+            f"write machine_upgrade: true, or use scsi"
+        ),
+    ),
+    _Rule(
+        code="discard-not-offered",
+        holds=lambda s: (
+            s.disk.discard is Discard.UNMAP
+            and s.disk.bus in (Bus.IDE, Bus.SATA, Bus.SCSI)
+            and not s.era.offers_discard_by_default
+            and s.told is None
+        ),
+        text=lambda s: (
+            f"{s.era} offers the guest no discard by itself; write machine_upgrade: true, or state "
+            f"discard_granularity: {512 if s.disk.bus is not Bus.SCSI else '64K'}"
+        ),
+    ),
+    _Rule(
+        code="granularity-ide",
+        holds=lambda s: (
+            s.disk.bus in (Bus.IDE, Bus.SATA)
+            and s.disk.discard_granularity_bytes == device_default(s.disk.bus, s.era) != 0
+            and s.disk.discard is Discard.UNMAP
+        ),
+        text=lambda s: (
+            f"discard_granularity 512 is what {s.disk.bus} has anyway from QEMU 1.5 on; it is discard: unmap that "
+            f"matters, so leave it out"
+        ),
+    ),
+    _Rule(
+        code="granularity-unused",
+        holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.discard_granularity_bytes,
+        text=lambda _s: (
+            "discard_granularity says nothing where discard is ignore: it is discard: unmap that matters; "
+            "write that, or leave it out"
+        ),
+    ),
+    _Rule(
+        code="granularity-below-floor",
+        holds=lambda s: (
+            s.disk.bus not in (Bus.IDE, Bus.SATA)
+            and s.disk.discard is Discard.UNMAP
+            and 0 < (s.disk.discard_granularity_bytes or 0) < LIBRBD_FLOOR
+        ),
+        text=lambda s: (
+            f"librbd drops discards below {format_size(LIBRBD_FLOOR)} (rbd_discard_granularity_bytes), so "
+            f"{s.disk.discard_granularity_bytes} makes the guest send many that do nothing; write 64K or more"
+        ),
+    ),
+    _Rule(
+        code="granularity-taints",
+        holds=lambda s: s.told is not None and granularity_way(s.told, s.capabilities) != "blockio",
+        text=lambda s: (
+            f"this libvirt has no <blockio discard_granularity>, so {_way_words(s)} says it: the domain gets tainted, "
+            f"and disks that are hot-plugged don't have it"
+        ),
+    ),
+)
+
+
+def _way_words(situation: Situation) -> str:
+    way = granularity_way(situation.told or 0, situation.capabilities)
+    return {"override": "<qemu:override>", "set_device": "-set on QEMU's command line"}[way]
+
+
+def domain_lints(domain: Domain, situations: Iterable[Situation]) -> Iterator[Lint]:
+    """Yield the lints of a domain and its disks, those that are silenced too."""
+    if domain.features.get("acpi") is False:
+        text = (
+            "without acpi no disk or interface is hot-plugged on pc, and the guest hears of no shutdown; switch it on"
+        )
+        yield Lint(code="no-acpi", where=domain.origin, subject=f"domain {domain.name}", text=text)
+    file = domain.origin.rpartition(":")[0]
+    for situation in situations:
+        for rule in _RULES:
+            if rule.holds(situation):
+                yield Lint(
+                    code=rule.code,
+                    where=f"{file}:{situation.disk.line}",
+                    subject=f"disk {situation.disk.target}",
+                    text=rule.text(situation),
+                )

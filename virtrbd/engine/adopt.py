@@ -1,0 +1,245 @@
+"""A domain of somebody else's adopted: its spec found, held against a plan, written, and its mark set."""
+
+import contextlib
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from virtrbd.adoption.adopt import Adopted, adopted
+from virtrbd.adoption.spec_values import images_of
+from virtrbd.adoption.trial import Circumstances
+from virtrbd.adoption.unexpressed import Unexpressed
+from virtrbd.ceph.images import pool_config, read_image
+from virtrbd.deadline import call_within
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.monitors import monitors_of
+from virtrbd.domainxml.parse import parse_machine, require_readable
+from virtrbd.engine.converge import look
+from virtrbd.engine.execute import execute
+from virtrbd.engine.host import Host
+from virtrbd.engine.new_files import write_new
+from virtrbd.engine.observe import observe
+from virtrbd.engine.perform import perform
+from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
+from virtrbd.local.write_whole import cannot_write
+from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
+from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.difference import Difference
+from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.file_name import typed_file_name
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.names import check_domain_name
+from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.planning.plan import Policy, plan_secret
+from virtrbd.printable import cut, quoted, shell_command
+from virtrbd.specs.files import PROFILES, SpecFile, SpecFiles, read_bounded
+from virtrbd.specs.load import check_files
+from virtrbd.specs.resolve import resolve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What adopting a domain came to: its spec, what that has no word for, and what became of the marks."""
+
+    spec_file: str
+    has_xml: bool
+    unexpressed: tuple[Unexpressed, ...]
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder that specs go into, as far as it is not there. Raises VirtrbdError."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error, "choose another folder, or mend that") from error
+
+
+def is_adopted(domain: DefinedDomain) -> bool:
+    """Whether the domain is virtrbd's already; one that cannot be read is not."""
+    try:
+        return read_mark(domain.definition) is not None
+    except DocumentError:
+        return False
+
+
+def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption:
+    """Write the domain's spec, then set its marks as far as they are allowed. Raises VirtrbdError.
+
+    `carries`: what no spec has a word for goes into its `xml:`. It is written only when a plan with it changes nothing
+    but marks.
+    """
+    domain = _adoptable(host, name)
+    spec_file = Path(into) / spec_name(domain)
+    with ExitStack() as stack:
+        here = _circumstances(host, domain, spec_file, carries=carries)
+        locks = [domain.name, *map(str, here.images)]
+        stack.enter_context(host.state.locked(locks, "adopt"))
+        found = adopted(here)
+        if found.refusals:
+            raise SpecError(*(f"{domain.name}: {refusal}" for refusal in found.refusals))
+        if found.has_xml and not host.settings.trust_specs:
+            raise SpecError(_forbidden(domain.name, found, host))
+        spec = SpecFile(path=str(spec_file), raw=found.spec.encode())
+        plan = _plan(host, spec, here.profiles)
+        _refuse_more_than_marks(domain.name, plan)
+        way_out = (
+            f"take it over with "
+            f"{shell_command('virtrbd define --allow takes-over', spec_file)}, move it away, or choose --into DIR"
+        )
+        _make_folder(spec_file.parent)
+        write_new(spec_file, found.spec, way_out)
+        outcomes = list(execute(plan, host.allowed, lambda action: perform(action, host), whole=True))
+        if outcomes and all(outcome.result is Result.DONE for outcome in outcomes):
+            outcomes += _left(_plan(host, spec, here.profiles))
+    return Adoption(
+        spec_file=str(spec_file),
+        has_xml=found.has_xml,
+        unexpressed=found.unexpressed,
+        plan=plan,
+        outcomes=tuple(outcomes),
+    )
+
+
+def _adoptable(host: Host, name: str) -> DefinedDomain:
+    """Return the domain. Raises HypervisorError, and SpecError where no spec can have its name."""
+    domain = host.hypervisor.domain(name)
+    if domain is None:
+        raise HypervisorError(f"{cut(name) or quoted(name)}: no such domain on this host; see virtrbd list")
+    require_readable(domain)
+    if not domain.persistent:
+        raise HypervisorError(f"{name}: is transient, there is no definition to adopt; virsh define makes one")
+    if read_mark(domain.definition):
+        raise HypervisorError(f"{name}: is virtrbd's already; change it by its spec, with virtrbd define")
+    if domain.state is PowerState.SAVED:
+        raise HypervisorError(
+            f"{name}: holds a managed save, whose own definition is in force; start it to resume, or drop the save "
+            f"with virsh managedsave-remove, then adopt again"
+        )
+    try:
+        check_domain_name(domain.name)
+    except ValueError as error:
+        raise SpecError(f"{domain.name}: {error}; shut it down and rename it with virsh domrename") from None
+    return domain
+
+
+def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carries: bool) -> Circumstances:
+    key = parse_machine(domain.definition)
+    capabilities = host.hypervisor.capabilities(*key)
+    if capabilities is None:
+        raise SpecError(f"{domain.name}: libvirt knows no machine {key[1]} with hypervisor {key[0]} here")
+    policy = Policy(host=host.settings.host, template_dir=host.settings.template_dir)
+    world = observe((), host.hypervisor, host.cluster, host.state, policy, {})
+    monitors = _monitors(host, world.cluster, monitors_of(domain.definition))
+    # Those of another cluster are not asked for here, where a pool of that name may be another one, or none.
+    refs = images_of(domain.definition, monitors)
+    images = {ref: image for ref in refs if (image := _read_image(host, ref))}
+    profiles = spec_file.parent / PROFILES
+    return Circumstances(
+        definition=domain.definition,
+        autostart=domain.autostart,
+        settings=host.settings,
+        file=str(spec_file),
+        profiles=SpecFile(path=str(profiles), raw=read_bounded(profiles)) if os.path.exists(profiles) else None,
+        capabilities=capabilities,
+        cluster=world.cluster,
+        monitors=monitors,
+        secret_uuid=plan_secret(world)[0],
+        images=images,
+        pool_config={pool: pool_config(host.cluster, pool) for pool in sorted({ref.pool for ref in images})},
+        carries=carries,
+        made_of=host.hypervisor.made_of,
+    )
+
+
+def _read_image(host: Host, ref: ImageRef) -> Image | None:
+    try:
+        return read_image(host.cluster, ref)
+    except ConfigError:
+        # There is no such pool: a domain may have disks that are gone beside those that are not.
+        return None
+
+
+def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> frozenset[str]:
+    """Return the cluster's addresses, and of the names in a definition those that lead to one of them."""
+    addresses = cluster.addresses
+
+    def leads_here(name: str) -> bool:
+        with contextlib.suppress(OSError):
+            found = call_within(
+                host.settings.timeouts.ceph, f"looking up the monitor {name}", partial(socket.getaddrinfo, name, None)
+            )
+            return any(address[0] in addresses for *_, address in found)
+        return False
+
+    return addresses | frozenset(name for name in named - addresses if leads_here(name))
+
+
+def spec_name(domain: DefinedDomain) -> str:
+    """Return the name of a domain's spec as a file, which is never that of the profiles beside it."""
+    name = f"{typed_file_name(domain.name, domain.uuid)}.yaml"
+    return f"domain-{name}" if name == PROFILES else name
+
+
+def _forbidden(name: str, found: Adopted, host: Host) -> str:
+    paths = ", ".join(each.path for each in found.unexpressed)
+    return (
+        f"{name}: a spec has no word for {paths}, and {host.settings.file} forbids xml: in specs (trust_specs: false); "
+        f"adopt with --no-xml, which leaves them to libvirt's definition alone"
+    )
+
+
+def _plan(host: Host, spec: SpecFile, profiles: SpecFile | None) -> Plan:
+    folder = {str(Path(spec.path).parent): profiles} if profiles else {}
+    settings = host.settings
+    domains = resolve(check_files(SpecFiles(specs=(spec,), profiles=folder), settings), settings)
+    return look(domains, Policy(host=settings.host, template_dir=settings.template_dir), host)
+
+
+def _refuse_more_than_marks(name: str, plan: Plan) -> None:
+    """Raise SpecError where the plan does more than adopting may: what was found must hold for the planner too.
+
+    Raises HypervisorError where the planner can do nothing with the domain.
+    """
+    for domain in plan.domains:
+        for failure in domain.failures:
+            raise HypervisorError(f"{name}: {failure.text}")
+        problems = [*domain.problems, *([domain.note] if domain.note else [])]
+        more = [action for action in domain.actions if not (action.quiet or _is_mark(action))]
+        problems += [f"{name}: can't be expressed: {action.text}" for action in more]
+        if problems:
+            raise SpecError(*problems)
+
+
+def _is_mark(action: Action) -> bool:
+    match action:
+        case DefineDomain():
+            return bool(action.based_on) and all(map(_is_of_map, action.differences))
+        case DefineSecret() | MarkImage():
+            return True
+        case _:
+            return False
+
+
+def _is_of_map(difference: Difference) -> bool:
+    """Whether a disk gets what the cluster's map calls the monitors: that the cluster is the same was found before."""
+    return difference.path.startswith("/devices/disk:") and difference.path.endswith("/source/host")
+
+
+def _left(plan: Plan) -> list[Outcome]:
+    return [
+        Outcome(
+            domain=domain.name,
+            text=action.text,
+            result=Result.FAILED,
+            detail="done, but a second look wants it again",
+            exit_code=ExitCode.FAILED,
+        )
+        for domain in plan.domains
+        for action in domain.actions
+        if not action.quiet
+    ]

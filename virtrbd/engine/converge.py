@@ -1,0 +1,201 @@
+"""Observe, plan, lock, look again, execute, look once more: the one way in which a host is brought into line."""
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+
+from virtrbd.engine.execute import Perform, execute
+from virtrbd.engine.host import Host
+from virtrbd.engine.observe import observe
+from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
+from virtrbd.local.in_sync_cache import keep_judged, recall_judged
+from virtrbd.model.domain import Domain
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
+from virtrbd.planning.plan import Policy, make_plan
+
+# Given each outcome as soon as it may be told.
+Tell = Callable[[Outcome], None]
+# Given what is looked at and how many seconds that gets at least: a look that takes too long ends the run, at the time
+# (monotonic) that is yielded.
+Watched = Callable[[str, float], AbstractContextManager[float]]
+
+# What was done is looked at also when the run's deadline is over.
+_LAST_LOOK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run found, did, and left. `seconds` by phase."""
+
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    left: Plan
+    seconds: dict[str, float]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of what came of the actions."""
+        return worst(*(outcome.exit_code for outcome in self.outcomes))
+
+
+def look(domains: tuple[Domain, ...], policy: Policy, host: Host, ends: float = math.inf) -> Plan:
+    """Return what the domains need now; changes nothing. `ends`: when the run is ended (monotonic)."""
+    mine = tuple(domain for domain in domains if domain.host == policy.host)
+    judged = recall_judged(host.settings)
+    actual = observe(mine, host.hypervisor, host.cluster, host.state, policy, judged, ends)
+    plan = make_plan(domains, actual, policy)
+    keep_judged(host.settings, judged, plan)
+    return plan
+
+
+def converge(
+    domains: tuple[Domain, ...],
+    policy: Policy,
+    host: Host,
+    verb: str,
+    tell: Tell,
+    *,
+    check: Callable[[Plan], None] = lambda _plan: None,
+    is_over: Callable[[], bool] = lambda: False,
+    watched: Watched = lambda _what, _least_s: nullcontext(math.inf),
+) -> Report:
+    """Bring the domains into line and return what became of it. `check` sees the plan first, and may raise."""
+    began = time.monotonic()
+    with watched("looking at libvirt and Ceph", 0) as ends:
+        plan = look(domains, policy, host, ends)
+    check(plan)
+    looked = time.monotonic()
+    acting = {domain.name for domain in plan.domains if domain.actions}
+    outcomes, left = list(_without_actions(plan)), plan
+    for outcome in outcomes:
+        tell(outcome)
+    if plan.stopped:
+        outcomes += _told(execute(plan, host.allowed, _performer(host)), tell)
+    elif acting:
+        with ExitStack() as locks:
+            busy = _lock(locks, [domain for domain in domains if domain.name in acting], host, verb)
+            outcomes += _told(busy, tell)
+            free = tuple(d for d in domains if d.name in acting and d.name not in {b.domain for b in busy})
+            done, left = _act(plan, free, policy, host, tell, check, is_over, watched)
+            outcomes += done
+    seconds = {"observe": looked - began, "execute": time.monotonic() - looked}
+    return Report(plan=plan, outcomes=tuple(outcomes), left=left, seconds=seconds)
+
+
+def _act(
+    plan: Plan,
+    domains: tuple[Domain, ...],
+    policy: Policy,
+    host: Host,
+    tell: Tell,
+    check: Callable[[Plan], None],
+    is_over: Callable[[], bool],
+    watched: Watched,
+) -> tuple[list[Outcome], Plan]:
+    """Look at these domains again, now that they are ours alone, act, and look once more."""
+    narrow = replace(policy, with_orphans=False, limit_percent=None)
+    names = {domain.name for domain in domains}
+    with watched("looking again before anything is done", 0) as ends:
+        mine = _only(look(domains, narrow, host, ends), names)
+    whole = _merged(plan, mine, names)
+    check(whole)
+    parallel = host.settings.parallel
+    done = _told(execute(mine, host.allowed, _performer(host), parallel=parallel, is_over=is_over), tell)
+    if not any(outcome.result is Result.DONE for outcome in done):
+        return done, whole
+    try:
+        with watched("looking whether all is as wanted", _LAST_LOOK_S) as ends:
+            again = _only(look(domains, narrow, host, ends), names)
+    except VirtrbdError as error:
+        return [*done, *_told(_unseen(error, done), tell)], whole
+    return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)
+
+
+def _performer(host: Host) -> Perform:
+    # Here, not above: a run that changes nothing needs none of what changes the world.
+    from virtrbd.engine.perform import perform
+
+    return lambda action: perform(action, host)
+
+
+def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Say that nobody looked whether what was done is as wanted, of domains in which nothing else went wrong."""
+    troubled = {outcome.domain for outcome in outcomes if outcome.exit_code is not ExitCode.OK}
+    for name in dict.fromkeys(outcome.domain for outcome in outcomes if outcome.domain not in troubled):
+        text = "look again whether all is as wanted"
+        yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=error.as_line, exit_code=error.exit_code)
+
+
+def _only(plan: Plan, names: Collection[str]) -> Plan:
+    """Return the plan of these domains: what there is to say of others was said."""
+    return replace(plan, domains=tuple(domain for domain in plan.domains if domain.name in names))
+
+
+def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
+    """Return the plan with these domains as they are in a newer one, to which the others were not shown."""
+    by_name = {domain.name: domain for domain in newer.domains if domain.name in names}
+    return replace(plan, domains=tuple(by_name.get(domain.name, domain) for domain in plan.domains))
+
+
+def _told(outcomes: Iterator[Outcome] | Sequence[Outcome], tell: Tell) -> list[Outcome]:
+    found = []
+    for outcome in outcomes:
+        tell(outcome)
+        found.append(outcome)
+    return found
+
+
+def _without_actions(plan: Plan) -> Iterator[Outcome]:
+    """Problems, and what is held back, of domains that nothing is to be done of."""
+    idle = replace(plan, domains=tuple(domain for domain in plan.domains if not domain.actions), stopped="")
+    return execute(idle, frozenset(), lambda _action: None)
+
+
+def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) -> list[Outcome]:
+    """Take the locks of the domains and their images; return what other runs are at work on, and what has no lock."""
+    busy = []
+    for domain in domains:
+        names = [domain.name, *(str(disk.image) for disk in domain.disks if disk.is_written)]
+        names += [str(domain.seed.image)] if domain.seed else []
+        try:
+            locks.enter_context(host.state.locked(names, verb))
+        except BusyError as error:
+            busy.append(Outcome(domain=domain.name, text=error.as_line, result=Result.BUSY, exit_code=ExitCode.BUSY))
+        except VirtrbdError as error:
+            code = error.exit_code
+            busy.append(Outcome(domain=domain.name, text=error.as_line, result=Result.FAILED, exit_code=code))
+    return busy
+
+
+def _unread(domain: DomainPlan) -> Iterator[Outcome]:
+    """Say that what was done of a domain is done, and that it could not be read afterwards."""
+    for failure in domain.failures:
+        yield Outcome(
+            domain=domain.name,
+            text="look again whether all is as wanted",
+            result=Result.UNKNOWN,
+            detail=failure.text,
+            exit_code=failure.exit_code,
+            trace=failure.trace,
+        )
+
+
+def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazard]) -> Iterator[Outcome]:
+    """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
+    troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
+    done = {(outcome.domain, outcome.text) for outcome in outcomes}
+    for domain in plan.domains:
+        yield from _unread(domain)
+        for action in domain.actions:
+            if domain.name in troubled or action.quiet:
+                continue
+            if (domain.name, action.text) in done:
+                result, detail, code = Result.FAILED, "done, but a second look wants it again", ExitCode.FAILED
+            elif missing := [hazard for hazard in action.hazards if hazard not in allowed]:
+                result, detail, code = Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED
+            else:
+                result, detail, code = Result.FAILED, "came up meanwhile; run again", ExitCode.FAILED
+            yield Outcome(domain=domain.name, text=action.text, result=result, detail=detail, exit_code=code)

@@ -1,0 +1,37 @@
+"""What actions work on: this host's libvirt, its cluster, its state directory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.images.image_host import ImageHost, Progress
+from virtrbd.local.state_dir import StateDir
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What actions work on: this host's libvirt, its cluster, its state directory."""
+
+    hypervisor: Hypervisor
+    cluster: Cluster
+    state: StateDir
+    settings: Settings
+    host_uuid: str
+    allowed: frozenset[Hazard]
+    say: Callable[[str], None]
+    progress: Progress
+
+    @property
+    def for_images(self) -> ImageHost:
+        """What work on images needs of it."""
+        return ImageHost(
+            cluster=self.cluster,
+            state=self.state,
+            settings=self.settings,
+            identify=lambda: self.host_uuid,
+            say=self.say,
+            progress=self.progress,
+        )

@@ -1,0 +1,332 @@
+"""The world, read once: one pass over libvirt, and only the images that specs name."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import pool_config, read_image
+from virtrbd.ceph.named_images import read_images
+from virtrbd.ceph.parts import read_parts
+from virtrbd.ceph.unread import image_or_failure, or_failure
+from virtrbd.ceph.watchers import opened_twice
+from virtrbd.contained import contained
+from virtrbd.deadline import call_within
+from virtrbd.errors import DocumentError, ExitCode, HypervisorError, UnavailableError, VirtrbdError
+from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.images.traces import rollbacks_begun, unknown_marks
+from virtrbd.local.state_dir import StateDir
+from virtrbd.model.actual import Actual, ClusterFacts, Secret
+from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
+from virtrbd.model.failure import Failure, failure_of
+from virtrbd.model.image import Image, ImageRef, Intent, Watcher
+from virtrbd.model.image_parts import ImageParts
+from virtrbd.model.image_use import DomainUse
+from virtrbd.model.import_file import ImportFile, without_query
+from virtrbd.model.seed import SeedDocument, SeedFile
+from virtrbd.model.settings import Settings
+from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
+from virtrbd.planning.interrupted import is_half_made
+from virtrbd.planning.machine_type import CapabilitiesKey, capabilities_of_interest
+from virtrbd.planning.orphans import Kept, neighbours
+from virtrbd.planning.plan import Policy, still_judged, unjudged
+from virtrbd.planning.two_writers import beyond_guests, images_of_guests
+from virtrbd.specs.files import read_opened
+from virtrbd.trust import OutsideError, open_beneath
+
+# What a file is given at least, after others that took their time: enough for one that is here.
+_LEAST_S = 0.5
+# What one that gives up is given to close what it opened.
+_GRACE_S = 1.0
+
+
+def observe(
+    domains: tuple[Domain, ...],
+    hypervisor: Hypervisor,
+    cluster: Cluster,
+    state: StateDir,
+    policy: Policy,
+    judged: Mapping[str, str],
+    ends: float = math.inf,
+) -> Actual:
+    """Return what libvirt and Ceph hold of these domains and their images.
+
+    `judged` is what earlier runs found in order: of these domains less has to be read.
+
+    `ends`: when the run is ended (monotonic). The files that specs import get half of what is left until then.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        # The two wait for different servers.
+        ours = pool.submit(_read_hypervisor, hypervisor, cluster)
+        theirs = _read_cluster(domains, cluster, state)
+        defined = ours.result()
+    held = defined.domains.read
+    actual = Actual(
+        host_uuid=defined.host_uuid,
+        hypervisor_digest=defined.digest,
+        cluster=theirs.facts,
+        secrets=defined.secrets,
+        domains=held,
+        uses=_uses(hypervisor, neighbours(domains, held, defined.kept), defined.kept),
+        unread_domains=defined.domains.unread,
+        images=theirs.images,
+        unread_images=theirs.unread,
+        intents=theirs.intents,
+        half_made=theirs.half_made,
+        pool_config=theirs.pool_config,
+        missing_pools=theirs.missing_pools,
+        now=time.time(),
+    )
+    actual = replace(actual, open_twice=_open_twice(cluster, images_of_guests(domains, held), actual))
+    others = _opened(actual, cluster)
+    images, unread = {**actual.images, **_readable(others)}, {**actual.unread_images, **_unread(others)}
+    actual = replace(actual, images=images, unread_images=unread)
+    actual = replace(
+        actual,
+        rollbacks=rollbacks_begun(state, [image for image in actual.images.values() if image]),
+        unknown_marks=unknown_marks(state, domains, actual.domains, _marked_here(actual)),
+    )
+    actual = replace(actual, judged=still_judged(domains, actual, policy, judged))
+    sizes, failures = _sizes(_files(domains, actual), cluster.settings, _half_way(ends))
+    actual = replace(actual, file_sizes=sizes, file_failures=failures)
+    return _with_details(actual, domains, hypervisor, state, policy)
+
+
+def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: Actual) -> Mapping[ImageRef, tuple[Watcher, ...]]:
+    """Return which images of guests another client has open too, and who.
+
+    Where no mark names another host, it may be what a crash left: that goes within the time that a start waits for it.
+    """
+    found = beyond_guests(opened_twice(cluster, refs), actual.domains)
+    here = {actual.host_uuid}
+    unnamed = [ref for ref in found if (image := actual.images.get(ref)) and image.hosts_told.keys() <= here]
+    lasting = opened_twice(cluster, unnamed, cluster.settings.timeouts.watcher)
+    return {ref: watchers for ref, watchers in {**found, **lasting}.items() if ref in lasting or ref not in unnamed}
+
+
+def _marked_here(actual: Actual) -> list[Image]:
+    return [image for image in actual.images.values() if image and image.mark and image.mark.host == actual.host_uuid]
+
+
+def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | Failure | None]:
+    """Return the images of other hosts again, with who has them open, which no header tells."""
+    others = [ref for ref, image in actual.images.items() if image and image.is_of_other_host(actual.host_uuid)]
+    return {ref: _read(cluster, ref) for ref in others}
+
+
+def _read(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | Failure | None:
+    return image_or_failure(cluster, ref, lambda: read_image(cluster, ref, usage=usage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Defined:
+    host_uuid: str
+    digest: str
+    secrets: tuple[Secret, ...]
+    domains: HostDomains
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    facts: ClusterFacts
+    intents: Mapping[ImageRef, Intent]
+    half_made: Mapping[ImageRef, str]
+    images: Mapping[ImageRef, Image | None]
+    unread: Mapping[ImageRef, Failure]
+    pool_config: Mapping[str, Mapping[str, str]]
+    missing_pools: frozenset[str]
+
+
+def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
+    return _Defined(
+        host_uuid=hypervisor.host_uuid(),
+        digest=hypervisor.digest(),
+        secrets=hypervisor.secrets(cluster.key) if cluster.key else (),
+        domains=hypervisor.domains(),
+        kept=hypervisor.kept_documents(),
+    )
+
+
+def _uses(hypervisor: Hypervisor, found: Sequence[DefinedDomain], kept: Kept) -> tuple[DomainUse, ...]:
+    if not found:
+        return ()
+    # Here, not above: mostly nothing is parsed.
+    from virtrbd.images.users import use_of
+
+    return tuple(use_of(domain, kept.get(domain.uuid, ()), hypervisor.ceph_pool_of) for domain in found)
+
+
+def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir) -> _Stored:
+    pools = cluster.pools()
+    named = images_of_interest(domains)
+    refs = [ref for ref in named if ref.pool in pools]
+    intents = state.read_intents(refs)
+    found: dict[ImageRef, Image | Failure | None] = dict.fromkeys(named)
+    found |= read_images(cluster, [ref for ref in refs if ref not in intents])
+    # What an intent tells of may be half-made: only opening it shows how much of it was written.
+    found |= {ref: _read(cluster, ref, usage=True) for ref in intents}
+    # Another run may have begun to make an image, or finished it, since the intents were read.
+    late = [ref for ref in _refused(found) if ref not in intents]
+    intents |= state.read_intents(late)
+    found |= {ref: _read(cluster, ref, usage=True) for ref in late}
+    half_made = _half_made(cluster, intents, found)
+    found |= dict.fromkeys(half_made)
+    parents = parents_of_interest(domains, _readable(found), intents)
+    found |= read_images(cluster, [ref for ref in parents if ref.pool in pools])
+    return _Stored(
+        facts=cluster.facts(),
+        intents=intents,
+        half_made=half_made,
+        images=_readable(found),
+        unread=_unread(found),
+        pool_config=_pool_configs(cluster, [pool for pool in pools_of_interest(domains) if pool in pools]),
+        missing_pools=frozenset(pools_of_interest(domains)) - pools,
+    )
+
+
+def _half_made(
+    cluster: Cluster, intents: Mapping[ImageRef, Intent], found: Mapping[ImageRef, Image | Failure | None]
+) -> Mapping[ImageRef, str]:
+    """Return the ids of images that cannot be opened because a run of ours was cut off while it made them."""
+    unopened = [ref for ref in intents if isinstance(found[ref], Failure)]
+    read = {ref: or_failure(f"image {ref}", partial(read_parts, cluster, ref)) for ref in unopened}
+    return {
+        ref: parts.image_id
+        for ref, parts in read.items()
+        if isinstance(parts, ImageParts) and is_half_made(parts, intents[ref])
+    }
+
+
+def _readable(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Image | None]:
+    """Return the images; one that cannot be read is None, and no plan looks at it (`Actual.unread_images`)."""
+    return {ref: None if isinstance(image, Failure) else image for ref, image in found.items()}
+
+
+def _refused(found: Mapping[ImageRef, Image | Failure | None]) -> list[ImageRef]:
+    """Return the images that cannot be read; not those that a read has waited for in vain."""
+    return [ref for ref, why in _unread(found).items() if why.exit_code is ExitCode.FAILED]
+
+
+def _unread(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Failure]:
+    return {ref: image for ref, image in found.items() if isinstance(image, Failure)}
+
+
+def _pool_configs(cluster: Cluster, pools: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """Return each pool's own options; what is wrong with a pool is told by its images."""
+    found = {pool: or_failure(f"pool {pool}", partial(pool_config, cluster, pool)) for pool in pools}
+    return {pool: config for pool, config in found.items() if not isinstance(config, Failure)}
+
+
+def _with_details(
+    actual: Actual, domains: tuple[Domain, ...], hypervisor: Hypervisor, state: StateDir, policy: Policy
+) -> Actual:
+    """Return the world with what only domains need whose documents are to be looked at."""
+    open_ones = unjudged(domains, actual, policy)
+    keys = capabilities_of_interest(open_ones, actual.domains)
+    capabilities = {key: found for key in keys if (found := _capabilities(hypervisor, key))}
+    names = {domain.name for domain in open_ones}
+    held = {domain.uuid for domain in open_ones} | {found.uuid for found in actual.domains if found.name in names}
+    return replace(
+        actual,
+        capabilities=capabilities,
+        last_definitions={uuid: last for uuid in sorted(held) if (last := state.read_definition(uuid))},
+        seed_files={document.file: _seed_file(document) for document in _seed_documents(domains)},
+    )
+
+
+def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities | None:
+    """Return what the hypervisor offers to a machine, None where it knows none such: that fails its domains alone."""
+    try:
+        return hypervisor.capabilities(*key)
+    except (HypervisorError, DocumentError):
+        return None
+
+
+def _sizes(
+    files: Sequence[ImportFile], settings: Settings, give_up_at: float = math.inf
+) -> tuple[Mapping[ImportFile, int], Mapping[ImportFile, Failure]]:
+    """Return the virtual size of the disk in each file, and what is wrong with the others.
+
+    Each gets half of the time that is left, the last one all: one that never ends leaves some to those after it.
+    """
+    in_turn = files if give_up_at == math.inf else _in_turns(files)
+    sizes: dict[ImportFile, int] = {}
+    failures: dict[ImportFile, Failure] = {}
+    for file in in_turn:
+        ends = give_up_at if file is in_turn[-1] else _half_way(give_up_at)
+        try:
+            sizes[file] = _size(file, settings, max(ends, time.monotonic() + _LEAST_S))
+        except VirtrbdError as error:
+            failures[file] = failure_of(error)
+    return sizes, failures
+
+
+def _half_way(at: float) -> float:
+    """Return the time half-way from now to that time, on the monotonic clock."""
+    return at if at == math.inf else (time.monotonic() + at) / 2
+
+
+def _in_turns(files: Sequence[ImportFile]) -> Sequence[ImportFile]:
+    """Return the files of this host, then the others, in another order each time: none is always late."""
+    import random
+
+    return sorted(random.sample(files, len(files)), key=lambda file: file.is_url)
+
+
+def _size(file: ImportFile, settings: Settings, give_up_at: float) -> int:
+    """Return the virtual size of the disk in the file. Raises VirtrbdError."""
+    # Here, not above: mostly nothing is imported.
+    from virtrbd.images.import_source import ImportWork, open_import
+
+    work = ImportWork(settings=settings, give_up_at=give_up_at)
+
+    def size() -> int:
+        with contained(f"looking at {without_query(file.name)}"), open_import(file, work) as source:
+            return source.size_bytes
+
+    if give_up_at == math.inf:
+        return size()
+    left_s = give_up_at - time.monotonic()
+    try:
+        # In a thread: a server that says nothing, of files or of the web, lets nobody look at the clock.
+        return call_within(left_s + min(left_s, _GRACE_S), str(file), size)
+    except UnavailableError:
+        work.require_time(file)
+        raise
+
+
+def _files(domains: tuple[Domain, ...], actual: Actual) -> Sequence[ImportFile]:
+    """Return the files that may have to be imported, each once.
+
+    One that was imported may be gone.
+
+    An intent tells of an import that may have been cut off before the image said so.
+    """
+    files: dict[ImportFile, None] = {}
+    for domain in domains:
+        for disk in domain.disks:
+            image = actual.images[disk.image.image]
+            if disk.import_file and (image is None or image.state or disk.image.image in actual.intents):
+                files[disk.import_source] = None
+    return sorted(files, key=lambda file: (file.name, file.member, file.format, file.checksum))
+
+
+def _seed_documents(domains: tuple[Domain, ...]) -> Iterator[SeedDocument]:
+    for domain in domains:
+        documents = domain.seed.documents if domain.seed else {}
+        yield from (document for document in documents.values() if document.file)
+
+
+def _seed_file(document: SeedDocument) -> SeedFile:
+    """Return what a document's file holds now: specs are remembered, what they point at is read in every run."""
+    try:
+        return SeedFile(raw=read_opened(open_beneath(document.file, document.beneath)))
+    except OutsideError as error:
+        return SeedFile(problem=f"leads to {error.real}, outside the folders that specs may read")
+    except OSError as error:
+        return SeedFile(problem=error.strerror or str(error))

@@ -1,0 +1,285 @@
+"""Actions performed: the one place where the world is changed."""
+
+from dataclasses import replace
+from functools import partial
+from typing import assert_never
+
+from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
+from virtrbd.ceph.mending import complete_made
+from virtrbd.ceph.trash import trash_image
+from virtrbd.domainxml.image_uses import images_of_disk
+from virtrbd.domainxml.mark import definition_digest, read_mark
+from virtrbd.domainxml.own_devices import settled
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.engine import hotplug, power
+from virtrbd.engine.host import Host
+from virtrbd.engine.start_gate import through_gate
+from virtrbd.errors import HypervisorError, VirtrbdError
+from virtrbd.images.change import finish_rollback
+from virtrbd.images.create import make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.images.import_source import ImportWork, open_import
+from virtrbd.images.mapped import images_of_sources
+from virtrbd.images.seed import make_seed
+from virtrbd.images.source_check import looking_for_damage
+from virtrbd.images.traces import note_made
+from virtrbd.images.transfer import import_file
+from virtrbd.images.wait import once_free
+from virtrbd.model.actions import (
+    Action,
+    CloneImage,
+    CreateImage,
+    DefineDomain,
+    DefineSecret,
+    DropIntent,
+    DropManagedSave,
+    FinishRollback,
+    GrowImage,
+    ImportImage,
+    MarkImage,
+    NoteHost,
+    RemoveHalfImage,
+    RenewMark,
+    SetAutostart,
+    ShutDownDomain,
+    StartDomain,
+    TrashImage,
+    UndefineDomain,
+    WriteSeed,
+)
+from virtrbd.model.actual import LastDefinition
+from virtrbd.model.domain import DefinedDomain, DomainMark
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
+from virtrbd.model.live_actions import (
+    AttachDevice,
+    ChangeMedia,
+    DetachDevice,
+    LimitDisk,
+    LiveAction,
+    MarkLive,
+    SetLink,
+    SetMemory,
+    SetTitle,
+    SetVcpus,
+)
+
+
+def perform(action: Action, host: Host) -> None:
+    """Do one action. Raises VirtrbdError."""
+    match action:
+        case CreateImage() | CloneImage() | ImportImage():
+            _make_image(action, host)
+        case WriteSeed():
+            make_seed(host.for_images, action)
+        case (
+            RemoveHalfImage() | MarkImage() | DropIntent() | GrowImage() | FinishRollback() | NoteHost() | TrashImage()
+        ):
+            _change_image(action, host)
+        case DefineSecret() | DefineDomain() | RenewMark() | SetAutostart() | UndefineDomain():
+            _change_definition(action, host)
+        case StartDomain():
+            power.start_domain(action.domain_uuid, host)
+        case ShutDownDomain():
+            power.shut_down(action.domain_uuid, host, host.settings.timeouts.shutdown)
+        case DropManagedSave():
+            host.hypervisor.drop_managed_save(action.domain_uuid)
+        case LiveAction():
+            _change_guest(action, host)
+        case _:
+            assert_never(action)
+
+
+def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> None:
+    match action:
+        case CreateImage():
+            make_empty(host.for_images, action.ref, action.domain_uuid, action.size_bytes, ImageLayout())
+        case CloneImage():
+            make_clone(host.for_images, action.ref, action.domain_uuid, action.size_bytes, action.parent)
+        case ImportImage():
+            _import(action, host)
+
+
+def _import(action: ImportImage, host: Host) -> None:
+    with (
+        open_import(action.source, ImportWork(settings=host.settings, say=host.say, progress=host.progress)) as source,
+        looking_for_damage(source) as require_whole,
+    ):
+        if source.size_bytes != action.size_bytes:
+            raise VirtrbdError(f"{action.source}: is another file than the one that was planned with; run again")
+        require_whole()
+        fill = partial(import_file, host.for_images, source)
+        make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
+
+
+def _change_image(
+    action: RemoveHalfImage | MarkImage | DropIntent | GrowImage | FinishRollback | NoteHost | TrashImage, host: Host
+) -> None:
+    match action:
+        case RemoveHalfImage():
+            remove_half_made(host.for_images, action.ref, action.image_id)
+        case MarkImage():
+            # What is taken over was not made here: its options are its own, unless its mark shows it to be a copy.
+            only_copies = Hazard.TAKES_OVER in action.hazards
+            dropped = free_of_inherited(host.cluster, action.ref, only_copies=only_copies)
+            host.for_images.tell_dropped(action.ref, dropped)
+            if not only_copies:
+                complete_made(host.cluster, action.ref, action.image_id)
+            name = host.settings.host
+            mark = ImageMark(
+                domain_uuid=action.domain_uuid, image_id=action.image_id, host=host.host_uuid, host_name=name
+            )
+            note_made(host.state, action.ref, action.image_id)
+            mark_image(host.cluster, action.ref, mark)
+        case DropIntent():
+            host.state.drop_intent(action.ref)
+        case GrowImage():
+            _grow(action, host)
+        case FinishRollback():
+            finish_rollback(host.for_images, action.ref)
+        case NoteHost():
+            _note_host(action, host)
+        case TrashImage():
+            trash = partial(trash_image, host.cluster, action.ref, action.image_id, action.delay_s)
+            once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
+            if action.retires:
+                host.state.note_trashed(action.retires, action.ref)
+
+
+def _change_definition(
+    action: DefineSecret | DefineDomain | RenewMark | SetAutostart | UndefineDomain, host: Host
+) -> None:
+    match action:
+        case DefineSecret():
+            assert host.cluster.key, "a secret is planned where there is a key"
+            host.hypervisor.define_secret(action.uuid, action.usage, host.cluster.key)
+        case DefineDomain():
+            _define(action, host)
+        case RenewMark():
+            _renew_mark(action, host)
+        case SetAutostart():
+            host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
+        case UndefineDomain():
+            if action.retirement:
+                host.state.write_retirement(action.retirement)
+            host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
+            # Once its images go it may be made afresh; while they stay, one that is missing later is missed.
+            if action.retirement:
+                host.state.drop_definition(action.domain_uuid)
+
+
+def _change_guest(action: LiveAction, host: Host) -> None:
+    hypervisor, uuid = host.hypervisor, action.domain_uuid
+    match action:
+        case AttachDevice():
+            _attach(action, host)
+        case DetachDevice():
+            hotplug.detach(hypervisor, uuid, action.device, action.place)
+            if action.image:
+                power.clear_claims(host, [action.image])
+        case ChangeMedia():
+            hotplug.change_media(hypervisor, uuid, action.device)
+        case LimitDisk():
+            hypervisor.limit_disk_live(uuid, action.target, dict(action.limits))
+        case SetLink():
+            hotplug.set_link(hypervisor, uuid, action)
+        case SetMemory():
+            hotplug.set_memory(hypervisor, uuid, action.to_bytes)
+        case SetVcpus():
+            hotplug.set_vcpus(hypervisor, uuid, action.to_count)
+        case SetTitle():
+            hypervisor.set_title_live(uuid, action.title, action.description)
+        case MarkLive():
+            hypervisor.mark_live(uuid, action.stated, dict(action.places))
+
+
+def _attach(action: AttachDevice, host: Host) -> None:
+    domain = host.hypervisor.domain(action.domain_uuid)
+    # Where it is gone, attaching says so.
+    tree = parse_tree(domain.definition if domain else "<domain/>")
+    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of, action.device)
+    through_gate(
+        host.cluster,
+        [action.image] if action.image else [],
+        partial(hotplug.attach, host.hypervisor, action.domain_uuid, action.device),
+        unsure=(*_doubtful(action, domain, host), *volumes),
+        mapped=mapped,
+        run=power.run_here(host, _generation(domain)),
+        allowed=host.allowed,
+        wait_s=host.settings.timeouts.watcher,
+        say=host.say,
+    )
+
+
+def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) -> tuple[ImageRef, ...]:
+    """Return the image of a disk that names another cluster's monitors, where one of that name is here."""
+    if action.image or domain is None or not action.device.startswith("disk:"):
+        return ()
+    tree = parse_tree(domain.definition)
+    _, doubtful = power.images_by_cluster(tree, host)
+    return tuple(ref for ref in doubtful if ref in images_of_disk(tree, action.device))
+
+
+def _generation(domain: DefinedDomain | None) -> str:
+    """Return the generation of the guest that runs, "" where nothing says so."""
+    mark = read_mark(domain.live) if domain and domain.live else None
+    return mark.generation if mark else ""
+
+
+def _grow(action: GrowImage, host: Host) -> None:
+    if action.live:
+        host.hypervisor.block_resize(action.domain_uuid, action.target, action.to_bytes)
+    else:
+        grow = partial(grow_image, host.cluster, action.ref, action.to_bytes)
+        once_free(grow, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def _note_host(action: NoteHost, host: Host) -> None:
+    # Somebody may have started or stopped it since it was looked at.
+    domain = host.hypervisor.domain(action.domain_uuid)
+    if domain is None or domain.state.is_active != action.runs:
+        return
+    if action.runs:
+        set_running(host.cluster, action.refs, power.run_here(host, _generation(domain)))
+    else:
+        power.note_clean_stop(host, domain)
+
+
+def _define(action: DefineDomain, host: Host) -> None:
+    if action.based_on:
+        _require_unchanged(action.domain_uuid, action.based_on, host)
+    mark = read_mark(action.xml)
+    assert mark is not None, "the planner marks what it plans to define"
+    _keep_definition(action.domain_uuid, host.hypervisor.define(action.xml, mark, action.rendered), host)
+
+
+def _renew_mark(action: RenewMark, host: Host) -> None:
+    _require_unchanged(action.domain_uuid, action.based_on, host)
+    # The digest of what was judged, not of what libvirt holds by now: a change in between must be found.
+    digest = definition_digest(action.based_on)
+
+    def renew(mark: DomainMark) -> DomainMark:
+        renewed = replace(
+            mark,
+            inputs=action.inputs,
+            definition=digest,
+            stated=action.stated,
+            foreign=action.foreign,
+            places=action.places,
+            forms=action.forms,
+        )
+        return settled(action.based_on, renewed)
+
+    host.hypervisor.set_mark(action.domain_uuid, renew)
+    _keep_definition(action.domain_uuid, action.based_on, host)
+
+
+def _require_unchanged(domain_uuid: str, definition: str, host: Host) -> None:
+    if host.hypervisor.definition(domain_uuid) != definition:
+        raise HypervisorError("the definition was changed meanwhile by somebody else; run again")
+
+
+def _keep_definition(domain_uuid: str, definition: str, host: Host) -> None:
+    try:
+        host.state.write_definition(domain_uuid, LastDefinition(xml=definition, hypervisor=host.hypervisor.digest()))
+    except VirtrbdError as error:
+        host.say(f"domain {domain_uuid}: {error}. Until then changes by others are seen, but not explained")

@@ -1,0 +1,146 @@
+"""Guests that start and stop, and what their images say of where they are."""
+
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+
+from virtrbd.ceph.images import clear_running, is_taken, read_image
+from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.tree import Element, parse_tree
+from virtrbd.engine.host import Host
+from virtrbd.engine.start_gate import through_gate
+from virtrbd.errors import BlockedError, HypervisorError
+from virtrbd.images.mapped import images_of_sources
+from virtrbd.model.domain import DefinedDomain, ManagedSave, PowerState
+from virtrbd.model.image import ImageRef, LastRun
+from virtrbd.printable import shell_command
+
+_LOOK_EVERY_S = 0.2
+
+
+def start_domain(domain_uuid: str, host: Host) -> None:
+    """Start a domain through the start gate. Raises HypervisorError, ImageBusyError, BlockedError, UnavailableError."""
+    domain = host.hypervisor.domain(domain_uuid)
+    if domain is None:
+        raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
+    mark, tree = read_mark(domain.definition), parse_tree(domain.definition)
+    if mark and mark.hold and mark.hold.holds_at(time.time()):
+        # Since the plan was made.
+        raise BlockedError(f"{domain.name} is held now; {shell_command('virtrbd release', domain.name)} ends that")
+    save = _save_of(domain, host)
+    generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
+    here, doubtful = images_by_cluster(tree, host)
+    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of)
+    through_gate(
+        host.cluster,
+        here,
+        partial(_begin, domain_uuid, host, generation if mark and not save else ""),
+        unsure=(*argument_images(tree), *doubtful, *volumes),
+        mapped=mapped,
+        run=run_here(host, generation),
+        save=save,
+        allowed=host.allowed,
+        wait_s=host.settings.timeouts.watcher,
+        say=host.say,
+    )
+
+
+def run_here(host: Host, generation: str) -> LastRun:
+    """Return a run of a guest on this host that begins now."""
+    return LastRun(
+        host=host.host_uuid, host_name=host.settings.host, generation=generation, started_at=round(time.time(), 3)
+    )
+
+
+def _save_of(domain: DefinedDomain, host: Host) -> ManagedSave | None:
+    """Return the save that a start resumes, None where there is none."""
+    if domain.state is not PowerState.SAVED:
+        return None
+    xml = host.hypervisor.managed_save(domain.uuid)
+    mark = read_mark(xml) if xml else None
+    return ManagedSave(domain=domain.name, generation=mark.generation if mark else "")
+
+
+def _begin(domain_uuid: str, host: Host, generation: str) -> None:
+    """Start the guest; its live XML has the generation from its definition, and so has a save of it later."""
+    if generation:
+        host.hypervisor.set_mark(domain_uuid, lambda mark: replace(mark, generation=generation))
+    host.hypervisor.start(domain_uuid)
+
+
+def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
+    """Ask the guest to shut down, and wait. It is never destroyed.
+
+    Raises HypervisorError when it does not, or is paused.
+    """
+    domain = host.hypervisor.domain(domain_uuid)
+    if domain is None or not domain.state.is_active:
+        return
+    if domain.state is PowerState.PAUSED:
+        raise HypervisorError(
+            f"the guest is paused and hears nothing; {shell_command('virsh resume', domain.name)} lets it go on"
+        )
+    # Before it stops: what cannot be read could not be noted afterwards.
+    images_by_cluster(parse_tree(domain.definition), host)
+    host.hypervisor.shutdown(domain.uuid)
+    if not await_off(host, domain.uuid, timeout_s):
+        # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
+        raise HypervisorError(
+            f"the guest of {domain.name} did not shut down within {timeout_s:g} s and still runs; look at "
+            f"{shell_command('virtrbd console', domain.name)}, or end it with "
+            f"{shell_command('virtrbd destroy', domain.name, options='--allow interrupts-guest')}"
+        )
+    note_clean_stop(host, domain)
+
+
+def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
+    """Wait until the domain has no QEMU any more; return whether that came to be in time."""
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        domain = host.hypervisor.domain(uuid)
+        if domain is None or not domain.state.is_active:
+            return True
+        if time.monotonic() >= give_up_at:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+
+
+def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection[ImageRef] = ()) -> None:
+    """Say on the images that this host let go of them, so that another may start them without taking over;
+    not on the `unreadable` ones.
+
+    Raises HypervisorError when it did not: a managed save holds memory that belongs to the disks as they are.
+    """
+    now = host.hypervisor.domain(domain.uuid)
+    if now and now.state is PowerState.SAVED:
+        raise HypervisorError(
+            f"{now.name}: holds a managed save; resume it with {shell_command('virtrbd start', now.name)}, "
+            f"or drop it with {shell_command('virsh managedsave-remove', now.name)}"
+        )
+    if now and now.state.is_active:
+        raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
+    here, _ = images_by_cluster(parse_tree(domain.definition), host)
+    clear_claims(host, [ref for ref in here if ref not in unreadable])
+
+
+def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
+    """Say on the images that a guest of this host let go of them; on those that another host claims nothing."""
+    held = [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
+    clear_running(host.cluster, held)
+
+
+def images_by_cluster(tree: Element, host: Host) -> tuple[tuple[ImageRef, ...], tuple[ImageRef, ...]]:
+    """Return the images of this cluster that a guest writes to, and those that may be this one's.
+
+    Of the latter a document names other monitors, and an image of that name is here too: monitors behind NAT have other
+    addresses, and a document may be older than its monitors.
+    """
+    written = written_images(tree)
+    elsewhere = images_elsewhere(tree, host.cluster.facts().addresses) if written else ()
+    named = [ref for ref in written if ref in elsewhere]
+    pools = host.cluster.pools() if named else ()
+    doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(host.cluster, ref))
+    return tuple(ref for ref in written if ref not in elsewhere), doubtful

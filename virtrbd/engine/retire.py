@@ -1,0 +1,51 @@
+"""The images that a domain leaves when it is retired: what its definition names, and what an earlier spec gave it."""
+
+from collections.abc import Sequence
+
+from virtrbd.ceph.children import with_owners
+from virtrbd.ceph.details import read_details
+from virtrbd.ceph.images import read_image
+from virtrbd.ceph.listing import list_images
+from virtrbd.engine.host import Host
+from virtrbd.images.users import images_named_by, read_uses
+from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.retirement import RetiredImage, Retirement
+from virtrbd.planning.removal import RemovalPlan, plan_removal
+
+
+def images_of(host: Host, domain: DefinedDomain) -> tuple[list[Image], list[ImageRef]]:
+    """Return the images that the definition names, and others in the same pools that are marked as the domain's."""
+    refs = images_named_by(host.hypervisor, domain)
+    named = [image for ref in refs if (image := read_image(host.cluster, ref))]
+    rooms = sorted({(image.ref.pool, image.ref.namespace) for image in named})
+    listed = [image for pool, namespace in rooms for image in list_images(host.cluster, pool, namespace).images]
+    owned = [image.ref for image in listed if image.mark and image.mark.domain_uuid == domain.uuid]
+    return named, [ref for ref in owned if ref not in refs]
+
+
+def left_of(host: Host, retirement: Retirement) -> tuple[RetiredImage, ...]:
+    """Return the images that are still to go; what is in the trash already, or another image now, is struck off."""
+    left = []
+    for each in retirement.images:
+        image = read_image(host.cluster, each.ref)
+        if image and image.image_id == each.image_id:
+            left.append(each)
+        else:
+            host.state.note_trashed(retirement.name, each.ref)
+    return tuple(left)
+
+
+def removals_of(host: Host, domain: DefinedDomain, images: Sequence[Image], delay_s: float) -> list[RemovalPlan]:
+    """Return what keeps each image of the domain's own from the trash, the domain itself aside.
+
+    While its guest runs, that its QEMU has them open is no reason.
+    """
+    others = tuple(use for use in read_uses(host.hypervisor) if use.uuid != domain.uuid)
+    found = []
+    for image in images:
+        details = read_details(host.cluster, image.ref) if image.is_of(domain.uuid) else None
+        if details:
+            plan = plan_removal(with_owners(host.cluster, details), others, host.host_uuid, delay_s=delay_s)
+            found.append(plan.without_lingering() if domain.state.is_active else plan)
+    return found

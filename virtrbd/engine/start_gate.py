@@ -1,0 +1,144 @@
+"""The start gate: a guest starts only when nobody else has its disks open."""
+
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import set_running
+from virtrbd.ceph.named_images import read_images
+from virtrbd.ceph.watchers import Registration, placed, registered
+from virtrbd.ending import finishing
+from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
+from virtrbd.model.domain import ManagedSave
+from virtrbd.model.failure import Failure
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import Image, ImageRef, LastRun, Watcher
+from virtrbd.planning.saves import is_newer, stale_save
+from virtrbd.planning.unready import not_ready
+
+Others = dict[ImageRef, tuple[Watcher, ...]]
+
+
+def through_gate(
+    cluster: Cluster,
+    refs: Sequence[ImageRef],
+    begin: Callable[[], None],
+    *,
+    run: LastRun,
+    allowed: frozenset[Hazard],
+    wait_s: float,
+    say: Callable[[str], None],
+    unsure: Sequence[ImageRef] = (),
+    mapped: Sequence[ImageRef] = (),
+    save: ManagedSave | None = None,
+) -> None:
+    """Begin what lets a QEMU write to the images (a start, an attach) once nobody else has them open read-write.
+
+    Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named. QEMU's own
+    watcher is not waited for on the `unsure` ones: an image in an argument of QEMU may be opened read-only.
+    The `mapped` ones have a block device of this host, which is a client of its own: that one may stay.
+    `run` is what begins, and is kept with the images; `save` the memory that it resumes.
+    Raises ImageBusyError, ClusterError, BlockedError (takes-over, loses-data), UnavailableError, HypervisorError.
+    """
+    give_up_at = None
+    while True:
+        with registered(cluster, tuple(dict.fromkeys((*refs, *unsure, *mapped)))) as registration:
+            others = beyond_mappings(registration.others(), set(mapped) - {*refs, *unsure}, cluster.address)
+            if not others:
+                _refuse_obstacles(registration)
+                _check_images(cluster, refs, run, save, allowed, say)
+                # Cut off in between, a guest that never ran would be noted, or one that runs would look free.
+                with finishing():
+                    set_running(cluster, refs, run)
+                    begin()
+                    # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
+                    _await_qemu(registration, refs)
+                return
+        now = time.monotonic()
+        if give_up_at is None:
+            give_up_at = now + wait_s
+            if wait_s:
+                say(f"{_names(others)}; waiting up to {wait_s:g} s in case it is what a crash left behind")
+        if now >= give_up_at:
+            text = _message(others, wait_s, _hosts(cluster, list(others)))
+            raise ImageBusyError(text, tuple(str(w) for found in others.values() for w in found))
+        # Two hosts that look at the same time see each other: both let go, and come back at different moments.
+        time.sleep(random.uniform(0.2, 1.0))
+
+
+def _check_images(
+    cluster: Cluster,
+    refs: Sequence[ImageRef],
+    run: LastRun,
+    save: ManagedSave | None,
+    allowed: frozenset[Hazard],
+    say: Callable[[str], None],
+) -> None:
+    for image in read_images(cluster, refs).values():
+        if isinstance(image, Failure):
+            raise ClusterError(f"{image.text}; not started")
+        if image is None:
+            continue
+        if image.state:
+            raise ClusterError(f"not started: {not_ready(image)}")
+        if image.running_on not in ("", run.host):
+            _take_over(image, allowed, say)
+        if save and image.last_run and is_newer(image.last_run, run) and Hazard.LOSES_DATA not in allowed:
+            raise BlockedError(stale_save(image.ref, image.last_run, save.domain) + ", or --allow loses-data")
+
+
+def _take_over(image: Image, allowed: frozenset[Hazard], say: Callable[[str], None]) -> None:
+    host = image.running_on_told
+    if Hazard.TAKES_OVER not in allowed:
+        raise BlockedError(
+            f"image {image.ref} was last started on host {host}, which never said that it stopped; "
+            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead, and is to lose a "
+            f"managed save of it"
+        )
+    say(
+        f"image {image.ref} is taken over from host {host}; where its domain holds a managed save there, drop that: "
+        f"resumed later, its old memory would destroy what is written from now on"
+    )
+
+
+def _refuse_obstacles(registration: Registration) -> None:
+    """Raise ClusterError where the guest could not write: libvirt would say "started", and the guest get errors."""
+    found = [f"image {ref}: {each}" for ref, obstacles in registration.obstacles().items() for each in obstacles]
+    if found:
+        raise ClusterError(f"not started: {'; '.join(found)}")
+
+
+def _await_qemu(registration: Registration, refs: Sequence[ImageRef]) -> None:
+    give_up_at = time.monotonic() + 10
+    while any(not registration.others()[ref] for ref in refs):
+        if time.monotonic() >= give_up_at:
+            raise UnavailableError("libvirt says that it is done, but no QEMU shows as a watcher of the images")
+        time.sleep(0.05)
+
+
+def beyond_mappings(found: Others, mapped: Collection[ImageRef], address: str) -> Others:
+    """Return the images that others have open, beside the one client of this host that a mapped image has."""
+    rest = {
+        ref: tuple(each for each in placed(watchers, address) if ref not in mapped or not each.is_here)
+        for ref, watchers in found.items()
+    }
+    return {ref: watchers for ref, watchers in rest.items() if watchers}
+
+
+def _names(others: Others) -> str:
+    return "; ".join(f"image {ref} is open by {', '.join(map(str, found))}" for ref, found in sorted(others.items()))
+
+
+def _hosts(cluster: Cluster, refs: Sequence[ImageRef]) -> tuple[str, ...]:
+    """Return the hosts that the marks of the images name, as a message names them."""
+    images = (image for image in read_images(cluster, refs).values() if isinstance(image, Image))
+    return tuple(sorted({told for image in images for told in image.hosts_told.values()}))
+
+
+def _message(others: Others, wait_s: float, hosts: Sequence[str]) -> str:
+    marks = f" (the image's marks name host {', '.join(hosts)})" if hosts else ""
+    return (
+        f"{_names(others)}, still after {wait_s:g} s; not started: two writers would destroy the disk. Stop that "
+        f"client{marks}"
+    )

@@ -1,0 +1,28 @@
+"""Whether another client writes to what a guest of this host has open."""
+
+from virtrbd.ceph.named_images import read_images
+from virtrbd.ceph.watchers import opened_twice
+from virtrbd.domainxml.image_uses import images_elsewhere, times_open, written_images
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.engine.host import Host
+from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.image import Image
+from virtrbd.planning.two_writers import two_writers_told
+
+
+def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
+    """Return which images of the guest another client has open as well, and who that is. Raises UnavailableError."""
+    if not domain.live:
+        return ()
+    root = parse_tree(domain.live)
+    opened = opened_twice(host.cluster, written_images(root))
+    twice = {ref: watchers for ref, watchers in opened.items() if len(watchers) > times_open(root, ref)}
+    # Asked only now: mostly no image is open twice, and then nobody needs to know whose cluster a disk is on.
+    elsewhere = images_elsewhere(root, host.cluster.facts().addresses) if twice else ()
+    images = read_images(host.cluster, [ref for ref in twice if ref not in elsewhere]).values()
+    here, name = host.host_uuid, host.settings.host
+    return tuple(
+        two_writers_told(domain.name, image, twice[image.ref], here, name)
+        for image in images
+        if isinstance(image, Image)
+    )

@@ -1,0 +1,1 @@
+"""Work on images: created, cloned, changed, removed, repaired, transferred; and who uses them."""

@@ -1,0 +1,188 @@
+"""Images that exist, changed as a whole: grown, flattened, rolled back. Refused while somebody uses them."""
+
+from collections.abc import Callable, Sequence
+
+from virtrbd.ceph.details import missing_snapshot, read_details
+from virtrbd.ceph.features import OBJECT_MAP_INVALID
+from virtrbd.ceph.images import grow_image, read_image, set_state
+from virtrbd.ceph.long_calls import flatten_image, roll_back_image
+from virtrbd.ceph.trash import missing
+from virtrbd.ceph.watchers import registered
+from virtrbd.domainxml.parse import parse_disks
+from virtrbd.ending import did, finishing
+from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
+from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.images.image_host import ImageHost
+from virtrbd.images.require import not_ready, require_image
+from virtrbd.images.traces import drop_rollback, note_rollback
+from virtrbd.images.wait import once_free
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.image_use import DomainUse
+from virtrbd.model.size import format_size
+from virtrbd.planning.objections import (
+    Objection,
+    growth_objections,
+    objections,
+    obstacle_objection,
+    owner_objections,
+)
+
+
+def require_ready(
+    host: ImageHost,
+    ref: ImageRef,
+    allowed: frozenset[Hazard],
+    require_owner: Callable[[Image, frozenset[Hazard]], None],
+) -> Image:
+    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's, and what
+    `require_owner` raises where nobody knows."""
+    image = require_image(host, ref)
+    require_owner(image, allowed)
+    # librbd says of a lock, and of an image that is not primary, that the image is read-only.
+    obstacles = map(obstacle_objection, image.obstacles)
+    refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], allowed)
+    if image.state:
+        raise not_ready(image)
+    return image
+
+
+def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]) -> None:
+    """Raise BlockedError when all that stands against it could be allowed, else ClusterError: ImageBusyError where it
+    may go by itself."""
+    standing = [each for each in found if each.hazard is None or each.hazard not in allowed]
+    if not standing:
+        return
+    text = f"image {ref}: " + "; ".join(map(str, standing))
+    if all(each.hazard for each in standing):
+        raise BlockedError(text)
+    if all(each.lingers for each in standing):
+        raise ImageBusyError(text, tuple(each.text for each in standing))
+    raise ClusterError(text)
+
+
+def once_not_used(
+    host: ImageHost, ref: ImageRef, find: Callable[[Image], Sequence[Objection]], allowed: frozenset[Hazard]
+) -> Image:
+    """Return the image once nothing stands against changing it; what a crash left open is waited for.
+
+    Raises ImageBusyError, BlockedError, ClusterError.
+    """
+
+    def look() -> Image:
+        image = require_image(host, ref)
+        refuse(ref, find(image), allowed)
+        return image
+
+    return once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def grow(
+    host: ImageHost,
+    hypervisor: Hypervisor | None,
+    uses: Sequence[DomainUse] | None,
+    ref: ImageRef,
+    to_bytes: int,
+    allowed: frozenset[Hazard],
+) -> tuple[int, str]:
+    """Grow an image; return its size before, and the running domain whose guest was told, or "".
+
+    Raises ClusterError for a smaller size, ImageBusyError, BlockedError, HypervisorError.
+    """
+    image = once_not_used(host, ref, lambda found: growth_objections(found, uses, host.host_uuid)[1], allowed)
+    if image.state:
+        raise not_ready(image)
+    if image.size_bytes > to_bytes:
+        raise ClusterError(
+            f"image {ref} is {format_size(image.size_bytes)}, larger than {format_size(to_bytes)}; images never "
+            f"shrink: what is behind the new end would be lost, and no file system is asked. Make a smaller image "
+            f"and copy the files"
+        )
+    running, _ = growth_objections(image, uses, host.host_uuid)
+    if running and hypervisor:
+        # Also an image of that size already: whoever grew it with rbd alone told no guest.
+        was_told = hypervisor.block_resize(running.uuid, _target(hypervisor, running, ref), to_bytes)
+        return image.size_bytes, running.name if was_told else ""
+    if image.size_bytes < to_bytes:
+        grow_image(host.cluster, ref, to_bytes)
+        did(f"image {ref}: grown to {format_size(to_bytes)}")
+    return image.size_bytes, ""
+
+
+def _target(hypervisor: Hypervisor, use: DomainUse, ref: ImageRef) -> str:
+    domain = hypervisor.domain(use.uuid)
+    disks = parse_disks(domain.live) if domain and domain.live else ()
+    targets = [disk.target for disk in disks if disk.image == ref]
+    if not targets:
+        raise HypervisorError(f"domain {use.name} let go of image {ref} meanwhile; run again")
+    return targets[0]
+
+
+def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, allowed: frozenset[Hazard]) -> None:
+    """Make an image what it was at its snapshot. Raises ImageBusyError, BlockedError, ClusterError, UnavailableError.
+
+    Cut off half-way it is a mix of both, so the intent is on the image first: nothing starts on it, and the next
+    rollback to the same snapshot, or the next run for its domain, finishes.
+    """
+    image = require_image(host, ref)
+    snapshot = read_image(host.cluster, ref)
+    if snapshot is None:
+        raise missing_snapshot(host.cluster, ref)
+    if Hazard.LOSES_DATA not in allowed:
+        sizes = f"{format_size(image.size_bytes)} to {format_size(snapshot.size_bytes)}"
+        shrinks = f", and it shrinks from {sizes}" if snapshot.size_bytes < image.size_bytes else ""
+        raise BlockedError(
+            f"image {ref.image}: what was written since {ref} is lost{shrinks}; --allow loses-data does it"
+        )
+    image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
+    if image.state not in ("", ROLLING_BACK + ref.snapshot):
+        raise not_ready(image)
+    finish_rollback(host, ref)
+
+
+def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
+    """Note the intent, roll back, and note that it is done. Raises ImageBusyError, ClusterError, UnavailableError."""
+
+    def look() -> None:
+        # Held open until the end: a start elsewhere sees us, and waits.
+        with registered(host.cluster, [ref.image]) as registration:
+            [found] = registration.others().values()
+            if found:
+                raise ImageBusyError(f"image {ref.image} is open by {', '.join(map(str, found))}", ())
+            [obstacles] = registration.obstacles().values()
+            refuse(ref.image, [*map(obstacle_objection, obstacles)], frozenset())
+            note_rollback(host.state, ref, require_image(host, ref).image_id)
+            set_state(host.cluster, ref.image, ROLLING_BACK + ref.snapshot)
+            roll_back_image(host.cluster, ref)
+            with finishing():
+                set_state(host.cluster, ref.image, "")
+                drop_rollback(host.state, ref)
+                did(f"image {ref.image}: rolled back to {ref}")
+
+    once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
+
+
+def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
+    """Part a clone from its parent, by its id where one is given; return whether anything of that was left to do.
+
+    A clone in use may be flattened: librbd asks whoever holds its lock to do it. Raises ClusterError, UnavailableError.
+    """
+    details = read_details(host.cluster, ref, image_id)
+    if details is None:
+        raise missing(host.cluster, ref)
+    if details.image.state:
+        raise not_ready(details.image)
+    is_parted = not details.parents
+    if is_parted and OBJECT_MAP_INVALID not in details.flags:
+        return False
+    object_bytes = details.image.object_bytes
+    # librbd counts objects.
+    flatten_image(
+        host.cluster,
+        ref,
+        image_id,
+        lambda done, total: host.progress(done * object_bytes, total * object_bytes),
+        is_parted=is_parted,
+    )
+    did(f"image {ref}: flattened")
+    return True

@@ -1,0 +1,252 @@
+"""Files from web servers, brought into the cache: resumed, verified, and named there only when they are whole."""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from virtrbd import ending
+from virtrbd.errors import SpecError, UnavailableError
+from virtrbd.images.http import Answer, BrokenOffError, RangeError, asked
+from virtrbd.images.source_file import OpenFile
+from virtrbd.images.verify import digest_of_file, wanted_checksum
+from virtrbd.local.image_cache import ImageCache
+from virtrbd.local.write_whole import write_whole_in
+from virtrbd.model.checksum import Checksum
+from virtrbd.model.digest import digest_of
+from virtrbd.model.import_file import ImportFile, last_part, require_fetchable, without_query
+from virtrbd.model.size import format_size
+from virtrbd.printable import cut
+
+_LOOK_AGAIN_AFTER_S = 0.5
+# A try that brought nothing new is the last one.
+_MOST_TRIES = 20
+_MOST_VALIDATOR = 1000
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-[0-9]{1,19}/(?P<total>[0-9]{1,19}|\*)")
+
+Progress = Callable[[int, int], None]
+
+
+def fetch(
+    stack: ExitStack,
+    wanted: ImportFile,
+    cache: ImageCache,
+    stall_s: float,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> OpenFile:
+    """Return the file behind a URL, which `stack` closes: from the cache, where its checksum is known and it is there.
+
+    `progress` may raise to give up. Raises SpecError, DeniedError, UnavailableError, VirtrbdError.
+    """
+    try:
+        require_fetchable(wanted.name, wanted.checksum)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    url = wanted.name
+    checksum = wanted_checksum(wanted.checksum, last_part(url), stall_s) if wanted.checksum else None
+    key = digest_of("fetched", str(checksum)) if checksum else digest_of("fetched from", url)
+    if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
+        return file
+    is_waiting = False
+
+    def wait() -> None:
+        nonlocal is_waiting
+        if not is_waiting:
+            say(f"{without_query(url)}: another run fetches it; waiting")
+        is_waiting = True
+        # Gives up where this run has no more time: how long the other one takes nobody knows.
+        progress(0, 0)
+        # Not sleep: in a thread that no signal reaches this looks whether the run is ended.
+        ending.wait(threading.Event(), _LOOK_AGAIN_AFTER_S)
+
+    with cache.part(key, wait) as part:
+        # Another run may have brought it meanwhile.
+        if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
+            cache.remove(f"{key}.part")
+            return file
+        found = _whole(part, key, url, cache, checksum, stall_s, progress)
+        if not checksum:
+            say(f"{without_query(url)}: fetched, {found}; nothing proves that it is what its maker published")
+        cache.name_part(part, key)
+        cache.remove(f"{key}.from")
+        if not checksum:
+            # Nobody knows what the URL will mean tomorrow.
+            cache.remove(key)
+        return _opened(stack, os.open(f"/proc/self/fd/{part}", os.O_RDONLY | os.O_CLOEXEC), url, found)
+
+
+def _from_cache(
+    stack: ExitStack, cache: ImageCache, key: str, url: str, checksum: Checksum, progress: Progress
+) -> OpenFile | None:
+    """Return the entry where it still is what it is to be; one that is not goes."""
+    descriptor = cache.find(key)
+    if descriptor is None:
+        return None
+    file = _opened(stack, descriptor, url, checksum)
+    if digest_of_file(file, checksum.algorithm, progress) == checksum:
+        return file
+    cache.remove(key)
+    return None
+
+
+def _opened(stack: ExitStack, descriptor: int, url: str, found: Checksum) -> OpenFile:
+    stack.callback(os.close, descriptor)
+    stat = os.fstat(descriptor)
+    return OpenFile(
+        path=without_query(url), descriptor=descriptor, stat=stat, length=stat.st_size, is_own=True,
+        identity=str(found), content_key=str(found), checksum=str(found),
+    )  # fmt: skip
+
+
+def _whole(
+    part: int,
+    key: str,
+    url: str,
+    cache: ImageCache,
+    checksum: Checksum | None,
+    stall_s: float,
+    progress: Progress,
+) -> Checksum:
+    """Fetch all of the file, beginning where an earlier run was cut off; return what it has. Raises VirtrbdError."""
+    had = os.fstat(part).st_size
+    if not checksum:
+        os.truncate(part, 0)
+    _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=bool(checksum))
+    with ExitStack() as stack:
+        algorithm = checksum.algorithm if checksum else "sha256"
+        file = _opened(stack, os.dup(part), url, Checksum(algorithm=algorithm, digest=""))
+        found = digest_of_file(file, algorithm, progress)
+        if checksum and found != checksum and had:
+            # What the earlier run brought may have been of another file, or not have come to the disk.
+            os.truncate(part, 0)
+            _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=True)
+            file = _opened(stack, os.dup(part), url, checksum)
+            found = digest_of_file(file, algorithm, progress)
+    if checksum and found != checksum:
+        cache.remove(f"{key}.part")
+        cache.remove(f"{key}.from")
+        raise SpecError(f"{without_query(url)}: is another file than the one that was meant: {found}, not {checksum}")
+    return found
+
+
+def _fetch_rest(
+    part: int, key: str, url: str, cache: ImageCache, stall_s: float, progress: Progress, *, is_verified: bool
+) -> None:
+    """Write what is missing of the file; what breaks off is taken up again as long as that brings something.
+
+    `is_verified`: a digest will show whether what came in parts is one file.
+    """
+    most, has_begun_again = os.fstat(part).st_size, False
+    for _ in range(_MOST_TRIES):
+        noted, had = _noted(cache, key), os.fstat(part).st_size
+        if had and not is_verified and not noted.is_strong:
+            os.truncate(part, 0)
+            had = 0
+        # Gives up where there is no time for another try.
+        progress(had, 0)
+        try:
+            with asked(url, _range(noted, had), stall_s) as answer:
+                _write(part, key, url, cache, answer, progress)
+            return
+        except (RangeError, _ChangedError) as error:
+            # Of a file that is as long as what is here there is no rest.
+            if isinstance(error, RangeError) and had and had == noted.total:
+                return
+            if not had or has_begun_again:
+                raise
+            os.truncate(part, 0)
+            most, has_begun_again = 0, True
+        except UnavailableError as error:
+            has = os.fstat(part).st_size
+            if has <= most or not isinstance(error, BrokenOffError):
+                kept = f"; {format_size(has)} of it are here, and the next run goes on from there"
+                raise UnavailableError(f"{error.as_line}{kept if has and is_verified else ''}") from None
+            most = has
+    raise UnavailableError(f"{without_query(url)}: broke off {_MOST_TRIES} times; run again to go on")
+
+
+class _ChangedError(UnavailableError):
+    """The server has another file now than the one of which a part is here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Noted:
+    """What the server said of the file of which a part is here: its name there, and its bytes; 0 where it did not."""
+
+    validator: str = ""
+    total: int = 0
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether no two files have it: a date may be that of two within a second (RFC 9110, 8.8.2.2)."""
+        return self.validator.startswith('"')
+
+
+def _range(noted: _Noted, had: int) -> dict[str, str]:
+    """Return the headers that ask for the rest of what is here: only of the file as it was then."""
+    if not had:
+        return {}
+    return {"Range": f"bytes={had}-", **({"If-Range": noted.validator} if noted.validator else {})}
+
+
+def _noted(cache: ImageCache, key: str) -> _Noted:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        descriptor = os.open(f"{key}.from", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=cache.folder)
+        with open(descriptor, "rb") as stream:
+            found = json.loads(stream.read(4 * _MOST_VALIDATOR))
+        return _Noted(validator=str(found["validator"]), total=int(found["total"]))
+    return _Noted()
+
+
+def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, progress: Progress) -> None:
+    """Write what the answer brings. Raises BrokenOffError where that does not end with the file, _ChangedError."""
+    name = without_query(url)
+    if answer.status == 206:
+        at, total = _rest_of(answer, os.fstat(part).st_size, _noted(cache, key), name)
+    else:
+        at, total = 0, answer.length or 0
+        os.truncate(part, 0)
+        note = json.dumps({"validator": _validator(answer), "total": total}).encode()
+        write_whole_in(cache.folder, f"{key}.from", note, 0o600, synced=False)
+    if total > at:
+        cache.require_room(at, total - at, name)
+    done = at
+    for piece in answer.pieces():
+        cache.require_room(done, len(piece), name)
+        cache.write_all(part, piece, done)
+        done += len(piece)
+        progress(done, total)
+    if total and done != total:
+        raise BrokenOffError(f"{name}: broke off after {done} of {total} bytes")
+
+
+def _validator(answer: Answer) -> str:
+    """Return what the server calls the file, "" where it says nothing that can be said back."""
+    validator = answer.headers.get("etag", "")
+    # A weak one is the same for files that only mean the same (RFC 9110, 13.1.5).
+    if validator.startswith("W/"):
+        validator = ""
+    validator = validator or answer.headers.get("last-modified", "")
+    return validator if validator.isprintable() and len(validator) < _MOST_VALIDATOR else ""
+
+
+def _rest_of(answer: Answer, had: int, noted: _Noted, name: str) -> tuple[int, int]:
+    """Return where in the file the answer begins, and the bytes of the file, 0 where nobody said.
+
+    Raises UnavailableError for what was not asked for, _ChangedError for the rest of another file.
+    """
+    said = answer.headers.get("content-range", "")
+    match = _CONTENT_RANGE.fullmatch(said)
+    if not had or not match or int(match["first"]) != had:
+        asked_for = f"another part than the one from byte {had} on ({cut(said) or 'none'})"
+        raise UnavailableError(f"{name}: the server sent {asked_for}; name another server")
+    total = 0 if match["total"] == "*" else int(match["total"])
+    # Not every server heeds If-Range.
+    is_other = noted.is_strong and answer.headers.get("etag", noted.validator) != noted.validator
+    if is_other or (total and noted.total and total != noted.total):
+        raise _ChangedError(f"{name}: changes while it is fetched; run again later")
+    return had, total or noted.total

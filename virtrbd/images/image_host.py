@@ -1,0 +1,34 @@
+"""What work on images needs of a host: the cluster, the state directory, and who we are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.local.state_dir import StateDir
+from virtrbd.model.image import ImageRef
+from virtrbd.model.settings import Settings
+
+# Bytes done, bytes in all; 0 in all where nobody knows.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageHost:
+    """`identify` returns libvirt's UUID of the host, "" where there is no libvirt; it may have to connect first."""
+
+    cluster: Cluster
+    state: StateDir
+    settings: Settings
+    identify: Callable[[], str]
+    say: Callable[[str], None]
+    progress: Progress
+
+    @property
+    def host_uuid(self) -> str:
+        """libvirt's UUID of this host; empty where there is none: what such a host makes carries no mark."""
+        return self.identify()
+
+    def tell_dropped(self, ref: ImageRef, dropped: tuple[str, ...]) -> None:
+        """Say which settings an image did not take over from the one that it was made from."""
+        if dropped:
+            self.say(f"image {ref}: not taken over from its parent: {', '.join(dropped)}")

@@ -1,0 +1,25 @@
+"""The images that a guest has by a volume or a block device: which they are, only libvirt and the kernel say."""
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import is_taken
+from virtrbd.domainxml.image_uses import sources_written
+from virtrbd.domainxml.tree import Element
+from virtrbd.images.block_devices import images_behind
+from virtrbd.images.users import CephPoolOf
+from virtrbd.model.image import ImageRef
+
+
+def images_of_sources(
+    tree: Element, cluster: Cluster, ceph_pool_of: CephPoolOf, device: str = ""
+) -> tuple[tuple[ImageRef, ...], tuple[ImageRef, ...]]:
+    """Return the images here that QEMU opens read-write as volumes, and those that this host has mapped for it.
+
+    Of all that a definition has, or of one device, by its step. One that is not here is another cluster's.
+    """
+    volumes, devices = sources_written(tree, device)
+    found = [(volume.volume, ceph_pool_of(volume.pool)) for volume in volumes]
+    of_volumes = [ImageRef(pool=pool, name=name) for name, pool in found if pool]
+    mapped = [ref for path in devices for ref in images_behind(path) or () if not ref.snapshot]
+    pools = cluster.pools() if of_volumes or mapped else frozenset()
+    here = {ref for ref in (*of_volumes, *mapped) if ref.pool in pools and is_taken(cluster, ref)}
+    return tuple(ref for ref in of_volumes if ref in here), tuple(ref for ref in mapped if ref in here)

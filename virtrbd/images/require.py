@@ -1,0 +1,47 @@
+"""Images that must be there and whole."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from virtrbd.ceph.cluster import Cluster
+from virtrbd.ceph.images import read_image
+from virtrbd.ceph.trash import missing
+from virtrbd.errors import ClusterError, DeniedError
+from virtrbd.images.image_host import ImageHost
+from virtrbd.local.state_dir import StateDir
+from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.planning import unready
+from virtrbd.planning.interrupted import HALF_MADE, as_it_is
+
+
+def require_image(host: ImageHost, ref: ImageRef) -> Image:
+    """Return the image, which may be in the middle of something. Raises ClusterError when there is none."""
+    image = read_image(host.cluster, ref.image)
+    if image is None:
+        raise missing(host.cluster, ref)
+    return known_as(host, image)
+
+
+def known_as(host: ImageHost, image: Image) -> Image:
+    """Return an image as this host knows it: what an intent tells to be half-made is in no state to be used."""
+    is_half = image.ref.image in half_made(host.cluster, host.state, [image.ref.image] if not image.state else [])
+    return replace(image, state=HALF_MADE) if is_half else image
+
+
+def half_made(cluster: Cluster, state: StateDir, refs: Sequence[ImageRef]) -> frozenset[ImageRef]:
+    """Return which of the images, that say nothing of it, are half-made by the intents of this host.
+
+    Whoever may not read the state directory changes nothing either.
+    """
+    intents: Mapping[ImageRef, Intent] = {}
+    with suppress(DeniedError):
+        intents = state.read_intents(refs)
+    # Only opening it shows how much of it was written.
+    found = {ref: read_image(cluster, ref, usage=True) for ref in intents}
+    return frozenset(ref for ref, image in found.items() if image and as_it_is(image, intents[ref]).state)
+
+
+def not_ready(image: Image) -> ClusterError:
+    """Return the error that says what an image is in the middle of."""
+    return ClusterError(unready.not_ready(image))

@@ -1,0 +1,100 @@
+"""Images that a person asks for by name: made once, and finished when an earlier run was cut off."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtrbd.ceph.images import free_of_inherited, is_taken, read_image
+from virtrbd.ceph.mending import complete_made
+from virtrbd.ceph.parts import read_parts
+from virtrbd.errors import ImageExistsError
+from virtrbd.images.create import finish_made, make_empty, make_filled, remove_half_made
+from virtrbd.images.image_host import ImageHost
+from virtrbd.model.image import Image, ImageLayout, ImageRef, Intent
+from virtrbd.planning.interrupted import Leftover, is_half_made, leftover_of
+from virtrbd.planning.unready import not_ready
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a run of ours that was cut off left of an image: half of it, all but the mark, or all but its answer."""
+
+    image_id: str
+    is_half: bool = False
+    is_marked: bool = False
+
+
+def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> bool:
+    """Create an empty image; return whether an earlier run had made it. Raises ClusterError when it exists, BusyError.
+
+    The intent is the caller's to drop, once the answer is out.
+    """
+    with host.state.locked([str(ref)], "image create"):
+        left = left_of(host, ref, lambda image, _: image.size_bytes == size_bytes)
+        if not finish_left(host, ref, left):
+            make_empty(host, ref, "", size_bytes, layout, is_unsaid=True)
+        return bool(left and left.is_marked)
+
+
+def fill_by_hand(
+    host: ImageHost,
+    ref: ImageRef,
+    size_bytes: int,
+    fill: Callable[[ImageRef], None],
+    layout: ImageLayout,
+    *,
+    what: str,
+    word: str = "importing",
+    base: str = "",
+) -> bool:
+    """Make an image and fill it; what a killed run of ours left is made anew. Return whether an earlier run made it.
+
+    `what` is the same for the same work alone, "" for work that can't be the same; such is finished, not begun anew.
+    The intent is the caller's to drop, once the answer is out.
+
+    Raises ClusterError when the image exists, BusyError, UnavailableError; what fails removes what it made.
+    """
+    with host.state.locked([str(ref)], f"image {word}"):
+        left = left_of(host, ref, lambda _, intent: bool(what) and intent.what == what)
+        if not finish_left(host, ref, left):
+            make_filled(host, ref, "", size_bytes, fill, layout=layout, word=word, base=base, what=what, is_unsaid=True)
+        return bool(left and left.is_marked)
+
+
+def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent], bool]) -> Left | None:
+    """Return what an earlier run of ours left of the image, None where there is nothing of that name.
+
+    Raises ImageExistsError when the image is there for another reason.
+    """
+    # Mostly there is none, and trying to open it would take twice as long to say so.
+    if not is_taken(host.cluster, ref):
+        return None
+    if intent := host.state.read_intent(ref):
+        parts = read_parts(host.cluster, ref)
+        if is_half_made(parts, intent):
+            return Left(image_id=parts.image_id, is_half=True)
+    image = read_image(host.cluster, ref, usage=True)
+    if image is None:
+        return None
+    match leftover_of(image, intent, domain_uuid="", host_uuid=host.host_uuid):
+        case Leftover.HALF:
+            return Left(image_id=image.image_id, is_half=True)
+        case Leftover.MADE if intent and is_the_same(image, intent):
+            return Left(image_id=image.image_id, is_marked=image.mark is not None)
+        case _:
+            if image.state:
+                raise ImageExistsError(f"name another image: {not_ready(image)}")
+            raise ImageExistsError(f"image {ref} exists; name another one, or remove it")
+
+
+def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
+    """Finish what was left of the image, or remove it where it is half; return whether nothing is left to do."""
+    if left is None:
+        return False
+    if left.is_half:
+        remove_half_made(host, ref, left.image_id)
+        return False
+    if not left.is_marked:
+        host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
+        complete_made(host.cluster, ref, left.image_id)
+        finish_made(host, ref, left.image_id, "", is_unsaid=True)
+    return True

@@ -1,0 +1,76 @@
+"""How QEMU's programs name the file that they read: by its descriptor, its format, and nothing that it names itself."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from virtrbd.images.confined import other_user
+from virtrbd.images.source_file import OpenFile, Source
+from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES
+from virtrbd.qemu.formats.look import Look
+
+# Of the six only these can have a backing file, and only they take it that they have none.
+_HAVE_BACKING = ("qcow2", "vmdk")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """The name of an open image file, and the descriptor that the program needs for it; `path` is for messages.
+
+    `server` is the process that reads the file for it, if there is one.
+    """
+
+    name: str
+    descriptor: int
+    path: str
+    server: int | None = None
+
+
+@contextmanager
+def readable_node(source: Source) -> Iterator[Node]:
+    """Yield the source as a program can read it that runs as another user.
+
+    Opening /proc/self/fd/N asks for the rights to the file once more. A file that others may not read is handed out
+    by a qemu-nbd that runs as we do and sees raw bytes only: half as slow again, but nobody has to be let in.
+    """
+    if other_user() is None or source.is_readable_by_all:
+        yield _node(source, _by_descriptor(source.file), source.file.descriptor)
+        return
+    # Here, not above: most files need none of it, and an import is to be quick.
+    from virtrbd.images.raw_server import serving
+
+    raw = Look(format="raw", size_bytes=source.size_bytes)
+    with serving(_named(raw, _by_descriptor(source.file)), source.file.descriptor, source.path) as served:
+        address = {"type": "fd", "str": str(served.connection)}
+        node = _node(source, {"driver": "nbd", "server": address}, served.connection)
+        yield replace(node, server=served.server)
+
+
+def own_node(path: str, descriptor: int, file_format: str) -> Node:
+    """Return a regular file that virtrbd wrote itself."""
+    file = {"driver": "file", "filename": f"/proc/self/fd/{descriptor}"}
+    return Node(name=_named(Look(format=file_format, size_bytes=0), file), descriptor=descriptor, path=path)
+
+
+def _node(source: Source, file: Mapping[str, object], descriptor: int) -> Node:
+    if source.file.is_part:
+        # QEMU takes whole sectors. What fills up the last one was found to be zeroes.
+        length = -(-source.file.length // SECTOR_BYTES) * SECTOR_BYTES
+        file = {"driver": "raw", "offset": source.file.at, "size": length, "file": file}
+    return Node(name=_named(source.look, file), descriptor=descriptor, path=source.path)
+
+
+def _by_descriptor(file: OpenFile) -> Mapping[str, object]:
+    driver = "host_device" if file.is_block_device else "file"
+    return {"driver": driver, "filename": f"/proc/self/fd/{file.descriptor}"}
+
+
+def _named(look: Look, file: Mapping[str, object]) -> str:
+    """Return QEMU's name for an image in this format, of these bytes, that has no backing file whatever it says."""
+    node: dict[str, object] = {"driver": look.format, "file": file}
+    if look.format in _HAVE_BACKING:
+        node["backing"] = None
+    if look.vhd_size_source:
+        node["force_size_calc"] = look.vhd_size_source
+    return f"json:{json.dumps(node)}"

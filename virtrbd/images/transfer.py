@@ -1,0 +1,229 @@
+"""Bulk transfers between files and images."""
+
+import os
+import struct
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from virtrbd.ceph.bytewise import SECTOR_BYTES, copy_bytes, read_bytes
+from virtrbd.ceph.pools import refuse_full
+from virtrbd.deadline import begin
+from virtrbd.ending import did, finishing
+from virtrbd.errors import ClusterError, DeniedError, UnavailableError, VirtrbdError
+from virtrbd.images.ceph_access import ceph_access
+from virtrbd.images.confined import Rights
+from virtrbd.images.image_host import ImageHost
+from virtrbd.images.qemu_img import Work, run_qemu_img
+from virtrbd.images.source_file import Source
+from virtrbd.images.source_node import Node, own_node, readable_node
+from virtrbd.model.image import ImageRef
+from virtrbd.printable import shell_command
+
+# -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
+# order, 16 requests at a time; without -W, -m changes nothing.
+_INTO_NEW = ("convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw")
+# What a guest wrote to its disk may look like another format, and name files of this host: an image is read as it is.
+_AS_IT_IS = ("-f", "raw")
+# How often a transfer asks whether its pool ran full: the writer itself would wait for ever.
+_FULL_EVERY_S = 2.0
+# Unpacking the slowest of compressed images takes a tenth of this time; one that is made to take for ever ends.
+_LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
+_MEMORY_BYTES = 8 * 1024**3
+# Where the header of a qcow2 file keeps the size of its disk (docs/interop/qcow2.txt of QEMU).
+_QCOW2_SIZE_AT = 24
+
+
+def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str = "") -> None:
+    """Copy a file that was found whole into an image that exists and is all zeroes.
+
+    Raises ClusterError, UnavailableError, and VirtrbdError where the file changed meanwhile.
+    """
+    with ceph_access(host) as ceph, readable_node(source) as node:
+        work = Work(
+            words=[*_INTO_NEW, "--", node.name, ceph.name(ref)],
+            what=f"importing {source.path} into {ref}",
+            rights=_reading(source.size_bytes),
+            descriptors=[node.descriptor, *ceph.descriptors],
+            nodes=[node],
+        )
+        _run(host, work, source.size_bytes, ref.pool, data_pool, source=source)
+
+
+def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
+    """Copy an image into one that exists and is all zeroes. Raises ClusterError, UnavailableError."""
+    if size_bytes % SECTOR_BYTES:
+        try:
+            copy_bytes(host.cluster, source, ref, host.progress)
+        except UnavailableError:
+            # A pool that is full answers nothing either.
+            refuse_full(host.cluster, ref.pool, data_pool)
+            raise
+        return
+    with ceph_access(host) as ceph:
+        work = Work(
+            words=[*_INTO_NEW, *_AS_IT_IS, "--", ceph.name(source), ceph.name(ref)],
+            what=f"copying {source} to {ref}",
+            rights=_reading(size_bytes),
+            descriptors=ceph.descriptors,
+        )
+        _run(host, work, size_bytes, ref.pool, data_pool)
+
+
+def verify(host: ImageHost, source: Source, ref: ImageRef) -> None:
+    """Read the file and the image again, byte by byte. Raises ClusterError when they differ."""
+    with readable_node(source) as node:
+        _compare(host, node, ref, source.size_bytes, _reading(source.size_bytes), source)
+
+
+def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
+    """Copy an image into a new file, which has its name only when it is whole, on disk, and, with `check`, the same.
+
+    Raises ClusterError, UnavailableError, DeniedError, VirtrbdError.
+    """
+    exists = VirtrbdError(f"{path}: exists; name another file, or remove it")
+    if size_bytes % SECTOR_BYTES and file_format != "raw":
+        raise ClusterError(
+            f"image {ref} has {size_bytes} bytes, which are no whole sectors of {SECTOR_BYTES}; {file_format} holds "
+            f"whole ones only: export it as raw"
+        )
+    try:
+        if os.path.lexists(path):
+            raise exists
+        # By its descriptor: who may write to the folder above could lead its name elsewhere meanwhile.
+        folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _export_into(host, folder, ref, size_bytes, path, file_format, check=check)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise exists from None
+    except PermissionError:
+        raise DeniedError(f"{path}: permission denied; name a folder that can be written to") from None
+    except OSError as error:
+        raise VirtrbdError(f"{path}: {error.strerror}; name a folder that can be written to") from error
+
+
+def _export_into(
+    host: ImageHost, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
+) -> None:
+    begin(f"exporting {ref}")
+    name = Path(path).name
+    half = f".{name}.{uuid.uuid4().hex[:8]}.part"
+    # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
+    descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        _fill(host, descriptor, ref, size_bytes, path, file_format)
+        # qemu-img leaves that to the kernel.
+        os.fsync(descriptor)
+        _require_size(descriptor, ref, size_bytes, path, file_format)
+        if check and size_bytes % SECTOR_BYTES:
+            _compare_bytes(host, descriptor, ref, path)
+        elif check:
+            _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
+        with finishing():
+            # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the
+            # descriptor only where it is given folders.
+            os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+            did(f"{ref}: exported to {path}")
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(half, dir_fd=folder)
+
+
+def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+    """Raise ClusterError when the file holds a disk of another size than the image.
+
+    Of an image of 2^63 bytes qemu-img makes an empty file, and says that all went well (measured with QEMU 7.2).
+    """
+    if file_format == "raw":
+        written = os.fstat(descriptor).st_size
+    else:
+        [written] = struct.unpack(">Q", os.pread(descriptor, 8, _QCOW2_SIZE_AT))
+    if written != size_bytes:
+        raise ClusterError(
+            f"image {ref} has {size_bytes} bytes and qemu-img wrote a disk of {written} to {path}, which is removed; "
+            f"look at its size with `{shell_command('rbd info', ref.image)}`"
+        )
+
+
+def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+    """Write the image into a file of ours."""
+    if size_bytes % SECTOR_BYTES:
+        os.truncate(descriptor, size_bytes)
+        read_bytes(host.cluster, ref, partial(_write_at, descriptor), host.progress)
+        return
+    with ceph_access(host) as ceph:
+        words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", file_format, "--", ceph.name(ref)]
+        work = Work(
+            words=[*words, f"file:/proc/self/fd/{descriptor}"],
+            what=f"exporting {ref} to {path}",
+            rights=_writing(size_bytes),
+            descriptors=[descriptor, *ceph.descriptors],
+            nodes=[own_node(path, descriptor, file_format)],
+        )
+        _run(host, work, size_bytes)
+
+
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def _compare_bytes(host: ImageHost, descriptor: int, ref: ImageRef, path: str) -> None:
+    """Read file and image again. Raises ClusterError where they differ."""
+
+    def compare(data: bytes, offset: int) -> None:
+        if os.pread(descriptor, len(data), offset) != data:
+            raise ClusterError(f"verifying {ref}: {path} differs from it at byte {offset}; export it again")
+
+    read_bytes(host.cluster, ref, compare, host.progress)
+
+
+def _compare(
+    host: ImageHost, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, source: Source | None = None
+) -> None:
+    with ceph_access(host) as ceph:
+        # Of the file no format is named here: its name holds it.
+        work = Work(
+            words=["compare", "-p", "-F", "raw", "--", node.name, ceph.name(ref)],
+            what=f"verifying {ref}",
+            rights=rights,
+            descriptors=[node.descriptor, *ceph.descriptors],
+            nodes=[node],
+        )
+        _run(host, work, size_bytes, source=source)
+
+
+def _run(host: ImageHost, work: Work, size_bytes: int, *pools: str, source: Source | None = None) -> None:
+    """Run it; show progress, look now and then whether a pool ran full, and that the source stays as it was."""
+    full_asked_at = time.monotonic()
+
+    def watch(percent: float) -> None:
+        nonlocal full_asked_at
+        host.progress(int(size_bytes * percent / 100), size_bytes)
+        if source:
+            source.file.require_still()
+        if pools and time.monotonic() > full_asked_at + _FULL_EVERY_S:
+            refuse_full(host.cluster, *pools)
+            full_asked_at = time.monotonic()
+
+    run_qemu_img(work, host.settings.timeouts.transfer, watch)
+    if source:
+        source.file.require_still()
+
+
+def _reading(size_bytes: int) -> Rights:
+    """Return what is needed to read a file or an image, and write to Ceph."""
+    return Rights(network=True, memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + size_bytes // _BYTES_A_CPU_S)
+
+
+def _writing(size_bytes: int) -> Rights:
+    """Return what is needed to write an image as it is into a file that virtrbd made: no stranger's file is read."""
+    return replace(_reading(size_bytes), as_own_user=True, file_bytes=None)

@@ -1,0 +1,216 @@
+"""What is packed by gzip, xz, zstd or bzip2, unpacked by those programs into the cache.
+
+A packed file is a stranger's, and its reader is C: the program runs as QEMU's do, without rights, network and files of
+its own. It reads one pipe and writes another, so that what it makes is counted before it is kept.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+from virtrbd.deadline import abandon
+from virtrbd.ending import obey_here
+from virtrbd.errors import SpecError, UnavailableError
+from virtrbd.images.confined import Rights, start_confined
+from virtrbd.images.source_file import OpenFile
+from virtrbd.images.verify import digest_of_file
+from virtrbd.local.image_cache import ImageCache
+from virtrbd.model.digest import digest_of
+
+# zstd refuses what needs a window of more than 128 MiB unless told otherwise; the limit of memory is what holds here.
+# xz of version 5.6 and newer takes a thread for each core, and as much memory for each.
+_COMMANDS = {
+    "gzip": ("gzip", "-dc"),
+    "bzip2": ("bzip2", "-dc"),
+    "xz": ("xz", "-dc", "--format=xz", "--threads=1"),
+    "zstd": ("zstd", "-dcq", "--long=31", "--single-thread"),
+}
+# A window of 2 GiB, and the program. Of an xz no writer makes more than 1.5 GiB.
+_MEMORY_BYTES = 3 * 1024**3
+# The slowest of them writes 5 MiB in a second of CPU time.
+_LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
+_CHUNK_BYTES = 1024**2
+_ALGORITHM = "sha256"
+_SHOWN_BYTES = 4096
+_GRACE_S = 1.0
+# How they call themselves and their standard input.
+_PREFIX = re.compile(r"^(?:gzip|bzip2|xz|zstd)?:? ?(?:\(stdin\)|stdin|/\*stdin\*\\)?\s*:\s*")
+
+
+def unpack(
+    stack: ExitStack,
+    file: OpenFile,
+    program: str,
+    cache: ImageCache,
+    stall_s: float,
+    progress: Callable[[int, int], None],
+) -> OpenFile:
+    """Return the unpacked file, which `stack` closes; it is made where the cache has none.
+
+    `progress` may raise to give up. Raises SpecError for one that is damaged, VirtrbdError for one that is too large,
+    UnavailableError.
+    """
+    key = digest_of("unpacked", program, file.content_key)
+    if found := _from_cache(stack, file, program, cache, key, progress):
+        return found
+    with cache.writing() as descriptor:
+        digest = _fill(descriptor, file, program, cache, stall_s, progress)
+        file.require_still()
+        cache.keep(descriptor, key, digest)
+        return _opened(stack, os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC), file, program)
+
+
+def _from_cache(
+    stack: ExitStack,
+    file: OpenFile,
+    program: str,
+    cache: ImageCache,
+    key: str,
+    progress: Callable[[int, int], None],
+) -> OpenFile | None:
+    """Return the entry where it still is what was unpacked; one that is not goes."""
+    name = cache.proven(key)
+    descriptor = cache.find(name) if name else None
+    if name is None or descriptor is None:
+        return None
+    found = _opened(stack, descriptor, file, program)
+    if digest_of_file(found, _ALGORITHM, progress).digest == name.removeprefix(f"{key}."):
+        return found
+    cache.remove(name)
+    return None
+
+
+def _opened(stack: ExitStack, descriptor: int, file: OpenFile, program: str) -> OpenFile:
+    stack.callback(os.close, descriptor)
+    stat = os.fstat(descriptor)
+    return replace(
+        file, descriptor=descriptor, stat=stat, at=0, length=stat.st_size, is_leased=False, is_own=True,
+        content_key=f"{file.content_key} {program}",
+    )  # fmt: skip
+
+
+def _fill(
+    target: int,
+    file: OpenFile,
+    program: str,
+    cache: ImageCache,
+    stall_s: float,
+    progress: Callable[[int, int], None],
+) -> str:
+    """Write what is in the file; return the digest of that."""
+    rights = Rights(memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + cache.largest_bytes // _BYTES_A_CPU_S)
+    with start_confined(_COMMANDS[program], rights, [], stdin=subprocess.PIPE) as process:
+        feeder, said = _Feeder(process, file), _Said(process)
+        try:
+            feeder.start()
+            said.start()
+            digest = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
+            code = process.wait()
+        finally:
+            # Both end with the program, but for one that waits for a file on a server that is gone.
+            process.kill()
+            said.join()
+            feeder.join(_GRACE_S)
+            if feeder.is_alive():
+                abandon(feeder.name)
+        if feeder.failure:
+            raise SpecError(f"{file.path}: {feeder.failure}; get the file again")
+        _judge(file.path, program, code, said.text)
+        return digest
+
+
+def _copy(
+    process: "subprocess.Popen[bytes]",
+    target: int,
+    cache: ImageCache,
+    file: OpenFile,
+    stall_s: float,
+    tell: Callable[[], None],
+) -> str:
+    """Write all that the program gives, but for zeroes; return the digest of it."""
+    assert process.stdout is not None, "it was asked for"
+    output, done, digest = process.stdout.fileno(), 0, hashlib.new(_ALGORITHM)
+    with suppress(OSError):
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
+    came_at = time.monotonic()
+    while True:
+        obey_here()
+        if not select.select([output], [], [], 1.0)[0]:
+            if time.monotonic() > came_at + stall_s:
+                raise UnavailableError(f"{file.path}: nothing came of unpacking it for {stall_s:g} s")
+            tell()
+            continue
+        chunk = os.read(output, _CHUNK_BYTES)
+        if not chunk:
+            # Zeroes at its end were not written.
+            os.truncate(target, done)
+            return digest.hexdigest()
+        came_at = time.monotonic()
+        cache.require_room(done, len(chunk), f"{file.path}, unpacked,")
+        cache.write(target, chunk, done)
+        digest.update(chunk)
+        done += len(chunk)
+        tell()
+
+
+def _judge(path: str, program: str, code: int, said: str) -> None:
+    """Raise SpecError where a program did not like the file. bzip2 ends well whatever follows its data, and says so."""
+    lines = (_PREFIX.sub("", line).strip() for line in said.splitlines())
+    fact = next(filter(None, lines), "")
+    if code < 0:
+        fact = f"{program} came to its limits of time and memory (signal {-code})"
+    if code or "garbage" in said:
+        raise SpecError(
+            f"{path}: is damaged or cut short: {fact.rstrip(';') or f'{program} finds errors'}; get the file again"
+        )
+
+
+class _Feeder(threading.Thread):
+    """Gives the file to the program: only this part of it, and through no descriptor that others read too."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", file: OpenFile) -> None:
+        super().__init__(daemon=True, name=f"reading {file.path}")
+        assert process.stdin is not None, "it was asked for"
+        self._pipe, self._image, self._length = process.stdin, file.image, file.length
+        self.done_bytes = 0
+        self.failure = ""
+
+    def run(self) -> None:
+        # A program that has enough, or was killed, reads no more.
+        with suppress(BrokenPipeError), self._pipe:
+            while self.done_bytes < self._length:
+                try:
+                    chunk = self._image.read_at(self.done_bytes, _CHUNK_BYTES)
+                except OSError as error:
+                    self.failure = error.strerror or str(error)
+                    return
+                if not chunk:
+                    return
+                self._pipe.write(chunk)
+                self.done_bytes += len(chunk)
+
+
+class _Said(threading.Thread):
+    """What the program says: the begin of it, and read to its end, for it waits for its reader."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        super().__init__(daemon=True, name="what a program says")
+        assert process.stderr is not None, "it was asked for"
+        self._pipe = process.stderr
+        self._said = b""
+
+    def run(self) -> None:
+        while chunk := os.read(self._pipe.fileno(), _SHOWN_BYTES):
+            self._said = (self._said + chunk)[:_SHOWN_BYTES]
+
+    @property
+    def text(self) -> str:
+        return self._said.decode(errors="replace")

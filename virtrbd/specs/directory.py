@@ -1,0 +1,91 @@
+"""All specs of a directory: the good ones, though others are broken."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from virtrbd.errors import ExitCode, SpecError, VirtrbdError, worst
+from virtrbd.model.domain import Domain
+from virtrbd.model.failure import Failure, failure_of
+from virtrbd.model.settings import Settings
+from virtrbd.specs.desired import desired_domains
+from virtrbd.specs.files import read_files
+from virtrbd.specs.ownership import ownership_warnings, require_owned
+
+if TYPE_CHECKING:
+    from virtrbd.specs.load import CheckedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The desired domains by name, and all that is wrong; domains of files with a problem are not among them.
+
+    `failures`: specs at which virtrbd itself failed. `warnings` hold back nothing.
+    """
+
+    domains: tuple[Domain, ...]
+    problems: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every spec is among the domains."""
+        return not (self.problems or self.failures)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the specs alone would end the run with."""
+        return worst(*([ExitCode.SPEC] if self.problems else []), *(failure.exit_code for failure in self.failures))
+
+
+def load_fleet(paths: Sequence[str], settings: Settings, *, strict: bool, is_owned: bool = False) -> Fleet:
+    """Return the fleet. Raises SpecError when something is wrong and `strict`.
+
+    `is_owned`: no other user may be able to change the files; a folder that others may write raises ConfigError.
+    """
+    if is_owned:
+        require_owned(paths)
+    warnings = ownership_warnings(() if is_owned else paths, settings)
+    try:
+        return Fleet(domains=desired_domains(paths, settings, is_owned=is_owned), warnings=warnings)
+    except SpecError as error:
+        if strict:
+            raise
+        failures = tuple(failure_of(defect) for defect in error.defects)
+        good = _good(paths, settings, is_owned=is_owned)
+        return Fleet(domains=good, problems=error.problems, failures=failures, warnings=warnings)
+
+
+def _good(paths: Sequence[str], settings: Settings, *, is_owned: bool) -> tuple[Domain, ...]:
+    """Return the domains of files that are right by themselves, and contradict none of the others."""
+    from virtrbd.specs.load import check_each
+
+    files = read_files(paths, settings.allowed_dirs, is_owned=is_owned)
+    # Without its profiles a spec is another.
+    readable = files.with_readable_profiles()
+    found = [
+        domains
+        for checked in check_each(readable, settings)
+        if checked.is_good and (domains := _alone(checked, settings)) is not None
+    ]
+    users = Counter(claim for domains in found for claim in set(_claims(domains)))
+    good = [domains for domains in found if all(users[claim] == 1 for claim in _claims(domains))]
+    return tuple(sorted((domain for domains in good for domain in domains), key=lambda domain: domain.name))
+
+
+def _alone(checked: "CheckedFile", settings: Settings) -> tuple[Domain, ...] | None:
+    from virtrbd.specs.resolve import resolve
+
+    try:
+        return resolve(checked.specs, settings)
+    except VirtrbdError:
+        return None
+
+
+def _claims(domains: Sequence[Domain]) -> Iterator[tuple[str, str]]:
+    from virtrbd.specs.resolve import claims
+
+    for domain in domains:
+        yield from ((kind, value) for kind, value, _ in claims(domain))

@@ -1,0 +1,145 @@
+"""What no libvirt and no QEMU takes of a disk, whatever their version; each rule with its reason."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from virtrbd.model.domain import Bus, Cache, Cdrom, Disk
+from virtrbd.specs.disk_schema import TARGET_PREFIX
+from virtrbd.specs.document import Path
+
+Problem = tuple[Path, str]
+
+_MAX_IDE_DISKS = 4
+# What QEMU hands to the guest of a serial: more is cut off silently (libvirt's formatdomain, "serial").
+_MAX_SERIAL = {Bus.VIRTIO: 20, Bus.IDE: 20, Bus.SATA: 20, Bus.SCSI: 36, Bus.USB: 36}
+_RPM = range(1025, 65535)
+# libvirt's storagecommon.rng, genericName
+_SNAPSHOT = re.compile(r"[A-Za-z0-9_+-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """A field, when it is wrong, and what is said then."""
+
+    field: str
+    is_broken: Callable[[Disk], object]
+    message: Callable[[Disk], str]
+
+
+_RULES = (
+    _Rule(
+        field="target",
+        is_broken=lambda disk: disk.target[:2] != TARGET_PREFIX[disk.bus],
+        message=lambda disk: f"target {disk.target} does not fit bus {disk.bus}; write {TARGET_PREFIX[disk.bus]}a",
+    ),
+    _Rule(
+        field="readonly",
+        is_broken=lambda disk: disk.readonly and disk.bus in (Bus.IDE, Bus.SATA),
+        message=lambda disk: f"a {disk.bus} disk can't be readonly (libvirt refuses it); use virtio or scsi",
+    ),
+    _Rule(
+        field="image",
+        is_broken=lambda disk: disk.image.snapshot and not disk.readonly,
+        message=lambda disk: f"{disk.image} is a snapshot; write readonly: true beside it",
+    ),
+    _Rule(
+        field="image",
+        is_broken=lambda disk: disk.image.snapshot and not _SNAPSHOT.fullmatch(disk.image.snapshot),
+        message=lambda disk: (
+            f"libvirt's schema takes letters, digits, _, + and - in a snapshot's name, not "
+            f"{disk.image.snapshot}; clone it instead"
+        ),
+    ),
+    _Rule(
+        field="iothread",
+        is_broken=lambda disk: disk.iothread and disk.bus is not Bus.VIRTIO,
+        message=lambda disk: f"libvirt gives I/O threads to virtio disks, not to {disk.bus}; leave it out",
+    ),
+    _Rule(
+        field="queues",
+        is_broken=lambda disk: disk.queues and disk.bus is not Bus.VIRTIO,
+        message=lambda disk: f"queues are a virtio disk's, not a {disk.bus} disk's; leave it out",
+    ),
+    _Rule(
+        field="rotation_rate",
+        is_broken=lambda disk: disk.rotation_rate is not None and disk.bus in (Bus.VIRTIO, Bus.USB),
+        message=lambda disk: f"a {disk.bus} disk has no rotation_rate; use scsi or sata, or leave it out",
+    ),
+    _Rule(
+        field="rotation_rate",
+        is_broken=lambda disk: disk.rotation_rate not in (None, 1) and disk.rotation_rate not in _RPM,
+        message=lambda _disk: "rotation_rate is 1 for an SSD or 1025 to 65534 rpm (ATA)",
+    ),
+    _Rule(
+        field="wwn",
+        is_broken=lambda disk: disk.wwn and disk.bus not in (Bus.IDE, Bus.SCSI),
+        message=lambda disk: f"libvirt gives a wwn to ide and scsi disks, not to {disk.bus}; write serial",
+    ),
+    _Rule(
+        field="serial",
+        is_broken=lambda disk: len(disk.serial) > _MAX_SERIAL[disk.bus],
+        message=lambda disk: f"{len(disk.serial)} characters; the guest sees {_MAX_SERIAL[disk.bus]} on {disk.bus}",
+    ),
+    _Rule(
+        field="discard_granularity",
+        is_broken=lambda disk: disk.discard_granularity_bytes and disk.discard_granularity_bytes % 512,
+        message=lambda _disk: "not a multiple of 512, the logical block size; write one like 64K",
+    ),
+    _Rule(
+        field="discard_granularity",
+        is_broken=lambda disk: disk.bus in (Bus.IDE, Bus.SATA) and disk.discard_granularity_bytes not in (None, 0, 512),
+        message=lambda disk: (
+            f"QEMU takes 512 only on {disk.bus} (hw/ide/ide-dev.c); leave it out, or use virtio or scsi"
+        ),
+    ),
+    _Rule(
+        field="shareable",
+        is_broken=lambda disk: disk.shareable and disk.cache is not Cache.NONE,
+        message=lambda disk: (
+            f"shareable with cache {disk.cache}: librbd's cache is one client's own, guests would read "
+            f"stale blocks; write cache: none"
+        ),
+    ),
+    _Rule(
+        field="shareable",
+        is_broken=lambda disk: disk.shareable and disk.readonly,
+        message=lambda _disk: "shareable and readonly contradict each other; keep one",
+    ),
+)
+
+
+def disk_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
+    """Yield what is wrong with disks in the order of the spec."""
+    for index, disk in enumerate(disks):
+        for rule in _RULES:
+            if rule.is_broken(disk):
+                yield ("disks", index, rule.field), rule.message(disk)
+
+
+def group_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
+    """Yield the disks of an iotune group that state other limits than its first one: libvirt refuses them."""
+    limits_by_group: dict[object, Mapping[str, int | str]] = {}
+    for index, disk in enumerate(disks):
+        group = disk.iotune.get("group_name")
+        if group and limits_by_group.setdefault(group, disk.iotune) != disk.iotune:
+            yield ("disks", index, "iotune"), f"group {group} has other limits before; write the same in all its disks"
+
+
+def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom], seed: Cdrom | None) -> Iterator[Problem]:
+    """Yield what disks and drives want twice: targets, boot orders, and places on the IDE controller."""
+    drives: list[tuple[Path, Disk | Cdrom]] = [(("disks", n), disk) for n, disk in enumerate(disks)]
+    drives += [(("cdroms", n), cdrom) for n, cdrom in enumerate(cdroms)]
+    drives += [(("cloud_init",), seed)] if seed else []
+    for index, (path, drive) in enumerate(drives):
+        earlier = [other for _, other in drives[:index]]
+        if isinstance(drive, Cdrom) and drive.target[:2] != TARGET_PREFIX[drive.bus]:
+            prefix = TARGET_PREFIX[drive.bus]
+            yield (*path, "target"), f"target {drive.target} does not fit bus {drive.bus}; write {prefix}a"
+        if drive.target in {other.target for other in earlier}:
+            yield (*path, "target"), f"{drive.target} is taken by another disk; give each its own"
+        if drive.boot is not None and drive.boot in {other.boot for other in earlier}:
+            yield (*path, "boot"), f"boot {drive.boot} is taken by another disk; give each its own"
+    if sum(drive.bus is Bus.IDE for _, drive in drives) > _MAX_IDE_DISKS:
+        message = "five or more ide disks; the one IDE controller takes 4: use sata, scsi or virtio"
+        yield ("disks",), message

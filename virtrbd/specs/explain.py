@@ -1,0 +1,179 @@
+"""Where every value of a desired domain comes from: a line of a file, or a default and its reason."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import Enum
+
+from virtrbd.model.domain import Cdrom, Domain
+from virtrbd.model.image import ImageRef
+from virtrbd.model.overlay import Overlay
+from virtrbd.model.seed import Seed, SeedDocument
+from virtrbd.model.settings import Settings
+from virtrbd.model.size import format_size
+from virtrbd.printable import cut
+from virtrbd.specs.document import Document, Path, field_name
+from virtrbd.specs.load import LoadedSpec
+from virtrbd.specs.resolve import is_i440fx
+from virtrbd.specs.resolve_disks import resolve_drives
+
+# Where a spec's word is not the model's.
+_WORDS = {
+    "memory_bytes": "memory", "current_memory_bytes": "current_memory", "hugepages_bytes": "hugepages",
+    "size_bytes": "size", "discard_granularity_bytes": "discard_granularity", "vsock_cid": "vsock", "kind": "type",
+    "import_file": "import", "import_format": "format", "import_member": "member", "import_checksum": "checksum",
+    "direct_mode": "mode", "seed": "cloud_init",
+}  # fmt: skip
+# Nobody reads more of an element in a terminal.
+_MAX_XML = 100
+_HIDDEN = {"origin", "digest", "line", "is_seed", "import_beneath"}
+
+# Why a value that nobody stated is what it is.
+_REASONS = {
+    "uuid": "derived from the name",
+    "host": "the settings' host",
+    "machine": "q35, or pc where a disk is ide",
+    "cpu": "host-model under kvm: every host of one make can take the guest over",
+    "graphics": "a server has a serial console",
+    "video": "none without graphics; virtio on q35, vga on pc",
+    "disks.target": "the next free one",
+    "disks.image": "<pool of the settings>/<domain>.<target>",
+    "disks.existing": "nobody says that the image is somebody else's",
+    "disks.cache": "librbd's cache is on, the guest's flushes are honoured",
+    "disks.discard": "trimmed space goes back to the pool",
+    "disks.discard_granularity": "what suits the hypervisor at hand",
+    "disks.size": "as large as its source",
+    "cdroms.target": "the next free one",
+    "cdroms.bus": "sata on q35, ide on pc",
+    "cloud_init": "no seed",
+    "cloud_init.user_data": "none",
+    "cloud_init.meta_data": "instance-id is the UUID, local-hostname the name",
+    "cloud_init.network_config": "cloud-init's own, DHCP",
+    "cloud_init.bus": "what Debian's cloud kernel sees: it has no AHCI and no USB",
+    "cloud_init.target": "the last one on its controller, else the next free one",
+    "cloud_init.image": "<pool of the settings>/<domain>.seed",
+    "interfaces.mac": "derived from domain and interface name",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """One value: its field in the spec's words, the value as a person writes it, and its source."""
+
+    field: str
+    value: str
+    source: str
+
+
+def explain(
+    item: LoadedSpec, domain: Domain, settings: Settings, told_granularity: Mapping[str, int] | None = None
+) -> tuple[Explained, ...]:
+    """Return every value of the domain, in the order of the model, with its source.
+
+    `told_granularity`: what the hypervisor at hand tells guests of discarding, in bytes by target.
+    """
+    drives = resolve_drives(item, settings, is_pc=is_i440fx(domain.machine))
+    told = told_granularity or {}
+    disks = [
+        replace(disk, discard_granularity_bytes=told.get(disk.target, disk.discard_granularity_bytes))
+        for disk in drives.disks
+    ]
+    parts: dict[str, object] = {field.name: getattr(domain, field.name) for field in fields(domain)}
+    # In the order of the spec again: that is how its lines are known.
+    parts |= {"disks": tuple(disks), "cdroms": drives.cdroms}
+    if domain.seed and drives.seed:
+        parts["seed"] = _seed(domain.seed, drives.seed)
+    if domain.current_vcpus is not None:
+        parts |= {"vcpus": domain.current_vcpus, "max_vcpus": domain.vcpus}
+    parts.pop("current_vcpus")
+    if domain.xml:
+        parts.pop("xml")
+    values = tuple(_explained(item.document, path, value) for path, value in _leaves(parts, ()))
+    return (*values, *_of_overlay(domain.xml)) if domain.xml else values
+
+
+def _of_overlay(overlay: Overlay) -> Iterator[Explained]:
+    """Yield each element that the spec's own XML lays over what is rendered."""
+    from virtrbd.domainxml.overlay import named_elements
+
+    for named in named_elements(overlay.text):
+        yield Explained(field=f"xml{named.path}", value=cut(named.xml, _MAX_XML), source=overlay.place(named.line))
+
+
+def _seed(seed: Seed, drive: Cdrom) -> Mapping[str, object]:
+    """Return the seed in the words of a spec; what its documents say may be secret, and stays there."""
+    documents = {word: getattr(seed, word) for word in ("user_data", "meta_data", "network_config")}
+    return {**documents, "bus": drive.bus, "target": drive.target, "image": seed.image}
+
+
+def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
+    members = _members(value)
+    if members is None:
+        yield path, value
+        return
+    for key, member in members:
+        if key not in _HIDDEN:
+            yield from _leaves(member, (*path, key))
+
+
+def _members(value: object) -> list[tuple[str | int, object]] | None:
+    if isinstance(value, ImageRef | SeedDocument):
+        return None
+    if is_dataclass(value):
+        named = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        return [(_WORDS.get(name, name), member) for name, member in named]
+    if isinstance(value, Mapping) and value:
+        return [(_WORDS.get(str(key), str(key)), member) for key, member in value.items()]
+    if isinstance(value, tuple) and value and not isinstance(value[0], str | int):
+        return list(enumerate(value))
+    return None
+
+
+def _explained(document: Document, path: Path, value: object) -> Explained:
+    shown = _shown(path, value)
+    source = _stated_at(document, path) or _reason(path, is_set=shown != "-")
+    return Explained(field=field_name(path).removesuffix(": "), value=shown, source=source)
+
+
+def _shown(path: Path, value: object) -> str:
+    match value:
+        case None | "" | ():
+            return "-"
+        case bool():
+            return "up" if path[-1] == "link" and value else "down" if path[-1] == "link" else str(value).lower()
+        case int() if path[-1] in ("memory", "current_memory", "size", "discard_granularity"):
+            return format_size(value)
+        case Enum():
+            return str(value.value)
+        case tuple():
+            return ", ".join(map(str, value))
+        case Mapping():
+            return "-"
+        case _:
+            return str(value)
+
+
+def _stated_at(document: Document, path: Path) -> str:
+    # A short form (`cpu: host-model`) stands at the field around; a mapping around says nothing of what it lacks.
+    for known in (path, path[:-1]):
+        if known and document.states(known) and (known == path or _is_short(document, known)):
+            place = document.place(known)
+            return f"{place} ({place.layer})" if place.layer else str(place)
+    return ""
+
+
+def _reason(path: Path, *, is_set: bool) -> str:
+    words = [part for part in path if isinstance(part, str)]
+    lengths = range(len(words), 0, -1) if is_set else (len(words),)
+    reasons = (_REASONS.get(".".join(words[:length])) for length in lengths)
+    reason = next(filter(None, reasons), "")
+    return f"default: {reason}" if reason else "default"
+
+
+def _is_short(document: Document, path: Path) -> bool:
+    data = document.data
+    for step in path:
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int):
+            data = data[step]
+    return not isinstance(data, dict | list)

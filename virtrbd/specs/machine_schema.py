@@ -1,0 +1,107 @@
+"""What a person may write for the machine around the disks: CPU, firmware, screen, small devices."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
+
+from virtrbd.specs.checked import Strict, without_nulls
+
+CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
+
+Count = Annotated[StrictInt, Field(ge=1, le=4096)]
+
+
+class TopologySpec(Strict):
+    """How the guest sees its vcpus; the product is their number."""
+
+    sockets: Count = 1
+    cores: Count = 1
+    threads: Count = 1
+
+
+class CpuSpec(Strict):
+    """The guest's CPU, in libvirt's words."""
+
+    mode: Annotated[
+        Literal["host-passthrough", "host-model", "maximum", "custom"] | None,
+        Field(description="host-model unless stated, so that a guest can move between hosts; custom with a model."),
+    ] = None
+    model: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Like EPYC-Rome, for custom.")] = None
+    topology: TopologySpec | None = None
+    features: Annotated[
+        dict[
+            Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")],
+            Literal["force", "require", "optional", "disable", "forbid"],
+        ]
+        | None,
+        BeforeValidator(without_nulls),
+        Field(description="By libvirt's policies, like `vmx: require`."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_a_model_where_it_needs_one(self) -> Self:
+        if self.model and self.mode not in (None, "custom"):
+            raise ValueError(f"mode {self.mode} takes no model; write mode: custom, or leave the model out")
+        if self.mode == "custom" and not self.model:
+            raise ValueError("mode custom needs a model; see virsh domcapabilities")
+        return self
+
+
+class FirmwareSpec(Strict):
+    """The guest's firmware; libvirt chooses the loader."""
+
+    type: Literal["bios", "uefi"]
+    secure_boot: StrictBool | None = None
+
+    @model_validator(mode="after")
+    def _secures_uefi_only(self) -> Self:
+        if self.secure_boot is not None and self.type == "bios":
+            raise ValueError("secure_boot is UEFI's; write type: uefi")
+        return self
+
+
+class FeaturesSpec(Strict):
+    """Hypervisor features, in libvirt's words."""
+
+    acpi: Annotated[StrictBool | None, Field(description="on; hot-plug on pc needs it.")] = None
+    apic: Annotated[StrictBool | None, Field(description="on")] = None
+    pae: StrictBool | None = None
+    hap: StrictBool | None = None
+    smm: StrictBool | None = None
+    vmport: StrictBool | None = None
+    pmu: StrictBool | None = None
+    hyperv: Annotated[StrictBool | None, Field(description="What Windows guests run better with.")] = None
+    kvm_hidden: Annotated[StrictBool | None, Field(description="Hide KVM from the guest.")] = None
+
+
+class GraphicsSpec(Strict):
+    """A screen for people, without a password: reach it over SSH."""
+
+    type: Literal["vnc", "spice"]
+    listen: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9_.:-]+$", description="127.0.0.1 unless stated; default is libvirt's.")
+    ] = None
+    port: Annotated[StrictInt | None, Field(ge=5900, le=65535, description="libvirt chooses unless stated.")] = None
+
+
+class WatchdogSpec(Strict):
+    """What acts when the guest hangs."""
+
+    model: Literal["i6300esb", "ib700", "itco", "diag288"]
+    action: Annotated[
+        Literal["reset", "shutdown", "poweroff", "pause", "none", "dump", "inject-nmi"] | None,
+        Field(description="reset unless stated."),
+    ] = None
+
+
+class TpmSpec(Strict):
+    """An emulated TPM (swtpm); its state is a file of this host."""
+
+    model: Annotated[Literal["tpm-crb", "tpm-tis"] | None, Field(description="tpm-crb; tpm-tis for 1.2.")] = None
+    version: Literal["2.0", "1.2"] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_version(self) -> Self:
+        if self.version == "1.2" and self.model == "tpm-crb":
+            raise ValueError("tpm-crb is a TPM 2.0; write model: tpm-tis")
+        return self

@@ -1,0 +1,87 @@
+"""Files that a spec names: where they are meant from, and whether specs may read them.
+
+Who may write specs is not root. So what a spec names lies, after links are followed, beneath the spec's own folder or
+in a folder that the settings allow; what the settings themselves name is root's word.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtrbd.model.import_file import is_url
+from virtrbd.model.settings import Settings
+from virtrbd.specs.cloud_init_schema import is_text
+from virtrbd.specs.disk_rules import Problem
+from virtrbd.specs.document import Document
+from virtrbd.specs.document import Path as FieldPath
+from virtrbd.specs.load import LoadedSpec
+from virtrbd.specs.settings import SYSTEM_FILE
+from virtrbd.trust import is_beneath
+
+_ANYWHERE = ("/",)
+_DOCUMENTS = ("user_data", "meta_data", "network_config")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A file's path, and the folders that it must lie beneath when it is opened."""
+
+    path: str
+    beneath: tuple[str, ...]
+
+
+def named_file(document: Document, field: FieldPath, name: str, settings: Settings) -> NamedFile:
+    """Return the file that a field names, from the folder of the file that says so: cron has another working one."""
+    if is_url(name):
+        return NamedFile(path=name, beneath=())
+    folder = Path(document.place(field).file).absolute().parent
+    beneath = _ANYWHERE if is_of_settings(document, field, settings) else (str(folder), *settings.allowed_dirs)
+    return NamedFile(path=str(folder / name), beneath=beneath)
+
+
+def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
+    """Yield what is wrong with the files that a spec names: each field, and why it may not be read."""
+    for index, disk in enumerate(item.spec.disks):
+        if disk.import_file and not is_url(disk.import_file):
+            yield from _outside(item.document, ("disks", index, "import"), disk.import_file, settings)
+        field = ("disks", index, "ceph_config")
+        for problem in config_problem(item.document, field, disk.ceph_config or "", settings):
+            yield field, problem
+    for word in _DOCUMENTS if item.spec.cloud_init else ():
+        content = getattr(item.spec.cloud_init, word)
+        if isinstance(content, str) and not is_text(content):
+            yield from _outside(item.document, ("cloud_init", word), content, settings)
+
+
+def config_problem(document: Document, field: FieldPath, config: str, settings: Settings) -> Iterator[str]:
+    """Yield why a ceph.conf that a field names may not be given to QEMU."""
+    known = settings.ceph_configs
+    if config and config not in known and not is_of_settings(document, field, settings):
+        line = _line("ceph_configs", (*known, config), settings)
+        yield f"{config} is not in the settings' ceph_configs; it can make QEMU run code: {line}"
+
+
+def _outside(document: Document, field: FieldPath, name: str, settings: Settings) -> Iterator[Problem]:
+    file = named_file(document, field, name, settings)
+    real = os.path.realpath(file.path)
+    if is_beneath(real, file.beneath):
+        return
+    # A link, or one among the folders: what is written does not show where it leads.
+    leads = f"{name} leads to {real}, which" if os.path.normpath(file.path) != real else name
+    line = _line("allowed_dirs", (*settings.allowed_dirs, os.path.dirname(real)), settings)
+    yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of its folder: {line}"
+
+
+def is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
+    """Whether the settings themselves say what a field does."""
+    file = document.place(field).file
+    return bool(settings.file) and os.path.abspath(file) == os.path.abspath(settings.file)
+
+
+def _line(word: str, values: tuple[str, ...], settings: Settings) -> str:
+    """Return what to write into the settings."""
+    quoted = (value if re.fullmatch(r"[\w/.@+-]+", value) else json.dumps(value) for value in values)
+    return f"write `{word}: [{', '.join(quoted)}]` into {settings.file or SYSTEM_FILE}"

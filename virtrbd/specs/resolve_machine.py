@@ -1,0 +1,49 @@
+"""The machine around the disks as a spec means it."""
+
+from collections.abc import Mapping
+
+from virtrbd.model.domain import Cpu, Firmware, Graphics, Topology, Tpm, Watchdog
+from virtrbd.specs.machine_schema import CpuSpec, FeaturesSpec, FirmwareSpec, GraphicsSpec, TpmSpec, WatchdogSpec
+
+
+def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
+    """Return the CPU; without a word host-model under KVM, which every host of one make can take over.
+
+    Under TCG libvirt's own choice stays: host models are KVM's.
+    """
+    if spec is None:
+        return Cpu(mode="host-model") if hypervisor == "kvm" else None
+    mode = spec.mode or ("custom" if spec.model else "host-model" if hypervisor == "kvm" else "maximum")
+    topology = Topology(**spec.topology.model_dump()) if spec.topology else None
+    return Cpu(mode=mode, model=spec.model or "", topology=topology, features=spec.features or {})
+
+
+def resolve_firmware(spec: FirmwareSpec | None) -> Firmware:
+    return Firmware(kind=spec.type, secure_boot=spec.secure_boot) if spec else Firmware()
+
+
+def resolve_features(spec: FeaturesSpec | None) -> Mapping[str, bool]:
+    stated = spec.model_dump(exclude_none=True) if spec else {}
+    return {"acpi": True, "apic": True, **stated}
+
+
+def resolve_graphics(spec: GraphicsSpec | None) -> Graphics | None:
+    return Graphics(kind=spec.type, listen=spec.listen or "127.0.0.1", port=spec.port) if spec else None
+
+
+def resolve_video(stated: str | None, *, has_graphics: bool, is_pc: bool) -> str:
+    """Return the video model, empty for none."""
+    if stated is not None:
+        return "" if stated == "none" else stated
+    return ("vga" if is_pc else "virtio") if has_graphics else ""
+
+
+def resolve_watchdog(spec: WatchdogSpec | None) -> Watchdog | None:
+    return Watchdog(model=spec.model, action=spec.action or "reset") if spec else None
+
+
+def resolve_tpm(spec: TpmSpec | None) -> Tpm | None:
+    if spec is None:
+        return None
+    version = spec.version or "2.0"
+    return Tpm(model=spec.model or ("tpm-tis" if version == "1.2" else "tpm-crb"), version=version)

@@ -1,0 +1,49 @@
+"""The spec's own XML as it is laid over what virtrbd renders, and what is wrong with it; each problem with its line."""
+
+from collections.abc import Collection, Iterator
+
+from virtrbd.model.overlay import Overlay
+from virtrbd.model.settings import Settings
+from virtrbd.specs.document import BlockText, brief
+from virtrbd.specs.load import LoadedSpec
+from virtrbd.specs.named_files import config_problem
+
+_FIELD = ("xml",)
+
+
+def resolve_xml(item: LoadedSpec) -> Overlay | None:
+    """Return the text of the spec's `xml:` with its place, None without one."""
+    if not item.spec.xml:
+        return None
+    data = item.document.data
+    text = data.get("xml") if isinstance(data, dict) else None
+    # Here and below, not above: most specs have no XML, and lxml takes long to import.
+    from virtrbd.domainxml.overlay import images_written, macs_written
+
+    place = item.document.place(_FIELD)
+    line = text.line if isinstance(text, BlockText) else place.line
+    return Overlay(
+        text=item.spec.xml,
+        file=place.file,
+        line=line,
+        is_block=isinstance(text, BlockText),
+        images=images_written(item.spec.xml),
+        macs=macs_written(item.spec.xml),
+    )
+
+
+def xml_problems(item: LoadedSpec, overlay: Overlay, targets: Collection[str], settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the XML; `targets` are of the spec's own drives."""
+    from virtrbd.domainxml.overlay import config_files, overlay_problems, renamed_sources
+
+    found = list(overlay_problems(overlay.text))
+    if not found:
+        found += [
+            (line, f"disk {target} is in the spec, whose `image:` names what it is on; change that")
+            for line, target in renamed_sources(overlay.text)
+            if target in targets
+        ]
+        for line, file in config_files(overlay.text):
+            found += [(line, problem) for problem in config_problem(item.document, _FIELD, file, settings)]
+    for line, reason in found:
+        yield f"{overlay.place(line)}: xml: {brief(reason)}"

@@ -1,0 +1,240 @@
+"""The spec's schema: what a person may write for a domain."""
+
+import os
+import re
+import zoneinfo
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
+
+from virtrbd.model.domain import WantedState
+from virtrbd.model.names import check_domain_name, check_new_name
+from virtrbd.printable import quoted
+from virtrbd.specs.checked import Bytes, Plain, SizeBytes, Strict, list_of_one, short_for
+from virtrbd.specs.cloud_init_schema import CloudInitSpec, whole_seed
+from virtrbd.specs.disk_schema import CdromSpec, DiskSpec
+from virtrbd.specs.interface_schema import InterfaceSpec
+from virtrbd.specs.limits import MAX_USES
+from virtrbd.specs.machine_schema import (
+    CPU_MODES,
+    CpuSpec,
+    FeaturesSpec,
+    FirmwareSpec,
+    GraphicsSpec,
+    TpmSpec,
+    WatchdogSpec,
+)
+
+
+def _cpu(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return {"mode": value} if value in CPU_MODES else {"mode": "custom", "model": value}
+
+
+def _tpm(value: object) -> object:
+    return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
+
+
+def _graphics(value: object) -> object:
+    return None if value == "none" else short_for("type")(value)
+
+
+def _hugepages(value: object) -> object:
+    """True means the host's default size, 0; Bytes reads the rest."""
+    if isinstance(value, bool):
+        return {True: 0, False: None}[value]
+    if value == 0:
+        raise ValueError("no size; write true for the host's default, or a size like 2M")
+    return value
+
+
+def _vsock(value: object) -> object:
+    if value == 0 and not isinstance(value, bool):
+        raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
+    return 0 if value is True or value == "auto" else value
+
+
+def _zone(clock: str) -> str:
+    folders = [folder for folder in zoneinfo.TZPATH if os.path.isdir(folder)]
+    # os.path's look: that of Path raises for a name that is too long.
+    if "/" in clock and folders and not any(os.path.isfile(os.path.join(folder, clock)) for folder in folders):
+        raise ValueError(f"there is no time zone {clock}; write utc, localtime, or a zone like Europe/Berlin")
+    return clock
+
+
+def _machine(machine: str | None) -> str | None:
+    if machine and not re.fullmatch(r"pc|q35|pc-(i440fx|q35)-[0-9.a-z-]+|pc-[01]\.[0-9]+", machine):
+        raise ValueError(f"{quoted(machine)} is not supported; write pc, q35, or one of their versions like pc-q35-9.0")
+    return machine
+
+
+Power = Literal["destroy", "restart"]
+# The pattern comes first: it is what the zone's file is looked for by.
+Clock = Annotated[
+    str,
+    Field(pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$", max_length=100),
+    AfterValidator(_zone),
+]
+
+
+# vd, sd and hd with a letter each.
+_TARGETS = 3 * 26
+
+
+class DomainSpec(Strict):
+    """One domain."""
+
+    refused: ClassVar[dict[str, str]] = {
+        "monitors": "they come from the cluster's own map; leave them out",
+        "secret": "virtrbd makes it from the keyring of the settings; leave it out",
+        "auth": "user and keyring stand in the settings; leave it out",
+    }
+
+    name: Annotated[str, AfterValidator(check_domain_name), Field(description="The domain's name in libvirt.")]
+    uuid: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Derived from the name."),
+    ] = None
+    title: Annotated[str | None, Field(pattern=r"^[^\n]+$", max_length=1000, description="One line for people.")] = None
+    description: Annotated[str | None, Field(max_length=64 * 1024, description="As much as you like, for people.")] = (
+        None
+    )
+    host: Annotated[Plain | None, Field(min_length=1, description="Where it runs; other hosts leave it alone.")] = None
+    uses: Annotated[
+        Annotated[tuple[str, ...], Field(max_length=MAX_USES)] | None,
+        BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
+        Field(description="Profiles that lie under this spec; the last one wins."),
+    ] = None
+    template: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="A template of your own.")
+    ] = None
+    silence: Annotated[
+        Annotated[tuple[str, ...], Field(max_length=100)] | None,
+        BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
+        Field(description="Codes of lints not to be told again."),
+    ] = None
+    memory: Annotated[SizeBytes, Field(description="Like 2G, in whole MiB.")]
+    current_memory: Annotated[SizeBytes | None, Field(description="What it starts with; the rest by balloon.")] = None
+    hugepages: Annotated[
+        Bytes | None,
+        BeforeValidator(_hugepages, json_schema_input_type=bool | str),
+        Field(description="true for the host's default size, or a size like 1G."),
+    ] = None
+    vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="1 unless stated.")] = None
+    max_vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="As many can be plugged in.")] = None
+    cpu: Annotated[
+        CpuSpec | None,
+        BeforeValidator(_cpu, json_schema_input_type=CpuSpec | str),
+        Field(description="A mode (host-model, host-passthrough), a model, or a mapping."),
+    ] = None
+    machine: Annotated[
+        str | None, AfterValidator(_machine), Field(description="q35, or pc when a disk is ide; stays as defined.")
+    ] = None
+    machine_upgrade: Annotated[StrictBool | None, Field(description="Follow libvirt's newest version of it.")] = None
+    hypervisor: Annotated[Literal["kvm", "qemu"] | None, Field(description="kvm unless stated.")] = None
+    firmware: Annotated[
+        FirmwareSpec | None,
+        BeforeValidator(short_for("type"), json_schema_input_type=FirmwareSpec | Literal["bios", "uefi"]),
+        Field(description="bios unless stated."),
+    ] = None
+    clock: Annotated[Clock | None, Field(description="utc unless stated; or a zone.")] = None
+    features: FeaturesSpec | None = None
+    on_poweroff: Power | None = None
+    on_reboot: Power | None = None
+    on_crash: Literal["destroy", "restart", "preserve", "coredump-destroy", "coredump-restart"] | None = None
+    autostart: Annotated[StrictBool | None, Field(description="Start with the host; false unless stated.")] = None
+    state: Annotated[
+        WantedState | None,
+        Field(description="running or shut-off, brought about by apply and reconcile; power is left to people."),
+    ] = None
+    disks: Annotated[list[DiskSpec], Field(min_length=1, max_length=_TARGETS)]
+    cdroms: Annotated[list[CdromSpec] | None, Field(max_length=_TARGETS)] = None
+    cloud_init: Annotated[
+        CloudInitSpec | None,
+        BeforeValidator(whole_seed, json_schema_input_type=CloudInitSpec | bool),
+        Field(description="true, or a mapping: what the guest's cloud-init is told, on a disc of its own."),
+    ] = None
+    # A PCI bus has 32 slots of 8 functions.
+    interfaces: Annotated[list[InterfaceSpec] | None, Field(max_length=256)] = None
+    graphics: Annotated[
+        GraphicsSpec | None,
+        BeforeValidator(_graphics, json_schema_input_type=GraphicsSpec | Literal["none", "vnc", "spice"]),
+        Field(description="none unless stated: a server has a serial console."),
+    ] = None
+    video: Annotated[
+        Literal["none", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"] | None,
+        Field(description="virtio on q35, vga on pc, when there are graphics."),
+    ] = None
+    serial_console: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
+    guest_agent: Annotated[StrictBool | None, Field(description="true unless stated: its channel.")] = None
+    rng: Annotated[StrictBool | None, Field(description="true unless stated: entropy from /dev/urandom.")] = None
+    asset_tag: Annotated[
+        StrictBool | None, Field(description="true unless stated: the domain's name in the guest's SMBIOS.")
+    ] = None
+    watchdog: Annotated[
+        WatchdogSpec | None,
+        BeforeValidator(short_for("model"), json_schema_input_type=WatchdogSpec | str),
+        Field(description="A model like i6300esb, or a mapping."),
+    ] = None
+    tpm: Annotated[
+        TpmSpec | None,
+        BeforeValidator(_tpm, json_schema_input_type=TpmSpec | bool),
+        Field(description="true for a TPM 2.0, or a mapping."),
+    ] = None
+    vsock: Annotated[
+        StrictInt | None,
+        BeforeValidator(_vsock, json_schema_input_type=int | Literal["auto"]),
+        Field(description="auto, or a context id from 3."),
+    ] = None
+    # The last field: it may be long.
+    xml: Annotated[
+        str | None,
+        Field(min_length=1, description="Elements of a libvirt domain that are laid over what virtrbd renders."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _images_are_named(self) -> Self:
+        """A domain that is there may have a name that no new image can have."""
+        if all(disk.image for disk in self.disks) and not self.cloud_init:
+            return self
+        try:
+            check_new_name(self.name)
+        except ValueError as error:
+            raise ValueError(
+                f"an image cannot be named after the domain: {error}; write image: pool/image in each disk, and use no "
+                f"cloud_init"
+            ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _counts_right(self) -> Self:
+        vcpus = self.vcpus or 1
+        if self.max_vcpus is not None and self.max_vcpus < vcpus:
+            raise ValueError(f"max_vcpus {self.max_vcpus} is less than vcpus {vcpus}; raise it, or leave it out")
+        if self.current_memory is not None and self.current_memory > self.memory:
+            raise ValueError("current_memory is more than memory; memory is the most that the guest can have")
+        if self.hugepages and self.hugepages & (self.hugepages - 1):
+            raise ValueError("hugepages: no host has pages of that size; write one like 2M or 1G")
+        if self.vsock and not 3 <= self.vsock < 2**32:
+            raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
+        if self.firmware and self.firmware.type == "uefi" and self.features and self.features.acpi is False:
+            raise ValueError("firmware uefi needs acpi; leave features.acpi on")
+        if (self.on_poweroff, self.on_reboot) == ("restart", "destroy"):
+            raise ValueError("libvirt refuses on_poweroff: restart with on_reboot: destroy; change one of the two")
+        topology = self.cpu.topology if self.cpu else None
+        most = self.max_vcpus or vcpus
+        if topology and topology.sockets * topology.cores * topology.threads != most:
+            raise ValueError(
+                f"cpu.topology makes {topology.sockets} x {topology.cores} x {topology.threads} vcpus, not {most}; "
+                f"libvirt wants the same number"
+            )
+        return self
+
+
+class FragmentSpec(DomainSpec):
+    """Defaults or a profile: a part of a spec; `disk`, `cdrom` and `interface` stand for every item."""
+
+    disk: DiskSpec | None = None
+    cdrom: CdromSpec | None = None
+    interface: InterfaceSpec | None = None

@@ -1,0 +1,32 @@
+"""What a spec may say only where the settings trust those who write specs: it makes libvirt start programs and open
+files of the host.
+
+What the settings themselves lay under a spec (defaults, profiles) is root's word, and may say all of it.
+"""
+
+from collections.abc import Iterator
+
+from virtrbd.model.settings import Settings
+from virtrbd.specs.disk_rules import Problem
+from virtrbd.specs.document import Path
+from virtrbd.specs.load import LoadedSpec
+from virtrbd.specs.named_files import is_of_settings
+from virtrbd.specs.settings import SYSTEM_FILE
+
+
+def trust_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
+    """Yield each field that the settings do not let specs have."""
+    if settings.trust_specs:
+        return
+    spec = item.spec
+    said: list[tuple[Path, object]] = [(("xml",), spec.xml), (("template",), spec.template)]
+    said += [(("disks", index, "ceph_config"), disk.ceph_config) for index, disk in enumerate(spec.disks)]
+    for path, value in said:
+        if value and not is_of_settings(item.document, path, settings):
+            yield (
+                path,
+                (
+                    f"{settings.file or SYSTEM_FILE} forbids it in specs (trust_specs: false); leave it out, or put it "
+                    f"into a profile of the settings"
+                ),
+            )
