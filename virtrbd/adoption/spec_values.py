@@ -1,4 +1,4 @@
-"""What a definition says, in the words of a spec. Whether a word is needed, or may be had, is for others to judge.
+"""Candidate spec values for an existing definition (used by adopt); others decide which are needed and allowed.
 
 Disks, CD-ROM drives and interfaces stand in mappings here, by target and MAC: their order is found at the end.
 """

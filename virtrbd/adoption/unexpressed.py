@@ -1,4 +1,4 @@
-"""What a definition holds beyond a rendered document, and beyond what libvirt adds by itself."""
+"""The rest of a definition that a rendered document does not express, without what libvirt adds by itself."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""An open image, described."""
+"""The description of an open image: reads an `Image` through an open handle."""
 
 from dataclasses import replace
 from typing import Any

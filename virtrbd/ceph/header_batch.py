@@ -1,4 +1,4 @@
-"""Many reads under way at once, from one thread: threads that wait for one read each cost more than the reads."""
+"""A batch of header reads from one thread: a thread for each read costs more than the reads."""
 
 import errno
 from collections.abc import Callable, Sequence

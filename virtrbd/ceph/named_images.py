@@ -1,4 +1,4 @@
-"""Named images, read from their headers: two reads an image instead of the dozen that opening takes.
+"""A reader of named images, by their headers: two reads an image instead of the dozen that opening takes.
 
 Not by a list of the pool: that grows with what others keep there.
 """

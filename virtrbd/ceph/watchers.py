@@ -1,4 +1,4 @@
-"""Who has an image open read-write: the only test of an image that is in use."""
+"""The watchers of an image: a client that has it open read-write watches it. The only test of an image in use."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""What a desired domain becomes on the hypervisor at hand. Pure functions."""
+"""What a desired domain becomes on this host's libvirt and QEMU. Pure functions."""

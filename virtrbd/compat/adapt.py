@@ -1,4 +1,4 @@
-"""A desired domain fitted to the hypervisor at hand."""
+"""Adapt a desired domain to this host's libvirt and QEMU."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Capabilities as a person writes them: `libvirt=11.6,qemu=10.0,machine=q35`."""
+"""Assumed capabilities, as the operator writes them: `libvirt=11.6,qemu=10.0,machine=q35`."""
 
 from virtrbd.errors import UsageError
 from virtrbd.model.capabilities import Capabilities, Version, parse_version, version_text

@@ -1,4 +1,4 @@
-"""What a domain may only use where the hypervisor lists it: one row for each enum of its domcapabilities."""
+"""Values that a domain may use only if libvirt lists them: one row for each enum of its domcapabilities."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""An element that stands twice where a domain has one of it: what comes later is laid over what came first.
+"""Merge duplicate elements of a rendered document, so that a template can extend what virtrbd renders.
 
 So a template adds to what virtrbd renders without repeating it: a <clock> with a timer, a <disk> of a known
 target with its block size.

@@ -1,4 +1,4 @@
-"""What libvirt writes into every definition by itself: nobody asked for it, so nobody has to state it.
+"""Elements that libvirt writes into every definition by itself: no spec and no template has to state them.
 
 Only what it would write again into the same definition made anew: anything else is said, or lost with the definition.
 """

@@ -1,4 +1,4 @@
-"""What others did to a running guest alone (`virsh … --live`): its definition knows nothing of it."""
+"""Drift of a running guest alone: changes by `virsh … --live`, which its definition does not show."""
 
 from virtrbd.domainxml.drift import brief, shortened
 from virtrbd.domainxml.ignoring import is_ignored

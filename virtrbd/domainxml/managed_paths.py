@@ -1,4 +1,4 @@
-"""What a rendered document states: paths of elements and attributes, to be known again when they are stated no more.
+"""The managed paths of a document: elements and attributes that it states, kept to see which are no longer stated.
 
 `title` is an element, `vcpu/@current` an attribute, `devices/disk:vda/iotune/read_iops_sec` an element of a device.
 """

@@ -1,4 +1,4 @@
-"""Elements that become another kind of thing by one attribute: what belonged to the old kind must go first.
+"""Elements that change their type by one attribute: what belongs to the old type is removed first.
 
 A bridge's source beside a network's, a qxl's memory beside a virtio's: libvirt would refuse it.
 """

@@ -1,4 +1,4 @@
-"""How a difference in a running guest is mended: live, at its next boot, or not at all without making it anew.
+"""The update mode of each difference in a running guest: live, at its next boot, or only by a new guest.
 
 What libvirt and QEMU change live: qemuDomainAttachDeviceLive, qemuDomainDetachDeviceLive and
 qemuDomainChangeDiskLive (libvirt's qemu_driver.c, qemu_hotplug.c); of disks nearly every other field is fixed.

@@ -1,1 +1,1 @@
-"""The effects: everything that touches libvirt, Ceph or the state directory."""
+"""What a run does with this host: observe, plan, execute, adopt. Everything here has effects."""

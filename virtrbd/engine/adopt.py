@@ -1,4 +1,4 @@
-"""A domain of somebody else's adopted: its spec found, held against a plan, written, and its mark set."""
+"""Adopt an existing domain: find its spec, check it against a plan, write it, and set the mark."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Changes in a running guest, by libvirt. Each calls into QEMU's monitor, so each may hang with that one guest."""
+"""Changes in a running guest, by libvirt. Each calls QEMU's monitor, so each may hang with that guest."""
 
 import time
 from collections.abc import Callable

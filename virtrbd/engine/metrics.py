@@ -1,4 +1,4 @@
-"""A run's summary for node_exporter's textfile collector: the only place that calls prometheus_client."""
+"""Metrics of a run, for node_exporter's textfile collector: the only place that calls prometheus_client."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

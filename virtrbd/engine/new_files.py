@@ -1,4 +1,4 @@
-"""Files written once: whole or not at all, and never over others."""
+"""Files that are written once: whole or not at all, and never over an existing file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The images that a domain leaves when it is retired: what its definition names, and what an earlier spec gave it."""
+"""The images that a retired domain leaves: those of its definition, and those that an earlier spec gave it."""
 
 from collections.abc import Sequence
 

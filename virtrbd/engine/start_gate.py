@@ -1,4 +1,4 @@
-"""The start gate: a guest starts only when nobody else has its disks open."""
+"""The start gate: a guest starts only when no other client has its disks open."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Whether another client writes to what a guest of this host has open."""
+"""Other clients that write to an image which a guest of this host has open."""
 
 from virtrbd.ceph.named_images import read_images
 from virtrbd.ceph.watchers import opened_twice

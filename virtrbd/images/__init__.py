@@ -1,1 +1,1 @@
-"""Work on images: created, cloned, changed, removed, repaired, transferred; and who uses them."""
+"""Work on images: create, clone, change, remove, repair, transfer; and which domains use an image."""

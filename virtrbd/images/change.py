@@ -1,4 +1,4 @@
-"""Images that exist, changed as a whole: grown, flattened, rolled back. Refused while somebody uses them."""
+"""Change an existing image as a whole: grow, flatten, roll back. Refused while the image is in use."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Clones that a person asks for by name: all names are looked at first, then they are made side by side."""
+"""Clone images that the operator names: all names are checked first, then the clones are made side by side."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Images made so that a crash anywhere leaves what the next run can finish: intent, image, mark, no intent."""
+"""Create an image so that the next run can finish it after any crash: intent, image, mark, intent removed."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Files from web servers, brought into the cache: resumed, verified, and named there only when they are whole."""
+"""Fetch files from web servers into the cache: resumed, verified, and named there only when whole."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What work on images needs of a host: the cluster, the state directory, and who we are."""
+"""What work on images needs of a host: the cluster, the state directory, and this host's name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

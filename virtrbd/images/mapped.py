@@ -1,4 +1,4 @@
-"""The images that a guest has by a volume or a block device: which they are, only libvirt and the kernel say."""
+"""The images that a guest uses as a libvirt volume or a mapped block device: only libvirt and the kernel know them."""
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import is_taken

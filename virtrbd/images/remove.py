@@ -1,4 +1,4 @@
-"""The steps of a removal, done one by one."""
+"""Remove an image, snapshot or clone: the steps of a removal, each by itself."""
 
 from functools import partial
 

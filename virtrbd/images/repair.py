@@ -1,4 +1,4 @@
-"""What is left of an image, or wrong with it, found and mended."""
+"""Repair an image: find what a crash left of it or what is wrong with it, and mend that."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Images that must be there and whole."""
+"""Require that an image exists and is ready."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Images that a person asks for by name: made once, and finished when an earlier run was cut off."""
+"""Resume work on an image that the operator names: made once, and finished after an earlier run was cut off."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

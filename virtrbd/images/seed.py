@@ -1,4 +1,4 @@
-"""Seeds written: the disc that a guest's cloud-init reads."""
+"""Write the seed image that a guest's cloud-init reads."""
 
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.seeds import write_seed

@@ -1,4 +1,4 @@
-"""What is packed by gzip, xz, zstd or bzip2, unpacked by those programs into the cache.
+"""Unpack gzip, xz, zstd and bzip2 files into the cache, by the programs of these names.
 
 A packed file is a stranger's, and its reader is C: the program runs as QEMU's do, without rights, network and files of
 its own. It reads one pipe and writes another, so that what it makes is counted before it is kept.

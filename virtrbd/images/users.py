@@ -1,4 +1,4 @@
-"""Which images the domains of this host use: the one answer, over all that libvirt keeps of them (law 14)."""
+"""The users of an image among this host's domains: the one answer, over all that libvirt keeps of them (law 14)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whether a file is the one that was meant: its digest, of all that the descriptor reads."""
+"""Verify that a file is the expected one: the digest of everything that its descriptor reads."""
 
 import hashlib
 from collections.abc import Callable

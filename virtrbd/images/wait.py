@@ -1,4 +1,4 @@
-"""Waiting for what a client that was killed still holds."""
+"""Wait until a client that was killed no longer holds an image."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What earlier runs found in order, by the digest of the documents: a run that changes nothing looks no deeper.
+"""Cache of domains that were in sync, keyed by the digest of their documents: such a domain is not compared again.
 
 Wrong or lost it costs time, never the answer: a digest of other documents does not match.
 """

@@ -1,4 +1,4 @@
-"""What was checked and resolved once, kept: pydantic takes longer to import than a no-change run may take.
+"""Cache of checked and resolved specs: importing pydantic takes longer than a no-change run may take.
 
 An entry is used only for the very bytes it was made from, so nothing has to be invalidated. Whatever is wrong with
 an entry or with the folder costs time, never the answer: then the full way is taken, and its errors are reported.

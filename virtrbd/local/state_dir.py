@@ -1,4 +1,4 @@
-"""The state directory: intents, locks, last definitions, what was told. No database: libvirt and Ceph are that."""
+"""The state directory: intents, locks, last definitions, reported findings. The database is libvirt and Ceph."""
 
 import fcntl
 import json

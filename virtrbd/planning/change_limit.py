@@ -1,4 +1,4 @@
-"""A run that would change too much at once is stopped whole: a wrong directory must not become a disaster."""
+"""The change limit: a run that would change too much at once changes nothing, for it may be the wrong directory."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Digests of what a definition was made from, and of what was judged: both unchanged, there is nothing to look at."""
+"""Fingerprints of what a definition was made from and compared with: if both are unchanged, nothing is compared."""
 
 from collections.abc import Mapping
 

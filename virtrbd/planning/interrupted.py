@@ -1,4 +1,4 @@
-"""What a run that was cut off left of an image: an intent tells."""
+"""What an interrupted run left of an image, by the intent that it wrote."""
 
 from dataclasses import replace
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Which machine a domain runs on: what a spec leaves open, libvirt chose at the first define, and it stays."""
+"""The machine type of a domain: where the spec leaves it open, libvirt chose it at the first define, and it stays."""
 
 from collections.abc import Sequence
 from contextlib import suppress

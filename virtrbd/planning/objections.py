@@ -1,4 +1,4 @@
-"""What stands against changing an image under whoever uses it. librbd itself lets most of it through."""
+"""Objections to changing an image that is in use. librbd itself allows most of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a person was not told yet: a cron run says each thing once, when it appears or changes. Pure."""
+"""Report once: which findings a cron run has not reported yet. Pure."""
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a domain is retired: shut down, undefined, its images moved to the trash. Each hazard is asked for. Pure.
+"""The retirement of a domain: shut down, undefine, move its images to the trash. Each hazard needs --allow. Pure.
 
 Law 15: all that libvirt or RBD would refuse is looked for first; what can be taken back (an image in the trash) comes
 after what cannot be done in halves (libvirt's undefine).

@@ -1,4 +1,4 @@
-"""All specs of a directory: the good ones, though others are broken."""
+"""A directory of specs: the good ones, even when others are broken."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
