@@ -10,7 +10,7 @@ from virtrbd.commands.app import Run
 from virtrbd.commands.pipeline import connected
 from virtrbd.domainxml.live import current_memory, current_vcpus, titles
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_size
+from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.host import Host
 from virtrbd.engine.observe import observe
@@ -78,7 +78,8 @@ def document(what: str, xml: str) -> dict[str, object]:
         for limit in disk.iterfind("iotune/*")
     }
     return {
-        f"{what} disks": parse_disks(xml), f"{what} size": parse_size(xml), f"{what} vcpus": current_vcpus(xml),
+        f"{what} disks": parse_disks(xml), f"{what} size": parse_memory_and_vcpus(xml),
+        f"{what} vcpus": current_vcpus(xml),
         f"{what} titles": titles(xml), f"{what} limits": limits, f"{what} memory": current_memory(xml),
         f"{what} links": {
             interface.find("mac").get("address"): [link.get("state") for link in interface.findall("link")]  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from virtrbd.adoption.adopt import Adopted, adopted
 from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
-from virtrbd.adoption.unexpressed import leftover
+from virtrbd.adoption.unexpressed import unexpressed_xml
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.document import render_document
@@ -75,7 +75,7 @@ def changes(here: Circumstances, found: Adopted, *, check_schema: bool = True) -
     own = [each for each in edit.differences if not each.path.endswith("/source/host")]
     # What libvirt's definition alone would hold is lost with it.
     held = with_own_monitors(here.definition, here.monitors, here.cluster.monitors)
-    lost = leftover(held, document.xml, here.places).unexpressed if here.carries else ()
+    lost = unexpressed_xml(held, document.xml, here.places).unexpressed if here.carries else ()
     return (*map(str, own), *edit.unclear, *(each.path for each in lost))
 
 

@@ -31,7 +31,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
 from virtrbd.planning.interrupted import is_half
 from virtrbd.planning.plan import make_plan
-from virtrbd.planning.unready import not_ready
+from virtrbd.planning.unready import not_ready_message
 
 ID = "abc123"
 DISK = WEB.disks[0].image
@@ -141,7 +141,7 @@ def test_only_an_image_that_was_never_whole_is_to_be_removed(state: str, is_mark
     mark = ImageMark(domain_uuid=WEB.uuid, image_id=ID, host=HOST_UUID)
     image = Image(ref=DISK, image_id=ID, size_bytes=MIB, created_at=0, state=state, mark=mark if is_marked else None)
     is_unfilled = not is_marked and state.split(" ")[0] in ("importing", "copying")
-    said = not_ready(image)
+    said = not_ready_message(image)
     assert ("or remove the image" in said) is is_unfilled
     assert said.endswith("drop that: rbd image-meta remove vms/web.vda virtrbd.state")
 

@@ -10,7 +10,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.interrupted import Leftover, is_half_made
+from virtrbd.planning.interrupted import ImageOrigin, is_half_made
 from virtrbd.planning.repair import (
     BreakLock,
     DropIdObject,
@@ -158,8 +158,8 @@ def test_data_is_removed_only_where_that_is_allowed(parts: ImageParts) -> None:
     plan = plan_name(parts)
     removes_data = any(isinstance(step, RemoveRemains) and step.data_objects for step in plan.steps)
     loses = removes_data or any(isinstance(step, ForgetParent) for step in plan.steps)
-    assert (plan.missing(frozenset()) == (Hazard.LOSES_DATA,)) == loses
-    assert not plan.missing(frozenset({Hazard.LOSES_DATA}))
+    assert (plan.missing_hazards(frozenset()) == (Hazard.LOSES_DATA,)) == loses
+    assert not plan.missing_hazards(frozenset({Hazard.LOSES_DATA}))
 
 
 def test_what_may_be_under_way_is_looked_at_twice_and_what_cannot_be_is_not() -> None:
@@ -183,7 +183,7 @@ def test_an_image_that_opens_is_mended_where_something_is_wrong_with_it() -> Non
     assert [type(step) for step in plan.steps] == kinds
     assert [str(step.ref) for step in plan.steps if isinstance(step, RebuildObjectMap)] == ["vms/web", "vms/web@s1"]
     assert here not in [step.lock for step in plan.steps if isinstance(step, BreakLock)], "its holder has it open"
-    assert plan.missing(frozenset()) == (Hazard.TAKES_OVER,)
+    assert plan.missing_hazards(frozenset()) == (Hazard.TAKES_OVER,)
     assert plan_troubles(IMAGE, ImageTroubles()) == RepairPlan(subject=REF)
 
 
@@ -193,23 +193,23 @@ INTENT = Intent(
 
 
 @pytest.mark.parametrize(
-    ("image", "leftover", "step"),
+    ("image", "origin", "step"),
     [
         (None, None, ForgetIntent),
-        (IMAGE, Leftover.HALF, RemoveHalf),
-        (IMAGE, Leftover.FOREIGN, ForgetIntent),
+        (IMAGE, ImageOrigin.HALF, RemoveHalf),
+        (IMAGE, ImageOrigin.FOREIGN, ForgetIntent),
     ],
 )
-def test_an_intent_that_was_left_is_ended(image: Image | None, leftover: Leftover | None, step: type) -> None:
-    assert [type(each) for each in plan_intent(REF, image, INTENT, leftover).steps] == [step]
+def test_an_intent_that_was_left_is_ended(image: Image | None, origin: ImageOrigin | None, step: type) -> None:
+    assert [type(each) for each in plan_intent(REF, image, INTENT, origin).steps] == [step]
     assert not plan_intent(REF, image, None, None).steps
 
 
 def test_an_import_of_which_nobody_can_tell_whether_it_is_whole_keeps_its_intent() -> None:
-    plan = plan_intent(REF, IMAGE, replace(INTENT, importing=True), Leftover.FOREIGN)
+    plan = plan_intent(REF, IMAGE, replace(INTENT, importing=True), ImageOrigin.FOREIGN)
     assert (plan.steps, "virtrbd image remove vms/web" in plan.problem) == ((), True)
     known = replace(IMAGE, allocated_bytes=4 * 1024**2)
-    assert [type(step) for step in plan_intent(REF, known, INTENT, Leftover.FOREIGN).steps] == [ForgetIntent]
+    assert [type(step) for step in plan_intent(REF, known, INTENT, ImageOrigin.FOREIGN).steps] == [ForgetIntent]
 
 
 def test_an_image_is_half_made_by_a_run_of_ours_where_its_id_says_so() -> None:

@@ -15,7 +15,7 @@ from virtrbd.domainxml.live import (
 from virtrbd.domainxml.live_drift import live_only_devices, media_of_others, words_of_others
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.own_devices import own_device, still_there
-from virtrbd.domainxml.plain import monitors_of
+from virtrbd.domainxml.plain import monitor_addresses
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference, Mend
@@ -215,8 +215,8 @@ def test_what_a_guest_has_of_memory_vcpus_and_titles() -> None:
 
 def test_monitors_are_those_of_rbd_disks() -> None:
     source = "<source protocol='rbd' name='p/i'><host name='10.0.0.1' port='6789'/><host name='m'/></source>"
-    assert monitors_of(domain(disk(more=source))) == {"10.0.0.1", "m"}
-    assert monitors_of(domain(disk(more="<source protocol='nbd'><host name='x'/></source>"))) == frozenset()
+    assert monitor_addresses(domain(disk(more=source))) == {"10.0.0.1", "m"}
+    assert monitor_addresses(domain(disk(more="<source protocol='nbd'><host name='x'/></source>"))) == frozenset()
 
 
 @pytest.mark.parametrize(("path", "is_it"), [("/vcpu", True), ("/vcpu/@current", True), ("/vcpus", False)])

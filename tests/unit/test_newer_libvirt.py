@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from lxml import etree
 
-from virtrbd.adoption.unexpressed import leftover
+from virtrbd.adoption.unexpressed import unexpressed_xml
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.live import live_edit
@@ -95,7 +95,10 @@ def test_the_chipsets_watchdog_is_no_difference() -> None:
     held = definition("i6300esb pause", I6300.format("pause"), ITCO.format("pause"))
     assert edited(held, wanted).differences == ()
     assert live_edit(held, held, wanted, mark_for(wanted)).differences == ()
-    assert leftover(held, wanted).weight == leftover(definition("i6300esb pause", I6300.format("pause")), wanted).weight
+    assert (
+        unexpressed_xml(held, wanted).weight
+        == unexpressed_xml(definition("i6300esb pause", I6300.format("pause")), wanted).weight
+    )
 
 
 def test_a_guest_that_has_the_chipsets_alone_lacks_the_one_that_is_asked_for() -> None:
@@ -165,5 +168,5 @@ def test_the_profile_that_swtpm_took_is_nobodys_change(profile: str, told: list[
     found = etree.tostring(root, encoding="unicode")
     changes = foreign_changes(xml, found, found, (), stated=stated_paths(xml), ignored=())
     assert [change.path for change in changes] == told
-    left = leftover(found, xml)
-    assert (left.weight == leftover(xml, xml).weight) is (told == [])
+    left = unexpressed_xml(found, xml)
+    assert (left.weight == unexpressed_xml(xml, xml).weight) is (told == [])

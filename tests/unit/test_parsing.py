@@ -14,10 +14,10 @@ from virtrbd.domainxml.drift import TOO_MUCH, foreign_changes
 from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.ignoring import pruned
 from virtrbd.domainxml.mark import definition_digest, read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_size
+from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.passwords import with_passwords
-from virtrbd.domainxml.plain import NAMESPACE, may_be_no_xml, monitors_of
+from virtrbd.domainxml.plain import NAMESPACE, may_be_no_xml, monitor_addresses
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import DocumentError
 from virtrbd.model.digest import digest_of
@@ -50,7 +50,7 @@ KEPT = {
 
 @pytest.mark.parametrize("xml", KEPT.values(), ids=KEPT)
 def test_what_libvirt_keeps_is_read_and_has_a_digest_of_its_own(xml: str) -> None:
-    assert parse_size(xml) == (1024**2, 1)
+    assert parse_memory_and_vcpus(xml) == (1024**2, 1)
     assert parse_disks(xml) == ()
     digests = {definition_digest(other) for other in (*KEPT.values(), domain())}
     assert len(digests) == len(KEPT) + 1
@@ -87,7 +87,7 @@ def test_what_is_beyond_the_limits_is_refused_in_a_sentence_and_at_once(xml: str
 @pytest.mark.parametrize("written", ["<memory>lots</memory>", "<memory>\u0663</memory>", "<memory>-1</memory>"])
 def test_a_number_that_libvirt_never_writes_is_refused_in_a_sentence(written: str) -> None:
     with pytest.raises(DocumentError, match="where libvirt writes a whole number"):
-        parse_size(f"<domain>{written}</domain>")
+        parse_memory_and_vcpus(f"<domain>{written}</domain>")
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -236,7 +236,7 @@ def test_a_foreign_change_with_a_long_path_is_not_kept_by_its_path() -> None:
 )
 def test_reading_monitors_takes_time_by_the_length_of_the_text(hostile: str) -> None:
     began = time.monotonic()
-    monitors_of(f"<metadata><![CDATA[{hostile * 100_000}]]></metadata>")
+    monitor_addresses(f"<metadata><![CDATA[{hostile * 100_000}]]></metadata>")
     assert time.monotonic() - began < 3
 
 
@@ -244,7 +244,7 @@ def test_monitors_are_those_of_rbd_sources() -> None:
     source = "<source protocol='rbd' name='p/i'>\n <host name='10.0.0.1' port='6789'/><host name='::1'/>\n</source>"
     others = "<source protocol='nbd'><host name='x'/></source><host name='y'/>"
     others += "<source protocol='rbd' name='p/j'/><host name='z'/>"
-    assert monitors_of(source + others) == {"10.0.0.1", "::1"}
+    assert monitor_addresses(source + others) == {"10.0.0.1", "::1"}
 
 
 @pytest.mark.parametrize("xml", KEPT.values(), ids=KEPT)

@@ -20,7 +20,7 @@ from strategies import (
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_size
+from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
 from virtrbd.domainxml.tree import parse_tree, steps
 from virtrbd.engine.execute import execute
 from virtrbd.model.actions import (
@@ -188,7 +188,7 @@ def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], A
         mark = mark_of(domain, before)
         if domain.name in held_back or (mark and (mark.ignored or is_held(mark, before))):
             continue
-        assert parse_size(found[domain.name].definition) == (domain.memory_bytes, domain.vcpus)
+        assert parse_memory_and_vcpus(found[domain.name].definition) == (domain.memory_bytes, domain.vcpus)
         assert {d.image for d in parse_disks(found[domain.name].definition)} >= {d.image for d in domain.disks}
         if domain.seed:
             seed = after.images[domain.seed.image]

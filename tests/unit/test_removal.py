@@ -30,10 +30,10 @@ from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
 from virtrbd.model.image_use import DomainUse
 from virtrbd.planning.removal import (
     FlattenClone,
+    MoveToTrash,
     RemovalPlan,
     RemoveImage,
     RemoveSnapshot,
-    TrashImage,
     UnprotectSnapshot,
     plan_purge,
     plan_removal,
@@ -317,7 +317,7 @@ def test_steps_come_in_the_order_that_rbd_demands(known: ImageDetails, in_use: t
                 [of] = [each for each in known.snapshots if each.name == step.ref.snapshot]
                 assert {FlattenClone(child=child) for child in of.children} <= set(before)
                 assert (UnprotectSnapshot(ref=step.ref, image_id=step.image_id) in before) == of.protected
-            if isinstance(step, RemoveImage | TrashImage):
+            if isinstance(step, RemoveImage | MoveToTrash):
                 assert not after
 
 

@@ -22,9 +22,9 @@ from virtrbd.domainxml.live import current_memory, current_vcpus, live_edit, tit
 from virtrbd.domainxml.managed_paths import every_path, stated_paths
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark, set_mark
 from virtrbd.domainxml.own_devices import own_device
-from virtrbd.domainxml.parse import parse_console, parse_disks, parse_machine, parse_size
+from virtrbd.domainxml.parse import parse_console, parse_disks, parse_machine, parse_memory_and_vcpus
 from virtrbd.domainxml.passwords import with_passwords
-from virtrbd.domainxml.plain import monitors_of
+from virtrbd.domainxml.plain import monitor_addresses
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
 from virtrbd.errors import VirtrbdError
 from virtrbd.model.actual import LastDefinition
@@ -130,12 +130,12 @@ def _held() -> str:
 
 def _read(text: str) -> None:
     """Everything that reads a definition by itself. Raises ValueError for what is not XML, as it is documented."""
-    monitors_of(text)
+    monitor_addresses(text)
     parse_tree(text)
     digest = definition_digest(text)
     require(digest == definition_digest(text), "two digests of one definition")
     mark = read_mark(text)
-    for read in (parse_disks, parse_size, parse_machine, images_of, stated_paths, every_path):
+    for read in (parse_disks, parse_memory_and_vcpus, parse_machine, images_of, stated_paths, every_path):
         read(text)
     new_mark = mark or DomainMark(uuid=ODD.uuid, host=HOST_UUID)
     edit = edit_definition(text, _held(), mark, new_mark)

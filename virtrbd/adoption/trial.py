@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtrbd.adoption.unexpressed import Leftover, Places, leftover
+from virtrbd.adoption.unexpressed import Places, UnexpressedXml, unexpressed_xml
 from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.overlay import lay_over, renamed_sources
@@ -70,7 +70,7 @@ class Trial:
     spec: Mapping[str, object]
     domain: Domain
     differences: tuple[Difference, ...]
-    rest: Leftover
+    rest: UnexpressedXml
     xml: str
     elsewhere: tuple[FieldPath, ...] = ()
 
@@ -113,7 +113,7 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
     if fitted.problems:
         raise SpecError(*fitted.problems)
     rendered = render(fitted.fitted, here.cluster, here.secret_uuid, here.settings.template_dir)
-    rest = leftover(here.definition, rendered, here.places)
+    rest = unexpressed_xml(here.definition, rendered, here.places)
     if here.carries and rest.xml:
         _refuse_overlap(domain, rest.xml)
     wanted = lay_over(rendered, rest.xml) if here.carries and rest.xml else rendered

@@ -46,7 +46,7 @@ class Unexpressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
+class UnexpressedXml:
     """The XML of elements to be laid over a rendered document, a line each; `weight` counts what they say."""
 
     xml: str = ""
@@ -63,7 +63,7 @@ class _Rest:
     base: Element | None = None
 
 
-def leftover(definition: str, rendered: str, places: Places = Places.CHOSEN) -> Leftover:
+def unexpressed_xml(definition: str, rendered: str, places: Places = Places.CHOSEN) -> UnexpressedXml:
     """Return what must be laid over the rendered document so that it says all that the definition says."""
     found, wanted = parse_tree(definition), parse_tree(rendered)
     make_canonical(wanted)
@@ -76,7 +76,7 @@ def leftover(definition: str, rendered: str, places: Places = Places.CHOSEN) -> 
         if child.tag != "devices" and (rest := _rest(child, held.get(name), places)) is not None
     ]
     devices = list(_device_rests(found, wanted, places))
-    return Leftover(
+    return UnexpressedXml(
         xml=overlay_text([each.element for each in tops], [each.element for each in devices]),
         unexpressed=tuple(named for each in (*tops, *devices) for named in _named(each)),
         weight=sum(1 + len(element.attrib) for each in (*tops, *devices) for element in each.element.iter()),

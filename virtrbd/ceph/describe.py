@@ -12,7 +12,7 @@ from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.model.image import Image, ImageRef, Watcher
 
 
-def describe(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usage: bool) -> Image:
+def describe_image(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usage: bool) -> Image:
     """Return what the image says of itself; how much it has allocated only for `usage`, which takes longer."""
     metadata = metadata_of(ioctx, image)
     described = Image(

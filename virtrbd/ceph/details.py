@@ -7,12 +7,12 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import clones_of
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import group_of, metadata_of, parent_of, snapshots_of
-from virtrbd.ceph.describe import describe
+from virtrbd.ceph.describe import describe_image
 from virtrbd.ceph.features import flag_names, seconds_of
 from virtrbd.ceph.metadata import config_of, copied_state_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, bindings_or_bytes
-from virtrbd.ceph.trash import missing
+from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.usage import usage_of
 from virtrbd.errors import ClusterError, ConfigError, DeniedError
 from virtrbd.model.image import ImageRef
@@ -55,7 +55,7 @@ def missing_snapshot(cluster: Cluster, ref: ImageRef, way_out: str = "") -> Clus
     """Return the error that says that people made no snapshot of that name, and whose it is where there is one."""
     details = read_details(cluster, ref)
     if details is None:
-        return missing(cluster, ref)
+        return missing_image_error(cluster, ref)
     for each in details.snapshots:
         if each.name == ref.snapshot and each.kind is not SnapshotKind.USER:
             of_rbd = f"{ref} is the {each.kind} snapshot {each.label}, which virtrbd leaves to RBD"
@@ -85,7 +85,7 @@ def _details(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, moved: Mov
     has_data_pool = bool(image.features() & rbd.RBD_FEATURE_DATA_POOL)
     return ImageDetails(
         # First: the snapshots are read by setting the open image to each.
-        image=describe(cluster, ioctx, ref, image, usage=True),
+        image=describe_image(cluster, ioctx, ref, image, usage=True),
         parents=parents,
         clone_format=clone_format if parents else 0,
         overlap_bytes=image.overlap() if parents else 0,

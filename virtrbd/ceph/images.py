@@ -7,7 +7,7 @@ from typing import Any
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.contents import object_bytes_of, user_snapshots_of
-from virtrbd.ceph.describe import describe
+from virtrbd.ceph.describe import describe_image
 from virtrbd.ceph.features import feature_bits
 from virtrbd.ceph.header_io import read_header, read_id, write_metadata
 from virtrbd.ceph.metadata import (
@@ -57,7 +57,7 @@ def read_image(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image
                 cluster.ioctx(ref) as ioctx,
                 open_image(ioctx, ref, at_snapshot=True, read_only=True) as image,
             ):
-                return describe(cluster, ioctx, ref, image, usage)
+                return describe_image(cluster, ioctx, ref, image, usage)
         except rbd.ImageNotFound:
             return None
 

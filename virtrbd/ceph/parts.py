@@ -12,7 +12,7 @@ from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import old_clones
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.ceph.contents import resolved, snapshots_of, user_snapshots_of
-from virtrbd.ceph.describe import describe
+from virtrbd.ceph.describe import describe_image
 from virtrbd.ceph.header import ParentKey, decode_id
 from virtrbd.ceph.obstacles import OWN_LOCK, lasting_obstacles
 from virtrbd.ceph.opening import open_image
@@ -138,7 +138,7 @@ def read_by_id(cluster: Cluster, ref: ImageRef, image_id: str) -> Image | None:
 
     def read() -> Image:
         with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, image_id=image_id, read_only=True) as image:
-            return describe(cluster, ioctx, ref.image, image, usage=False)
+            return describe_image(cluster, ioctx, ref.image, image, usage=False)
 
     try:
         return cluster.call(f"reading {ref.image} by its id", read)

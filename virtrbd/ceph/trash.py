@@ -64,7 +64,7 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[Trash
     return cluster.call(f"listing the trash of pool {pool}", read)
 
 
-def missing(cluster: Cluster, ref: ImageRef) -> ClusterError:
+def missing_image_error(cluster: Cluster, ref: ImageRef) -> ClusterError:
     """Return the error that says that there is no such image; where it is in the trash, that too."""
     found = [entry for entry in list_trash(cluster, ref.pool, ref.namespace) if entry.ref == ref.image]
     if found and all(entry.source == _MIGRATION for entry in found):

@@ -8,7 +8,7 @@ from virtrbd.commands.failures import failure_data
 from virtrbd.commands.output import table
 from virtrbd.contained import contained
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_size
+from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
 from virtrbd.errors import VirtrbdError
 from virtrbd.model.domain import DefinedDomain, HostDomains, UnreadDomain
 from virtrbd.model.failure import Failure, failure_of
@@ -42,7 +42,7 @@ def listed(domains: HostDomains, now: float) -> tuple[Row, ...]:
 def _row(domain: DefinedDomain, now: float) -> Row:
     try:
         with contained(f"listing domain {domain.name}"):
-            memory_bytes, vcpus = parse_size(domain.definition)
+            memory_bytes, vcpus = parse_memory_and_vcpus(domain.definition)
             mark = read_mark(domain.definition)
             return Row(
                 name=domain.name,

@@ -47,7 +47,7 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
         plan = look() if only_plan else find_repair_once_free(session.host, ref)
         data = plan_data(plan) | {"image": str(ref), "done": done}
         run.so_far(data)
-        if plan.steps and not only_plan and not plan.missing(allowed):
+        if plan.steps and not only_plan and not plan.missing_hazards(allowed):
             require_settled(session.host, plan, least_age_s, look)
             for step in plan.steps:
                 perform_step(session.host, step)
@@ -64,7 +64,7 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
 def _exit_code(plan: "RepairPlan", allowed: "frozenset[Hazard]") -> ExitCode:
     if plan.problem or (plan.steps and plan.open_by):
         return ExitCode.FAILED
-    return ExitCode.BLOCKED if plan.missing(allowed) else ExitCode.OK
+    return ExitCode.BLOCKED if plan.missing_hazards(allowed) else ExitCode.OK
 
 
 def _problem(plan: "RepairPlan") -> list[str]:

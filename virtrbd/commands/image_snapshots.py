@@ -62,14 +62,14 @@ def list_snapshots(run: Run, ref: ImageRef) -> None:
     Those of groups, mirrors and the trash are listed too.
     """
     from virtrbd.ceph.details import read_details
-    from virtrbd.ceph.trash import missing
+    from virtrbd.ceph.trash import missing_image_error
     from virtrbd.commands.image_info import snapshot_data, snapshot_lines
 
     require_plain(ref)
     with image_session(run) as session:
         details = read_details(session.host.cluster, ref)
         if details is None:
-            raise missing(session.host.cluster, ref)
+            raise missing_image_error(session.host.cluster, ref)
     lines = snapshot_lines(details.snapshots) if details.snapshots else ["no snapshots"]
     run.answer({"image": str(ref), "snapshots": [snapshot_data(each) for each in details.snapshots]}, lines)
 

@@ -83,7 +83,7 @@ def _source(session: Session, ref: ImageRef) -> Image:
     """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
     from virtrbd.ceph.details import missing_snapshot
     from virtrbd.ceph.images import read_image
-    from virtrbd.images.require import known_as, not_ready, require_image
+    from virtrbd.images.require import known_as, not_ready_error, require_image
 
     found = read_image(session.host.cluster, ref)
     if found is None:
@@ -91,7 +91,7 @@ def _source(session: Session, ref: ImageRef) -> Image:
         raise missing_snapshot(session.host.cluster, ref)
     found = known_as(session.host, found)
     if found.state:
-        raise not_ready(found)
+        raise not_ready_error(found)
     if found.obstacles and "journaling" in found.features and not ref.snapshot:
         # Reading takes the lock of a journaled image, for qemu-img opens it read-write (measured with QEMU 7.2).
         way_out = f"qemu-img reads no journaled image then, {shell_command('rbd export', ref)} does"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @with_global_options
 def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str, ...]) -> None:
     """Bring an image back from the trash."""
-    from virtrbd.ceph.trash import list_trash, missing, restore_image
+    from virtrbd.ceph.trash import list_trash, missing_image_error, restore_image
     from virtrbd.commands.pipeline import parse_allowed
     from virtrbd.images.change import refuse
     from virtrbd.planning.objections import owner_objections
@@ -53,7 +53,7 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
         ]
         if found and all(entry.source != "USER" for entry in found):
             # What mirroring or a migration put there is theirs to bring back.
-            raise missing(session.host.cluster, ref)
+            raise missing_image_error(session.host.cluster, ref)
         found = [entry for entry in found if entry.source == "USER"]
         if not found:
             raise ClusterError(

@@ -110,7 +110,7 @@ def info(run: Run, ref: ImageRef) -> None:
     That is its usage, watchers, parents, clones, owner and librbd's options.
     """
     from virtrbd.ceph.details import missing_snapshot, read_details
-    from virtrbd.ceph.trash import missing
+    from virtrbd.ceph.trash import missing_image_error
     from virtrbd.commands.image_info import info_data, info_lines, one_snapshot_lines, snapshot_data
     from virtrbd.images.require import known_as
     from virtrbd.model.image_details import SnapshotKind
@@ -118,7 +118,7 @@ def info(run: Run, ref: ImageRef) -> None:
     with image_session(run) as session:
         details = read_details(session.host.cluster, ref)
         if details is None:
-            raise missing(session.host.cluster, ref)
+            raise missing_image_error(session.host.cluster, ref)
         of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
         if ref.snapshot and ref.snapshot not in of_people:
             raise missing_snapshot(session.host.cluster, ref)

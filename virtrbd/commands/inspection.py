@@ -9,7 +9,7 @@ from virtrbd.ceph.unread import image_or_failure
 from virtrbd.commands.output import table
 from virtrbd.commands.power import require
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_size
+from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_memory_and_vcpus
 from virtrbd.engine.host import Host
 from virtrbd.engine.writers import writers_told
 from virtrbd.images.users import use_of
@@ -23,7 +23,7 @@ from virtrbd.printable import cut
 def inspection(host: Host, name: str) -> dict[str, Any]:
     """Return all that is known of a domain: JSON-ready, sizes in bytes."""
     domain = require(host, name)
-    memory_bytes, vcpus = parse_size(domain.definition)
+    memory_bytes, vcpus = parse_memory_and_vcpus(domain.definition)
     hypervisor, machine = parse_machine(domain.definition)
     disks = parse_disks(domain.live or domain.definition)
     return {

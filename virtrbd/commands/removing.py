@@ -24,11 +24,11 @@ def require_details(session: Session, ref: ImageRef, image_id: str = "") -> "Ima
     """Return all of an image, its clones with their owners. Raises ClusterError when it is not there."""
     from virtrbd.ceph.children import with_owners
     from virtrbd.ceph.details import read_details
-    from virtrbd.ceph.trash import missing
+    from virtrbd.ceph.trash import missing_image_error
 
     details = read_details(session.host.cluster, ref, image_id)
     if details is None:
-        raise missing(session.host.cluster, ref)
+        raise missing_image_error(session.host.cluster, ref)
     return with_owners(session.host.cluster, details)
 
 

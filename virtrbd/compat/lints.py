@@ -71,7 +71,7 @@ _OVERRIDES: Mapping[str, Callable[[str, Cache], bool]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
+class _LintRule:
     """A lint of a disk: its code, when it holds, and what is said then."""
 
     code: str
@@ -80,7 +80,7 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(
+    _LintRule(
         code="cache-none",
         holds=lambda s: CACHE_FACTS[s.disk.cache].direct and not s.disk.shareable and s.era.cache_drives_librbd,
         text=lambda s: (
@@ -88,7 +88,7 @@ _RULES = (
             f"write writeback to have it"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="cache-unsafe",
         holds=lambda s: s.disk.cache is Cache.UNSAFE,
         text=lambda _s: (
@@ -96,7 +96,7 @@ _RULES = (
             "write writeback for data that you want to keep"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="cache-writethrough",
         holds=lambda s: s.disk.cache is Cache.WRITETHROUGH and s.era.qemu >= (1, 3, 0),
         text=lambda _s: (
@@ -104,7 +104,7 @@ _RULES = (
             "(only QEMU 1.2 set that to 0); writeback is as safe for guests that flush"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="cache-usb",
         holds=lambda s: drops_write_cache(s.disk, s.capabilities),
         text=lambda s: (
@@ -112,7 +112,7 @@ _RULES = (
             f"use scsi"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="cache-override",
         holds=lambda s: s.cache_overrides,
         text=lambda s: (
@@ -120,7 +120,7 @@ _RULES = (
             f"take it away with `rbd config image remove` or `rbd config pool remove`"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="ceph-config-cache",
         holds=lambda s: s.disk.ceph_config and s.era.cache_beats_ceph_conf,
         text=lambda s: (
@@ -128,12 +128,12 @@ _RULES = (
             f"read the file (from 2.4 on); its other options hold"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="detect-zeroes-on",
         holds=lambda s: s.disk.detect_zeroes is DetectZeroes.UNMAP and s.disk.discard is not Discard.UNMAP,
         text=lambda s: f"detect_zeroes: unmap acts as `on` while discard is {s.disk.discard}; write discard: unmap",
     ),
-    _Rule(
+    _LintRule(
         code="discard-ignored",
         holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.is_written,
         text=lambda s: (
@@ -142,7 +142,7 @@ _RULES = (
             + ": write discard: unmap to have the space back"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="virtio-discard",
         holds=lambda s: s.disk.bus is Bus.VIRTIO and s.disk.discard is Discard.UNMAP and not s.era.virtio_discards,
         text=lambda s: (
@@ -150,7 +150,7 @@ _RULES = (
             f"write machine_upgrade: true, or use scsi"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="discard-not-offered",
         holds=lambda s: (
             s.disk.discard is Discard.UNMAP
@@ -163,7 +163,7 @@ _RULES = (
             f"discard_granularity: {512 if s.disk.bus is not Bus.SCSI else '64K'}"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="granularity-ide",
         holds=lambda s: (
             s.disk.bus in (Bus.IDE, Bus.SATA)
@@ -175,7 +175,7 @@ _RULES = (
             f"matters, so leave it out"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="granularity-unused",
         holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.discard_granularity_bytes,
         text=lambda _s: (
@@ -183,7 +183,7 @@ _RULES = (
             "write that, or leave it out"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="granularity-below-floor",
         holds=lambda s: (
             s.disk.bus not in (Bus.IDE, Bus.SATA)
@@ -195,7 +195,7 @@ _RULES = (
             f"{s.disk.discard_granularity_bytes} makes the guest send many that do nothing; write 64K or more"
         ),
     ),
-    _Rule(
+    _LintRule(
         code="granularity-taints",
         holds=lambda s: s.told is not None and granularity_way(s.told, s.capabilities) != "blockio",
         text=lambda s: (

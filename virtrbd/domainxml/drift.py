@@ -133,10 +133,10 @@ def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChan
     for name in sorted(old.keys() | new.keys()):
         here = f"{path}/{name}"
         if name not in new:
-            yield ForeignChange(path=here, was=brief(old[name]), found="")
+            yield ForeignChange(path=here, was=brief_element(old[name]), found="")
         elif name not in old:
             if not _is_implied(new[name]):
-                yield ForeignChange(path=here, was="", found=brief(new[name]))
+                yield ForeignChange(path=here, was="", found=brief_element(new[name]))
         else:
             yield from _changes(old[name], new[name], here)
 
@@ -170,7 +170,7 @@ def _is_implied(element: Element) -> bool:
     return (element.tag == "controller" and element.find("driver") is None) or is_chosen_profile(element)
 
 
-def brief(element: Element) -> str:
+def brief_element(element: Element) -> str:
     """Return an element in a few words."""
     return (
         _text(element)

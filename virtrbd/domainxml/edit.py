@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
-from virtrbd.domainxml.drift import brief
+from virtrbd.domainxml.drift import brief_element
 from virtrbd.domainxml.forms import absence_of, form_of, says_otherwise, take_form
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
 from virtrbd.domainxml.libvirt_defaults import is_own
@@ -246,7 +246,7 @@ class _Editor:
                 self.merge(before, child, old.child(name), f"{path}/{name}")
             elif not self._is_left_out(absent[name], f"{path}/{name}"):
                 before = _put(found, child, before, following)
-                self._note(f"{path}/{name}", brief(child), "")
+                self._note(f"{path}/{name}", brief_element(child), "")
 
     def _is_left_out(self, form: str, path: str) -> bool:
         """Whether libvirt left out what is wanted at a path when it was given it."""
@@ -307,7 +307,7 @@ class _Editor:
         """Take away what was stated of an element that is stated no more, and the element when nothing is left."""
         key = key_name(element)
         if element.tag in _WHOLE or (old.itself and not key):
-            self._note(path, "", brief(element))
+            self._note(path, "", brief_element(element))
             remove(element)
             return
         for name in sorted(old.attributes):

@@ -1,6 +1,6 @@
 """Drift of a running guest alone: changes by `virsh … --live`, which its definition does not show."""
 
-from virtrbd.domainxml.drift import brief, shortened
+from virtrbd.domainxml.drift import brief_element, shortened
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, parse_tree, steps
 from virtrbd.model.domain import DomainMark, ForeignChange
@@ -83,5 +83,5 @@ def _words(xml: str) -> dict[str, str]:
     metadata = root.find("metadata")
     for name, element in steps(metadata) if metadata is not None else ():
         if element.tag != MARK_TAG:
-            found[f"metadata/{name}"] = brief(element)
+            found[f"metadata/{name}"] = brief_element(element)
     return {path: text for path, text in found.items() if text}

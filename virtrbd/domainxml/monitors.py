@@ -10,7 +10,7 @@ from virtrbd.model.actual import Monitor
 _USUAL_PORTS = frozenset({("port", "3300"), ("port", "6789")})
 
 
-def monitors_of(definition: str) -> frozenset[str]:
+def monitor_names(definition: str) -> frozenset[str]:
     """Return the names and addresses of the monitors that the disks of a definition name."""
     hosts = parse_tree(definition).iterfind("devices/disk/source[@protocol='rbd']/host")
     return frozenset(host.get("name", "") for host in hosts)

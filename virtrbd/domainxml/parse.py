@@ -30,7 +30,7 @@ def disks_of(root: Element) -> tuple[DefinedDisk, ...]:
     return tuple(sorted(disks, key=lambda disk: disk.target))
 
 
-def parse_size(xml: str) -> tuple[int, int]:
+def parse_memory_and_vcpus(xml: str) -> tuple[int, int]:
     """Return memory in bytes and vcpus. libvirt writes memory in KiB whatever it was given. Raises DocumentError."""
     root = parse_tree(xml)
     return whole_number(root.findtext("memory"), 0) * 1024, whole_number(root.findtext("vcpu"), 1)

@@ -47,7 +47,7 @@ def secret_told(xml: str) -> tuple[bool, bool]:
     return description.startswith("virtrbd: "), description == SECRET_SET
 
 
-def monitors_of(xml: str) -> frozenset[str]:
+def monitor_addresses(xml: str) -> frozenset[str]:
     """Return the addresses of monitors that a domain's RBD disks name; quick, for the XML of every domain."""
     found, is_inside = set(), False
     for token in _SOURCE_TOKEN.finditer(xml):

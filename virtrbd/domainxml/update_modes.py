@@ -18,7 +18,7 @@ _DISKS = frozenset({"", "disk", "lun"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
+class _UpdateMode:
     """Paths that a pattern matches whole; `where` narrows it to devices whose attribute is among these values."""
 
     path: str
@@ -27,18 +27,20 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
-    _Rule(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
+    _UpdateMode(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
+    _UpdateMode(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
     # A guest that has a medium is not to see it inserted once more because the monitors are called otherwise.
-    _Rule(path=r"/devices/disk:[^/]+/source/host", mend=Mend.NEXT_BOOT),
-    _Rule(path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}),
-    _Rule(path=r"/devices/interface:[^/]+", mend=Mend.LIVE),
-    _Rule(path=r"/devices/interface:[^/]+/link(/@state)?", mend=Mend.LIVE),
-    _Rule(path=r"/devices/controller:scsi:\d+", mend=Mend.LIVE),
-    _Rule(path=r"/currentMemory", mend=Mend.LIVE),
-    _Rule(path=r"/vcpu/@current", mend=Mend.LIVE),
-    _Rule(path=r"/(title|description)", mend=Mend.LIVE),
-    _Rule(path=r"/(uuid|name)", mend=Mend.REBUILD),
+    _UpdateMode(path=r"/devices/disk:[^/]+/source/host", mend=Mend.NEXT_BOOT),
+    _UpdateMode(
+        path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}
+    ),
+    _UpdateMode(path=r"/devices/interface:[^/]+", mend=Mend.LIVE),
+    _UpdateMode(path=r"/devices/interface:[^/]+/link(/@state)?", mend=Mend.LIVE),
+    _UpdateMode(path=r"/devices/controller:scsi:\d+", mend=Mend.LIVE),
+    _UpdateMode(path=r"/currentMemory", mend=Mend.LIVE),
+    _UpdateMode(path=r"/vcpu/@current", mend=Mend.LIVE),
+    _UpdateMode(path=r"/(title|description)", mend=Mend.LIVE),
+    _UpdateMode(path=r"/(uuid|name)", mend=Mend.REBUILD),
 )
 
 

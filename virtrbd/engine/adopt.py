@@ -15,7 +15,7 @@ from virtrbd.adoption.unexpressed import Unexpressed
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.deadline import call_within
 from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.monitors import monitors_of
+from virtrbd.domainxml.monitors import monitor_names
 from virtrbd.domainxml.parse import parse_machine, require_readable
 from virtrbd.engine.converge import look
 from virtrbd.engine.execute import execute
@@ -134,7 +134,7 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
         raise SpecError(f"{domain.name}: libvirt knows no machine {key[1]} with hypervisor {key[0]} here")
     policy = Policy(host=host.settings.host, template_dir=host.settings.template_dir)
     world = observe((), host.hypervisor, host.cluster, host.state, policy, {})
-    monitors = _monitors(host, world.cluster, monitors_of(domain.definition))
+    monitors = _monitors(host, world.cluster, monitor_names(domain.definition))
     # Those of another cluster are not asked for here, where a pool of that name may be another one, or none.
     refs = images_of(domain.definition, monitors)
     images = {ref: image for ref in refs if (image := _read_image(host, ref))}

@@ -15,7 +15,7 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, LastRun, Watcher
 from virtrbd.planning.saves import is_newer, stale_save
-from virtrbd.planning.unready import not_ready
+from virtrbd.planning.unready import not_ready_message
 
 Others = dict[ImageRef, tuple[Watcher, ...]]
 
@@ -81,7 +81,7 @@ def _check_images(
         if image is None:
             continue
         if image.state:
-            raise ClusterError(f"not started: {not_ready(image)}")
+            raise ClusterError(f"not started: {not_ready_message(image)}")
         if image.running_on not in ("", run.host):
             _take_over(image, allowed, say)
         if save and image.last_run and is_newer(image.last_run, run) and Hazard.LOSES_DATA not in allowed:

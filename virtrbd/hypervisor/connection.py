@@ -17,7 +17,7 @@ from virtrbd.hypervisor.patience import read_each
 from virtrbd.hypervisor.reading import (
     Flags,
     answers,
-    describe,
+    describe_domain,
     kept_of,
     kept_or_failure,
     saved_xml,
@@ -162,7 +162,7 @@ class Hypervisor:
                 return None
             for look in (self._connection.lookupByUUIDString, self._connection.lookupByName):
                 try:
-                    return describe(look(name))
+                    return describe_domain(look(name))
                 except libvirt.libvirtError as error:
                     if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG):
                         raise

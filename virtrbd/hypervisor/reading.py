@@ -97,7 +97,7 @@ class Flags:
         try:
             if uuid not in self._running and not (uuid in self._shut_off and uuid in self._persistent):
                 # Paused, crashed, on its way, transient: rare enough to be asked.
-                return describe(domain)
+                return describe_domain(domain)
             return DefinedDomain(
                 name=name,
                 uuid=uuid,
@@ -120,7 +120,7 @@ class Flags:
         return PowerState.SAVED if uuid in self._saved else PowerState.SHUT_OFF
 
 
-def describe(domain: Any) -> DefinedDomain:
+def describe_domain(domain: Any) -> DefinedDomain:
     """Return the domain, asking it alone."""
     persistent = bool(domain.isPersistent())
     active = bool(domain.isActive())

@@ -6,14 +6,14 @@ from virtrbd.ceph.details import missing_snapshot, read_details
 from virtrbd.ceph.features import OBJECT_MAP_INVALID
 from virtrbd.ceph.images import grow_image, read_image, set_state
 from virtrbd.ceph.long_calls import flatten_image, roll_back_image
-from virtrbd.ceph.trash import missing
+from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import registered
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.ending import did, finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.image_host import ImageHost
-from virtrbd.images.require import not_ready, require_image
+from virtrbd.images.require import not_ready_error, require_image
 from virtrbd.images.traces import drop_rollback, note_rollback
 from virtrbd.images.wait import once_free
 from virtrbd.model.hazard import Hazard
@@ -43,7 +43,7 @@ def require_ready(
     obstacles = map(obstacle_objection, image.obstacles)
     refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], allowed)
     if image.state:
-        raise not_ready(image)
+        raise not_ready_error(image)
     return image
 
 
@@ -91,7 +91,7 @@ def grow(
     """
     image = once_not_used(host, ref, lambda found: growth_objections(found, uses, host.host_uuid)[1], allowed)
     if image.state:
-        raise not_ready(image)
+        raise not_ready_error(image)
     if image.size_bytes > to_bytes:
         raise ClusterError(
             f"image {ref} is {format_size(image.size_bytes)}, larger than {format_size(to_bytes)}; images never "
@@ -136,7 +136,7 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
         )
     image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
     if image.state not in ("", ROLLING_BACK + ref.snapshot):
-        raise not_ready(image)
+        raise not_ready_error(image)
     finish_rollback(host, ref)
 
 
@@ -169,9 +169,9 @@ def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
     """
     details = read_details(host.cluster, ref, image_id)
     if details is None:
-        raise missing(host.cluster, ref)
+        raise missing_image_error(host.cluster, ref)
     if details.image.state:
-        raise not_ready(details.image)
+        raise not_ready_error(details.image)
     is_parted = not details.parents
     if is_parted and OBJECT_MAP_INVALID not in details.flags:
         return False

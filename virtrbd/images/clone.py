@@ -13,7 +13,7 @@ from virtrbd.ending import obey
 from virtrbd.errors import ClusterError, ImageExistsError, UnavailableError
 from virtrbd.images.create import make_clone
 from virtrbd.images.image_host import ImageHost
-from virtrbd.images.require import known_as, not_ready, require_image
+from virtrbd.images.require import known_as, not_ready_error, require_image
 from virtrbd.images.resume import Left, finish_left, left_of
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.planning.interrupted import is_as_cloned
@@ -57,7 +57,7 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
         raise missing_snapshot(host.cluster, parent, way_out)
     source = known_as(host, source)
     if source.state:
-        raise not_ready(source)
+        raise not_ready_error(source)
     if not source.size_bytes:
         raise ClusterError(without_a_byte(parent))
     return source

@@ -12,10 +12,10 @@ from virtrbd.images.wait import once_free
 from virtrbd.model.image import ImageRef
 from virtrbd.planning.removal import (
     FlattenClone,
+    MoveToTrash,
     RemoveImage,
     RemoveSnapshot,
     Step,
-    TrashImage,
     UnprotectSnapshot,
 )
 
@@ -39,7 +39,7 @@ def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
             unprotect_snapshot(host.cluster, step.ref, step.image_id)
         case RemoveSnapshot():
             remove_snapshot(host.cluster, step.ref, step.image_id, step.snapshot_id)
-        case TrashImage():
+        case MoveToTrash():
             trash = partial(trash_image, host.cluster, step.ref, step.image_id, step.delay_s)
             once_free(trash, wait_s=wait_s, say=host.say)
             # What a cut-off run wrote of it says nothing of the next image of that name.

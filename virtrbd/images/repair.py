@@ -10,7 +10,7 @@ from virtrbd.ceph.images import free_of_inherited, read_image
 from virtrbd.ceph.long_calls import rebuild_object_map
 from virtrbd.ceph.mending import complete_made, note_clone
 from virtrbd.ceph.parts import read_by_id, read_parts, read_troubles
-from virtrbd.ceph.trash import missing
+from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import busy_error
 from virtrbd.errors import BlockedError, ClusterError
 from virtrbd.images.create import LOOK_AGAIN_AFTER_S, finish_made, remove_half_made
@@ -18,7 +18,7 @@ from virtrbd.images.image_host import ImageHost
 from virtrbd.images.wait import once_free
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.interrupted import is_half_made, leftover_of
+from virtrbd.planning.interrupted import is_half_made, origin_of
 from virtrbd.planning.objections import owner_objections
 from virtrbd.planning.repair import (
     BreakLock,
@@ -55,7 +55,7 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     """
     plan = _find(host, ref)
     if plan is None:
-        raise missing(host.cluster, ref)
+        raise missing_image_error(host.cluster, ref)
     return plan
 
 
@@ -97,8 +97,8 @@ def _for_owner(host: ImageHost, plan: RepairPlan, image: Image | None) -> Repair
 
 def _intent_plan(host: ImageHost, image: Image, intent: Intent | None) -> RepairPlan:
     domain_uuid = intent.domain_uuid if intent else ""
-    leftover = leftover_of(image, intent, domain_uuid=domain_uuid, host_uuid=host.host_uuid)
-    return plan_intent(image.ref, image, intent, leftover)
+    origin = origin_of(image, intent, domain_uuid=domain_uuid, host_uuid=host.host_uuid)
+    return plan_intent(image.ref, image, intent, origin)
 
 
 def find_repair_once_free(host: ImageHost, ref: ImageRef) -> RepairPlan:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import read_image
-from virtrbd.ceph.trash import missing
+from virtrbd.ceph.trash import missing_image_error
 from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.images.image_host import ImageHost
 from virtrbd.local.state_dir import StateDir
@@ -19,7 +19,7 @@ def require_image(host: ImageHost, ref: ImageRef) -> Image:
     """Return the image, which may be in the middle of something. Raises ClusterError when there is none."""
     image = read_image(host.cluster, ref.image)
     if image is None:
-        raise missing(host.cluster, ref)
+        raise missing_image_error(host.cluster, ref)
     return known_as(host, image)
 
 
@@ -42,6 +42,6 @@ def half_made(cluster: Cluster, state: StateDir, refs: Sequence[ImageRef]) -> fr
     return frozenset(ref for ref, image in found.items() if image and as_it_is(image, intents[ref]).state)
 
 
-def not_ready(image: Image) -> ClusterError:
+def not_ready_error(image: Image) -> ClusterError:
     """Return the error that says what an image is in the middle of."""
-    return ClusterError(unready.not_ready(image))
+    return ClusterError(unready.not_ready_message(image))

@@ -10,8 +10,8 @@ from virtrbd.errors import ImageExistsError
 from virtrbd.images.create import finish_made, make_empty, make_filled, remove_half_made
 from virtrbd.images.image_host import ImageHost
 from virtrbd.model.image import Image, ImageLayout, ImageRef, Intent
-from virtrbd.planning.interrupted import Leftover, is_half_made, leftover_of
-from virtrbd.planning.unready import not_ready
+from virtrbd.planning.interrupted import ImageOrigin, is_half_made, origin_of
+from virtrbd.planning.unready import not_ready_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +75,14 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
     image = read_image(host.cluster, ref, usage=True)
     if image is None:
         return None
-    match leftover_of(image, intent, domain_uuid="", host_uuid=host.host_uuid):
-        case Leftover.HALF:
+    match origin_of(image, intent, domain_uuid="", host_uuid=host.host_uuid):
+        case ImageOrigin.HALF:
             return Left(image_id=image.image_id, is_half=True)
-        case Leftover.MADE if intent and is_the_same(image, intent):
+        case ImageOrigin.MADE if intent and is_the_same(image, intent):
             return Left(image_id=image.image_id, is_marked=image.mark is not None)
         case _:
             if image.state:
-                raise ImageExistsError(f"name another image: {not_ready(image)}")
+                raise ImageExistsError(f"name another image: {not_ready_message(image)}")
             raise ImageExistsError(f"image {ref} exists; name another one, or remove it")
 
 

@@ -25,7 +25,7 @@ from virtrbd.model.names import check_new_name
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.interrupted import as_it_is, is_half, is_unclear
-from virtrbd.planning.unready import not_ready, ready_again, without_a_byte
+from virtrbd.planning.unready import not_ready_message, ready_again, without_a_byte
 from virtrbd.printable import shell_command
 
 # How a file that a spec names fails, and the spec may be right.
@@ -158,7 +158,7 @@ def _too_small(disk: Disk, what: str, size_bytes: int) -> str:
 
 def _plan_existing(disk: Disk, image: Image) -> ImagePlan:
     if image.state:
-        return ImagePlan(problems=[not_ready(image)])
+        return ImagePlan(problems=[not_ready_message(image)])
     if disk.image.snapshot and disk.image.snapshot not in image.snapshots:
         return ImagePlan(problems=[f"snapshot {disk.image} does not exist; name one of {', '.join(image.snapshots)}"])
     return ImagePlan()
@@ -179,7 +179,7 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         hazards = () if is_begun_here else (Hazard.LOSES_DATA,)
         actions.append(FinishRollback(ref=replace(image.ref, snapshot=snapshot), hazards=hazards))
     elif image.state:
-        return ImagePlan(problems=[not_ready(image)])
+        return ImagePlan(problems=[not_ready_message(image)])
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
     # One of them is the guest of this host, where that runs with the image.
@@ -264,7 +264,7 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
                 owner = f"belongs to domain {image.mark.domain_uuid}, whose data this one is not to read"
                 problems.append(f"{where}image {image.ref} {owner}; name another image, or a copy of it")
             elif (found := as_it_is(image, actual.intents.get(image.ref))).state:
-                problems.append(where + not_ready(found))
+                problems.append(where + not_ready_message(found))
             elif cdrom.image.snapshot and cdrom.image.snapshot not in image.snapshots:
                 problems.append(f"{where}snapshot {cdrom.image} does not exist; make it, or name the image alone")
     return problems

@@ -61,7 +61,7 @@ def is_as_cloned(image: Image, source: Image, host_uuid: str) -> bool:
     return is_ours and not is_used and image.allocated_bytes == 0 and image.size_bytes == source.size_bytes
 
 
-class Leftover(Enum):
+class ImageOrigin(Enum):
     """What an image that is there already is to a run that is about to make it."""
 
     FOREIGN = "it was there before"
@@ -69,13 +69,13 @@ class Leftover(Enum):
     MADE = "an earlier run made it, and was cut off before it could say so"
 
 
-def leftover_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> Leftover:
+def origin_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> ImageOrigin:
     """Return what the image is: an intent of ours tells, and nothing else."""
     if is_half(image, intent):
-        return Leftover.HALF
+        return ImageOrigin.HALF
     if intent is None or intent.domain_uuid != domain_uuid or image.state:
-        return Leftover.FOREIGN
+        return ImageOrigin.FOREIGN
     is_ours = image.mark is None or (image.mark.domain_uuid, image.mark.host) == (domain_uuid, host_uuid)
     if not is_ours or is_unclear(image, intent):
-        return Leftover.FOREIGN
-    return Leftover.MADE if intent.matches(replace(image, mark=None)) else Leftover.FOREIGN
+        return ImageOrigin.FOREIGN
+    return ImageOrigin.MADE if intent.matches(replace(image, mark=None)) else ImageOrigin.FOREIGN

@@ -22,7 +22,7 @@ from virtrbd.domainxml.live_drift import live_only_devices, media_of_others, set
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.plain import are_all_gone, monitors_of
+from virtrbd.domainxml.plain import are_all_gone, monitor_addresses
 from virtrbd.domainxml.tree import device_steps, parse_tree
 from virtrbd.model.actions import Action
 from virtrbd.model.actual import Actual
@@ -256,11 +256,11 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
 
 
 def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: Actual) -> Iterator[Finding]:
-    held, now = monitors_of(defined.live), actual.cluster.addresses
+    held, now = monitor_addresses(defined.live), actual.cluster.addresses
     if are_all_gone(held, now):
-        if not are_all_gone(monitors_of(defined.definition), now):
+        if not are_all_gone(monitor_addresses(defined.definition), now):
             way_out = "the definition has the new ones: restart it"
-        elif not are_all_gone(monitors_of(desired), now):
+        elif not are_all_gone(monitor_addresses(desired), now):
             way_out = "its definition has not the new ones yet: define it, then restart it"
         else:
             way_out = "its definition names them by the spec's xml: or template: take them out there, then restart it"

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from virtrbd.contained import contained
-from virtrbd.domainxml.plain import NAMESPACE, are_all_gone, may_be_no_xml, may_name_more, monitors_of, sources_in
+from virtrbd.domainxml.plain import NAMESPACE, are_all_gone, may_be_no_xml, may_name_more, monitor_addresses, sources_in
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, UnreadDomain
@@ -161,7 +161,7 @@ def _orphan(found: DefinedDomain, host: str) -> Finding:
 
 
 def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
-    held = monitors_of(found.definition)
+    held = monitor_addresses(found.definition)
     if are_all_gone(held, actual.cluster.addresses):
         state = "runs, and would not survive a restart" if found.state.is_active else "will not start"
         yield Finding(

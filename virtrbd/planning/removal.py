@@ -69,7 +69,7 @@ class RemoveSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrashImage:
+class MoveToTrash:
     ref: ImageRef
     image_id: str
     delay_s: float
@@ -100,7 +100,7 @@ class RemoveImage:
         return "removed for good"
 
 
-Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | TrashImage | RemoveImage
+Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | MoveToTrash | RemoveImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ def plan_removal(
         blockers.append(Blocker(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
         steps.append(RemoveImage(ref=image.ref, image_id=image.image_id))
     else:
-        steps.append(TrashImage(ref=image.ref, image_id=image.image_id, delay_s=delay_s))
+        steps.append(MoveToTrash(ref=image.ref, image_id=image.image_id, delay_s=delay_s))
     return RemovalPlan(subject=image.ref, blockers=tuple(blockers), steps=tuple(steps))
 
 

@@ -7,7 +7,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.interrupted import Leftover, is_unclear
+from virtrbd.planning.interrupted import ImageOrigin, is_unclear
 from virtrbd.planning.objections import Objection
 from virtrbd.planning.unready import ready_again
 from virtrbd.printable import cut, quoted, shell_command
@@ -214,7 +214,7 @@ class RepairPlan:
     open_by: tuple[Watcher, ...] = ()
     objections: tuple[Objection, ...] = ()
 
-    def missing(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
+    def missing_hazards(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
         """Return the hazards of it that are not allowed, each once."""
         wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
         wanted |= {each.hazard for each in self.objections if each.hazard}
@@ -319,10 +319,10 @@ def plan_half_made(parts: ImageParts) -> RepairPlan:
     return RepairPlan(subject=parts.ref, found=(found,), steps=(RemoveHalf(ref=parts.ref, image_id=parts.image_id),))
 
 
-def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, leftover: Leftover | None) -> RepairPlan:
+def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, origin: ImageOrigin | None) -> RepairPlan:
     """Return what ends an intent that a run of this host left, and what is said of an image that is not ready.
 
-    `leftover` is what the image is to the intent.
+    `origin` is what the image is to the intent.
     """
     if intent is None:
         if image is None or not image.state:
@@ -335,12 +335,12 @@ def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, lefto
         way_out = f"{shell_command('virtrbd image remove', ref)}, then import it again"
         return RepairPlan(subject=ref, found=(text,), problem=way_out)
     image_id = image.image_id if image else ""
-    match leftover:
-        case Leftover.HALF:
+    match origin:
+        case ImageOrigin.HALF:
             return RepairPlan(
                 subject=ref, found=(f"{found}; it is half",), steps=(RemoveHalf(ref=ref, image_id=image_id),)
             )
-        case Leftover.MADE:
+        case ImageOrigin.MADE:
             finish = FinishMaking(ref=ref, image_id=image_id, domain_uuid=intent.domain_uuid)
             return RepairPlan(subject=ref, found=(f"{found}; it is whole",), steps=(finish,))
     other = "; this is another image" if image else "; there is no such image"

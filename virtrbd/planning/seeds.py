@@ -9,7 +9,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
 from virtrbd.planning.images import ImagePlan, plan_half_made, plan_mark
-from virtrbd.planning.unready import not_ready
+from virtrbd.planning.unready import not_ready_message
 
 # How every kind of user data begins that cloud-init (type_from_starts_with, convert_string) or, on Windows,
 # cloudbase-init knows: a line with a sign, a tag, a gzip. Of anything else they tell the guest's own log alone.
@@ -50,7 +50,7 @@ def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> 
 def _not_a_seed(image: Image) -> str:
     """Return why the image can't hold a seed, or ""."""
     if image.state:
-        return not_ready(image)
+        return not_ready_message(image)
     if image.parent or image.size_bytes < SEED_BYTES or image.object_bytes < SEED_BYTES:
         return f"image {image.ref} is none that a seed fits into (4 MiB in one object, no clone); rename or remove it"
     return ""

@@ -10,7 +10,7 @@ _FILLING = ("importing", "copying")
 _MARK = "virtrbd.state"
 
 
-def not_ready(image: Image) -> str:
+def not_ready_message(image: Image) -> str:
     """Return the image, what it is in the middle of, and the way out."""
     return f"image {image.ref.image} is not ready: {image.state}; {ready_again(image)}"
 

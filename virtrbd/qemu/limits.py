@@ -7,7 +7,7 @@ from virtrbd.model.image import ImageRef
 from virtrbd.qemu.backend import Client, is_readonly
 from virtrbd.qemu.device import PROPERTIES, tells_granularity
 from virtrbd.qemu.era import OLDEST, Era
-from virtrbd.qemu.throttle import missing
+from virtrbd.qemu.throttle import missing_limits
 
 _IDE_TARGETS = ("hda", "hdb", "hdc", "hdd")
 VIRTIO_SCSI: Version = (1, 1, 0)
@@ -126,6 +126,6 @@ def _property_notes(disk: Disk, era: Era) -> list[str]:
         for field, version in since
         if era.qemu < version and field != "shareable"
     ]
-    if missing(disk, era.qemu):
-        found.append(f"this QEMU can't limit {', '.join(missing(disk, era.qemu))}; left out")
+    if missing_limits(disk, era.qemu):
+        found.append(f"this QEMU can't limit {', '.join(missing_limits(disk, era.qemu))}; left out")
     return found

@@ -55,7 +55,7 @@ def group_object(disk: Disk, qemu: Version) -> str:
     )
 
 
-def missing(disk: Disk, qemu: Version) -> list[str]:
+def missing_limits(disk: Disk, qemu: Version) -> list[str]:
     """Return the limits, in libvirt's names, that this QEMU doesn't have."""
     names = [name for name, (_, _, since) in _NAMES.items() if name in disk.iotune and qemu < since]
     return names + (["group_name"] if "group_name" in disk.iotune and qemu < _GROUPS else [])

@@ -19,7 +19,7 @@ _SNAPSHOT = re.compile(r"[A-Za-z0-9_+-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
+class _DiskRule:
     """A field, when it is wrong, and what is said then."""
 
     field: str
@@ -28,22 +28,22 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(
+    _DiskRule(
         field="target",
         is_broken=lambda disk: disk.target[:2] != TARGET_PREFIX[disk.bus],
         message=lambda disk: f"target {disk.target} does not fit bus {disk.bus}; write {TARGET_PREFIX[disk.bus]}a",
     ),
-    _Rule(
+    _DiskRule(
         field="readonly",
         is_broken=lambda disk: disk.readonly and disk.bus in (Bus.IDE, Bus.SATA),
         message=lambda disk: f"a {disk.bus} disk can't be readonly (libvirt refuses it); use virtio or scsi",
     ),
-    _Rule(
+    _DiskRule(
         field="image",
         is_broken=lambda disk: disk.image.snapshot and not disk.readonly,
         message=lambda disk: f"{disk.image} is a snapshot; write readonly: true beside it",
     ),
-    _Rule(
+    _DiskRule(
         field="image",
         is_broken=lambda disk: disk.image.snapshot and not _SNAPSHOT.fullmatch(disk.image.snapshot),
         message=lambda disk: (
@@ -51,49 +51,49 @@ _RULES = (
             f"{disk.image.snapshot}; clone it instead"
         ),
     ),
-    _Rule(
+    _DiskRule(
         field="iothread",
         is_broken=lambda disk: disk.iothread and disk.bus is not Bus.VIRTIO,
         message=lambda disk: f"libvirt gives I/O threads to virtio disks, not to {disk.bus}; leave it out",
     ),
-    _Rule(
+    _DiskRule(
         field="queues",
         is_broken=lambda disk: disk.queues and disk.bus is not Bus.VIRTIO,
         message=lambda disk: f"queues are a virtio disk's, not a {disk.bus} disk's; leave it out",
     ),
-    _Rule(
+    _DiskRule(
         field="rotation_rate",
         is_broken=lambda disk: disk.rotation_rate is not None and disk.bus in (Bus.VIRTIO, Bus.USB),
         message=lambda disk: f"a {disk.bus} disk has no rotation_rate; use scsi or sata, or leave it out",
     ),
-    _Rule(
+    _DiskRule(
         field="rotation_rate",
         is_broken=lambda disk: disk.rotation_rate not in (None, 1) and disk.rotation_rate not in _RPM,
         message=lambda _disk: "rotation_rate is 1 for an SSD or 1025 to 65534 rpm (ATA)",
     ),
-    _Rule(
+    _DiskRule(
         field="wwn",
         is_broken=lambda disk: disk.wwn and disk.bus not in (Bus.IDE, Bus.SCSI),
         message=lambda disk: f"libvirt gives a wwn to ide and scsi disks, not to {disk.bus}; write serial",
     ),
-    _Rule(
+    _DiskRule(
         field="serial",
         is_broken=lambda disk: len(disk.serial) > _MAX_SERIAL[disk.bus],
         message=lambda disk: f"{len(disk.serial)} characters; the guest sees {_MAX_SERIAL[disk.bus]} on {disk.bus}",
     ),
-    _Rule(
+    _DiskRule(
         field="discard_granularity",
         is_broken=lambda disk: disk.discard_granularity_bytes and disk.discard_granularity_bytes % 512,
         message=lambda _disk: "not a multiple of 512, the logical block size; write one like 64K",
     ),
-    _Rule(
+    _DiskRule(
         field="discard_granularity",
         is_broken=lambda disk: disk.bus in (Bus.IDE, Bus.SATA) and disk.discard_granularity_bytes not in (None, 0, 512),
         message=lambda disk: (
             f"QEMU takes 512 only on {disk.bus} (hw/ide/ide-dev.c); leave it out, or use virtio or scsi"
         ),
     ),
-    _Rule(
+    _DiskRule(
         field="shareable",
         is_broken=lambda disk: disk.shareable and disk.cache is not Cache.NONE,
         message=lambda disk: (
@@ -101,7 +101,7 @@ _RULES = (
             f"stale blocks; write cache: none"
         ),
     ),
-    _Rule(
+    _DiskRule(
         field="shareable",
         is_broken=lambda disk: disk.shareable and disk.readonly,
         message=lambda _disk: "shareable and readonly contradict each other; keep one",

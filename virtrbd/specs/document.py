@@ -68,7 +68,7 @@ class Document:
 
     def at(self, path: Path, message: str) -> str:
         """Return `file:line: field: message`, at the nearest line that is known."""
-        return f"{self.place(path)}: {field_name(path)}{brief(message)}"
+        return f"{self.place(path)}: {field_name(path)}{brief_message(message)}"
 
     def members(self, path: Path) -> dict[str, "Document"]:
         """Return each value of the mapping at a path as a document of its own; empty where there is no mapping."""
@@ -87,10 +87,10 @@ class Document:
 def field_name(path: Path) -> str:
     """Return `disks[0].size: ` for ("disks", 0, "size"), nothing for the document itself."""
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return f"{brief(name.removeprefix('.'))}: " if name else ""
+    return f"{brief_message(name.removeprefix('.'))}: " if name else ""
 
 
-def brief(text: str) -> str:
+def brief_message(text: str) -> str:
     """Return the text without its middle where it is long: the way out is at the end."""
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE // 2]} … {text[-_MAX_MESSAGE // 2 :]}"
 
@@ -255,4 +255,4 @@ class _Build:
     def _problem(self, node: yaml.Node, path: Path, message: str) -> None:
         # One more than are shown says that there are more.
         if len(self.problems) <= MAX_PROBLEMS:
-            self.problems.append(f"{self.file}:{node.start_mark.line + 1}: {field_name(path)}{brief(message)}")
+            self.problems.append(f"{self.file}:{node.start_mark.line + 1}: {field_name(path)}{brief_message(message)}")

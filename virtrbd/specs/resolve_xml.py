@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.settings import Settings
-from virtrbd.specs.document import BlockText, brief
+from virtrbd.specs.document import BlockText, brief_message
 from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.named_files import config_problem
 
@@ -46,4 +46,4 @@ def xml_problems(item: LoadedSpec, overlay: Overlay, targets: Collection[str], s
         for line, file in config_files(overlay.text):
             found += [(line, problem) for problem in config_problem(item.document, _FIELD, file, settings)]
     for line, reason in found:
-        yield f"{overlay.place(line)}: xml: {brief(reason)}"
+        yield f"{overlay.place(line)}: xml: {brief_message(reason)}"
