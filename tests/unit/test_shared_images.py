@@ -14,8 +14,8 @@ from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
-from virtrbd.planning.orphans import neighbours
 from virtrbd.planning.plan import make_plan
+from virtrbd.planning.shared_images import neighbours
 
 GOLD = ImageRef(pool="vms", name="gold & silver")
 APP = replace(

@@ -32,8 +32,8 @@ from virtrbd.model.settings import Settings
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.interrupted import is_half_made
 from virtrbd.planning.machine_type import CapabilitiesKey, capabilities_of_interest
-from virtrbd.planning.orphans import Kept, neighbours
 from virtrbd.planning.plan import Policy, still_judged, unjudged
+from virtrbd.planning.shared_images import Kept, neighbours
 from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.specs.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath

@@ -17,9 +17,10 @@ from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.fingerprints import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
-from virtrbd.planning.orphans import no_xml_finding, others, shared_images
+from virtrbd.planning.orphans import no_xml_finding, others
 from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
+from virtrbd.planning.shared_images import shared_images
 from virtrbd.planning.two_writers import two_writers
 from virtrbd.printable import shell_command
 

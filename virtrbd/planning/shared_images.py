@@ -1,0 +1,84 @@
+"""Images that two domains of one host use: which domains may, and which of their uses must not be."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from virtrbd.domainxml.plain import may_name_more, sources_in
+from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.failure import Failure
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_use import DomainUse, ImageUse, Role
+
+# What libvirt keeps of domains besides their definition and live XML, by UUID, or why it cannot be read.
+Kept = Mapping[str, Sequence[str | Failure]]
+
+
+def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: Kept) -> tuple[DefinedDomain, ...]:
+    """Return the domains that may use an image of another one's spec, by their text; parsing all would take long.
+
+    `kept`: what libvirt keeps of domains besides their definition and live XML, by UUID.
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    for domain in desired:
+        for ref in _images(domain):
+            owners[f"{ref.pool}/{ref.path}"] |= {domain.uuid, domain.name}
+
+    def may_use(found: DefinedDomain) -> bool:
+        texts = [each for each in (found.definition, found.live, *kept.get(found.uuid, ())) if isinstance(each, str)]
+        if any(map(may_name_more, texts)):
+            return True
+        named = (owners.get(source) for text in texts for source in sources_in(text))
+        return any(each and each.isdisjoint((found.uuid, found.name)) for each in named)
+
+    return tuple(filter(may_use, held))
+
+
+def _images(domain: Domain) -> Iterator[ImageRef]:
+    yield from (disk.image.image for disk in domain.disks)
+    yield from (cdrom.image.image for cdrom in domain.cdroms if cdrom.image)
+    if domain.seed:
+        yield domain.seed.image
+    yield from domain.xml.images if domain.xml else ()
+
+
+def shared_images(domain: Domain, uses: Sequence[DomainUse]) -> list[str]:
+    """Name the images that another domain of this host uses so that this one must not write to them, or read them.
+
+    Two writers destroy a disk, and what an overlay is built on must stay as it is. A CD-ROM drive does not write, and
+    would show this domain's guest what is on the other one's disk. A snapshot stays as it is whoever writes.
+    """
+    others = [use for use in uses if use.uuid != domain.uuid]
+    written = [(f"disk {disk.target}", disk.image.image) for disk in domain.disks if disk.is_written]
+    written += [("cloud_init", domain.seed.image)] if domain.seed else []
+    written += [("xml", ref) for ref in domain.xml.images] if domain.xml else []
+    read = [(f"cdrom {each.target}", each.image.image) for each in domain.cdroms if each.image and not each.is_seed]
+    problems = [
+        f"{where}: image {ref} is already {_used_as(using)} domain {other}; "
+        f"give it an image of its own, or write readonly or shareable in both"
+        for where, ref in written
+        for other, using in _users(ref, others)
+    ]
+    problems += [
+        f"{where}: image {ref} is {_read_as(using)} domain {other}; name another image, or a copy of it"
+        for where, ref in read
+        for other, using in _users(ref, others)
+    ]
+    return [f"{domain.origin}: {problem}" for problem in problems]
+
+
+def _users(ref: ImageRef, others: Sequence[DomainUse]) -> Iterator[tuple[str, ImageUse | None]]:
+    """Yield who uses the image, by name, and how; one that names it and cannot be read may do so: None."""
+    for other in others:
+        if using := other.excluding(ref):
+            yield other.name + (f" ({using[0]})" if using[0].kept_in else ""), using[0]
+        elif other.may_use(ref):
+            what = next(each.what for each in other.unread if each.text is not None and each.may_name(ref))
+            yield f"{other.name}, perhaps: virtrbd cannot read {what}", None
+
+
+def _used_as(using: ImageUse | None) -> str:
+    return "written by" if using is None or using.role is Role.DISK else f"{using} of"
+
+
+def _read_as(using: ImageUse | None) -> str:
+    return "a disk of" if using is None or using.role is Role.DISK else f"{using} of"
