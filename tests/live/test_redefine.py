@@ -153,7 +153,7 @@ def test_memory_and_vcpus_of_a_running_domain_change_from_the_next_boot(host, na
         f"{name}: pending restart: {path}; in force when the guest was off and on again"
         for path in ("/memory: 131072 -> 262144", "/vcpu: 1 -> 2")
     ]
-    edit = f"{name}: edit definition (/memory: 131072 -> 262144; /vcpu: 1 -> 2), in force from the next boot"
+    edit = f"{name}: edit definition (/memory: 131072 -> 262144; /vcpu: 1 -> 2), takes effect at the next boot"
     assert done.stdout.splitlines() == [edit, *pending]
     held = definition(host, name)
     assert [held.findtext(tag) for tag in ("memory", "currentMemory", "vcpu")] == ["262144", "262144", "2"]

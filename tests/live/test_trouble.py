@@ -112,7 +112,7 @@ def test_a_live_change_that_a_kill_left_unmarked_is_ours_all_the_same(fleet: Fle
     fleet.is_in_sync()
     fleet.spec("a", f"state: running\nmachine: pc\n{DISK}")
     planned = fleet.run("plan")
-    assert f"{name}: BLOCKED: detach disk vdb (image vms/{name}.vdb, which stays)" in planned.out, planned
+    assert f"{name}: BLOCKED: detach disk vdb (image vms/{name}.vdb, which is kept)" in planned.out, planned
 
 
 def test_a_hold_that_comes_in_between_keeps_a_domain_off(fleet: Fleet) -> None:

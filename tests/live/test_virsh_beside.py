@@ -169,7 +169,7 @@ def test_undefined_by_virsh_while_it_runs(host, name, spec) -> None:  # type: ig
     host.ok("virtrbd", "define", spec)
     before, qemu = host.ok("virsh", "dumpxml", "--inactive", name), host.ok("virsh", "domid", name)
     host.ok("virsh", "undefine", name)
-    again = f"{name}: define again what somebody undefined under its guest\n"
+    again = f"{name}: define again; it was undefined while its guest runs\n"
     assert host.run("virtrbd", "plan", spec).stdout.startswith(again.replace(": ", ": would ", 1))
     assert host.ok("virtrbd", "define", spec).startswith(again)
     assert host.ok("virsh", "domid", name) == qemu, "the guest never noticed"

@@ -16,7 +16,7 @@ def test_reads_a_number_with_its_unit(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["14", "", "d", "-1d", "1.5d", "1d12h", "1D", "1 month"])
 def test_refuses_what_is_no_span(text: str) -> None:
-    with pytest.raises(ValueError, match="is no span of time; write a number with s, m, h, d or w, like 14d"):
+    with pytest.raises(ValueError, match="is not a span of time; write a number with s, m, h, d or w, like 14d"):
         parse_duration(text)
 
 

@@ -16,11 +16,11 @@ MIB = 1024**2
 
 REFUSED = (
     (("image", "create", "vms/a@s", "1G"), "vms/a@s is a snapshot; write vms/a"),
-    (("image", "create", "a", "1G"), "'a' names no image; write pool/image"),
+    (("image", "create", "a", "1G"), "'a' is not the name of an image; write pool/image"),
     (("image", "create", "vms/a:id=b", "1G"), "'a:id=b': QEMU's old file names have options behind `:`"),
     (("image", "info", "vms/a\tb"), "holds U+0009, which libvirt's XML cannot hold"),
     (("image", "snapshot", "create", "vms/a@b@c"), "'b@c': rbd takes no `/` and no `@` in a new name"),
-    (("image", "create", "vms/a", "20"), "'20' is no size; write a number with K, M, G or T"),
+    (("image", "create", "vms/a", "20"), "'20' is not a size; write a number with K, M, G or T"),
     (("image", "create", "vms/a", "1G", "--object-size", "3M"), "--object-size: write a power of two"),
     (("image", "resize", "vms/a@s", "1G"), "vms/a@s is a snapshot"),
     (("image", "flatten", "vms/a@s"), "vms/a@s is a snapshot"),

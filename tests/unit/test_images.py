@@ -31,7 +31,7 @@ def test_reads_the_names_it_prints(pool: str, namespace: str, name: str, snapsho
 
 @pytest.mark.parametrize("text", ["", "image", "vms/", "/image", "vms//image", "vms/image@", "vms/@snap", "a/b/c/d"])
 def test_refuses_what_names_no_image(text: str) -> None:
-    with pytest.raises(ValueError, match="names no image; write pool/image"):
+    with pytest.raises(ValueError, match="is not the name of an image; write pool/image"):
         ImageRef.parse(text)
 
 

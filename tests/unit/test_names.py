@@ -36,7 +36,7 @@ def test_a_spec_keeps_a_name_that_exists_and_makes_none_like_it(name: str) -> No
     odd = replace(WEB, name=name)
     [planned] = make_plan([odd], EMPTY, HERE).domains
     assert planned.actions == ()
-    assert planned.problems[0].startswith(f"{WEB.origin}: name: {quoted(name)} is no name for a new domain; write")
+    assert planned.problems[0].startswith(f"{WEB.origin}: name: {quoted(name)} is not a name for a new domain; write")
     held = done([WEB], EMPTY, HERE)
     [found] = held.domains
     [planned] = make_plan([odd], replace(held, domains=(replace(found, name=name),)), HERE).domains

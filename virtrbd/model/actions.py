@@ -1,4 +1,4 @@
-"""Actions: what a plan is made of. What must never happen has none: there is no ShrinkImage."""
+"""Actions, the steps of a plan. What must never happen has no action: there is no ShrinkImage."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -73,18 +73,18 @@ class ImportImage(BaseAction):
 
 
 def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> str:
-    """Return what to say where the domain had such an image, and data in it, before."""
+    """Return the warning for an image that the domain had before, with data in it."""
     if Hazard.LOSES_DATA not in action.hazards:
         return ""
     return (
-        f", new, in the place of the domain's image of that name, which is gone; "
+        f", empty, in place of the domain's image of that name, which is gone; "
         f"{shell_command('virtrbd image restore', action.ref)} brings it back where it is in the trash"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveHalfImage(BaseAction):
-    """Remove what a run of ours was cut off to make or to fill; its intent proves that it is ours."""
+    """Remove what an interrupted run of this host began to make or to fill; its intent proves that."""
 
     ref: ImageRef
     image_id: str
@@ -96,7 +96,7 @@ class RemoveHalfImage(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkImage(BaseAction):
-    """Mark an image as the domain's: the end of a creation that was cut off, or a take-over."""
+    """Mark an image as the domain's: the end of an interrupted creation, or a take-over."""
 
     ref: ImageRef
     image_id: str
@@ -134,9 +134,9 @@ class GrowImage(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishRollback(BaseAction):
-    """Finish a rollback that was cut off: until then the image is a mix of old and new. `ref` names the snapshot.
+    """Finish an interrupted rollback: until then the image is a mix of old and new. `ref` names the snapshot.
 
-    What this host did not begin only the image's mark asks for, and every client of the pool can write that.
+    A rollback that this host did not begin is requested by the image's mark alone, which every client can write.
     """
 
     ref: ImageRef
@@ -147,7 +147,7 @@ class FinishRollback(BaseAction):
         if Hazard.LOSES_DATA not in self.hazards:
             return text
         return (
-            f"{text}, which the image's mark asks for and this host did not begin (to drop the mark: "
+            f"{text}, which the image's mark requests and this host did not begin (to drop the mark: "
             f"{shell_command('rbd image-meta remove', self.ref.image, 'virtrbd.state')})"
         )
 
@@ -156,7 +156,7 @@ class FinishRollback(BaseAction):
 class WriteSeed(BaseAction):
     """Write a domain's cloud-init seed, into an image that is made for it where there is none.
 
-    `documents` are name and content: what they hold may be secret, and is shown nowhere.
+    `documents` are name and content: the content may be secret, and is never shown.
     """
 
     ref: ImageRef
@@ -175,10 +175,10 @@ class WriteSeed(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefineDomain(BaseAction):
-    """Define `xml`: the rendered document for a new domain, else an edit of `based_on`, libvirt's own, by what is
+    """Define `xml`: the rendered document for a new domain, else libvirt's own `based_on`, edited to match
     `rendered`.
 
-    `was_undefined`: by somebody, while its guest runs, which goes on; only its definition is gone.
+    `was_undefined`: another program undefined it while its guest runs; only the definition is gone.
     """
 
     domain_uuid: str
@@ -196,15 +196,15 @@ class DefineDomain(BaseAction):
             return "define domain"
         changes = "; ".join(map(str, self.differences))
         if self.was_undefined:
-            return "define again what somebody undefined under its guest" + (f" ({changes})" if changes else "")
+            return "define again; it was undefined while its guest runs" + (f" ({changes})" if changes else "")
         changes = changes or "mark as owned"
-        return f"edit definition ({changes})" + (", in force from the next boot" if self.pending else "")
+        return f"edit definition ({changes})" + (", takes effect at the next boot" if self.pending else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewMark(BaseAction):
-    """Record the digests of `based_on`, a definition that is as desired, and what states it; changes nothing for the
-    guest."""
+    """Record the digests of `based_on`, a definition that is as desired, and what it states; changes nothing for
+    the guest."""
 
     domain_uuid: str
     inputs: str
@@ -232,7 +232,7 @@ class SetAutostart(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartDomain(BaseAction):
-    """Start a domain; `elsewhere` is the host that its images were last started on, where that never let go of them."""
+    """Start a domain; `elsewhere` is the host of the last start, where that host has not released its images."""
 
     domain_uuid: str
     elsewhere: str = ""
@@ -241,7 +241,10 @@ class StartDomain(BaseAction):
     @property
     def text(self) -> str:
         if self.elsewhere:
-            return f"start domain (it was last started on host {self.elsewhere}, which may run or save it still)"
+            return (
+                f"start domain (it was last started on host {self.elsewhere}, which may still run it or hold its "
+                f"managed save)"
+            )
         return "start domain"
 
 
@@ -256,7 +259,7 @@ class ShutDownDomain(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteHost(BaseAction):
-    """Say on images that their guest runs on this host, or that it stopped here: somebody else did that."""
+    """Record on images that their guest runs on this host, or stopped here: another program did that."""
 
     refs: tuple[ImageRef, ...]
     domain_uuid: str
@@ -265,7 +268,7 @@ class NoteHost(BaseAction):
 
     @property
     def text(self) -> str:
-        return f"note on the images that the guest {'runs' if self.runs else 'stopped'} here"
+        return f"record on the images that the guest {'runs' if self.runs else 'stopped'} here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +282,7 @@ class DropManagedSave(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndefineDomain(BaseAction):
-    """Forget the definition. `retirement`: what the next run finishes where this one ends in between."""
+    """Forget the definition. `retirement`: what the next run finishes where this run ends in between."""
 
     domain_uuid: str
     forget_snapshots: bool = False

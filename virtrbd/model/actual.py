@@ -1,4 +1,4 @@
-"""The world as it was observed, once, for the domains and images that a run is about."""
+"""The world as it was observed, once, for the domains and images of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """What a domain's XML must know of the cluster. Without `cephx` nobody says who he is: no user, no secret.
+    """The cluster, for a domain's XML. Without `cephx` clients do not authenticate: no user, no secret.
 
-    A monitor is rendered with one address; `map_addresses` are all that it has.
+    A monitor is rendered with one address; `map_addresses` are all its addresses.
     """
 
     fsid: str
@@ -46,7 +46,7 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
-    """A libvirt secret of usage type ceph. `is_set`: it has a value, as far as can be told."""
+    """A libvirt secret of usage type ceph. `is_set`: it has a value, as far as is known."""
 
     uuid: str
     usage: str
@@ -64,21 +64,21 @@ class LastDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actual:
-    """The world; images that were looked for and are not there are None.
+    """The world; an image that was looked for and does not exist is None.
 
-    What is there and cannot be read is not absent: `unread_domains` and `unread_images` say why.
+    What exists and cannot be read is not absent: `unread_domains` and `unread_images` say why.
 
-    `half_made` are the ids of images that a run of ours, whose intent is left, was cut off to make before they had a
-    header; they are None among the images.
+    `half_made`: the ids of images without a header that an interrupted run of this host, whose intent is left, began
+    to make; they are None among the images.
 
-    `rollbacks` are the snapshots, by image, that this host began to roll back to; `unknown_marks` the images that bear
-    a mark of this host, and that nothing here says were made by it. `uses` holds what domains use that may have to do
-    with images of other domains' specs; `open_twice` the clients of images that a guest of this host has open, and
-    another client too.
+    `rollbacks` are the snapshots, by image, that this host began to roll back to; `unknown_marks` the images with
+    a mark of this host of which this host has no record. `uses`: the uses by domains that may concern
+    images of other domains' specs; `open_twice`: the clients of images that a guest of this host and
+    another client have open.
 
     `capabilities` are by hypervisor type and machine, where libvirt knows those; `pool_config` holds each pool's own
     librbd options. By UUID: `last_definitions` of domains whose documents are to be looked at, and `judged`, the
-    digest of the documents of all others: an earlier run found these in order. `now` is in seconds since 1970.
+    digest of the documents of all others: an earlier run found these in sync. `now` is in seconds since 1970.
     """
 
     host_uuid: str

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that a text is, the same for all its spellings; None for a name."""
+    """Return the address of a text, the same for all its spellings; None for a name."""
     try:
         found = ip_address(text)
     except ValueError:

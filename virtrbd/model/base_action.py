@@ -8,9 +8,9 @@ from virtrbd.model.hazard import Hazard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseAction:
-    """What all actions share; `quiet` ones change nothing that a person would care about.
+    """The base of all actions; `quiet` actions change nothing that an operator would care about.
 
-    Nothing builds on `separable` ones: blocked, they hold back nothing else of their domain.
+    Nothing builds on `separable` actions: blocked, they hold back nothing else of their domain.
     """
 
     hazards: tuple[Hazard, ...] = ()

@@ -20,7 +20,7 @@ class CacheFacts:
         return not self.direct
 
 
-# libvirt's qemuDomainDiskCachemodeFlags and docs/formatdomain.rst; `default` is what QEMU does when nobody says.
+# libvirt's qemuDomainDiskCachemodeFlags and docs/formatdomain.rst; `default` is QEMU's own default.
 CACHE_FACTS: Mapping[Cache, CacheFacts] = {
     Cache.NONE: CacheFacts(direct=True, no_flush=False, write_cache=True),
     Cache.WRITETHROUGH: CacheFacts(direct=False, no_flush=False, write_cache=False),

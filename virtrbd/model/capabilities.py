@@ -1,4 +1,4 @@
-"""What the hypervisor at hand can do: the facts that a rendering depends on."""
+"""The capabilities of this host's hypervisor: the facts that a rendering depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Capabilities:
 
     `machine` is the canonical name (`pc-q35-7.2` for `q35`). `offers` holds what domcapabilities lists, by
     `element.enum` (`disk.bus`, `os.firmware`, `video.modelType`); what it does not mention is unknown, not refused.
-    An element that is not supported at all stands there by its own name (`tpm`), offering nothing.
+    An element that is not supported at all is listed by its own name (`tpm`), with no values.
     """
 
     libvirt: Version
@@ -23,7 +23,7 @@ class Capabilities:
     offers: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def offers_value(self, enum: str, value: str) -> bool:
-        """Whether the value may be used, as far as can be told."""
+        """Whether the value may be used, as far as is known."""
         if enum in self.offers:
             return value in self.offers[enum]
         parts = enum.split(".")
@@ -40,14 +40,14 @@ class Capabilities:
 
 
 def parse_version(text: str) -> Version:
-    """Return the version that `11.6` or `7.2.22` names. Raises ValueError."""
+    """Return the version of `11.6` or `7.2.22`. Raises ValueError."""
     parts = text.split(".")
     if not 1 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
-        raise ValueError(f"{quoted(text)} is no version; write it like 11.6")
+        raise ValueError(f"{quoted(text)} is not a version; write it like 11.6")
     major, minor, micro = (*map(int, parts), 0, 0)[:3]
     return (major, minor, micro)
 
 
 def version_text(version: Version) -> str:
-    """Return the version as people write it, without a trailing zero micro."""
+    """Return the version for messages, without a trailing zero micro."""
     return ".".join(map(str, version if version[2] else version[:2]))

@@ -1,11 +1,11 @@
-"""Checksums of files, as people write them and as distributions publish them."""
+"""Checksums of files, as users write them and as distributions publish them."""
 
 import re
 from dataclasses import dataclass
 
 from virtrbd.printable import quoted
 
-# Two files of one MD5 or SHA-1 can be made by anybody.
+# An attacker can make two files with one MD5 or SHA-1.
 _DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _BY_DIGITS = {digits: name for name, digits in _DIGITS.items()}
 _EXAMPLE = "write sha256: and its 64 hexadecimal digits, or the URL of a list like SHA256SUMS"
@@ -35,7 +35,7 @@ def parse_checksum(text: str) -> Checksum:
     algorithm, _, digest = text.partition(":")
     algorithm, digits = algorithm.lower(), _DIGITS.get(algorithm.lower())
     if algorithm in ("md5", "sha1"):
-        raise ValueError(f"{algorithm} proves nothing: anybody can make two files that share one; {_EXAMPLE}")
+        raise ValueError(f"{algorithm} proves nothing: an attacker can make two files that share it; {_EXAMPLE}")
     if digits is None:
         raise ValueError(f"{quoted(text)} is not a checksum; {_EXAMPLE}")
     if not re.fullmatch(f"[0-9A-Fa-f]{{{digits}}}", digest):
@@ -44,9 +44,9 @@ def parse_checksum(text: str) -> Checksum:
 
 
 def find_checksum(listing: str, name: str) -> Checksum:
-    """Return what a list of checksums says of a file of that name; the strongest where it says several.
+    """Return the checksum of a file in a list of checksums; the strongest where it has several.
 
-    Raises ValueError where it says nothing, nothing that proves anything, or two different things.
+    Raises ValueError where the list has none, only weak ones, or two different ones.
     """
     lines = list(filter(None, map(str.strip, listing.splitlines())))
     found = {digest for line in lines if (digest := _of_line(line, name, is_alone=len(lines) == 1))}
@@ -61,7 +61,7 @@ def find_checksum(listing: str, name: str) -> Checksum:
 
 
 def _of_line(line: str, name: str, *, is_alone: bool) -> str:
-    """Return the digest that a line has for this file, "" for none; one without a name is the whole list."""
+    """Return the digest that a line has for this file, "" for none; a digest without a name is the whole list."""
     if bsd := _BSD.fullmatch(line):
         return bsd[3].lower() if _last_part(bsd[2]) == name else ""
     if gnu := _GNU.fullmatch(line):

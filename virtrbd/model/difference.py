@@ -7,7 +7,7 @@ from virtrbd.printable import cut
 
 
 class Mend(StrEnum):
-    """How a difference is mended: in the running guest, at its next boot, or only by making it anew."""
+    """How a difference is mended: in the running guest, at its next boot, or only by a new domain or image."""
 
     LIVE = "live"
     NEXT_BOOT = "next-boot"
@@ -16,7 +16,7 @@ class Mend(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One thing that is not as desired: where, what was wanted, what was found, how it is mended."""
+    """One difference from what is desired: where, what was wanted, what was found, how it is mended."""
 
     path: str
     wanted: str

@@ -1,4 +1,4 @@
-"""Domains: as they should be, and as libvirt holds them."""
+"""Domains: as specs want them, and as libvirt holds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Cache(StrEnum):
 
 
 class Discard(StrEnum):
-    """What becomes of a guest's trims; `default` leaves it to QEMU, which ignores them."""
+    """What happens to a guest's trims; `default` leaves that to QEMU, which ignores them."""
 
     UNMAP = "unmap"
     IGNORE = "ignore"
@@ -57,12 +57,12 @@ class PowerState(StrEnum):
 
     @property
     def is_active(self) -> bool:
-        """Whether a QEMU process stands behind it."""
+        """Whether it has a QEMU process."""
         return self in (PowerState.RUNNING, PowerState.PAUSED)
 
 
 class WantedState(StrEnum):
-    """What a spec wants of a domain's power; `unmanaged` leaves it to people."""
+    """The power state that a spec wants; `unmanaged` leaves it to the operator."""
 
     RUNNING = "running"
     SHUT_OFF = "shut-off"
@@ -73,8 +73,8 @@ class WantedState(StrEnum):
 class Disk:
     """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
 
-    `discard_granularity_bytes` is what the guest is told, None where nobody said; `iotune` holds libvirt's own names.
-    The file to import lies beneath one of the folders in `import_beneath`, or is not read; the other words that begin
+    `discard_granularity_bytes` is announced to the guest, None where the spec has none; `iotune` holds libvirt's own
+    names. The file to import must lie beneath one of the folders in `import_beneath`; the other fields that begin
     with `import_` are an ImportFile's.
     """
 
@@ -109,12 +109,12 @@ class Disk:
 
     @property
     def is_written(self) -> bool:
-        """Whether the guest writes to it alone: what must never be open twice."""
+        """Whether only this guest writes to it: it must never be open twice."""
         return not (self.readonly or self.shareable or self.image.snapshot)
 
     @property
     def import_source(self) -> ImportFile:
-        """What it is imported from; only for a disk that is."""
+        """The source of its import; only for a disk that has one."""
         return ImportFile(
             name=self.import_file,
             format=self.import_format,
@@ -126,7 +126,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cdrom:
-    """A CD-ROM drive; `image` None: empty. `is_seed`: virtrbd makes the image, from what the spec tells cloud-init."""
+    """A CD-ROM drive; `image` None: empty. `is_seed`: virtrbd makes the image, from the spec's cloud_init."""
 
     target: str
     bus: Bus
@@ -189,7 +189,7 @@ class Firmware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graphics:
-    """A screen for people; `port` None lets libvirt choose one, `listen` `default` takes the address of qemu.conf."""
+    """A screen; `port` None lets libvirt choose one, `listen` `default` takes the address of qemu.conf."""
 
     kind: str
     listen: str = "127.0.0.1"
@@ -212,11 +212,11 @@ class Tpm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """A domain as its spec wants it: every default is decided.
+    """A domain as its spec wants it, with every default decided.
 
-    `memory_bytes` and `vcpus` are the most it can have, the `current_` ones what it starts with, None for all.
-    `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features` holds what is
-    switched on or off in libvirt's words. `silence` lists the codes of lints that nobody wants to see.
+    `memory_bytes` and `vcpus` are its maxima, the `current_` fields what it starts with, None for all.
+    `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features`: what is
+    switched on or off, in libvirt's words. `silence`: the codes of lints that are not reported.
     """
 
     name: str
@@ -262,30 +262,30 @@ class Domain:
 
     @property
     def iothreads(self) -> int:
-        """How many I/O threads its disks ask for."""
+        """How many I/O threads its disks need."""
         return max((disk.iothread or 0 for disk in self.disks), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Hands off, for maintenance. `until` in seconds since 1970, None until it is released."""
+    """A hold, for maintenance. `until` in seconds since 1970, None until it is released."""
 
     until: float | None = None
     why: str = ""
 
     def holds_at(self, now: float) -> bool:
-        """Whether it is in force."""
+        """Whether it applies now."""
         return self.until is None or now < self.until
 
     @property
     def why_told(self) -> str:
-        """The reason as a message has it behind what it says, empty where none was given."""
+        """The reason, to be appended to a message; empty where none was given."""
         return f" ({cut(self.why)})" if self.why else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignChange:
-    """What somebody else changed in a definition where no spec states anything: at `path`, from `was` to `found`.
+    """A change by others in a definition where no spec states anything: at `path`, from `was` to `found`.
 
     An empty `was` is an addition, an empty `found` a removal.
     """
@@ -302,12 +302,12 @@ class ForeignChange:
 class DomainMark:
     """virtrbd's own metadata element; it counts only where `uuid` is the domain's: copies carry it too.
 
-    `stated` holds the paths of all that the last rendering stated: nothing else may be taken away again. `foreign`
-    holds what others changed, as long as it is there; `ignored` the paths that are none of ours. `balloon_bytes` is the
-    memory that the guest was told to have, at its start or since; 0 in marks that do not say it. `generation` is the
-    run of its guest that the images know (LastRun): a managed save keeps it with the live XML. `places`: where the
-    stated devices are, by step (own_devices): others may have one of the same key. `forms`: what libvirt made of what
-    was stated, where it says it otherwise (domainxml/forms).
+    `stated`: the paths of everything that the last rendering stated: virtrbd may remove nothing else again.
+    `foreign`: changes by others, as long as they are there; `ignored`: the paths that virtrbd leaves alone.
+    `balloon_bytes`: the memory that the guest was asked to have, at its start or since; 0 in marks without it.
+    `generation`: the run of its guest that the images record (LastRun); a managed save keeps it with the live XML.
+    `places`: where the stated devices are, by step (own_devices): others may have a device of the same key.
+    `forms`: how libvirt writes what was stated, where it differs (domainxml/forms).
     """
 
     uuid: str
@@ -326,7 +326,7 @@ class DomainMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagedSave:
-    """The memory that a domain was saved with: of which run of its guest, "" where its XML does not say."""
+    """The managed save of a domain: the generation of its guest, "" where its XML has none."""
 
     domain: str
     generation: str = ""
@@ -347,7 +347,7 @@ class DefinedDomain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadDomain:
-    """A domain that libvirt has and virtrbd cannot read: what it is made of, and which images it uses, is unknown."""
+    """A domain that libvirt has and virtrbd cannot read: its devices, and the images that it uses, are unknown."""
 
     name: str
     uuid: str
@@ -357,7 +357,7 @@ class UnreadDomain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDomains:
-    """All domains of a host by name: those that could be read, and those that are there all the same."""
+    """All domains of a host by name: those that could be read, and those that exist but could not."""
 
     read: tuple[DefinedDomain, ...] = ()
     unread: tuple[UnreadDomain, ...] = ()
@@ -378,5 +378,5 @@ class DefinedDisk:
 
     @property
     def is_written(self) -> bool:
-        """Whether the guest writes to it alone: what must never be open twice."""
+        """Whether only this guest writes to it: it must never be open twice."""
         return self.image is not None and not (self.readonly or self.shareable or self.device != "disk")

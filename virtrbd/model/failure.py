@@ -1,4 +1,4 @@
-"""What went wrong with one domain, image or spec, kept as data: the run goes on with the others."""
+"""The failure of one domain, image or spec, as data: the run goes on with the others."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from virtrbd.errors import DefectError, ExitCode, VirtrbdError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why one thing failed. `trace` is empty but for a defect of virtrbd itself; it holds no values."""
+    """Why one thing failed. `trace` is empty except for a defect of virtrbd itself; it holds no values."""
 
     text: str
     exit_code: ExitCode

@@ -1,4 +1,4 @@
-"""Any name (of a domain, of an image) as the name of a file."""
+"""File names for any name of a domain or an image."""
 
 import re
 from urllib.parse import quote
@@ -8,14 +8,14 @@ from virtrbd.model.digest import digest_of
 # Linux takes 255 bytes; some are left for suffixes like `.new`.
 _MAX_BYTES = 200
 _KEPT_BYTES = 150
-# What a person types without quotes, and no editor or shell hides.
+# Characters that need no quotes in a shell, and that no editor or shell hides.
 _TYPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def file_name_of(name: str) -> str:
     """Return a name that any file system takes and no other name has: no `/`, no `.` and `..`, 200 bytes at most.
 
-    Bytes that are not UTF-8, as Python reads them (surrogates), and NUL are as good as any other.
+    Bytes that are not UTF-8, as Python reads them (surrogates), and NUL are allowed.
     """
     quoted = quote(name, safe="", errors="surrogatepass")
     if quoted.startswith("."):
@@ -27,7 +27,7 @@ def file_name_of(name: str) -> str:
 
 
 def typed_file_name(name: str, uuid: str) -> str:
-    """Return a name for a domain's file that people type: the domain's own, or what of it they can and its UUID."""
+    """Return a name for a domain's file that is easy to type: the domain's own, or its plain part and its UUID."""
     if _TYPED.fullmatch(name):
         return name
     typed = _TYPED.search(re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-"))

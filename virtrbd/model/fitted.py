@@ -1,4 +1,4 @@
-"""A domain fitted to the hypervisor at hand: what a template needs beside the domain itself."""
+"""A domain adapted to this host's hypervisor: what a template needs beside the domain itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from virtrbd.model.domain import Domain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A domain, and the way in which each disk's discard granularity is told to QEMU there, in bytes by target.
+    """A domain, and the way in which QEMU gets each disk's discard granularity there, in bytes by target.
 
     `blockio`: libvirt's own element; `override`: <qemu:override>; `set_device`: `-set device.`, which needs
     `drops_json_device` where libvirt writes -device as JSON: by taking `json_device_capability` away.
-    `states_variables`: whether libvirt has to hear that a guest's UEFI keeps its variables.
+    `states_variables`: whether libvirt needs the statement that a guest's UEFI keeps its variables.
     """
 
     domain: Domain

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Hazard(StrEnum):
-    """What an action may cost; one that is not allowed stays in the plan, blocked."""
+    """What an action may cost; an action whose hazard is not allowed stays in the plan, blocked."""
 
     INTERRUPTS_GUEST = "interrupts-guest"
     FORGETS_DOMAIN = "forgets-domain"

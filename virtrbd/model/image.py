@@ -1,4 +1,4 @@
-"""RBD images: how they are named, what is known of them, whose they are."""
+"""RBD images: their names, what is known of them, and their owners."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ class ImageRef:
         match = _REF.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"{quoted(text)} names no image; write pool/image, pool/namespace/image or pool/image@snapshot"
+                f"{quoted(text)} is not the name of an image; write pool/image, pool/namespace/image or "
+                f"pool/image@snapshot"
             )
         parts = {key: value or "" for key, value in match.groupdict().items()}
         for key, value in parts.items():
@@ -38,7 +39,7 @@ class ImageRef:
 
     @classmethod
     def parse_new(cls, text: str) -> Self:
-        """Return the image or snapshot that is to be made. Raises ValueError."""
+        """Return the image or snapshot to make. Raises ValueError."""
         ref = cls.parse(text)
         check_new_name(ref.snapshot or ref.name)
         return ref
@@ -59,20 +60,20 @@ class ImageRef:
 
     @property
     def path(self) -> str:
-        """`[namespace/]name`: what stands behind the pool in libvirt's source name."""
+        """`[namespace/]name`: what libvirt's source name has behind the pool."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 def tell_host(host: str, host_name: str) -> str:
-    """Return a host as a message names it: by its name too where that is known."""
+    """Return a host for a message: with its name where that is known."""
     return f"{cut(host_name)} ({cut(host)})" if host_name else cut(host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMark:
-    """Who an image belongs to. It counts only where `image_id` is the image's own: clones inherit marks.
+    """The owner of an image. It counts only where `image_id` is the image's own: clones inherit marks.
 
-    `host` is libvirt's UUID of the host and decides; `host_name` is for people, and empty in
+    `host` is libvirt's UUID of the host and decides; `host_name` is for messages, and empty in
     older marks.
     """
 
@@ -83,11 +84,11 @@ class ImageMark:
 
     @property
     def host_told(self) -> str:
-        """The host as a message names it."""
+        """The host, for a message."""
         return tell_host(self.host, self.host_name)
 
 
-# What people choose of a new image; the rest of librbd's features follow from what is done with it.
+# The features that a caller chooses for a new image; librbd's other features follow from later work on it.
 FEATURES = (
     "layering",
     "striping",
@@ -101,7 +102,7 @@ FEATURES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLayout:
-    """How a new image lies on the cluster; what is empty or 0 is left to the cluster's own defaults.
+    """The layout of a new image on the cluster; an empty field or 0 means the cluster's own default.
 
     `data_pool` takes the data of images whose pool can't hold it: an erasure-coded one.
     """
@@ -113,13 +114,13 @@ class ImageLayout:
     data_pool: str = ""
 
 
-# The state of an image that is being rolled back, before the snapshot's name: half-way it is a mix of old and new.
+# The state of an image that is being rolled back, before the snapshot's name: it is a mix of old and new until then.
 ROLLING_BACK = "rolling back to "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
-    """A client that has an image open read-write; `is_here` where it is surely one of this host."""
+    """A client that has an image open read-write; `is_here`: it is surely a client of this host."""
 
     address: str
     client_id: int
@@ -131,10 +132,10 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRun:
-    """The last time that a guest ran on an image: where, since when (seconds since 1970), and which run it was.
+    """The last run of a guest on an image: on which host, since when (seconds since 1970), and its generation.
 
     A clean stop ends the claim of the host (`running_on`), not this trace (law 17). A managed save belongs to the run
-    whose `generation` it has; it is empty where a guest of no mark ran.
+    whose `generation` it has; that is empty where a guest without a mark ran.
     """
 
     host: str
@@ -144,13 +145,13 @@ class LastRun:
 
     @property
     def host_told(self) -> str:
-        """The host as a message names it."""
+        """The host, for a message."""
         return tell_host(self.host, self.host_name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
-    """Why RBD lets nobody write to an image now, and the way out."""
+    """Why RBD lets no client write to an image now, and the way out."""
 
     text: str
     way_out: str
@@ -161,10 +162,10 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image as the cluster holds it; `allocated_bytes` is None where it was not asked for.
+    """An image as the cluster holds it; `allocated_bytes` is None where it was not queried.
 
     `config` holds the image's own librbd options, which beat ceph.conf and QEMU; `seed` the digest of the cloud-init
-    seed that was written to it. `watchers` and `obstacles` are known of an image that was opened, not of its header.
+    seed that was written to it. `watchers` and `obstacles` are known only after opening the image, not from its header.
     """
 
     ref: ImageRef
@@ -186,23 +187,23 @@ class Image:
     config: Mapping[str, str] = field(default_factory=dict)
 
     def is_of(self, domain_uuid: str) -> bool:
-        """Whether the mark says that this very image belongs to the domain."""
+        """Whether the mark says that this image belongs to the domain."""
         return self.mark is not None and self.mark.domain_uuid == domain_uuid
 
     @property
     def hosts_told(self) -> dict[str, str]:
-        """The hosts that its marks name, as a message names them, by UUID: where it runs, ran last, and belongs."""
+        """The hosts of its marks, for a message, by UUID: where it runs, where it ran last, and its owner's."""
         named = [(self.last_run.host, self.last_run.host_told)] if self.last_run else []
         named += [(self.mark.host, self.mark.host_told)] if self.mark else []
         found = {self.running_on: cut(self.running_on)} if self.running_on else {}
         for host, told in named:
-            # Not each mark has the host's name.
+            # Some marks lack the host's name.
             found[host] = told if found.get(host, cut(host)) == cut(host) else found[host]
         return found
 
     @property
     def running_on_told(self) -> str:
-        """`running_on` as a message names it, by its name too where another mark knows that."""
+        """`running_on` for a message, with its name where another mark has it."""
         return self.hosts_told.get(self.running_on, "")
 
     def is_of_other_host(self, host_uuid: str) -> bool:
@@ -216,9 +217,9 @@ _LONGEST_ID, _MOST_RANDOM = 14, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """What a run wrote down before it made an image: a later run may finish the marking, nobody else's.
+    """What a run wrote down before it made an image: only an image of this intent may be marked by a later run.
 
-    `what` tells a filling from another: only a run that would do the very same may take it for done. `client_id` is the
+    `what` identifies the filling: only a run that would do the same may take it for done. `client_id` is the
     number of the client that made it, 0 in intents of earlier versions: librbd begins an image's id with it.
     """
 
@@ -233,7 +234,7 @@ class Intent:
     client_id: int = 0
 
     def made_id(self, image_id: str) -> bool:
-        """Whether the client that this intent is of made the image with that id.
+        """Whether the client of this intent made the image with that id.
 
         librbd makes an id of the client's number and 32 random bits, in hexadecimal, and keeps the last 14 characters
         (librbd/Utils, generate_image_id).

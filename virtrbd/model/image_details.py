@@ -1,4 +1,4 @@
-"""What is known of an image beyond itself: its snapshots, clones, parents, options; lists, usage and the trash."""
+"""Details of images: snapshots, clones, parents, options; lists, usage and the trash."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from virtrbd.model.image import Image, ImageMark, ImageRef
 
 
 class SnapshotKind(StrEnum):
-    """RBD's namespaces of snapshots: a person's, a group's, one that only clones still need, a mirror's."""
+    """RBD's namespaces of snapshots: the user's, a group's, a snapshot that only clones still need, a mirror's."""
 
     USER = "user"
     GROUP = "group"
@@ -20,7 +20,7 @@ class SnapshotKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Child:
-    """A clone; one in the trash still needs its parent.
+    """A clone; a clone in the trash still needs its parent.
 
     Its mark and its state are known only where it may have to be flattened.
     """
@@ -37,9 +37,9 @@ class Child:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A snapshot; `used_bytes` is what was written since the one before it, None where that is not known.
+    """A snapshot; `used_bytes`: what was written since the snapshot before it, None where unknown.
 
-    `label` is what a person calls it: of a snapshot in the trash the name it had.
+    `label`: its name for messages, which for a snapshot in the trash is its former name.
     """
 
     snapshot_id: int
@@ -73,15 +73,15 @@ class Usage:
 
     @property
     def total_bytes(self) -> int:
-        """What removing the image with its snapshots would free."""
+        """The bytes that removing the image with its snapshots would free."""
         return self.used_bytes + sum(self.by_snapshot.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDetails:
-    """All that the cluster knows of an image. `parents` begins with its own parent; `clone_format` is 0 for no clone.
+    """All that the cluster knows of an image. `parents` begins with its own parent; `clone_format` 0: not a clone.
 
-    `copied_state` is one of the image that this is a copy of: it counts for nothing. Times are seconds since 1970.
+    `copied_state` came with a copy of another image, and does not count. Times are seconds since 1970.
     """
 
     image: Image
@@ -111,7 +111,7 @@ class ImageDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedImage:
-    """An image as a list shows it; `snapshots` counts those that people made."""
+    """An image as a list shows it; `snapshots` counts the user's."""
 
     ref: ImageRef
     image_id: str
@@ -127,7 +127,7 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadImage:
-    """An image that is there and cannot be read; `image_id` is empty where not even that is known."""
+    """An image that exists and cannot be read; `image_id` is empty where it is unknown too."""
 
     ref: ImageRef
     failure: Failure
@@ -136,7 +136,7 @@ class UnreadImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The images of a pool's namespace by name, and those that could not be read."""
+    """The images of a pool's namespace by name, and the images that could not be read."""
 
     images: tuple[ListedImage, ...] = ()
     unread: tuple[UnreadImage, ...] = ()
@@ -144,7 +144,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashEntry:
-    """An image in the trash. `source` says who put it there; what is not USER is none of ours."""
+    """An image in the trash. `source`: what moved it there; virtrbd leaves all but USER alone."""
 
     ref: ImageRef
     image_id: str

@@ -1,4 +1,4 @@
-"""What RBD makes an image of: objects and entries that librbd writes one after the other, and a kill parts.
+"""The parts of an RBD image: objects and entries that librbd writes one after the other; a kill may leave some.
 
 In the order of Ceph 16 (measured by the OSD's operations): a create writes the directory's entry, the id object, the
 header, the object map; a clone then its parent, and itself into the parent's list. A move to the trash writes the
@@ -13,7 +13,7 @@ from virtrbd.model.image import ImageRef, Obstacle
 
 
 class TrashState(Enum):
-    """What an image in the trash is in the middle of (cls_rbd's TrashImageState); librbd touches only a NORMAL one."""
+    """The state of an image in the trash (cls_rbd's TrashImageState); librbd acts only on a NORMAL one."""
 
     NORMAL = 0
     MOVING = 1
@@ -22,13 +22,13 @@ class TrashState(Enum):
 
     @property
     def is_settled(self) -> bool:
-        """Whether librbd restores and removes it."""
+        """Whether librbd can restore and remove it."""
         return self in (TrashState.NORMAL, TrashState.REMOVING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """Who holds a lock on an image; `is_exclusive`: librbd's own, which it takes and gives by itself."""
+    """The holder of a lock on an image; `is_exclusive`: librbd's own lock, which it takes and releases by itself."""
 
     client: str
     cookie: str
@@ -38,9 +38,9 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostClone:
-    """A clone that a snapshot of its parent lists, and that has no header or does not grow from the snapshot.
+    """A clone that a snapshot of its parent lists, and that has no header or has another parent.
 
-    `is_old`: it is listed as clones of format 1 are, in the pool that it was in, and `pool_id` says nothing.
+    `is_old`: it is listed like clones of format 1, in its own pool, and `pool_id` has no meaning.
     """
 
     room: ImageRef
@@ -55,17 +55,17 @@ class LostClone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageParts:
-    """What a pool's namespace holds under one name; the image's id is what the id object, else the directory, says.
+    """What a pool's namespace holds under one name; the image's id comes from the id object, else from the directory.
 
-    `id_object`: the id that `rbd_id.NAME` holds, "" for none that can be read, None where there is no such object.
+    `id_object`: the id that `rbd_id.NAME` holds, "" where it cannot be read, None where there is no such object.
     `noted_at`: when that was written, in seconds since 1970.
     `listed_id`: the id that the directory has for the name; `listed_name`: the name that it has for the id.
     `is_known_by_it`: whether the id object of `listed_name` holds the id too.
-    `has_header`: there is a header that says the image's size. `is_blank`: there is one without a word, by which a
-    removal keeps others from making it.
+    `has_header`: there is a header with the image's size. `is_blank`: there is an empty header, by which a
+    removal keeps other clients from making the image.
     `trash`: the image's state in the trash, None where it is not there. `stuck`: other images of that name, by id, that
-    were cut off on their way into the trash or out of it.
-    `lost_parent`: what the image grows from according to its header, where that is surely gone.
+    were interrupted on their way into the trash or out of it.
+    `lost_parent`: the parent that its header names, where that is surely gone.
     `data_objects`: counted only where there is no header.
     """
 
@@ -88,7 +88,7 @@ class ImageParts:
 
     @property
     def is_named(self) -> bool:
-        """Whether anything has the name: then librbd makes no image of it."""
+        """Whether the name is taken: then librbd makes no image of that name."""
         return self.id_object is not None or bool(self.listed_id)
 
 
@@ -96,8 +96,8 @@ class ImageParts:
 class ImageTroubles:
     """What is wrong with an image that opens.
 
-    `bad_maps`: the snapshots whose object map is not valid, "" for the image's own. `unlisted_in`: the snapshot that it
-    grows from and that does not list it.
+    `bad_maps`: the snapshots whose object map is not valid, "" for the image's own. `unlisted_in`: its parent's
+    snapshot, where that does not list it.
     """
 
     bad_maps: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How a domain uses RBD images: what its XML names, in all the ways in which it can name one."""
+"""The uses of RBD images by a domain: every way in which its XML can name an image."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,9 +9,9 @@ from virtrbd.model.image import ImageRef
 
 
 class Role(StrEnum):
-    """What an image is to the domain. Only a disk can be grown under it; what lies below an overlay must not change.
+    """The role of an image in a domain. Only a disk can be grown under it; an image below an overlay must not change.
 
-    A shared disk is one that others may write to as well: a CD-ROM, or one that is read-only or shareable.
+    Others may write to a shared disk as well: a CD-ROM, a read-only or a shareable disk.
     """
 
     DISK = "disk"
@@ -24,9 +24,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ImageUse:
-    """An image that a domain names. `place` says where, as a message reads it: `disk vda`, `NVRAM`.
+    """An image that a domain names. `place` says where, for messages: `disk vda`, `NVRAM`.
 
-    `kept_in` is empty for what the definition or the guest names, else what alone names it: its managed save, say.
+    `kept_in` is empty where the definition or the guest names it, else the only document that does: the managed save.
     """
 
     ref: ImageRef
@@ -41,7 +41,7 @@ class ImageUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class NamedVolume:
-    """A volume of a libvirt storage pool. Which image that is, if it is one, only libvirt knows."""
+    """A volume of a libvirt storage pool. Only libvirt knows whether it is an image, and which."""
 
     pool: str
     volume: str
@@ -51,7 +51,7 @@ class NamedVolume:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class NamedDevice:
-    """A block device of this host. Whether an image is behind it (the kernel's rbd driver), only this host knows."""
+    """A block device of this host. Only this host knows whether an image is behind it (the kernel's rbd driver)."""
 
     path: str
     role: Role
@@ -60,7 +60,7 @@ class NamedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Unread:
-    """What may name an image and cannot be read. `text`: what it says, where that is known; else it may name any."""
+    """What may name an image and cannot be read. `text`: its text, where known; else it may name any image."""
 
     what: str
     text: str | None = None
@@ -95,11 +95,11 @@ class DomainUse:
 
     @property
     def refs(self) -> frozenset[ImageRef]:
-        """What it names, snapshots as snapshots."""
+        """The images and snapshots that it names."""
         return frozenset(use.ref for use in self.images)
 
     def of(self, ref: ImageRef) -> tuple[ImageUse, ...]:
-        """Return how it uses the image or a snapshot of it; of a snapshot's name, how it uses that snapshot."""
+        """Return how it uses the image or a snapshot of it; for a snapshot, how it uses that snapshot."""
         if ref.snapshot:
             return tuple(use for use in self.images if use.ref == ref)
         return tuple(use for use in self.images if use.ref.image == ref)
@@ -109,12 +109,12 @@ class DomainUse:
         return bool(self.of(ref.image))
 
     def may_use(self, ref: ImageRef) -> bool:
-        """Whether something of it that cannot be read names the image, as far as there is a text."""
+        """Whether a part of it that cannot be read names the image, as far as there is a text."""
         return any(each.text is not None and each.may_name(ref) for each in self.unread)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What cannot be read and may name any image."""
+        """Its parts that cannot be read and may name any image."""
         return tuple(each.what for each in self.unread if each.text is None)
 
     def writes(self, ref: ImageRef) -> bool:
@@ -122,10 +122,10 @@ class DomainUse:
         return any(not use.ref.snapshot and use.role is not Role.BASE for use in self.of(ref.image))
 
     def disk_of(self, ref: ImageRef) -> ImageUse | None:
-        """Return the disk that the image is, None where it is something else, or a snapshot of it is the disk."""
+        """Return the disk that has the image, None where it has another role, or the disk is a snapshot of it."""
         disks = (use for use in self.of(ref.image) if use.role in (Role.DISK, Role.SHARED_DISK))
         return next((use for use in disks if not use.ref.snapshot), None)
 
     def excluding(self, ref: ImageRef) -> tuple[ImageUse, ...]:
-        """Return the uses of the image under which nobody else may write to it; a snapshot stays as it is anyway."""
+        """Return the uses of the image during which no other may write to it; a snapshot never changes."""
         return tuple(use for use in self.of(ref.image) if use.role is not Role.SHARED_DISK and not use.ref.snapshot)

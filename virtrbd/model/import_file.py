@@ -1,4 +1,4 @@
-"""What an image is imported from: a file or a URL, and what a person said of it."""
+"""The source of an import: a file or a URL, and what the user stated about it."""
 
 import re
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from virtrbd.printable import quoted
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRINTABLE_ASCII = re.compile(r"[!-~]+")
-# A URL whose server ends at its path or its query: an @ behind that is no mark of a password. Behind a port it may be
-# one: https://user:12/34@server reads as a port and a path.
+# A URL whose server ends at its path or its query: an @ behind that does not mark a password. Behind a port it may:
+# https://user:12/34@server reads as a port and a path.
 _WITH_A_SERVER = re.compile(r"[^:]+://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?:[/?]|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportFile:
-    """A file or a URL: `name`. What was not said is empty.
+    """A file or a URL: `name`. What was not stated is empty.
 
-    `format`: what the disk in it is; with "raw" the file's bytes are the disk, as they are. `member`: the disk's name
-    in an archive. `checksum`: what the file must have, or where that is written. `beneath`: the folders that it must
-    lie beneath; None where a person named it.
+    `format`: of the disk in it; with "raw" the file's bytes are the disk, as they are. `member`: the disk's name
+    in an archive. `checksum`: the file's, or where it is written. `beneath`: the folders that it must
+    lie beneath; None where the operator named it.
     """
 
     name: str
@@ -30,7 +30,7 @@ class ImportFile:
 
     @property
     def is_url(self) -> bool:
-        """Whether it has to be fetched first."""
+        """Whether it must be fetched first."""
         return is_url(self.name)
 
     def __str__(self) -> str:
@@ -43,9 +43,9 @@ def is_url(name: str) -> bool:
 
 
 def without_query(name: str) -> str:
-    """Return what messages call it: the query of a URL that somebody signed is a password.
+    """Return its name for messages: the query of a signed URL is a password.
 
-    Of a URL that may hold another one only the scheme: a / or # in a password makes what follows a path for Python.
+    Of a URL that may hold another password, only the scheme: Python takes what follows a / or # in it for a path.
     """
     if _may_hold_password(name):
         return f"{name.partition(':')[0]}://…"
@@ -58,34 +58,36 @@ def _may_hold_password(name: str) -> bool:
 
 
 def last_part(url: str) -> str:
-    """Return the name of the file that a URL names, as a list of checksums has it."""
-    # Here and below, not above: all that plans imports this module, and few specs name a URL.
+    """Return the file name of a URL, as in a list of checksums."""
+    # Here and below, not above: every plan imports this module, and few specs name a URL.
     from urllib.parse import unquote, urlsplit
 
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def require_fetchable(url: str, checksum: str) -> None:
-    """Raise ValueError for what is not fetched: other schemes, passwords, and what nobody could verify."""
+    """Raise ValueError for what is not fetched: other schemes, passwords, and what cannot be verified."""
     from urllib.parse import urlsplit
 
     require_url(url)
     if checksum and not is_checksum(checksum) and is_url(checksum):
         require_url(checksum)
         if urlsplit(checksum).scheme.lower() != "https":
-            raise ValueError(f"{without_query(checksum)}: a list of checksums that comes by http proves nothing; https")
+            raise ValueError(f"{without_query(checksum)}: a list of checksums from http proves nothing; write https")
     if urlsplit(url).scheme.lower() != "https" and not checksum:
-        raise ValueError(f"{without_query(url)}: what comes by http needs a checksum; write one, or https")
+        raise ValueError(f"{without_query(url)}: a file from http needs a checksum; write one, or https")
     if checksum and is_checksum(checksum):
         parse_checksum(checksum)
 
 
 def require_url(url: str) -> None:
-    """Raise ValueError for what is no URL of a web server, and for passwords, which the message does not repeat."""
+    """Raise ValueError for a text that is not a URL of a web server, and for passwords, which the message omits."""
     from urllib.parse import urlsplit
 
     if _may_hold_password(url):
-        said = "a password in a URL is seen by all; fetch it and name the file, or write an @ that is none's as %40"
+        said = (
+            "every user sees a password in a URL; fetch the file and name it, or write another @ as %40"
+        )
         raise ValueError(f"{without_query(url)}: {said}")
     if not _PRINTABLE_ASCII.fullmatch(url):
         raise ValueError(f"{quoted(without_query(url))} is not a URL; write what is not ASCII, and blanks, as %20")
@@ -97,4 +99,4 @@ def require_url(url: str) -> None:
     if parts.scheme.lower() not in ("https", "http"):
         raise ValueError(f"{parts.scheme}:// is not fetched; write https://, or fetch it and name the file")
     if not host:
-        raise ValueError(f"{quoted(without_query(url))} names no server; write https://SERVER/FILE")
+        raise ValueError(f"{quoted(without_query(url))} does not name a server; write https://SERVER/FILE")

@@ -10,7 +10,7 @@ from virtrbd.model.size import format_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAction(BaseAction):
-    """A change in a running guest; one that is blocked holds back nothing else of its domain."""
+    """A change in a running guest; a blocked change holds back nothing else of its domain."""
 
     domain_uuid: str
     separable: ClassVar[bool] = True
@@ -18,9 +18,9 @@ class LiveAction(BaseAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachDevice(LiveAction):
-    """Attach what the definition has to the running guest. `device` is its step: `disk:vdb`.
+    """Attach a device of the definition to the running guest. `device` is its step: `disk:vdb`.
 
-    `image` is what the guest will write to: opened through the start gate.
+    `image`: the image that the guest will write to, opened through the start gate.
     """
 
     device: str
@@ -33,9 +33,9 @@ class AttachDevice(LiveAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetachDevice(LiveAction):
-    """Detach what the definition has no more. It holds back the whole domain: a typo must not unplug a disk.
+    """Detach what the definition no longer has. Blocked, it holds back the whole domain: a typo must not unplug a disk.
 
-    `place`: where it was in the guest when that was looked at (own_devices): others may go by the same key.
+    `place`: where it was in the guest when that was observed (own_devices): others may have the same key.
     """
 
     device: str
@@ -45,12 +45,12 @@ class DetachDevice(LiveAction):
 
     @property
     def text(self) -> str:
-        return f"detach {device_words(self.device)}" + (f" (image {self.image}, which stays)" if self.image else "")
+        return f"detach {device_words(self.device)}" + (f" (image {self.image}, which is kept)" if self.image else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeMedia(LiveAction):
-    """Put another medium, or none, into a CD-ROM drive. `medium`: the image or file in words, empty for none."""
+    """Put another medium, or none, into a CD-ROM drive. `medium`: the image or file, for messages, empty for none."""
 
     device: str
     medium: str
@@ -119,7 +119,7 @@ class SetTitle(LiveAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkLive(LiveAction):
-    """Record in the live XML what of the running guest is ours; `places`: where its devices were seen, by step."""
+    """Record in the live XML what of the running guest is virtrbd's; `places`: where its devices were seen, by step."""
 
     stated: tuple[str, ...]
     places: tuple[tuple[str, str], ...] = ()

@@ -1,4 +1,4 @@
-"""What no name can be: what libvirt reads as another one or RBD can't take; and what no new name should be."""
+"""The rules for names: which libvirt or RBD cannot hold, and which no new image or domain gets."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ import unicodedata
 from virtrbd.printable import first_unprintable, quoted
 
 # RADOS takes names of objects up to 2048 bytes (osd_max_object_name_len); the image's is `rbd_id.NAME`, and librbd's
-# create fails with ENAMETOOLONG beyond. Of pools and snapshots no limit was met; such a long one was never meant.
+# create fails with ENAMETOOLONG beyond. No limit was found for pools and snapshots; so long a name is a mistake.
 LONGEST_NAME = 2048 - len("rbd_id.")
 # Ceph's mon and OSDs take up to 256 bytes (osd_max_object_namespace_len).
 LONGEST_NAMESPACE = 256
@@ -20,11 +20,10 @@ _OPTION = re.compile(r":[A-Za-z_]+=")
 
 
 def check_plain(text: str) -> str:
-    """Return the text. Raises ValueError where a character of it can't be seen: a slip, or meant to mislead."""
+    """Return the text. Raises ValueError for invisible characters: a mistake, or meant to mislead."""
     if unseen := first_unprintable(text):
         raise ValueError(
-            f"the text holds control characters, or others that can't be seen ({unseen}): {quoted(text)}; "
-            f"leave them out"
+            f"the text holds control or other invisible characters ({unseen}): {quoted(text)}; leave them out"
         )
     return text
 
@@ -39,7 +38,7 @@ def check_name(name: str, longest_bytes: int = LONGEST_NAME) -> str:
         if unicodedata.category(char) in ("Cc", "Cs") or char in _NO_CHARACTERS:
             raise ValueError(
                 f"{quoted(name)} holds U+{ord(char):04X}, which libvirt's XML cannot hold or reads as another "
-                f"character, so that the name would be another image's; rename it with rbd rename or rbd snap rename"
+                f"character, so the name would mean another image; rename it with rbd rename or rbd snap rename"
             )
     if len(name.encode()) > longest_bytes:
         raise ValueError(f"{quoted(name)} is longer than the {longest_bytes} bytes that Ceph takes")
@@ -47,13 +46,13 @@ def check_name(name: str, longest_bytes: int = LONGEST_NAME) -> str:
 
 
 def check_new_name(name: str) -> str:
-    """Return a name to be given to something in Ceph: one that people can see and type. Raises ValueError."""
+    """Return the name of something new in Ceph: visible, and easy to type. Raises ValueError."""
     check_plain(name)
     if name != name.strip():
         raise ValueError(f"{quoted(name)} begins or ends with a space; leave it out")
     if _OPTION.search(name):
         raise ValueError(
-            f"{quoted(name)}: QEMU's old file names have options behind `:`, here they would be part of the name; "
+            f"{quoted(name)}: QEMU's old file names have options behind `:`, but here they would be part of the name; "
             f"leave them out"
         )
     if "/" in name or "@" in name:
@@ -68,19 +67,19 @@ def check_domain_name(name: str) -> str:
     """
     check_plain(name)
     if not name or "/" in name or name in (".", ".."):
-        raise ValueError(f"{quoted(name)} is no domain name; libvirt takes no empty one, no `/`, no `.` and `..`")
+        raise ValueError(f"{quoted(name)} is not a domain name; libvirt refuses an empty name, `/`, `.` and `..`")
     if len(name.encode()) > _LONGEST_DOMAIN_NAME:
         raise ValueError(f"{quoted(name)} is longer than the {_LONGEST_DOMAIN_NAME} bytes that libvirt takes")
     return name
 
 
 def check_new_domain_name(name: str) -> str:
-    """Return a name for a domain that is to be made: it becomes a part of image names and of what people type.
+    """Return the name of a new domain: it becomes a part of image names and of commands.
 
     Raises ValueError.
     """
     if not _NEW_DOMAIN_NAME.fullmatch(name):
         raise ValueError(
-            f"{quoted(name)} is no name for a new domain; write letters, digits, '.', '_' and '-', 63 at most"
+            f"{quoted(name)} is not a name for a new domain; write letters, digits, '.', '_' and '-', 63 at most"
         )
     return name

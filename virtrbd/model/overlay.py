@@ -1,4 +1,4 @@
-"""The XML that a spec lays over what virtrbd renders, and where it is written."""
+"""The XML that a spec adds to what virtrbd renders, and where it is written."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Overlay:
     """The text of a spec's `xml:`, elements of a libvirt domain.
 
     `line` of `file` holds its first line; `is_block`: each line of the text is one of the file too (`xml: |`).
-    `images` are those that it lets QEMU write to, `macs` those of its interfaces.
+    `images`: those that QEMU may write to; `macs`: those of its interfaces.
     """
 
     text: str

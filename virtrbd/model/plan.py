@@ -1,4 +1,4 @@
-"""Plans: what would be done, as data, and what became of it."""
+"""Plans: what would be done, as data, and its outcome."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +11,7 @@ from virtrbd.model.lint import Lint
 
 
 class FindingKind(StrEnum):
-    """What a person should know of, and no run mends."""
+    """The kinds of facts that the operator should know and that no run mends."""
 
     PENDING = "pending restart"
     ASKED = "asked of the guest"
@@ -28,7 +28,7 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Finding:
-    """One thing that a person should know. `subject` tells it from others of its kind: a path, say."""
+    """One fact that the operator should know. `subject` distinguishes it from others of its kind (a path)."""
 
     domain: str
     kind: FindingKind
@@ -41,11 +41,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainPlan:
-    """What one domain needs, in order. A problem holds the whole domain back; lints and findings hold nothing back.
+    """What one domain needs, in order. A problem holds back the whole domain; lints and findings hold back nothing.
 
-    `failures`: why it cannot be planned at all: it, or an image of it, cannot be read. `held_back`: why nothing of it
-    may be done now. `exists`: libvirt holds it already, as ours. `judged`: the digest of documents in which there is
-    nothing to do and nothing to say, empty where that is not so.
+    `failures`: why it cannot be planned: it, or an image of it, cannot be read. `held_back`: why nothing of it
+    may be done now. `exists`: libvirt holds it already, and virtrbd owns it. `judged`: the digest of its documents
+    where there is nothing to do and nothing to report, else empty.
     """
 
     name: str
@@ -63,7 +63,7 @@ class DomainPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What all domains need, by name. `stopped`: why nothing of it may be done. `states`: of all domains here."""
+    """What all domains need, by name. `stopped`: why nothing may be done. `states`: of all domains of this host."""
 
     domains: tuple[DomainPlan, ...] = ()
     stopped: str = ""
@@ -82,9 +82,9 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one action; `exit_code` is what it alone would end the run with.
+    """The outcome of one action; `exit_code`: the run's, if this were its only action.
 
-    `trace`: where in the code a defect was met.
+    `trace`: where in the code a defect occurred.
     """
 
     domain: str

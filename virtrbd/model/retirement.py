@@ -1,4 +1,4 @@
-"""What the end of a domain needs to know: what libvirt keeps of it, and which images go with it."""
+"""Facts for the retirement of a domain: what libvirt keeps of it, and which images are trashed with it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from virtrbd.model.image import ImageRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What libvirt keeps of a domain besides its definition: while there is any of it, it refuses to undefine."""
+    """What libvirt keeps of a domain besides its definition: while there is any, libvirt refuses to undefine."""
 
     snapshots: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
@@ -16,7 +16,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetiredImage:
-    """An image that goes with its domain; the id says that it is still the same one."""
+    """An image that is trashed with its domain; the id shows that it is still the same image."""
 
     ref: ImageRef
     image_id: str
@@ -24,7 +24,7 @@ class RetiredImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retirement:
-    """What a run wrote down before it undefined a domain: cut off there, the next one knows which images to trash."""
+    """What a run wrote down before it undefined a domain: after a crash the next run knows which images to trash."""
 
     name: str
     domain_uuid: str

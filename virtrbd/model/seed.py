@@ -1,4 +1,4 @@
-"""Cloud-init seeds: what a guest is told of itself, as a NoCloud disc in an image of its own."""
+"""Cloud-init seeds: the data for a guest's cloud-init, as a NoCloud disc in a separate image."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,10 @@ from virtrbd.model.image import ImageLayout, ImageRef
 
 # One object: RADOS changes one as a whole or not at all, so a guest never reads half of a new seed.
 SEED_BYTES = 4 * 1024**2
-# No exclusive-lock: what is written whole needs none, and that of a run that was killed would keep the next one waiting
+# No exclusive-lock: a seed is written whole and needs none, and a killed run's lock would make the next run wait
 # until its watch is over, half a minute.
 SEED_LAYOUT = ImageLayout(object_bytes=SEED_BYTES, stripe_unit_bytes=SEED_BYTES, stripe_count=1, features=("layering",))
-# Three of them and the disc around them lie in one object.
+# Three documents and the disc around them fit into one object.
 MAX_DOCUMENT_BYTES = 1024**2
 
 USER_DATA, META_DATA, NETWORK_CONFIG = "user-data", "meta-data", "network-config"
@@ -20,7 +20,7 @@ USER_DATA, META_DATA, NETWORK_CONFIG = "user-data", "meta-data", "network-config
 class SeedDocument:
     """One document, as text or as the file that holds it; `where` is its place in a spec: `web.yaml:7`.
 
-    The file lies beneath one of the folders in `beneath`, or is not read. The text may hold keys and hashes of
+    The file must lie beneath one of the folders in `beneath`. The text may hold keys and hashes of
     passwords: it is in no repr.
     """
 
@@ -35,7 +35,7 @@ class SeedDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A domain's seed: its image, and what a person wrote; None where nobody wrote anything."""
+    """A domain's seed: its image, and the documents of the spec; None where the spec has none."""
 
     image: ImageRef
     user_data: SeedDocument | None = None
@@ -45,20 +45,20 @@ class Seed:
 
     @property
     def documents(self) -> dict[str, SeedDocument]:
-        """The documents that were written, by the names that they have on the disc."""
+        """The documents of the spec, by their names on the disc."""
         named = {USER_DATA: self.user_data, META_DATA: self.meta_data, NETWORK_CONFIG: self.network_config}
         return {name: document for name, document in named.items() if document}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFile:
-    """A document's file as it was read, or why it could not be."""
+    """A document's file as it was read, or why it could not be read."""
 
     raw: bytes = field(default=b"", repr=False)
     problem: str = ""
 
 
 def seed_digest(domain_uuid: str, name: str, contents: dict[str, bytes]) -> str:
-    """Return the digest of all that makes a seed: not of the disc, which holds the time that it was made at."""
+    """Return the digest of a seed's content: not of the disc, which holds the time of its making."""
     parts = (part for document in sorted(contents) for part in (document, contents[document]))
     return digest_of(domain_uuid, name, *parts)

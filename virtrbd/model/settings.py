@@ -1,11 +1,11 @@
-"""What holds for a whole host: where libvirt and Ceph are, and what a spec need not say."""
+"""The settings of a host: where libvirt and Ceph are, and what specs need not state."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Deadlines in seconds. `watcher`: how long a start waits for the remains of a crashed client to go;
+    """Deadlines in seconds. `watcher`: how long a start waits for a crashed client to disappear;
     a killed client's watch lasts about 30 s. `shutdown`: for a guest to shut down; `reconcile`: for a whole run."""
 
     ceph: float = 10.0
@@ -18,9 +18,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CephSettings:
-    """How Ceph is reached. An empty `keyring` means: the one that ceph.conf names.
+    """How Ceph is reached. An empty `keyring` means ceph.conf's.
 
-    `clone_depth`: a chain of clones longer than this asks for a flatten; each read of a clone may go through all of it.
+    `clone_depth`: virtrbd advises a flatten of longer chains of clones; each read of a clone may go through all of it.
     """
 
     conf: str = "/etc/ceph/ceph.conf"
@@ -46,9 +46,9 @@ class ImportSettings:
 class Settings:
     """The settings of one host; `host` is its name in specs, `raw` the bytes of `file`, `digest` theirs.
 
-    Defaults and profiles of specs stand in the same file; whoever reads specs parses them from there. `spec_dir` holds
-    all specs; `parallel` domains are worked on at a time; `textfile` is what node_exporter reads, empty for none.
-    Files that specs name may lie in `allowed_dirs` too; `ceph_configs` are all that a disk's ceph_config may name.
+    Defaults and profiles of specs are in the same file; the reader of specs parses them from there. `spec_dir` holds
+    all specs; `parallel` domains are worked on at a time; `textfile` is for node_exporter, empty for none.
+    Files that specs name may lie in `allowed_dirs` too; `ceph_configs`: the allowed values of a disk's ceph_config.
     `trust_specs`: specs may say `xml:`, `template:` and `ceph_config:`. `keep_environment` are variables that root's
     runs keep.
     """

@@ -1,0 +1,1 @@
+"""What tools/check runs beside ruff, mypy, lint-imports and pytest."""
