@@ -64,7 +64,8 @@ def _step(data: dict[str, Any]) -> Step:
     """`left: same` stands for all lines of the plan."""
     left = data.get("plan", []) if data.get("left") == "same" else data.get("left", [])
     values = {**data, "left": left}
-    return Step(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Step(**facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,12 @@ SQUEEZE = ImageRef(pool="data", name="squeeze")
 TARGETS = {Bus.IDE: "hda", Bus.SATA: "sda", Bus.SCSI: "sda", Bus.VIRTIO: "vda", Bus.USB: "sda"}
 
 
-def disk(bus: Bus = Bus.VIRTIO, **stated: object) -> Disk:
-    return Disk(**{"target": TARGETS[bus], "bus": bus, "image": SQUEEZE, **stated})  # type: ignore[arg-type]
+def disk(bus: Bus = Bus.VIRTIO, **stated: Any) -> Disk:
+    return Disk(**{"target": TARGETS[bus], "bus": bus, "image": SQUEEZE, **stated})
 
 
-def domain(*disks: Disk, **stated: object) -> Domain:
-    return Domain(**{  # type: ignore[arg-type]
+def domain(*disks: Disk, **stated: Any) -> Domain:
+    return Domain(**{
         "name": "web-01", "uuid": "u", "memory_bytes": 2 * 1024**3, "vcpus": 2, "machine": "pc", "hypervisor": "kvm",
         "host": "kvm-1", "disks": disks, "origin": "web.yaml:1", **stated,
     })  # fmt: skip
@@ -41,24 +42,24 @@ def values(found: QemuCommand, option: str) -> list[str]:
     return [value for name, value in found.options if name == option]
 
 
-def drive(*args: object, **kwargs: object) -> str:
-    [value] = values(command(*args, **kwargs), "-drive")  # type: ignore[arg-type]
+def drive(*args: Any, **kwargs: Any) -> str:
+    [value] = values(command(*args, **kwargs), "-drive")
     return value
 
 
-def node(*args: object, **kwargs: object) -> dict[str, object]:
-    [value] = values(command(*args, **kwargs), "-blockdev")  # type: ignore[arg-type]
+def node(*args: Any, **kwargs: Any) -> dict[str, object]:
+    [value] = values(command(*args, **kwargs), "-blockdev")
     document: dict[str, object] = json.loads(value)
     return document
 
 
-def device(*args: object, **kwargs: object) -> dict[str, str]:
+def device(*args: Any, **kwargs: Any) -> dict[str, str]:
     """The last device's properties; its model is `driver`."""
-    text = values(command(*args, **kwargs), "-device")[-1]  # type: ignore[arg-type]
+    text = values(command(*args, **kwargs), "-device")[-1]
     return dict(pair.split("=", 1) for pair in f"driver={text}".split(","))
 
 
-def refusal(*args: object, **kwargs: object) -> str:
+def refusal(*args: Any, **kwargs: Any) -> str:
     with pytest.raises(SpecError) as caught:
-        command(*args, **kwargs)  # type: ignore[arg-type]
+        command(*args, **kwargs)
     return str(caught.value)

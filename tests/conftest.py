@@ -11,8 +11,6 @@ from types import FrameType
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-CHECKOUT = Path(__file__).parent.parent
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="Write tests/golden anew; review it with git diff.")

@@ -1,5 +1,7 @@
 """Eras of libvirt and QEMU, and what is fitted to them."""
 
+from typing import Any
+
 from virtrbd.compat.adapt import Fit
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.model.capabilities import Capabilities
@@ -31,16 +33,16 @@ def era(name: str, machine: str = "pc") -> Capabilities:
     return capabilities_by_hand(f"{ERAS.get(name, name)},machine={machine}", "pc")
 
 
-def disk(bus: Bus = Bus.VIRTIO, **stated: object) -> Disk:
-    return Disk(**{"target": TARGETS[bus], "bus": bus, "image": REF, "line": 7, **stated})  # type: ignore[arg-type]
+def disk(bus: Bus = Bus.VIRTIO, **stated: Any) -> Disk:
+    return Disk(**{"target": TARGETS[bus], "bus": bus, "image": REF, "line": 7, **stated})
 
 
-def granular(bus: Bus, size_bytes: int | None, **stated: object) -> Disk:
+def granular(bus: Bus, size_bytes: int | None, **stated: Any) -> Disk:
     return disk(bus, discard_granularity_bytes=size_bytes, **stated)
 
 
-def domain(*disks: Disk, **stated: object) -> Domain:
-    return Domain(**{  # type: ignore[arg-type]
+def domain(*disks: Disk, **stated: Any) -> Domain:
+    return Domain(**{
         "name": "web", "uuid": "u", "memory_bytes": 2**30, "vcpus": 1, "machine": "pc", "hypervisor": "kvm",
         "host": "kvm-1", "disks": disks or (disk(),), "origin": "web.yaml:1", **stated,
     })  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from waiting import eventually
 
@@ -45,7 +46,7 @@ class Guest:
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def json(self, *words: str) -> dict:  # type: ignore[type-arg]
+    def json(self, *words: str) -> dict[str, Any]:
         return dict(json.loads(self.ok("virtrbd", *words, "--output", "json")))
 
     def start(self) -> None:
@@ -76,7 +77,7 @@ class Guest:
             assert time.monotonic() < give_up_at, f"{self.name} is not up; its console said {self.said[-1000:]!r}"
             time.sleep(0.1)
 
-    def agent(self, command: str, **arguments: object) -> dict:  # type: ignore[type-arg]
+    def agent(self, command: str, **arguments: object) -> dict[str, Any]:
         words = json.dumps({"execute": command, "arguments": arguments})
         # A guest is up before libvirt has heard its agent.
         asked = ("virsh", "qemu-agent-command", self.name, "--timeout", "20")
@@ -97,5 +98,5 @@ class Guest:
         assert status["exitcode"] == 0, status
         return base64.b64decode(str(status.get("out-data", ""))).decode()
 
-    def images(self) -> list[dict]:  # type: ignore[type-arg]
+    def images(self) -> list[dict[str, Any]]:
         return list(self.json("inspect", self.name)["domain"]["disks"])

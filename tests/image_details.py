@@ -1,6 +1,7 @@
 """Images as the planner of removals sees them, one by one and as hypothesis strategies."""
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -30,8 +31,8 @@ def snapshot(
     )  # fmt: skip
 
 
-def details_of(*snapshots: Snapshot, image: Image = IMAGE, **more: object) -> ImageDetails:
-    return ImageDetails(image=image, snapshots=snapshots, **more)  # type: ignore[arg-type]
+def details_of(*snapshots: Snapshot, image: Image = IMAGE, **more: Any) -> ImageDetails:
+    return ImageDetails(image=image, snapshots=snapshots, **more)
 
 
 def use_of(state: PowerState, name: str = "web") -> DomainUse:

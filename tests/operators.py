@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-LAB = str(Path(__file__).parent.parent / "tools/lab")
+from support.lab import LAB, LabHost
+
 CEPH_S, LIBVIRT_S = 3, 6
 # Connecting, one call that hangs and leaving may each take the deadline; the rest is Python's start on a busy machine.
 ENDS_WITHIN_S = 3 * CEPH_S + 6
@@ -47,10 +48,9 @@ class Operator:
         return Operator(env={**self.env, "VIRTRBD_CONFIG": str(file)}, folder=self.folder)
 
 
-def operator_of(host) -> Operator:  # type: ignore[no-untyped-def]
-    env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+def operator_of(host: LabHost) -> Operator:
     deadlines = f"timeouts:\n  ceph: {CEPH_S}\n  libvirt: {LIBVIRT_S}\n  watcher: 1\n"
-    return Operator(env=env, folder=host.folder).with_settings(
+    return Operator(env=host.env(), folder=host.folder).with_settings(
         "short", lambda text: re.sub(r"timeouts:\n(  .*\n)+", deadlines, text)
     )
 
@@ -65,5 +65,5 @@ def heal() -> None:
     subprocess.run([LAB, "up", "--hosts", "2"], check=True, capture_output=True, timeout=60)
 
 
-def unpause(host) -> None:  # type: ignore[no-untyped-def]
+def unpause(host: LabHost) -> None:
     host.ok("ceph", "osd", "unpause", admin=True)

@@ -5,11 +5,12 @@ The only double of the test suite; the live tests hold it against the lab.
 
 import copy
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from lxml import etree
+from support.xml import at
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.live import with_link
@@ -151,7 +152,8 @@ def off(found: DefinedDomain) -> DefinedDomain:
 
 def written_images(actual: Actual, uuid: str) -> list[ImageRef]:
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
-    return [disk.image for disk in parse_disks(found.definition) if disk.is_written and disk.image in actual.images]
+    written = (disk.image for disk in parse_disks(found.definition) if disk.is_written)
+    return [image for image in written if image and image in actual.images]
 
 
 def noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
@@ -171,14 +173,16 @@ def _kept(actual: Actual, uuid: str) -> Actual:
 
 def changed_live(action: LiveAction, found: DefinedDomain) -> str:
     root, definition = parse_tree(found.live), parse_tree(found.definition)
-    devices = root.find("devices")
+    devices = at(root, "devices")
     match action:
         case AttachDevice():
-            devices.append(copy.deepcopy(own_device(found.definition, action.device)))
+            device = own_device(found.definition, action.device)
+            assert device is not None, "the planner attaches what is defined"
+            devices.append(copy.deepcopy(device))
         case DetachDevice():
             devices.remove(_device_at(devices, action.device, action.place))
         case ChangeMedia():
-            _change_media(dict(steps(devices))[action.device], dict(steps(definition.find("devices")))[action.device])
+            _change_media(dict(steps(devices))[action.device], dict(steps(at(definition, "devices")))[action.device])
         case LimitDisk():
             _limit(dict(steps(devices))[f"disk:{action.target}"], action)
         case SetLink():
@@ -191,12 +195,14 @@ def changed_live(action: LiveAction, found: DefinedDomain) -> str:
             if mark := read_mark(found.live):
                 set_mark(root, replace(mark, balloon_bytes=action.to_bytes))
         case SetVcpus():
-            root.find("vcpu").set("current", str(action.to_count))
+            at(root, "vcpu").set("current", str(action.to_count))
         case SetTitle():
             _set_text(root, "title", action.title)
             _set_text(root, "description", action.description)
         case MarkLive():
-            set_mark(root, live_mark(found.live, found.definition, action.stated, dict(action.places)))
+            mark = live_mark(found.live, found.definition, action.stated, dict(action.places))
+            assert mark is not None, "the planner marks what has a mark"
+            set_mark(root, mark)
     return to_text(root)
 
 
@@ -209,7 +215,7 @@ def _change_media(drive: etree._Element, wanted: etree._Element) -> None:
     """Only the source; the rest of a drive is fixed."""
     for source in drive.findall("source"):
         drive.remove(source)
-    drive.set("type", wanted.get("type"))
+    drive.set("type", wanted.get("type", "file"))
     drive.extend(copy.deepcopy(wanted.findall("source")))
 
 
@@ -294,7 +300,7 @@ def with_secret(actual: Actual, secret: Secret) -> Actual:
     return replace(actual, secrets=tuple(sorted([*others, secret], key=lambda known: known.uuid)))
 
 
-def changed(actual: Actual, domain_uuid: str, change) -> Actual:  # type: ignore[no-untyped-def]
+def changed(actual: Actual, domain_uuid: str, change: Callable[[DefinedDomain], DefinedDomain]) -> Actual:
     assert domain_uuid in {found.uuid for found in actual.domains}, "the planner acts on a domain that is not there"
     return replace(
         actual, domains=tuple(change(found) if found.uuid == domain_uuid else found for found in actual.domains)
@@ -317,8 +323,9 @@ def _defined(action: DefineDomain, actual: Actual) -> Actual:
 def _as_given_back(root: etree._Element) -> str:
     """libvirt has words of its own, writes the machine's version, and gives every device an address that it keeps."""
     make_canonical(root)
-    machine = root.find("os/type")
-    machine.set("machine", MACHINES.get(machine.get("machine"), machine.get("machine")))
+    os_type = at(root, "os/type")
+    machine = os_type.get("machine", "")
+    os_type.set("machine", MACHINES.get(machine, machine))
     devices = devices_of(root)
     taken = {address.get("slot") for device in devices for address in device.findall("address")}
     free = (hex(slot) for slot in range(1, 255) if hex(slot) not in taken)
@@ -330,7 +337,9 @@ def _as_given_back(root: etree._Element) -> str:
 
 def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
     """The second half of defining: the digest of what libvirt gave back goes into our element."""
-    mark = settled(found.definition, read_mark(found.definition))
+    mark = read_mark(found.definition)
+    assert mark is not None, "the planner marks what it defines"
+    mark = settled(found.definition, mark)
     return remarked(found, inputs=inputs, definition=definition_digest(found.definition), places=mark.places)
 
 
@@ -339,7 +348,7 @@ def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
     return _recorded(renewed, action.inputs)
 
 
-def remarked(found: DefinedDomain, **changes: str | tuple[str, ...]) -> DefinedDomain:
+def remarked(found: DefinedDomain, **changes: Any) -> DefinedDomain:
     mark: DomainMark | None = read_mark(found.definition)
     assert mark is not None, "the planner marks what it defines"
     root = parse_tree(found.definition)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 from simulate import MACHINES, NOW, simulate
+from support.xml import parent_of
 
 from virtrbd.domainxml.mark import read_mark, set_mark
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
@@ -254,8 +256,8 @@ def _meddled_domains(draw: st.DrawFn, actual: Actual, domain: Domain) -> Actual:
         return actual
     outcomes = [held, held, without_mark(held), replace(held, autostart=not held.autostart)]
     outcomes += [edited(held), edited(held), guest_edited(held)]
-    off = {"state": PowerState.SAVED, "live": ""}
-    outcomes += [replace(held, **off), replace(held, state=PowerState.PAUSED) if held.live else held]  # type: ignore[arg-type]
+    saved = replace(held, state=PowerState.SAVED, live="")
+    outcomes += [saved, replace(held, state=PowerState.PAUSED) if held.live else held]
     if held.live and is_ours(held):
         # After `virsh undefine` of a guest that runs on.
         outcomes.append(replace(held, persistent=False, autostart=False))
@@ -278,14 +280,14 @@ ignored_paths = st.sets(
 )  # fmt: skip
 
 
-def marked(found: DefinedDomain, **changes: object) -> DefinedDomain:
+def marked(found: DefinedDomain, **changes: Any) -> DefinedDomain:
     """The domain after virtrbd hold or ignore."""
     mark = read_mark(found.definition)
     assert mark is not None
     if "ignored" in changes:
         changes["inputs"] = ""
     root = parse_tree(found.definition)
-    set_mark(root, replace(mark, **changes))  # type: ignore[arg-type]
+    set_mark(root, replace(mark, **changes))
     return replace(found, definition=to_text(root))
 
 
@@ -293,7 +295,7 @@ def without_mark(found: DefinedDomain) -> DefinedDomain:
     """The domain as somebody would have defined it without virtrbd."""
     root = parse_tree(found.definition)
     for mark in root.iter(MARK_TAG):
-        mark.getparent().remove(mark)
+        parent_of(mark).remove(mark)
     return replace(found, definition=to_text(root))
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from operators import Operator
+from support.lab import LabHost
 from waiting import eventually
 from worlds import World, argvs, is_partly_filled
 
@@ -73,14 +74,14 @@ def in_the_middle(world: World, operator: Operator, image: str, *words: str) -> 
                 os.kill(worker, signal.SIGKILL)
 
 
-def pool_flags(host, pool: str) -> list[str]:  # type: ignore[no-untyped-def]
+def pool_flags(host: LabHost, pool: str) -> list[str]:
     pools = json.loads(host.ok("ceph", "osd", "pool", "ls", "detail", "--format", "json", admin=True))
     [found] = [each["flags_names"] for each in pools if each["pool_name"] == pool]
     return str(found).split(",")
 
 
 @contextmanager
-def full(host, pool: str = "vms") -> Iterator[None]:  # type: ignore[no-untyped-def]
+def full(host: LabHost, pool: str = "vms") -> Iterator[None]:
     """The pool is over its quota, and Ceph has noticed."""
     host.ok("ceph", "osd", "pool", "set-quota", pool, "max_bytes", "4096", admin=True)
     try:

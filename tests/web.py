@@ -3,7 +3,7 @@
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,13 +54,15 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(416, b"")
                 return
             headers = {"Content-Range": f"bytes {at}-{len(content) - 1}/{len(content)}"}
-            self.send(206, content[at:], most=most, ETag=etag, **headers)
+            self.send(206, content[at:], most=most, headers={"ETag": etag, **headers})
         else:
-            self.send(200, content, most=most, ETag=etag)
+            self.send(200, content, most=most, headers={"ETag": etag})
 
-    def send(self, status: int, body: bytes, *, most: int | None = None, **headers: str) -> None:
+    def send(
+        self, status: int, body: bytes, *, most: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[:most])

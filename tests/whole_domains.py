@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def iotunes(draw: st.DrawFn) -> dict[str, int | str]:
                 limits[f"{name}_max"] = draw(st.integers(10**6, 10**9))
                 if draw(st.booleans()):
                     limits[f"{name}_max_length"] = draw(st.integers(1, 1000))
-    if limits and draw(st.booleans()):
+    if bool(limits) and draw(st.booleans()):
         limits["group_name"] = draw(words)
     # By libxml2 the schema takes them in this order only, which is also the spec's.
     return {name: limits[name] for name in IoTuneSpec.model_fields if name in limits}
@@ -227,4 +228,5 @@ def fittings(draw: st.DrawFn, domain: Domain, *, has_blockio: bool) -> Fitted:
     ways = ["override", "set_device", *(["blockio"] if has_blockio else [])]
     told = {disk.target: draw(st.sampled_from([512, 65536, 4 * MIB])) for disk in domain.disks if draw(st.booleans())}
     way = draw(st.sampled_from(ways))
-    return Fitted(domain=domain, **{way: told}, drops_json_device=bool(told) and way == "set_device")
+    by_way: dict[str, Any] = {way: told}
+    return Fitted(domain=domain, **by_way, drops_json_device=bool(told) and way == "set_device")

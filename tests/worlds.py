@@ -15,6 +15,7 @@ from urllib.parse import quote
 import libvirt
 import rados
 import rbd
+from support.lab import LabHost
 from waiting import remove_image
 
 MIB = 1024**2
@@ -85,7 +86,7 @@ main()
 class World:
     """One host as the tests see it: virtrbd as its operator runs it, libvirt and Ceph by their own bindings."""
 
-    host: object
+    host: LabHost
     env: dict[str, str]
     libvirt: libvirt.virConnect
     vms: rados.Ioctx
@@ -138,7 +139,8 @@ class World:
 
     @property
     def state(self) -> Path:
-        return Path(re.search('state_dir: "(.*)"', Path(self.env["VIRTRBD_CONFIG"]).read_text())[1])
+        [folder] = re.findall('state_dir: "(.*)"', Path(self.env["VIRTRBD_CONFIG"]).read_text())
+        return Path(folder)
 
     def secrets(self) -> list[libvirt.virSecret]:
         return [found for found in self.libvirt.listAllSecrets() if found.usageID().startswith("client.virtrbd@")]
@@ -156,9 +158,9 @@ class World:
 
 
 @contextmanager
-def world_of(host) -> Iterator[World]:  # type: ignore[no-untyped-def]
+def world_of(host: LabHost) -> Iterator[World]:
     """The world of a host's operator."""
-    env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
+    env = host.env()
     ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
     ceph.connect(timeout=10)
     libvirt.registerErrorHandler(lambda *_: None, None)
@@ -207,7 +209,7 @@ def importer(name: str) -> int | None:
     )
 
 
-def is_partly_filled(world, image: str) -> bool:  # type: ignore[no-untyped-def]
+def is_partly_filled(world: World, image: str) -> bool:
     filled = 0
 
     def count(_offset: int, length: int, exists: bool) -> None:
@@ -216,4 +218,4 @@ def is_partly_filled(world, image: str) -> bool:  # type: ignore[no-untyped-def]
 
     with rbd.Image(world.vms, image, read_only=True) as opened:
         opened.diff_iterate(0, opened.size(), None, count, whole_object=True)
-        return 0 < filled < opened.size()
+        return 0 < filled < int(opened.size())

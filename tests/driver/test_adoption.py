@@ -6,6 +6,7 @@ import libvirt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.xml import at
 from whole_domains import UUID, domains
 
 from virtrbd.adoption.adopt import adopted
@@ -47,7 +48,7 @@ def made_by_hand(connection: libvirt.virConnect, domain: Domain) -> str:
     root = parse_tree(defined.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     defined.undefine()
     root.set("type", "qemu")
-    kind = root.find("os/type")
+    kind = at(root, "os/type")
     kind.set("arch", "x86_64")
     kind.set("machine", "pc-i440fx-7.2")
     return to_text(root)

@@ -3,6 +3,7 @@
 import base64
 import logging
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_finds_the_key_where_librados_does(conf: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shown", [repr, str, "{}".format, "{!r:>20}".format, "%s".__mod__, lambda key: f"{[key]}"])
-def test_a_key_does_not_show_itself(shown) -> None:  # type: ignore[no-untyped-def]
+def test_a_key_does_not_show_itself(shown: Callable[[Key], str]) -> None:
     assert "secret" not in shown(Key(RAW))
     assert KEY not in shown(Key(RAW))
 

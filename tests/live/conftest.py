@@ -5,22 +5,18 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import libvirt
 import pytest
-import rados
 import rbd
 from live.fleets import Fleet, fleet_on
 from operators import Operator, operator_of
 from sources import as_disk
+from support.checkout import CHECKOUT
+from support.lab import LAB, LabHost, domains_on, images_of
 from worlds import MIB, Sources, World, world_of
-
-CHECKOUT = Path(__file__).parent.parent.parent
 
 # A lab for each worker (tools/test): what disturbs a lab disturbs no other test then.
 if labs := os.environ.get("VIRTRBD_WORKER_LABS", "").split():
@@ -33,89 +29,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
 
 
-@cache
-def environment_of(host: str, lab_dir: str, *, is_admin: bool) -> Mapping[str, str]:
-    """What tools/lab env sets, asked for once: Python's start costs more than most of what is then run."""
-    who = ["--admin"] if is_admin else []
-    words = [str(CHECKOUT / "tools/lab"), "env", "--host", host, *who, "--", "env", "-0"]
-    where = {"VIRTRBD_LAB_DIR": lab_dir} if lab_dir else {}
-    found = subprocess.check_output(words, env={**os.environ, **where}, text=True).split("\0")
-    changed = dict(pair.split("=", 1) for pair in found if pair)
-    return {key: value for key, value in changed.items() if os.environ.get(key) != value}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """One host of the lab: runs virtrbd, virsh and Ceph's tools as its operator would."""
-
-    name: str
-    folder: Path
-    lab_dir: str = ""
-
-    def run(self, *words: str, admin: bool = False, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, **environment_of(self.name, self.lab_dir, is_admin=admin)}
-        return subprocess.run(
-            words, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def lab(self, *words: str, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
-        """Run tools/lab on the lab that the host is of."""
-        where = {"VIRTRBD_LAB_DIR": self.lab_dir} if self.lab_dir else {}
-        return subprocess.run(
-            [str(CHECKOUT / "tools/lab"), *words], env={**os.environ, **where}, cwd=self.folder,
-            capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def virtrbd(self, *words: str, timeout_s: float = 55) -> subprocess.CompletedProcess[str]:
-        return self.run("virtrbd", *words, timeout_s=timeout_s)
-
-    def ok(self, *words: str, admin: bool = False) -> str:
-        """Run a command that must succeed and return its output."""
-        done = self.run(*words, admin=admin)
-        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def inspect(self, name: str) -> dict[str, object]:
-        document: dict[str, object] = json.loads(self.ok("virtrbd", "inspect", name, "--output", "json"))["domain"]
-        return document
-
-    def spec(self, name: str, text: str) -> str:
-        """Write a spec file and return its name."""
-        file = self.folder / f"{name}.yaml"
-        file.write_text(f"name: {name}\nmemory: 128M\n{text}")
-        return file.name
-
-
 @pytest.fixture(scope="session")
-def lab() -> dict[str, object]:
-    """The lab's status; without a lab this fails, it never skips."""
-    done = subprocess.run(
-        [str(CHECKOUT / "tools/lab"), "status", "--json"], capture_output=True, text=True, check=False
-    )
+def lab() -> Path:
+    """The lab's folder; without a lab this fails, it never skips."""
+    done = subprocess.run([LAB, "status", "--json"], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"the lab is not up; run tools/lab up --hosts 2\n{done.stdout}{done.stderr}", pytrace=False)
-    status: dict[str, object] = json.loads(done.stdout)
-    return status
+    return Path(json.loads(done.stdout)["folder"])
 
 
 @pytest.fixture
-def make_host(lab: dict[str, object], tmp_path: Path) -> Callable[[str], Host]:  # noqa: ARG001
-    def make(name: str) -> Host:
+def make_host(lab: Path, tmp_path: Path) -> Callable[[str], LabHost]:  # noqa: ARG001
+    def make(name: str) -> LabHost:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        return Host(name=name, folder=folder)
+        return LabHost(name=name, folder=folder)
 
     return make
 
 
 @pytest.fixture
-def host(make_host: Callable[[str], Host]) -> Host:
+def host(make_host: Callable[[str], LabHost]) -> LabHost:
     return make_host("kvm-1")
 
 
 @pytest.fixture
-def name(make_host: Callable[[str], Host]) -> Iterator[str]:
+def name(make_host: Callable[[str], LabHost]) -> Iterator[str]:
     """A domain name of the test's own; what it left behind on either host is taken away."""
     name = f"t{uuid.uuid4().hex[:10]}"
     yield name
@@ -127,32 +66,10 @@ def name(make_host: Callable[[str], Host]) -> Iterator[str]:
         host.run("rbd", "rm", "--no-progress", f"vms/{image}", admin=True)
 
 
-def domains_on(host: Host) -> list[str]:
-    """The names of the host's domains, by the binding: virsh starts for each test otherwise."""
-    uri = environment_of(host.name, host.lab_dir, is_admin=False)["LIBVIRT_DEFAULT_URI"]
-    with closing(libvirt.open(uri)) as connection:
-        return [domain.name() for domain in connection.listAllDomains()]
-
-
-def images_of(host: Host) -> list[str]:
-    """The names of the images of the pool vms."""
-    conf = environment_of(host.name, host.lab_dir, is_admin=True)["CEPH_CONF"]
-    with rados.Rados(conffile=conf, rados_id="admin") as cluster, cluster.open_ioctx("vms") as ioctx:
-        found: list[str] = rbd.RBD().list(ioctx)
-        return found
-
-
-@pytest.fixture(scope="session")
-def environments(lab: dict[str, object]) -> dict[str, dict[str, str]]:  # noqa: ARG001
-    """The environment of each host's operator."""
-    hosts = ("kvm-1", "kvm-2")
-    return {host: {**os.environ, **environment_of(host, "", is_admin=False)} for host in hosts}
-
-
 @pytest.fixture
-def fleet(environments: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[Fleet]:
+def fleet(host: LabHost, tmp_path: Path) -> Iterator[Fleet]:
     """A directory of specs on kvm-1, with a state directory of its own."""
-    with fleet_on(environments["kvm-1"], tmp_path) as fleet:
+    with fleet_on(host.env(), tmp_path) as fleet:
         yield fleet
 
 
@@ -164,36 +81,37 @@ def libvirt_version() -> tuple[int, ...]:
 
 
 @pytest.fixture(scope="session")
-def golden(lab: dict[str, object]) -> str:
+def golden(lab: Path) -> str:
     """The snapshot that test guests are cloned from, named for its recipe: a lab may outlive one."""
-    tool = [str(CHECKOUT / "tools/lab"), "env", "--"]
-    quiet = {"capture_output": True, "text": True, "check": False, "env": os.environ}
-    file = subprocess.run([str(CHECKOUT / "tools/guest")], **quiet).stdout.split()[-1]  # type: ignore[call-overload]
+    tool = [LAB, "env", "--"]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ)
+
+    file = run(str(CHECKOUT / "tools/guest")).stdout.split()[-1]
     snapshot = f"golden/{Path(file).stem}@v1"
     # Several workers want it at the same moment.
-    with (Path(str(lab["folder"])) / "golden.lock").open("w") as lock:
+    with (lab / "golden.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if subprocess.run([*tool, "rbd", "info", snapshot], **quiet).returncode:  # type: ignore[call-overload]
-            words = [*tool, "virtrbd", "image", "import", "--as-base", file, snapshot]
-            done = subprocess.run(words, **quiet)  # type: ignore[call-overload]
+        if run(*tool, "rbd", "info", snapshot).returncode:
+            done = run(*tool, "virtrbd", "image", "import", "--as-base", file, snapshot)
             assert done.returncode == 0, done.stderr
     return snapshot
 
 
 @pytest.fixture
-def make_world(make_host) -> Iterator[Callable[[str], World]]:  # type: ignore[no-untyped-def]
+def make_world(make_host: Callable[[str], LabHost]) -> Iterator[Callable[[str], World]]:
     with ExitStack() as worlds:
         yield lambda name: worlds.enter_context(world_of(make_host(name)))
 
 
 @pytest.fixture
-def world(make_world) -> World:  # type: ignore[no-untyped-def]
-    made: World = make_world("kvm-1")
-    return made
+def world(make_world: Callable[[str], World]) -> World:
+    return make_world("kvm-1")
 
 
 @pytest.fixture
-def room(world, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def room(world: World, name: str) -> Iterator[str]:
     """A namespace of the test's own, whose trash it may purge."""
     rbd.RBD().namespace_create(world.vms, name)
     yield f"vms/{name}"
@@ -201,7 +119,7 @@ def room(world, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def roomed(world, room, name) -> Iterator[World]:  # type: ignore[no-untyped-def]  # noqa: ARG001
+def roomed(world: World, room: str, name: str) -> Iterator[World]:  # noqa: ARG001
     """The same world, whose images are in that namespace."""
     world.vms.set_namespace(name)
     yield world
@@ -209,7 +127,7 @@ def roomed(world, room, name) -> Iterator[World]:  # type: ignore[no-untyped-def
 
 
 @pytest.fixture
-def sources(world, name) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
+def sources(world: World, name: str) -> Iterator[Sources]:
     """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
     # Beside the specs, which may name nothing elsewhere.
     parent, file = f"{name}parent", world.host.folder / "disk.raw"
@@ -229,5 +147,5 @@ def sources(world, name) -> Iterator[Sources]:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def operator(host) -> Operator:  # type: ignore[no-untyped-def]
+def operator(host: LabHost) -> Operator:
     return operator_of(host)

@@ -4,6 +4,8 @@ import json
 import re
 import xml.etree.ElementTree as ET
 
+from support.lab import LabHost
+
 DOMAIN = """<domain type="qemu"><name>{name}</name><memory>131072</memory><vcpu>1</vcpu>
 <os><type arch="x86_64" machine="{machine}">hvm</type></os><features><acpi/><apic/></features>
 <clock offset="utc"><timer name="rtc" tickpolicy="catchup"/></clock>
@@ -13,7 +15,7 @@ DOMAIN = """<domain type="qemu"><name>{name}</name><memory>131072</memory><vcpu>
 SCREEN = '<graphics type="vnc" port="-1" passwd="s3cret"/><sound model="ich6"/>'
 
 
-def source(host, name: str) -> str:  # type: ignore[no-untyped-def]
+def source(host: LabHost, name: str) -> str:
     """The <source> that a hand-written domain on this cluster has."""
     host.ok("virtrbd", "define", host.spec(f"{name}-seed", "disks:\n  - size: 16M\n"))
     found = ET.fromstring(host.ok("virsh", "dumpxml", f"{name}-seed")).find("devices/disk/source")
@@ -21,8 +23,17 @@ def source(host, name: str) -> str:  # type: ignore[no-untyped-def]
     return ET.tostring(found, encoding="unicode").replace(f"{name}-seed.vda", name)
 
 
-def made_by_hand(  # type: ignore[no-untyped-def]
-    host, name, given, *, machine="pc", driver="", target="vda", bus="virtio", more="", how="define"
+def made_by_hand(
+    host: LabHost,
+    name: str,
+    given: str,
+    *,
+    machine: str = "pc",
+    driver: str = "",
+    target: str = "vda",
+    bus: str = "virtio",
+    more: str = "",
+    how: str = "define",
 ) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}", admin=True)
     text = DOMAIN.format(name=name, machine=machine, driver=driver, source=given, target=target, bus=bus, more=more)
@@ -30,7 +41,7 @@ def made_by_hand(  # type: ignore[no-untyped-def]
     host.ok("virsh", how, "by-hand.xml")
 
 
-def definition(host, name: str, *words: str) -> str:  # type: ignore[no-untyped-def]
+def definition(host: LabHost, name: str, *words: str) -> str:
     """The definition without virtrbd's element."""
     root = ET.fromstring(host.ok("virsh", "dumpxml", *words, name))
     metadata = root.find("metadata")
@@ -42,11 +53,11 @@ def definition(host, name: str, *words: str) -> str:  # type: ignore[no-untyped-
     return ET.canonicalize(ET.tostring(root, encoding="unicode"), strip_text=True)
 
 
-def secure(host, name: str) -> str:  # type: ignore[no-untyped-def]
+def secure(host: LabHost, name: str) -> str:
     return definition(host, name, "--inactive", "--security-info")
 
 
-def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host: LabHost, name: str) -> None:
     made_by_hand(host, name, source(host, name), driver='cache="writeback"', target="hda", bus="ide", more=SCREEN)
     host.ok("virsh", "autostart", name)
     before = secure(host, name)
@@ -83,7 +94,7 @@ def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host, name) -> No
     )
 
 
-def test_a_running_guest_does_not_notice(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_running_guest_does_not_notice(host: LabHost, name: str) -> None:
     # As guides from before libvirt 3.9 have it: <auth> beside the source.
     given = source(host, name)
     auth = re.search("<auth.*</auth>", given, re.DOTALL)
@@ -102,7 +113,7 @@ def test_a_running_guest_does_not_notice(host, name) -> None:  # type: ignore[no
     assert "<shares>512</shares>" in host.ok("virsh", "dumpxml", "--inactive", name)
 
 
-def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host: LabHost, name: str) -> None:
     given = source(host, name)
     made_by_hand(host, name, given, driver='discard="unmap"')
     owner = host.inspect(f"{name}-seed")["uuid"]
@@ -131,7 +142,7 @@ def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host, name) -> Non
     assert f"specs/{name}.yaml is there already and says something else" in refused.stderr
 
 
-def test_a_whole_host_is_adopted_at_once(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_whole_host_is_adopted_at_once(host: LabHost, name: str) -> None:
     """In which one domain is odd, one has a disk on another cluster, and others of the lab are who knows what."""
     given = source(host, name)
     made_by_hand(host, name, given, driver='discard="unmap"')

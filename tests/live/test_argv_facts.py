@@ -5,10 +5,11 @@ By virDomainXMLToNative("qemu-argv"), which has no side effects.
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
+from support.lab import LabHost
 
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.domain import Cache
@@ -50,11 +51,12 @@ def _device(value: str) -> dict[str, object]:
     if value.startswith("{"):
         document: dict[str, object] = json.loads(value)
         return document
-    return dict(pair.split("=", 1) for pair in f"driver={value}".split(","))
+    pairs = (pair.partition("=") for pair in f"driver={value}".split(","))
+    return {key: text for key, _, text in pairs}
 
 
 @pytest.fixture
-def argv(host, name):  # type: ignore[no-untyped-def]
+def argv(host: LabHost, name: str) -> Callable[[str], Argv]:
     """Define a domain with these disks and return its command line."""
 
     def of(disks: str) -> Argv:
@@ -65,7 +67,7 @@ def argv(host, name):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("cache", list(Cache))
-def test_cache_and_discard_on_every_bus(argv, cache) -> None:  # type: ignore[no-untyped-def]
+def test_cache_and_discard_on_every_bus(argv: Callable[[str], Argv], cache: Cache) -> None:
     facts = CACHE_FACTS[cache]
     found = argv("".join(f"  - {{bus: {bus}, size: 16M, cache: {cache}}}\n" for bus in BUSES))
     disks = list(found.disks())
@@ -81,21 +83,21 @@ def test_cache_and_discard_on_every_bus(argv, cache) -> None:  # type: ignore[no
         assert device["write-cache"] == ("on" if facts.write_cache else "off")
 
 
-def test_discard_off_is_off_above_rbd(argv) -> None:  # type: ignore[no-untyped-def]
+def test_discard_off_is_off_above_rbd(argv: Callable[[str], Argv]) -> None:
     """libvirt always lets the rbd node discard (qemu_block.c); the node above it decides."""
     for _, chain in argv("".join(f"  - {{bus: {bus}, size: 16M, discard: ignore}}\n" for bus in BUSES)).disks():
         assert chain[0]["discard"] == "ignore"
         assert chain[-1]["discard"] == ("unmap" if len(chain) > 1 else "ignore")
 
 
-def test_granularity_that_nobody_stated(argv, libvirt_version) -> None:  # type: ignore[no-untyped-def]
+def test_granularity_that_nobody_stated(argv: Callable[[str], Argv], libvirt_version: tuple[int, ...]) -> None:
     """From 9.7 on libvirt has <blockio discard_granularity>, and it is told what RBD wants; ide has QEMU's own 512."""
     told = {"scsi-hd", "virtio-blk-pci"} if libvirt_version >= (9, 7) else set()
     for device, _ in argv("".join(f"  - {{bus: {bus}, size: 16M}}\n" for bus in BUSES)).disks():
         assert device.get("discard_granularity") == (65536 if device["driver"] in told else None)
 
 
-def test_stated_granularity_reaches_the_device(argv) -> None:  # type: ignore[no-untyped-def]
+def test_stated_granularity_reaches_the_device(argv: Callable[[str], Argv]) -> None:
     found = argv(
         "  - {bus: ide, size: 16M, discard_granularity: 512}\n"
         "  - {bus: scsi, size: 16M, discard_granularity: 64K}\n"
@@ -107,7 +109,7 @@ def test_stated_granularity_reaches_the_device(argv) -> None:  # type: ignore[no
     assert stated == {"scsi-hd": 65536, "virtio-blk-pci": 4 * 1024**2}
 
 
-def test_detect_zeroes_shareable_and_snapshot(argv, host, name) -> None:  # type: ignore[no-untyped-def]
+def test_detect_zeroes_shareable_and_snapshot(argv: Callable[[str], Argv], host: LabHost, name: str) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.taken")
     host.ok("rbd", "snap", "create", f"vms/{name}.taken@v1")
     try:
@@ -125,7 +127,7 @@ def test_detect_zeroes_shareable_and_snapshot(argv, host, name) -> None:  # type
         host.run("rbd", "snap", "rm", f"vms/{name}.taken@v1")
 
 
-def test_the_monitors_and_the_user_but_no_key(argv) -> None:  # type: ignore[no-untyped-def]
+def test_the_monitors_and_the_user_but_no_key(argv: Callable[[str], Argv]) -> None:
     [(_, chain)] = argv("  - {size: 16M}\n").disks()
     assert chain[-1]["user"] == "virtrbd"
     assert chain[-1]["auth-client-required"] == ["cephx", "none"]

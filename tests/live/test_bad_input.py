@@ -4,17 +4,19 @@ import json
 import xml.etree.ElementTree as ET
 
 import pytest
+from support.lab import LabHost
+from support.xml import at
 
 
-def defined(host):  # type: ignore[no-untyped-def]
+def defined(host: LabHost) -> set[str]:
     return set(host.ok("virsh", "list", "--all", "--name").split())
 
 
-def images(host, name):  # type: ignore[no-untyped-def]
+def images(host: LabHost, name: str) -> set[str]:
     return {image for image in host.ok("rbd", "ls", "vms").split() if image.startswith(name)}
 
 
-def refused(host, code, *words):  # type: ignore[no-untyped-def]
+def refused(host: LabHost, code: int, *words: str) -> str:
     """Run virtrbd, which must refuse with this code and without a traceback; return what it said."""
     done = host.virtrbd(*words)
     assert done.returncode == code, done.stdout + done.stderr
@@ -22,7 +24,7 @@ def refused(host, code, *words):  # type: ignore[no-untyped-def]
     return done.stderr
 
 
-def test_an_image_that_another_domain_of_this_host_writes(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_another_domain_of_this_host_writes(host: LabHost, name: str) -> None:
     first, second = f"{name}a", f"{name}b"
     host.ok("virtrbd", "define", host.spec(first, f"disks:\n  - {{size: 16M, image: vms/{name}.x}}\n"))
     spec = host.spec(second, f"disks:\n  - size: 16M\n  - {{image: vms/{name}.x, existing: true}}\n")
@@ -40,7 +42,7 @@ SHARED = {
 
 
 @pytest.mark.parametrize("disk", SHARED)
-def test_what_is_not_written_alone_may_be_used_twice(host, name, disk) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_not_written_alone_may_be_used_twice(host: LabHost, name: str, disk: str) -> None:
     host.ok("virtrbd", "define", host.spec(f"{name}a", f"disks:\n  - {{size: 16M, image: vms/{name}.x}}\n"))
     host.ok("rbd", "snap", "create", "--no-progress", f"vms/{name}.x@s")
     text = SHARED[disk].replace("IMAGE", f"vms/{name}.x")
@@ -49,13 +51,13 @@ def test_what_is_not_written_alone_may_be_used_twice(host, name, disk) -> None: 
     host.ok("rbd", "snap", "rm", "--no-progress", f"vms/{name}.x@s")
 
 
-def test_a_cdrom_of_another_domain_does_not_count(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_cdrom_of_another_domain_does_not_count(host: LabHost, name: str) -> None:
     host.ok("virtrbd", "define", host.spec(f"{name}a", f"disks:\n  - {{size: 16M, image: vms/{name}.x}}\n"))
     xml = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", f"{name}a"))
-    disk = xml.find("devices/disk")
+    disk = at(xml, "devices/disk")
     disk.set("device", "cdrom")
-    disk.find("target").attrib.update(dev="sda", bus="sata")
-    disk.remove(disk.find("address"))
+    at(disk, "target").attrib.update(dev="sda", bus="sata")
+    disk.remove(at(disk, "address"))
     (host.folder / "cdrom.xml").write_text(ET.tostring(xml, encoding="unicode"))
     host.ok("virsh", "define", "cdrom.xml")
     spec = host.spec(f"{name}b", f"disks:\n  - {{image: vms/{name}.x, existing: true}}\n")
@@ -63,7 +65,7 @@ def test_a_cdrom_of_another_domain_does_not_count(host, name) -> None:  # type: 
     assert {f"{name}a", f"{name}b"} <= defined(host)
 
 
-def test_a_size_smaller_than_the_image_or_its_parent(host, name, golden) -> None:  # type: ignore[no-untyped-def]
+def test_a_size_smaller_than_the_image_or_its_parent(host: LabHost, name: str, golden: str) -> None:
     spec = host.spec(name, f"disks:\n  - clone: {golden}\n    size: 64M\n")
     said = refused(host, 65, "define", spec)
     assert f"{spec}:4: disk vda: {golden} is 128 MiB, spec says 64 MiB; images never shrink: raise size" in said
@@ -76,7 +78,7 @@ def test_a_size_smaller_than_the_image_or_its_parent(host, name, golden) -> None
 
 
 @pytest.mark.parametrize("what", ["golden/nowhere@v1", "GOLDEN@nowhere"])
-def test_a_parent_that_does_not_exist(host, name, golden, what) -> None:  # type: ignore[no-untyped-def]
+def test_a_parent_that_does_not_exist(host: LabHost, name: str, golden: str, what: str) -> None:
     what = what.replace("GOLDEN", golden.partition("@")[0])
     spec = host.spec(name, f"disks:\n  - size: 16M\n  - clone: {what}\n")
     said = refused(host, 65, "define", spec)
@@ -85,12 +87,12 @@ def test_a_parent_that_does_not_exist(host, name, golden, what) -> None:  # type
     assert images(host, name) == set()
 
 
-def test_a_pool_that_does_not_exist(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_pool_that_does_not_exist(host: LabHost, name: str) -> None:
     spec = host.spec(name, f"disks:\n  - {{size: 16M, image: nowhere/{name}}}\n")
     assert "there is no pool nowhere" in refused(host, 65, "define", spec)
 
 
-def test_an_existing_image_or_snapshot_that_does_not_exist(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_existing_image_or_snapshot_that_does_not_exist(host: LabHost, name: str) -> None:
     spec = host.spec(name, f"disks:\n  - {{image: vms/{name}.x, existing: true}}\n")
     assert f"{spec}:4: disk vda: image vms/{name}.x does not exist; existing: true" in refused(host, 65, "define", spec)
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.x")
@@ -98,7 +100,7 @@ def test_an_existing_image_or_snapshot_that_does_not_exist(host, name) -> None: 
     assert f"snapshot vms/{name}.x@s does not exist" in refused(host, 65, "define", spec)
 
 
-def test_a_domain_of_that_name_that_is_not_ours(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_of_that_name_that_is_not_ours(host: LabHost, name: str) -> None:
     uuid = "6c1b0d52-3a52-4e6e-9d3e-" + name[-10:].rjust(12, "0")
     (host.folder / "foreign.xml").write_text(
         f"<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
@@ -117,14 +119,14 @@ def test_a_domain_of_that_name_that_is_not_ours(host, name) -> None:  # type: ig
     held = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name))
     assert held.findtext("uuid") == uuid
     assert held.findtext("description") == "by hand"
-    assert held.find("os/type").get("machine") == "pc-i440fx-7.1"
+    assert at(held, "os/type").get("machine") == "pc-i440fx-7.1"
     assert held.findtext("memory") == str(128 * 1024)
-    assert held.find("devices/interface/mac").get("address") == "52:54:00:00:00:0f"
+    assert at(held, "devices/interface/mac").get("address") == "52:54:00:00:00:0f"
     assert host.inspect(name)["owned"] is True
     assert host.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
 
 
-def test_a_refused_domain_leaves_no_image_behind(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_refused_domain_leaves_no_image_behind(host: LabHost, name: str) -> None:
     """What needs a permission is asked for before anything is made."""
     (host.folder / "foreign.xml").write_text(
         f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>"
@@ -135,7 +137,7 @@ def test_a_refused_domain_leaves_no_image_behind(host, name) -> None:  # type: i
     assert images(host, name) == set()
 
 
-def test_a_spec_of_another_host_is_left_alone_and_said_so(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_spec_of_another_host_is_left_alone_and_said_so(host: LabHost, name: str) -> None:
     spec = host.spec(name, "host: kvm-2\ndisks:\n  - size: 16M\n")
     done = host.virtrbd("define", "--start", spec)
     assert (done.returncode, done.stderr) == (0, "")
@@ -144,7 +146,7 @@ def test_a_spec_of_another_host_is_left_alone_and_said_so(host, name) -> None:  
     assert images(host, name) == set()
 
 
-def test_a_transient_domain_of_that_name(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_transient_domain_of_that_name(host: LabHost, name: str) -> None:
     (host.folder / "transient.xml").write_text(
         f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>"
     )
@@ -154,7 +156,7 @@ def test_a_transient_domain_of_that_name(host, name) -> None:  # type: ignore[no
     )
 
 
-def test_an_image_name_with_xmls_own_characters_goes_through_unharmed(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_name_with_xmls_own_characters_goes_through_unharmed(host: LabHost, name: str) -> None:
     image = f"{name}\"&<'>;x"
     quoted = "vms/" + image.replace("'", "''")
     spec = host.spec(name, f"disks:\n  - size: 16M\n    image: '{quoted}'\n")
@@ -199,7 +201,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_specs_get_a_line_and_never_a_traceback(host, name, what) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+@pytest.mark.usefixtures("name")
+def test_hostile_specs_get_a_line_and_never_a_traceback(host: LabHost, what: str) -> None:
     (host.folder / "s.yaml").write_bytes(HOSTILE[what].encode(errors="surrogateescape"))
     done = host.run("bash", "-c", "ulimit -v 2000000; exec timeout 20 virtrbd validate s.yaml")
     assert "Traceback" not in done.stderr

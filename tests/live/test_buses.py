@@ -5,18 +5,17 @@ The guests are booted once, all together, for the whole file; its tests run in t
 
 import json
 import os
-import subprocess
 import time
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from guests import FILL, FORMAT, Guest
+from support.lab import LabHost
+from support.xml import at
 
-LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
 BUSES = {"ide": "pc-i440fx-", "sata": "pc-q35-", "virtio": "pc-q35-", "scsi": "pc-q35-"}
 MIB = 1024**2
 WRITTEN = 64 * MIB
@@ -26,9 +25,8 @@ BOOT_TIMEOUT_S = 120
 @pytest.fixture(scope="module")
 def guests(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Guest]]:
     """One guest per bus, booted all at once: a disk cloned from the golden image and an empty one of its own."""
-    entered = subprocess.run([LAB, "env", "--", "env", "-0"], capture_output=True, text=True, check=True).stdout
-    env = dict(pair.split("=", 1) for pair in entered.split("\0") if pair)
     folder, stem = tmp_path_factory.mktemp("buses"), f"t{uuid.uuid4().hex[:10]}"
+    env = LabHost(name="kvm-1", folder=folder).env()
     found = {bus: Guest(name=f"{stem}{bus}", bus=bus, env=env) for bus in BUSES}
     files = []
     for guest in found.values():
@@ -57,23 +55,23 @@ def guest(request: pytest.FixtureRequest, guests: dict[str, Guest]) -> Guest:
     return guests[request.param]
 
 
-def test_the_definition_says_what_the_bus_needs(guest) -> None:  # type: ignore[no-untyped-def]
+def test_the_definition_says_what_the_bus_needs(guest: Guest) -> None:
     root = ET.fromstring(guest.ok("virsh", "dumpxml", guest.name))
     disks = root.findall("devices/disk")
     assert len(disks) == 2
     for disk in disks:
-        driver = disk.find("driver")
+        driver = at(disk, "driver")
         assert (driver.get("type"), driver.get("cache"), driver.get("discard")) == ("raw", "writeback", "unmap")
-        assert disk.find("target").get("bus") == guest.bus
-        assert disk.find("source").get("protocol") == "rbd"
-    assert root.find("os/type").get("machine").startswith(BUSES[guest.bus])
+        assert at(disk, "target").get("bus") == guest.bus
+        assert at(disk, "source").get("protocol") == "rbd"
+    assert at(root, "os/type").get("machine", "").startswith(BUSES[guest.bus])
     models = [controller.get("model") for controller in root.findall("devices/controller[@type='scsi']")]
     assert models == (["virtio-scsi"] if guest.bus == "scsi" else [])
     assert [disk["bus"] for disk in guest.images()] == [guest.bus] * 2
 
 
 @pytest.mark.timeout(BOOT_TIMEOUT_S + 30)
-def test_all_four_boot_from_their_clones(guests) -> None:  # type: ignore[no-untyped-def]
+def test_all_four_boot_from_their_clones(guests: dict[str, Guest]) -> None:
     give_up_at = time.monotonic() + BOOT_TIMEOUT_S
     for guest in guests.values():
         guest.await_up(1, give_up_at - time.monotonic())
@@ -83,13 +81,13 @@ def test_all_four_boot_from_their_clones(guests) -> None:  # type: ignore[no-unt
         assert " /data ext4 " in guest.shell("cat /proc/mounts")
 
 
-def exact_bytes(guest, image: str) -> int:  # type: ignore[no-untyped-def]
+def exact_bytes(guest: Guest, image: str) -> int:
     """Bytes that the image really takes, by asking every object."""
     listed = json.loads(guest.ok("rbd", "du", "--exact", "--format", "json", image))["images"]
     return sum(int(found["used_size"]) for found in listed)
 
 
-def test_trimmed_space_goes_back_to_the_pool(guest) -> None:  # type: ignore[no-untyped-def]
+def test_trimmed_space_goes_back_to_the_pool(guest: Guest) -> None:
     """On the guest's own image and on its clone.
 
     A clone has to remember each trimmed object as empty, where its parent's would show otherwise: fast-diff counts
@@ -117,7 +115,7 @@ def test_trimmed_space_goes_back_to_the_pool(guest) -> None:  # type: ignore[no-
 
 
 @pytest.mark.timeout(BOOT_TIMEOUT_S)
-def test_a_reboot_leads_to_a_second_guest_up(guests) -> None:  # type: ignore[no-untyped-def]
+def test_a_reboot_leads_to_a_second_guest_up(guests: dict[str, Guest]) -> None:
     guest = guests["virtio"]
     before = guest.ups()
     assert before == 1
@@ -126,7 +124,7 @@ def test_a_reboot_leads_to_a_second_guest_up(guests) -> None:  # type: ignore[no
     assert guest.json("inspect", guest.name)["domain"]["state"] == "running"
 
 
-def test_shutdown_ends_each_guest_cleanly(guests) -> None:  # type: ignore[no-untyped-def]
+def test_shutdown_ends_each_guest_cleanly(guests: dict[str, Guest]) -> None:
     with ThreadPoolExecutor(len(guests)) as pool:
         answers = list(pool.map(lambda guest: guest.json("shutdown", guest.name, "--timeout", "40"), guests.values()))
     for guest, answer in zip(guests.values(), answers, strict=True):
@@ -140,7 +138,7 @@ def test_shutdown_ends_each_guest_cleanly(guests) -> None:  # type: ignore[no-un
     assert (again["state"], again["changed"]) == ("shut off", False)
 
 
-def test_a_deaf_guest_is_waited_for_and_left_running(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_deaf_guest_is_waited_for_and_left_running(host: LabHost, name: str) -> None:
     """An empty disk: nobody in the BIOS hears the button. Only a person ends such a guest."""
     host.ok("virtrbd", "define", "--start", host.spec(name, "disks:\n  - size: 16M\n"))
     began_at = time.monotonic()

@@ -3,19 +3,16 @@
 All domains are made and started at once; then each has a thread of its own.
 """
 
-import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from casebook import Casebook, Chain, Said, Step, read_chains
 from guests import Guest
 from sources import as_disk
+from support.lab import LabHost
 
-LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
 CHAINS = read_chains()
 CASES = [(chain.domain, number) for chain in CHAINS for number in range(len(chain.steps))]
 AT_A_TIME = 6
@@ -30,9 +27,8 @@ def step_of(case: tuple[str, int]) -> Step:
 @pytest.fixture(scope="module")
 def said(golden: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Future[Said]]]]:
     """What came of every step, as it becomes known."""
-    entered = subprocess.run([LAB, "env", "--", "env", "-0"], capture_output=True, text=True, check=True).stdout
-    env = {**os.environ, **dict(pair.split("=", 1) for pair in entered.split("\0") if pair)}
     folder = tmp_path_factory.mktemp("cases")
+    env = LabHost(name="kvm-1", folder=folder).env()
     stem = f"t{uuid.uuid4().hex[:10]}"
     words = {
         "NETWORK": f"{stem}-net",

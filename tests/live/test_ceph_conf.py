@@ -21,8 +21,8 @@ FSID = "11111111-2222-4333-8444-55555555555a"
 
 
 @pytest.fixture
-def its(lab) -> Settings:  # type: ignore[no-untyped-def]
-    return load_settings(f"{lab['folder']}/hosts/kvm-1/virtrbd.yaml")
+def its(lab: Path) -> Settings:
+    return load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")
 
 
 @pytest.fixture
@@ -135,9 +135,11 @@ def without_cephx(its: Settings, tmp_path: Path) -> Iterator[Settings]:
     text = cephconf.daemon_conf(folder=tmp_path, fsid=FSID, ports=ports, store="memstore")
     conf.write_text(text.replace("_required = cephx", "_required = none"))
     monmap, address = tmp_path / "monmap", cephconf.monitor_address(ports)
-    quietly = {"check": True, "capture_output": True, "timeout": 30}
-    subprocess.run(["monmaptool", "--create", "--fsid", FSID, "--addv", "a", address, str(monmap)], **quietly)  # type: ignore[call-overload]
-    subprocess.run(["ceph-mon", "-c", str(conf), "-i", "a", "--mkfs", "--monmap", str(monmap)], **quietly)  # type: ignore[call-overload]
+    for words in (
+        ["monmaptool", "--create", "--fsid", FSID, "--addv", "a", address, str(monmap)],
+        ["ceph-mon", "-c", str(conf), "-i", "a", "--mkfs", "--monmap", str(monmap)],
+    ):
+        subprocess.run(words, check=True, capture_output=True, timeout=30)
     with subprocess.Popen(["ceph-mon", "-f", "-c", str(conf), "-i", "a"], stderr=subprocess.DEVNULL) as monitor:
         yield with_conf(its, tmp_path, f"[global]\nmon_host = {address}\nkeyring = {tmp_path}/none\n")
         monitor.kill()

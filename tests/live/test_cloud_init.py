@@ -5,15 +5,14 @@ One guest is booted for the file; its tests run in this order.
 
 import json
 import os
-import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from guests import Guest
+from support.lab import LabHost
 
-LAB = str(Path(__file__).parent.parent.parent / "tools/lab")
 BOOT_TIMEOUT_S = 90
 MIB = 1024**2
 
@@ -48,8 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def guest(golden: str, folder: Path) -> Iterator[Guest]:
     """A golden clone with a seed, booted."""
-    entered = subprocess.run([LAB, "env", "--", "env", "-0"], capture_output=True, text=True, check=True).stdout
-    guest = Guest(name=f"t{uuid.uuid4().hex[:10]}", bus="", env=dict(p.split("=", 1) for p in entered.split("\0") if p))
+    env = LabHost(name="kvm-1", folder=folder).env()
+    guest = Guest(name=f"t{uuid.uuid4().hex[:10]}", bus="", env=env)
     (folder / "web.yaml").write_text(SPEC.format(name=guest.name, golden=golden))
     (folder / "user-data.yaml").write_text(USER_DATA)
     try:
@@ -127,7 +126,7 @@ def test_the_seed_goes_to_the_trash_with_the_other_images(guest: Guest) -> None:
     assert guest.run("rbd", "info", f"vms/{guest.name}.seed").returncode == 2
 
 
-def test_the_seed_moves_with_the_domain(make_host, name) -> None:  # type: ignore[no-untyped-def]
+def test_the_seed_moves_with_the_domain(make_host: Callable[[str], LabHost], name: str) -> None:
     here, there = make_host("kvm-1"), make_host("kvm-2")
     text = "disks:\n  - size: 8M\ncloud_init: {user_data: '#here'}\n"
     here.ok("virtrbd", "define", here.spec(name, text))
@@ -137,7 +136,7 @@ def test_the_seed_moves_with_the_domain(make_host, name) -> None:  # type: ignor
     assert there.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
 
 
-def test_a_seed_that_was_rolled_back_is_written_again(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_seed_that_was_rolled_back_is_written_again(host: LabHost, name: str) -> None:
     text = "disks:\n  - size: 8M\ncloud_init: {{user_data: '#{}'}}\n"
     host.ok("virtrbd", "define", host.spec(name, text.format("old")))
     host.ok("rbd", "snap", "create", "--no-progress", f"vms/{name}.seed@s")
@@ -148,7 +147,7 @@ def test_a_seed_that_was_rolled_back_is_written_again(host, name) -> None:  # ty
     host.ok("rbd", "snap", "rm", "--no-progress", f"vms/{name}.seed@s")
 
 
-def test_a_foreign_image_of_that_name_is_never_overwritten_unasked(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_image_of_that_name_is_never_overwritten_unasked(host: LabHost, name: str) -> None:
     image = f"vms/{name}.seed"
     host.ok("rbd", "create", "--size", "4M", image)
     file = host.folder / "content"

@@ -12,17 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sources import as_disk
+from support.lab import LabHost
 
 ESCAPE = b"\x1d"  # Ctrl-]
 DISK = "disks:\n  - size: 16M\n"
-
-
-def environment(host) -> dict[str, str]:  # type: ignore[no-untyped-def]
-    """What the lab's `env` would set."""
-    return dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,8 +61,8 @@ class Terminal:
 
 
 @pytest.fixture
-def open_console(host) -> Iterator[Callable[[str], Terminal]]:  # type: ignore[no-untyped-def]
-    env, terminals = environment(host), []
+def open_console(host: LabHost) -> Iterator[Callable[[str], Terminal]]:
+    env, terminals = host.env(), []
 
     def open_one(name: str) -> Terminal:
         controller, line = os.openpty()
@@ -88,14 +85,16 @@ def open_console(host) -> Iterator[Callable[[str], Terminal]]:  # type: ignore[n
 
 
 @pytest.fixture
-def deaf(host, name) -> str:  # type: ignore[no-untyped-def]
+def deaf(host: LabHost, name: str) -> str:
     """A running domain whose guest is a BIOS without a system: it says and hears nothing."""
     host.ok("virtrbd", "define", "--start", host.spec(name, DISK))
     return str(name)
 
 
 @pytest.mark.timeout(180)
-def test_a_console_is_seen_typed_into_and_left(host, name, golden, open_console) -> None:  # type: ignore[no-untyped-def]
+def test_a_console_is_seen_typed_into_and_left(
+    host: LabHost, name: str, golden: str, open_console: Callable[[str], Terminal]
+) -> None:
     host.ok("virtrbd", "define", "--start", host.spec(name, f"disks:\n  - clone: {golden}\n"))
     console = open_console(name)
     console.await_text(f"guest up: {name}", 120)
@@ -112,7 +111,9 @@ def test_a_console_is_seen_typed_into_and_left(host, name, golden, open_console)
     assert host.inspect(name)["state"] == "running", "leaving the console leaves the guest alone"
 
 
-def test_a_console_that_is_open_elsewhere_is_refused_and_not_taken(deaf, open_console) -> None:  # type: ignore[no-untyped-def]
+def test_a_console_that_is_open_elsewhere_is_refused_and_not_taken(
+    deaf: str, open_console: Callable[[str], Terminal]
+) -> None:
     first = open_console(deaf)
     first.await_text("Escape character")
     second = open_console(deaf)
@@ -124,7 +125,7 @@ def test_a_console_that_is_open_elsewhere_is_refused_and_not_taken(deaf, open_co
     assert first.await_end() == 0
 
 
-def test_a_killed_virsh_leaves_a_sane_terminal(deaf, open_console) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_virsh_leaves_a_sane_terminal(deaf: str, open_console: Callable[[str], Terminal]) -> None:
     console = open_console(deaf)
     console.await_text("Escape character")
     [virsh] = Path(f"/proc/{console.process.pid}/task/{console.process.pid}/children").read_text().split()
@@ -134,7 +135,7 @@ def test_a_killed_virsh_leaves_a_sane_terminal(deaf, open_console) -> None:  # t
     assert console.is_as_before()
 
 
-def test_a_console_needs_a_terminal_and_names_its_pty_without_one(host, deaf) -> None:  # type: ignore[no-untyped-def]
+def test_a_console_needs_a_terminal_and_names_its_pty_without_one(host: LabHost, deaf: str) -> None:
     done = host.virtrbd("console", deaf)
     assert (done.returncode, done.stdout) == (64, "")
     assert f"{deaf}: a console needs a terminal; --output json names its pty for programs" in done.stderr
@@ -143,7 +144,7 @@ def test_a_console_needs_a_terminal_and_names_its_pty_without_one(host, deaf) ->
     assert said["pty"].startswith("/dev/pts/")
 
 
-def test_a_console_of_what_has_none(host, name, open_console) -> None:  # type: ignore[no-untyped-def]
+def test_a_console_of_what_has_none(host: LabHost, name: str, open_console: Callable[[str], Terminal]) -> None:
     unknown = open_console(name)
     assert unknown.await_end() == 5
     assert f"{name}: no such domain on this host; see virtrbd list" in unknown.shown
@@ -159,7 +160,7 @@ def test_a_console_of_what_has_none(host, name, open_console) -> None:  # type: 
     assert all(terminal.is_as_before() for terminal in (unknown, off, mute))
 
 
-def document(done: subprocess.CompletedProcess[str]) -> dict:  # type: ignore[type-arg]
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Return the one JSON document on stdout; no more and no less than one."""
     found = json.loads(done.stdout)
     assert isinstance(found, dict)
@@ -168,7 +169,10 @@ def document(done: subprocess.CompletedProcess[str]) -> dict:  # type: ignore[ty
     return found
 
 
-def succeeds(run, *words: str, first: bool = False) -> dict:  # type: ignore[no-untyped-def, type-arg]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def succeeds(run: Run, *words: str, first: bool = False) -> dict[str, Any]:
     done = run("--output", "json", *words) if first else run(*words, "--output", "json")
     assert done.returncode == 0, done
     found = document(done)
@@ -177,7 +181,7 @@ def succeeds(run, *words: str, first: bool = False) -> dict:  # type: ignore[no-
     return found
 
 
-def fails(run, code: int, *words: str) -> None:  # type: ignore[no-untyped-def]
+def fails(run: Run, code: int, *words: str) -> None:
     """The same document wherever the option stands; its code is the process's, and stderr says the same to a person."""
     said = []
     for argv in (("--output", "json", *words), (*words, "--output=json")):
@@ -192,7 +196,7 @@ def fails(run, code: int, *words: str) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.timeout(180)
-def test_every_verb_answers_with_one_json_document(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_every_verb_answers_with_one_json_document(host: LabHost, name: str) -> None:
     run, spec, image = host.virtrbd, host.spec(name, DISK), f"vms/{name}.other"
     (host.folder / "bad.yaml").write_text("name: bad\n")
     (host.folder / "disk.raw").write_bytes(as_disk(b"x" * 1024**2))
@@ -233,7 +237,7 @@ def test_every_verb_answers_with_one_json_document(host, name) -> None:  # type:
     fails(run, 64, "image", "snapshot", "create", image)
 
 
-def test_a_define_that_fails_half_way_answers_with_what_became_of_each_action(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_define_that_fails_half_way_answers_with_what_became_of_each_action(host: LabHost, name: str) -> None:
     """Not all is lost when one domain is refused: the document has every domain, and the worst exit code."""
     foreign = f"{name}foreign"
     host.ok("rbd", "create", "--size", "16M", f"vms/{foreign}.vda")
@@ -257,14 +261,16 @@ def test_a_define_that_fails_half_way_answers_with_what_became_of_each_action(ho
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_global_options_count_before_and_after_the_verb(host, options, code, why) -> None:  # type: ignore[no-untyped-def]
+def test_global_options_count_before_and_after_the_verb(
+    host: LabHost, options: tuple[str, ...], code: int, why: str
+) -> None:
     for words in ((*options, "list"), ("list", *options)):
         done = host.virtrbd(*words)
         assert (done.returncode, done.stdout) == (code, ""), done
         assert why in done.stderr
 
 
-def test_the_option_after_the_verb_wins(host) -> None:  # type: ignore[no-untyped-def]
+def test_the_option_after_the_verb_wins(host: LabHost) -> None:
     assert host.ok("virtrbd", "--output", "json", "list", "--output", "text").startswith(("NAME", "no domains"))
     nowhere = ("--connect", "qemu:///system?socket=/nonexistent")
     uri = host.ok("sh", "-c", "echo $LIBVIRT_DEFAULT_URI").strip()
@@ -289,7 +295,7 @@ def test_the_option_after_the_verb_wins(host) -> None:  # type: ignore[no-untype
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_usage_errors(host, words, why) -> None:  # type: ignore[no-untyped-def]
+def test_usage_errors(host: LabHost, words: tuple[str, ...], why: str) -> None:
     done = host.virtrbd(*words)
     assert (done.returncode, done.stdout) == (64, ""), done
     assert why in done.stderr
@@ -316,13 +322,16 @@ main()
     ("sent", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_a_signal_ends_a_wait_at_once(host, deaf, sent, code, word, output) -> None:  # type: ignore[no-untyped-def]
+def test_a_signal_ends_a_wait_at_once(
+    host: LabHost, deaf: str, sent: signal.Signals, code: int, word: str, output: str
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", TELLING, "shutdown", deaf, "--timeout", "50", "--output", output],
-        env=environment(host), cwd=host.folder, text=True,
+        env=host.env(), cwd=host.folder, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
+        assert process.stderr
         assert process.stderr.readline() == "waiting\n"
         sent_at = time.monotonic()
         process.send_signal(sent)
@@ -339,9 +348,9 @@ def test_a_signal_ends_a_wait_at_once(host, deaf, sent, code, word, output) -> N
     assert host.inspect(deaf)["state"] == "running"
 
 
-def test_ctrl_c_ends_a_wait_at_the_start_gate(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_ctrl_c_ends_a_wait_at_the_start_gate(host: LabHost, name: str) -> None:
     host.ok("virtrbd", "define", host.spec(name, DISK))
-    env, image = environment(host), f"vms/{name}.vda"
+    env, image = host.env(), f"vms/{name}.vda"
     holding = ["qemu-io", "-f", "raw", f"rbd:{image}:id=virtrbd:conf={env['CEPH_CONF']}"]
     holder = subprocess.Popen(holding, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
@@ -352,6 +361,7 @@ def test_ctrl_c_ends_a_wait_at_the_start_gate(host, name) -> None:  # type: igno
             ["virtrbd", "start", name], env=env, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        assert process.stderr
         assert "waiting up to" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
@@ -375,7 +385,7 @@ def test_ctrl_c_ends_a_wait_at_the_start_gate(host, name) -> None:  # type: igno
     ],
     ids=" ".join,
 )
-def test_a_closed_pipe_ends_quietly(host, name, words) -> None:  # type: ignore[no-untyped-def]
+def test_a_closed_pipe_ends_quietly(host: LabHost, name: str, words: tuple[str, ...]) -> None:
     """`virtrbd list | head -0`: the reader is gone before the first line."""
     spec = host.spec(name, DISK)
     reader, writer = os.pipe()
@@ -383,7 +393,7 @@ def test_a_closed_pipe_ends_quietly(host, name, words) -> None:  # type: ignore[
     try:
         done = subprocess.run(
             ["virtrbd", *(spec if word == "SPEC" else word for word in words)],
-            env=environment(host), cwd=host.folder, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE,
+            env=host.env(), cwd=host.folder, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE,
             text=True, check=False, timeout=50,
         )  # fmt: skip
     finally:

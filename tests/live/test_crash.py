@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import rbd
 from sources import as_disk
 from waiting import eventually
-from worlds import MIB, WHEN, argvs, importer, is_partly_filled
+from worlds import MIB, WHEN, Sources, World, argvs, importer, is_partly_filled
 
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
@@ -32,7 +32,7 @@ class Killed:
     when: str
 
 
-def kill_at_each_step(world, steps: Sequence[str], killed: Sequence[Killed]) -> None:  # type: ignore[no-untyped-def]
+def kill_at_each_step(world: World, steps: Sequence[str], killed: Sequence[Killed]) -> None:
     """Kill a `define` of each domain at its step, run it again, and demand that a third run finds nothing to do."""
 
     def kill_and_finish(one: Killed) -> str:
@@ -61,7 +61,7 @@ def allowed_words(stderr: str) -> str:
     return "".join(line for line in lines if "not taken over from its parent" in line or "waiting up to" in line)
 
 
-def check_domain(world, name: str, contents: dict[str, bytes]) -> None:  # type: ignore[no-untyped-def]
+def check_domain(world: World, name: str, contents: dict[str, bytes]) -> None:
     """One domain with that name, running, and exactly these images: its own, ready, with this in them."""
     [domain] = [found for found in world.libvirt.listAllDomains() if found.name() == name]
     assert domain.isActive()
@@ -78,7 +78,7 @@ def check_domain(world, name: str, contents: dict[str, bytes]) -> None:  # type:
             assert image.read(0, image.size()) == content, (name, target)
 
 
-def forget(world, killed: Sequence[Killed]) -> None:  # type: ignore[no-untyped-def]
+def forget(world: World, killed: Sequence[Killed]) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda one: world.forget(one.name), killed))
 
@@ -93,7 +93,9 @@ disks:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("when", WHEN)
-def test_a_define_killed_at_any_step_is_finished_by_the_next(world, name, sources, when) -> None:  # type: ignore[no-untyped-def]
+def test_a_define_killed_at_any_step_is_finished_by_the_next(
+    world: World, name: str, sources: Sources, when: str
+) -> None:
     text = THREE_DISKS.format(snapshot=sources.snapshot, file=sources.file)
 
     def make(n: int) -> Killed:
@@ -127,7 +129,7 @@ def test_a_define_killed_at_any_step_is_finished_by_the_next(world, name, source
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("state", ["shut off", "running"])
-def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world, name, state) -> None:  # type: ignore[no-untyped-def]
+def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world: World, name: str, state: str) -> None:
     # There is no bridge of that name: a domain that has it can be defined, not started.
     interface = "interfaces:\n  - bridge: br-a\n" if state == "shut off" else ""
     old = f"{interface}disks:\n  - size: 8M\n"
@@ -165,7 +167,7 @@ def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world, name, 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("made", ["new", "rewritten"])
-def test_a_seed_killed_at_a_step_is_written_by_the_next(world, name, made) -> None:  # type: ignore[no-untyped-def]
+def test_a_seed_killed_at_a_step_is_written_by_the_next(world: World, name: str, made: str) -> None:
     """The next run wants the old seed where there was one: the new one may be in its place, unvouched for."""
     old, new = (f"disks:\n  - size: 8M\ncloud_init: {{user_data: '#{word}'}}\n" for word in ("old", "new"))
     # How an image is made is killed at every step above: of that, one that leaves it unmarked is enough.
@@ -206,7 +208,7 @@ def test_a_seed_killed_at_a_step_is_written_by_the_next(world, name, made) -> No
 # The secret is for all domains of the host.
 @pytest.mark.alone
 @pytest.mark.timeout(120)
-def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world: Callable[[str], World], name: str) -> None:
     world = make_world("kvm-2")
     text = "autostart: true\ndisks:\n  - size: 8M\n"
     killed = [
@@ -227,7 +229,7 @@ def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world, name) -
 
 
 @pytest.mark.timeout(120)
-def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world: World, name: str, sources: Sources) -> None:
     steps = ["intent rename", "RBD.create", "write_metadata", "qemu-img convert", "write_metadata", "intent unlink"]
 
     def kill_and_finish(n: int, when: str) -> None:
@@ -248,7 +250,7 @@ def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world, name, so
 
 
 @pytest.mark.timeout(120)
-def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab, name) -> None:  # type: ignore[no-untyped-def]
+def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world: World, lab: Path, name: str) -> None:
     file, content = world.host.folder / "big.raw", as_disk(os.urandom(128 * MIB))
     file.write_bytes(content)
     spec = world.host.spec(name, f"disks:\n  - import: {file}\n")
@@ -260,11 +262,12 @@ def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab,
         try:
             eventually("qemu-img runs", lambda: importer(name) is not None)
             qemu_img = importer(name)
+            assert qemu_img
             eventually("something was imported", lambda: is_partly_filled(world, f"{name}.vda"))
             # Stopped, it surely is in the middle; what is stopped can be killed as well.
             os.kill(qemu_img, signal.SIGSTOP)
             assert virtrbd.poll() is None
-            [key] = re.findall(r"key\s*=\s*(\S+)", (Path(lab["folder"]) / "ceph/client.virtrbd.keyring").read_text())
+            [key] = re.findall(r"key\s*=\s*(\S+)", (lab / "ceph/client.virtrbd.keyring").read_text())
             seen = argvs()
             assert {virtrbd.pid, qemu_img} <= set(seen)
             assert not [argv for argv in seen.values() if key.encode() in argv]
@@ -282,7 +285,7 @@ def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world, lab,
     assert world.virtrbd("define", spec).stdout == f"{name}: nothing to do\n"
 
 
-def test_an_intent_on_its_way_is_never_that_of_another_image(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_an_intent_on_its_way_is_never_that_of_another_image(tmp_path: Path) -> None:
     state = StateDir(str(tmp_path))
     intents = [
         Intent(ref=ImageRef(pool="vms", name=name), domain_uuid="", size_bytes=1, parent=None, nonce=name, written_at=0)

@@ -8,6 +8,7 @@ import pytest
 import rbd
 from guests import Guest
 from live.fleets import Fleet
+from support.xml import at
 
 MIB = 1024**2
 MACS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
@@ -89,11 +90,11 @@ def live(fleet: Fleet, name: str) -> dict[str, object]:
         "titles": (root.findtext("title"), root.findtext("description")),
         "iops": domain.blockIoTune("vda")["total_iops_sec"],
         "disks": {
-            disk.find("target").get("dev"): getattr(disk.find("source"), "attrib", {}).get("name")  # type: ignore[union-attr]
+            at(disk, "target").get("dev"): getattr(disk.find("source"), "attrib", {}).get("name")
             for disk in root.iterfind("devices/disk")
         },
         "links": {
-            interface.find("mac").get("address"): getattr(interface.find("link"), "attrib", {}).get("state", "")  # type: ignore[union-attr]
+            at(interface, "mac").get("address"): getattr(interface.find("link"), "attrib", {}).get("state", "")
             for interface in root.iterfind("devices/interface")
         },
     }

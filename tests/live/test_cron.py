@@ -266,7 +266,9 @@ def test_sigterm_in_the_middle(fleet: Fleet, log: str) -> None:
     for letter in "abcdef":
         fleet.spec(letter)
     with fleet.start("reconcile", "--log", log, program=("-c", SLOW)) as run:
-        eventually("it is at work", lambda: run.stdout.readline().startswith("CreateImage"))
+        out = run.stdout
+        assert out
+        eventually("it is at work", lambda: out.readline().startswith("CreateImage"))
         began_at = time.monotonic()
         run.send_signal(signal.SIGTERM)
         _, err = run.communicate(timeout=20)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from live.conftest import Host
+from support.lab import LabHost
 
 # Everything is imported first: the checkout may lie where the user cannot look.
 AS_NOBODY = """
@@ -34,7 +34,7 @@ run_app()
         (["image", "trash", "list"], "client.virtrbd.keyring"),
     ],
 )
-def test_a_user_whom_the_kernel_denies_a_file_is_told_which(host: Host, words: list[str], denied: str) -> None:
+def test_a_user_whom_the_kernel_denies_a_file_is_told_which(host: LabHost, words: list[str], denied: str) -> None:
     # The state directory is there once any run has written.
     host.run("virtrbd", "reconcile", "/missing")
     done = host.run(sys.executable, "-c", AS_NOBODY, *words)
@@ -43,7 +43,7 @@ def test_a_user_whom_the_kernel_denies_a_file_is_told_which(host: Host, words: l
     assert denied in done.stderr
 
 
-def test_settings_and_conf_that_may_not_be_read_are_denied(host: Host) -> None:
+def test_settings_and_conf_that_may_not_be_read_are_denied(host: LabHost) -> None:
     settings = host.ok("printenv", "VIRTRBD_CONFIG").strip()
     closed = host.folder / "closed.yaml"
     closed.write_bytes(Path(settings).read_bytes())
@@ -53,7 +53,7 @@ def test_settings_and_conf_that_may_not_be_read_are_denied(host: Host) -> None:
         assert "closed.yaml: permission denied; run as a user who may read it" in done.stderr
 
 
-def test_a_conf_that_ceph_cannot_read_is_named(host: Host) -> None:
+def test_a_conf_that_ceph_cannot_read_is_named(host: LabHost) -> None:
     settings = Path(host.ok("printenv", "VIRTRBD_CONFIG").strip()).read_text()
     conf = host.folder / "ceph.conf"
     own = host.folder / "own.yaml"

@@ -12,24 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from operators import CEPH_S, ENDS_WITHIN_S, LAB, LIBVIRT_S, Operator, heal, operator_of, pid_of, unpause
+from operators import CEPH_S, ENDS_WITHIN_S, LIBVIRT_S, Operator, heal, operator_of, pid_of, unpause
 from sources import as_disk
+from support.lab import LAB, LabHost
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
 
 
-def spec_of(host, name: str, **more: str) -> str:  # type: ignore[no-untyped-def]
+def spec_of(host: LabHost, name: str, **more: str) -> str:
     lines = "".join(f"{key}: {value}\n" for key, value in more.items())
     return str(host.spec(name, f"{lines}disks:\n  - size: 16M\n"))
 
 
-def is_running(host, name: str) -> bool:  # type: ignore[no-untyped-def]
+def is_running(host: LabHost, name: str) -> bool:
     return name in host.ok("virsh", "list", "--name").split()
 
 
 @pytest.fixture(params=["osd paused", "mon killed"])
-def fault(request, host) -> Iterator[Callable[[], None]]:  # type: ignore[no-untyped-def]
+def fault(request: pytest.FixtureRequest, host: LabHost) -> Iterator[Callable[[], object]]:
     """What breaks Ceph when it is called; it is whole again afterwards."""
     if request.param == "osd paused":
         yield lambda: host.ok("ceph", "osd", "pause", admin=True)
@@ -40,7 +41,9 @@ def fault(request, host) -> Iterator[Callable[[], None]]:  # type: ignore[no-unt
 
 
 @pytest.mark.timeout(120)
-def test_every_verb_ends_in_time_without_ceph(host, name, operator, fault) -> None:  # type: ignore[no-untyped-def]
+def test_every_verb_ends_in_time_without_ceph(
+    host: LabHost, name: str, operator: Operator, fault: Callable[[], object]
+) -> None:
     a, b, c, d = (f"{name}{letter}" for letter in "abcd")
     for domain in (b, c, d):
         # Not with short deadlines: a libvirtd that was just started looks at every QEMU first when it is asked.
@@ -75,12 +78,14 @@ def test_every_verb_ends_in_time_without_ceph(host, name, operator, fault) -> No
 
 
 @pytest.fixture
-def paused_osd(host) -> Iterator[Callable[[], None]]:  # type: ignore[no-untyped-def]
+def paused_osd(host: LabHost) -> Iterator[Callable[[], object]]:
     yield lambda: host.ok("ceph", "osd", "pause", admin=True)
     unpause(host)
 
 
-def test_what_a_paused_osd_cut_off_is_finished_by_the_next_run(host, name, operator, paused_osd) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_paused_osd_cut_off_is_finished_by_the_next_run(
+    host: LabHost, name: str, operator: Operator, paused_osd: Callable[[], object]
+) -> None:
     spec = spec_of(host, name)
     paused_osd()
     cut = operator.run("define", "--start", spec)
@@ -109,7 +114,8 @@ main()
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("verb", ["start", "define"])
-def test_a_start_cut_off_within_libvirt_is_cancelled(host, name, operator, paused_osd, verb) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+@pytest.mark.usefixtures("paused_osd")
+def test_a_start_cut_off_within_libvirt_is_cancelled(host: LabHost, name: str, operator: Operator, verb: str) -> None:
     spec = spec_of(host, name)
     assert operator.run("define", spec).code == 0
     pause = [LAB, "env", "--admin", "--", "ceph", "osd", "pause"]
@@ -132,7 +138,7 @@ def test_a_start_cut_off_within_libvirt_is_cancelled(host, name, operator, pause
     assert (again.code, again.out) == (0, f"{name}: started\n"), again
 
 
-def test_no_libvirt_socket(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+def test_no_libvirt_socket(host: LabHost, name: str, operator: Operator) -> None:
     spec = spec_of(host, name)
     connect = ("--connect", "qemu:///system?socket=/nonexistent/libvirt-sock")
     for words in (("list",), ("define", spec), ("inspect", name), ("start", name), ("undefine", name)):
@@ -142,7 +148,7 @@ def test_no_libvirt_socket(host, name, operator) -> None:  # type: ignore[no-unt
         assert "is libvirtd running?" in end.err
 
 
-def test_a_stopped_libvirtd(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+def test_a_stopped_libvirtd(host: LabHost, name: str, operator: Operator) -> None:
     spec = spec_of(host, name)
     pid = pid_of("kvm-1 libvirtd")
     os.kill(pid, signal.SIGSTOP)
@@ -159,7 +165,7 @@ def test_a_stopped_libvirtd(host, name, operator) -> None:  # type: ignore[no-un
         assert end.took_s < LIBVIRT_S + 6, (words, end)
 
 
-def test_a_killed_libvirtd(make_host) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_libvirtd(make_host: Callable[[str], LabHost]) -> None:
     host = make_host("kvm-2")
     operator = operator_of(host)
     os.kill(pid_of("kvm-2 libvirtd"), signal.SIGKILL)
@@ -183,7 +189,7 @@ def with_keyring(operator: Operator, text: str | None) -> tuple[Operator, Path]:
 CEPH_VERBS = (("define", "{name}.yaml"), ("image", "info", "vms/{name}.vda"), ("inspect", "{name}"))
 
 
-def test_a_wrong_key_is_denied_and_not_shown(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_key_is_denied_and_not_shown(host: LabHost, name: str, operator: Operator) -> None:
     assert operator.run("define", spec_of(host, name)).code == 0
     # type 1, time, length 16: the form of a cephx key
     key = base64.b64encode(b"\1\0" + bytes(8) + b"\20\0" + os.urandom(16)).decode()
@@ -207,7 +213,9 @@ def test_a_wrong_key_is_denied_and_not_shown(host, name, operator) -> None:  # t
     ],
     ids=["missing", "empty", "another user's", "no base64", "no keyring"],
 )
-def test_a_keyring_without_the_key_is_named_with_its_setting(host, name, operator, text) -> None:  # type: ignore[no-untyped-def]
+def test_a_keyring_without_the_key_is_named_with_its_setting(
+    host: LabHost, name: str, operator: Operator, text: str | None
+) -> None:
     spec_of(host, name)
     wrong, keyring = with_keyring(operator, text)
     for verb in CEPH_VERBS[:2]:
@@ -223,7 +231,9 @@ def test_a_keyring_without_the_key_is_named_with_its_setting(host, name, operato
 
 
 @pytest.mark.parametrize("module", ["rbd", "rados", "libvirt"])
-def test_a_missing_module_names_its_package(host, name, operator, tmp_path, module) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_module_names_its_package(
+    host: LabHost, name: str, operator: Operator, tmp_path: Path, module: str
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{module!r}] = None\n")
     end = operator.run("define", spec_of(host, name), PYTHONPATH=str(tmp_path))
     assert end.code == 69, end
@@ -233,7 +243,7 @@ def test_a_missing_module_names_its_package(host, name, operator, tmp_path, modu
     assert "Traceback" not in end.err
 
 
-def test_a_stopped_qemu_holds_up_nobody(host, name, operator) -> None:  # type: ignore[no-untyped-def]
+def test_a_stopped_qemu_holds_up_nobody(host: LabHost, name: str, operator: Operator) -> None:
     stuck, other = f"{name}stuck", f"{name}other"
     assert operator.run("define", "--start", spec_of(host, stuck)).code == 0
     [pid] = qemus(stuck)

@@ -1,17 +1,20 @@
 """Marks that a client with write access to the pool writes: what loses data needs a trace on this host."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import rados
 import rbd
+from support.lab import LabHost
 
 
 @pytest.fixture
-def pool(lab, name):  # type: ignore[no-untyped-def]
+def pool(lab: Path, name: str) -> Iterator[rados.Ioctx]:
     with (
-        rados.Rados(conffile=f"{lab['folder']}/ceph/admin.conf", rados_id="admin") as connection,
+        rados.Rados(conffile=f"{lab}/ceph/admin.conf", rados_id="admin") as connection,
         connection.open_ioctx("vms") as ioctx,
     ):
         yield ioctx
@@ -21,17 +24,17 @@ def pool(lab, name):  # type: ignore[no-untyped-def]
                 image.remove_snap(snapshot["name"])
 
 
-def set_metadata(pool, name, key, **words):  # type: ignore[no-untyped-def]
+def set_metadata(pool: rados.Ioctx, name: str, key: str, **words: str) -> None:
     with rbd.Image(pool, name) as image:
         image.metadata_set(key, json.dumps({**words, "image": image.id()}))
 
 
-def metadata(pool, name):  # type: ignore[no-untyped-def]
+def metadata(pool: rados.Ioctx, name: str) -> dict[str, str]:
     with rbd.Image(pool, name, read_only=True) as image:
         return dict(image.metadata_list())
 
 
-def test_no_mark_alone_rolls_an_image_back(host, name, pool) -> None:  # type: ignore[no-untyped-def]
+def test_no_mark_alone_rolls_an_image_back(host: LabHost, name: str, pool: rados.Ioctx) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     with rbd.Image(pool, f"{name}.vda") as image:
@@ -49,7 +52,9 @@ def test_no_mark_alone_rolls_an_image_back(host, name, pool) -> None:  # type: i
     assert host.virtrbd("plan", spec).returncode == 0
 
 
-def test_a_plain_state_of_earlier_versions_is_reported_and_not_acted_on(host, name, pool) -> None:  # type: ignore[no-untyped-def]
+def test_a_plain_state_of_earlier_versions_is_reported_and_not_acted_on(
+    host: LabHost, name: str, pool: rados.Ioctx
+) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     with rbd.Image(pool, f"{name}.vda") as image:
@@ -60,7 +65,7 @@ def test_a_plain_state_of_earlier_versions_is_reported_and_not_acted_on(host, na
     assert host.virtrbd("plan", spec).returncode == 0
 
 
-def test_a_mark_forged_on_an_image_that_was_made_before_is_said(host, name, pool) -> None:  # type: ignore[no-untyped-def]
+def test_a_mark_forged_on_an_image_that_was_made_before_is_said(host: LabHost, name: str, pool: rados.Ioctx) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     owner = json.loads(metadata(pool, f"{name}.vda")["virtrbd.owner"])
@@ -77,7 +82,7 @@ def test_a_mark_forged_on_an_image_that_was_made_before_is_said(host, name, pool
 
 
 @pytest.mark.parametrize("by", ["virsh", "virtrbd"])
-def test_a_domain_that_was_undefined_is_defined_again_with_its_images(host, name, by) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_that_was_undefined_is_defined_again_with_its_images(host: LabHost, name: str, by: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     host.ok(by, "undefine", name)
@@ -88,7 +93,9 @@ def test_a_domain_that_was_undefined_is_defined_again_with_its_images(host, name
 @pytest.mark.parametrize(
     ("key", "value"), [("size", b"\0"), ("snapshot_0000000000000009", b"\xff\xff"), ("features", b"")]
 )
-def test_a_broken_image_fails_its_own_domain_alone(host, name, pool, key, value) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_image_fails_its_own_domain_alone(
+    host: LabHost, name: str, pool: rados.Ioctx, key: str, value: bytes
+) -> None:
     specs = [host.spec(f"{name}{which}", "disks:\n  - size: 16M\n") for which in ("a", "b")]
     host.ok("virtrbd", "define", specs[0])
     with rbd.Image(pool, f"{name}a.vda", read_only=True) as image:

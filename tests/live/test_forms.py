@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from support.lab import LabHost
+
 TEMPLATE = """\
 {% extends "domain.xml.j2" %}
 {% block extra %}
@@ -34,7 +36,7 @@ TEMPLATE = """\
 """
 
 
-def test_libvirts_own_words_are_no_differences(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_libvirts_own_words_are_no_differences(host: LabHost, name: str) -> None:
     (host.folder / "own.xml.j2").write_text(TEMPLATE)
     settings = host.folder / "settings.yaml"
     settings.write_text(

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import rbd
+from support.lab import LabHost
 from waiting import eventually
+from worlds import World
 
 ROUNDS = 50
 # Domains that are raced for side by side: ending a QEMU takes 2 s in which nothing else would happen.
@@ -34,11 +36,11 @@ main()
 
 
 @pytest.fixture
-def hosts(make_host) -> tuple:  # type: ignore[no-untyped-def, type-arg]
+def hosts(make_host: Callable[[str], LabHost]) -> tuple[LabHost, LabHost]:
     return make_host("kvm-1"), make_host("kvm-2")
 
 
-def settings(host, **timeouts: float) -> str:  # type: ignore[no-untyped-def]
+def settings(host: LabHost, **timeouts: float) -> str:
     """Write a settings file like the lab's with other timeouts, and return its path."""
     text = host.ok("sh", "-c", 'cat "$VIRTRBD_CONFIG"')
     lines = "".join(f"  {key}: {value}\n" for key, value in timeouts.items())
@@ -47,13 +49,7 @@ def settings(host, **timeouts: float) -> str:  # type: ignore[no-untyped-def]
     return str(file)
 
 
-def environment(host) -> dict[str, str]:  # type: ignore[no-untyped-def]
-    """What the lab's `env` would set: entering it costs more than the start itself."""
-    pairs = host.ok("env", "-0").split("\0")
-    return dict(pair.split("=", 1) for pair in pairs if pair)
-
-
-def define_bare(host, name: str, *more: str) -> None:  # type: ignore[no-untyped-def]
+def define_bare(host: LabHost, name: str, *more: str) -> None:
     """Define a domain whose disk is empty: QEMU sits in its BIOS, and that is all these tests need."""
     host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"), *more)
 
@@ -73,14 +69,14 @@ def qemus(name: str) -> list[int]:
     return found
 
 
-def watchers(host, image: str) -> list[str]:  # type: ignore[no-untyped-def]
+def watchers(host: LabHost, image: str) -> list[str]:
     return re.findall(r"watcher=(\S+)", host.ok("rbd", "status", image))
 
 
 @pytest.mark.alone
 @pytest.mark.timeout(180)
-def test_two_hosts_at_once_never_start_two_guests(hosts, name) -> None:  # type: ignore[no-untyped-def]
-    environments = [{**environment(host), "VIRTRBD_CONFIG": settings(host, watcher=1.5)} for host in hosts]
+def test_two_hosts_at_once_never_start_two_guests(hosts: tuple[LabHost, LabHost], name: str) -> None:
+    environments = [{**host.env(), "VIRTRBD_CONFIG": settings(host, watcher=1.5)} for host in hosts]
     names = [f"{name}{lane}" for lane in range(LANES)]
     for lane in names:
         for host in hosts:
@@ -99,10 +95,12 @@ def race(name: str, environments: list[dict[str, str]]) -> int:
     pair = [subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for env in environments]
     try:
         for run in pair:
-            assert run.stdout.readline() == "ready\n"  # type: ignore[union-attr]
+            assert run.stdout
+            assert run.stdout.readline() == "ready\n"
         for run in pair:
-            run.stdin.write("go\n")  # type: ignore[union-attr]
-            run.stdin.flush()  # type: ignore[union-attr]
+            assert run.stdin
+            run.stdin.write("go\n")
+            run.stdin.flush()
         answers = [run.communicate(timeout=30) for run in pair]
     finally:
         for run in pair:
@@ -118,11 +116,11 @@ def race(name: str, environments: list[dict[str, str]]) -> int:
 
 
 @pytest.fixture
-def held(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def held(host: LabHost, name: str) -> Iterator[str]:
     """An image that qemu-io holds open read-write."""
     define_bare(host, name)
     image = f"vms/{name}.vda"
-    env = environment(host)
+    env = host.env()
     target = f"rbd:{image}:id=virtrbd:conf={env['CEPH_CONF']}"
     holder = subprocess.Popen(
         ["qemu-io", "-f", "raw", target], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -132,11 +130,11 @@ def held(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
     holder.communicate(b"quit\n", timeout=20)
 
 
-def test_an_image_that_another_client_holds_is_refused_by_name(host, name, held) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_another_client_holds_is_refused_by_name(host: LabHost, name: str, held: str) -> None:
     [watcher] = watchers(host, held)
     done = host.virtrbd("--config", settings(host, watcher=1), "start", name)
     assert done.returncode == 5, done.stdout + done.stderr
-    client = re.search(r"client\.(\d+)", host.ok("rbd", "status", held))[0]  # type: ignore[index]
+    [client] = re.findall(r"client\.\d+", host.ok("rbd", "status", held))
     assert f"image {held} is open by {client} at {watcher.split('/')[0]}" in done.stderr
     assert "still after 1 s; not started" in done.stderr
     assert "Traceback" not in done.stderr
@@ -144,14 +142,14 @@ def test_an_image_that_another_client_holds_is_refused_by_name(host, name, held)
     assert qemus(name) == []
 
 
-def test_define_start_goes_through_the_gate_too(host, name, held) -> None:  # type: ignore[no-untyped-def]
+def test_define_start_goes_through_the_gate_too(host: LabHost, name: str, held: str) -> None:
     done = host.virtrbd("--config", settings(host, watcher=0), "define", "--start", f"{name}.yaml")
     assert done.returncode == 5, done.stdout + done.stderr
     assert f"FAILED: start domain: image {held} is open by client." in done.stderr
     assert qemus(name) == []
 
 
-def test_a_start_waits_out_the_watch_of_a_killed_qemu(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_start_waits_out_the_watch_of_a_killed_qemu(host: LabHost, name: str) -> None:
     define_bare(host, name)
     host.ok("virtrbd", "start", name)
     [pid] = qemus(name)
@@ -169,7 +167,9 @@ def test_a_start_waits_out_the_watch_of_a_killed_qemu(host, name) -> None:  # ty
 
 
 @pytest.mark.parametrize("stop", ["shutdown", "destroy"])
-def test_a_start_elsewhere_needs_a_clean_stop(hosts, name, stop, golden) -> None:  # type: ignore[no-untyped-def]
+def test_a_start_elsewhere_needs_a_clean_stop(
+    hosts: tuple[LabHost, LabHost], name: str, stop: str, golden: str
+) -> None:
     """Killed with virsh, the first host never says that it stopped: only virtrbd's own stop frees the image."""
     first, second = hosts
     spec = f"disks:\n  - clone: {golden}\n" if stop == "shutdown" else "disks:\n  - size: 16M\n"
@@ -192,7 +192,7 @@ def test_a_start_elsewhere_needs_a_clean_stop(hosts, name, stop, golden) -> None
     assert first.virtrbd("start", name, "--allow", "takes-over").returncode == 0
 
 
-def stop_cleanly(host, name: str, stop: str) -> None:  # type: ignore[no-untyped-def]
+def stop_cleanly(host: LabHost, name: str, stop: str) -> None:
     if stop == "destroy":
         host.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
         return
@@ -202,7 +202,7 @@ def stop_cleanly(host, name: str, stop: str) -> None:  # type: ignore[no-untyped
         assert time.monotonic() < give_up_at, "the guest never shut down"
 
 
-def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is_here(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is_here(world: World, name: str) -> None:
     """Behind NAT monitors have other addresses, and the guest writes to this cluster all the same."""
     host = world.host
     define_bare(host, name)
@@ -216,7 +216,7 @@ def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is
     assert "would destroy the disk" in refused.stderr
 
 
-def test_a_detached_disk_keeps_the_claim_of_another_host(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_detached_disk_keeps_the_claim_of_another_host(host: LabHost, name: str) -> None:
     # Of the SCSI bus a disk goes at once, whatever the guest does.
     disk = "  - {size: 16M, bus: scsi}\n"
     spec, image = host.spec(name, f"disks:\n{disk}{disk}"), f"vms/{name}.sdb"

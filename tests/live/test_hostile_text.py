@@ -2,19 +2,21 @@
 
 import json
 import shlex
+import subprocess
 
 import pytest
 import rbd
 import yaml
+from support.lab import LabHost
 from waiting import remove_image
-from worlds import MIB
+from worlds import MIB, World
 
 # Escape sequences as XML can hold them (CSI as one character) and as RBD can (ESC), line breaks, and reversed reading.
 IN_XML = "fine\nweb-02: would start domain\x9b2J\u202e\u200b\u2028\x85"
 IN_RBD = "s\x1b[2J\nweb-02: would start domain\u202e"
 
 
-def lines_of(done):  # type: ignore[no-untyped-def]
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     lines = (done.stdout + done.stderr).removesuffix("\n").split("\n")
     assert all(line.isprintable() for line in lines), lines
     assert not any(line.startswith("web-02") for line in lines)
@@ -23,12 +25,12 @@ def lines_of(done):  # type: ignore[no-untyped-def]
     return lines
 
 
-def described(host, name, text):  # type: ignore[no-untyped-def]
+def described(host: LabHost, name: str, text: str) -> None:
     """Let somebody write a description with virsh, which takes it from a file where it is too long for a word."""
     host.ok("virsh", "desc", name, "--config", "--new-desc", text)
 
 
-def test_a_description_forges_no_line_and_is_cut(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_description_forges_no_line_and_is_cut(host: LabHost, name: str) -> None:
     spec = host.spec(name, "description: plain\ndisks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     described(host, name, IN_XML + "long " * 20_000)
@@ -42,7 +44,7 @@ def test_a_description_forges_no_line_and_is_cut(host, name) -> None:  # type: i
     lines_of(host.virtrbd("define", spec))
 
 
-def test_what_others_added_is_told_in_lines_that_can_be_seen(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_others_added_is_told_in_lines_that_can_be_seen(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     described(host, name, IN_XML)
@@ -54,7 +56,7 @@ def test_what_others_added_is_told_in_lines_that_can_be_seen(host, name) -> None
     assert lines_of(host.virtrbd("plan", spec)) == ["1 domain, 0 actions"]
 
 
-def test_an_adopted_domain_of_hostile_texts_gives_whole_files(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_adopted_domain_of_hostile_texts_gives_whole_files(host: LabHost, name: str) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.vda")
     spec = host.spec(name, "disks:\n  - existing: true\n")
     host.ok("virtrbd", "define", spec)
@@ -75,7 +77,7 @@ def test_an_adopted_domain_of_hostile_texts_gives_whole_files(host, name) -> Non
 
 
 @pytest.mark.stack
-def test_snapshots_of_hostile_names_are_listed_escaped(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_snapshots_of_hostile_names_are_listed_escaped(world: World, name: str) -> None:
     image = f"{name}.x"
     rbd.RBD().create(world.vms, image, 4 * MIB)
     with rbd.Image(world.vms, image) as opened:
@@ -89,7 +91,7 @@ def test_snapshots_of_hostile_names_are_listed_escaped(world, name) -> None:  # 
         opened.remove_snap(IN_RBD)
 
 
-def test_images_of_hostile_names_are_listed_escaped(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_images_of_hostile_names_are_listed_escaped(world: World, name: str) -> None:
     odd = name + IN_RBD
     rbd.RBD().create(world.vms, odd, 4 * MIB)
     try:

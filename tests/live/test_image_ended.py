@@ -45,7 +45,7 @@ def interrupt(run: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_an_ended_flatten_leaves_the_clone_whole_and_is_finished(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_ended_flatten_leaves_the_clone_whole_and_is_finished(world: World, name: str) -> None:
     base, clone = f"vms/{name}.base", f"vms/{name}.clone"
     content = filled(f"{name}.base", world.vms)
     world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
@@ -64,7 +64,7 @@ def test_an_ended_flatten_leaves_the_clone_whole_and_is_finished(world, name) ->
 
 
 @pytest.mark.timeout(120)
-def test_an_ended_rollback_is_known_as_half_and_is_finished(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_ended_rollback_is_known_as_half_and_is_finished(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     old = filled(f"{name}.a", world.vms)
     with rbd.Image(world.vms, f"{name}.a") as opened:
@@ -87,7 +87,7 @@ def test_an_ended_rollback_is_known_as_half_and_is_finished(world, name) -> None
 
 
 @pytest.mark.timeout(120)
-def test_an_ended_purge_is_finished(world, room) -> None:  # type: ignore[no-untyped-def]
+def test_an_ended_purge_is_finished(world: World, room: str) -> None:
     world.vms.set_namespace(room.removeprefix("vms/"))
     filled("a", world.vms)
     with rbd.Image(world.vms, "a") as opened:

@@ -16,9 +16,10 @@ import pytest
 import rbd
 from operators import CEPH_S, ENDS_WITHIN_S, Operator, operator_of, pid_of, unpause
 from sources import as_disk
+from support.lab import LabHost
 from transfers import full, in_the_middle
 from waiting import eventually
-from worlds import MIB, World
+from worlds import MIB, Sources, World
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
@@ -31,7 +32,7 @@ GOES = ("--now", "--clear", "--allow", "loses-data")
 
 
 @pytest.fixture
-def hasty(host) -> Operator:  # type: ignore[no-untyped-def]
+def hasty(host: LabHost) -> Operator:
     """An operator whose transfers may stall for a moment only."""
     return operator_of(host).with_settings(
         "hasty", lambda text: text.replace("timeouts:\n", f"timeouts:\n  transfer: {TRANSFER_S}\n")
@@ -55,7 +56,9 @@ def state_of(world: World, image: str) -> str:
 
 
 @pytest.mark.timeout(120)
-def test_a_paused_osd_in_the_middle_of_an_import_ends_it_in_time(world, name, hasty, big, host) -> None:  # type: ignore[no-untyped-def]
+def test_a_paused_osd_in_the_middle_of_an_import_ends_it_in_time(
+    world: World, name: str, hasty: Operator, big: Path, host: LabHost
+) -> None:
     image = f"{name}.a"
     with in_the_middle(world, hasty, image, "import", str(big), f"vms/{image}") as transfer:
         host.ok("ceph", "osd", "pause", admin=True)
@@ -79,7 +82,9 @@ def test_a_paused_osd_in_the_middle_of_an_import_ends_it_in_time(world, name, ha
 
 
 @pytest.mark.timeout(120)
-def test_a_stopped_monitor_in_the_middle_of_an_import_ends_it_in_time(world, name, hasty, big) -> None:  # type: ignore[no-untyped-def]
+def test_a_stopped_monitor_in_the_middle_of_an_import_ends_it_in_time(
+    world: World, name: str, hasty: Operator, big: Path
+) -> None:
     image, mon = f"{name}.a", pid_of("mon")
     with in_the_middle(world, hasty, image, "import", str(big), f"vms/{image}") as transfer:
         os.kill(mon, signal.SIGSTOP)
@@ -97,7 +102,9 @@ def test_a_stopped_monitor_in_the_middle_of_an_import_ends_it_in_time(world, nam
 
 
 @pytest.mark.timeout(120)
-def test_every_verb_ends_in_time_when_the_osd_is_paused(world, name, hasty, host) -> None:  # type: ignore[no-untyped-def]
+def test_every_verb_ends_in_time_when_the_osd_is_paused(
+    world: World, name: str, hasty: Operator, host: LabHost
+) -> None:
     made = {letter: f"vms/{name}.{letter}" for letter in "abcdef"}
     for image in made.values():
         world.ok("image", "create", image, "8M")
@@ -145,7 +152,9 @@ def test_every_verb_ends_in_time_when_the_osd_is_paused(world, name, hasty, host
 
 
 @pytest.mark.timeout(120)
-def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(world, name, operator, big) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(
+    world: World, name: str, operator: Operator, big: Path
+) -> None:
     world.ok("image", "import", str(big), f"vms/{name}.old")
     by_file, by_pipe = f"{name}.file", f"{name}.pipe"
     said_full = "pool vms is full (quota 4 KiB); free space in it, or raise the limit, then run again"
@@ -191,7 +200,10 @@ def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(world, nam
 
 
 @pytest.mark.timeout(120)
-def test_a_full_data_pool_is_named_and_nothing_half_is_left(world, name, operator, big, golden) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+@pytest.mark.usefixtures("golden")
+def test_a_full_data_pool_is_named_and_nothing_half_is_left(
+    world: World, name: str, operator: Operator, big: Path
+) -> None:
     """The image's own pool has room; what holds its data has none."""
     image, data = f"{name}.a", ("--data-pool", "golden")
     said_full = "pool golden is full (quota 4 KiB); free space in it, or raise the limit, then run again"
@@ -215,7 +227,7 @@ def test_a_full_data_pool_is_named_and_nothing_half_is_left(world, name, operato
 
 
 @pytest.mark.timeout(120)
-def test_ctrl_c_and_sigterm_leave_nothing_under_the_final_name(world, name, big) -> None:  # type: ignore[no-untyped-def]
+def test_ctrl_c_and_sigterm_leave_nothing_under_the_final_name(world: World, name: str, big: Path) -> None:
     source = f"vms/{name}.source"
     world.ok("image", "import", str(big), source)
     operator = operator_of(world.host)
@@ -246,7 +258,7 @@ def test_ctrl_c_and_sigterm_leave_nothing_under_the_final_name(world, name, big)
     world.forget(name)
 
 
-def test_an_export_that_is_ended_leaves_no_file(world, name, big, host) -> None:  # type: ignore[no-untyped-def]
+def test_an_export_that_is_ended_leaves_no_file(world: World, name: str, big: Path, host: LabHost) -> None:
     world.ok("image", "import", str(big), f"vms/{name}.a")
     process = subprocess.Popen(
         [sys.executable, "-m", "virtrbd", "image", "export", f"vms/{name}.a", "out.raw"], env=world.env,
@@ -274,7 +286,9 @@ MARKED = ("write_metadata", "intent unlink")
 
 
 @pytest.mark.timeout(180)
-def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(
+    world: World, name: str, sources: Sources
+) -> None:
     file, snapshot = str(sources.file), sources.snapshot
     cases = {
         "create": Case(
@@ -321,7 +335,7 @@ def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(world
 
 
 @pytest.mark.timeout(120)
-def test_removing_an_image_killed_after_any_step_is_finished(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_removing_an_image_killed_after_any_step_is_finished(world: World, name: str) -> None:
     steps = ("Image.unprotect_snap", "Image.remove_snap", "RBD.trash_move", "RBD.trash_remove")
 
     def kill_and_finish(n: int) -> None:
@@ -344,7 +358,7 @@ def test_removing_an_image_killed_after_any_step_is_finished(world, name) -> Non
     assert (world.images(name), trashed(world, name)) == ([], [])
 
 
-def test_a_flatten_that_was_killed_leaves_the_clone_whole(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_a_flatten_that_was_killed_leaves_the_clone_whole(world: World, name: str, sources: Sources) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "clone", sources.snapshot, image)
     code, _ = world.run_killed(1, "before", "image", "flatten", image)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from hostile_images import MIB, hostile_images, qcow2
 from live.fleets import Fleet
+from operators import Operator
 from transfers import in_the_middle
+from worlds import Sources, World
 
 from virtrbd.images.confined import Rights, start_confined
 
@@ -36,14 +38,16 @@ def assert_nobody_called(*sockets: socket.socket) -> None:
             each.accept()
 
 
-def importing(world, file: Path, image: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:  # type: ignore[no-untyped-def]
+def importing(world: World, file: Path, image: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "virtrbd", "image", "import", str(file), image]
     return subprocess.run(
         words, env=world.env, cwd=cwd, capture_output=True, text=True, check=False, timeout=50, stdin=subprocess.DEVNULL
     )
 
 
-def test_no_file_makes_root_open_what_it_names(world, name, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+def test_no_file_makes_root_open_what_it_names(
+    world: World, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     # A socket's path is short.
     folder = tmp_path_factory.mktemp("h")
     (folder / "secret").write_bytes(b"secret".ljust(MIB))
@@ -86,7 +90,7 @@ def test_a_file_that_names_others_harms_only_the_domain_that_imports_it(fleet: F
     assert f"{fleet.specs}/{names[3]}.yaml:4: disks[0].import: /dev/null is outside {fleet.specs}" in done.err
 
 
-def test_what_reads_a_strangers_file_has_no_rights(world, name, operator, big) -> None:  # type: ignore[no-untyped-def]
+def test_what_reads_a_strangers_file_has_no_rights(world: World, name: str, operator: Operator, big: Path) -> None:
     with in_the_middle(world, operator, f"{name}.a", "import", str(big), f"vms/{name}.a") as transfer:
         process = Path(f"/proc/{transfer.worker}")
         status = dict(re.findall(r"^(\w+):[ \t]*(.*)$", (process / "status").read_text(), re.MULTILINE))
@@ -124,7 +128,9 @@ def test_what_needs_no_network_has_none_and_what_takes_too_much_ends() -> None:
 
 
 @pytest.mark.parametrize("file_format", ["raw", "qcow2"])
-def test_a_file_that_only_root_may_read_is_imported_by_one_that_may_not(world, name, sources, file_format) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_only_root_may_read_is_imported_by_one_that_may_not(
+    world: World, name: str, sources: Sources, file_format: str
+) -> None:
     file = world.host.folder / f"{name}.img"
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", file_format, sources.file, file], check=True)
     file.chmod(0o600)
@@ -133,7 +139,7 @@ def test_a_file_that_only_root_may_read_is_imported_by_one_that_may_not(world, n
     world.forget(name)
 
 
-def test_an_export_goes_into_the_file_that_was_made_for_it(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_an_export_goes_into_the_file_that_was_made_for_it(world: World, name: str, sources: Sources) -> None:
     """Also where others may write to the folder, and lead a name to another file meanwhile."""
     victim = world.host.folder / f"{name}.victim"
     victim.write_bytes(b"kept")

@@ -2,7 +2,7 @@
 
 import pytest
 import rbd
-from worlds import MIB, World
+from worlds import MIB, Sources, World
 
 # virtrbd, beside somebody who makes the very same image at the last moment.
 BEATEN = """
@@ -30,7 +30,9 @@ def metadata(world: World, image: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("verb", ["create", "clone", "import"])
-def test_an_image_that_somebody_made_in_between_is_never_claimed_nor_removed(world, name, sources, verb) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_somebody_made_in_between_is_never_claimed_nor_removed(
+    world: World, name: str, sources: Sources, verb: str
+) -> None:
     image = f"vms/{name}.a"
     words = {
         "create": ("image", "create", image, "4M"),
@@ -49,7 +51,7 @@ def test_an_image_that_somebody_made_in_between_is_never_claimed_nor_removed(wor
     world.forget(name)
 
 
-def test_define_takes_over_what_somebody_made_in_between_only_when_that_is_allowed(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_define_takes_over_what_somebody_made_in_between_only_when_that_is_allowed(world: World, name: str) -> None:
     file = world.host.spec(name, "disks:\n  - size: 4M\n")
     beaten = world.virtrbd("define", file, program=("-c", BEATEN))
     assert (beaten.returncode, world.intents(name)) == (5, []), beaten
@@ -61,7 +63,7 @@ def test_define_takes_over_what_somebody_made_in_between_only_when_that_is_allow
     world.forget(name)
 
 
-def test_what_is_refused_before_anything_is_made_leaves_no_intent(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_refused_before_anything_is_made_leaves_no_intent(world: World, name: str) -> None:
     image = f"vms/nowhere/{name}.a"
     refused = world.virtrbd("image", "create", image, "4M")
     assert refused.returncode == 78, refused
@@ -102,7 +104,9 @@ main()
         (("undefine", "--trash-images"), "virtrbd.commands.undefinition:note_clean_stop"),
     ],
 )
-def test_an_image_that_replaced_the_one_looked_at_is_not_taken_away(world, name, words, look) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_replaced_the_one_looked_at_is_not_taken_away(
+    world: World, name: str, words: tuple[str, ...], look: str
+) -> None:
     image, subject = f"{name}.vda", name
     world.ok("define", world.host.spec(name, "disks:\n  - size: 4M\n"))
     if words[0] == "image":

@@ -11,7 +11,7 @@ from worlds import MIB, World
 
 
 @pytest.fixture
-def pair(world, name) -> tuple[str, str]:  # type: ignore[no-untyped-def]  # noqa: ARG001
+def pair(name: str) -> tuple[str, str]:
     """The names of an image that qemu-img makes, and of one that virtrbd makes."""
     return f"{name}.qemu", f"{name}.virtrbd"
 
@@ -48,7 +48,7 @@ def allocated(world: World, image: str) -> list[int]:
     return found
 
 
-def test_create_and_resize(world, name, pair) -> None:  # type: ignore[no-untyped-def]
+def test_create_and_resize(world: World, name: str, pair: tuple[str, str]) -> None:
     theirs, ours = pair
     qemu_img(world, "create", "-q", "-f", "raw", address(world, theirs), "32M")
     world.ok("image", "create", f"vms/{ours}", "32M")
@@ -65,7 +65,7 @@ def test_create_and_resize(world, name, pair) -> None:  # type: ignore[no-untype
     world.forget(name)
 
 
-def test_object_size_is_qemu_img_s_cluster_size(world, name, pair) -> None:  # type: ignore[no-untyped-def]
+def test_object_size_is_qemu_img_s_cluster_size(world: World, name: str, pair: tuple[str, str]) -> None:
     theirs, ours = pair
     qemu_img(world, "create", "-q", "-f", "raw", "-o", "cluster_size=1M", address(world, theirs), "32M")
     world.ok("image", "create", f"vms/{ours}", "32M", "--object-size", "1M")
@@ -73,7 +73,7 @@ def test_object_size_is_qemu_img_s_cluster_size(world, name, pair) -> None:  # t
     world.forget(name)
 
 
-def test_info(world, name, pair) -> None:  # type: ignore[no-untyped-def]
+def test_info(world: World, name: str, pair: tuple[str, str]) -> None:
     _, image = pair
     world.ok("image", "create", f"vms/{image}", "32M", "--object-size", "1M")
     with rbd.Image(world.vms, image) as opened:
@@ -91,7 +91,7 @@ def test_info(world, name, pair) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("form", ["raw", "qcow2"])
-def test_convert_both_ways(world, name, pair, form) -> None:  # type: ignore[no-untyped-def]
+def test_convert_both_ways(world: World, name: str, pair: tuple[str, str], form: str) -> None:
     """Data, a hole, data, a hole at the end: both must leave the holes unwritten."""
     theirs, ours = pair
     raw, file = world.host.folder / "disk.raw", world.host.folder / f"disk.{form}"

@@ -5,6 +5,7 @@ import json
 import pytest
 import rbd
 from operators import operator_of
+from support.lab import LabHost
 from worlds import MIB, World, with_clones_v2
 
 DAY_S = 86400
@@ -28,7 +29,7 @@ def snapshots(world: World, image: str) -> list[str]:
         return [snapshot["name"] for snapshot in opened.list_snaps()]
 
 
-def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed: World, name: str) -> None:
     world, pool = roomed, roomed.pool
     image = f"{pool}/{name}.a"
     world.ok("image", "create", image, "4M")
@@ -67,7 +68,7 @@ def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed, name) -> None: 
     assert (world.images(name), trashed(world, f"{name}.a")) == ([], [])
 
 
-def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(world: World, name: str) -> None:
     base, clone, gone = (f"vms/{name}.{letter}" for letter in ("base", "clone", "gone"))
     world.ok("image", "create", base, "8M")
     with rbd.Image(world.vms, f"{name}.base") as opened:
@@ -108,7 +109,7 @@ def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(wo
     world.forget(name)
 
 
-def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed: World, name: str) -> None:
     world, pool = roomed, roomed.pool
     base, clone = f"{pool}/{name}.base", f"{pool}/{name}.clone"
     world.ok("image", "create", base, "4M")
@@ -130,7 +131,7 @@ def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed, name) -> N
     world.forget(name)
 
 
-def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed: World, name: str) -> None:
     world, pool = roomed, roomed.pool
     base, clone = f"{pool}/{name}.base", f"{pool}/{name}.clone"
     world.ok("image", "create", base, "4M")
@@ -147,7 +148,7 @@ def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed, n
     world.forget(name)
 
 
-def test_a_group_and_its_snapshot_are_left_to_the_person(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_group_and_its_snapshot_are_left_to_the_person(world: World, name: str) -> None:
     image, group = f"vms/{name}.a", f"vms/{name}group"
     world.ok("image", "create", image, "4M")
     for words in (("group", "create", group), ("group", "image", "add", group, image),
@@ -167,7 +168,7 @@ def test_a_group_and_its_snapshot_are_left_to_the_person(world, name) -> None:  
     world.host.ok("rbd", "group", "remove", group, admin=True)
 
 
-def test_a_client_that_has_it_open_is_waited_for_then_named(world, name, host) -> None:  # type: ignore[no-untyped-def]
+def test_a_client_that_has_it_open_is_waited_for_then_named(world: World, name: str, host: LabHost) -> None:
     image, hasty = f"vms/{name}.a", operator_of(host)
     world.ok("image", "create", image, "4M")
     world.ok("image", "snapshot", "create", f"{image}@s1")
@@ -184,7 +185,7 @@ def test_a_client_that_has_it_open_is_waited_for_then_named(world, name, host) -
     assert world.ok("image", "remove", *GOES, image).splitlines()[-1] == f"{image}: removed for good"
 
 
-def test_a_domain_keeps_its_images(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_keeps_its_images(world: World, name: str) -> None:
     image = f"vms/{name}.vda"
     world.ok("define", world.host.spec(name, "disks:\n  - size: 4M\n"))
     [blocker] = world.document("image", "remove", image, "--plan")["blockers"]
@@ -195,7 +196,7 @@ def test_a_domain_keeps_its_images(world, name) -> None:  # type: ignore[no-unty
     world.ok("image", "remove", *GOES, image)
 
 
-def test_unreferenced_tells_what_nothing_uses_and_removes_nothing(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_unreferenced_tells_what_nothing_uses_and_removes_nothing(world: World, name: str) -> None:
     used, free, base, clone, opened, half, gone = (
         f"{name}.{each}" for each in ("vda", "free", "base", "clone", "open", "half", "gone")
     )
@@ -238,7 +239,7 @@ def other_host_says(world: World) -> list[str]:
     return str(other.ok("virtrbd", "image", "unreferenced")).splitlines()
 
 
-def test_a_client_that_was_killed_is_outlived(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_client_that_was_killed_is_outlived(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "4M")
     code, _ = world.run_killed(1, "after", "image", "snapshot", "create", f"{image}@s1")

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import rbd
 from operators import ENDS_WITHIN_S, operator_of
+from support.lab import LabHost
 from worlds import MIB, WHEN, World
 
 ROLLBACK = ("image", "snapshot", "rollback", "--allow", "loses-data")
@@ -36,7 +38,7 @@ def with_snapshot(world: World, name: str, *, domain: bool) -> tuple[str, bytes]
     return f"vms/{name}.vda", old
 
 
-def test_a_foreign_client_is_waited_for_then_named_and_nothing_is_done(world, name, host) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_client_is_waited_for_then_named_and_nothing_is_done(world: World, name: str, host: LabHost) -> None:
     image, _ = with_snapshot(world, name, domain=False)
     hasty, content = operator_of(host), world.content(f"{name}.vda")
     with rbd.Image(world.vms, f"{name}.vda"):
@@ -51,7 +53,9 @@ def test_a_foreign_client_is_waited_for_then_named_and_nothing_is_done(world, na
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_a_guest_of_another_host_is_a_foreign_client(world, make_world, name, host) -> None:  # type: ignore[no-untyped-def]
+def test_a_guest_of_another_host_is_a_foreign_client(
+    world: World, make_world: Callable[[str], World], name: str, host: LabHost
+) -> None:
     other, image = make_world("kvm-2"), f"vms/{name}.vda"
     other.ok("define", "--start", other.host.spec(name, "disks:\n  - size: 16M\n"))
     [who] = who_has(world, image)
@@ -63,7 +67,7 @@ def test_a_guest_of_another_host_is_a_foreign_client(world, make_world, name, ho
     assert other.image(f"{name}.vda")["size_bytes"] == 16 * MIB
 
 
-def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world: World, name: str) -> None:
     image = f"vms/{name}.vda"
     world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
     domain = world.libvirt.lookupByName(name)
@@ -98,7 +102,7 @@ def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world, name) -
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_a_managed_save_counts_as_use(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_managed_save_counts_as_use(world: World, name: str) -> None:
     image, _ = with_snapshot(world, name, domain=True)
     world.ok("start", name)
     domain = world.libvirt.lookupByName(name)
@@ -118,7 +122,7 @@ def test_a_managed_save_counts_as_use(world, name) -> None:  # type: ignore[no-u
 
 
 @pytest.mark.timeout(120)
-def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(world: World, name: str) -> None:
     steps = ["Image.metadata_set", "Image.rollback_to_snap", "Image.metadata_remove"]
     at = [(n, when, ends) for n in (1, 2, 3) for when in WHEN for ends in ("verb", "define")]
 
@@ -151,13 +155,14 @@ def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(worl
         world.forget(f"{name}{n}{when}{finisher}")
 
 
-def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world: World, name: str) -> None:
     image, old = with_snapshot(world, name, domain=False)
     command = [sys.executable, "-m", "virtrbd", *ROLLBACK, f"{image}@s1"]
     with rbd.Image(world.vms, f"{name}.vda"):
         run = subprocess.Popen(
             command, env=world.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        assert run.stderr
         assert "is open by" in run.stderr.readline(), "it waits for the client"
         for words in (("create", f"{image}@s2"), ("protect", f"{image}@s1")):
             refused = world.virtrbd("image", "snapshot", *words)
@@ -172,7 +177,7 @@ def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world, na
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_a_half_rollback_is_used_by_nothing(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_half_rollback_is_used_by_nothing(world: World, name: str) -> None:
     image, _ = with_snapshot(world, name, domain=False)
     with rbd.Image(world.vms, f"{name}.vda") as opened:
         opened.create_snap("s2")
@@ -197,11 +202,13 @@ def test_a_half_rollback_is_used_by_nothing(world, name) -> None:  # type: ignor
 
 
 @pytest.mark.timeout(120)
-def test_an_image_that_another_host_marked_is_acted_on_only_by_taking_over(world, make_world, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_another_host_marked_is_acted_on_only_by_taking_over(
+    world: World, make_world: Callable[[str], World], name: str
+) -> None:
     other, image = make_world("kvm-2"), f"vms/{name}.a"
     other.ok("image", "create", image, "16M")
     other.ok("image", "snapshot", "create", f"{image}@s1")
-    owner = re.search("<uuid>(.*)</uuid>", other.libvirt.getCapabilities())[1]
+    [owner] = re.findall("<uuid>(.*)</uuid>", other.libvirt.getCapabilities())
     for words in (
         ("snapshot", "rollback", f"{image}@s1", "--allow", "loses-data"),
         ("resize", image, "32M"),
@@ -231,7 +238,7 @@ def test_an_image_that_another_host_marked_is_acted_on_only_by_taking_over(world
 
 
 @pytest.mark.parametrize("verb", ["resize", "rollback"])
-def test_without_libvirt_a_managed_save_can_not_be_ruled_out(world, name, verb) -> None:  # type: ignore[no-untyped-def]
+def test_without_libvirt_a_managed_save_can_not_be_ruled_out(world: World, name: str, verb: str) -> None:
     image, _ = with_snapshot(world, name, domain=False)
     words = ("image", "resize", image, "32M") if verb == "resize" else (*ROLLBACK, f"{image}@s1")
     done = world.virtrbd("--connect", "qemu:///system?socket=/nonexistent/libvirt-sock", *words)

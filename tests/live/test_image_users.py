@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import rbd
@@ -256,14 +257,12 @@ def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: World, nam
         secret.undefine()
 
 
-def test_the_image_behind_a_volume_goes_through_the_gate_where_it_is_here(  # type: ignore[no-untyped-def]
-    lab, name: str, image: str
-) -> None:
+def test_the_image_behind_a_volume_goes_through_the_gate_where_it_is_here(lab: Path, name: str, image: str) -> None:
     disks = "<disk type='volume'><source pool='{}' volume='{}'/><target dev='{}'/></disk>"
     named = (("here", name, "vda"), ("here", "elsewhere", "vdb"), ("gone", name, "vdc"), ("files", name, "vdd"))
     tree = parse_tree(f"<domain><devices>{''.join(disks.format(*each) for each in named)}</devices></domain>")
     pools = {"here": "vms", "gone": "a pool of another cluster", "files": ""}
-    with Cluster.connect(load_settings(f"{lab['folder']}/hosts/kvm-1/virtrbd.yaml")) as cluster:
+    with Cluster.connect(load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")) as cluster:
         volumes, mapped = images_of_sources(tree, cluster, pools.get)
         assert ([*map(str, volumes)], mapped) == ([image], ())
         assert images_of_sources(tree, cluster, pools.get, "disk:vdb") == ((), ())

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import rbd
 from sources import as_disk
-from worlds import MIB
+from worlds import MIB, Sources, World
 
 
-def fill(world, image: str, content: bytes) -> None:  # type: ignore[no-untyped-def]
+def fill(world: World, image: str, content: bytes) -> None:
     with rbd.Image(world.vms, image) as opened:
         opened.write(content, 0)
 
 
-def test_create_lays_an_image_as_told_and_info_tells_it(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_create_lays_an_image_as_told_and_info_tells_it(world: World, name: str) -> None:
     image = f"{name}.a"
     layout = ("--object-size", "1M", "--stripe-unit", "64K", "--stripe-count", "4", "--data-pool", "golden")
     features = "layering,striping,exclusive-lock,object-map,fast-diff"
@@ -43,7 +43,7 @@ def test_create_lays_an_image_as_told_and_info_tells_it(world, name) -> None:  #
     world.forget(name)
 
 
-def test_a_size_that_no_object_map_holds_is_refused_in_words(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_size_that_no_object_map_holds_is_refused_in_words(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")
     for verb, other in (("create", f"vms/{name}.b"), ("resize", image)):
@@ -57,7 +57,7 @@ def test_a_size_that_no_object_map_holds_is_refused_in_words(world, name) -> Non
     world.forget(name)
 
 
-def test_a_snapshot_is_shown_on_a_screen_of_its_own(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_snapshot_is_shown_on_a_screen_of_its_own(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")
     world.ok("image", "snapshot", "create", f"{image}@s", "--protect")
@@ -72,7 +72,7 @@ def test_a_snapshot_is_shown_on_a_screen_of_its_own(world, name) -> None:  # typ
     world.forget(name)
 
 
-def test_resize_grows_and_never_shrinks(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_resize_grows_and_never_shrinks(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")
     assert world.ok("image", "resize", image, "16M") == f"{image}: grown from 8 MiB to 16 MiB\n"
@@ -87,7 +87,7 @@ def test_resize_grows_and_never_shrinks(world, name) -> None:  # type: ignore[no
     world.forget(name)
 
 
-def test_usage_tells_which_images_it_can_not_count(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_usage_tells_which_images_it_can_not_count(world: World, name: str) -> None:
     known, unknown = f"vms/{name}.a", f"vms/{name}.b"
     world.ok("image", "create", known, "8M")
     world.ok("image", "create", unknown, "8M", "--features", "layering,exclusive-lock")
@@ -102,7 +102,7 @@ def test_usage_tells_which_images_it_can_not_count(world, name) -> None:  # type
 
 
 @pytest.mark.stack
-def test_list_usage_and_info_count_alike(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_list_usage_and_info_count_alike(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "64M")
     fill(world, f"{name}.a", b"x" * 8 * MIB)
@@ -121,7 +121,7 @@ def test_list_usage_and_info_count_alike(world, name) -> None:  # type: ignore[n
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_info_names_options_and_where_they_were_set(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_info_names_options_and_where_they_were_set(world: World, name: str) -> None:
     world.ok("image", "create", f"vms/{name}.a", "8M")
     with rbd.Image(world.vms, f"{name}.a") as opened:
         opened.metadata_set("conf_rbd_cache", "false")
@@ -132,7 +132,7 @@ def test_info_names_options_and_where_they_were_set(world, name) -> None:  # typ
     world.forget(name)
 
 
-def test_import_reads_what_qemu_img_reads_and_verifies_it(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_import_reads_what_qemu_img_reads_and_verifies_it(world: World, name: str, sources: Sources) -> None:
     def check(form: str) -> None:
         file = world.host.folder / f"copy.{form}"
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, sources.file, file], check=True)
@@ -145,7 +145,7 @@ def test_import_reads_what_qemu_img_reads_and_verifies_it(world, name, sources) 
     world.forget(name)
 
 
-def test_import_reads_a_pipe_to_its_end(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_import_reads_a_pipe_to_its_end(world: World, name: str) -> None:
     data = as_disk(os.urandom(9 * MIB + 600))
     done = subprocess.run(
         [sys.executable, "-m", "virtrbd", "image", "import", "-", f"vms/{name}.a", "--verify", "--progress", "json"],
@@ -165,7 +165,7 @@ def test_import_reads_a_pipe_to_its_end(world, name) -> None:  # type: ignore[no
     world.forget(name)
 
 
-def test_import_says_what_is_wrong_with_a_file(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_import_says_what_is_wrong_with_a_file(world: World, name: str) -> None:
     folder: Path = world.host.folder
     (folder / "empty.raw").touch()
     (folder / "folder").mkdir()
@@ -182,7 +182,7 @@ def test_import_says_what_is_wrong_with_a_file(world, name) -> None:  # type: ig
 
 
 @pytest.mark.stack
-def test_a_base_is_imported_cloned_and_parted(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_a_base_is_imported_cloned_and_parted(world: World, name: str, sources: Sources) -> None:
     base, clones = f"vms/{name}.base", [f"vms/{name}.{letter}" for letter in "abc"]
     said = world.ok("image", "import", str(sources.file), base, "--as-base").splitlines()
     assert said == [f"{base}: imported from {sources.file} (6 MiB)", f"{base}@base: created, protected"]
@@ -210,7 +210,7 @@ def test_a_base_is_imported_cloned_and_parted(world, name, sources) -> None:  # 
     world.forget(name)
 
 
-def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world: World, name: str) -> None:
     settings = world.host.folder / "deep.yaml"
     settings.write_text(Path(world.env["VIRTRBD_CONFIG"]).read_text().replace("ceph:\n", "ceph:\n  clone_depth: 1\n"))
     names = [f"vms/{name}.{depth}" for depth in range(3)]
@@ -229,7 +229,7 @@ def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world, name) -> N
 
 
 @pytest.mark.stack
-def test_copy_and_export_take_an_image_or_a_snapshot(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_copy_and_export_take_an_image_or_a_snapshot(world: World, name: str, sources: Sources) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "import", str(sources.file), image)
     assert world.ok("image", "snapshot", "create", f"{image}@s1") == f"{image}@s1: created\n"
@@ -252,7 +252,7 @@ def test_copy_and_export_take_an_image_or_a_snapshot(world, name, sources) -> No
 
 
 @pytest.mark.stack
-def test_snapshots_are_listed_rolled_back_to_and_removed(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_snapshots_are_listed_rolled_back_to_and_removed(world: World, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "4M")
     fill(world, f"{name}.a", b"old" * 1000)
@@ -280,7 +280,7 @@ def test_snapshots_are_listed_rolled_back_to_and_removed(world, name) -> None:  
     world.forget(name)
 
 
-def test_what_is_not_there_is_named(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_not_there_is_named(world: World, name: str) -> None:
     image, pool = f"vms/{name}.a", "there is no pool nopool; check the name, or make it: ceph osd pool create nopool"
     world.ok("image", "create", image, "4M")
     namespace = f"there is no namespace vms/{name}; check the name, or make it: rbd namespace create vms/{name}"
@@ -320,7 +320,7 @@ def test_what_is_not_there_is_named(world, name) -> None:  # type: ignore[no-unt
     world.forget(name)
 
 
-def test_a_namespace_is_a_room_of_its_own(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_a_namespace_is_a_room_of_its_own(world: World, name: str, sources: Sources) -> None:
     image = f"vms/{name}/a"
     world.host.ok("rbd", "namespace", "create", f"vms/{name}", admin=True)
     world.ok("image", "import", str(sources.file), image, "--verify")
@@ -343,7 +343,7 @@ def test_a_namespace_is_a_room_of_its_own(world, name, sources) -> None:  # type
     world.host.ok("rbd", "namespace", "remove", f"vms/{name}", admin=True)
 
 
-def test_names_go_through_qemu_img_as_they_are(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_names_go_through_qemu_img_as_they_are(world: World, name: str, sources: Sources) -> None:
     odd = [f"{name}.{each}" for each in ("two words", "back\\slash", "a=b,c", "#?%\"'", "ü")]
 
     def check(image: str) -> None:
@@ -359,7 +359,7 @@ def test_names_go_through_qemu_img_as_they_are(world, name, sources) -> None:  #
     world.forget(name)
 
 
-def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world, name, sources) -> None:  # type: ignore[no-untyped-def]
+def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world: World, name: str, sources: Sources) -> None:
     command = f"{sys.executable} -m virtrbd image import {sources.file} vms/{name}.a"
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"], env={**world.env, "TERM": "xterm", "COLUMNS": "100"},
@@ -371,7 +371,7 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world, name, sources) -
     world.forget(name)
 
 
-def test_a_terminal_is_no_disk_to_import(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_terminal_is_no_disk_to_import(world: World, name: str) -> None:
     command = f"{sys.executable} -m virtrbd image import - vms/{name}.a"
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"], env=world.env, capture_output=True, text=True, check=False,

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from sources import as_disk
+from support.lab import LabHost
 
 
 def big_file(folder: Path) -> str:
@@ -19,7 +20,7 @@ def big_file(folder: Path) -> str:
     return str(file)
 
 
-def test_import_info_and_snapshot(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_import_info_and_snapshot(host: LabHost, name: str) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", host.folder / "disk.vmdk", "64M"], check=True)
     assert host.ok("virtrbd", "image", "import", "disk.vmdk", f"vms/{name}") == (
         f"vms/{name}: imported from disk.vmdk (64 MiB)\n"
@@ -32,7 +33,7 @@ def test_import_info_and_snapshot(host, name) -> None:  # type: ignore[no-untype
     assert (info["state"], info["owner"], info["watchers"]) == ("ready", None, [])
 
 
-def test_an_image_that_exists_is_never_imported_over(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_exists_is_never_imported_over(host: LabHost, name: str) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}")
     (host.folder / "d.raw").write_bytes(as_disk(bytes(16 * 1024**2)))
     done = host.virtrbd("image", "import", "d.raw", f"vms/{name}")
@@ -42,8 +43,19 @@ def test_an_image_that_exists_is_never_imported_over(host, name) -> None:  # typ
     )
 
 
-def test_a_file_that_names_another_one_is_refused(host, name) -> None:  # type: ignore[no-untyped-def]
-    create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", host.folder / "evil.qcow2"]
+def test_a_file_that_names_another_one_is_refused(host: LabHost, name: str) -> None:
+    create = [
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "/etc/passwd",
+        "-F",
+        "raw",
+        str(host.folder / "evil.qcow2"),
+    ]
     subprocess.run(create, check=True)
     done = host.virtrbd("image", "import", "evil.qcow2", f"vms/{name}")
     assert done.returncode == 5
@@ -51,13 +63,13 @@ def test_a_file_that_names_another_one_is_refused(host, name) -> None:  # type: 
     assert host.virtrbd("image", "info", f"vms/{name}").returncode == 5
 
 
-def test_what_is_no_image_is_named(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_image_is_named(host: LabHost, name: str) -> None:
     done = host.virtrbd("image", "import", "nowhere.qcow2", f"vms/{name}")
     assert (done.returncode, done.stderr) == (65, "nowhere.qcow2: no such file; check the path\n")
     assert host.virtrbd("image", "info", "vms/a\tb").returncode == 64
 
 
-def test_a_killed_import_is_not_ready_and_is_made_anew(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_import_is_not_ready_and_is_made_anew(host: LabHost, name: str) -> None:
     file = big_file(host.folder)
     lab = Path(__file__).parents[2] / "tools/lab"
     command = [str(lab), "env", "--", "virtrbd", "image", "import", file, f"vms/{name}"]

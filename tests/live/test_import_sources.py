@@ -6,14 +6,16 @@ import io
 import json
 import subprocess
 import tarfile
+from pathlib import Path
 
 from web import serving
+from worlds import Sources, World
 
 
-def ova_of(folder, raw) -> bytes:  # type: ignore[no-untyped-def]
+def ova_of(folder: Path, raw: Path) -> bytes:
     """Return an OVA, packed, with a VMDK as it is exported, and what describes it."""
     disk, out = folder / "disk-1.vmdk", io.BytesIO()
-    words = ["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, disk]
+    words = ["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", str(raw), str(disk)]
     subprocess.run(words, check=True, timeout=50)
     with tarfile.open(fileobj=out, mode="w") as archive:
         info = tarfile.TarInfo("box.ovf")
@@ -22,7 +24,9 @@ def ova_of(folder, raw) -> bytes:  # type: ignore[no-untyped-def]
     return gzip.compress(out.getvalue())
 
 
-def test_a_disk_in_a_packed_ova_comes_from_the_net_by_hand_and_by_a_spec(world, name, sources, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_disk_in_a_packed_ova_comes_from_the_net_by_hand_and_by_a_spec(
+    world: World, name: str, sources: Sources, tmp_path: Path
+) -> None:
     with serving(None) as web:
         web.files["/box.ova.gz"] = ova_of(tmp_path, sources.file)
         url, checksum = web.url("/box.ova.gz"), f"sha256:{hashlib.sha256(web.files['/box.ova.gz']).hexdigest()}"
@@ -45,7 +49,7 @@ def test_a_disk_in_a_packed_ova_comes_from_the_net_by_hand_and_by_a_spec(world, 
     world.forget(name)
 
 
-def test_what_is_no_disk_makes_no_image(world, name, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_disk_makes_no_image(world: World, name: str, tmp_path: Path) -> None:
     page = tmp_path / "disk.qcow2"
     page.write_bytes(b"<!DOCTYPE html><title>404</title>".ljust(4096))
     done = world.virtrbd("image", "import", str(page), f"vms/{name}.a")

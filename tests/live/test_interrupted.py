@@ -12,7 +12,7 @@ from interrupted import interrupted
 from live.fleets import CRASHING_IN_GUESTS
 from live.test_simulation import look, picture
 from simulate import simulate
-from worlds import MIB, World
+from worlds import MIB, Sources, World
 
 from virtrbd.commands.app import Run
 from virtrbd.commands.pipeline import connected
@@ -88,7 +88,9 @@ class Bench:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("begun", "text"), [("", MADE), (RUNS, GROWN)], ids=["made", "running"])
-def test_what_the_model_leaves_of_a_killed_run_the_host_leaves(world, name, sources, begun, text) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_model_leaves_of_a_killed_run_the_host_leaves(
+    world: World, name: str, sources: Sources, begun: str, text: str
+) -> None:
     settings = load_settings(world.env["VIRTRBD_CONFIG"])
     text = text.format(snapshot=sources.snapshot, file=sources.file)
     with connected(Run(), settings, frozenset(Hazard)) as here, ThreadPoolExecutor(6) as pool:
@@ -115,7 +117,7 @@ class LateState(StateDir):
         return super().read_intents(refs) if self.looks > 1 else {}
 
 
-def test_an_image_that_another_run_is_making_is_not_one_that_a_crash_left(world, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_another_run_is_making_is_not_one_that_a_crash_left(world: World, name: str) -> None:
     settings = load_settings(world.env["VIRTRBD_CONFIG"])
     spec = world.host.spec(name, RUNS)
     [domain] = desired_domains([str(world.host.folder / spec)], settings)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
+from support.checkout import CHECKOUT
 from waiting import eventually
 
 # A second lab that starts takes the machine's time, and the first one's health is looked at within seconds.

@@ -2,8 +2,10 @@
 
 import json
 
+from support.lab import LabHost
 
-def test_define_makes_everything_and_a_second_one_nothing(host, name, golden) -> None:  # type: ignore[no-untyped-def]
+
+def test_define_makes_everything_and_a_second_one_nothing(host: LabHost, name: str, golden: str) -> None:
     spec = host.spec(name, f"disks:\n  - clone: {golden}\n    size: 256M\n  - size: 64M\n")
     first = host.virtrbd("define", spec)
     assert (first.returncode, first.stderr) == (0, "")
@@ -14,7 +16,7 @@ def test_define_makes_everything_and_a_second_one_nothing(host, name, golden) ->
     assert (second.returncode, second.stdout, second.stderr) == (0, f"{name}: nothing to do\n", "")
 
 
-def test_start_inspect_destroy_undefine(host, name, golden) -> None:  # type: ignore[no-untyped-def]
+def test_start_inspect_destroy_undefine(host: LabHost, name: str, golden: str) -> None:
     spec = host.spec(name, f"disks:\n  - clone: {golden}\n    bus: ide\n")
     assert "start domain" in host.ok("virtrbd", "define", "--start", spec)
     assert host.ok("virtrbd", "define", "--start", spec) == f"{name}: nothing to do\n"
@@ -30,7 +32,7 @@ def test_start_inspect_destroy_undefine(host, name, golden) -> None:  # type: ig
     assert f"{name}.hda" in host.ok("rbd", "ls", "vms")
 
 
-def test_undefine_trashes_only_what_it_owns(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_undefine_trashes_only_what_it_owns(host: LabHost, name: str) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.foreign")
     spec = host.spec(name, f"disks:\n  - size: 16M\n  - image: vms/{name}.foreign\n    existing: true\n")
     host.ok("virtrbd", "define", spec)
@@ -42,7 +44,7 @@ def test_undefine_trashes_only_what_it_owns(host, name) -> None:  # type: ignore
     assert [item["name"] for item in trash if item["name"].startswith(name)] == [f"{name}.vda"]
 
 
-def test_an_image_that_is_not_ours_is_blocked(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_is_not_ours_is_blocked(host: LabHost, name: str) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.vda")
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     done = host.virtrbd("define", spec)

@@ -2,8 +2,10 @@
 
 import json
 
+from support.lab import LabHost
 
-def test_an_option_on_an_image_is_told_by_define_render_and_inspect(host, name) -> None:  # type: ignore[no-untyped-def]
+
+def test_an_option_on_an_image_is_told_by_define_render_and_inspect(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     host.ok("rbd", "config", "image", "set", f"vms/{name}.vda", "rbd_cache", "false")

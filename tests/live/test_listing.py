@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import rados
@@ -45,13 +46,13 @@ class Rooms:
 
 
 @pytest.fixture(scope="module")
-def cluster(lab) -> Iterator[Cluster]:  # type: ignore[no-untyped-def]
-    with Cluster.connect(load_settings(f"{lab['folder']}/hosts/kvm-1/virtrbd.yaml")) as cluster:
+def cluster(lab: Path) -> Iterator[Cluster]:
+    with Cluster.connect(load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def rooms(cluster) -> Iterator[Rooms]:  # type: ignore[no-untyped-def]
+def rooms(cluster: Cluster) -> Iterator[Rooms]:
     name = f"t{uuid.uuid4().hex[:10]}"
     ceph = cluster.settings.ceph
     # A clone from another namespace, and a parent in the trash, are only for clones v2.
@@ -144,13 +145,13 @@ def remove_all(room: rados.Ioctx, prefix: str) -> None:
         rbd.RBD().remove(room, name)
 
 
-def test_headers_say_of_every_kind_what_opening_says(cluster, rooms) -> None:  # type: ignore[no-untyped-def]
+def test_headers_say_of_every_kind_what_opening_says(cluster: Cluster, rooms: Rooms) -> None:
     listed = list_images(cluster, "vms", rooms.name).images
     assert [image.ref.name for image in listed] == sorted(rbd.RBD().list(rooms.own))
     assert listed == tuple(list_opened(cluster, image.ref) for image in listed)
 
 
-def test_what_is_compared_covers_what_it_should(cluster, rooms) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_compared_covers_what_it_should(cluster: Cluster, rooms: Rooms) -> None:
     found = {image.ref.name: image for image in list_images(cluster, "vms", rooms.name).images}
     assert {name: str(found[name].parent) for name in found if found[name].parent} == {
         "clone-v1": f"vms/{rooms.name}/parent@v1",
@@ -167,7 +168,9 @@ def test_what_is_compared_covers_what_it_should(cluster, rooms) -> None:  # type
     assert found["no-lock"].features == ("layering",)
 
 
-def test_only_what_headers_can_not_tell_is_opened(cluster, rooms, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_only_what_headers_can_not_tell_is_opened(
+    cluster: Cluster, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = []
 
     def noting(cluster: Cluster, ref: ImageRef) -> object:
@@ -179,7 +182,7 @@ def test_only_what_headers_can_not_tell_is_opened(cluster, rooms, monkeypatch) -
     assert set(opened) == {"many-keys", "parent-in-trash"}
 
 
-def test_an_image_that_goes_away_meanwhile_is_left_out(cluster, rooms) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_goes_away_meanwhile_is_left_out(cluster: Cluster, rooms: Rooms) -> None:
     rooms.create(rooms.own, "going")
     image_id = read_id(rooms.own, ImageRef(pool="vms", name="going"))
     header = f"rbd_header.{image_id}"

@@ -5,21 +5,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from guests import FILL, FORMAT, Guest
+from live.fleets import Fleet
+from support.lab import LabHost
+from support.xml import at
 
 UEFI_BOOT_TIMEOUT_S = 100
 
 
-def define(host, name: str, text: str) -> str:  # type: ignore[no-untyped-def]
+def define(host: LabHost, name: str, text: str) -> str:
     """Define the spec and return what that said. OVMF crashes on 128 MiB, which BIOS guests get."""
     (host.folder / f"{name}.yaml").write_text(f"name: {name}\nmemory: 512M\n{text}")
     return str(host.ok("virtrbd", "define", f"{name}.yaml"))
 
 
 @pytest.fixture
-def boot(host, name) -> Iterator[Callable[[str], Guest]]:  # type: ignore[no-untyped-def]
+def boot(host: LabHost, name: str) -> Iterator[Callable[[str], Guest]]:
     """Define a spec, start it and listen to its console."""
-    env = dict(pair.split("=", 1) for pair in host.ok("env", "-0").split("\0") if pair)
-    guest = Guest(name=name, bus="virtio", env=env)
+    guest = Guest(name=name, bus="virtio", env=host.env())
 
     def define_and_start(text: str) -> Guest:
         define(host, name, text)
@@ -34,7 +36,9 @@ def boot(host, name) -> Iterator[Callable[[str], Guest]]:  # type: ignore[no-unt
 
 @pytest.mark.stack
 @pytest.mark.timeout(150)
-def test_a_uefi_guest_with_a_tpm_boots_and_keeps_its_loader(host, name, golden, boot) -> None:  # type: ignore[no-untyped-def]
+def test_a_uefi_guest_with_a_tpm_boots_and_keeps_its_loader(
+    host: LabHost, name: str, golden: str, boot: Callable[[str], Guest]
+) -> None:
     text = f"firmware: {{type: uefi, secure_boot: false}}\ntpm: true\ndisks:\n  - clone: {golden}\n"
     guest = boot(text)
     guest.await_up(1, UEFI_BOOT_TIMEOUT_S)
@@ -44,11 +48,11 @@ def test_a_uefi_guest_with_a_tpm_boots_and_keeps_its_loader(host, name, golden, 
     ]
     live = ET.fromstring(host.ok("virsh", "dumpxml", name))
     assert "OVMF" in live.findtext("os/loader", "")
-    assert live.find("devices/tpm").get("model") == "tpm-crb"
+    assert at(live, "devices/tpm").get("model") == "tpm-crb"
     assert define(host, name, text) == f"{name}: nothing to do\n"
     define(host, name, f"title: changed\n{text}")
     kept = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name))
-    assert (kept.find("os").get("firmware"), kept.findtext("title")) == ("efi", "changed")
+    assert (at(kept, "os").get("firmware"), kept.findtext("title")) == ("efi", "changed")
     host.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
     assert "undefined" in host.ok("virtrbd", "undefine", name)
 
@@ -65,7 +69,7 @@ NETWORK = """
 
 
 @pytest.fixture
-def network(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def network(host: LabHost, name: str) -> Iterator[str]:
     bridge = f"vr{name[-8:]}"
     (host.folder / "network.xml").write_text(NETWORK.format(name=name, bridge=bridge))
     host.ok("virsh", "net-define", "network.xml")
@@ -76,10 +80,12 @@ def network(host, name) -> Iterator[str]:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.timeout(120)
-def test_a_guest_gets_its_address_from_a_libvirt_network(host, name, golden, boot, network) -> None:  # type: ignore[no-untyped-def]
+def test_a_guest_gets_its_address_from_a_libvirt_network(
+    host: LabHost, name: str, golden: str, boot: Callable[[str], Guest], network: str
+) -> None:
     guest = boot(f"interfaces:\n  - {{network: {network}, mtu: 1400}}\ndisks:\n  - clone: {golden}\n")
     guest.await_up(1, 60)
-    mac = ET.fromstring(host.ok("virsh", "dumpxml", name)).find("devices/interface/mac").get("address")
+    mac = at(ET.fromstring(host.ok("virsh", "dumpxml", name)), "devices/interface/mac").get("address", "no MAC")
     # The agent tells what the guest itself sees: the MAC that was derived from the spec.
     assert mac in host.ok("virsh", "domifaddr", name, "--source", "agent", "--full")
     assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
@@ -87,7 +93,7 @@ def test_a_guest_gets_its_address_from_a_libvirt_network(host, name, golden, boo
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("bus", ["ide", "sata", "scsi", "virtio"])
-def test_with_discard_ignored_a_trim_gives_nothing_back(golden, boot, bus) -> None:  # type: ignore[no-untyped-def]
+def test_with_discard_ignored_a_trim_gives_nothing_back(golden: str, boot: Callable[[str], Guest], bus: str) -> None:
     """The other half of test_buses' trims: the guest trims all the same, and QEMU drops it."""
     disks = f"  - {{bus: {bus}, clone: {golden}}}\n  - {{bus: {bus}, size: 96M, discard: ignore}}\n"
     guest = boot(f"silence: discard-ignored\ndisks:\n{disks}")
@@ -170,7 +176,9 @@ CHANGES = (
 
 @pytest.mark.stack
 @pytest.mark.timeout(120)
-def test_another_watchdog_and_firmware_are_taken_and_are_no_difference_then(host, name, libvirt_version) -> None:  # type: ignore[no-untyped-def]
+def test_another_watchdog_and_firmware_are_taken_and_are_no_difference_then(
+    host: LabHost, name: str, libvirt_version: tuple[int, ...]
+) -> None:
     for text in CHANGES:
         if "itco" in text and libvirt_version < (9, 1):
             continue
@@ -182,7 +190,7 @@ def test_another_watchdog_and_firmware_are_taken_and_are_no_difference_then(host
 
 
 @pytest.mark.stack
-def test_guests_differ_in_nothing_from_what_they_were_started_with(fleet) -> None:  # type: ignore[no-untyped-def]
+def test_guests_differ_in_nothing_from_what_they_were_started_with(fleet: Fleet) -> None:
     for kind, text in KINDS.items():
         fleet.spec(kind, f"state: running{text}")
     assert fleet.reconcile().code == 0

@@ -3,12 +3,13 @@
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import libvirt
 import pytest
-from live.conftest import CHECKOUT
 from lxml import etree
 from made_again import MONITOR, RBD_DISK, SECRET, Host, made_again
+from support.checkout import CHECKOUT
 
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.specs.settings import load_settings
@@ -172,7 +173,7 @@ SHARES = 12
 
 
 @pytest.fixture(scope="module")
-def here(lab: dict[str, object]) -> Iterator[Host]:  # noqa: ARG001
+def here(lab: Path) -> Iterator[Host]:  # noqa: ARG001
     libvirt.registerErrorHandler(lambda *_: None, None)
     tool = [str(CHECKOUT / "tools/lab"), "env", "--host", "kvm-1", "--", "printenv", "VIRTRBD_CONFIG"]
     settings = load_settings(subprocess.check_output(tool, text=True).strip())

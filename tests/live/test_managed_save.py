@@ -1,9 +1,11 @@
 """Old memory never goes onto a newer disk: a managed save belongs to one run of its guest (law 17)."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.lab import LabHost
 from worlds import World
 
 
@@ -20,7 +22,9 @@ def last_run(world: World, name: str) -> dict[str, str]:
     return found
 
 
-def test_a_save_is_not_resumed_onto_a_disk_that_another_host_wrote_to(make_world, world, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_save_is_not_resumed_onto_a_disk_that_another_host_wrote_to(
+    make_world: Callable[[str], World], world: World, name: str, spec: str
+) -> None:
     other = make_world("kvm-2")
     before = last_run(world, name)
     world.libvirt.lookupByName(name).managedSave()
@@ -48,7 +52,8 @@ def test_a_save_is_not_resumed_onto_a_disk_that_another_host_wrote_to(make_world
     assert world.libvirt.lookupByName(name).hasManagedSaveImage()
 
 
-def test_a_save_of_an_earlier_run_on_this_host_is_not_resumed(world, host, name, spec) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+@pytest.mark.usefixtures("spec")
+def test_a_save_of_an_earlier_run_on_this_host_is_not_resumed(world: World, host: LabHost, name: str) -> None:
     world.libvirt.lookupByName(name).managedSave()
     image = f"vms/{name}.vda"
     mark = json.loads(host.ok("rbd", "image-meta", "get", image, "virtrbd.last_run"))
@@ -60,7 +65,7 @@ def test_a_save_of_an_earlier_run_on_this_host_is_not_resumed(world, host, name,
     world.ok("start", name, "--allow", "loses-data")
 
 
-def test_a_save_is_resumed_and_saved_and_resumed_again(world, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_save_is_resumed_and_saved_and_resumed_again(world: World, name: str, spec: str) -> None:
     domain = world.libvirt.lookupByName(name)
     for _ in range(2):
         domain.managedSave()
@@ -75,7 +80,7 @@ def test_a_save_is_resumed_and_saved_and_resumed_again(world, name, spec) -> Non
     assert last_run(world, name)["generation"] != generation
 
 
-def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world: World, name: str, spec: str) -> None:
     domain = world.libvirt.lookupByName(name)
     world.ok("destroy", name, "--allow", "interrupts-guest")
     domain.create()
@@ -86,9 +91,9 @@ def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world, name, spec) 
     assert not domain.hasManagedSaveImage(), "it was resumed"
 
 
-def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world, environments, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world: World, name: str, spec: str) -> None:
     world.libvirt.lookupByName(name).managedSave()
-    [file] = Path(environments["kvm-1"]["VIRTRBD_LAB"]).rglob(f"{name}.save")
+    [file] = Path(world.env["VIRTRBD_LAB"]).rglob(f"{name}.save")
     file.write_bytes(bytes(100))
     world.ok("define", world.host.spec(f"{name}b", "disks:\n  - size: 8M\n"))
     assert f"virtrbd start {name} resumes it" in world.virtrbd("plan", spec).stdout

@@ -3,15 +3,18 @@
 import json
 import uuid
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
 
 import pytest
+from support.lab import LabHost
+from support.xml import at
 
 
-def metadata(host, image):  # type: ignore[no-untyped-def]
-    return json.loads(host.ok("rbd", "image-meta", "list", "--format", "json", image) or "{}")
+def metadata(host: LabHost, image: str) -> dict[str, str]:
+    return dict(json.loads(host.ok("rbd", "image-meta", "list", "--format", "json", image) or "{}"))
 
 
-def copy_domain(host, name, copy, change=lambda xml: xml):  # type: ignore[no-untyped-def]
+def copy_domain(host: LabHost, name: str, copy: str, change: Callable[[str], str] = lambda xml: xml) -> None:
     """dumpxml | change name and uuid | define: what people do to get a second domain."""
     xml = host.ok("virsh", "dumpxml", "--inactive", name)
     old = ET.fromstring(xml).findtext("uuid")
@@ -22,7 +25,7 @@ def copy_domain(host, name, copy, change=lambda xml: xml):  # type: ignore[no-un
     assert "urn:virtrbd:domain:1" in host.ok("virsh", "dumpxml", "--inactive", copy), "the copy carries the mark"
 
 
-def test_a_copied_domain_is_not_ours(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_copied_domain_is_not_ours(host: LabHost, name: str) -> None:
     copy = f"{name}copy"
     host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"))
     copy_domain(host, name, copy)
@@ -43,7 +46,7 @@ def test_a_copied_domain_is_not_ours(host, name) -> None:  # type: ignore[no-unt
     assert host.inspect(name)["owned"] is True
 
 
-def test_a_define_on_a_copied_domain_takes_over(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_define_on_a_copied_domain_takes_over(host: LabHost, name: str) -> None:
     copy = f"{name}copy"
     host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"))
     copy_domain(host, name, copy, lambda xml: xml.replace(f"vms/{name}.vda", f"vms/{copy}.vda"))
@@ -52,17 +55,17 @@ def test_a_define_on_a_copied_domain_takes_over(host, name) -> None:  # type: ig
     assert "needs --allow takes-over" in done.stderr
 
 
-def clone(host, source, image):  # type: ignore[no-untyped-def]
+def clone(host: LabHost, source: str, image: str) -> None:
     host.ok("rbd", "snap", "create", "--no-progress", f"{source}@s")
     host.ok("rbd", "clone", "--rbd-default-clone-format", "2", f"{source}@s", image)
 
 
-def copy_image(host, source, image):  # type: ignore[no-untyped-def]
+def copy_image(host: LabHost, source: str, image: str) -> None:
     host.ok("rbd", "cp", "--no-progress", source, image)
 
 
 @pytest.fixture
-def tidy(host, name):  # type: ignore[no-untyped-def]
+def tidy(host: LabHost, name: str) -> Iterator[None]:
     """Clones first, then their snapshots: the images go only in that order."""
     yield
     host.run("rbd", "rm", "--no-progress", f"vms/{name}.x", admin=True)
@@ -70,7 +73,10 @@ def tidy(host, name):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("duplicate", [clone, copy_image])
-def test_a_duplicate_of_an_owned_image_is_not_ours(host, name, tidy, duplicate) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+@pytest.mark.usefixtures("tidy")
+def test_a_duplicate_of_an_owned_image_is_not_ours(
+    host: LabHost, name: str, duplicate: Callable[[LabHost, str, str], None]
+) -> None:
     host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"))
     duplicate(host, f"vms/{name}.vda", f"vms/{name}.x")
     assert "virtrbd.owner" in metadata(host, f"vms/{name}.x"), "it inherits the mark"
@@ -84,10 +90,10 @@ def test_a_duplicate_of_an_owned_image_is_not_ours(host, name, tidy, duplicate) 
     assert len(host.inspect(name)["disks"]) == 1
 
     # In the very domain whose UUID the inherited mark names: the image's id is what tells them apart.
-    disk = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name)).find("devices/disk")
-    disk.find("source").set("name", f"vms/{name}.x")
-    disk.find("target").set("dev", "vdb")
-    disk.remove(disk.find("address"))
+    disk = at(ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name)), "devices/disk")
+    at(disk, "source").set("name", f"vms/{name}.x")
+    at(disk, "target").set("dev", "vdb")
+    disk.remove(at(disk, "address"))
     (host.folder / "disk.xml").write_text(ET.tostring(disk, encoding="unicode"))
     host.ok("virsh", "attach-device", name, "disk.xml", "--config")
     assert [disk["owned"] for disk in host.inspect(name)["disks"]] == [True, False]
@@ -97,7 +103,8 @@ def test_a_duplicate_of_an_owned_image_is_not_ours(host, name, tidy, duplicate) 
     assert f"{name}.x" not in done.stdout
 
 
-def test_a_taken_over_duplicate_is_freed_from_what_it_inherited(host, name, tidy) -> None:  # type: ignore[no-untyped-def]  # noqa: ARG001
+@pytest.mark.usefixtures("tidy")
+def test_a_taken_over_duplicate_is_freed_from_what_it_inherited(host: LabHost, name: str) -> None:
     host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"))
     host.ok("rbd", "config", "image", "set", f"vms/{name}.vda", "rbd_cache", "false")
     copy_image(host, f"vms/{name}.vda", f"vms/{name}.x")
@@ -110,7 +117,7 @@ def test_a_taken_over_duplicate_is_freed_from_what_it_inherited(host, name, tidy
     assert host.inspect(f"{name}b")["disks"][0]["owned"] is True
 
 
-def test_a_clone_inherits_neither_settings_nor_marks(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_clone_inherits_neither_settings_nor_marks(host: LabHost, name: str) -> None:
     golden = f"golden/{name}"
     host.ok("rbd", "create", "--size", "16M", golden)
     try:
@@ -135,7 +142,7 @@ def test_a_clone_inherits_neither_settings_nor_marks(host, name) -> None:  # typ
         host.run("rbd", "rm", "--no-progress", golden, admin=True)
 
 
-def test_a_mark_without_the_hosts_name_still_counts(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_mark_without_the_hosts_name_still_counts(host: LabHost, name: str) -> None:
     image, spec = f"vms/{name}.vda", host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     old = json.loads(metadata(host, image)["virtrbd.owner"])
@@ -148,12 +155,12 @@ def test_a_mark_without_the_hosts_name_still_counts(host, name) -> None:  # type
     host.ok("virtrbd", "undefine", name, "--trash-images")
 
 
-def test_an_older_dump_defined_again_is_not_ours_and_says_so(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_older_dump_defined_again_is_not_ours_and_says_so(host: LabHost, name: str) -> None:
     """`virsh define` of a file without our element drops it: nothing is done to that domain silently."""
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     root = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name))
-    root.remove(root.find("metadata"))
+    root.remove(at(root, "metadata"))
     (host.folder / "old.xml").write_text(ET.tostring(root, encoding="unicode"))
     host.ok("virsh", "define", "old.xml")
     assert host.inspect(name)["owned"] is False

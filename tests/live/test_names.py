@@ -5,6 +5,7 @@ import json
 import libvirt
 import pytest
 import rbd
+from live.fleets import Fleet
 from worlds import MIB
 
 # Made by benji, backy, Ganeti and by hand; each beside the image that a careless reader of the name would open.
@@ -13,14 +14,14 @@ BESIDE = [".10", ".p q", ".ünïß"]
 
 
 @pytest.fixture
-def images(fleet) -> list[str]:  # type: ignore[no-untyped-def]
+def images(fleet: Fleet) -> list[str]:
     """Images of such names, which start as the fleet's own does, and the ones beside them."""
     for each in (*NAMES, *BESIDE):
         rbd.RBD().create(fleet.vms, fleet.name + each, MIB)
     return [fleet.name + each for each in NAMES]
 
 
-def open_images(fleet) -> list[str]:  # type: ignore[no-untyped-def]
+def open_images(fleet: Fleet) -> list[str]:
     """The fleet's images that a client has open."""
     found = []
     for name in (each for each in rbd.RBD().list(fleet.vms) if each.startswith(fleet.name)):
@@ -29,7 +30,7 @@ def open_images(fleet) -> list[str]:  # type: ignore[no-untyped-def]
     return found
 
 
-def test_a_domain_of_any_name_has_disks_of_any_name(fleet, images) -> None:  # type: ignore[no-untyped-def]
+def test_a_domain_of_any_name_has_disks_of_any_name(fleet: Fleet, images: list[str]) -> None:
     disks = "".join(f"  - {{image: {json.dumps(f'vms/{name}')}, size: 1M}}\n" for name in images)
     name = fleet.spec("a", f"disks:\n{disks}")
     done = fleet.run("define", f"specs/{name}.yaml", "--allow", "takes-over")
@@ -63,7 +64,7 @@ def test_a_domain_of_any_name_has_disks_of_any_name(fleet, images) -> None:  # t
     assert "is no name for a new domain" in renewed.out + renewed.err
 
 
-def test_every_image_verb_takes_such_a_name(fleet, images) -> None:  # type: ignore[no-untyped-def]
+def test_every_image_verb_takes_such_a_name(fleet: Fleet, images: list[str]) -> None:
     image = f"vms/{images[0]}"
     snapshot = f"{image}@2017-04-19T11:33:23"
     for words in (

@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from support.lab import LabHost
 
 PROBE = """
 import json, os, sys
@@ -19,7 +20,7 @@ main()
 HEAVY = {"jinja2", "lxml", "prometheus_client", "pydantic", "subprocess", "yaml"}
 
 
-def heavy_imports(host, *words):  # type: ignore[no-untyped-def]
+def heavy_imports(host: LabHost, *words: str) -> set[str]:
     """Run a verb and return which of the heavy modules it imported."""
     done = host.run(sys.executable, "-c", PROBE, *words)
     facts = json.loads(done.stderr.splitlines()[-1])
@@ -29,7 +30,7 @@ def heavy_imports(host, *words):  # type: ignore[no-untyped-def]
 
 # Runs beside it write what they found in order to the same file: what is lost there costs a run its time.
 @pytest.mark.alone
-def test_a_run_that_finds_all_in_order_imports_nothing_that_parses_or_renders(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_finds_all_in_order_imports_nothing_that_parses_or_renders(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     assert heavy_imports(host, "reconcile", spec) >= {"jinja2", "lxml", "pydantic", "yaml"}, "it made the domain"
     assert heavy_imports(host, "reconcile", spec) == set()

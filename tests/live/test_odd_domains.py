@@ -5,6 +5,8 @@ Alone: what a host's odd domains are said to be, every plan that runs beside thi
 
 import json
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import libvirt
 import pytest
@@ -30,11 +32,11 @@ def virsh(fleet: Fleet, *words: str | bytes) -> None:
     subprocess.run(["virsh", *words], env=fleet.env, check=True, capture_output=True, timeout=50)
 
 
-def is_whole(run: Ended, *codes: int) -> dict[str, object]:
+def is_whole(run: Ended, *codes: int) -> dict[str, Any]:
     """One JSON document, and one of the codes."""
     assert run.code in codes, run
     assert "Traceback" not in run.err
-    document: dict[str, object] = json.loads(run.out)
+    document: dict[str, Any] = json.loads(run.out)
     return document
 
 
@@ -54,18 +56,20 @@ def make_deep(domain: libvirt.virDomain) -> None:
 
 
 @pytest.mark.parametrize("make", [make_huge, make_deep])
-def test_a_foreign_domain_that_cannot_be_read_ends_no_run(fleet: Fleet, make) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_domain_that_cannot_be_read_ends_no_run(
+    fleet: Fleet, make: Callable[[libvirt.virDomain], None]
+) -> None:
     mine, odd = fleet.spec("a"), stranger(fleet)
     make(odd)
     plan = is_whole(fleet.run("plan", "--output", "json"), 3)
-    mine_alone = [domain for domain in plan["domains"] if domain["name"] == mine]  # type: ignore[attr-defined]
+    mine_alone = [domain for domain in plan["domains"] if domain["name"] == mine]
     assert mine_alone[0]["actions"][-1]["text"] == "define domain"
     first = fleet.reconcile()
     assert first.code == 0, first
     assert f"{odd.name()}: cannot be read: " in first.out
     fleet.is_in_sync()
     listed = is_whole(fleet.run("list", "--output", "json"), 5)
-    rows = {row["name"]: row for row in listed["domains"]}  # type: ignore[attr-defined]
+    rows = {row["name"]: row for row in listed["domains"]}
     assert rows[mine]["failure"] is None
     assert rows[odd.name()]["failure"]["exit_code"] == 5
     for verb in ("inspect", "start", "shutdown", "undefine", "remove", "hold", "console", "adopt"):

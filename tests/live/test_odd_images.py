@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 import rados
 import rbd
+from support.lab import LabHost
+from worlds import World
 
 MIB = 1024**2
 SIZE = 8 * MIB
@@ -78,11 +82,11 @@ def string(raw: bytes) -> bytes:
 
 
 @pytest.fixture
-def room(lab) -> Iterator[Room]:  # type: ignore[no-untyped-def]
+def room(lab: Path) -> Iterator[Room]:
     name = f"t{uuid.uuid4().hex[:10]}"
     # Clones of format 2 need no protection.
     options = {"rbd_default_clone_format": "2"}
-    conf = f"{lab['folder']}/ceph/admin.conf"
+    conf = f"{lab}/ceph/admin.conf"
     with (
         rados.Rados(conffile=conf, rados_id="admin", conf=options) as connection,
         connection.open_ioctx("vms") as ioctx,
@@ -239,7 +243,7 @@ UNREADABLE = {
 }
 
 
-def documents(host, *verbs: str) -> Iterator[tuple[int, dict[str, object]]]:  # type: ignore[no-untyped-def]
+def documents(host: LabHost, *verbs: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for verb in verbs:
         done = host.virtrbd("image", *verb.split(), "--output", "json")
         assert "Traceback" not in done.stderr, f"{verb}: {done.stderr}"
@@ -250,7 +254,7 @@ def documents(host, *verbs: str) -> Iterator[tuple[int, dict[str, object]]]:  # 
 
 
 @pytest.mark.parametrize("make", READABLE.values(), ids=READABLE)
-def test_an_odd_image_is_listed_and_so_are_all_others(host, room, make) -> None:  # type: ignore[no-untyped-def]
+def test_an_odd_image_is_listed_and_so_are_all_others(host: LabHost, room: Room, make: Callable[[Room], None]) -> None:
     room.create("plain")
     make(room)
     where = f"vms/{room.name}"
@@ -266,7 +270,9 @@ def test_an_odd_image_is_listed_and_so_are_all_others(host, room, make) -> None:
 
 
 @pytest.mark.parametrize("make", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_image_that_cannot_be_read_is_said_to_be_that(host, room, make) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_cannot_be_read_is_said_to_be_that(
+    host: LabHost, room: Room, make: Callable[[Room], None]
+) -> None:
     room.create("plain")
     make(room)
     where = f"vms/{room.name}"
@@ -288,7 +294,7 @@ def test_an_image_that_cannot_be_read_is_said_to_be_that(host, room, make) -> No
     assert done.returncode == 5, "it is there, and nothing is made over it"
 
 
-def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host, room) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host: LabHost, room: Room) -> None:
     room.create("plain")
     with rados.WriteOpCtx() as operation:
         room.ioctx.set_omap(operation, ("name_odd", "id_abc123"), (string(b"abc123"), string(b"odd")))
@@ -312,7 +318,7 @@ def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host, room) -
 
 
 @pytest.mark.parametrize("file_format", ["raw", "qcow2"])
-def test_an_export_of_fewer_bytes_than_the_image_has_is_no_success(host, room, file_format) -> None:  # type: ignore[no-untyped-def]
+def test_an_export_of_fewer_bytes_than_the_image_has_is_no_success(host: LabHost, room: Room, file_format: str) -> None:
     room.write_key(room.create(), "size", struct.pack("<Q", 2**63))
     done = host.virtrbd("image", "export", f"vms/{room.name}/odd", "odd.file", "--format", file_format)
     assert (done.returncode, done.stdout) == (5, ""), done
@@ -323,7 +329,7 @@ def test_an_export_of_fewer_bytes_than_the_image_has_is_no_success(host, room, f
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xff\xff\xffabc", string(b"a/../b"), string(b"\xff\xfe"), string(b"\0\0"), b"\x01"]
 )
-def test_an_image_of_garbage_for_an_id_is_not_taken_for_absent(host, room, content) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_of_garbage_for_an_id_is_not_taken_for_absent(host: LabHost, room: Room, content: bytes) -> None:
     room.create("plain")
     identified_by(content)(room)
     for verb in (("info",), ("remove", "--plan"), ("snapshot", "list")):
@@ -335,7 +341,7 @@ def test_an_image_of_garbage_for_an_id_is_not_taken_for_absent(host, room, conte
     assert listed in (0, 5)
 
 
-def test_images_in_the_trash_with_odd_names_are_listed_and_purged(host, room) -> None:  # type: ignore[no-untyped-def]
+def test_images_in_the_trash_with_odd_names_are_listed_and_purged(host: LabHost, room: Room) -> None:
     for name in (ODD, "plain"):
         room.create(name)
         rbd.RBD().trash_move(room.ioctx, name, 0)
@@ -348,7 +354,7 @@ def test_images_in_the_trash_with_odd_names_are_listed_and_purged(host, room) ->
     assert list(rbd.RBD().trash_list(room.ioctx)) == []
 
 
-def test_a_clone_with_an_odd_name_keeps_its_parent_and_is_flattened_for_it(host, room) -> None:  # type: ignore[no-untyped-def]
+def test_a_clone_with_an_odd_name_keeps_its_parent_and_is_flattened_for_it(host: LabHost, room: Room) -> None:
     odd_clone(room)
     done = host.virtrbd("image", "remove", "--plan", f"vms/{room.name}/odd", "--output", "json")
     assert done.returncode == 4, done.stderr
@@ -359,9 +365,9 @@ def test_a_clone_with_an_odd_name_keeps_its_parent_and_is_flattened_for_it(host,
         assert image.size() == SIZE
 
 
-def test_a_namespace_with_an_odd_name_is_named_with_the_others(host, lab) -> None:  # type: ignore[no-untyped-def]
+def test_a_namespace_with_an_odd_name_is_named_with_the_others(host: LabHost, lab: Path) -> None:
     with (
-        rados.Rados(conffile=f"{lab['folder']}/ceph/admin.conf", rados_id="admin") as connection,
+        rados.Rados(conffile=f"{lab}/ceph/admin.conf", rados_id="admin") as connection,
         connection.open_ioctx("golden") as ioctx,
     ):
         rbd.RBD().namespace_create(ioctx, b"t\xff")
@@ -374,14 +380,14 @@ def test_a_namespace_with_an_odd_name_is_named_with_the_others(host, lab) -> Non
 
 
 @pytest.mark.parametrize("name", [b"vms/t\xff", b"vms/t\xff@s", b"v\xff/t", b"vms/n\xff/t", b"vms/t@\xff"])
-def test_a_name_that_is_not_utf8_crashes_no_interpreter(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_name_that_is_not_utf8_crashes_no_interpreter(host: LabHost, name: bytes) -> None:
     for verb in ("info", "remove", "usage"):
         done = host.run("env", "PYTHONIOENCODING=ascii:backslashreplace", "virtrbd", "image", verb, name)
         assert done.returncode in (5, 64, 78), (verb, done.returncode, done.stderr)
         assert "Traceback" not in done.stderr
 
 
-def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world, room) -> None:  # type: ignore[no-untyped-def]
+def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world: World, room: Room) -> None:
     where, odd = f"vms/{room.name}", SIZE + 100
     for name, size in (("odd", odd), ("empty", 0), ("limited", SIZE), ("locked", SIZE)):
         room.create(name, size=size)
@@ -423,7 +429,9 @@ def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world, r
     world.ok("image", "repair", "--allow", "takes-over", f"{where}/locked")
 
 
-def test_an_image_of_format_1_is_listed_as_that_and_nothing_else_is_done_with_it(world, lab, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_of_format_1_is_listed_as_that_and_nothing_else_is_done_with_it(
+    world: World, lab: Path, name: str
+) -> None:
     """RBD makes none any more, and lists those of the default namespace: header and directory by hand (rbd_types.h)."""
     header = (
         b"<<< Rados Block Device Image >>>\n".ljust(40, b"\0") + b"rb.0.1.2".ljust(24, b"\0") + b"RBD\0" + b"001.005\0"
@@ -431,7 +439,7 @@ def test_an_image_of_format_1_is_listed_as_that_and_nothing_else_is_done_with_it
     header += struct.pack("<BBBB", 22, 0, 0, 0) + struct.pack("<QQIIQ", SIZE, 0, 0, 0, 0)
     ref = f"golden/{name}"
     with (
-        rados.Rados(conffile=f"{lab['folder']}/ceph/admin.conf", rados_id="admin") as connection,
+        rados.Rados(conffile=f"{lab}/ceph/admin.conf", rados_id="admin") as connection,
         connection.open_ioctx("golden") as ioctx,
     ):
         ioctx.write_full(f"{name}.rbd", header)

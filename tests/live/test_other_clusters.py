@@ -6,10 +6,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import rbd
-from live.conftest import Host
+from support.lab import LabHost
 from waiting import eventually
 from worlds import MIB, World, world_of
 
@@ -19,14 +20,14 @@ GOES = ("--now", "--clear", "--allow", "loses-data")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[World]:  # type: ignore[no-untyped-def]
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A cluster that no other test uses, with an erasure-coded pool."""
     with ExitStack() as ends:
         # Not in pytest's own folder: the paths of sockets must be short. tools/test names one where it looks for labs
         # whose test was killed.
         labs = os.environ.get("VIRTRBD_TEST_LABS")
         lab_dir = ends.enter_context(tempfile.TemporaryDirectory(prefix="lab-", dir=labs))
-        host = Host(name="kvm-1", folder=tmp_path_factory.mktemp("cluster"), lab_dir=f"{lab_dir}/lab")
+        host = LabHost(name="kvm-1", folder=tmp_path_factory.mktemp("cluster"), lab_dir=f"{lab_dir}/lab")
         ends.callback(host.lab, "down")
         up = host.lab("up", "--osds", "3", timeout_s=110)
         assert up.returncode == 0, up.stderr
@@ -38,7 +39,7 @@ def cluster(tmp_path_factory) -> Iterator[World]:  # type: ignore[no-untyped-def
         yield ends.enter_context(world_of(host))
 
 
-def ceph(host: Host, *words: str) -> str:
+def ceph(host: LabHost, *words: str) -> str:
     return host.ok("ceph", *words, admin=True)
 
 
@@ -62,7 +63,7 @@ def objects_of(world: World, pool: str) -> list[str]:
 
 
 @pytest.fixture
-def disk(tmp_path) -> tuple[str, bytes]:  # type: ignore[no-untyped-def]
+def disk(tmp_path: Path) -> tuple[str, bytes]:
     """A qcow2 of 32 MiB, and what is in its second MiB."""
     file, data = tmp_path / "disk.qcow2", os.urandom(MIB)
     raw = tmp_path / "disk.raw"
@@ -71,7 +72,7 @@ def disk(tmp_path) -> tuple[str, bytes]:  # type: ignore[no-untyped-def]
     return str(file), data
 
 
-def test_a_data_pool_without_rights_is_named_before_anything_is_made(cluster, disk) -> None:  # type: ignore[no-untyped-def]
+def test_a_data_pool_without_rights_is_named_before_anything_is_made(cluster: World, disk: tuple[str, bytes]) -> None:
     file, _ = disk
     for words in (("import", file, "vms/denied"), ("create", "vms/denied", "8M")):
         done = cluster.virtrbd("image", *words, "--data-pool", DATA_POOL)
@@ -83,7 +84,9 @@ def test_a_data_pool_without_rights_is_named_before_anything_is_made(cluster, di
         assert not any((cluster.state / "intents").iterdir())
 
 
-def test_what_lost_its_rights_is_whole_after_a_refused_removal(cluster, disk, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_lost_its_rights_is_whole_after_a_refused_removal(
+    cluster: World, disk: tuple[str, bytes], tmp_path: Path
+) -> None:
     file, data = disk
     with caps_for(cluster, DATA_POOL):
         cluster.ok("image", "import", file, "vms/kept", "--data-pool", DATA_POOL)
@@ -103,7 +106,7 @@ def test_what_lost_its_rights_is_whole_after_a_refused_removal(cluster, disk, tm
     assert objects_of(cluster, DATA_POOL) == []
 
 
-def test_an_image_lives_in_an_erasure_coded_pool(cluster, disk, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_lives_in_an_erasure_coded_pool(cluster: World, disk: tuple[str, bytes], tmp_path: Path) -> None:
     file, data = disk
     exported = tmp_path / "exported.raw"
     with caps_for(cluster, DATA_POOL):
@@ -125,7 +128,7 @@ def test_an_image_lives_in_an_erasure_coded_pool(cluster, disk, tmp_path) -> Non
     assert rbd.RBD().list(cluster.vms) == []
 
 
-def test_a_cluster_without_space_is_named_and_nothing_is_left(cluster, disk) -> None:  # type: ignore[no-untyped-def]
+def test_a_cluster_without_space_is_named_and_nothing_is_left(cluster: World, disk: tuple[str, bytes]) -> None:
     file, _ = disk
     host = cluster.host
     cluster.ok("image", "create", "vms/here", "8M")
@@ -147,13 +150,13 @@ def test_a_cluster_without_space_is_named_and_nothing_is_left(cluster, disk) -> 
     eventually("it has space again", lambda: "full" not in flags(host, "vms"), within_s=40)
 
 
-def flags(host: Host, pool: str) -> list[str]:
+def flags(host: LabHost, pool: str) -> list[str]:
     pools = json.loads(ceph(host, "osd", "pool", "ls", "detail", "--format", "json"))
     [found] = [each["flags_names"].split(",") for each in pools if each["pool_name"] == pool]
     return list(found)
 
 
-def test_clones_are_v2_where_the_cluster_asks_that_of_its_clients(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_clones_are_v2_where_the_cluster_asks_that_of_its_clients(cluster: World) -> None:
     cluster.ok("image", "create", "vms/golden", "8M")
     cluster.ok("image", "snapshot", "create", "vms/golden@v1")
     early = cluster.virtrbd("image", "clone", "vms/golden@v1", "vms/early")
@@ -168,7 +171,7 @@ def test_clones_are_v2_where_the_cluster_asks_that_of_its_clients(cluster) -> No
         cluster.ok("image", "remove", f"vms/{image}", *GOES)
 
 
-def test_a_mirror_and_its_snapshots_keep_an_image(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_a_mirror_and_its_snapshots_keep_an_image(cluster: World) -> None:
     host = cluster.host
     cluster.ok("image", "create", "vms/mirrored", "8M")
     host.ok("rbd", "mirror", "pool", "enable", "vms", "image", admin=True)

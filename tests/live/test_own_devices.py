@@ -7,6 +7,7 @@ import pytest
 from guests import Guest
 from live.fleets import Fleet
 from live.test_crash_in_guests import network  # noqa: F401
+from support.lab import LabHost
 
 pytestmark = pytest.mark.stack
 
@@ -39,7 +40,7 @@ def devices(xml: str) -> list[str]:
 
 
 @pytest.mark.timeout(90)
-def test_what_virtrbd_takes_out_is_its_own(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_virtrbd_takes_out_is_its_own(host: LabHost, name: str) -> None:
     spec = host.spec(name, f"serial_console: true\ndisks:\n  - size: 16M\n{INTERFACES}")
     host.ok("virtrbd", "define", spec)
     ours = devices(host.ok("virsh", "dumpxml", "--inactive", name))

@@ -13,12 +13,14 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from operators import Operator
+from support.lab import LabHost
 
 DISK = "disks:\n  - size: 16M\n"
 
 
 @pytest.fixture
-def running(host, name) -> str:  # type: ignore[no-untyped-def]
+def running(host: LabHost, name: str) -> str:
     """The spec file of a domain whose guest runs."""
     spec = host.spec(name, DISK)
     host.ok("virtrbd", "define", "--start", spec)
@@ -26,22 +28,22 @@ def running(host, name) -> str:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def spec(host, name) -> str:  # type: ignore[no-untyped-def]
+def spec(host: LabHost, name: str) -> str:
     """The spec file of a domain that is off."""
     file = host.spec(name, DISK)
     host.ok("virtrbd", "define", file)
     return str(file)
 
 
-def qemu_of(host, name: str) -> str:  # type: ignore[no-untyped-def]
+def qemu_of(host: LabHost, name: str) -> str:
     return str(host.ok("virsh", "domid", name).strip())
 
 
-def definition(host, name: str) -> str:  # type: ignore[no-untyped-def]
+def definition(host: LabHost, name: str) -> str:
     return str(host.ok("virsh", "dumpxml", "--inactive", name))
 
 
-def test_a_cron_run_restarts_guests_and_an_update_is_a_power_cut(host, name, running) -> None:  # type: ignore[no-untyped-def]
+def test_a_cron_run_restarts_guests_and_an_update_is_a_power_cut(host: LabHost, name: str, running: str) -> None:
     before = qemu_of(host, name)
     assert host.ok("virtrbd", "reconcile", running) == "", "nothing was to be done, and cron sends no mail"
     host.spec(name, "vcpus: 2\ntitle: shop\ndisks:\n  - {size: 24M, cache: none}\n  - size: 16M\n")
@@ -53,7 +55,7 @@ def test_a_cron_run_restarts_guests_and_an_update_is_a_power_cut(host, name, run
     assert host.ok("virtrbd", "reconcile", running) == "", "what waits for a restart is told once"
 
 
-def test_a_typo_in_the_disks_unplugs_one_at_3_am(host, name, running) -> None:  # type: ignore[no-untyped-def]
+def test_a_typo_in_the_disks_unplugs_one_at_3_am(host: LabHost, name: str, running: str) -> None:
     host.spec(name, f"{DISK}  - size: 16M\n")
     host.ok("virtrbd", "reconcile", running)
     host.spec(name, DISK)
@@ -68,7 +70,7 @@ def test_a_typo_in_the_disks_unplugs_one_at_3_am(host, name, running) -> None:  
     assert (again.returncode, again.stdout, again.stderr) == (4, "", ""), "told once, and still no success"
 
 
-def test_a_failed_update_loses_the_definition(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_failed_update_loses_the_definition(host: LabHost, name: str) -> None:
     """libvirt refuses the new one; the old one is still there, under the same UUID."""
     template = host.folder / "broken.xml.j2"
     template.write_text('{% extends "domain.xml.j2" %}{% block devices_extra %}<nonsense/>{% endblock %}')
@@ -83,7 +85,7 @@ def test_a_failed_update_loses_the_definition(host, name) -> None:  # type: igno
     assert definition(host, name) == before
 
 
-def test_check_mode_lies(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_check_mode_lies(host: LabHost, name: str, spec: str) -> None:
     """plan says what apply does, and nothing when there is nothing."""
     before = definition(host, name)
     assert host.ok("virtrbd", "plan", spec) == "1 domain, 0 actions\n"
@@ -96,7 +98,7 @@ def test_check_mode_lies(host, name, spec) -> None:  # type: ignore[no-untyped-d
     assert host.ok("virtrbd", "plan", spec) == "1 domain, 0 actions\n"
 
 
-def test_drift_is_not_seen_and_a_stopped_guest_stays_off(host, name, running) -> None:  # type: ignore[no-untyped-def]
+def test_drift_is_not_seen_and_a_stopped_guest_stays_off(host: LabHost, name: str, running: str) -> None:
     host.spec(name, f"state: running\n{DISK}")
     host.ok("virsh", "destroy", name)
     host.ok("virsh", "setvcpus", name, "3", "--maximum", "--config")
@@ -109,7 +111,7 @@ def test_drift_is_not_seen_and_a_stopped_guest_stays_off(host, name, running) ->
     assert host.ok("virsh", "domstate", name).strip() == "running"
 
 
-def test_the_tool_deletes_what_it_does_not_own(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_the_tool_deletes_what_it_does_not_own(host: LabHost, name: str) -> None:
     """A domain without a spec, and an image that a spec does not name any more, are told of and left alone."""
     kept, gone = host.spec(f"{name}a", DISK), host.spec(f"{name}b", DISK)
     host.ok("virtrbd", "define", kept, gone)
@@ -128,14 +130,14 @@ def test_the_tool_deletes_what_it_does_not_own(host, name) -> None:  # type: ign
     assert f"{name}b.vda" in [image["name"] for image in trash]
 
 
-def test_typos_vanish(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_typos_vanish(host: LabHost, name: str, spec: str) -> None:
     host.spec(name, "disks:\n  - {size: 16M, discrad: unmap}\n")
     done = host.virtrbd("reconcile", spec)
     assert (done.returncode, done.stdout) == (65, "")
     assert "disks[0].discrad: unknown field; did you mean `discard`?" in done.stderr
 
 
-def test_two_runs_race(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_two_runs_race(host: LabHost, name: str) -> None:
     """Each thing is made once, and nobody fails: the other run is at work, or was done in time."""
     files = [host.spec(f"{name}{n}", DISK) for n in range(4)]
     with ThreadPoolExecutor(3) as pool:
@@ -146,7 +148,7 @@ def test_two_runs_race(host, name) -> None:  # type: ignore[no-untyped-def]
     assert host.ok("virtrbd", "plan", *files) == "4 domains, 0 actions\n"
 
 
-def test_a_saved_plan_is_applied_to_another_world(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_saved_plan_is_applied_to_another_world(host: LabHost, name: str, spec: str) -> None:
     host.spec(name, f"vcpus: 2\n{DISK}")
     assert host.virtrbd("plan", spec, "--save", "tonight.plan").returncode == 3
     host.ok("virsh", "desc", name, "--config", "by hand")
@@ -160,7 +162,7 @@ def test_a_saved_plan_is_applied_to_another_world(host, name, spec) -> None:  # 
 
 
 @pytest.mark.timeout(120)
-def test_a_wrong_directory_changes_every_domain(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_directory_changes_every_domain(host: LabHost, name: str) -> None:
     files = [host.spec(f"{name}{n}", DISK) for n in range(10)]
     host.ok("virtrbd", "apply", *files)
     for n in range(4):
@@ -175,7 +177,7 @@ def test_a_wrong_directory_changes_every_domain(host, name) -> None:  # type: ig
     assert host.ok("virtrbd", "reconcile", *files, "--limit", "40%").count("edit definition") == 4
 
 
-def test_a_resize_makes_the_disk_anew_and_loses_what_is_on_it(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_resize_makes_the_disk_anew_and_loses_what_is_on_it(host: LabHost, name: str, spec: str) -> None:
     before = json.loads(host.ok("rbd", "info", "--format", "json", f"vms/{name}.vda"))["id"]
     host.ok("rbd", "bench", "--io-type", "write", "--io-size", "4096", "--io-total", "65536", f"vms/{name}.vda")
     digest = host.ok("sh", "-c", f"rbd export --no-progress vms/{name}.vda - | head -c 16M | sha256sum")
@@ -189,7 +191,7 @@ def test_a_resize_makes_the_disk_anew_and_loses_what_is_on_it(host, name, spec) 
     assert (shrunk.returncode, "images never shrink: raise size" in shrunk.stderr) == (65, True), shrunk
 
 
-def test_a_spec_without_a_uuid_makes_a_second_domain_or_fails(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_spec_without_a_uuid_makes_a_second_domain_or_fails(host: LabHost, name: str, spec: str) -> None:
     """Somebody made the domain anew with virsh, under another UUID and without our mark."""
     held = re.sub(r"<uuid>.*</uuid>|<metadata>.*</metadata>", "", definition(host, name), flags=re.DOTALL)
     (host.folder / "anew.xml").write_text(held)
@@ -203,7 +205,7 @@ def test_a_spec_without_a_uuid_makes_a_second_domain_or_fails(host, name, spec) 
     assert host.ok("virtrbd", "plan", spec) == "1 domain, 0 actions\n"
 
 
-def test_a_failed_create_leaves_things_behind_and_fails_ever_after(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_failed_create_leaves_things_behind_and_fails_ever_after(host: LabHost, name: str) -> None:
     source = host.folder / "source.qcow2"
     host.ok("qemu-img", "create", "-q", "-f", "qcow2", "source.qcow2", "8M")
     host.ok("qemu-io", "-c", "write -P 7 0 8M", "source.qcow2")
@@ -220,7 +222,7 @@ def test_a_failed_create_leaves_things_behind_and_fails_ever_after(host, name) -
     assert host.ok("virtrbd", "plan", file) == "1 domain, 0 actions\n"
 
 
-def test_trim_is_off_by_default_and_the_secret_is_not_the_key(host, name, running) -> None:  # type: ignore[no-untyped-def]
+def test_trim_is_off_by_default_and_the_secret_is_not_the_key(host: LabHost, name: str, running: str) -> None:
     """A guest that runs has found its secret, and libvirt gives the value to nobody."""
     live = host.ok("virsh", "dumpxml", name)
     assert "discard='unmap'" in live
@@ -230,7 +232,7 @@ def test_trim_is_off_by_default_and_the_secret_is_not_the_key(host, name, runnin
     assert (told.returncode, told.stdout.strip()) == (1, "")
 
 
-def test_the_xml_is_asked_for_and_storage_is_made(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_the_xml_is_asked_for_and_storage_is_made(host: LabHost, name: str) -> None:
     spec = host.spec(name, DISK)
     for verb, code in (("validate", 0), ("render", 0), ("plan", 3)):
         assert host.virtrbd(verb, spec).returncode == code
@@ -239,14 +241,16 @@ def test_the_xml_is_asked_for_and_storage_is_made(host, name) -> None:  # type: 
     assert host.ok("virsh", "pool-list", "--all", "--name").split() == [], "nor a storage pool of the folder"
 
 
-def test_a_storage_pool_opens_every_image_and_its_volumes_do_not_start(host, name, running) -> None:  # type: ignore[no-untyped-def]
+def test_a_storage_pool_opens_every_image_and_its_volumes_do_not_start(host: LabHost, name: str, running: str) -> None:
     """A disk is a network disk with its own secret: what it takes has nothing to do with what else is in the pool."""
     [kind] = re.findall(r"<disk type='(\w+)' device='disk'", host.ok("virsh", "dumpxml", name))
     assert (kind, host.inspect(name)["state"]) == ("network", "running"), running
     assert host.ok("virsh", "pool-list", "--all", "--name").split() == []
 
 
-def test_a_copied_domain_writes_to_the_image_of_the_first(host, operator, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_copied_domain_writes_to_the_image_of_the_first(
+    host: LabHost, operator: Operator, name: str, spec: str
+) -> None:
     """Copied with its spec, or with virsh: it never gets the image that is another's."""
     copied = host.spec(f"{name}b", f"disks:\n  - {{image: vms/{name}.vda, size: 16M}}\n")
     apart, together = host.virtrbd("apply", copied), host.virtrbd("apply", spec, copied)
@@ -262,7 +266,7 @@ def test_a_copied_domain_writes_to_the_image_of_the_first(host, operator, name, 
     assert (refused.code, host.ok("virsh", "domstate", f"{name}c").strip()) == (5, "shut off"), refused
 
 
-def test_a_run_finds_something_to_change_each_time(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_finds_something_to_change_each_time(host: LabHost, name: str) -> None:
     """libvirt fills in firmware, CPU, addresses and machine version; none of it is a difference, off or running."""
     text = f"firmware: uefi\ncpu: {{mode: host-model}}\ninterfaces: []\ncdroms: [{{}}]\ntpm: false\n{DISK}"
     spec = host.spec(name, text)

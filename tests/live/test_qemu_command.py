@@ -4,9 +4,12 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pytest
+from support.lab import LabHost
 
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.cache import CACHE_FACTS
@@ -40,7 +43,7 @@ class Monitor:
             assert "error" not in answer, answer
         raise AssertionError(f"QEMU ended: {self.process.communicate()[1]}")
 
-    def block(self, target: str) -> dict[str, object]:
+    def block(self, target: str) -> dict[str, Any]:
         """What query-block says of a device that has a medium."""
         blocks = self.ask("query-block")
         assert isinstance(blocks, list)
@@ -50,7 +53,7 @@ class Monitor:
             for block in blocks
             if target in block.get("qdev", "").split("/") or block["device"] == f"drive-{target}"
         ]
-        inserted: dict[str, object] = found["inserted"]
+        inserted: dict[str, Any] = found["inserted"]
         return inserted
 
     def property(self, target: str, name: str) -> object:
@@ -64,9 +67,16 @@ def machines() -> frozenset[str]:
     return frozenset(line.split()[0] for line in listed.splitlines())
 
 
+class Runner(Protocol):
+    """Runs a domain's command line, made for a QEMU of some era, by the QEMU that is here."""
+
+    def __call__(
+        self, *disks: Disk, qemu: str, machine: str = "pc", cdroms: tuple[Cdrom, ...] = ()
+    ) -> AbstractContextManager[Monitor]: ...
+
+
 @pytest.fixture
-def run(host, name, machines):  # type: ignore[no-untyped-def]
-    """Run a domain's command line, made for a QEMU of some era, by the QEMU that is here."""
+def run(host: LabHost, name: str, machines: frozenset[str]) -> Runner:
     conf = host.ok("printenv", "CEPH_CONF").strip()
 
     @contextlib.contextmanager
@@ -98,17 +108,17 @@ def run(host, name, machines):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def image(host, name) -> ImageRef:  # type: ignore[no-untyped-def]
+def image(host: LabHost, name: str) -> ImageRef:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}")
     return ImageRef(pool="vms", name=name)
 
 
-def watchers(host, image: ImageRef) -> int:  # type: ignore[no-untyped-def]
+def watchers(host: LabHost, image: ImageRef) -> int:
     return len(json.loads(host.ok("rbd", "status", str(image), "--format", "json"))["watchers"])
 
 
 @pytest.mark.parametrize("qemu", [*DRIVE_ERAS, *BLOCKDEV_ERAS])
-def test_opens_the_images_on_all_buses(host, run, name, qemu) -> None:  # type: ignore[no-untyped-def]
+def test_opens_the_images_on_all_buses(host: LabHost, run: Runner, name: str, qemu: str) -> None:
     disks = [
         Disk(target=target, bus=bus, image=ImageRef(pool="vms", name=f"{name}.{bus}")) for bus, target in BUSES.items()
     ]
@@ -125,7 +135,7 @@ def test_opens_the_images_on_all_buses(host, run, name, qemu) -> None:  # type: 
 
 @pytest.mark.parametrize("qemu", ["2.7", "7.2"])
 @pytest.mark.parametrize("cache", list(Cache))
-def test_cache_is_as_stated(run, image, cache, qemu) -> None:  # type: ignore[no-untyped-def]
+def test_cache_is_as_stated(run: Runner, image: ImageRef, cache: Cache, qemu: str) -> None:
     facts = CACHE_FACTS[cache]
     with run(Disk(target="vda", bus=Bus.VIRTIO, image=image, cache=cache), qemu=qemu) as monitor:
         assert monitor.block("vda")["cache"] == {
@@ -155,13 +165,15 @@ def test_cache_is_as_stated(run, image, cache, qemu) -> None:  # type: ignore[no
     ],
 )
 @pytest.mark.stack
-def test_granularity_is_what_the_guest_should_see(run, image, bus, qemu, machine, granularity) -> None:  # type: ignore[no-untyped-def]
+def test_granularity_is_what_the_guest_should_see(
+    run: Runner, image: ImageRef, bus: Bus, qemu: str, machine: str, granularity: int
+) -> None:
     disk = Disk(target=BUSES[bus], bus=bus, image=image)
     with run(disk, qemu=qemu, machine=machine) as monitor:
         assert monitor.property(disk.target, "discard_granularity") == granularity
 
 
-def test_the_oldest_machine_has_no_trim_unasked(run, image) -> None:  # type: ignore[no-untyped-def]
+def test_the_oldest_machine_has_no_trim_unasked(run: Runner, image: ImageRef) -> None:
     ignoring = Disk(target="hda", bus=Bus.IDE, image=image, discard=Discard.IGNORE)
     with run(ignoring, qemu="7.2", machine="pc-i440fx-1.4") as monitor:
         assert monitor.property("hda", "discard_granularity") == 0
@@ -169,7 +181,9 @@ def test_the_oldest_machine_has_no_trim_unasked(run, image) -> None:  # type: ig
 
 @pytest.mark.parametrize("qemu", ["1.5", "4.1", "7.2"])
 @pytest.mark.parametrize("discard", list(Discard))
-def test_discard_reaches_rbd_only_when_stated(host, run, image, discard, qemu) -> None:  # type: ignore[no-untyped-def]
+def test_discard_reaches_rbd_only_when_stated(
+    host: LabHost, run: Runner, image: ImageRef, discard: Discard, qemu: str
+) -> None:
     """query-block does not tell of it; a discard through the same backend does."""
     with run(Disk(target="vda", bus=Bus.VIRTIO, image=image, discard=discard), qemu=qemu) as monitor:
         whom = "-d /machine/peripheral/vda/virtio-backend"
@@ -179,12 +193,12 @@ def test_discard_reaches_rbd_only_when_stated(host, run, image, discard, qemu) -
     assert allocated(host, image) == (0 if discard is Discard.UNMAP else 16 * 1024**2)
 
 
-def allocated(host, image: ImageRef) -> int:  # type: ignore[no-untyped-def]
+def allocated(host: LabHost, image: ImageRef) -> int:
     return sum(extent["length"] for extent in json.loads(host.ok("rbd", "diff", str(image), "--format", "json")))
 
 
 @pytest.mark.parametrize("qemu", ["1.2", "4.1", "4.2", "7.2"])
-def test_a_hostile_name_is_that_image(host, run, name, qemu) -> None:  # type: ignore[no-untyped-def]
+def test_a_hostile_name_is_that_image(host: LabHost, run: Runner, name: str, qemu: str) -> None:
     image = ImageRef(pool="vms", name=f"{name},a\\b=c ;$(x)'\"")
     host.ok("rbd", "create", "--size", "8M", str(image))
     with run(Disk(target="hda", bus=Bus.IDE, image=image), qemu=qemu) as monitor:
@@ -193,7 +207,7 @@ def test_a_hostile_name_is_that_image(host, run, name, qemu) -> None:  # type: i
 
 
 @pytest.mark.parametrize("qemu", ["1.2", "4.1", "4.2", "7.2"])
-def test_a_snapshot_is_open_read_only(host, run, image, qemu) -> None:  # type: ignore[no-untyped-def]
+def test_a_snapshot_is_open_read_only(host: LabHost, run: Runner, image: ImageRef, qemu: str) -> None:
     host.ok("rbd", "snap", "create", f"{image}@v1")
     host.ok("rbd", "resize", "--size", "32M", str(image))
     snapshot = ImageRef(pool="vms", name=image.name, snapshot="v1")
@@ -205,7 +219,7 @@ def test_a_snapshot_is_open_read_only(host, run, image, qemu) -> None:  # type: 
         host.run("rbd", "snap", "rm", f"{image}@v1")
 
 
-def test_a_namespace_is_looked_into(host, run, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_namespace_is_looked_into(host: LabHost, run: Runner, name: str) -> None:
     space = f"n{name}"
     host.ok("rbd", "namespace", "create", f"vms/{space}", admin=True)
     image = ImageRef(pool="vms", namespace=space, name=name)
@@ -220,12 +234,14 @@ def test_a_namespace_is_looked_into(host, run, name) -> None:  # type: ignore[no
 
 @pytest.mark.stack
 @pytest.mark.parametrize("qemu", ["4.1", "5.2", "7.2"])
-def test_everything_that_a_spec_can_state_is_taken(host, run, image, name, qemu) -> None:  # type: ignore[no-untyped-def]
+def test_everything_that_a_spec_can_state_is_taken(
+    host: LabHost, run: Runner, image: ImageRef, name: str, qemu: str
+) -> None:
     names = [f"{name}.{letter}" for letter in "abcd"]
     for each in names:
         host.ok("rbd", "create", "--size", "8M", f"vms/{each}")
     refs = [ImageRef(pool="vms", name=each) for each in names]
-    limits = {
+    limits: dict[str, int | str] = {
         "total_bytes_sec": 10**7, "total_bytes_sec_max": 2 * 10**7, "total_bytes_sec_max_length": 3,
         "read_iops_sec": 100, "write_iops_sec": 200, "size_iops_sec": 4096, "group_name": "g",
     }  # fmt: skip

@@ -17,7 +17,8 @@ import libvirt
 import pytest
 import rbd
 from live.fleets import DISK, Fleet
-from live.test_faults import LAB, heal, pid_of
+from operators import heal, pid_of
+from support.lab import LAB
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
@@ -275,9 +276,9 @@ def test_a_clock_that_jumps(fleet: Fleet) -> None:
         with rbd.Image(fleet.vms, f"{name}.vda", read_only=True) as image:
             made_at = image.create_timestamp().replace(tzinfo=UTC).timestamp()
         # A run that wrote its intent, made the image, and was killed before it could mark it.
-        rendered = fleet.run("render", f"specs/{name}.yaml").out
+        [owner] = re.findall("<uuid>(.*)</uuid>", fleet.run("render", f"specs/{name}.yaml").out)
         intent = {
-            "ref": f"vms/{name}.vda", "domain_uuid": re.search("<uuid>(.*)</uuid>", rendered)[1],
+            "ref": f"vms/{name}.vda", "domain_uuid": owner,
             "size_bytes": 8 * MIB, "parent": "", "nonce": "n", "written_at": made_at + ahead_s, "importing": False,
         }  # fmt: skip
         (fleet.state / f"intents/vms%2F{name}.vda").write_text(json.dumps(intent))

@@ -1,20 +1,25 @@
 """A second define edits the definition that libvirt holds: addresses, machine version and others' work stay."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 
 import pytest
+from support.lab import LabHost
+from support.xml import at
 
 MAC_A, MAC_B, MAC_FOREIGN = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0f"
 NOTE = "<note>kept by hand</note>"
 DISKS = "disks:\n  - size: 16M\n  - {size: 16M, bus: scsi}\n"
 INTERFACES = f'interfaces:\n  - {{bridge: br-a, mac: "{MAC_A}"}}\n  - {{bridge: br-b, mac: "{MAC_B}"}}\n'
+# What tells a device from the others.
+Key = tuple[str | None, ...]
 
 
-def definition(host, name):  # type: ignore[no-untyped-def]
+def definition(host: LabHost, name: str) -> ET.Element:
     return ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name))
 
 
-def key_of(device):  # type: ignore[no-untyped-def]
+def key_of(device: ET.Element) -> Key:
     """What tells a device from the others, without the library's own idea of it."""
     for path, attribute in (("target[@dev]", "dev"), ("mac", "address"), ("target[@name]", "name")):
         found = device.find(path)
@@ -23,17 +28,17 @@ def key_of(device):  # type: ignore[no-untyped-def]
     return (device.tag, device.get("type"), device.get("model"), device.get("index"))
 
 
-def addresses(root):  # type: ignore[no-untyped-def]
+def addresses(root: ET.Element) -> dict[Key, tuple[tuple[str, str], ...]]:
     """Every device's address by the device's key."""
     found = {}
-    for device in root.find("devices"):
+    for device in at(root, "devices"):
         address = device.find("address")
         if address is not None:
             found[key_of(device)] = tuple(sorted(address.attrib.items()))
     return found
 
 
-def set_by_virsh(host, name, change):  # type: ignore[no-untyped-def]
+def set_by_virsh(host: LabHost, name: str, change: Callable[[str], str]) -> None:
     """Change a definition as `virsh edit` does."""
     text = change(host.ok("virsh", "dumpxml", "--inactive", name))
     file = host.folder / "edited.xml"
@@ -41,7 +46,7 @@ def set_by_virsh(host, name, change):  # type: ignore[no-untyped-def]
     host.ok("virsh", "define", file.name)
 
 
-def add_foreign(host, name):  # type: ignore[no-untyped-def]
+def add_foreign(host: LabHost, name: str) -> None:
     """What somebody else adds beside virtrbd: an interface, a watchdog, a metadata element."""
     (host.folder / "nic.xml").write_text(
         f"<interface type='bridge'><mac address='{MAC_FOREIGN}'/><source bridge='br-c'/>"
@@ -55,10 +60,10 @@ def add_foreign(host, name):  # type: ignore[no-untyped-def]
 
 @pytest.mark.stack
 @pytest.mark.parametrize(("machine", "version"), [("pc", "pc-i440fx-7.1"), ("q35", "pc-q35-7.1")])
-def test_an_interface_goes_and_nothing_else_moves(host, name, machine, version) -> None:  # type: ignore[no-untyped-def]
+def test_an_interface_goes_and_nothing_else_moves(host: LabHost, name: str, machine: str, version: str) -> None:
     spec = host.spec(name, f"machine: {machine}\n{DISKS}{INTERFACES}")
     host.ok("virtrbd", "define", spec)
-    newest = definition(host, name).find("os/type").get("machine")
+    newest = at(definition(host, name), "os/type").get("machine", "")
     assert newest.startswith(version.rpartition("-")[0])
     assert newest != version
     set_by_virsh(host, name, lambda xml: xml.replace(newest, version))
@@ -75,7 +80,7 @@ def test_an_interface_goes_and_nothing_else_moves(host, name, machine, version) 
     kept = {key: address for key, address in addresses(before).items() if key not in gone}
     assert len(kept) >= 8
     assert addresses(after) == kept
-    assert after.find("os/type").get("machine") == version
+    assert at(after, "os/type").get("machine") == version
     assert ("interface", MAC_FOREIGN) in addresses(after)
     dogs = [dog.get("model") for dog in after.findall("devices/watchdog")]
     # From libvirt 9.1 on q35's own is there before it.
@@ -87,17 +92,17 @@ def test_an_interface_goes_and_nothing_else_moves(host, name, machine, version) 
     assert [line.split(": ")[2] for line in told if ": changed by others: " in line] == list(foreign)
 
 
-def test_a_stated_older_machine_is_kept_and_a_stated_other_version_is_set(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_stated_older_machine_is_kept_and_a_stated_other_version_is_set(host: LabHost, name: str) -> None:
     spec = host.spec(name, "machine: pc-i440fx-7.1\ndisks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
-    assert definition(host, name).find("os/type").get("machine") == "pc-i440fx-7.1"
+    assert at(definition(host, name), "os/type").get("machine") == "pc-i440fx-7.1"
     before = addresses(definition(host, name))
     host.spec(name, "machine: pc\nvcpus: 2\ndisks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
-    assert definition(host, name).find("os/type").get("machine") == "pc-i440fx-7.1"
+    assert at(definition(host, name), "os/type").get("machine") == "pc-i440fx-7.1"
     host.spec(name, "machine: pc-i440fx-7.2\nvcpus: 2\ndisks:\n  - size: 16M\n")
     assert "pc-i440fx-7.1 -> pc-i440fx-7.2" in host.ok("virtrbd", "define", spec)
-    assert definition(host, name).find("os/type").get("machine") == "pc-i440fx-7.2"
+    assert at(definition(host, name), "os/type").get("machine") == "pc-i440fx-7.2"
     assert addresses(definition(host, name)) == before
     assert host.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
 
@@ -118,15 +123,15 @@ CHANGES = {
 }
 
 
-def content(root):  # type: ignore[no-untyped-def]
+def content(root: ET.Element) -> list[str]:
     """What the definition says, without marks and without the controllers that libvirt adds for devices."""
     parts = [child for child in root if child.tag not in ("metadata", "devices")]
-    parts += [device for device in root.find("devices") if device.tag != "controller"]
+    parts += [device for device in at(root, "devices") if device.tag != "controller"]
     return sorted(ET.canonicalize(ET.tostring(part, encoding="unicode"), strip_text=True) for part in parts)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_is_made_unmade_and_leaves_the_first_definition(host, name, change) -> None:  # type: ignore[no-untyped-def]
+def test_a_change_is_made_unmade_and_leaves_the_first_definition(host: LabHost, name: str, change: str) -> None:
     """There and back again: whatever a spec can add it can take away."""
     plain = "silence: [cache-none, discard-ignored]\ndisks:\n  - size: 16M\n"
     old, new = CHANGES[change]
@@ -142,7 +147,7 @@ def test_a_change_is_made_unmade_and_leaves_the_first_definition(host, name, cha
     assert content(definition(host, name)) == first
 
 
-def test_memory_and_vcpus_of_a_running_domain_change_from_the_next_boot(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_memory_and_vcpus_of_a_running_domain_change_from_the_next_boot(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", "--start", spec)
     live = host.ok("virsh", "dumpxml", name)
@@ -166,14 +171,15 @@ INTERFACE = 'interfaces:\n  - {END, mac: "52:54:00:00:00:0a"MORE}\n'
 
 
 @pytest.mark.parametrize("machine", ["pc", "q35"])
-def test_an_interface_known_by_its_mac_changes_its_end_and_model(host, name, machine) -> None:  # type: ignore[no-untyped-def]
+def test_an_interface_known_by_its_mac_changes_its_end_and_model(host: LabHost, name: str, machine: str) -> None:
     def define(end: str, more: str = "") -> str:
         interface = INTERFACE.replace("END", end).replace("MORE", more)
         spec = host.spec(name, f"machine: {machine}\ndisks:\n  - size: 16M\n{interface}")
         host.ok("virtrbd", "define", spec)
         assert host.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
         [found] = definition(host, name).findall("devices/interface")
-        return " ".join([found.get("type"), *found.find("source").attrib.values(), found.find("model").get("type")])
+        source, model = at(found, "source"), at(found, "model")
+        return " ".join([found.get("type", ""), *source.attrib.values(), model.get("type", "")])
 
     assert define("bridge: br-a") == "bridge br-a virtio"
     assert define("network: default") == "network default virtio"
@@ -181,13 +187,13 @@ def test_an_interface_known_by_its_mac_changes_its_end_and_model(host, name, mac
     assert define("bridge: br-b") == "bridge br-b virtio"
 
 
-def without_metadata(xml):  # type: ignore[no-untyped-def]
+def without_metadata(xml: str) -> str:
     root = ET.fromstring(xml)
-    root.remove(root.find("metadata"))
+    root.remove(at(root, "metadata"))
     return ET.canonicalize(ET.tostring(root, encoding="unicode"), strip_text=True)
 
 
-def test_another_image_behind_a_known_target_needs_loses_data(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_another_image_behind_a_known_target_needs_loses_data(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", spec)
     host.spec(name, f"disks:\n  - {{size: 16M, image: vms/{name}.other}}\n")
@@ -195,14 +201,14 @@ def test_another_image_behind_a_known_target_needs_loses_data(host, name) -> Non
     assert done.returncode == 4
     assert "needs --allow loses-data" in done.stderr
     assert f"vms/{name}.vda -> vms/{name}.other" in done.stderr
-    assert definition(host, name).find("devices/disk/source").get("name") == f"vms/{name}.vda"
+    assert at(definition(host, name), "devices/disk/source").get("name") == f"vms/{name}.vda"
     assert host.virtrbd("define", spec, "--allow", "takes-over,interrupts-guest").returncode == 4
     host.ok("virtrbd", "define", spec, "--allow", "loses-data")
-    assert definition(host, name).find("devices/disk/source").get("name") == f"vms/{name}.other"
+    assert at(definition(host, name), "devices/disk/source").get("name") == f"vms/{name}.other"
     assert {f"{name}.vda", f"{name}.other"} <= set(host.ok("rbd", "ls", "vms").split())
 
 
-def test_a_running_domains_image_grows_live_and_never_shrinks(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_running_domains_image_grows_live_and_never_shrinks(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     host.ok("virtrbd", "define", "--start", spec)
     assert capacity(host, name) == 16 * 1024**2
@@ -223,7 +229,7 @@ def test_a_running_domains_image_grows_live_and_never_shrinks(host, name) -> Non
     assert host.ok("virsh", "dumpxml", "--inactive", name) == before
 
 
-def capacity(host, name):  # type: ignore[no-untyped-def]
+def capacity(host: LabHost, name: str) -> int:
     """The size of the disk as QEMU has it."""
     lines = dict(line.split(":") for line in host.ok("virsh", "domblkinfo", name, "vda").splitlines() if ":" in line)
     return int(lines["Capacity"])

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import libvirt
 import pytest
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from support.lab import LabHost
 from whole_domains import domains
 
 from virtrbd.compat.adapt import fit
@@ -18,7 +20,7 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.actual import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Domain, DomainMark
+from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, DomainMark
 from virtrbd.model.settings import Settings
 from virtrbd.specs.load import load
 from virtrbd.specs.resolve import resolve
@@ -33,7 +35,7 @@ SECRET = "11111111-1111-1111-1111-111111111111"
 
 
 @pytest.fixture
-def uri(host) -> str:  # type: ignore[no-untyped-def]
+def uri(host: LabHost) -> str:
     return str(host.ok("printenv", "LIBVIRT_DEFAULT_URI").strip())
 
 
@@ -67,7 +69,9 @@ def domains_of(file: Path, name: str) -> list[Domain]:
 
 
 @pytest.mark.parametrize("file", SPECS, ids=lambda file: file.stem)
-def test_every_valid_spec_comes_back_as_it_was_rendered(file, uri, name, define) -> None:  # type: ignore[no-untyped-def]
+def test_every_valid_spec_comes_back_as_it_was_rendered(
+    file: Path, uri: str, name: str, define: Callable[[str], str]
+) -> None:
     with Hypervisor.connect(Settings(host="kvm-1", connect=uri)) as hypervisor:
         for domain in domains_of(file, name):
             capabilities = hypervisor.capabilities("qemu", domain.machine)
@@ -81,10 +85,13 @@ def test_every_valid_spec_comes_back_as_it_was_rendered(file, uri, name, define)
             assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()
 
 
+_Drive = TypeVar("_Drive", Disk, Cdrom)
+
+
 def without_what_is_newer(domain: Domain) -> Domain:
     """Most random wholes hold something that this libvirt refuses: namespaces, VLANs on plain bridges, Secure Boot."""
 
-    def flat(drive):  # type: ignore[no-untyped-def]
+    def flat(drive: _Drive) -> _Drive:
         return replace(drive, image=replace(drive.image, namespace="")) if drive.image else drive
 
     return replace(
@@ -106,7 +113,9 @@ def without_what_is_newer(domain: Domain) -> Domain:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
-def test_any_domain_that_is_taken_comes_back_as_it_was_rendered(uri, define, data) -> None:  # type: ignore[no-untyped-def]
+def test_any_domain_that_is_taken_comes_back_as_it_was_rendered(
+    uri: str, define: Callable[[str], str], data: st.DataObject
+) -> None:
     machine = data.draw(st.sampled_from(["pc", "q35"]))
     buses = [bus for bus in Bus if machine == "pc" or bus is not Bus.IDE]
     domain = without_what_is_newer(data.draw(domains("qemu", machine=machine, buses=buses)))

@@ -1,12 +1,13 @@
 """The libvirt secret: whose it is, when it is mended, and that its value shows nowhere."""
 
 import base64
-import json
 import re
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.lab import LabHost
 
 # It disturbs what all tests share.
 pytestmark = [pytest.mark.alone, pytest.mark.stack]
@@ -15,19 +16,20 @@ pytestmark = [pytest.mark.alone, pytest.mark.stack]
 BOB = "clientbob"
 
 
-def key_of(lab):  # type: ignore[no-untyped-def]
+def key_of(lab: Path) -> str:
     """The cephx key of client.virtrbd, base64."""
-    text = (Path(lab["folder"]) / "ceph/client.virtrbd.keyring").read_text()
-    return re.search(r"key\s*=\s*(\S+)", text)[1]
+    text = (lab / "ceph/client.virtrbd.keyring").read_text()
+    [key] = re.findall(r"key\s*=\s*(\S+)", text)
+    return str(key)
 
 
 @pytest.fixture
-def usage(host):  # type: ignore[no-untyped-def]
+def usage(host: LabHost) -> str:
     return f"client.virtrbd@{host.ok('ceph', 'fsid').strip()}"
 
 
 @pytest.fixture
-def bare(make_host, lab):  # type: ignore[no-untyped-def]
+def bare(make_host: Callable[[str], LabHost], lab: Path) -> Iterator[LabHost]:
     """kvm-2 without any secret; afterwards it has none but what was there before."""
     host = make_host("kvm-2")
     before = {uuid: host.ok("virsh", "secret-dumpxml", uuid) for uuid in uuids(host)}
@@ -38,38 +40,40 @@ def bare(make_host, lab):  # type: ignore[no-untyped-def]
         define(host, xml, key_of(lab))
 
 
-def uuids(host):  # type: ignore[no-untyped-def]
+def uuids(host: LabHost) -> list[str]:
     # the first column; the usage holds the cluster's own UUID
     return re.findall(r"^ ([0-9a-f]{8}-[0-9a-f-]{27})", host.ok("virsh", "secret-list"), re.MULTILINE)
 
 
-def forget(host):  # type: ignore[no-untyped-def]
+def forget(host: LabHost) -> None:
     for found in uuids(host):
         host.ok("virsh", "secret-undefine", found)
 
 
-def define(host, xml, key=""):  # type: ignore[no-untyped-def]
+def define(host: LabHost, xml: str, key: str = "") -> str:
     """Define a secret as an operator would; return its UUID."""
     (host.folder / "secret.xml").write_text(xml)
-    found = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", host.ok("virsh", "secret-define", "secret.xml"))[0]
+    [found] = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", host.ok("virsh", "secret-define", "secret.xml"))
     if key:
         (host.folder / "secret.key").write_text(key)
         host.ok("virsh", "secret-set-value", found, "--file", "secret.key")
-    return found
+    return str(found)
 
 
-def secret_xml(usage, *, private="yes", description="by hand"):  # type: ignore[no-untyped-def]
+def secret_xml(usage: str, *, private: str = "yes", description: str = "by hand") -> str:
     return (
         f"<secret ephemeral='no' private='{private}'><uuid>{uuid.uuid4()}</uuid>"
         f"<description>{description}</description><usage type='ceph'><name>{usage}</name></usage></secret>"
     )
 
 
-def used_secrets(host, name):  # type: ignore[no-untyped-def]
+def used_secrets(host: LabHost, name: str) -> set[str]:
     return set(re.findall(r"<secret type='ceph' uuid='([^']+)'", host.ok("virsh", "dumpxml", "--inactive", name)))
 
 
-def test_the_secret_is_private_named_for_its_user_and_the_same_on_all_hosts(host, bare, name, usage) -> None:  # type: ignore[no-untyped-def]
+def test_the_secret_is_private_named_for_its_user_and_the_same_on_all_hosts(
+    host: LabHost, bare: LabHost, name: str, usage: str
+) -> None:
     spec = bare.spec(name, "disks:\n  - size: 16M\n")
     done = bare.virtrbd("define", "--start", spec)
     assert (done.returncode, done.stderr) == (0, "")
@@ -85,10 +89,10 @@ def test_the_secret_is_private_named_for_its_user_and_the_same_on_all_hosts(host
     assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
 
 
-def test_a_first_adopt_does_nothing_without_leave_not_even_the_secret(host, bare, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_first_adopt_does_nothing_without_leave_not_even_the_secret(host: LabHost, bare: LabHost, name: str) -> None:
     """With leave it makes the secret, and puts the cluster's monitors in the place of those that others wrote."""
     host.ok("virtrbd", "define", host.spec(name, "disks:\n  - size: 16M\n"))
-    source = re.search("<source.*</source>", host.ok("virsh", "dumpxml", name), re.DOTALL)[0]
+    [source] = re.findall("<source.*</source>", host.ok("virsh", "dumpxml", name), re.DOTALL)
     host.ok("virtrbd", "undefine", name)
     host.ok("rbd", "image-meta", "remove", f"vms/{name}.vda", "virtrbd.owner", admin=True)
     theirs = source.replace("</source>", "<host name='192.0.2.9' port='6789'/></source>")
@@ -113,7 +117,9 @@ def test_a_first_adopt_does_nothing_without_leave_not_even_the_secret(host, bare
 
 
 @pytest.mark.parametrize("private", ["yes", "no"])
-def test_a_foreign_secret_with_the_same_usage_is_used_and_left_alone(bare, lab, name, usage, private) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_secret_with_the_same_usage_is_used_and_left_alone(
+    bare: LabHost, lab: Path, name: str, usage: str, private: str
+) -> None:
     foreign = define(bare, secret_xml(usage, private=private), key_of(lab))
     before = bare.ok("virsh", "secret-dumpxml", foreign)
     spec = bare.spec(name, "disks:\n  - size: 16M\n")
@@ -124,7 +130,7 @@ def test_a_foreign_secret_with_the_same_usage_is_used_and_left_alone(bare, lab, 
     assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
 
 
-def test_a_foreign_secret_with_the_same_key_under_another_usage_is_used(bare, lab, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_secret_with_the_same_key_under_another_usage_is_used(bare: LabHost, lab: Path, name: str) -> None:
     foreign = define(bare, secret_xml("client.virtrbd secret", private="no"), key_of(lab))
     before = bare.ok("virsh", "secret-dumpxml", foreign)
     spec = bare.spec(name, "disks:\n  - size: 16M\n")
@@ -134,14 +140,14 @@ def test_a_foreign_secret_with_the_same_key_under_another_usage_is_used(bare, la
     assert bare.ok("virsh", "secret-dumpxml", foreign) == before
 
 
-def test_a_secret_of_another_user_is_no_concern_of_ours(bare, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_secret_of_another_user_is_no_concern_of_ours(bare: LabHost, name: str) -> None:
     other = define(bare, secret_xml(BOB), base64.b64encode(b"another key").decode())
     bare.ok("virtrbd", "define", bare.spec(name, "disks:\n  - size: 16M\n"))
     [made] = set(uuids(bare)) - {other}
     assert used_secrets(bare, name) == {made}
 
 
-def test_a_secret_cut_off_before_it_got_its_value_is_mended(bare, name, usage) -> None:  # type: ignore[no-untyped-def]
+def test_a_secret_cut_off_before_it_got_its_value_is_mended(bare: LabHost, name: str, usage: str) -> None:
     spec = bare.spec(name, "disks:\n  - size: 16M\n")
     bare.ok("virtrbd", "define", spec)
     [made] = uuids(bare)
@@ -156,7 +162,7 @@ def test_a_secret_cut_off_before_it_got_its_value_is_mended(bare, name, usage) -
     assert bare.ok("virtrbd", "define", spec) == f"{name}: nothing to do\n"
 
 
-def test_a_secret_that_was_undefined_is_made_again(bare, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_secret_that_was_undefined_is_made_again(bare: LabHost, name: str) -> None:
     spec = bare.spec(name, "disks:\n  - size: 16M\n")
     bare.ok("virtrbd", "define", spec)
     [made] = uuids(bare)
@@ -165,7 +171,7 @@ def test_a_secret_that_was_undefined_is_made_again(bare, name) -> None:  # type:
     assert uuids(bare) == [made]
 
 
-def test_the_key_shows_nowhere(bare, lab, name) -> None:  # type: ignore[no-untyped-def]
+def test_the_key_shows_nowhere(bare: LabHost, lab: Path, name: str) -> None:
     """No verb prints it, in text or JSON, in success or failure; nor is it in XML, state files or argv."""
     key = key_of(lab)
     spec = bare.spec(name, "disks:\n  - size: 16M\n")
@@ -183,14 +189,13 @@ def test_the_key_shows_nowhere(bare, lab, name) -> None:  # type: ignore[no-unty
             if words[0] == "define" and "--start" in words:
                 said.append(bare.ok("virsh", "dumpxml", "--inactive", name) + bare.ok("virsh", "dumpxml", name))
                 said.append(argv_of_all_processes())
-    settings = json.loads(json.dumps(lab))["folder"]
-    state = Path(settings) / "hosts/kvm-2/virtrbd"
+    state = lab / "hosts/kvm-2/virtrbd"
     said += [file.read_text() for file in state.rglob("*") if file.is_file()]
     forms = {key, base64.b64decode(key).hex(), repr(base64.b64decode(key))[2:-1]}
     assert not [text for text in said for form in forms if form in text]
 
 
-def argv_of_all_processes():  # type: ignore[no-untyped-def]
+def argv_of_all_processes() -> str:
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -32,7 +32,7 @@ class Verb:
 
 def ended(world: World, n: int, name: str, *words: str) -> tuple[int, str]:
     """Run virtrbd, ended by SIGTERM right after its n-th step."""
-    log = world.host.folder / f"{name}.{n}.steps"  # type: ignore[attr-defined]
+    log = world.host.folder / f"{name}.{n}.steps"
     program = ("-c", CRASHING.replace("signal.SIGKILL", "signal.SIGTERM"), str(n), "after", str(log))
     done = world.virtrbd(*words, program=program)
     return done.returncode, done.stdout + done.stderr
@@ -86,9 +86,9 @@ def test_a_clone_that_has_no_parent_yet_is_shown_as_half_made_and_used_by_no_ver
         refused = world.virtrbd("image", *words)
         assert refused.returncode == 5, (words, refused)
         assert f"image {clone} is not ready: half-made; run what was making it again" in refused.stderr, words
-    spec = world.host.spec(name, f"disks:\n  - image: {clone}\n    existing: true\n")  # type: ignore[attr-defined]
+    spec = world.host.spec(name, f"disks:\n  - image: {clone}\n    existing: true\n")
     assert "is not ready: half-made" in world.virtrbd("define", spec).stderr
-    made = world.host.spec(name, f"disks:\n  - image: {clone}\n    clone: {parent}\n")  # type: ignore[attr-defined]
+    made = world.host.spec(name, f"disks:\n  - image: {clone}\n    clone: {parent}\n")
     world.ok("define", made)
     assert world.image(clone.name)["parents"] == [str(parent)], "another verb's half image is made again"
     assert world.content(clone.name) == sources.snapshot_content
@@ -98,7 +98,7 @@ def test_a_clone_that_has_no_parent_yet_is_shown_as_half_made_and_used_by_no_ver
 def test_what_was_cut_off_between_two_steps_is_finished_by_the_same_command(
     world: World, name: str, sources: Sources
 ) -> None:
-    world.ok("define", world.host.spec(name, "disks:\n  - size: 8M\n"))  # type: ignore[attr-defined]
+    world.ok("define", world.host.spec(name, "disks:\n  - size: 8M\n"))
     code, steps = world.run_killed(1, "after", "undefine", "--trash-images", name)
     assert (code, steps[-1].startswith("virDomain.undefine")) == (-signal.SIGKILL, True)
     assert world.images(name) == [f"{name}.vda"], "the domain is gone, and its image is not"
@@ -126,7 +126,7 @@ main()
 
 
 def test_a_destroy_that_ceph_cuts_off_says_that_the_guest_was_ended(world: World, name: str) -> None:
-    world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 8M\n"))  # type: ignore[attr-defined]
+    world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 8M\n"))
     cut = world.virtrbd("destroy", "--allow", "interrupts-guest", name, program=("-c", SILENT))
     assert cut.returncode == 69
     said, why = cut.stderr.splitlines()

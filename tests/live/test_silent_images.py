@@ -3,13 +3,15 @@
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import rados
 import rbd
 from operators import CEPH_S, Operator, operator_of
+from support.lab import LabHost
 
 _MIGRATING = struct.pack("<Q", rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_MIGRATING)
 _PLAIN = struct.pack("<Q", rbd.RBD_FEATURE_LAYERING)
@@ -18,16 +20,16 @@ _SILENCING = {"features": (_MIGRATING, _PLAIN), "size": (struct.pack("<Q", 2**63
 
 
 @pytest.fixture
-def vms(lab) -> Iterator[rados.Ioctx]:  # type: ignore[no-untyped-def]
+def vms(lab: Path) -> Iterator[rados.Ioctx]:
     with (
-        rados.Rados(conffile=f"{lab['folder']}/ceph/admin.conf", rados_id="admin") as connection,
+        rados.Rados(conffile=f"{lab}/ceph/admin.conf", rados_id="admin") as connection,
         connection.open_ioctx("vms") as ioctx,
     ):
         yield ioctx
 
 
 @pytest.fixture
-def operator(host) -> Operator:  # type: ignore[no-untyped-def]
+def operator(host: LabHost) -> Operator:
     return operator_of(host)
 
 
@@ -39,7 +41,7 @@ def write_key(vms: rados.Ioctx, image: str, key: str, value: bytes) -> None:
 
 
 @pytest.fixture
-def silence(vms, name) -> Iterator[object]:  # type: ignore[no-untyped-def]  # noqa: ARG001
+def silence(vms: rados.Ioctx, name: str) -> Iterator[Callable[[str], None]]:  # noqa: ARG001
     """What makes an image silent, with migration announced in its header and nothing said of it."""
     silenced = []
 
@@ -55,7 +57,9 @@ def silence(vms, name) -> Iterator[object]:  # type: ignore[no-untyped-def]  # n
 
 
 @pytest.mark.timeout(180)
-def test_an_image_that_never_answers_fails_its_domain_alone(host, name, operator, vms, silence) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_never_answers_fails_its_domain_alone(
+    host: LabHost, name: str, operator: Operator, vms: rados.Ioctx, silence: Callable[[str], None]
+) -> None:
     odd, plain = f"{name}odd", f"{name}plain"
     specs = [host.spec(each, "disks:\n  - size: 8M\n") for each in (odd, plain)]
     host.ok("virtrbd", "define", specs[0])
@@ -84,7 +88,9 @@ def test_an_image_that_never_answers_fails_its_domain_alone(host, name, operator
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("key", _SILENCING)
-def test_an_image_that_never_answers_is_listed_as_that_and_so_are_all_others(host, name, operator, vms, key) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_that_never_answers_is_listed_as_that_and_so_are_all_others(
+    host: LabHost, name: str, operator: Operator, vms: rados.Ioctx, key: str
+) -> None:
     odd, plain = f"{name}.odd", f"{name}.plain"
     for image in (odd, plain):
         host.ok("rbd", "create", "--size", "8M", f"vms/{image}")

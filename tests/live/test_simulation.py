@@ -5,6 +5,9 @@ from collections.abc import Iterable
 import pytest
 from guests import Guest
 from simulate import simulate
+from support.lab import LabHost
+from support.xml import at
+from worlds import World
 
 from virtrbd.commands.app import Run
 from virtrbd.commands.pipeline import connected
@@ -73,7 +76,7 @@ def picture(domain: Domain, actual: Actual) -> dict[str, object]:
 
 def document(what: str, xml: str) -> dict[str, object]:
     limits = {
-        f"{disk.find('target').get('dev')} {limit.tag}": limit.text  # type: ignore[union-attr]
+        f"{at(disk, 'target').get('dev')} {limit.tag}": limit.text
         for disk in parse_tree(xml).iterfind("devices/disk")
         for limit in disk.iterfind("iotune/*")
     }
@@ -82,7 +85,7 @@ def document(what: str, xml: str) -> dict[str, object]:
         f"{what} vcpus": current_vcpus(xml),
         f"{what} titles": titles(xml), f"{what} limits": limits, f"{what} memory": current_memory(xml),
         f"{what} links": {
-            interface.find("mac").get("address"): [link.get("state") for link in interface.findall("link")]  # type: ignore[union-attr]
+            at(interface, "mac").get("address"): [link.get("state") for link in interface.findall("link")]
             for interface in parse_tree(xml).iterfind("devices/interface")
         },
     }  # fmt: skip
@@ -100,7 +103,7 @@ def hold_against(host: Host, domain: Domain, policy: Policy, actions: Iterable[A
 
 
 @pytest.mark.timeout(180)
-def test_what_the_model_makes_of_an_action_the_host_makes_of_it(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_model_makes_of_an_action_the_host_makes_of_it(host: LabHost, name: str) -> None:
     settings = load_settings(host.ok("printenv", "VIRTRBD_CONFIG").strip())
     policy = Policy(host=settings.host, by_spec=True)
     seen: set[str] = set()
@@ -131,7 +134,7 @@ HELP_OF_A_GUEST = [
 
 
 @pytest.mark.timeout(240)
-def test_the_same_of_what_takes_a_guest_and_of_what_others_did(world, golden, name) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_of_what_takes_a_guest_and_of_what_others_did(world: World, golden: str, name: str) -> None:
     settings = load_settings(world.env["VIRTRBD_CONFIG"])
     policy = Policy(host=settings.host, by_spec=True)
     network = world.libvirt.networkCreateXML(f"<network><name>{name}</name><bridge name='vr{name[-8:]}'/></network>")

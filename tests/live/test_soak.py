@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import libvirt
 import pytest
 import rbd
 from live.fleets import Fleet, fleet_on
+from support.lab import LabHost
 
 from virtrbd.ceph.metadata import LAST_RUN
 from virtrbd.local.state_dir import StateDir
@@ -109,7 +110,7 @@ def one_of(connection: libvirt.virConnect, name: str) -> libvirt.virDomain | Non
     return found[0] if found else None
 
 
-def size_of(fleet: Fleet) -> dict[str, object]:
+def size_of(fleet: Fleet) -> dict[str, Any]:
     """All that might grow."""
     mine = [domain for domain in fleet.connection.listAllDomains() if domain.name().startswith(fleet.name)]
     marks = (re.search("<virtrbd:domain.*</virtrbd:domain>", fleet.xml(d.name()), re.DOTALL) for d in mine)
@@ -210,14 +211,14 @@ def soak(fleet: Fleet, cycles: int, seed: int) -> Counter[str]:
 
 @pytest.mark.timeout(300)
 def test_a_soak_of_edits_by_hand_ends_in_sync_and_nothing_grows(
-    fleet: Fleet, environments: dict[str, dict[str, str]], tmp_path: Path, request: pytest.FixtureRequest
+    fleet: Fleet, make_host: Callable[[str], LabHost], request: pytest.FixtureRequest
 ) -> None:
     """Half of the cycles on each host, side by side."""
     cycles, seed = request.config.getoption("--soak-cycles"), request.config.getoption("--soak-seed")
     seed = seed or random.randrange(10**6)
     print(f"--soak-seed {seed}")
-    (tmp_path / "kvm-2").mkdir()
-    with fleet_on(environments["kvm-2"], tmp_path / "kvm-2") as other, ThreadPoolExecutor(2) as pool:
+    second = make_host("kvm-2")
+    with fleet_on(second.env(), second.folder) as other, ThreadPoolExecutor(2) as pool:
         halves = [pool.submit(soak, each, cycles // 2, seed + n) for n, each in enumerate((fleet, other))]
         done = sum((half.result() for half in halves), Counter())
     print(dict(done))

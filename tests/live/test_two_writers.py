@@ -2,11 +2,15 @@
 
 import json
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import rbd
-from live.test_gate import environment, settings, watchers
+from live.test_gate import settings, watchers
+from support.lab import LabHost
 from waiting import eventually
+from worlds import World
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.engine.host import Host
@@ -20,11 +24,11 @@ BARE = "disks:\n  - size: 16M\n"
 
 
 @pytest.fixture
-def hosts(make_host) -> tuple:  # type: ignore[no-untyped-def, type-arg]
+def hosts(make_host: Callable[[str], LabHost]) -> tuple[LabHost, LabHost]:
     return make_host("kvm-1"), make_host("kvm-2")
 
 
-def test_a_second_guest_past_the_gate_is_reported_on_both_hosts(hosts, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_guest_past_the_gate_is_reported_on_both_hosts(hosts: tuple[LabHost, LabHost], name: str) -> None:
     first, second = hosts
     specs = [host.spec(name, BARE) for host in hosts]
     for host in hosts:
@@ -62,14 +66,15 @@ def test_a_second_guest_past_the_gate_is_reported_on_both_hosts(hosts, name) -> 
     assert "(the image's marks name host kvm-1 (" in refused.stderr
 
 
-def test_a_client_that_is_no_guest_is_named_as_another_client(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_a_client_that_is_no_guest_is_named_as_another_client(host: LabHost, name: str) -> None:
     spec, image = host.spec(name, BARE), f"vms/{name}.vda"
     host.ok("virtrbd", "define", "--start", spec)
-    env = environment(host)
+    env = host.env()
     # An export only reads, and is no watcher; nobody takes what this one writes.
     export = subprocess.Popen(["rbd", "export", image, "-"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        assert export.stdout.read(1)  # type: ignore[union-attr]
+        assert export.stdout
+        assert export.stdout.read(1)
         assert host.virtrbd("plan", spec).returncode == 0
     finally:
         export.kill()
@@ -90,11 +95,11 @@ def test_a_client_that_is_no_guest_is_named_as_another_client(host, name) -> Non
 
 
 def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
-    make_world, name, lab, tmp_path
-) -> None:  # type: ignore[no-untyped-def]
+    make_world: Callable[[str], World], name: str, lab: Path, tmp_path: Path
+) -> None:
     first, second = make_world("kvm-1"), make_world("kvm-2")
     rbd.RBD().create(first.vms, name, 1 << 20)
-    config = load_settings(f"{lab['folder']}/hosts/kvm-1/virtrbd.yaml")
+    config = load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")
     with (
         Cluster.connect(config) as cluster,
         Hypervisor.connect(config) as hypervisor,

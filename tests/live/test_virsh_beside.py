@@ -7,46 +7,49 @@ it is asked to is in test_buses.py.
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from support.lab import LabHost
 
 DISK = "disks:\n  - size: 16M\n"
 
 
 @pytest.fixture
-def spec(host, name) -> str:  # type: ignore[no-untyped-def]
+def spec(host: LabHost, name: str) -> str:
     """The spec file of a domain that is defined and shut off."""
     file = host.spec(name, DISK)
     host.ok("virtrbd", "define", file)
     return str(file)
 
 
-def as_json(host, *words: str, code: int = 0) -> dict:  # type: ignore[no-untyped-def, type-arg]
+def as_json(host: LabHost, *words: str, code: int = 0) -> dict[str, Any]:
     done = host.virtrbd(*words, "--output", "json")
     assert done.returncode == code, done.stdout + done.stderr
     return dict(json.loads(done.stdout))
 
 
-def listed(host, name: str) -> dict:  # type: ignore[no-untyped-def, type-arg]
+def listed(host: LabHost, name: str) -> dict[str, Any]:
     [found] = [domain for domain in as_json(host, "list")["domains"] if domain["name"] == name]
     return dict(found)
 
 
-def seen(host, name: str, state: str) -> None:  # type: ignore[no-untyped-def]
+def seen(host: LabHost, name: str, state: str) -> None:
     """Both verbs that look see this state, and virtrbd still knows the domain as its own."""
     assert (listed(host, name)["state"], listed(host, name)["owned"]) == (state, True)
     found = host.inspect(name)
     assert (found["state"], found["owned"]) == (state, True)
 
 
-def nothing_to_do(host, *words: str) -> None:  # type: ignore[no-untyped-def]
+def nothing_to_do(host: LabHost, *words: str) -> None:
     done = host.virtrbd("define", *words)
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.endswith(": nothing to do\n"), done.stdout
     assert done.stdout.count("\n") == 1
 
 
-def refused(host, code: int, *words: str) -> str:  # type: ignore[no-untyped-def]
+def refused(host: LabHost, code: int, *words: str) -> str:
     done = host.virtrbd(*words)
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stdout == ""
@@ -54,12 +57,12 @@ def refused(host, code: int, *words: str) -> str:  # type: ignore[no-untyped-def
     return str(done.stderr)
 
 
-def running_mark(host, name: str) -> str:  # type: ignore[no-untyped-def]
+def running_mark(host: LabHost, name: str) -> str:
     """What the image says of the host that runs it, empty when nobody does."""
     return str(host.run("rbd", "image-meta", "get", f"vms/{name}.vda", "virtrbd.running").stdout.strip())
 
 
-def test_started_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_started_by_virsh(host: LabHost, name: str, spec: str) -> None:
     host.ok("virsh", "start", name)
     seen(host, name, "running")
     assert len(host.inspect(name)["disks"][0]["watchers"]) == 1
@@ -70,7 +73,7 @@ def test_started_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-
     assert host.ok("virsh", "domstate", name).strip() == "shut off"
 
 
-def test_destroyed_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_destroyed_by_virsh(host: LabHost, name: str, spec: str) -> None:
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "destroy", name)
     seen(host, name, "shut off")
@@ -81,14 +84,14 @@ def test_destroyed_by_virsh(host, name, spec) -> None:  # type: ignore[no-untype
     assert host.ok("virtrbd", "define", "--start", spec) == f"{name}: start domain\n"
 
 
-def test_asked_to_shut_down_by_virsh_and_deaf(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_asked_to_shut_down_by_virsh_and_deaf(host: LabHost, name: str, spec: str) -> None:
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "shutdown", name, "--mode", "acpi")
     seen(host, name, "running")
     nothing_to_do(host, "--start", spec)
 
 
-def test_suspended_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_suspended_by_virsh(host: LabHost, name: str, spec: str) -> None:
     """A paused guest holds its disks and hears nothing: no verb takes it for running or for off."""
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "suspend", name)
@@ -107,7 +110,7 @@ def test_suspended_by_virsh(host, name, spec) -> None:  # type: ignore[no-untype
 
 
 @pytest.mark.timeout(120)
-def test_saved_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_saved_by_virsh(host: LabHost, name: str, spec: str) -> None:
     """A managed save is off, but holds memory that belongs to its disks as they are."""
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "managedsave", name)
@@ -140,7 +143,7 @@ def test_saved_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-de
     assert running_mark(host, name) == ""
 
 
-def test_a_save_that_virsh_dropped(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_save_that_virsh_dropped(host: LabHost, name: str, spec: str) -> None:
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "managedsave", name)
     host.ok("virsh", "managedsave-remove", name)
@@ -149,7 +152,7 @@ def test_a_save_that_virsh_dropped(host, name, spec) -> None:  # type: ignore[no
     assert host.ok("virtrbd", "define", spec) == f"{name}: edit definition (/vcpu: 1 -> 2)\n"
 
 
-def test_undefined_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_undefined_by_virsh(host: LabHost, name: str, spec: str) -> None:
     before = host.inspect(name)
     image_id = as_json(host, "image", "info", f"vms/{name}.vda")["image"]["id"]
     host.ok("virsh", "undefine", name)
@@ -162,7 +165,7 @@ def test_undefined_by_virsh(host, name, spec) -> None:  # type: ignore[no-untype
     nothing_to_do(host, spec)
 
 
-def test_undefined_by_virsh_while_it_runs(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_undefined_by_virsh_while_it_runs(host: LabHost, name: str, spec: str) -> None:
     """libvirt lets it run on without a definition; it gets the one back that it had, under the running guest."""
     host.ok("virsh", "desc", name, "--config", "--title", "theirs")
     host.ok("virtrbd", "start", name)
@@ -177,7 +180,7 @@ def test_undefined_by_virsh_while_it_runs(host, name, spec) -> None:  # type: ig
     assert host.ok("virtrbd", "define", spec).startswith(f"{name}: changed by others: /title: absent -> theirs")
 
 
-def test_a_running_guest_that_is_undefined_and_stopped(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_a_running_guest_that_is_undefined_and_stopped(host: LabHost, name: str, spec: str) -> None:
     host.ok("virtrbd", "start", name)
     host.ok("virsh", "undefine", name)
     seen(host, name, "running")
@@ -189,7 +192,7 @@ def test_a_running_guest_that_is_undefined_and_stopped(host, name, spec) -> None
     assert host.inspect(name)["disks"][0]["owned"] is True
 
 
-def test_renamed_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_renamed_by_virsh(host: LabHost, name: str, spec: str) -> None:
     uuid = host.inspect(name)["uuid"]
     new = f"{name}new"
     host.ok("virsh", "domrename", name, new)
@@ -202,19 +205,23 @@ def test_renamed_by_virsh(host, name, spec) -> None:  # type: ignore[no-untyped-
     nothing_to_do(host, spec)
 
 
-def by_edit(*change: str):  # type: ignore[no-untyped-def]
+# Changes a domain behind virtrbd's back.
+Tamper = Callable[[LabHost, str], object]
+
+
+def by_edit(old: str, new: str) -> Tamper:
     """`virsh edit`: dump, change, define."""
 
-    def edit(host, name: str) -> None:  # type: ignore[no-untyped-def]
+    def edit(host: LabHost, name: str) -> None:
         xml = host.ok("virsh", "dumpxml", "--inactive", name)
-        assert change[0] in xml
-        (host.folder / "edited.xml").write_text(xml.replace(*change))
+        assert old in xml
+        (host.folder / "edited.xml").write_text(xml.replace(old, new))
         host.ok("virsh", "define", "edited.xml")
 
     return edit
 
 
-def by_virsh(*words: str):  # type: ignore[no-untyped-def]
+def by_virsh(*words: str) -> Tamper:
     return lambda host, name: host.ok("virsh", words[0], name, *words[1:])
 
 
@@ -245,7 +252,7 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("what", TAMPERINGS)
-def test_a_stated_value_that_virsh_changed_is_put_back(host, name, what) -> None:  # type: ignore[no-untyped-def]
+def test_a_stated_value_that_virsh_changed_is_put_back(host: LabHost, name: str, what: str) -> None:
     tamper, line = TAMPERINGS[what]
     spec = host.spec(name, f"vcpus: 2\n{DISK}")
     host.ok("virtrbd", "define", spec)
@@ -260,7 +267,7 @@ def test_a_stated_value_that_virsh_changed_is_put_back(host, name, what) -> None
     nothing_to_do(host, spec)
 
 
-def held(host, name: str) -> list[str]:  # type: ignore[no-untyped-def]
+def held(host: LabHost, name: str) -> list[str]:
     """What libvirt holds of the domain, and whether it starts with the host; without our mark, devices in any order."""
     root = ET.fromstring(host.ok("virsh", "dumpxml", "--inactive", name))
     parts = [child for child in root if child.tag not in ("metadata", "devices")] + list(root.iterfind("devices/*"))
@@ -268,7 +275,7 @@ def held(host, name: str) -> list[str]:  # type: ignore[no-untyped-def]
     return [*sorted(texts), f"autostart {listed(host, name)['autostart']}"]
 
 
-def test_an_autostart_that_virsh_ended_comes_back(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_autostart_that_virsh_ended_comes_back(host: LabHost, name: str) -> None:
     spec = host.spec(name, f"autostart: true\n{DISK}")
     host.ok("virtrbd", "define", spec)
     host.ok("virsh", "autostart", "--disable", name)
@@ -278,7 +285,7 @@ def test_an_autostart_that_virsh_ended_comes_back(host, name) -> None:  # type: 
     nothing_to_do(host, spec)
 
 
-def test_what_the_spec_has_no_word_for_stays_as_virsh_left_it(host, name, spec) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_spec_has_no_word_for_stays_as_virsh_left_it(host: LabHost, name: str, spec: str) -> None:
     host.ok("virsh", "desc", name, "--config", "by hand")
     told = f"{name}: changed by others: /description: absent -> by hand; left alone (virtrbd ignore {name} /description"
     assert host.ok("virtrbd", "define", spec).startswith(told)
@@ -288,13 +295,14 @@ def test_what_the_spec_has_no_word_for_stays_as_virsh_left_it(host, name, spec) 
 
 
 @pytest.fixture
-def foreign(host, name) -> str:  # type: ignore[no-untyped-def]
+def foreign(host: LabHost, name: str) -> str:
     """A domain that virsh defined, on an image that rbd made: virtrbd has no mark on either."""
     host.ok("virtrbd", "define", host.spec(f"{name}ours", DISK))
     ours = host.ok("virsh", "dumpxml", "--inactive", f"{name}ours")
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.vda")
     # The disk of ours, with its monitors and its secret, but with the other image.
-    disk = re.search(r"<disk .*?</disk>", ours, re.DOTALL)[0].replace(f"{name}ours.vda", f"{name}.vda")  # type: ignore[index]
+    [disk] = re.findall(r"<disk .*?</disk>", ours, re.DOTALL)
+    disk = disk.replace(f"{name}ours.vda", f"{name}.vda")
     (host.folder / "foreign.xml").write_text(
         f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>"
         "<os><type machine='q35'>hvm</type></os><features><acpi/></features>"
@@ -304,7 +312,7 @@ def foreign(host, name) -> str:  # type: ignore[no-untyped-def]
     return str(name)
 
 
-def test_verbs_act_on_a_domain_of_virshs_and_leave_no_mark(host, foreign) -> None:  # type: ignore[no-untyped-def]
+def test_verbs_act_on_a_domain_of_virshs_and_leave_no_mark(host: LabHost, foreign: str) -> None:
     before = host.ok("virsh", "dumpxml", "--inactive", foreign)
     assert (listed(host, foreign)["owned"], host.inspect(foreign)["owned"]) == (False, False)
     changed = {"schema": 1, "name": foreign, "changed": True}
@@ -318,7 +326,7 @@ def test_verbs_act_on_a_domain_of_virshs_and_leave_no_mark(host, foreign) -> Non
     assert host.ok("virsh", "dumpxml", "--inactive", foreign) == before
 
 
-def test_undefine_of_a_domain_of_virshs_needs_takes_over_and_keeps_its_image(host, foreign) -> None:  # type: ignore[no-untyped-def]
+def test_undefine_of_a_domain_of_virshs_needs_takes_over_and_keeps_its_image(host: LabHost, foreign: str) -> None:
     assert refused(host, 4, "undefine", foreign, "--trash-images") == (
         f"{foreign}: is not virtrbd's; --allow takes-over undefines it all the same\n"
     )
@@ -329,7 +337,7 @@ def test_undefine_of_a_domain_of_virshs_needs_takes_over_and_keeps_its_image(hos
     assert f"{foreign}.vda" in host.ok("rbd", "ls", "vms").split(), "not ours, so not ours to throw away"
 
 
-def test_an_image_of_an_earlier_spec_is_named_when_its_domain_is_retired(host, name) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_of_an_earlier_spec_is_named_when_its_domain_is_retired(host: LabHost, name: str) -> None:
     spec = host.spec(name, f"{DISK}  - size: 8M\n")
     host.ok("virtrbd", "define", spec)
     host.spec(name, DISK)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 import yaml
@@ -29,6 +30,7 @@ from virtrbd.specs.resolve import resolve
 
 Run = Callable[..., CompletedProcess[str]]
 SETTINGS = Settings(host="kvm-1")
+SEED = ImageRef(pool="vms", name="web.seed")
 DISK = "disks:\n  - size: 1G\n"
 
 
@@ -188,7 +190,7 @@ def test_a_new_domain_gets_a_seed_with_its_identity_and_its_user_data() -> None:
 
 def test_what_a_person_says_of_the_domain_is_laid_over_what_it_is() -> None:
     meta_data = SeedDocument(text="local-hostname: www\nrole: front\n")
-    domain = replace(SEEDED, seed=Seed(image=seed_drive("web").image, meta_data=meta_data))
+    domain = replace(SEEDED, seed=Seed(image=SEED, meta_data=meta_data))
     [write] = writes(domain, EMPTY)
     laid = f"instance-id: {WEB.uuid}\nlocal-hostname: www\nrole: front\n".encode()
     assert dict(write.documents) == {"meta-data": laid, "user-data": b""}
@@ -244,15 +246,13 @@ def test_a_file_that_cant_be_used_holds_back_its_domain(file: SeedFile, problem:
 @pytest.mark.parametrize("text", [f"- {SECRET}\n", f"a: [{SECRET}\n", f"{SECRET}: {SECRET}: 1\n"])
 def test_meta_data_that_is_no_mapping_is_refused_without_repeating_it(text: str) -> None:
     meta_data = SeedDocument(text=text, where="web.yaml:9")
-    [problem] = planned(replace(SEEDED, seed=Seed(image=seed_drive("web").image, meta_data=meta_data)), EMPTY).problems
+    [problem] = planned(replace(SEEDED, seed=Seed(image=SEED, meta_data=meta_data)), EMPTY).problems
     assert re.match(r"web.yaml:9: cloud_init.meta_data: (line \d: )?not ", problem)
     assert SECRET not in problem
 
 
-def image(**facts: object) -> Image:
-    ref = seed_drive("web").image
-    assert ref is not None
-    return replace(Image(ref=ref, image_id="i", size_bytes=SEED_BYTES, created_at=0), **facts)  # type: ignore[arg-type]
+def image(**facts: Any) -> Image:
+    return replace(Image(ref=SEED, image_id="i", size_bytes=SEED_BYTES, created_at=0), **facts)
 
 
 def in_place(found: Image) -> Actual:
@@ -280,7 +280,8 @@ def test_an_image_that_no_seed_fits_into_is_left_alone(facts: dict[str, object])
 
 def test_nothing_that_may_be_secret_is_in_a_repr() -> None:
     world = with_file(EMPTY, SeedFile(raw=f"#{SECRET}".encode()))
-    inline = replace(SEEDED, seed=replace(SEEDED.seed, meta_data=SeedDocument(text=f"a: {SECRET}\n")))  # type: ignore[type-var]
+    assert SEEDED.seed is not None
+    inline = replace(SEEDED, seed=replace(SEEDED.seed, meta_data=SeedDocument(text=f"a: {SECRET}\n")))
     [write] = writes(inline, world)
     assert SECRET in str(dict(write.documents))
     assert SECRET not in repr((inline, world, planned(inline, world), write.text))

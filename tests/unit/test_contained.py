@@ -106,7 +106,7 @@ def test_an_image_that_cannot_be_read_is_not_made_again() -> None:
 
 def test_a_defect_in_planning_one_domain_leaves_the_others_theirs() -> None:
     world = replace(EMPTY, images={**EMPTY.images, APP.disks[0].image: None})
-    broken = replace(APP, digest="two", cdroms=(None,))  # type: ignore[arg-type]
+    broken = replace(APP, digest="two", cdroms=(None,))  # type: ignore[arg-type]  # a defect
     odd = _plans(broken, WEB, actual=world)
     assert odd["app"].failures[0].exit_code is ExitCode.BUG
     assert odd["app"].failures[0].text.startswith("planning domain app: ")

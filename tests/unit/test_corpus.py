@@ -14,10 +14,10 @@ from fuzzlib.target import Target, finding
 from fuzzlib.world import rendered_once
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.checkout import CHECKOUT
 
 from virtrbd.errors import DefectError, SpecError
 
-CHECKOUT = Path(__file__).parent.parent.parent
 CORPUS = CHECKOUT / "tests/corpus"
 
 

@@ -65,8 +65,8 @@ def test_a_guest_is_asked_for_memory_after_a_crash_and_once() -> None:
     again = actions_of(make_plan(less, crashed, BY_SPEC))
     assert [type(action) for action in again] == [type(action) for action in rest] == [SetMemory, MarkLive, NoteHost]
     told = done(less, crashed, BY_SPEC)
-    full = [f"<currentMemory>{size // 1024}</currentMemory>" for size in (128 * MIB, 256 * MIB)]
-    deaf = changed_domain(told, WEB.uuid, lambda found: replace(found, live=found.live.replace(*full)))
+    some, full = (f"<currentMemory>{size // 1024}</currentMemory>" for size in (128 * MIB, 256 * MIB))
+    deaf = changed_domain(told, WEB.uuid, lambda found: replace(found, live=found.live.replace(some, full)))
     assert deaf != told
     plan = make_plan(less, deaf, BY_SPEC)
     assert actions_of(plan) == []

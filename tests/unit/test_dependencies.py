@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.checkout import CHECKOUT
 
 LOCKS = {name: CHECKOUT / f"tools/{name}.lock" for name in ("build", "run", "develop")}
 _PIN = re.compile(r"(?P<requirement>[^\s#].*?==.*?) \\\n(?P<hashes>(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")

@@ -1,11 +1,10 @@
 """docs/development.md names every room, and no file that is not there."""
 
 import re
-from pathlib import Path
 
 import pytest
+from support.checkout import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent.parent
 DOCUMENT = (CHECKOUT / "docs/development.md").read_text()
 ROOMS = sorted(init.parent.name for init in (CHECKOUT / "virtrbd").glob("*/__init__.py"))
 PATHS = sorted(set(re.findall(r"`((?:virtrbd|tests|tools|templates|docs)/[\w./-]+)`", DOCUMENT)))

@@ -97,11 +97,11 @@ def test_a_disc_is_for_a_drive_even_where_it_boots_as_a_disk() -> None:
     assert "is not a iso file" in str(refusal(as_disk(bytes(MIB)), "iso"))
 
 
-def test_what_is_no_disk_is_refused_from_a_pipe_before_more_is_read() -> None:
-    for content in (b"<html>", bytes(4 * MIB), with_sign(32 * KIB, b"\x01CD001\x01")):
-        stream = RawStream(name="it", read_some=lambda count, content=content: content[:count])  # type: ignore[misc]
-        with pytest.raises(VirtrbdError, match="--format raw"):
-            stream.read(MIB)
+@pytest.mark.parametrize("content", [b"<html>", bytes(4 * MIB), with_sign(32 * KIB, b"\x01CD001\x01")])
+def test_what_is_no_disk_is_refused_from_a_pipe_before_more_is_read(content: bytes) -> None:
+    stream = RawStream(name="it", read_some=lambda count: content[:count])
+    with pytest.raises(VirtrbdError, match="--format raw"):
+        stream.read(MIB)
 
 
 def test_a_boot_sector_whose_code_reads_as_text_is_a_disk(tmp_path: Path) -> None:

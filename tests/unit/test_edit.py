@@ -1,10 +1,13 @@
 """A redefinition is an edit of what libvirt holds."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from lxml import etree
+from support.xml import at
 
-from virtrbd.domainxml.edit import edit_definition, with_mark
+from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.render import render
@@ -43,13 +46,13 @@ def held(xml: str | None = None) -> str:
     """The definition as libvirt gives it back: with addresses and its own machine version."""
     xml = xml or rendered()
     root = etree.fromstring(with_mark(xml, mark_for(xml)))
-    root.find("os/type").set("machine", "pc-i440fx-7.1")
-    for slot, device in enumerate(root.find("devices")):
+    at(root, "os/type").set("machine", "pc-i440fx-7.1")
+    for slot, device in enumerate(at(root, "devices")):
         etree.SubElement(device, "address", type="pci", slot=hex(slot))
     return etree.tostring(root, encoding="unicode")
 
 
-def edited(definition: str, domain: Domain = DOMAIN, cluster: ClusterFacts = CLUSTER):  # type: ignore[no-untyped-def]
+def edited(definition: str, domain: Domain = DOMAIN, cluster: ClusterFacts = CLUSTER) -> Edit:
     wanted = rendered(domain, cluster)
     return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
 
@@ -61,14 +64,14 @@ def test_finds_no_difference_in_what_was_rendered() -> None:
 def test_an_interface_that_goes_moves_no_other_device() -> None:
     edit = edited(held(), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
     assert [d.path for d in edit.differences] == ["/devices/interface:52:54:00:00:00:01"]
-    before = {d.find("address").get("slot") for d in etree.fromstring(held()).find("devices")}
-    after = {d.find("address").get("slot") for d in etree.fromstring(edit.xml).find("devices")}
+    before = {at(d, "address").get("slot") for d in at(etree.fromstring(held()), "devices")}
+    after = {at(d, "address").get("slot") for d in at(etree.fromstring(edit.xml), "devices")}
     assert before - after == {"0x1"}
 
 
 def test_keeps_the_machine_version_that_libvirt_chose() -> None:
     root = etree.fromstring(edited(held(), replace(DOMAIN, vcpus=4)).xml)
-    assert root.find("os/type").get("machine") == "pc-i440fx-7.1"
+    assert at(root, "os/type").get("machine") == "pc-i440fx-7.1"
     assert root.findtext("vcpu") == "4"
 
 
@@ -81,9 +84,9 @@ def test_lays_a_canonical_machine_over_an_older_one() -> None:
 
 def test_keeps_devices_and_metadata_of_others() -> None:
     root = etree.fromstring(held())
-    foreign = etree.SubElement(root.find("devices"), "interface", type="bridge")
+    foreign = etree.SubElement(at(root, "devices"), "interface", type="bridge")
     etree.SubElement(foreign, "mac", address="52:54:00:aa:bb:cc")
-    etree.SubElement(root.find("metadata"), "{urn:other}note").text = "by hand"
+    etree.SubElement(at(root, "metadata"), "{urn:other}note").text = "by hand"
     edit = edited(etree.tostring(root, encoding="unicode"), replace(DOMAIN, memory_bytes=2 * 1024**3))
     assert "52:54:00:aa:bb:cc" in edit.xml
     assert "by hand" in edit.xml
@@ -106,37 +109,37 @@ def test_a_mark_counts_only_for_its_own_domain() -> None:
 def test_the_digest_sees_changes_but_neither_order_nor_our_own_element() -> None:
     root = etree.fromstring(held())
     digest = definition_digest(held())
-    devices = root.find("devices")
+    devices = at(root, "devices")
     devices[:] = reversed(devices)
     assert definition_digest(etree.tostring(root, encoding="unicode")) == digest
-    root.find("metadata").clear()
+    at(root, "metadata").clear()
     assert definition_digest(etree.tostring(root, encoding="unicode")) == digest
-    root.find("memory").text = "1"
+    at(root, "memory").text = "1"
     assert definition_digest(etree.tostring(root, encoding="unicode")) != digest
 
 
 def test_image_names_are_escaped() -> None:
     disk = replace(DOMAIN.disks[0], image=ImageRef(pool="vms", name='a"&<b'))
-    source = etree.fromstring(rendered(replace(DOMAIN, disks=(disk,)))).find("devices/disk/source")
+    source = at(etree.fromstring(rendered(replace(DOMAIN, disks=(disk,)))), "devices/disk/source")
     assert source.get("name") == 'vms/a"&<b'
 
 
-def changed(definition: str, change) -> str:  # type: ignore[no-untyped-def]
+def changed(definition: str, change: Callable[[etree._Element], object]) -> str:
     """The definition after somebody's `virsh edit`."""
     root = etree.fromstring(definition)
     change(root)
     return etree.tostring(root, encoding="unicode")
 
 
-def with_disk(**fields: object) -> Domain:
-    return replace(DOMAIN, disks=(replace(DOMAIN.disks[0], **fields),))  # type: ignore[arg-type]
+def with_disk(**fields: Any) -> Domain:
+    return replace(DOMAIN, disks=(replace(DOMAIN.disks[0], **fields),))
 
 
 def test_what_is_stated_no_more_goes_and_what_others_added_beside_it_stays() -> None:
     before = with_disk(iotune={"read_iops_sec": 100, "write_iops_sec": 50}, serial="S1", iothread=1)
     definition = changed(
         held(rendered(before)),
-        lambda root: etree.SubElement(root.find("devices/disk/driver"), "metadata_cache"),
+        lambda root: etree.SubElement(at(root, "devices/disk/driver"), "metadata_cache"),
     )
     edit = edited(definition, with_disk(iotune={"write_iops_sec": 50}))
     assert sorted(str(d) for d in edit.differences) == [
@@ -145,7 +148,7 @@ def test_what_is_stated_no_more_goes_and_what_others_added_beside_it_stays() -> 
         "/devices/disk:vda/serial: S1 -> absent",
         "/iothreads: 1 -> absent",
     ]
-    disk = etree.fromstring(edit.xml).find("devices/disk")
+    disk = at(etree.fromstring(edit.xml), "devices/disk")
     assert disk.findtext("iotune/write_iops_sec") == "50"
     assert disk.find("driver/metadata_cache") is not None
 
@@ -157,7 +160,7 @@ def test_an_element_that_becomes_empty_goes() -> None:
 
 def test_what_nobody_stated_is_not_taken_away() -> None:
     definition = changed(
-        held(), lambda root: setattr(etree.SubElement(root.find("devices/disk"), "serial"), "text", "BY-HAND")
+        held(), lambda root: setattr(etree.SubElement(at(root, "devices/disk"), "serial"), "text", "BY-HAND")
     )
     edit = edited(definition)
     assert edit.differences == ()
@@ -166,7 +169,7 @@ def test_what_nobody_stated_is_not_taken_away() -> None:
 
 def test_a_cpu_that_is_stated_no_more_goes_with_what_libvirt_added() -> None:
     definition = held(rendered(replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))))
-    definition = changed(definition, lambda root: root.find("cpu").set("migratable", "on"))
+    definition = changed(definition, lambda root: at(root, "cpu").set("migratable", "on"))
     assert etree.fromstring(edited(definition).xml).find("cpu") is None
 
 
@@ -174,13 +177,13 @@ def test_another_cpu_mode_keeps_nothing_of_the_old_one() -> None:
     definition = held(rendered(replace(DOMAIN, cpu=Cpu(mode="custom", model="EPYC"))))
     root = etree.fromstring(edited(definition, replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))).xml)
     assert root.find("cpu/model") is None
-    assert dict(root.find("cpu").attrib) == {"mode": "host-passthrough"}
+    assert dict(at(root, "cpu").attrib.items()) == {"mode": "host-passthrough"}
 
 
 def test_an_interface_that_moves_to_a_network_keeps_its_place() -> None:
     moved = replace(DOMAIN.interfaces[0], bridge="", network="lan")
     root = etree.fromstring(edited(held(), replace(DOMAIN, interfaces=(moved, DOMAIN.interfaces[1]))).xml)
-    interface = root.find("devices/interface")
+    interface = at(root, "devices/interface")
     assert interface.get("type") == "network"
     assert [dict(source.attrib) for source in interface.findall("source")] == [{"network": "lan"}]
     assert interface.find("address") is not None
@@ -192,10 +195,10 @@ def test_a_cdrom_is_filled_and_emptied() -> None:
         DOMAIN, cdroms=(Cdrom(target="sda", bus=Bus.SATA, image=ImageRef(pool="iso", name="i", snapshot="s")),)
     )
     filled = edited(held(rendered(empty)), full)
-    drive = etree.fromstring(filled.xml).find("devices/disk[@device='cdrom']")
-    assert (drive.get("type"), drive.find("source").get("name")) == ("network", "iso/i")
+    drive = at(etree.fromstring(filled.xml), "devices/disk[@device='cdrom']")
+    assert (drive.get("type"), at(drive, "source").get("name")) == ("network", "iso/i")
     ejected = edited(filled.xml, empty)
-    drive = etree.fromstring(ejected.xml).find("devices/disk[@device='cdrom']")
+    drive = at(etree.fromstring(ejected.xml), "devices/disk[@device='cdrom']")
     assert drive.get("type") == "file"
     assert drive.find("source") is None
     assert edited(ejected.xml, empty).differences == ()
@@ -204,7 +207,7 @@ def test_a_cdrom_is_filled_and_emptied() -> None:
 def test_another_kind_of_screen_replaces_the_old_one_and_its_sound() -> None:
     definition = changed(
         held(rendered(replace(DOMAIN, graphics=Graphics(kind="spice", port=5950)))),
-        lambda root: etree.SubElement(root.find("devices"), "audio", id="1", type="spice"),
+        lambda root: etree.SubElement(at(root, "devices"), "audio", id="1", type="spice"),
     )
     root = etree.fromstring(edited(definition, replace(DOMAIN, graphics=Graphics(kind="vnc"))).xml)
     screens = [dict(graphics.attrib) for graphics in root.findall("devices/graphics")]
@@ -216,13 +219,13 @@ def test_the_loader_that_libvirt_chose_stays_until_the_firmware_is_another() -> 
     uefi = replace(DOMAIN, firmware=Firmware(kind="uefi"))
 
     def fill_in(root: etree._Element) -> None:
-        etree.SubElement(root.find("os"), "loader").text = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-        etree.SubElement(root.find("os"), "nvram").text = "/var/lib/libvirt/qemu/nvram/web-01_VARS.fd"
+        etree.SubElement(at(root, "os"), "loader").text = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+        etree.SubElement(at(root, "os"), "nvram").text = "/var/lib/libvirt/qemu/nvram/web-01_VARS.fd"
 
     definition = changed(held(rendered(uefi)), fill_in)
     assert edited(definition, uefi).differences == ()
     assert "OVMF_CODE" in edited(definition, replace(uefi, title="t")).xml
-    os = etree.fromstring(edited(definition).xml).find("os")
+    os = at(etree.fromstring(edited(definition).xml), "os")
     assert [os.find(tag) for tag in ("loader", "nvram")] == [None, None]
     assert os.get("firmware") is None
 
@@ -231,7 +234,7 @@ OVERRIDDEN = Fitted(domain=DOMAIN, override={"vda": 65536})
 SET = Fitted(domain=DOMAIN, set_device={"vda": 65536}, drops_json_device=True)
 
 
-def fitted_edit(definition: str, fitted: Fitted):  # type: ignore[no-untyped-def]
+def fitted_edit(definition: str, fitted: Fitted) -> Edit:
     wanted = render(fitted, CLUSTER, SECRET)
     return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
 
@@ -242,19 +245,19 @@ def test_an_override_gives_way_to_what_a_newer_libvirt_has_for_it() -> None:
     root = etree.fromstring(edit.xml)
     assert root.find("{*}override") is None
     assert root.find("devices/disk/alias") is None
-    assert root.find("devices/disk/blockio").get("discard_granularity") == "65536"
+    assert at(root, "devices/disk/blockio").get("discard_granularity") == "65536"
 
 
 def test_arguments_of_others_stay_where_ours_come_and_go() -> None:
     def add_theirs(root: etree._Element) -> None:
-        commandline = root.find("{*}commandline")
+        commandline = at(root, "{*}commandline")
         for index, value in enumerate(("-device", "theirs")):
             commandline.insert(index, commandline.makeelement(commandline[0].tag, value=value))
 
     definition = changed(held(render(SET, CLUSTER, SECRET)), add_theirs)
     assert fitted_edit(definition, SET).differences == ()
     edit = fitted_edit(definition, Fitted(domain=DOMAIN))
-    arguments = [argument.get("value") for argument in etree.fromstring(edit.xml).find("{*}commandline")]
+    arguments = [argument.get("value") for argument in at(etree.fromstring(edit.xml), "{*}commandline")]
     assert arguments == ["-device", "theirs"]
     assert etree.fromstring(edit.xml).find("{*}capabilities") is None
 
@@ -268,14 +271,14 @@ def with_hostdevs(*slots: int) -> str:
     return rendered().replace("</devices>", f"{hostdevs}</devices>")
 
 
-def edited_to(definition: str, wanted: str):  # type: ignore[no-untyped-def]
+def edited_to(definition: str, wanted: str) -> Edit:
     return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
 
 
-def slots_of(xml: str) -> list[tuple[str, str]]:
+def slots_of(xml: str) -> list[tuple[str | None, str | None]]:
     """Each hostdev's slot on the host and in the guest."""
     return [
-        (hostdev.find("source/address").get("slot"), hostdev.find("address").get("slot"))
+        (at(hostdev, "source/address").get("slot"), at(hostdev, "address").get("slot"))
         for hostdev in etree.fromstring(xml).findall("devices/hostdev")
     ]
 
@@ -292,14 +295,10 @@ def test_a_device_of_others_is_not_taken_for_ours() -> None:
     theirs = held(with_hostdevs(9))
     foreign = theirs.replace('<virtrbd:states of="devices/hostdev"', '<virtrbd:states of="devices/other"')
     once = edited_to(foreign, with_hostdevs(1)).xml
-    slots = [
-        hostdev.find("source/address").get("slot") for hostdev in etree.fromstring(once).findall("devices/hostdev")
-    ]
+    slots = [at(hostdev, "source/address").get("slot") for hostdev in etree.fromstring(once).findall("devices/hostdev")]
     assert slots == ["1", "9"]
     gone = edited_to(once, rendered()).xml
-    slots = [
-        hostdev.find("source/address").get("slot") for hostdev in etree.fromstring(gone).findall("devices/hostdev")
-    ]
+    slots = [at(hostdev, "source/address").get("slot") for hostdev in etree.fromstring(gone).findall("devices/hostdev")]
     assert slots == ["9"]
 
 
@@ -334,8 +333,8 @@ def test_memory_that_virsh_set_for_the_next_start_follows_the_spec() -> None:
 def test_a_user_named_beside_the_source_is_the_one_in_it() -> None:
     """As definitions from before libvirt 3.9 have it; both at once libvirt refuses."""
     root = etree.fromstring(held())
-    disk = root.find("devices/disk")
-    disk.append(disk.find("source/auth"))
+    disk = at(root, "devices/disk")
+    disk.append(at(disk, "source/auth"))
     edit = edited(etree.tostring(root, encoding="unicode"))
     assert edit.differences == ()
     assert len(etree.fromstring(edit.xml).findall("devices/disk//auth")) == 1
@@ -343,7 +342,7 @@ def test_a_user_named_beside_the_source_is_the_one_in_it() -> None:
 
 def test_a_disk_that_says_nothing_of_discard_ignores_it() -> None:
     silent = etree.fromstring(held())
-    del silent.find("devices/disk/driver").attrib["discard"]
+    del at(silent, "devices/disk/driver").attrib["discard"]
     text = etree.tostring(silent, encoding="unicode")
     (disk,) = DOMAIN.disks
     assert edited(text, replace(DOMAIN, disks=(replace(disk, discard=Discard.IGNORE),))).differences == ()

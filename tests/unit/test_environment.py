@@ -85,4 +85,5 @@ print(get(b"CEPH_ARGS"), get(b"CEPH_LIB"))
         [sys.executable, "-c", program], env={"PATH": "/usr/bin", **FOREIGN, "LD_PRELOAD": ""}, cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (done.stdout, done.stderr) == (f"{FOREIGN['CEPH_ARGS'].encode() if kept else None} None\n", "")
+    args = FOREIGN["CEPH_ARGS"].encode() if kept else None
+    assert (done.stdout, done.stderr) == (f"{args!r} None\n", "")

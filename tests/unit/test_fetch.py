@@ -4,12 +4,13 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sources import as_disk
@@ -49,7 +50,7 @@ class Client:
     said: list[str]
     largest: int = 1024**3
 
-    def fetch(self, url: str, checksum: str = SHA256, **words: str) -> bytes:
+    def fetch(self, url: str, checksum: str = SHA256, **words: Any) -> bytes:
         imports = ImportSettings(cache_dir=str(self.cache), largest=self.largest)
         settings = Settings(host="here", imports=imports, timeouts=Timeouts(transfer=STALL_S))
         wanted = ImportFile(name=url, checksum=checksum, **words)
@@ -194,7 +195,7 @@ def by_halves(handler: Handler) -> None:
         return
     at = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
     end = min(at + 50_000, len(CONTENT))
-    handler.send(206, CONTENT[at:end], **{"Content-Range": f"bytes {at}-{end - 1}/{len(CONTENT)}"})
+    handler.send(206, CONTENT[at:end], headers={"Content-Range": f"bytes {at}-{end - 1}/{len(CONTENT)}"})
 
 
 def changing_without_a_name(handler: Handler, *, rest: bytes, dated: bool) -> None:
@@ -203,27 +204,27 @@ def changing_without_a_name(handler: Handler, *, rest: bytes, dated: bool) -> No
     if wanted := handler.headers.get("Range"):
         at = int(wanted.removeprefix("bytes=").removesuffix("-"))
         said = f"bytes {at}-{len(rest) - 1}/{len(rest)}"
-        handler.send(206, rest[at:], **headers, **{"Content-Range": said})
+        handler.send(206, rest[at:], headers={**headers, "Content-Range": said})
     else:
-        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, **headers)
+        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, headers=headers)
 
 
 def changing_under_one_range(handler: Handler, *, etag: str, rest: bytes) -> None:
     """Send the rest of another file, whatever If-Range says, the first time."""
     if handler.headers.get("Range"):
         said = f"bytes 100000-{len(rest) - 1}/{len(rest)}"
-        handler.send(206, rest[100_000:], ETag=etag, **{"Content-Range": said})
+        handler.send(206, rest[100_000:], headers={"ETag": etag, "Content-Range": said})
     else:
-        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, ETag='"one"')
+        handler.send(200, CONTENT, most=100_000 if len(handler.web.asked) == 1 else None, headers={"ETag": '"one"'})
 
 
-MIXERS = {
+MIXERS: dict[str, Callable[[Handler], None]] = {
     "halves": by_halves,
     "another ETag": partial(changing_under_one_range, etag='"other"', rest=OTHER),
     "another length": partial(changing_under_one_range, etag='"one"', rest=OTHER[:200_000]),
 }
 # With a checksum the rest is asked for here too: the digest shows what came.
-UNNAMED = {
+UNNAMED: dict[str, Callable[[Handler], None]] = {
     "no validator": partial(changing_without_a_name, rest=OTHER, dated=False),
     "a date": partial(changing_without_a_name, rest=OTHER, dated=True),
 }
@@ -288,7 +289,7 @@ def test_what_a_server_refuses_has_its_own_end(status: int, web: Web, client: Cl
 
 
 def redirect(handler: Handler, to: str) -> None:
-    handler.send(302, b"", Location=to)
+    handler.send(302, b"", headers={"Location": to})
 
 
 def test_a_redirect_is_followed_but_never_away_from_https(web: Web, client: Client) -> None:
@@ -309,7 +310,7 @@ def test_a_redirect_is_followed_but_never_away_from_https(web: Web, client: Clie
 
 def test_what_comes_with_a_redirect_is_not_read(web: Web, client: Client) -> None:
     def endless(handler: Handler) -> None:
-        handler.send(302, b"", **{"Location": "/disk.raw", "Content-Length": str(1024**4)})
+        handler.send(302, b"", headers={"Location": "/disk.raw", "Content-Length": str(1024**4)})
         while not web.released.is_set():
             handler.wfile.write(bytes(64 * 1024))
 
@@ -397,7 +398,7 @@ def test_a_server_that_gives_nothing_or_a_byte_now_and_then_ends_in_time(web: We
 
 def test_a_server_that_lies_about_the_length_does_not_get_far(web: Web, client: Client) -> None:
     def longer(handler: Handler) -> None:
-        handler.send(200, CONTENT, **{"Content-Length": str(len(CONTENT) + 1000)})
+        handler.send(200, CONTENT, headers={"Content-Length": str(len(CONTENT) + 1000)})
 
     web.answers["/disk.raw"] = longer
     # All that there is came, and the rest is asked for in vain.
@@ -413,7 +414,7 @@ def test_a_server_that_lies_about_the_length_does_not_get_far(web: Web, client: 
     web.answers["/disk.raw"] = endless
     small = replace(client, largest=1024**2)
     assert "is larger than 1 MiB, the settings' imports: largest" in str(small.refusal(web.url("/disk.raw")))
-    web.answers["/disk.raw"] = lambda handler: handler.send(200, b"", **{"Content-Length": str(2 * 1024**2)})
+    web.answers["/disk.raw"] = lambda handler: handler.send(200, b"", headers={"Content-Length": str(2 * 1024**2)})
     assert "is larger than 1 MiB" in str(small.refusal(web.url("/disk.raw")))
 
 

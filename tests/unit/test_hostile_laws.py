@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
@@ -102,10 +103,10 @@ def odd_words(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
     return _with(actual, replace(found, definition=document, live=document if found.live else ""))
 
 
-def _with_image(domain: Domain, actual: Actual, **changes: object) -> Actual:
+def _with_image(domain: Domain, actual: Actual, **changes: Any) -> Actual:
     ref = domain.disks[0].image
     image = actual.images.get(ref) or Image(ref=ref, image_id="odd", size_bytes=2**26, created_at=0)
-    return replace(actual, images={**actual.images, ref: replace(image, **changes)})  # type: ignore[arg-type]
+    return replace(actual, images={**actual.images, ref: replace(image, **changes)})
 
 
 def odd_metadata(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -99,11 +100,11 @@ def test_a_name_that_crashes_the_bindings_never_reaches_them() -> None:
         as_bytes("x\ud800")
 
 
-def _world(**image: object) -> Actual:
+def _world(**image: Any) -> Actual:
     world = done([WEB], EMPTY)
     held = world.images[DISK]
     assert held is not None
-    return replace(world, images={**world.images, DISK: replace(held, **image)})  # type: ignore[arg-type]
+    return replace(world, images={**world.images, DISK: replace(held, **image)})
 
 
 def _actions(world: Actual) -> tuple[object, ...]:

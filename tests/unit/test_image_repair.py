@@ -1,6 +1,7 @@
 """What the parts of an image that a crash left add up to, and what mends it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,13 +45,13 @@ IMAGE = Image(ref=REF, image_id=ID, size_bytes=8 * 1024**2, created_at=1000.0)
 
 def without(parts: ImageParts, *missing: str) -> ImageParts:
     """The parts without some of what librbd writes: `id`, `entry`, `header`."""
-    gone = {
+    gone: dict[str, dict[str, Any]] = {
         "id": {"id_object": None, "is_known_by_it": False},
         "entry": {"listed_id": "", "listed_name": "", "is_known_by_it": False},
         "header": {"has_header": False},
     }
     for each in missing:
-        parts = replace(parts, **gone[each])  # type: ignore[arg-type]
+        parts = replace(parts, **gone[each])
     return parts
 
 

@@ -168,9 +168,7 @@ def test_a_source_without_a_name_is_unread() -> None:
     )
 
 
-WORD = st.text(
-    st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=9
-)
+WORD = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=9)
 
 NAMINGS = (
     "<devices><disk type='network'><source protocol='rbd' name={name}/></disk></devices>",
@@ -268,10 +266,11 @@ def test_volumes_and_devices_that_are_written_are_told_from_those_that_are_read(
 def test_only_the_one_client_of_this_host_goes_for_the_kernels_of_a_mapped_image() -> None:
     here, also_here = (Watcher(address=f"v1:10.0.0.1:0/{n}", client_id=n) for n in (1, 2))
     elsewhere = Watcher(address="10.0.0.2:0/3", client_id=3)
-    for watchers, beyond in (
+    cases: tuple[tuple[tuple[Watcher, ...], tuple[Watcher, ...]], ...] = (
         ((), ()), ((here,), ()), ((here, also_here), (here, also_here)), ((elsewhere,), (elsewhere,)),
         ((here, elsewhere), (elsewhere,)),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for watchers, beyond in cases:
         found = {GOLD: watchers}
         assert beyond_mappings(found, {GOLD}, "v2:10.0.0.1:0/9").get(GOLD, ()) == beyond
         # Of an image that is not mapped each is another's.

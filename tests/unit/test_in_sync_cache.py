@@ -1,6 +1,7 @@
 """What earlier runs found in order is kept, and whatever is wrong with it costs time, never the answer."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,8 @@ def test_a_run_speaks_only_of_its_own_domains() -> None:
 @pytest.mark.parametrize("field", ["host", "connect", "state_dir"])
 def test_another_host_has_another_memory(field: str) -> None:
     keep_judged(SETTINGS, {}, plan(a="1"))
-    other = Settings(**{"host": "kvm-1", field: "another"})
+    stated: dict[str, Any] = {"host": "kvm-1", field: "another"}
+    other = Settings(**stated)
     assert recall_judged(other) == {}
 
 

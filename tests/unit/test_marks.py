@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
-from virtrbd.domainxml.tree import NAMESPACE, parse_tree, to_text
+from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 
 words = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Cs"]), max_size=12)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from lxml import etree
+from support.xml import at, parent_of
 
 from virtrbd.adoption.unexpressed import unexpressed_xml
 from virtrbd.domainxml.drift import foreign_changes
@@ -49,10 +50,10 @@ def definition(stated: str, *watchdogs: str) -> str:
     """What libvirt gave back for a spec with this watchdog, with its mark settled."""
     xml = rendered(stated)
     root = etree.fromstring(xml)
-    root.find("os/type").set("machine", "pc-q35-10.0")
+    at(root, "os/type").set("machine", "pc-q35-10.0")
     for watchdog in root.findall("devices/watchdog"):
-        root.find("devices").remove(watchdog)
-    root.find("devices").extend(etree.fromstring(each) for each in watchdogs)
+        at(root, "devices").remove(watchdog)
+    at(root, "devices").extend(etree.fromstring(each) for each in watchdogs)
     held = etree.tostring(root, encoding="unicode")
     return with_mark(held, settled(held, mark_for(xml)))
 
@@ -61,7 +62,7 @@ def edited(definition: str, wanted: str) -> Edit:
     return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
 
 
-def watchdogs(xml: str) -> list[tuple[str, str]]:
+def watchdogs(xml: str) -> list[tuple[str | None, str | None]]:
     return [(each.get("model"), each.get("action")) for each in etree.fromstring(xml).findall("devices/watchdog")]
 
 
@@ -83,7 +84,7 @@ def watchdogs(xml: str) -> list[tuple[str, str]]:
     ],
 )  # fmt: skip
 def test_the_chipsets_watchdog_gives_way_to_what_a_spec_asks_for(
-    was: str, held: list[str], stated: str, machine: str, left: list[tuple[str, str]]
+    was: str, held: list[str], stated: str, machine: str, left: list[tuple[str | None, str | None]]
 ) -> None:
     assert watchdogs(edited(definition(was, *held), rendered(stated, machine)).xml) == left
 
@@ -118,8 +119,8 @@ def uefi(loader: str) -> str:
     fitted = Fitted(domain=replace(DOMAIN, firmware=Firmware(kind="uefi", secure_boot=False)))
     xml = render(fitted, CLUSTER, SECRET)
     root = etree.fromstring(with_mark(xml, mark_for(xml)))
-    os = root.find("os")
-    os.getparent().replace(os, etree.fromstring(FIRMWARE.format(loader=loader)))
+    os = at(root, "os")
+    parent_of(os).replace(os, etree.fromstring(FIRMWARE.format(loader=loader)))
     return etree.tostring(root, encoding="unicode")
 
 
@@ -146,7 +147,7 @@ def test_a_loader_without_variables_is_chosen_again(loader: str) -> None:
     edit = edited(uefi(loader), with_variables())
     assert "/os/loader" in {each.path for each in edit.differences}
     [left] = etree.fromstring(edit.xml).findall("os/loader")
-    assert (dict(left.attrib), left.text) == ({"stateless": "no"}, None)
+    assert (dict(left.attrib.items()), left.text) == ({"stateless": "no"}, None)
 
 
 BACKEND = "<backend type='emulator' version='2.0'>{}</backend>"
@@ -163,8 +164,8 @@ BACKEND = "<backend type='emulator' version='2.0'>{}</backend>"
 def test_the_profile_that_swtpm_took_is_nobodys_change(profile: str, told: list[str]) -> None:
     xml = render(Fitted(domain=replace(DOMAIN, tpm=Tpm(model="tpm-crb", version="2.0"))), CLUSTER, SECRET)
     root = etree.fromstring(xml)
-    backend = root.find("devices/tpm/backend")
-    backend.getparent().replace(backend, etree.fromstring(BACKEND.format(profile)))
+    backend = at(root, "devices/tpm/backend")
+    parent_of(backend).replace(backend, etree.fromstring(BACKEND.format(profile)))
     found = etree.tostring(root, encoding="unicode")
     changes = foreign_changes(xml, found, found, (), stated=stated_paths(xml), ignored=())
     assert [change.path for change in changes] == told

@@ -1,5 +1,6 @@
 """What stands against changing an image under whoever uses it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,12 @@ from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
 from virtrbd.images.users import use_of as use_of_domain
 from virtrbd.model.domain import DefinedDomain, PowerState
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageMark, ImageRef
+from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_use import DomainUse, Role, Unread
 from virtrbd.planning.objections import growth_objections, objections, owner_objections, snapshot_objections
 
 
-def texts(image, uses=(), host=HERE):  # type: ignore[no-untyped-def]
+def texts(image: Image, uses: Sequence[DomainUse] = (), host: str = HERE) -> list[str]:
     return [str(each) for each in objections(image, uses, host)]
 
 

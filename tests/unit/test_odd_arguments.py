@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -75,6 +75,10 @@ def verbs(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tup
             yield (*words, name), command
 
 
+def _line(before: Sequence[str], after: Sequence[str]) -> Callable[[str], list[str]]:
+    return lambda odd: [*before, odd, *after]
+
+
 def lines() -> Iterator[tuple[str, Callable[[str], list[str]]]]:
     """Yield a command line for each parameter of each verb, with that parameter's word left open.
 
@@ -87,12 +91,12 @@ def lines() -> Iterator[tuple[str, Callable[[str], list[str]]]]:
         usual = [USUAL[each.name or ""] for each in arguments]
         for at, argument in enumerate(arguments):
             before, after = [*words, "--", *usual[:at]], usual[at + 1 :]
-            yield f"{' '.join(words)} {argument.name}", lambda odd, b=before, a=after: [*b, odd, *a]  # type: ignore[misc]
+            yield f"{' '.join(words)} {argument.name}", _line(before, after)
         for option in options:
             flag = option.opts[-1]
             if flag not in seen:
                 seen.add(flag)
-                yield f"{' '.join(words)} {flag}", lambda odd, w=words, f=flag, u=usual: [*w, f, odd, "--", *u]  # type: ignore[misc]
+                yield f"{' '.join(words)} {flag}", _line([*words, flag], ["--", *usual])
 
 
 LINES = dict(lines())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from virtrbd.specs import resolve as resolving
 from virtrbd.specs.checked import Strict, check
 from virtrbd.specs.directory import Fleet, load_fleet
 from virtrbd.specs.document import Document
+from virtrbd.specs.fragments import with_fragments
+from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.schema import DomainSpec, FragmentSpec
 from virtrbd.specs.settings_schema import SettingsFile
 
@@ -157,7 +160,7 @@ ODD: tuple[object, ...] = (
     -(10**99), "x" * 5000, f"A/{'x' * 300}", "A/x/..", "\N{ARABIC-INDIC DIGIT THREE}G", "1e400", ".inf", "<<", "~",
     "a\nb", "9" * 5000, "9" * 400 + "T", 1.5, float("inf"), float("nan"), b"x", "#a", "a: b",
 )  # fmt: skip
-LISTS = {"disks": {"size": "1G"}, "cdroms": {}, "interfaces": {"network": "n"}}
+LISTS: dict[str, dict[str, object]] = {"disks": {"size": "1G"}, "cdroms": {}, "interfaces": {"network": "n"}}
 
 
 def paths(model: type[Strict], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -180,7 +183,7 @@ def with_value(data: dict[str, object], path: tuple[str, ...], value: object) ->
     """Return the data with a value at a path."""
     holder = data
     for word in path[:-1]:
-        inner = dict(LISTS.get(word, {}))
+        inner: dict[str, object] = dict(LISTS.get(word, {}))
         holder[word] = [inner] if word in LISTS else inner
         holder = inner
     holder[path[-1]] = value
@@ -191,7 +194,9 @@ def with_value(data: dict[str, object], path: tuple[str, ...], value: object) ->
 def test_every_field_takes_any_value_or_refuses_it(model: type[Strict]) -> None:
     for path in paths(model):
         for value in ODD:
-            base = {} if model is SettingsFile else {"name": "s", "memory": "1G", "disks": [{"size": "1G"}]}
+            base: dict[str, object] = (
+                {} if model is SettingsFile else {"name": "s", "memory": "1G", "disks": [{"size": "1G"}]}
+            )
             data = with_value(base, path, value)
             found, problems = check(model, Document(file="f", data=data, lines={}))
             assert found or problems, (path, value)
@@ -214,12 +219,12 @@ def test_a_field_left_empty_has_its_default_or_is_missed(
 def test_what_was_not_foreseen_in_loading_fails_its_spec_alone(
     fleet: Callable[[bytes], Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = loading.with_fragments
+    genuine = with_fragments
 
-    def odd(document: Document, *rest: object) -> object:
+    def odd(document: Document, *rest: Any) -> object:
         if "odd.yaml" in document.file:
             raise LookupError(SECRET)
-        return genuine(document, *rest)  # type: ignore[arg-type]
+        return genuine(document, *rest)
 
     monkeypatch.setattr(loading, "with_fragments", odd)
     found = fleet(HEAD.encode())
@@ -234,7 +239,7 @@ def test_what_was_not_foreseen_in_loading_fails_its_spec_alone(
 def test_what_was_not_foreseen_in_resolving_fails_its_spec_alone(
     fleet: Callable[[bytes], Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = resolving.resolve_interfaces
+    genuine = resolve_interfaces
 
     def odd(spec: DomainSpec) -> object:
         return genuine(spec) if spec.name == "good" else [][0]

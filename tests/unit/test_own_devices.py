@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from support.xml import at, parent_of
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text
 from virtrbd.domainxml.drift import foreign_changes
@@ -114,7 +115,7 @@ def defined(domain: Domain) -> str:
 def joined(definition: str, theirs: Sequence[str], place: int) -> str:
     """What others made of it: their devices stand before, between or behind virtrbd's."""
     root = parse_tree(definition)
-    devices = root.find("devices")
+    devices = at(root, "devices")
     assert devices is not None
     for text in theirs:
         device = etree.fromstring(text)
@@ -209,8 +210,8 @@ def test_an_older_mark_does_not_say_which_of_two_is_ours() -> None:
 def test_what_took_the_place_of_ours_by_its_key_is_not_taken_out() -> None:
     root = parse_tree(joined(defined(DOMAIN), [PLAIN.format("br9")], 99))
     for device in devices_of(root):
-        if device.tag == "interface" and device.find("mac").get("address") == MAC and not device.get("theirs"):
-            device.getparent().remove(device)
+        if device.tag == "interface" and at(device, "mac").get("address") == MAC and not device.get("theirs"):
+            parent_of(device).remove(device)
     edit = edited(to_text(root), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
     assert (edit.left, edit.differences) == ((f"interface:{MAC}",), ())
     assert edited(to_text(root), DOMAIN).taken == (f"interface:{MAC}",)
@@ -247,7 +248,7 @@ def test_an_older_mark_is_read_by_the_keys_of_today() -> None:
     root = parse_tree(text)
     for device in devices_of(root):
         if device.tag == "interface" and not device.get("theirs"):
-            device.getparent().remove(device)
+            parent_of(device).remove(device)
     set_mark(root, DomainMark(uuid=DOMAIN.uuid, host="h", stated=paths, ignored=("devices/channel:/source",)))
     mark = read_mark(to_text(root))
     assert mark is not None
@@ -266,7 +267,7 @@ def test_ours_that_is_gone_is_not_the_others_half_of_a_pair() -> None:
     root = parse_tree(joined(defined(DOMAIN), [HALF.format("hostdev", SOURCE)], 99))
     for device in devices_of(root):
         if device.tag == "interface" and not device.get("theirs"):
-            device.getparent().remove(device)
+            parent_of(device).remove(device)
     older = replace(mark_for(rendered(DOMAIN)), places=())
     set_mark(root, older)
     edit = edited(to_text(root), replace(DOMAIN, interfaces=()))
@@ -290,7 +291,7 @@ def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key()
     assert mark is not None
     own = own_device(definition, f"interface:{MAC}")
     assert own is not None
-    assert own.find("source").get("bridge") == "br0"
+    assert at(own, "source").get("bridge") == "br0"
     seen = {f"interface:{MAC}": place_of(own)}
     found = device_at(definition, f"interface:{MAC}", place_of(own))
     assert found is not None
@@ -298,7 +299,7 @@ def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key()
     root = parse_tree(definition)
     for device in devices_of(root):
         if place_of(device) == place_of(own):
-            device.getparent().remove(device)
+            parent_of(device).remove(device)
     after = live_mark(to_text(root), definition, mark.stated, seen)
     assert after is not None
     assert f"devices/interface:{MAC}" not in after.stated

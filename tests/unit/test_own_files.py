@@ -57,9 +57,14 @@ def test_each_file_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
     assert mode_of(tmp_path / "web.yaml") == 0o644
 
 
+def link_to_a_file(file: Path) -> None:
+    (file.parent / "other").write_text("kept")
+    file.symlink_to("other")
+
+
 SPECIAL: dict[str, Callable[[Path], object]] = {
     "a link": lambda file: file.symlink_to(file.parent / "elsewhere"),
-    "a link to a file": lambda file: ((file.parent / "other").write_text("kept"), file.symlink_to("other")),
+    "a link to a file": link_to_a_file,
     "a folder": lambda file: file.mkdir(),
     "a pipe": os.mkfifo,
 }
@@ -86,7 +91,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long"):
         write_whole(tmp_path / ("x" * 256), b"new", 0o600)
     with pytest.raises(TypeError):
-        write_whole(tmp_path / "file", "no bytes", 0o600)  # type: ignore[arg-type]
+        write_whole(tmp_path / "file", "no bytes", 0o600)  # type: ignore[arg-type]  # it fails half-way
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "old")]
 
 
@@ -160,6 +165,11 @@ def test_half_files_of_others_and_files_that_look_like_them_are_let_be(tmp_path:
     assert {each.name for each in tmp_path.iterdir()} == before | {"file"}
 
 
+def make_a_link_of_it(state: Path) -> None:
+    state.rename(state.with_name("real"))
+    state.symlink_to("real")
+
+
 OPEN_TO_OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "group": (lambda state: state.chmod(0o770), r"others may write into it \(mode 0770\); chmod -R go-w "),
     "everybody": (
@@ -172,7 +182,7 @@ OPEN_TO_OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
         f"belongs to user {NOBODY}; set state_dir to a folder of your own",
     ),
     "a link": (
-        lambda state: (state.rename(state.with_name("real")), state.symlink_to("real")),
+        make_a_link_of_it,
         "is a link; write the folder itself into state_dir: .*real",
     ),
     "the folder above": (lambda state: state.parent.chmod(0o777), r"everybody may replace it, .*; chmod o-w "),

@@ -10,6 +10,7 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile_images import MIB, descriptor, qcow2, vmdk
@@ -45,13 +46,13 @@ def settings_of(folder: Path, largest: int = 64 * MIB) -> Settings:
     return Settings(host="here", imports=ImportSettings(cache_dir=str(folder / "cache"), largest=largest))
 
 
-def imported(folder: Path, content: bytes, largest: int = 64 * MIB, **words: str) -> bytes:
+def imported(folder: Path, content: bytes, largest: int = 64 * MIB, **words: Any) -> bytes:
     """Return the bytes of the file that would be imported, whatever its format."""
     (folder / "disk").write_bytes(content)
     return imported_again(folder, largest, **words)
 
 
-def imported_again(folder: Path, largest: int = 64 * MIB, **words: str) -> bytes:
+def imported_again(folder: Path, largest: int = 64 * MIB, **words: Any) -> bytes:
     """Import what `imported` wrote, which nobody touched meanwhile."""
     wanted = ImportFile(name=str(folder / "disk"), **words)
     with open_import(wanted, ImportWork(settings=settings_of(folder, largest))) as source:
@@ -179,9 +180,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Sequence[Sequence[str]]:
     started: list[Sequence[str]] = []
 
     class Noted(subprocess.Popen[bytes]):
-        def __init__(self, words: Sequence[str], **more: object) -> None:
+        def __init__(self, words: Sequence[str], **more: Any) -> None:
             started.append(words)
-            super().__init__(words, **more)  # type: ignore[call-overload]
+            super().__init__(words, **more)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
     return started

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TypeAlias
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
@@ -113,15 +114,17 @@ def test_digests_are_those_that_earlier_versions_left_in_marks(file: Path) -> No
     assert definition_digest(file.read_text()) == digest_of(etree.tostring(root, method="c14n"))
 
 
+# A tag, its attributes, its text, and what is in it.
+Tagged: TypeAlias = "tuple[str, dict[str, str], str, list[Tagged]]"
 tags, attributes = st.sampled_from(["a", "q:a"]), st.dictionaries(names, texts)
-elements = st.recursive(
+elements: st.SearchStrategy[Tagged] = st.recursive(
     st.tuples(tags, attributes, texts, st.just([])),
     lambda inner: st.tuples(tags, attributes, texts, st.lists(inner, max_size=3)),
     max_leaves=8,
 )
 
 
-def written(element: tuple[str, dict[str, str], str, list], depth: int = 0) -> str:  # type: ignore[type-arg]
+def written(element: Tagged, depth: int = 0) -> str:
     tag, attributes, text, inner = element
     # Declared again further in, and otherwise.
     declared = ' xmlns:q="urn:q" xmlns:r="urn:r"' if depth == 0 else ' xmlns="urn:d"' if depth % 2 else ' xmlns=""'
@@ -131,7 +134,7 @@ def written(element: tuple[str, dict[str, str], str, list], depth: int = 0) -> s
 
 @settings(max_examples=200, deadline=None)
 @given(element=elements)
-def test_the_walk_writes_what_libxml2_writes_of_any_document(element: tuple[str, dict[str, str], str, list]) -> None:  # type: ignore[type-arg]
+def test_the_walk_writes_what_libxml2_writes_of_any_document(element: Tagged) -> None:
     root = parse_tree(written(element))
     assert walked_canonical_text(root) == quick_canonical_text(root)
 

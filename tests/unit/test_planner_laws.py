@@ -136,8 +136,8 @@ def test_images_never_shrink(case: tuple[tuple[Domain, ...], Actual], policy: Po
 @laws
 @given(case=cases(), policy=policies)
 def test_secret_then_images_then_definition_then_start(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
-    stages = (DefineSecret, (CreateImage, CloneImage, ImportImage, MarkImage, RemoveHalfImage, GrowImage, WriteSeed))
-    stages += (DefineDomain, StartDomain)
+    images = (CreateImage, CloneImage, ImportImage, MarkImage, RemoveHalfImage, GrowImage, WriteSeed)
+    stages = ((DefineSecret,), images, (DefineDomain,), (StartDomain,))
     for domain in make_plan(*case, policy).domains:
         order = [n for action in domain.actions for n, kinds in enumerate(stages) if isinstance(action, kinds)]
         assert order == sorted(order)
@@ -246,12 +246,13 @@ def test_a_cron_run_takes_no_device_from_a_guest_and_no_guest_down(
         assert not found.live or current_vcpus(left.live)[0] >= current_vcpus(found.live)[0]
 
 
-def devices_of(live: str) -> set[tuple[str, ImageRef | None]]:
+def devices_of(live: str) -> set[tuple[str | None, ImageRef | None]]:
     """The disks of a guest with their images, media apart, and its interfaces."""
     if not live:
         return set()
-    macs = {(mac.get("address"), None) for mac in parse_tree(live).iterfind("devices/interface/mac")}
-    return macs | {(disk.target, disk.image if disk.device == "disk" else None) for disk in parse_disks(live)}
+    macs = [mac.get("address") for mac in parse_tree(live).iterfind("devices/interface/mac")]
+    disks = [(disk.target, disk.image if disk.device == "disk" else None) for disk in parse_disks(live)]
+    return {*((mac, None) for mac in macs), *disks}
 
 
 @laws

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from virtrbd.commands import progress
 from virtrbd.commands.app import Run
 from virtrbd.commands.progress import showing_progress
 
@@ -22,7 +21,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(progress.time, "monotonic", made)
+    monkeypatch.setattr("virtrbd.commands.progress.time.monotonic", made)
     return made
 
 

@@ -44,7 +44,7 @@ def test_json_is_whole_all_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_each_call_is_reported_also_one_that_fails(calls: list[tuple[str, bool]]) -> None:
     assert call_within(20, "adding", lambda: 1 + 1) == 2
     with pytest.raises(KeyError):
-        call_within(20, "looking", lambda: {}["x"])
+        call_within(20, "looking", lambda: dict[str, int]()["x"])
     assert calls == [("adding", True), ("looking", True)]
 
 

@@ -25,7 +25,7 @@ from virtrbd.commands.removal_output import exit_code_of, plan_lines
 from virtrbd.errors import ExitCode
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageMark
+from virtrbd.model.image import Image, ImageMark
 from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
 from virtrbd.model.image_use import DomainUse
 from virtrbd.planning.removal import (
@@ -212,8 +212,8 @@ def test_only_snapshots_that_people_made_are_removed_by_name() -> None:
 
 
 @pytest.mark.parametrize("image", [THEIRS, replace(IMAGE, state="rolling back to s1")])
-def test_a_snapshot_of_another_host_s_image_or_one_at_work_is_kept(image: object) -> None:
-    plan = plan_snapshot_removal(details_of(snapshot(), image=image), "s1", (), HERE)  # type: ignore[arg-type]
+def test_a_snapshot_of_another_host_s_image_or_one_at_work_is_kept(image: Image) -> None:
+    plan = plan_snapshot_removal(details_of(snapshot(), image=image), "s1", (), HERE)
     assert plan is not None
     assert len(plan.blockers) == 1
     assert plan.standing(clear=True, allowed=frozenset()) == plan.blockers

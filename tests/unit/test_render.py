@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
+from support.xml import at
 
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.render import render
@@ -66,7 +67,7 @@ def test_without_cephx_there_is_no_user_and_no_secret() -> None:
 
 def test_a_site_replaces_a_part(tmp_path: Path) -> None:
     root = rendered(tmp_path, my=MINE, clock='<clock offset="variable"/>')
-    assert root.find("clock").get("offset") == "variable"
+    assert at(root, "clock").get("offset") == "variable"
 
 
 def test_a_site_may_have_a_domain_template_of_its_own(tmp_path: Path) -> None:

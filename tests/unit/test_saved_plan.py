@@ -108,10 +108,15 @@ def test_any_bytes_are_a_plan_or_refused(content: bytes, tmp_path_factory: pytes
     assert all(path.startswith("/") for path in saved.paths)
 
 
+def sparse_file(file: Path) -> None:
+    file.touch()
+    os.truncate(file, 1024**4)
+
+
 UNREADABLE: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a link to a device": lambda file: file.symlink_to("/dev/zero"),
-    "a sparse file of 1 TiB": lambda file: (file.touch(), os.truncate(file, 1024**4)),
+    "a sparse file of 1 TiB": sparse_file,
 }
 
 

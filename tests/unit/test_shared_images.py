@@ -11,7 +11,7 @@ from strategies import EMPTY, HERE, MIB, WEB, uuid_of
 from virtrbd.errors import ExitCode
 from virtrbd.images.users import use_of
 from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, PowerState
+from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, Domain, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.planning.plan import make_plan
@@ -58,8 +58,8 @@ def world(devices: str = "", *, inside: str = "", live: str = "") -> Actual:
     return replace(uses_in(replace(EMPTY, domains=found)), domains=(other,))
 
 
-def problems(actual: Actual, domain: object = APP) -> tuple[str, ...]:
-    [plan] = [plan for plan in make_plan((domain,), actual, HERE).domains if plan.name == "app"]  # type: ignore[arg-type]
+def problems(actual: Actual, domain: Domain = APP) -> tuple[str, ...]:
+    [plan] = [plan for plan in make_plan((domain,), actual, HERE).domains if plan.name == "app"]
     return plan.problems
 
 
@@ -115,7 +115,7 @@ def test_a_volume_is_the_image_that_its_storage_pool_says() -> None:
     (other,) = world(disk).domains
     assert neighbours((APP,), (other,), {}) == (other,)
     for pool, said in (("vms", "domain other;"), (None, "domain other, perhaps: virtrbd cannot read disk vdx: volume")):
-        [problem] = problems(replace(EMPTY, uses=(use_of(other, (), lambda _, at=pool: at),)))  # type: ignore[misc]
+        [problem] = problems(replace(EMPTY, uses=(use_of(other, (), {"rbd": pool}.get),)))
         assert f"is already written by {said}" in problem
     assert problems(replace(EMPTY, uses=(use_of(other, (), lambda _pool: "backup"),))) == ()
 

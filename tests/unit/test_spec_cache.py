@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Never
 
 import msgspec
 import pytest
@@ -37,7 +38,11 @@ def entries() -> list[Path]:
     return sorted((Path(os.environ["XDG_CACHE_HOME"]) / "virtrbd").iterdir())
 
 
-def refuse() -> object:
+def remember(number: int) -> None:
+    spec_cache.remembered(int, (str(number),), lambda: number)
+
+
+def refuse() -> Never:
     raise AssertionError("it was made anew")
 
 
@@ -47,7 +52,7 @@ def test_an_entry_says_what_was_put_in(domain: Domain) -> None:
     # Not by its repr, which leaves out what a seed says.
     key = (msgspec.json.encode(domain),)
     spec_cache.remembered(tuple[Domain, ...], key, lambda: (domain,))
-    assert spec_cache.remembered(tuple[Domain, ...], key, refuse) == (domain,)  # type: ignore[arg-type]
+    assert spec_cache.remembered(tuple[Domain, ...], key, refuse) == (domain,)
 
 
 def test_the_second_look_is_the_first_one(spec: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,17 +92,37 @@ def test_a_relative_file_is_looked_for_beside_its_spec(
         assert desired_domains(["web.yaml"], settings)[0].disks[0].import_file == str(tmp_path / name / "x.qcow2")
 
 
+NOBODY = 65534
+
+
+def change_a_byte(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b"134217728", b"134217729"))
+
+
+def change_a_byte_of_an_open_file(file: Path) -> None:
+    change_a_byte(file)
+    file.chmod(0o666)
+
+
+def make_a_folder_of_it(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def make_a_link_of_it(file: Path) -> None:
+    file.rename(file.with_suffix(".x"))
+    file.symlink_to(file.with_suffix(".x"))
+
+
 SPOILED: dict[str, Callable[[Path], object]] = {
     "empty": lambda file: file.write_bytes(b""),
     "cut off": lambda file: file.write_bytes(file.read_bytes()[:-9]),
-    "a changed byte": lambda file: file.write_bytes(file.read_bytes().replace(b"134217728", b"134217729")),
+    "a changed byte": change_a_byte,
     "no utf-8": lambda file: file.write_bytes(b"\xff\n\xff"),
-    "a folder": lambda file: (file.unlink(), file.mkdir()),
-    "writable by others": lambda file: (
-        file.write_bytes(file.read_bytes().replace(b"134217728", b"134217729")), file.chmod(0o666)
-    ),
-    "a link": lambda file: (file.rename(file.with_suffix(".x")), file.symlink_to(file.with_suffix(".x"))),
-}  # fmt: skip
+    "a folder": make_a_folder_of_it,
+    "writable by others": change_a_byte_of_an_open_file,
+    "a link": make_a_link_of_it,
+}
 
 
 @pytest.mark.parametrize("name", SPOILED)
@@ -148,7 +173,7 @@ def test_entries_are_for_their_owner_only(spec: Path, settings: Settings) -> Non
 def test_the_oldest_entries_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spec_cache, "_MOST_ENTRIES", 3)
     for number in range(6):
-        spec_cache.remembered(int, (str(number),), lambda number=number: number)  # type: ignore[misc]
+        remember(number)
         for entry in entries():
             os.utime(entry, (entry.stat().st_mtime - 10,) * 2)
     assert len(entries()) == 3
@@ -165,29 +190,52 @@ def test_only_entries_are_ever_removed(tmp_path: Path, monkeypatch: pytest.Monke
         os.utime(folder / name, (1, 1))
     monkeypatch.setattr(spec_cache, "_MOST_ENTRIES", 3)
     for number in range(6):
-        spec_cache.remembered(int, (str(number),), lambda number=number: number)  # type: ignore[misc]
+        remember(number)
     names = {entry.name for entry in entries()}
     assert theirs < names
     assert len(names - theirs) == 3
 
 
-OTHERS: dict[str, Callable[[Path, Path], object]] = {
-    "the folder is a link": lambda home, theirs: (home.mkdir(), (home / "virtrbd").symlink_to(theirs)),
-    "the folder is a link of theirs to a folder of ours": lambda home, _: (
-        home.mkdir(), (home.parent / "ours").mkdir(mode=0o700), (home / "virtrbd").symlink_to(home.parent / "ours"),
-        os.chown(home, 65534, 65534),
-    ),
-    "the folder is theirs": lambda home, _: (
-        (home / "virtrbd").mkdir(parents=True), os.chown(home / "virtrbd", 65534, 65534)
-    ),
-    "others may write into it": lambda home, _: (
-        (home / "virtrbd").mkdir(parents=True), (home / "virtrbd").chmod(0o770)
-    ),
-    "it is missing in a folder of theirs": lambda home, _: (home.mkdir(), os.chown(home, 65534, 65534)),
-    "a folder above is a link of theirs": lambda home, theirs: (
-        home.symlink_to(theirs), os.chown(home, 65534, 65534, follow_symlinks=False)
-    ),
-}  # fmt: skip
+def link_to_theirs(home: Path, theirs: Path) -> None:
+    home.mkdir()
+    (home / "virtrbd").symlink_to(theirs)
+
+
+def link_of_theirs_to_ours(home: Path, _theirs: Path) -> None:
+    home.mkdir()
+    (home.parent / "ours").mkdir(mode=0o700)
+    (home / "virtrbd").symlink_to(home.parent / "ours")
+    os.chown(home, NOBODY, NOBODY)
+
+
+def folder_of_theirs(home: Path, _theirs: Path) -> None:
+    (home / "virtrbd").mkdir(parents=True)
+    os.chown(home / "virtrbd", NOBODY, NOBODY)
+
+
+def folder_open_to_others(home: Path, _theirs: Path) -> None:
+    (home / "virtrbd").mkdir(parents=True)
+    (home / "virtrbd").chmod(0o770)
+
+
+def nothing_in_a_folder_of_theirs(home: Path, _theirs: Path) -> None:
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+
+
+def link_of_theirs_above(home: Path, theirs: Path) -> None:
+    home.symlink_to(theirs)
+    os.chown(home, NOBODY, NOBODY, follow_symlinks=False)
+
+
+OTHERS: dict[str, Callable[[Path, Path], None]] = {
+    "the folder is a link": link_to_theirs,
+    "the folder is a link of theirs to a folder of ours": link_of_theirs_to_ours,
+    "the folder is theirs": folder_of_theirs,
+    "others may write into it": folder_open_to_others,
+    "it is missing in a folder of theirs": nothing_in_a_folder_of_theirs,
+    "a folder above is a link of theirs": link_of_theirs_above,
+}
 
 
 @pytest.mark.parametrize("name", OTHERS)

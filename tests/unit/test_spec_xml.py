@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.xml import at
 
 from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.edit import edit_definition
@@ -66,7 +67,7 @@ def test_is_laid_over_what_virtrbd_renders_by_the_rules_of_templates() -> None:
         )
     )
     assert [clock.get("offset") for clock in root.findall("clock")] == ["utc"]
-    assert root.find("clock/timer").get("name") == "hpet"  # type: ignore[union-attr]
+    assert at(root, "clock/timer").get("name") == "hpet"
     assert [entry.text for entry in root.iterfind("sysinfo/oemStrings/entry")] == ["a", "b"]
     assert root.findtext("sysinfo/chassis/entry") == "web-01"
     (disk,) = root.findall("devices/disk")

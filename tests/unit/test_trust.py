@@ -84,8 +84,8 @@ def test_no_way_out_takes_from_others_what_they_use() -> None:
     """A home, a folder that many share, one far above, a device: another place for the file is the way out."""
 
     def way_out(mode: int, parts_below: int, path: str = "/srv/x", uid: int = 0) -> str:
-        status = SimpleNamespace(st_mode=mode, st_uid=uid, st_gid=0)
-        found = weakness_of(path, status, parts_below=parts_below)  # type: ignore[arg-type]
+        status = os.stat_result((mode, 0, 0, 0, uid, 0, 0, 0, 0, 0))
+        found = weakness_of(path, status, parts_below=parts_below)
         assert found is not None
         return found.way_out
 

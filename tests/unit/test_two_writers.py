@@ -1,9 +1,11 @@
 """Who has an image open beside its guest is named, by the hosts that the image's marks know."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from image_details import uses_in
+from simulate import image_at
 from strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, STARTING, WEB, done, uuid_of
 
 from virtrbd.errors import ExitCode
@@ -24,8 +26,8 @@ RAN_THERE = LastRun(host=OTHER_HOST_UUID, host_name="kvm-2")
 RUNNING = done([WEB], EMPTY, STARTING)
 
 
-def world(*watchers: Watcher, **marks: object) -> Actual:
-    image = replace(RUNNING.images[IMAGE], **marks)  # type: ignore[type-var]
+def world(*watchers: Watcher, **marks: Any) -> Actual:
+    image = replace(image_at(RUNNING, IMAGE), **marks)
     return replace(RUNNING, images={**RUNNING.images, IMAGE: image}, open_twice={IMAGE: watchers} if watchers else {})
 
 
@@ -90,7 +92,7 @@ def test_only_what_the_guest_has_for_itself_alone_is_asked_for() -> None:
 
 def test_a_start_that_takes_over_says_from_whom() -> None:
     off = done([WEB], EMPTY)
-    image = replace(off.images[IMAGE], running_on=OTHER_HOST_UUID, last_run=RAN_THERE)  # type: ignore[type-var]
+    image = replace(image_at(off, IMAGE), running_on=OTHER_HOST_UUID, last_run=RAN_THERE)
     [found] = make_plan([WEB], replace(off, images={**off.images, IMAGE: image}), STARTING).domains
     [start] = [action for action in found.actions if isinstance(action, StartDomain)]
     assert start.hazards == (Hazard.TAKES_OVER,)

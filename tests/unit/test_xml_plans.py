@@ -1,12 +1,13 @@
 """Plans for what a spec's `xml:` says: by the document, whatever the spec's fields say."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from strategies import BY_SPEC, EMPTY, HERE, WEB, done
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
-from virtrbd.model.actions import DefineDomain
+from virtrbd.model.actions import Action, DefineDomain
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain, Interface, WantedState
 from virtrbd.model.hazard import Hazard
@@ -79,7 +80,7 @@ RUNNING = replace(
 )
 
 
-def live_plan(before: str, after: str) -> tuple[list[LiveAction], Actual]:
+def live_plan(before: str, after: str) -> tuple[Sequence[Action], Actual]:
     """Return what a running guest gets when its `xml:` changes, and the world after it."""
     world = done([with_xml(before, RUNNING)], EMPTY, BY_SPEC)
     wanted = with_xml(after, RUNNING)

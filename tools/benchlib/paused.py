@@ -12,7 +12,7 @@ from virtrbd.__main__ import main
 
 def create_paused(domain: libvirt.virDomain) -> int:
     """Start a domain and leave its vcpus stopped, as `virsh start --paused` does."""
-    return domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    return int(domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED))
 
 
 libvirt.virDomain.create = create_paused

@@ -35,7 +35,7 @@ def main(folder: str) -> None:
     at_its_end(converge, "make_plan", "plan")
     timed(observe, "_read_hypervisor", "- of it libvirt")
     timed(observe, "_read_cluster", "- beside it Ceph")
-    app.leave = leave  # type: ignore[assignment]
+    vars(app)["leave"] = leave
     sys.argv = ["virtrbd", "reconcile", folder]
     app.run_app()
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchlib.fleet import LONG_S, POOL, VIRTRBD, Fleet, fleet
 from benchlib.lab import CHECKOUT, PYTHON, BenchError, Host
@@ -233,13 +234,13 @@ def timed(host: Host, argv: Sequence[str], is_right: Callable[[str], bool] = lam
     return seconds
 
 
-def _profiled(host: Host, folder: str) -> dict[str, object]:
+def _profiled(host: Host, folder: str) -> dict[str, Any]:
     out = host.run([PYTHON, PHASES, repr(time.monotonic()), folder])
-    profile: dict[str, object] = json.loads(out.splitlines()[-1])
+    profile: dict[str, Any] = json.loads(out.splitlines()[-1])
     return profile
 
 
-def _phases(profiles: Sequence[Mapping[str, object]], size: int) -> list[Phase]:
+def _phases(profiles: Sequence[Mapping[str, Any]], size: int) -> list[Phase]:
     whole = statistics.median(sum(profile["seconds"].values()) for profile in profiles)
     found = []
     for name in profiles[0]["seconds"]:

@@ -169,7 +169,9 @@ def _ending(target: Target, exit_status: int, folder: Path) -> Ending:
     # A hang, a crash of the interpreter, too much memory: libFuzzer ends the process, and keeps the input.
     ends = (line.rpartition("written to ")[2] for line in lines if "Test unit written to " in line)
     found += [f"{_FINDING}{target.name}: the process ended; tools/fuzz {target.name} --repeat {file}" for file in ends]
-    return Ending(name=target.name, tried=tried, findings=found, exit_status=exit_status, last_lines=tuple(lines[-40:]))
+    return Ending(
+        name=target.name, tried=tried, findings=tuple(found), exit_status=exit_status, last_lines=tuple(lines[-40:])
+    )
 
 
 def _log(target: Target, folder: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from typing import Any
 from unittest.mock import patch
 
 from simulate import simulate
@@ -15,6 +16,8 @@ from strategies import EMPTY, FILE, GOLDEN, HOST, MIB, USER_DATA, WEB, changed_d
 from fuzzlib.target import require
 from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_digest, plan_lines
 from virtrbd.domainxml import document
+from virtrbd.domainxml.render import render
+from virtrbd.domainxml.validate import schema_problems
 from virtrbd.errors import DefectError, ExitCode
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, DefinedDomain, Disk, Interface, WantedState
@@ -28,8 +31,8 @@ _MOST_KNOWN = 200
 POLICY = Policy(host=HOST, by_spec=True, with_orphans=True)
 
 
-def _disk(name: str, target: str, **more: object) -> Disk:
-    return Disk(target=target, bus=Bus.VIRTIO, image=ImageRef(pool="vms", name=f"{name}.{target}"), **more)  # type: ignore[arg-type]
+def _disk(name: str, target: str, **more: Any) -> Disk:
+    return Disk(target=target, bus=Bus.VIRTIO, image=ImageRef(pool="vms", name=f"{name}.{target}"), **more)
 
 
 ODD = replace(
@@ -88,12 +91,12 @@ def with_domain(changed: DefinedDomain) -> Actual:
     return replace(world(), domains=tuple(sorted((*kept, changed), key=lambda found: found.name)))
 
 
-def with_image(**changes: object) -> Actual:
+def with_image(**changes: Any) -> Actual:
     """Return the world with the odd domain's image changed."""
     ref = ODD.disks[0].image
     image = world().images[ref]
     assert image is not None
-    return replace(world(), images={**world().images, ref: replace(image, **changes)})  # type: ignore[arg-type]
+    return replace(world(), images={**world().images, ref: replace(image, **changes)})
 
 
 def odd_image() -> Image:
@@ -145,8 +148,8 @@ def _of_others(plan: Plan, names: Collection[str]) -> list[DomainPlan]:
 @contextmanager
 def rendered_once() -> Iterator[None]:
     """Render and validate each document once: both take most of a plan's time, and return the same for the same."""
-    render, check = _once(document.render), _once(document.schema_problems)
-    with patch.object(document, "render", render), patch.object(document, "schema_problems", check):
+    once, check = _once(render), _once(schema_problems)
+    with patch.object(document, "render", once), patch.object(document, "schema_problems", check):
         yield
 
 

@@ -68,8 +68,8 @@ def unpack_all(cache: Path, versions: dict[str, str], tree: Path) -> Path:
 
 def _unpack(archive: Path, tree: Path) -> None:
     # Not dpkg-deb --extract: it puts a folder in the place of the link.
-    extract = ["tar", "--extract", "--keep-directory-symlink", "--directory", tree]
-    files = [tool("dpkg-deb", package="dpkg"), "--fsys-tarfile", archive]
+    extract = ["tar", "--extract", "--keep-directory-symlink", "--directory", str(tree)]
+    files = [tool("dpkg-deb", package="dpkg"), "--fsys-tarfile", str(archive)]
     with subprocess.Popen(files, stdout=subprocess.PIPE) as packed:
         subprocess.run(extract, stdin=packed.stdout, check=True, capture_output=True, text=True)
     if packed.returncode:

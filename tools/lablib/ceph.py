@@ -166,9 +166,9 @@ class Ceph:
             ring = cephconf.keyring({f"osd.{number}": keys[f"osd.{number}"]})
             _write_secret(self.folder / f"osd/{number}/keyring", ring)
         for user, conf in (("virtrbd", self.client_conf), ("admin", self.admin_conf)):
-            ring = self.folder / f"client.{user}.keyring"
-            _write_secret(ring, cephconf.keyring({f"client.{user}": keys[f"client.{user}"]}))
-            conf.write_text(cephconf.client_conf(fsid=fsid, ports=ports, user=user, keyring_file=ring))
+            file = self.folder / f"client.{user}.keyring"
+            _write_secret(file, cephconf.keyring({f"client.{user}": keys[f"client.{user}"]}))
+            conf.write_text(cephconf.client_conf(fsid=fsid, ports=ports, user=user, keyring_file=file))
         self._daemon_conf.write_text(cephconf.daemon_conf(folder=self.folder, fsid=fsid, ports=ports, store=store))
 
     def _make_mon(self, *, fsid: str, ports: tuple[int, int]) -> None:

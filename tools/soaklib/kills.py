@@ -17,6 +17,7 @@ from pathlib import Path
 
 import rbd
 from sources import as_disk
+from support.lab import LabHost
 from worlds import CRASHING, MIB, WHEN, Sources, World, world_of
 
 from soaklib.kinds import Kind, Trial
@@ -64,7 +65,7 @@ class Measured:
 
 
 @contextmanager
-def soaking(host: object, folder: Path) -> Iterator[tuple[World, Sources]]:
+def soaking(host: LabHost, folder: Path) -> Iterator[tuple[World, Sources]]:
     """The world of a host, with a state directory of its own, and what images are made from."""
     with world_of(host) as shared:
         settings = folder / "settings.yaml"
@@ -92,14 +93,14 @@ def begun(trial: Trial, kind: Kind, program: tuple[str, ...]) -> subprocess.Pope
     file = trial.sources.file if kind.takes_stdin else Path("/dev/null")
     with file.open("rb") as stdin:
         return subprocess.Popen(
-            [sys.executable, *program, *kind.words(trial)], env=trial.world.env, cwd=trial.world.host.folder,  # type: ignore[attr-defined]
+            [sys.executable, *program, *kind.words(trial)], env=trial.world.env, cwd=trial.world.host.folder,
             stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
 
 def run(trial: Trial, kind: Kind, way: Way | None = None) -> tuple[int, str, int, float]:
     """Run the command, ended that way; return its exit code, what it said, its steps and how long it took."""
-    log = trial.world.host.folder / f"{uuid.uuid4().hex}.steps"  # type: ignore[attr-defined]
+    log = trial.world.host.folder / f"{uuid.uuid4().hex}.steps"
     number = way.number if way else signal.SIGKILL
     crashing = CRASHING.replace("signal.SIGKILL", f"signal.{number.name}")
     stepping = ("-c", crashing, str(way.step if way else 0), way.when if way else WHEN[0], str(log))

@@ -36,7 +36,7 @@ class Trial:
         self.kept[name] = data
 
     def spec(self, text: str) -> str:
-        return str(self.world.host.spec(self.name, text))  # type: ignore[attr-defined]
+        return self.world.host.spec(self.name, text)
 
     def is_listed(self, name: str) -> bool:
         return name in rbd.RBD().list(self.world.vms)
@@ -183,7 +183,7 @@ def is_trashed(trial: Trial) -> str:
 
 
 def exported(trial: Trial) -> str:
-    folder = trial.world.host.folder  # type: ignore[attr-defined]
+    folder = trial.world.host.folder
     file = folder / f"{trial.name}.raw"
     if not file.exists():
         return "there is no file"

@@ -47,7 +47,7 @@ class Header:
     parent: ParentKey | None = None
 
 
-def decode_pairs(pairs: Iterable[tuple[str, bytes]]) -> Header | None:
+def decode_pairs(pairs: Iterable[tuple[str, bytes | None]]) -> Header | None:
     """Return what the keys say, as `decode_header`; the bindings raise where one is not UTF-8."""
     try:
         # Of an empty value they make None.
