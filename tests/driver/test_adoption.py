@@ -6,8 +6,8 @@ import libvirt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.whole_domains import UUID, domains
 from support.xml import at
-from whole_domains import UUID, domains
 
 from virtrbd.adoption.adopt import adopted
 from virtrbd.adoption.spec_values import images_of

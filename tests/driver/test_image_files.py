@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_images import MIB, qcow2
-from sources import as_disk, open_source
+from support.hostile_images import MIB, qcow2
+from support.sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
 from virtrbd.images.repaired_copy import repaired_copy

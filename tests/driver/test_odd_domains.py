@@ -12,7 +12,7 @@ import libvirt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import EMPTY, HERE, WEB
+from support.strategies import EMPTY, HERE, WEB
 
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.hypervisor.connection import Hypervisor

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml.etree import QName
+from support.whole_domains import UUID, domains, fittings
 from support.xml import parent_of
-from whole_domains import UUID, domains, fittings
 
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import rbd
-from live.fleets import Fleet, fleet_on
-from operators import Operator, operator_of
-from sources import as_disk
 from support.checkout import CHECKOUT
+from support.fleets import Fleet, fleet_on
 from support.lab import LAB, LabHost, domains_on, images_of
-from worlds import MIB, Sources, World, world_of
+from support.operators import Operator, operator_of
+from support.sources import as_disk
+from support.worlds import MIB, Sources, World, world_of
 
 # A lab for each worker (tools/test): what disturbs a lab disturbs no other test then.
 if labs := os.environ.get("VIRTRBD_WORKER_LABS", "").split():
@@ -54,6 +54,11 @@ def host(make_host: Callable[[str], LabHost]) -> LabHost:
 
 
 @pytest.fixture
+def hosts(make_host: Callable[[str], LabHost]) -> tuple[LabHost, LabHost]:
+    return make_host("kvm-1"), make_host("kvm-2")
+
+
+@pytest.fixture
 def name(make_host: Callable[[str], LabHost]) -> Iterator[str]:
     """A domain name of the test's own; what it left behind on either host is taken away."""
     name = f"t{uuid.uuid4().hex[:10]}"
@@ -71,6 +76,15 @@ def fleet(host: LabHost, tmp_path: Path) -> Iterator[Fleet]:
     """A directory of specs on kvm-1, with a state directory of its own."""
     with fleet_on(host.env(), tmp_path) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def network(fleet: Fleet) -> Iterator[str]:
+    """A libvirt network without an address, named as the fleet."""
+    xml = f"<network><name>{fleet.name}</name><bridge name='vr{fleet.name[-8:]}'/></network>"
+    made = fleet.connection.networkCreateXML(xml)
+    yield fleet.name
+    made.destroy()
 
 
 @pytest.fixture(scope="session")

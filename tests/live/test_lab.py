@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.checkout import CHECKOUT
-from waiting import eventually
+from support.waiting import eventually
 
 # A second lab that starts takes the machine's time, and the first one's health is looked at within seconds.
 pytestmark = pytest.mark.alone

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import closing
@@ -73,6 +74,18 @@ class LabHost:
         file = self.folder / f"{name}.yaml"
         file.write_text(f"name: {name}\nmemory: 128M\n{text}")
         return file.name
+
+    def settings_with(self, **timeouts: float) -> str:
+        """Write a settings file like the lab's with other timeouts, and return its path."""
+        text = Path(self.env()["VIRTRBD_CONFIG"]).read_text()
+        lines = "".join(f"  {key}: {value}\n" for key, value in timeouts.items())
+        file = self.folder / "settings.yaml"
+        file.write_text(re.sub(r"timeouts:\n(  .*\n)+", f"timeouts:\n{lines}", text))
+        return str(file)
+
+    def watchers(self, image: str) -> list[str]:
+        """The addresses of the clients that have the image open read-write."""
+        return re.findall(r"watcher=(\S+)", self.ok("rbd", "status", image))
 
 
 def domains_on(host: LabHost) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eras import REF, disk, domain, era
-from strategies import EMPTY, HERE, WEB, done
+from support.eras import REF, disk, domain, era
+from support.strategies import EMPTY, HERE, WEB, done
 
 from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.capabilities import parse_capabilities

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pycdlib import PyCdlib
-from strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB, done, seed_drive
+from support.strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB, done, seed_drive
 
 from virtrbd.errors import SpecError
 from virtrbd.images.seed_iso import seed_iso

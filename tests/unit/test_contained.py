@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from image_details import uses_in
-from strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uuid_of
+from support.image_details import uses_in
+from support.strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uuid_of
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.plain import NAMESPACE

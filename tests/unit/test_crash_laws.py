@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interrupted import interrupted
-from laws import actions_of, cases, laws, policies, problems
-from simulate import simulate
-from strategies import BY_SPEC, EMPTY, MIB, WEB, changed_domain, domains, done, started
+from support.interrupted import interrupted
+from support.laws import actions_of, cases, laws, policies, problems
+from support.simulate import simulate
+from support.strategies import BY_SPEC, EMPTY, MIB, WEB, changed_domain, domains, done, started
 
 from virtrbd.model.actions import NoteHost
 from virtrbd.model.actual import Actual

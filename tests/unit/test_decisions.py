@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from strategies import EMPTY as NOWHERE
-from strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
+from support.strategies import EMPTY as NOWHERE
+from support.strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain

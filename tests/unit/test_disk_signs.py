@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from hostile_images import MIB
-from sources import as_disk, open_source
+from support.hostile_images import MIB
+from support.sources import as_disk, open_source
 
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.qemu.formats.image_bytes import ImageBytes

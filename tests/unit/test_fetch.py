@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources import as_disk
-from web import Handler, Web, make_certificate, serving
+from support.sources import as_disk
+from support.web import Handler, Web, make_certificate, serving
 
 from virtrbd.errors import ExitCode, SpecError, UnavailableError, VirtrbdError
 from virtrbd.images.import_source import ImportWork, open_import

@@ -1,7 +1,7 @@
 """What is told of disks that work, but not as somebody may think; and what librbd makes of a cache mode."""
 
 import pytest
-from eras import REF, codes, disk, domain, era, granular
+from support.eras import REF, codes, disk, domain, era, granular
 
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from eras import KIB, REF, TARGETS, codes, disk, domain, era, granular, ways
 from hypothesis import given
 from hypothesis import strategies as st
+from support.eras import KIB, REF, TARGETS, codes, disk, domain, era, granular, ways
 
 from virtrbd.compat.adapt import fit
 from virtrbd.model.capabilities import Capabilities

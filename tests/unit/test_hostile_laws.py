@@ -18,8 +18,8 @@ from fuzzlib.mutate import ODD_TEXTS, YAML_VALUES, mutate_xml, mutate_yaml
 from fuzzlib.table import TARGETS, seeds_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import laws, policies
-from strategies import changed_domain, domains, worlds
+from support.laws import laws, policies
+from support.strategies import changed_domain, domains, worlds
 
 from virtrbd.ceph.header import decode_header
 from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of

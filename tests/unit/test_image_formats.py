@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_images import MIB, descriptor, hostile_images, qcow2, vdi, vhd, vhdx, vmdk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import as_disk, open_source
+from support.hostile_images import MIB, descriptor, hostile_images, qcow2, vdi, vhd, vhdx, vmdk
+from support.sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
 from virtrbd.printable import printable

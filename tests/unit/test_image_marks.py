@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import EMPTY, HERE, HOST_UUID, MIB, WEB, done
+from support.strategies import EMPTY, HERE, HOST_UUID, MIB, WEB, done
 
 from virtrbd.ceph.metadata import (
     OWNER,

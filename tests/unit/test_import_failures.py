@@ -3,7 +3,7 @@
 import gzip
 from pathlib import Path
 
-from sources import as_disk
+from support.sources import as_disk
 
 from virtrbd.engine.observe import _sizes
 from virtrbd.errors import ExitCode

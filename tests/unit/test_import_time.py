@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sources import as_disk
-from web import Handler, Web, serving
+from support.sources import as_disk
+from support.web import Handler, Web, serving
 
 from virtrbd.engine.observe import _sizes
 from virtrbd.errors import ExitCode

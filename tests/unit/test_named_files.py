@@ -6,7 +6,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from sources import open_source
+from support.sources import open_source
 
 from virtrbd.engine.observe import _seed_file
 from virtrbd.errors import SpecError

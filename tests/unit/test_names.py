@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from strategies import EMPTY, HERE, WEB, done
+from support.strategies import EMPTY, HERE, WEB, done
 
 from virtrbd.model.image import ImageRef
 from virtrbd.model.names import check_domain_name, check_new_domain_name

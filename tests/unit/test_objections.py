@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
+from support.image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
 
 from virtrbd.images.users import use_of as use_of_domain
 from virtrbd.model.domain import DefinedDomain, PowerState

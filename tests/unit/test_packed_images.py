@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_images import MIB, descriptor, qcow2, vmdk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import as_disk
+from support.hostile_images import MIB, descriptor, qcow2, vmdk
+from support.sources import as_disk
 
 from virtrbd.errors import ConfigError, SpecError, VirtrbdError
 from virtrbd.images.import_source import ImportWork, open_import

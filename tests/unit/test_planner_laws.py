@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws import actions_of, cases, is_held, laws, mark_of, policies, problems
 from lxml import etree
-from simulate import simulate
-from strategies import (
+from support.laws import actions_of, cases, is_held, laws, mark_of, policies, problems
+from support.simulate import simulate
+from support.strategies import (
     HOST,
     HOST_UUID,
     OTHER_HOST,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WITHOUT_CEPHX, done
+from support.strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WITHOUT_CEPHX, done
 
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark

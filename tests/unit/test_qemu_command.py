@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from command_lines import ADMIN, OURS, command, device, disk, domain, drive, node, refusal, values
+from support.command_lines import ADMIN, OURS, command, device, disk, domain, drive, node, refusal, values
 
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.domain import Bus, Cache, Cpu, Discard, Firmware, Topology

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from command_lines import command, device, disk, domain, drive, node, refusal, values
+from support.command_lines import command, device, disk, domain, drive, node, refusal, values
 
 from virtrbd.model.domain import Bus, Cache, Cdrom, DetectZeroes, Discard
 from virtrbd.model.image import ImageRef

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_details import (
+from support.image_details import (
     CHILD,
     HERE,
     IMAGE,

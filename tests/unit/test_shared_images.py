@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from image_details import uses_in
-from strategies import EMPTY, HERE, MIB, WEB, uuid_of
+from support.image_details import uses_in
+from support.strategies import EMPTY, HERE, MIB, WEB, uuid_of
 
 from virtrbd.errors import ExitCode
 from virtrbd.images.users import use_of

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import settings as profile
-from strategies import domains
+from support.strategies import domains
 
 import virtrbd
 from virtrbd.errors import SpecError

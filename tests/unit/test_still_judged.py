@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from strategies import EMPTY, HERE, WEB, done, edited
+from support.strategies import EMPTY, HERE, WEB, done, edited
 
 from virtrbd.domainxml.parse import secret_xml
 from virtrbd.domainxml.plain import host_uuid_in, secret_told

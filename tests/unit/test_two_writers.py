@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from image_details import uses_in
-from simulate import image_at
-from strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, STARTING, WEB, done, uuid_of
+from support.image_details import uses_in
+from support.simulate import image_at
+from support.strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, STARTING, WEB, done, uuid_of
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import StartDomain

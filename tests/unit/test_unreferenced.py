@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, details_of, snapshot, use_of
+from support.image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, details_of, snapshot, use_of
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Obstacle

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from waiting import eventually
+from support.waiting import eventually
 
 from virtrbd.errors import ImageBusyError
 from virtrbd.images.wait import once_free

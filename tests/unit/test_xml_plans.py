@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from strategies import BY_SPEC, EMPTY, HERE, WEB, done
+from support.strategies import BY_SPEC, EMPTY, HERE, WEB, done
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.model.actions import Action, DefineDomain

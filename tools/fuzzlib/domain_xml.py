@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from lxml import etree
-from strategies import CLUSTER, HOST_UUID, MIB, marked
+from support.strategies import CLUSTER, HOST_UUID, MIB, marked
 
 from fuzzlib.mutate import mutate_xml
 from fuzzlib.target import Target, require, text_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from strategies import CLUSTER, EMPTY, FILE_BYTES, USER_DATA
+from support.strategies import CLUSTER, EMPTY, FILE_BYTES, USER_DATA
 
 from fuzzlib.mutate import mutate_yaml
 from fuzzlib.target import Target

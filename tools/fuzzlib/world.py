@@ -10,8 +10,20 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
-from simulate import simulate
-from strategies import EMPTY, FILE, GOLDEN, HOST, MIB, USER_DATA, WEB, changed_domain, seed_drive, started, uuid_of
+from support.simulate import simulate
+from support.strategies import (
+    EMPTY,
+    FILE,
+    GOLDEN,
+    HOST,
+    MIB,
+    USER_DATA,
+    WEB,
+    changed_domain,
+    seed_drive,
+    started,
+    uuid_of,
+)
 
 from fuzzlib.target import require
 from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_digest, plan_lines

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import rbd
-from sources import as_disk
 from support.lab import LabHost
-from worlds import CRASHING, MIB, WHEN, Sources, World, world_of
+from support.sources import as_disk
+from support.worlds import CRASHING, MIB, WHEN, Sources, World, world_of
 
 from soaklib.kinds import Kind, Trial
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import libvirt
 import rbd
-from worlds import MIB, Sources, World
+from support.worlds import MIB, Sources, World
 
 SMALL = 8 * MIB
 LARGER = 2 * SMALL

@@ -1,0 +1,84 @@
+"""A domain is retired wholly or not at all: what libvirt or RBD would refuse is found first, a kill is made good."""
+
+import libvirt
+import rbd
+from support.worlds import World
+
+GOES = ("--allow", "forgets-domain,loses-data")
+
+
+def snapshotted(world: World, name: str) -> str:
+    """Define a domain with libvirt's metadata of a snapshot, as a backup leaves it; return its spec."""
+    spec = world.host.spec(name, "disks:\n  - size: 16M\n")
+    world.ok("define", spec)
+    domain = world.libvirt.lookupByName(name)
+    head = "<domainsnapshot><name>nightly</name><state>shutoff</state><creationTime>1</creationTime>"
+    redefine = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+    domain.snapshotCreateXML(f"{head}{domain.XMLDesc()}</domainsnapshot>", redefine)
+    return spec
+
+
+def in_trash(world: World, name: str) -> list[str]:
+    return [each["name"] for each in rbd.RBD().trash_list(world.vms) if each["name"].startswith(f"{name}.")]
+
+
+def test_snapshots_that_libvirt_keeps_are_named_before_an_image_is_touched(world: World, name: str) -> None:
+    spec = snapshotted(world, name)
+    for words in (("undefine", name, "--trash-images"), ("remove", name, *GOES)):
+        done = world.virtrbd(*words)
+        assert done.returncode == 4, done
+        assert f"virsh snapshot-delete --metadata {name} nightly, or forget them all with --forget-snapshots" in (
+            done.stdout + done.stderr
+        )
+        assert (world.images(name), in_trash(world, name)) == ([f"{name}.vda"], [])
+    world.ok("remove", name, "--forget-snapshots", *GOES)
+    assert (world.images(name), in_trash(world, name)) == ([], [f"{name}.vda"])
+    world.ok("define", spec)
+    assert world.images(name) == [f"{name}.vda"], "one that was retired may be made again"
+    world.ok("undefine", name, "--trash-images")
+
+
+def test_an_image_that_may_not_go_keeps_its_domain(world: World, name: str) -> None:
+    world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
+    with rbd.Image(world.vms, f"{name}.vda") as image:
+        image.create_snap("v1")
+        image.protect_snap("v1")
+    world.ok("image", "clone", f"vms/{name}.vda@v1", f"vms/{name}.clone")
+    done = world.virtrbd("remove", name, *GOES)
+    assert done.returncode == 5, done
+    assert f"image vms/{name}.vda can't go to the trash: snapshot v1 has clones: vms/{name}.clone" in done.stderr
+    assert world.libvirt.lookupByName(name).isPersistent()
+    world.ok("image", "remove", "--now", "--allow", "loses-data", f"vms/{name}.clone")
+    world.ok("remove", name, *GOES)
+
+
+def test_a_retirement_killed_at_any_step_is_finished_by_the_next(world: World, name: str) -> None:
+    steps = 0
+    while True:
+        steps += 1
+        subject = f"{name}{steps}"
+        world.ok("define", world.host.spec(subject, "disks:\n  - size: 16M\n  - size: 16M\n"))
+        code, seen = world.run_killed(steps, "after", "remove", subject, *GOES)
+        if code == 0:
+            break
+        world.ok("remove", subject, *GOES)
+        assert (world.images(subject), sorted(in_trash(world, subject))) == ([], [f"{subject}.vda", f"{subject}.vdb"])
+        assert subject not in [domain.name() for domain in world.libvirt.listAllDomains()]
+        assert not (world.state / "retirements" / subject).exists()
+    assert seen == ["virDomain.undefineFlags", "RBD.trash_move", "RBD.trash_move"]
+
+
+def test_an_image_that_went_is_missed_and_not_replaced(world: World, name: str) -> None:
+    spec = world.host.spec(name, "disks:\n  - size: 16M\n")
+    world.ok("define", spec)
+    rbd.RBD().trash_move(world.vms, f"{name}.vda", 3600)
+    for words in (("define", spec), ("apply", spec)):
+        done = world.virtrbd(*words)
+        assert done.returncode == 4, done
+        assert f"virtrbd image restore vms/{name}.vda brings it back" in done.stdout + done.stderr
+        assert world.images(name) == []
+    world.ok("image", "restore", f"vms/{name}.vda")
+    assert "nothing to do" in world.ok("define", spec)
+    rbd.RBD().remove(world.vms, f"{name}.vda")
+    world.ok("define", spec, "--allow", "loses-data")
+    assert world.images(name) == [f"{name}.vda"]

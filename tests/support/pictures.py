@@ -1,0 +1,60 @@
+"""What of a host the planner decides by, comparable between the host and the model."""
+
+from support.xml import at
+
+from virtrbd.domainxml.live import current_memory, current_vcpus, titles
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.engine.host import Host
+from virtrbd.engine.observe import observe
+from virtrbd.model.actual import Actual
+from virtrbd.model.domain import Domain
+from virtrbd.planning.plan import Policy
+
+
+def look(domain: Domain, here: Host, policy: Policy) -> Actual:
+    return observe((domain,), here.hypervisor, here.cluster, here.state, policy, {})
+
+
+def picture(domain: Domain, actual: Actual) -> dict[str, object]:
+    """What of a world the planner decides by, without what libvirt adds and what names itself by chance."""
+    found: dict[str, object] = {
+        str(ref): image
+        and (
+            image.size_bytes,
+            image.parent,
+            image.mark and image.mark.domain_uuid,
+            image.running_on,
+            image.seed,
+            image.state,
+        )
+        for ref, image in actual.images.items()
+        # A parent is looked at until it has its clone.
+        if not ref.snapshot
+    }
+    for held in actual.domains:
+        if held.uuid == domain.uuid:
+            mark = read_mark(held.definition)
+            found |= {"state": held.state, "autostart": held.autostart, "inputs": mark and mark.inputs}
+            found |= {"stated": mark and mark.stated, **_document("definition", held.definition)}
+            live = read_mark(held.live) if held.live else None
+            found |= {"live stated": live and live.stated, **(_document("live", held.live) if held.live else {})}
+    return found
+
+
+def _document(what: str, xml: str) -> dict[str, object]:
+    limits = {
+        f"{at(disk, 'target').get('dev')} {limit.tag}": limit.text
+        for disk in parse_tree(xml).iterfind("devices/disk")
+        for limit in disk.iterfind("iotune/*")
+    }
+    return {
+        f"{what} disks": parse_disks(xml), f"{what} size": parse_memory_and_vcpus(xml),
+        f"{what} vcpus": current_vcpus(xml),
+        f"{what} titles": titles(xml), f"{what} limits": limits, f"{what} memory": current_memory(xml),
+        f"{what} links": {
+            at(interface, "mac").get("address"): [link.get("state") for link in interface.findall("link")]
+            for interface in parse_tree(xml).iterfind("devices/interface")
+        },
+    }  # fmt: skip
