@@ -4,8 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 from virtrbd.domainxml.render import render
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A law draws a hundred examples and more, and a command line is a process: tools/check --quick has neither."""
+    for item in items:
+        if isinstance(item, pytest.Function) and (is_hypothesis_test(item.function) or "virtrbd" in item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ from virtrbd.specs.files import SpecFile, SpecFiles
 from virtrbd.specs.load import check_files
 from virtrbd.specs.resolve import resolve
 
+pytestmark = pytest.mark.slow
+
 DEFINITIONS = sorted((Path(__file__).parent.parent / "data/adopt").glob("*.xml"))
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
 SECRET = "11111111-1111-1111-1111-111111111111"

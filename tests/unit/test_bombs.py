@@ -17,6 +17,8 @@ from virtrbd.specs.document import laid_over
 from virtrbd.specs.files import PROFILES, SpecFile, SpecFiles
 from virtrbd.specs.load import check_each
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(host="kvm-1")
 MIB = 1024**2
 GOOD = b"name: good\nmemory: 1G\ndisks:\n  - size: 1G\n"

@@ -18,6 +18,8 @@ from support.checkout import CHECKOUT
 
 from virtrbd.errors import DefectError, SpecError
 
+pytestmark = pytest.mark.slow
+
 CORPUS = CHECKOUT / "tests/corpus"
 
 

@@ -18,7 +18,7 @@ from virtrbd.model.live_actions import MarkLive, SetMemory
 from virtrbd.model.plan import FindingKind, Plan
 from virtrbd.planning.plan import Policy, make_plan
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 
 
 @laws

@@ -9,6 +9,8 @@ import pytest
 
 from virtrbd.commands import environment
 
+pytestmark = pytest.mark.slow
+
 # What each of them makes a library do was looked up in its source.
 FOREIGN = {
     "CEPH_ARGS": "--log-file /root/x",

@@ -166,6 +166,7 @@ def test_a_run_that_is_interrupted_begins_no_other_domain() -> None:
     assert tried == [step("1")]
 
 
+@pytest.mark.slow
 def test_what_others_are_at_work_on_when_it_is_interrupted_keeps_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -21,6 +21,8 @@ from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.model.import_file import ImportFile, require_fetchable, without_query
 from virtrbd.model.settings import ImportSettings, Settings, Timeouts
 
+pytestmark = pytest.mark.slow
+
 CONTENT = as_disk(os.urandom(300 * 1024))
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 OTHER = as_disk(os.urandom(300 * 1024))

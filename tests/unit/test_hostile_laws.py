@@ -42,7 +42,7 @@ from virtrbd.specs.load import check_files
 from virtrbd.specs.resolve import resolve
 from virtrbd.specs.schema import DomainSpec
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 
 # Given a domain, the world, and draws: the world with one odd datum in that domain, or in an image of its.
 Place = Callable[[st.DataObject, Domain, Actual], Actual]

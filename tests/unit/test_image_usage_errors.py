@@ -11,6 +11,8 @@ from virtrbd.commands.layout import layout_of
 from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageLayout
 
+pytestmark = pytest.mark.slow
+
 NOTHING = {"object_size": "", "features": "", "data_pool": "", "stripe_unit": "", "stripe_count": ""}
 MIB = 1024**2
 

@@ -17,6 +17,8 @@ from virtrbd.model.digest import digest_of
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import ImportSettings, Settings
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024**2
 CONTENT = as_disk(bytes(MIB))
 GETS_S = 3.0

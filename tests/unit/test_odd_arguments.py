@@ -17,6 +17,8 @@ from virtrbd.commands import app as frame
 from virtrbd.commands import reconciling
 from virtrbd.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 # What a shell hands on of bytes that are no UTF-8.
 BYTES = os.fsdecode(b"\xff")
 ODD = {

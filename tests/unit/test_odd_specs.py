@@ -22,6 +22,8 @@ from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.schema import DomainSpec, FragmentSpec
 from virtrbd.specs.settings_schema import SettingsFile
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(host="kvm-1")
 GOOD = "name: good\nmemory: 1G\ndisks:\n  - size: 1G\n"
 HEAD = GOOD.replace("good", "odd")

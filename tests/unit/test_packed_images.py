@@ -25,6 +25,8 @@ from virtrbd.model.settings import ImportSettings, Settings
 from virtrbd.qemu.formats.archive import Member, find_disk, part_of
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 
+pytestmark = pytest.mark.slow
+
 DISK = as_disk(os.urandom(100_000) + bytes(MIB) + b"end")
 
 

@@ -50,7 +50,7 @@ from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan, still_judged
 
 # Some hundred worlds, each planned several times: more than one test's minute on a machine that has other work.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 
 
 @laws

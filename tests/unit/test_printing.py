@@ -27,6 +27,8 @@ from virtrbd.model.domain import ForeignChange
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.printable import LINE_LENGTH, VALUE_LENGTH
 
+pytestmark = pytest.mark.slow
+
 Virtrbd = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "a\x1b[2J\x9b31m\x07\r\nweb-02: would start domain\u202e\u200b\u2028\udcff\0" + "x" * 1000
 ROOT = Path(virtrbd.__file__).parent

@@ -16,6 +16,8 @@ from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = ClusterFacts(fsid="f", monitors=(), user="virtrbd")
 SECRET = "11111111-1111-1111-1111-111111111111"
 DOMAIN = Domain(

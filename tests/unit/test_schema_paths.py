@@ -10,7 +10,10 @@ from virtrbd.domainxml.schema_paths import can_exist
 from virtrbd.domainxml.tree import Element, parse_tree, steps
 from virtrbd.domainxml.validate import SCHEMA
 
-pytestmark = pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schema is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schema is not installed"),
+]
 
 DOCUMENTS = sorted((Path(__file__).parent.parent / "data/adopt").glob("*.xml"))
 

@@ -136,6 +136,7 @@ BY_TARGET = {
 ASKING = {"parse_disks", "disks_of", "parse_image", "source_image", "images_in_argument"}
 
 
+@pytest.mark.slow
 def test_who_uses_an_image_is_asked_in_one_place() -> None:
     """`images/users` answers, by domainxml/image_uses; nobody else looks for images in a domain's XML."""
     root = Path(__file__).parent.parent.parent / "virtrbd"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec", "pycdlib")
 PROBE = """
 import json, os, sys

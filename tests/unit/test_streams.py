@@ -12,6 +12,8 @@ import pytest
 from virtrbd.errors import UnavailableError
 from virtrbd.images.raw_server import serving
 
+pytestmark = pytest.mark.slow
+
 # What a closed stream's number would be given to: the next file that is opened.
 LOOKING = """
 import os, sys
