@@ -1,4 +1,4 @@
-"""docs/development.md names every room, and no file that is not there."""
+"""docs/development.md names every room, tests/README.md every folder of tests, and both no file that is not there."""
 
 import re
 
@@ -35,3 +35,12 @@ def test_links_lead_somewhere() -> None:
 
 def test_readme_names_it() -> None:
     assert "docs/development.md" in (CHECKOUT / "README.md").read_text()
+
+
+def test_the_readme_of_the_tests_names_each_folder_and_no_module_that_is_not_there() -> None:
+    tests, readme = CHECKOUT / "tests", (CHECKOUT / "tests/README.md").read_text()
+    folders = {file.parent.relative_to(tests).parts for file in tests.rglob("*.*") if "__pycache__" not in file.parts}
+    known = {"/".join(parts[: 2 if parts[0] == "live" else 1]) for parts in folders if parts} - {"live"}
+    assert [folder for folder in sorted(known) if f"`{folder}/`" not in readme] == []
+    modules = set(re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", readme))
+    assert modules - {file.name for file in tests.rglob("*.py")} == set()
