@@ -21,7 +21,10 @@ BANNED = (
     (r"(?<!there\s)\b(?:is|are|was|were|be|becomes?|became) no (?!longer\b)\w+", "is not a …"),
     (r"\bnames? no\b", "does not name a …"),
     (r"\b(?:told|tells?|telling)\b", "report, say, show; distinguish"),
-    (r"\b(?:somebody|nobody|anybody|everybody|someone|whoever|whomever)\b", "the actor by name: another client, the operator"),
+    (
+        r"\b(?:somebody|nobody|anybody|everybody|someone|whoever|whomever)\b",
+        "the actor by name: another client, the operator",
+    ),
     (r"\b(?:of|is|are) ours\b", "virtrbd's, an owned image"),
     (r"\b(?:stands?|stood)\b", "is, is written, applies"),
     (r"\b(?:such a one|none such|the like)\b", "repeat the noun"),

@@ -85,9 +85,7 @@ def require_url(url: str) -> None:
     from urllib.parse import urlsplit
 
     if _may_hold_password(url):
-        said = (
-            "every user sees a password in a URL; fetch the file and name it, or write another @ as %40"
-        )
+        said = "every user sees a password in a URL; fetch the file and name it, or write another @ as %40"
         raise ValueError(f"{without_query(url)}: {said}")
     if not _PRINTABLE_ASCII.fullmatch(url):
         raise ValueError(f"{quoted(without_query(url))} is not a URL; write what is not ASCII, and blanks, as %20")
