@@ -1,9 +1,9 @@
 """Text from strangers, made fit for a line on a terminal, in a mail, in a log, and for a shell.
 
 Names, titles, marks and messages of other programs hold whatever their makers liked: escape sequences that repaint a
-terminal, line breaks that forge a line, letters that turn the reading direction, four megabytes. `commands/printing.py`
-sends each line through `printable`; long values are `cut` where they enter a message, and what a person is told to type
-is put together by `shell_command`.
+terminal, line breaks that forge a line, letters that turn the reading direction, four megabytes.
+`commands/output/printing.py` sends each line through `printable`; long values are `cut` where they enter a message, and
+what a person is told to type is put together by `shell_command`.
 """
 
 import re

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from virtrbd.commands.colour import coloured, wants_colour
-from virtrbd.commands.printing import print_lines
+from virtrbd.commands.output.colour import coloured, wants_colour
+from virtrbd.commands.output.printing import print_lines
 from virtrbd.model.domain import PowerState
 from virtrbd.model.plan import FindingKind
 
@@ -65,7 +65,7 @@ def test_a_terminal_gets_colour_unless_it_is_not_wanted(
 def test_what_a_stranger_wrote_brings_no_escapes_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("virtrbd.commands.printing.wants_colour", lambda _: True)
+    monkeypatch.setattr("virtrbd.commands.output.printing.wants_colour", lambda _: True)
     print_lines(["we\x1b[31mb: FAILED: text"])
     # click takes colour out where there is no terminal.
     assert capsys.readouterr().out == "we\\x1b[31mb: FAILED: text\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from virtrbd.commands import environment
+from virtrbd.commands.frame import environment
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +77,9 @@ def test_c_libraries_see_no_more_than_python(kept: bool, tmp_path: Path) -> None
     program = f"""
 import ctypes, os
 os.geteuid = lambda: 0
-import virtrbd.commands.app as app
-settings = app.drop_foreign(), app.Run(config={str(tmp_path / "v.yaml")!r}).settings()
+import virtrbd.commands.frame.environment as environment
+from virtrbd.commands.frame.run import Run
+settings = environment.drop_foreign(), Run(config={str(tmp_path / "v.yaml")!r}).settings()
 get = ctypes.CDLL(None).getenv
 get.restype = ctypes.c_char_p
 print(get(b"CEPH_ARGS"), get(b"CEPH_LIB"))

@@ -89,9 +89,9 @@ def test_a_lock_that_was_held_from_the_first_run_on_is_in_a_summary_of_its_own(v
 
 HANGING = """
 import time
-import virtrbd.commands.reconciling as reconciling
+import virtrbd.commands.reconcile as reconcile
 import virtrbd.specs.desired as desired
-reconciling._GRACE_S = 0
+reconcile._GRACE_S = 0
 desired.read_files = lambda *_, **__: time.sleep(60)
 from virtrbd.__main__ import main
 main()

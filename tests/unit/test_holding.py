@@ -4,7 +4,8 @@ from datetime import datetime
 
 import pytest
 
-from virtrbd.commands.holding import parse_until, require_plain
+from virtrbd.commands.options.domains import require_plain_text
+from virtrbd.commands.options.until import parse_until
 from virtrbd.errors import UsageError
 
 NOW = datetime.fromisoformat("2027-01-30T12:00").astimezone().timestamp()
@@ -42,5 +43,5 @@ def test_a_hold_past_all_calendars_is_refused() -> None:
 @pytest.mark.parametrize("text", ["a\nb", "bell\x07", "nul\x00"])
 def test_what_no_xml_can_hold_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--why: .* holds control characters"):
-        require_plain("--why", text)
-    require_plain("--why", 'disks move, "see" <ticket>')
+        require_plain_text("--why", text)
+    require_plain_text("--why", 'disks move, "see" <ticket>')

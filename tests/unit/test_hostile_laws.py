@@ -23,8 +23,9 @@ from support.strategies import changed_domain, domains, worlds
 
 from virtrbd.ceph.header import decode_header
 from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
-from virtrbd.commands.app import _guarded
-from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_lines
+from virtrbd.commands.app import invoke
+from virtrbd.commands.frame.ends import guarded
+from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_lines
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError
 from virtrbd.local.saved_plan import read_plan
 from virtrbd.local.state_dir import StateDir
@@ -289,7 +290,7 @@ def test_any_bytes_in_a_file_of_a_persons_end_in_a_documented_exit_code(role: st
         (Path(folder) / role).write_bytes(raw)
         words = ["--config", f"{folder}/settings.yaml", "validate", f"{folder}/spec.yaml"]
         patch.setattr(sys, "argv", ["virtrbd", *words])
-        assert _guarded() in DOCUMENTED
+        assert guarded(invoke) in DOCUMENTED
 
 
 @laws

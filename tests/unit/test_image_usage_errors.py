@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from virtrbd.commands.layout import layout_of
+from virtrbd.commands.options.layout import layout_of
 from virtrbd.errors import UsageError
 from virtrbd.model.image import ImageLayout
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import click
 import pytest
 
-from virtrbd.commands import app as frame
-from virtrbd.commands import reconciling
+from virtrbd.commands import reconcile
+from virtrbd.commands.app import app, invoke
+from virtrbd.commands.frame import answer
+from virtrbd.commands.frame import run as frame_run
+from virtrbd.commands.frame.ends import ended as run_ended
 from virtrbd.errors import ExitCode
 
 pytestmark = pytest.mark.slow
@@ -86,8 +89,8 @@ def lines() -> Iterator[tuple[str, Callable[[str], list[str]]]]:
 
     Options that verbs share are tried with one of them.
     """
-    seen = {option.opts[-1] for option in frame.app.params}
-    for words, command in verbs(frame.app):
+    seen = {option.opts[-1] for option in app.params}
+    for words, command in verbs(app):
         arguments = [each for each in command.params if isinstance(each, click.Argument)]
         options = [each for each in command.params if isinstance(each, click.Option) and not each.is_flag]
         usual = [USUAL[each.name or ""] for each in arguments]
@@ -120,20 +123,20 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
     (tmp_path / "settings.yaml").write_text(settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIRTRBD_CONFIG", str(tmp_path / "settings.yaml"))
-    monkeypatch.setattr(frame, "_answered", [])
+    monkeypatch.setattr(answer, "_answered", [])
     # What is done at the end of a process is not to be done to this one.
-    monkeypatch.setattr(frame, "ignore_signals", lambda: None)
+    monkeypatch.setattr(frame_run, "ignore_signals", lambda: None)
     # Nor is this process as old as a run: a reconcile past its deadline would leave it.
-    monkeypatch.setattr(reconciling, "PROCESS_BEGAN", time.monotonic())
+    monkeypatch.setattr(reconcile, "PROCESS_BEGAN", time.monotonic())
 
     def run(*words: str) -> tuple[ExitCode, str]:
         monkeypatch.setattr(sys, "argv", ["virtrbd", *words])
         monkeypatch.setattr(sys, "stdin", io.StringIO())
-        frame._answered.clear()
+        answer._answered.clear()
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
-        code = frame._ended()
+        code = run_ended(invoke)
         err.seek(0)
         return code, err.read()
 

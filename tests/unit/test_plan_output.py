@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from virtrbd.commands.plan_output import (
+from virtrbd.commands.output.plan import (
     exit_code_of,
     plan_data,
     plan_digest,

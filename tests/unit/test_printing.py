@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import virtrbd
 from virtrbd.commands.app import app
-from virtrbd.commands.log_lines import print_log
-from virtrbd.commands.output import table
-from virtrbd.commands.plan_output import plan_lines
-from virtrbd.commands.printing import print_lines
+from virtrbd.commands.output.log_lines import print_log
+from virtrbd.commands.output.plan import plan_lines
+from virtrbd.commands.output.printing import print_lines
+from virtrbd.commands.output.table import table
 from virtrbd.errors import SpecError
 from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Difference
@@ -33,7 +33,7 @@ Virtrbd = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "a\x1b[2J\x9b31m\x07\r\nweb-02: would start domain\u202e\u200b\u2028\udcff\0" + "x" * 1000
 ROOT = Path(virtrbd.__file__).parent
 # `leave` flushes, a console lends the terminal to virsh, and the bar is rich's.
-WRITERS = {"commands/printing.py", "deadline.py", "commands/terminal.py", "commands/progress.py"}
+WRITERS = {"commands/output/printing.py", "deadline.py", "commands/output/terminal.py", "commands/output/progress.py"}
 
 
 def calls_that_write(tree: ast.AST) -> Iterator[str]:
@@ -52,7 +52,7 @@ def test_nothing_else_writes_to_the_terminal() -> None:
         if str(file.relative_to(ROOT)) not in WRITERS
     }
     # Where the pipe is closed, standard output is pointed elsewhere.
-    assert {file: calls for file, calls in found.items() if calls} == {"commands/app.py": ["sys.stdout"]}
+    assert {file: calls for file, calls in found.items() if calls} == {"commands/frame/ends.py": ["sys.stdout"]}
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

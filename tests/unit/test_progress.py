@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from virtrbd.commands.app import Run
-from virtrbd.commands.progress import showing_progress
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.output import progress
+from virtrbd.commands.output.progress import showing_progress
 
 
 class Clock:

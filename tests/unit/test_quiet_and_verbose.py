@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from virtrbd import deadline
-from virtrbd.commands.app import Run
+from virtrbd.commands.frame.run import Run
 from virtrbd.deadline import call_within, report_calls
 from virtrbd.errors import UnavailableError
 
@@ -29,14 +29,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 def test_only_what_changed_nothing_is_quiet(
     quiet: int, changed: int, is_said: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("virtrbd.commands.app.ignore_signals", lambda: None)
+    monkeypatch.setattr("virtrbd.commands.frame.run.ignore_signals", lambda: None)
     Run(quiet=bool(quiet)).answer_change({"name": "web"}, ["web: started"], changed=bool(changed))
     assert capsys.readouterr().out == ("web: started\n" if is_said else "")
 
 
 def test_json_is_whole_all_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("virtrbd.commands.app.ignore_signals", lambda: None)
-    monkeypatch.setattr("virtrbd.commands.app._answered", [])
+    monkeypatch.setattr("virtrbd.commands.frame.run.ignore_signals", lambda: None)
+    monkeypatch.setattr("virtrbd.commands.frame.answer._answered", [])
     Run(quiet=True, output="json").answer_change({"name": "web"}, ["web: runs already"], changed=False)
     assert '"changed": false' in capsys.readouterr().out
 

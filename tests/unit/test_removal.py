@@ -21,7 +21,7 @@ from support.image_details import (
     uses,
 )  # fmt: skip
 
-from virtrbd.commands.removal_output import exit_code_of, plan_lines
+from virtrbd.commands.output.removal import exit_code_of, plan_lines
 from virtrbd.errors import ExitCode
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard

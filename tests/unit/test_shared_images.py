@@ -130,7 +130,7 @@ def test_a_domain_is_not_its_own_neighbour() -> None:
 
 # What may look at a domain's disks by themselves, for that is what they are about: as that domain has them, by target.
 BY_TARGET = {
-    "adoption", "commands/domain_list", "commands/inspection", "domainxml", "compat", "hypervisor/reading",
+    "adoption", "commands/inspect", "commands/list", "domainxml", "fitting", "hypervisor/reading",
     "images/change", "planning/definition", "planning/images", "planning/live", "planning/plan", "qemu",
 }  # fmt: skip
 ASKING = {"parse_disks", "disks_of", "parse_image", "source_image", "images_in_argument"}

@@ -82,16 +82,42 @@ def test_specs_that_were_checked_before_need_neither_pydantic_nor_yaml_nor_jinja
     assert {"pydantic", "yaml", "jinja2", "pycdlib"} & imports(*words, code=69) == set()
 
 
-def test_a_verb_imports_its_own_room_only() -> None:
+def modules_of(program: str, *words: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, "image", "list", "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False, timeout=30
     )
-    modules = json.loads(done.stderr.splitlines()[-1])["modules"]
-    assert {"virtrbd.commands.images"} == {m for m in modules if m.startswith("virtrbd.commands.image")} - {
-        "virtrbd.commands.image_session"
-    }
-    assert "virtrbd.commands.rendering" not in modules
+    return set(json.loads(done.stderr.splitlines()[-1])["modules"])
+
+
+ALL_VERBS = """
+import json, sys
+import click
+from virtrbd.commands.app import app
+def make(group):
+    context = click.Context(group)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        make(command) if isinstance(command, click.Group) else command.get_help(click.Context(command))
+make(app)
+sys.stderr.write(json.dumps({"modules": sorted(sys.modules)}))
+"""
+
+
+def test_the_help_of_no_verb_imports_anything_heavy() -> None:
+    modules = modules_of(ALL_VERBS)
+    assert {"virtrbd.commands.adopt", "virtrbd.commands.image.import_"} <= modules
+    assert modules & {*HEAVY, "virtrbd.planning", "virtrbd.specs", "virtrbd.domainxml"} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "verbs"),
+    [
+        (["--help"], set()),
+        (["image", "--help"], set()),
+        (["image", "list", "--help"], {"virtrbd.commands.image", "virtrbd.commands.image.list"}),
+    ],
+)
+def test_the_help_imports_the_file_of_its_own_verb_only(words: list[str], verbs: set[str]) -> None:
+    modules = {name for name in modules_of(PROBE, *words) if name.startswith("virtrbd.commands.")}
+    shared = ("app", "frame", "options", "output")
+    assert {name for name in modules if name.split(".")[2] not in shared} == verbs

@@ -1,38 +1,66 @@
-"""Every verb is found, and found in the module that registers it."""
+"""Each verb has one file in virtrbd/commands, named as the verb; what verbs share is in folders."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from virtrbd.commands.app import app
-from virtrbd.commands.verbs import Verbs
+from virtrbd.commands.frame.groups import Verbs, module_of
+
+ROOT = Path(__file__).parent.parent.parent
+COMMANDS = ROOT / "virtrbd/commands"
+# What is in commands/ beside the verbs: the command line itself, and what the verbs share.
+FRAME = {"__init__", "app"}
+FOLDERS = {"connected", "frame", "image", "options", "output"}
+Words = tuple[str, ...]
 
 
-def groups_below(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Group]]:
-    """The group and all groups in it, with the words that lead there."""
-    yield path, group
+def verbs_below(group: click.Group, path: Words = ()) -> Iterator[tuple[Words, click.Command, str]]:
+    """Each verb, with the words that lead there, and its summary in the help of its group."""
     context = click.Context(group)
-    for verb in group.list_commands(context):
-        command = group.get_command(context, verb)
+    assert isinstance(group, Verbs)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        assert command is not None
         if isinstance(command, click.Group):
-            yield from groups_below(command, (*path, verb))
+            yield from verbs_below(command, (*path, word))
+        else:
+            summary = group.group.verbs[word]
+            assert isinstance(summary, str)
+            yield (*path, word), command, summary
 
 
-GROUPS = dict(groups_below(app))
+VERBS = list(verbs_below(app))
+PATHS = [path for path, _, _ in VERBS]
 
 
-@pytest.mark.parametrize("path", GROUPS)
-def test_each_module_is_named_for_the_verbs_that_it_registers(path: tuple[str, ...]) -> None:
-    group = GROUPS[path]
-    named = dict(group.modules) if isinstance(group, Verbs) else {}
-    registered = {
-        verb: command.callback.__module__.rpartition(".")[2] if command.callback else ""
-        for verb, command in group.commands.items()
-    }
-    # What the group's own module registers is there with the group.
-    assert registered == (named or dict.fromkeys(registered, home_of(group)))
+def files_in(folder: Path) -> set[str]:
+    """The modules in a folder, without those in its folders."""
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in folder.glob("*.py")}
 
 
-def home_of(group: click.Group) -> str:
-    return group.callback.__module__.rpartition(".")[2] if group.callback else ""
+@pytest.mark.parametrize(("path", "command"), [(path, command) for path, command, _ in VERBS], ids=map(" ".join, PATHS))
+def test_each_verb_is_in_the_file_that_is_named_as_it_is(path: Words, command: click.Command) -> None:
+    assert command.callback is not None
+    assert command.callback.__module__ == module_of(path)
+
+
+def test_there_is_one_file_for_each_verb_and_no_other() -> None:
+    shared = {f"virtrbd.commands.{name}" for name in FRAME} | {"virtrbd.commands.image.__init__"}
+    assert len({*map(module_of, PATHS)}) == len(PATHS)
+    assert (files_in(COMMANDS) | files_in(COMMANDS / "image")) - shared == {*map(module_of, PATHS)}
+
+
+def test_what_verbs_share_is_in_folders_that_are_known() -> None:
+    found = {entry.name for entry in os.scandir(COMMANDS) if entry.is_dir() and entry.name != "__pycache__"}
+    assert found == FOLDERS
+
+
+@pytest.mark.parametrize(
+    ("command", "summary"), [(command, summary) for _, command, summary in VERBS], ids=map(" ".join, PATHS)
+)
+def test_the_summary_in_the_tree_begins_the_help_of_the_verb(command: click.Command, summary: str) -> None:
+    assert command.get_short_help_str(limit=1000) == summary

@@ -26,7 +26,7 @@ from support.strategies import (
 )
 
 from fuzzlib.target import require
-from virtrbd.commands.plan_output import exit_code_of, plan_data, plan_digest, plan_lines
+from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_digest, plan_lines
 from virtrbd.domainxml import document
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import schema_problems

@@ -14,8 +14,8 @@ from support.pictures import look, picture
 from support.simulate import simulate
 from support.worlds import MIB, Sources, World
 
-from virtrbd.commands.app import Run
-from virtrbd.commands.pipeline import connected
+from virtrbd.commands.connected.domains import connected
+from virtrbd.commands.frame.run import Run
 from virtrbd.engine.host import Host
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.actual import Actual

@@ -12,9 +12,9 @@ LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
 HANGING = """
 import itertools, time
 import virtrbd.engine.converge as converge
-import virtrbd.commands.reconciling as reconciling
+import virtrbd.commands.reconcile as reconcile
 look, count = converge.look, itertools.count(1)
-reconciling._GRACE_S = 1
+reconcile._GRACE_S = 1
 converge._LAST_LOOK_S = 3
 converge.look = lambda *words: time.sleep(60) if next(count) == COUNT else look(*words)
 from virtrbd.__main__ import main

@@ -1,0 +1,170 @@
+"""The verb `adopt`: a domain that others made becomes virtrbd's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.allow import ALLOW, parse_allowed
+from virtrbd.commands.options.types import FILE_TYPE
+from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
+from virtrbd.printable import cut, shell_command
+
+with lazily():
+    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.output.failures import show_trace
+    from virtrbd.commands.output.printing import print_lines
+    from virtrbd.commands.output.report import tell
+    from virtrbd.contained import contained
+    from virtrbd.engine.adopt import Adoption, adopt_domain, is_adopted
+    from virtrbd.engine.host import Host
+    from virtrbd.model.failure import failure_of
+    from virtrbd.model.plan import Result
+
+
+# Nobody reads more of an element in a terminal; the spec has it whole.
+_MAX_XML = 100
+
+
+@verb
+@click.argument("names", metavar="DOMAIN…", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="All domains of this host that are not virtrbd's yet.")
+@click.option("--into", type=FILE_TYPE, metavar="DIR", default=".", help="Folder for the specs; default: the current.")
+@click.option(
+    "--no-xml", is_flag=True, help="Leave what a spec has no word for to libvirt's definition alone, not in its xml:."
+)
+@ALLOW
+def adopt(run: Run, names: tuple[str, ...], is_all: bool, into: str, no_xml: bool, allow: tuple[str, ...]) -> None:
+    """Write specs for domains that virsh or virt-install made.
+
+    With --allow takes-over they become virtrbd's. Nothing of the domains is changed but virtrbd's own mark.
+    """
+    if bool(names) == is_all:
+        raise UsageError("adopt takes names of domains, or --all")
+    with connected(run, run.settings(), parse_allowed(allow)) as host:
+        tally = _Tally(run, host, into, carries=not no_xml, is_brief=is_all)
+        for name in _names(host, tally) if is_all else dict.fromkeys(names):
+            tally.adopt(name)
+    code = worst(*tally.codes)
+    lines = tally.summary() if is_all else []
+    run.answer({"domains": tally.answers, **(tally.counts() if is_all else {}), "exit_code": int(code)}, lines)
+    run.end(code)
+
+
+def _names(host: Host, tally: _Tally) -> list[str]:
+    """Return the domains of a host that can be tried, and count the others."""
+    held = host.hypervisor.domains()
+    for unread in held.unread:
+        tally.refuse(unread.name, (f"{unread.name}: {unread.failure.text}",), unread.failure.exit_code)
+    tally.known = [domain.name for domain in held.read if is_adopted(domain)]
+    return [domain.name for domain in held.read if domain.name not in tally.known]
+
+
+class _Tally:
+    """What became of each domain: told at once, and summed up at the end."""
+
+    def __init__(self, run: Run, host: Host, into: str, *, carries: bool, is_brief: bool) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.codes: list[ExitCode] = []
+        self.known: list[str] = []
+        self._run, self._host, self._into = run, host, into
+        self._carries, self._is_brief = carries, is_brief
+        self._adopted: list[Adoption] = []
+        self._refused: list[str] = []
+
+    def adopt(self, name: str) -> None:
+        """Adopt a domain, and say what became of it; one that cannot be adopted stops no other."""
+        try:
+            with contained(f"adopting domain {name}"):
+                adoption = adopt_domain(self._host, name, self._into, carries=self._carries)
+        except VirtrbdError as error:
+            show_trace(self._run, name, failure_of(error).trace)
+            self.refuse(name, error.messages, error.exit_code)
+            return
+        self._adopted.append(adoption)
+        self.codes += [outcome.exit_code for outcome in adoption.outcomes]
+        self.answers.append(_data(name, adoption))
+        if not self._run.is_json:
+            (_tell_briefly if self._is_brief else _tell)(self._run, name, adoption)
+
+    def refuse(self, name: str, messages: tuple[str, ...], code: ExitCode) -> None:
+        """Say why a domain cannot be adopted."""
+        self._refused.append(name)
+        self.codes.append(code)
+        self.answers.append({"name": name, "errors": list(messages)})
+        if not self._run.is_json:
+            print_lines(messages, to_stderr=True)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many domains came to what."""
+        with_xml = sum(1 for adoption in self._adopted if adoption.has_xml)
+        return {
+            "exact": len(self._adopted) - with_xml,
+            "with_xml": with_xml,
+            "refused": len(self._refused),
+            "known": len(self.known),
+        }
+
+    def summary(self) -> list[str]:
+        """Return what a person reads at the end."""
+        counts = self.counts()
+        count = sum(counts.values())
+        lines = [
+            f"{count} domain{'' if count == 1 else 's'}: {counts['exact']} exact, {counts['with_xml']} with xml:, "
+            f"{counts['refused']} refused, {counts['known']} virtrbd's already"
+        ]
+        if any(outcome.exit_code is ExitCode.BLOCKED for each in self._adopted for outcome in each.outcomes):
+            command = shell_command("virtrbd define --allow takes-over", self._into)
+            lines.append(f"nothing is changed yet; {command} does it")
+        return lines
+
+
+def _tell_briefly(run: Run, name: str, adoption: Adoption) -> None:
+    how = "exact"
+    if adoption.unexpressed:
+        how = "with xml:" if adoption.has_xml else "the rest is in libvirt's definition alone"
+    print_lines([f"{name}: {adoption.spec_file} ({how})"])
+    for outcome in adoption.outcomes:
+        if outcome.result is not Result.BLOCKED:
+            tell(run, outcome)
+
+
+def _tell(run: Run, name: str, adoption: Adoption) -> None:
+    lines = [f"{name}: spec: {adoption.spec_file}"]
+    if adoption.unexpressed:
+        holder = "its xml:" if adoption.has_xml else "libvirt's definition alone:"
+        lines.append(f"{name}: what a spec has no word for is in {holder}")
+    lines += [
+        f"  {each.path}: {cut(each.xml, _MAX_XML)}" + (f" ({each.why})" if each.why else "")
+        for each in adoption.unexpressed
+    ]
+    print_lines(lines)
+    for lint in (lint for domain in adoption.plan.domains for lint in domain.lints):
+        run.say(str(lint))
+    for outcome in adoption.outcomes:
+        tell(run, outcome)
+    if any(outcome.result is Result.BLOCKED for outcome in adoption.outcomes):
+        run.say(
+            f"{name}: nothing is changed yet; "
+            f"{shell_command('virtrbd define --allow takes-over', adoption.spec_file)} does it"
+        )
+
+
+def _data(name: str, adoption: Adoption) -> dict[str, Any]:
+    return {
+        "name": name,
+        "spec": adoption.spec_file,
+        "has_xml": adoption.has_xml,
+        "unexpressed": [asdict(each) for each in adoption.unexpressed],
+        "lints": [asdict(lint) for domain in adoption.plan.domains for lint in domain.lints],
+        "actions": [
+            {"text": outcome.text, "result": outcome.result.value, "detail": outcome.detail}
+            for outcome in adoption.outcomes
+            if not outcome.quiet
+        ],
+    }

@@ -1,0 +1,63 @@
+"""The verb `apply`: what plan shows is done, or what a saved plan says."""
+
+from __future__ import annotations
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.allow import parse_allowed
+from virtrbd.commands.options.specs import FLEET_OPTIONS, PATHS, paths_of
+from virtrbd.errors import HypervisorError, UsageError, worst
+
+with lazily():
+    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.specs import policy_of
+    from virtrbd.commands.output.failures import show_failures
+    from virtrbd.commands.output.plan import plan_digest
+    from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
+    from virtrbd.engine.converge import converge
+    from virtrbd.local.saved_plan import SavedPlan, is_saved_plan, read_plan
+    from virtrbd.model.plan import Plan
+    from virtrbd.specs.directory import load_fleet
+
+
+@verb
+@PATHS
+@FLEET_OPTIONS
+def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tuple[str, ...]) -> None:
+    """Do what plan shows, or what a saved plan FILE says.
+
+    Guests are started and shut down as each spec's `state` says.
+    """
+    allowed, settings = parse_allowed(allow), run.settings()
+    saved = read_plan(paths[0]) if is_saved_plan(paths) else None
+    if saved and saved.host != settings.host:
+        raise UsageError(f"{paths[0]}: is a plan for host {saved.host}, and this is {settings.host}; apply it there")
+    is_own = not paths  # The settings' spec_dir, which cron works by too.
+    paths = saved.paths if saved else paths_of(paths, settings)
+    fleet = load_fleet(paths, settings, strict=strict or saved is not None, is_owned=is_own)
+    broken = [*fleet.problems, *show_failures(run, fleet.failures)]
+    run.say(*fleet.warnings, *broken)
+    policy = policy_of(paths, fleet, settings, limit)
+    with connected(run, settings, allowed) as host:
+        report = converge(
+            fleet.domains,
+            policy,
+            host,
+            "apply",
+            lambda outcome: tell(run, outcome),
+            check=lambda found: _check_unmoved(found, saved),
+        )
+    tell_lints(run, report.plan)
+    code = worst(report.exit_code, fleet.exit_code)
+    data = report_data(report) | {"problems": broken, "exit_code": int(code)}
+    run.answer(data, report_lines(report, quiet=run.quiet))
+    run.end(code)
+
+
+def _check_unmoved(found: Plan, saved: SavedPlan | None) -> None:
+    if saved and plan_digest(found) != saved.digest:
+        raise HypervisorError(
+            "the world or the specs have moved on since this plan was saved; nothing was done. Look at it again with "
+            "virtrbd plan --save"
+        )

@@ -1,0 +1,1 @@
+"""What verbs work with: libvirt and Ceph connected, and what they do with them in common."""

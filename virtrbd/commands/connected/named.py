@@ -1,0 +1,60 @@
+"""A domain that a person named: found, locked, and in the state that the verb needs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from virtrbd.domainxml.image_uses import written_images
+from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.parse import require_readable
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.engine.host import Host
+from virtrbd.errors import BlockedError, HypervisorError
+from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.printable import cut, quoted, shell_command
+
+
+def require(host: Host, name: str) -> DefinedDomain:
+    """Return the domain. Raises HypervisorError when there is none, or none that can be read."""
+    return require_domain(host.hypervisor, name)
+
+
+def require_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
+    """Return the domain. Raises HypervisorError when there is none, or none that can be read."""
+    return require_readable(find_domain(hypervisor, name))
+
+
+def find_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
+    """Return the domain, whatever its XML is. Raises HypervisorError when there is none."""
+    domain = hypervisor.domain(name)
+    if domain is None:
+        raise HypervisorError(f"{cut(name) or quoted(name)}: no such domain on this host; see virtrbd list")
+    return domain
+
+
+@contextmanager
+def locked(host: Host, name: str, verb: str) -> Iterator[DefinedDomain]:
+    """Lock a domain that a person named, by name or UUID, with the images that it writes, for the verb.
+
+    Raises HypervisorError, BusyError.
+    """
+    # The lock is the name's, whatever the person typed.
+    found = require(host, name)
+    images = map(str, written_images(parse_tree(found.definition)))
+    with host.state.locked([found.name, *images], verb):
+        yield require(host, found.uuid)
+
+
+def require_released(domain: DefinedDomain) -> None:
+    """Raise BlockedError while somebody keeps hands off the domain."""
+    mark = read_mark(domain.definition)
+    if mark and mark.hold and mark.hold.holds_at(time.time()):
+        way_out = shell_command("virtrbd release", domain.name)
+        raise BlockedError(f"{domain.name}: is held{mark.hold.why_told}; {way_out} ends that")
+
+
+def require_awake(domain: DefinedDomain) -> None:
+    """Raise HypervisorError when the guest is paused: it hears nothing until somebody resumes it."""
+    if domain.state is PowerState.PAUSED:
+        raise HypervisorError(f"{domain.name}: is paused; {shell_command('virsh resume', domain.name)} lets it go on")

@@ -1,0 +1,85 @@
+"""Removals of all kinds: the plan, made again until clients that crashed are gone, and its steps."""
+
+from collections.abc import Callable
+
+from virtrbd.ceph.children import with_owners
+from virtrbd.ceph.details import read_details
+from virtrbd.ceph.trash import missing_image_error
+from virtrbd.commands.connected.images import Session
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.output.progress import showing_progress
+from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
+from virtrbd.errors import ImageBusyError
+from virtrbd.images.remove import perform_step
+from virtrbd.images.wait import once_free
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import ImageDetails
+from virtrbd.planning.removal import RemovalPlan
+
+
+def require_details(session: Session, ref: ImageRef, image_id: str = "") -> ImageDetails:
+    """Return all of an image, its clones with their owners. Raises ClusterError when it is not there."""
+    details = read_details(session.host.cluster, ref, image_id)
+    if details is None:
+        raise missing_image_error(session.host.cluster, ref)
+    return with_owners(session.host.cluster, details)
+
+
+def plan_once_free(
+    session: Session, make_plan: Callable[[], RemovalPlan], allowed: frozenset[Hazard], *, clear: bool
+) -> RemovalPlan:
+    """Return the plan; one that only clients stand against which may have crashed is made again until they are gone."""
+
+    def look() -> RemovalPlan:
+        plan = make_plan()
+        standing = plan.standing(clear=clear, allowed=allowed)
+        if standing and all(blocker.lingers for blocker in standing):
+            raise ImageBusyError(f"{plan.subject}: {'; '.join(each.text for each in standing)}", ())
+        return plan
+
+    try:
+        return once_free(look, wait_s=session.host.settings.timeouts.watcher, say=session.host.say)
+    except ImageBusyError:
+        return make_plan()
+
+
+def do_steps(run: Run, session: Session, plan: RemovalPlan, progress: str, done: list[str]) -> None:
+    """Do the steps, and add each to `done` once it is."""
+    with showing_progress(run, progress, str(plan.subject)) as update:
+        host = session.with_progress(update)
+        for step in plan.steps:
+            try:
+                perform_step(host, step, plan.subject)
+            except BaseException:
+                for line in done:
+                    session.host.say(f"{plan.subject}: {line}")
+                raise
+            done.append(step.done)
+
+
+def carry_out(
+    run: Run,
+    session: Session,
+    make_plan: Callable[[], RemovalPlan],
+    allowed: frozenset[Hazard],
+    progress: str,
+    *,
+    clear: bool,
+    only_plan: bool,
+) -> None:
+    """Do the steps, unless something stands against them; either way say what there is and what was done."""
+    plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
+    standing = plan.standing(clear=clear, allowed=allowed)
+    done: list[str] = []
+    try:
+        if not standing and not only_plan:
+            do_steps(run, session, plan, progress, done)
+    finally:
+        data = {"image": str(plan.subject), **plan_data(plan), "done": done, "changed": bool(done)}
+        run.so_far(data)
+    if done:
+        run.answer(data, [f"{plan.subject}: {line}" for line in done])
+        return
+    run.answer(data, plan_lines(plan, standing))
+    run.end(exit_code_of(standing))

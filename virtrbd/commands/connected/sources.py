@@ -1,0 +1,30 @@
+"""An image that is to be read whole: there, ready, and of one moment."""
+
+from virtrbd.ceph.details import missing_snapshot
+from virtrbd.ceph.images import read_image
+from virtrbd.commands.connected.images import Session
+from virtrbd.errors import ClusterError
+from virtrbd.images.require import known_as, not_ready_error, require_image
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.printable import shell_command
+
+
+def source_of(session: Session, ref: ImageRef) -> Image:
+    """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
+    found = read_image(session.host.cluster, ref)
+    if found is None:
+        require_image(session.host, ref)
+        raise missing_snapshot(session.host.cluster, ref)
+    found = known_as(session.host, found)
+    if found.state:
+        raise not_ready_error(found)
+    if found.obstacles and "journaling" in found.features and not ref.snapshot:
+        # Reading takes the lock of a journaled image, for qemu-img opens it read-write (measured with QEMU 7.2).
+        way_out = f"qemu-img reads no journaled image then, {shell_command('rbd export', ref)} does"
+        raise ClusterError(f"image {ref}: {found.obstacles[0].text}; {way_out}")
+    if found.watchers and not ref.snapshot:
+        who = ", ".join(map(str, found.watchers))
+        session.host.say(
+            f"image {ref} is open by {who}: what is read of it is of no single moment; make a snapshot, and name that"
+        )
+    return found

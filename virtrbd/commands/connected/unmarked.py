@@ -1,0 +1,18 @@
+"""Images that were made while libvirt did not answer, and wait for their mark."""
+
+from contextlib import suppress
+
+from virtrbd.errors import DeniedError
+from virtrbd.images.image_host import ImageHost
+from virtrbd.images.traces import unmarked
+
+
+def mark_what_waits(host: ImageHost) -> None:
+    """Mark what was made while libvirt did not answer; mostly there is nothing."""
+    # Whoever may not read the state directory makes nothing there either.
+    with suppress(DeniedError):
+        if next(unmarked(host.state), None):
+            # Mostly it is not needed, and takes long to import.
+            from virtrbd.images.create import mark_unmarked
+
+            mark_unmarked(host)

@@ -1,0 +1,143 @@
+"""How a run ends: the exit code of what is raised, and what is said of it."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import click
+
+from virtrbd.commands.frame.answer import complain, refuse
+from virtrbd.commands.output.printing import OutputError
+from virtrbd.deadline import has_begun
+from virtrbd.ending import EndedError, ask_again, asked, what_was_done
+from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
+from virtrbd.printable import quoted
+
+# What a write of click's own ends with where there is no room, or the disk is broken.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+# By signal: the exit code, and the word for it.
+_ENDS = {
+    signal.SIGHUP: (ExitCode.HUNG_UP, "the terminal is gone"),
+    signal.SIGINT: (ExitCode.INTERRUPTED, "interrupted"),
+    signal.SIGTERM: (ExitCode.TERMINATED, "terminated"),
+    signal.SIGPIPE: (ExitCode.CLOSED_PIPE, "nobody reads on"),
+}
+
+
+def ending_of(error: BaseException) -> ExitCode:
+    """Return the exit code that a run ends with which this ends."""
+    match error:
+        case VirtrbdError():
+            return error.exit_code
+        case EndedError():
+            return _ENDS[signal.Signals(error.number)][0]
+        case click.Abort():
+            return ExitCode.INTERRUPTED
+        case BrokenPipeError():
+            return ExitCode.CLOSED_PIPE
+    return ExitCode.BUG
+
+
+def ended(invoke: Callable[[], ExitCode]) -> ExitCode:
+    """Run, and return the exit code also where not even the reason can be said."""
+    try:
+        return guarded(invoke)
+    except BrokenPipeError:
+        return ExitCode.CLOSED_PIPE
+    except OSError:
+        return ExitCode.FAILED
+    except EndedError as error:
+        # While that was said.
+        return ending_of(error)
+
+
+def guarded(invoke: Callable[[], ExitCode]) -> ExitCode:
+    """Run, and return the exit code; whatever was raised is said."""
+    try:
+        code = _spoken(invoke)
+        # It came while something was finished, and that failed, or what was told of it is lost.
+        return worst(code, _say_ended(asked())) if asked() else code
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.CLOSED_PIPE
+    except click.Abort:
+        return _say_ended(signal.SIGINT)
+    except EndedError as error:
+        return _say_ended(error.number)
+    except Exception as error:
+        # Whoever writes a file of ours tells of a full disk himself: this is the answer's, or click's help.
+        if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS):
+            fact = f"{error.filename or 'standard output'}: {(error.strerror or '').lower()}"
+            return refuse(ExitCode.FAILED, [f"virtrbd: {fact}; make room or write elsewhere, then run again"])
+        complain(_trace_lines(error))
+        return refuse(ExitCode.BUG, ["virtrbd: this is a bug in virtrbd; please report it with the lines above"])
+
+
+def complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") -> None:
+    """Say what was raised where nothing can catch it; Python would do so by itself, with all that its text holds."""
+    if isinstance(lost.exc_value, EndedError):
+        ask_again()
+    elif lost.exc_value is not None:
+        complain(_trace_lines(lost.exc_value))
+
+
+def _say_ended(number: int) -> ExitCode:
+    """Say what was done before a signal ended the run; the next one does the rest."""
+    code, word = _ENDS[signal.Signals(number)]
+    lines = [*what_was_done(), f"virtrbd: {word}; run again to finish what was begun"]
+    if number == signal.SIGHUP:
+        # A terminal that is gone takes no words, and what was to be said is no reason for another code.
+        with suppress(OSError):
+            refuse(code, lines)
+        return code
+    return refuse(code, lines)
+
+
+def _spoken(invoke: Callable[[], ExitCode]) -> ExitCode:
+    """Run, and return the exit code; what is wrong with the command line, or with the world, is said."""
+    try:
+        return invoke()
+    except click.exceptions.Exit as done:
+        return ExitCode(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.UsageError as error:
+        if error.ctx:
+            complain(error.ctx.get_usage().splitlines())
+        return refuse(ExitCode.USAGE, [f"virtrbd: {_as_written(error.format_message())}"])
+    except VirtrbdError as error:
+        complain(_defect_lines(error))
+        prefix = "virtrbd: " if isinstance(error, UsageError) else ""
+        # What was begun has its own words: whether it took effect is unknown, or what was done before.
+        is_idle = error.exit_code is ExitCode.UNAVAILABLE and not has_begun()
+        suffix = "; nothing was begun" if is_idle else ""
+        return refuse(error.exit_code, [prefix + message + suffix for message in error.messages])
+
+
+def _as_written(message: str) -> str:
+    """Return click's message with the words of the command line as they are; their repr() would be escaped twice."""
+    for word in sys.argv[1:]:
+        for part in filter(None, (word, *word.split("=", 1), word[2:])):
+            message = message.replace(repr(part), quoted(part))
+    return message
+
+
+def _defect_lines(error: VirtrbdError) -> list[str]:
+    """Return where in the code virtrbd itself failed; it goes into no JSON, but to whoever reports it."""
+    defects = error.defects if isinstance(error, SpecError) else (error,)
+    return [f"trace: {line}" for defect in defects if isinstance(defect, DefectError) for line in defect.trace]
+
+
+def _trace_lines(error: BaseException) -> list[str]:
+    """Return where in the code the exception came from; without its text, which may hold a secret."""
+    # Nothing else of the command line needs it, and Python's own module behind it loads slowly.
+    from virtrbd.contained import trace_of
+
+    return [f"virtrbd: trace: {place}" for place in trace_of(error)]

@@ -1,0 +1,82 @@
+"""One run of a verb: what the global options said, and how the verb speaks and answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from virtrbd.commands.frame.answer import answer_json, keep_so_far, refuse
+from virtrbd.commands.frame.environment import restore
+from virtrbd.commands.output.log_lines import print_log
+from virtrbd.commands.output.printing import print_document, print_lines
+from virtrbd.ending import ignore_signals
+from virtrbd.errors import ExitCode
+from virtrbd.model.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the global options said. `log`: the form of what goes to stderr."""
+
+    config: str | None = None
+    connect: str | None = None
+    output: str = "text"
+    verbose: bool = False
+    quiet: bool = False
+    log: str = "text"
+    ended: list[ExitCode] = field(default_factory=list)
+
+    @property
+    def is_json(self) -> bool:
+        return self.output == "json"
+
+    def settings(self) -> Settings:
+        """Return the settings with what the command line overrides."""
+        # No help needs settings.
+        from virtrbd.specs.settings import load_settings
+
+        settings = load_settings(self.config)
+        restore(settings.keep_environment)
+        return replace(settings, connect=self.connect) if self.connect else settings
+
+    def say(self, *lines: str) -> None:
+        """Tell the person something; never on stdout, where the answer goes."""
+        if not self.quiet:
+            print_log(lines, is_error=False, event="note", as_json=self.log == "json")
+
+    def answer(self, data: dict[str, Any], lines: Sequence[str]) -> None:
+        """Print the answer: one JSON document, or the lines."""
+        if self.is_json:
+            answer_json(data)
+        else:
+            print_lines(lines)
+        # The work is done and said: to say now that it was ended would be wrong.
+        ignore_signals()
+
+    def answer_change(self, data: dict[str, Any], lines: Sequence[str], *, changed: bool) -> None:
+        """Print what a verb changed; with -q the lines only where it changed anything."""
+        self.answer({**data, "changed": changed}, lines if changed or not self.quiet else [])
+
+    def answer_document(self, data: dict[str, Any], text: str) -> None:
+        """Print the answer: one JSON document, or a document in a form of its own, which may go into a file."""
+        if self.is_json:
+            self.answer(data, [])
+        else:
+            print_document(text)
+
+    def so_far(self, data: dict[str, Any]) -> None:
+        """Keep what was done: the one JSON document has it also when the run fails or is ended."""
+        keep_so_far(data)
+
+    def report_call(self, what: str, seconds: float, is_over: bool) -> None:
+        """Say which call was made, and how long it took; for -v."""
+        fate = "" if is_over else ", and was given up"
+        line = f"{what} took {seconds * 1000:.1f} ms{fate}"
+        print_log([line], is_error=False, event="call", as_json=self.log == "json")
+
+    def refuse(self, code: ExitCode, *lines: str) -> None:
+        """Say why the run ends, for a process that is left without coming back here."""
+        refuse(code, lines)
+
+    def end(self, code: ExitCode) -> None:
+        """Set the run's exit code, for runs that end without an exception."""
+        self.ended.append(code)

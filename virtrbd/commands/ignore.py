@@ -1,0 +1,71 @@
+"""The verb `ignore`: paths of a domain that are left to virsh."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.domains import DOMAIN, require_plain_text
+from virtrbd.errors import UsageError
+from virtrbd.printable import cut
+
+with lazily():
+    from virtrbd.commands.connected.named import require_domain
+    from virtrbd.domainxml.ignoring import has_path
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.domainxml.schema_paths import can_exist
+    from virtrbd.hypervisor.connection import Hypervisor
+    from virtrbd.model.domain import DefinedDomain, DomainMark
+
+
+@verb
+@DOMAIN
+@click.argument("path", default="")
+@click.option("--undo", is_flag=True, help="Look after the path again.")
+def ignore(run: Run, name: str, path: str, undo: bool) -> None:
+    """Leave one PATH of a domain to virsh; without one, list them.
+
+    A PATH is written as plan shows it, like /devices/disk:vda/driver/@cache.
+    """
+    require_plain_text("PATH", path)
+    bare = path.strip("/") or ("/" if path else "")
+    with Hypervisor.connect(run.settings()) as hypervisor:
+        domain = require_domain(hypervisor, name)
+        if path:
+            if not undo and not _is_known(domain, bare):
+                _require_possible(bare)
+                # Said, not refused: the spec may be about to state it. A slip would silence nothing unnoticed.
+                run.say(f"{name}: nothing here has /{bare} so far; plan shows the paths there are")
+            hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
+            domain = require_domain(hypervisor, name)
+        mark = read_mark(domain.definition)
+    ignored = mark.ignored if mark else ()
+    lines = [f"{name}: ignores /{cut(each.strip('/'))}" for each in ignored] or [f"{name}: ignores nothing"]
+    run.answer({"name": name, "ignored": list(ignored)}, lines)
+
+
+def _is_known(domain: DefinedDomain, bare: str) -> bool:
+    """Whether the definition, the guest or what the spec stated so far has the path."""
+    mark = read_mark(domain.definition)
+    known = {*(mark.stated if mark else ()), *(change.path.strip("/") for change in (mark.foreign if mark else ()))}
+    is_stated = any(path == bare or path.startswith(f"{bare}/") for path in known)
+    documents = [text for text in (domain.definition, domain.live) if text]
+    return bare in ("/", "autostart") or is_stated or any(has_path(text, bare) for text in documents)
+
+
+def _require_possible(bare: str) -> None:
+    """Raise UsageError for a path that no definition could have, by libvirt's own schema."""
+    if not can_exist(bare):
+        example = "/devices/disk:vda/driver/@cache"
+        raise UsageError(f"PATH: no definition can have /{cut(bare)}; write one as plan shows it, like {example}")
+
+
+def _with_ignored(mark: DomainMark, bare: str, *, undo: bool) -> DomainMark:
+    paths = {each for each in mark.ignored if each != bare} | (set() if undo else {bare})
+    foreign = tuple(change for change in mark.foreign if change.path.strip("/") != bare.strip("/"))
+    # Without its inputs' digest the definition is held against the spec anew.
+    return replace(mark, ignored=tuple(sorted(paths - {"/"})), foreign=foreign, inputs="")

@@ -1,0 +1,53 @@
+"""The verb `image clone`: new images that share what they can with a snapshot."""
+
+from __future__ import annotations
+
+import click
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.images import IMAGE_TYPE, NEW_IMAGE_TYPE, require_plain, require_snapshot
+from virtrbd.errors import UsageError
+from virtrbd.printable import shell_command
+
+with lazily():
+    from virtrbd.ceph.details import read_parents
+    from virtrbd.commands.connected.images import Session, image_session
+    from virtrbd.commands.connected.intents import ALREADY_THERE
+    from virtrbd.images.clone import clone_by_hand
+    from virtrbd.model.image import ImageRef
+
+
+@verb
+@click.argument("parent", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
+@click.argument("refs", metavar="NEW_IMAGE...", type=NEW_IMAGE_TYPE, nargs=-1, required=True)
+def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
+    """Clone a snapshot, as often as names are given.
+
+    Cut off, run it again: it makes those that are missing.
+    """
+    require_snapshot(parent)
+    for ref in refs:
+        require_plain(ref)
+    if len(set(refs)) < len(refs):
+        raise UsageError("the same name twice; give each clone its own")
+    with image_session(run) as session:
+        there = clone_by_hand(session.host, parent, refs)
+        _advise_flatten(session, refs[0])
+    data = {
+        "parent": str(parent),
+        "images": [str(ref) for ref in refs],
+        "already_there": [str(ref) for ref in there],
+    }
+    lines = [f"{ref}: {ALREADY_THERE if ref in there else ''}cloned from {parent}" for ref in refs]
+    run.answer_change(data, lines, changed=len(there) < len(refs))
+
+
+def _advise_flatten(session: Session, ref: ImageRef) -> None:
+    depth, limit = len(read_parents(session.host.cluster, ref)), session.host.settings.ceph.clone_depth
+    if depth > limit:
+        session.host.say(
+            f"{ref}: {depth} images deep, over the limit of {limit}: each read may go through all of them; "
+            f"{shell_command('virtrbd image flatten', ref)} parts it from them"
+        )

@@ -1,0 +1,39 @@
+"""The verb `image flatten`: a clone gets what it shares with its parent."""
+
+from __future__ import annotations
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.allow import ALLOW, parse_allowed
+from virtrbd.commands.options.images import IMAGE, require_plain
+from virtrbd.commands.options.progress import PROGRESS
+
+with lazily():
+    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.output.progress import showing_progress
+    from virtrbd.images.change import flatten as part
+    from virtrbd.images.change import require_ready
+    from virtrbd.model.image import ImageRef
+
+
+@verb
+@IMAGE
+@PROGRESS
+@ALLOW
+def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> None:
+    """Copy into a clone what it shares with its parent.
+
+    Afterwards the two are independent of each other.
+    """
+    require_plain(ref)
+    allowed = parse_allowed(allow)
+    with (
+        image_session(run) as session,
+        showing_progress(run, progress, str(ref)) as update,
+        session.host.state.locked([str(ref)], "image flatten"),
+    ):
+        require_ready(session.host, ref, allowed, session.require_owner)
+        changed = part(session.with_progress(update), ref)
+    line = f"{ref}: flattened" if changed else f"{ref}: has no parent"
+    run.answer_change({"image": str(ref)}, [line], changed=changed)

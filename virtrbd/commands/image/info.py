@@ -1,0 +1,47 @@
+"""The verb `image info`: all about an image, or about one snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.images import IMAGE
+
+with lazily():
+    from virtrbd.ceph.details import missing_snapshot, read_details
+    from virtrbd.ceph.trash import missing_image_error
+    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.output.info import info_data, info_lines, one_snapshot_lines, snapshot_data
+    from virtrbd.images.require import known_as
+    from virtrbd.model.image import ImageRef
+    from virtrbd.model.image_details import SnapshotKind
+
+
+@verb
+@IMAGE
+def info(run: Run, ref: ImageRef) -> None:
+    """Show all about an image, or about one snapshot.
+
+    That is its usage, watchers, parents, clones, owner and librbd's options.
+    """
+    with image_session(run) as session:
+        details = read_details(session.host.cluster, ref)
+        if details is None:
+            raise missing_image_error(session.host.cluster, ref)
+        of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
+        if ref.snapshot and ref.snapshot not in of_people:
+            raise missing_snapshot(session.host.cluster, ref)
+        details = replace(details, image=known_as(session.host, details.image))
+        uses = session.uses() or ()
+        limit = session.host.settings.ceph.clone_depth
+    names_by_uuid = {use.uuid: use.name for use in uses}
+    users = tuple(use.name for use in uses if use.uses(ref))
+    users += tuple(f"{use.name} (perhaps: it cannot be read)" for use in uses if use.may_use(ref) or use.unknown)
+    data, lines = info_data(details, names_by_uuid, users), info_lines(details, names_by_uuid, users, limit)
+    if not ref.snapshot:
+        run.answer({"image": data}, lines)
+        return
+    snapshot = of_people[ref.snapshot]
+    run.answer({"image": data, "snapshot": snapshot_data(snapshot)}, one_snapshot_lines(ref, snapshot))

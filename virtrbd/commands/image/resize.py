@@ -1,0 +1,46 @@
+"""The verb `image resize`: an image grows, also under a running guest."""
+
+from __future__ import annotations
+
+import click
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.allow import ALLOW, parse_allowed
+from virtrbd.commands.options.images import IMAGE, require_plain
+from virtrbd.commands.options.types import SIZE_TYPE
+
+with lazily():
+    from virtrbd.commands.connected.images import image_session
+    from virtrbd.images.change import grow
+    from virtrbd.model.image import ImageRef
+    from virtrbd.model.size import format_size
+
+
+@verb
+@IMAGE
+@click.argument("size", type=SIZE_TYPE)
+@ALLOW
+def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
+    """Grow an image to SIZE, also under a running guest.
+
+    The guest is told. Images never shrink.
+    """
+    require_plain(ref)
+    allowed = parse_allowed(allow)
+    with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
+        uses = session.known_uses(ref, allowed)
+        before, told = grow(session.host, session.hypervisor, uses, ref, size, allowed)
+    done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
+    grown = f"grown from {format_size(before)} to {format_size(size)}"
+    line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"
+    lines = [line + (f", and domain {told} was told" if told else "")]
+    if before != size:
+        # Images never shrink, so a plan over a spec that says less would stop there.
+        lines += [
+            f"{use.name}: raise the disk's size in its spec too, if it states one"
+            for use in uses or ()
+            if use.uses(ref)
+        ]
+    run.answer_change(done, lines, changed=before != size or bool(told))

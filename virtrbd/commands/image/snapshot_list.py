@@ -1,0 +1,31 @@
+"""The verb `image snapshot list`: the snapshots of an image."""
+
+from __future__ import annotations
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.images import IMAGE, require_plain
+
+with lazily():
+    from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.trash import missing_image_error
+    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.output.info import snapshot_data, snapshot_lines
+    from virtrbd.model.image import ImageRef
+
+
+@verb
+@IMAGE
+def list_snapshots(run: Run, ref: ImageRef) -> None:
+    """List the snapshots of an image.
+
+    Those of groups, mirrors and the trash are listed too.
+    """
+    require_plain(ref)
+    with image_session(run) as session:
+        details = read_details(session.host.cluster, ref)
+        if details is None:
+            raise missing_image_error(session.host.cluster, ref)
+    lines = snapshot_lines(details.snapshots) if details.snapshots else ["no snapshots"]
+    run.answer({"image": str(ref), "snapshots": [snapshot_data(each) for each in details.snapshots]}, lines)

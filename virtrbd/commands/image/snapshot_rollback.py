@@ -1,0 +1,29 @@
+"""The verb `image snapshot rollback`: an image becomes what it was at a snapshot."""
+
+from __future__ import annotations
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.allow import ALLOW, parse_allowed
+from virtrbd.commands.options.images import SNAPSHOT, require_snapshot
+
+with lazily():
+    from virtrbd.commands.connected.images import image_session
+    from virtrbd.images.change import roll_back
+    from virtrbd.model.image import ImageRef
+
+
+@verb
+@SNAPSHOT
+@ALLOW
+def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
+    """Make an image what it was at a snapshot.
+
+    Cut off, run it again: no domain starts on the image before.
+    """
+    require_snapshot(ref)
+    allowed = parse_allowed(allow)
+    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot rollback"):
+        roll_back(session.host, session.known_uses(ref, allowed), ref, allowed)
+    run.answer({"image": str(ref.image), "snapshot": str(ref)}, [f"{ref.image}: rolled back to {ref}"])

@@ -1,0 +1,122 @@
+"""The verb `image trash purge`: what has waited its time in the trash goes for good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from virtrbd.commands.frame.lazily import lazily
+from virtrbd.commands.frame.run import Run
+from virtrbd.commands.frame.verb import verb
+from virtrbd.commands.options.allow import ALLOW, parse_allowed
+from virtrbd.commands.options.images import CLEAR, PLAN
+from virtrbd.commands.options.pools import POOLS, Room, rooms_of
+from virtrbd.commands.options.progress import PROGRESS
+from virtrbd.errors import ClusterError, VirtrbdError
+
+with lazily():
+    from virtrbd.ceph.children import with_owners
+    from virtrbd.ceph.details import read_details
+    from virtrbd.ceph.trash import list_trash
+    from virtrbd.commands.connected.images import Session, image_session
+    from virtrbd.commands.connected.pools import tell_others
+    from virtrbd.commands.connected.removals import do_steps, plan_once_free
+    from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
+    from virtrbd.contained import contained
+    from virtrbd.model.failure import failure_of
+    from virtrbd.model.hazard import Hazard
+    from virtrbd.model.image_details import TrashEntry
+    from virtrbd.planning.removal import RemovalPlan, RemoveImage, plan_purge
+
+
+@verb
+@POOLS
+@click.option("--now", is_flag=True, help="Those too whose delay is not over; needs --allow loses-data.")
+@CLEAR
+@PLAN
+@PROGRESS
+@ALLOW
+def purge(
+    run: Run,
+    pools: tuple[str, ...],
+    now: bool,
+    clear: bool,
+    only_plan: bool,
+    progress: str,
+    allow: tuple[str, ...],
+) -> None:
+    """Remove for good what has waited its time in the trash.
+
+    What clones still need stays.
+    """
+    allowed = parse_allowed(allow)
+    lines: list[str] = []
+    data: list[dict[str, Any]] = []
+    with image_session(run) as session:
+        rooms = rooms_of(pools, session.host.settings.ceph.pool)
+        for entry in _due(session, rooms, now=now):
+            done: list[str] = []
+            data.append({"image": str(entry.ref), "id": entry.image_id, "done": done})
+            run.so_far({"trash": data})
+            try:
+                with (
+                    contained(f"{entry.ref} in the trash"),
+                    session.host.state.locked([str(entry.ref)], "image trash purge"),
+                ):
+                    told, plan = _purge(run, session, entry, allowed, progress, done, clear=clear, only_plan=only_plan)
+                data[-1] |= plan
+            except VirtrbdError as error:
+                # The others are purged all the same.
+                told = list(error.messages)
+                data[-1]["error"] = error.as_line
+                run.end(error.exit_code)
+                for line in failure_of(error).trace:
+                    run.say(f"{entry.ref}: trace: {line}")
+            lines += told
+        others = tell_others(run, session.host.cluster, rooms)
+    run.answer({"trash": data, "other_namespaces": others}, lines or ["nothing to purge"])
+
+
+def _purge(
+    run: Run,
+    session: Session,
+    entry: TrashEntry,
+    allowed: frozenset[Hazard],
+    progress: str,
+    done: list[str],
+    *,
+    clear: bool,
+    only_plan: bool,
+) -> tuple[list[str], dict[str, Any]]:
+    """Purge one image, and return what there is to say of it in lines, and the plan as data."""
+    make_plan = partial(_purge_plan, session, entry, allowed)
+    plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
+    standing = plan.standing(clear=clear, allowed=allowed)
+    run.end(exit_code_of(standing))
+    if standing or only_plan:
+        return plan_lines(plan, standing), plan_data(plan)
+    do_steps(run, session, plan, progress, done)
+    return [f"{plan.subject}: {line}" for line in done], plan_data(plan)
+
+
+def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> list[TrashEntry]:
+    found = [entry for pool, space in rooms for entry in list_trash(session.host.cluster, pool, space)]
+    # What mirroring or a migration put there is theirs to end.
+    return [e for e in found if e.source == "USER" and (now or e.expires_at <= time.time())]
+
+
+def _purge_plan(session: Session, entry: TrashEntry, allowed: frozenset[Hazard]) -> RemovalPlan:
+    cluster = session.host.cluster
+    if all(other.image_id != entry.image_id for other in list_trash(cluster, entry.ref.pool, entry.ref.namespace)):
+        raise ClusterError(f"{entry.ref}: is in the trash no more; restored, or purged by another run")
+    details = read_details(cluster, entry.ref, entry.image_id)
+    if details is None:
+        # A removal that was cut off behind the header: only the rest is left to remove.
+        rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
+        return RemovalPlan(subject=entry.ref, blockers=(), steps=(rest,))
+    session.require_owner(details.image, allowed)
+    return plan_purge(with_owners(cluster, details), session.host.host_uuid, is_expired=entry.expires_at <= time.time())

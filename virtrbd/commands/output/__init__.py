@@ -1,0 +1,1 @@
+"""What a run says: tables, plans, screens, lines, progress, and the way out to the terminal."""
