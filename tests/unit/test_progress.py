@@ -5,7 +5,6 @@ import json
 import pytest
 
 from virtrbd.commands.frame.run import Run
-from virtrbd.commands.output import progress
 from virtrbd.commands.output.progress import showing_progress
 
 

@@ -28,7 +28,7 @@ def verbs_below(group: click.Group, path: Words = ()) -> Iterator[tuple[Words, c
         if isinstance(command, click.Group):
             yield from verbs_below(command, (*path, word))
         else:
-            summary = group.group.verbs[word]
+            summary = group.tree.verbs[word]
             assert isinstance(summary, str)
             yield (*path, word), command, summary
 

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.conf import client_of
@@ -18,11 +18,13 @@ from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes, is_utf8
 from virtrbd.deadline import call_watched, call_within, is_abandoned
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, UnavailableError
+from virtrbd.lazily import lazily
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
 from virtrbd.printable import shell_command
 
-if TYPE_CHECKING:
+# It brings all nouns of domains along, and work on images needs none.
+with lazily():
     from virtrbd.model.actual import ClusterFacts
 
 T = TypeVar("T")
@@ -180,9 +182,6 @@ class Cluster:
 
     def facts(self) -> "ClusterFacts":
         """Return what a domain's XML must know: fsid and every monitor of the cluster's own map."""
-        # Here, not above: it brings all nouns of domains along, and work on images needs none.
-        from virtrbd.model.actual import ClusterFacts
-
         mons = self.command("mon dump")["mons"]
         fsid = self.call("reading the fsid", self._rados.get_fsid)
         user = self.settings.ceph.user

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from virtrbd.errors import ConfigError
+from virtrbd.lazily import lazily
 from virtrbd.model.address import address_of
 
-if TYPE_CHECKING:
+# It brings all nouns of domains along, and work on images needs none.
+with lazily():
     from virtrbd.model.actual import Monitor
 
 # `v2:10.0.0.1:3300/0`, `[fd00::1]:3301`, `fd00::1`, `mon-b`.
@@ -87,8 +89,5 @@ def _without_group(word: str) -> str:
 
 
 def _monitors(addresses: Iterable[tuple[str, int | None]]) -> "tuple[Monitor, ...]":
-    # Here, not above: it brings all nouns of domains along, and work on images needs none.
-    from virtrbd.model.actual import Monitor
-
     found = {Monitor(address=address, port=port) for address, port in addresses}
     return tuple(sorted(found, key=lambda monitor: (monitor.address, monitor.port or 0)))

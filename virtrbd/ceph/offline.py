@@ -6,8 +6,13 @@ from collections.abc import Callable
 from virtrbd.ceph.conf import NO_KEYRING, auth_methods, read_file, reader_of
 from virtrbd.ceph.monitors import monitors_of_conf
 from virtrbd.errors import ConfigError, UnavailableError
+from virtrbd.lazily import lazily
 from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.settings import Settings
+
+# Where librados is, it reads the file.
+with lazily():
+    from virtrbd.ceph.plain_conf import plain_options
 
 NO_CLUSTER = "00000000-0000-0000-0000-000000000000"
 
@@ -35,8 +40,6 @@ def _options(conf: str, user: str) -> Callable[[str], str]:
     try:
         client = reader_of(conf, user, NO_KEYRING)
     except UnavailableError:
-        from virtrbd.ceph.plain_conf import plain_options
-
         options = plain_options(conf, read_file(conf), user)
         return lambda name: options.get(name, "")
     return lambda name: client.conf_get(name) or ""

@@ -1,6 +1,6 @@
 """The trash: images wait there to be restored, until their delay is over."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from virtrbd.ceph import class_calls
 from virtrbd.ceph.bindings import rbd
@@ -10,10 +10,12 @@ from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.texts import as_bytes
 from virtrbd.ceph.watchers import refuse_watched
 from virtrbd.errors import ClusterError
+from virtrbd.lazily import lazily
 from virtrbd.model.image import ImageRef
 from virtrbd.printable import shell_command
 
-if TYPE_CHECKING:
+# Who trashes an image lists none.
+with lazily():
     from virtrbd.model.image_details import TrashEntry
 
 # Who put it there, of an image that rbd migration prepare set aside.
@@ -41,8 +43,6 @@ def trash_image(cluster: Cluster, ref: ImageRef, image_id: str, delay_s: float, 
 
 def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[TrashEntry, ...]":
     """Return what is in the trash of a pool's namespace, by name."""
-    from virtrbd.model.image_details import TrashEntry
-
     where = ImageRef(pool=pool, namespace=namespace, name="")
 
     def read() -> "tuple[TrashEntry, ...]":

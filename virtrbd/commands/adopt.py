@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.types import FILE_TYPE
 from virtrbd.errors import ExitCode, UsageError, VirtrbdError, worst
+from virtrbd.lazily import lazily
 from virtrbd.printable import cut, shell_command
 
 with lazily():

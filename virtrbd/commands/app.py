@@ -108,7 +108,7 @@ _TREE = Group(
 )
 
 
-@click.group(cls=Verbs, group=_TREE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Verbs, tree=_TREE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="virtrbd")
 @click.pass_context
 def app(context: click.Context, /, **values: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import parse_allowed
 from virtrbd.commands.options.specs import FLEET_OPTIONS, PATHS, paths_of
 from virtrbd.errors import HypervisorError, UsageError, worst
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.domains import connected

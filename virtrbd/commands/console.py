@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import NAME
 from virtrbd.errors import HypervisorError, UsageError
+from virtrbd.lazily import lazily
 from virtrbd.printable import shell_command
 
 with lazily():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.specs import FILES
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.domains import connected

@@ -8,11 +8,11 @@ from datetime import datetime
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import DOMAIN, require_plain_text
 from virtrbd.commands.options.until import parse_until
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.named import require_domain

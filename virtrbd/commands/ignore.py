@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import DOMAIN, require_plain_text
 from virtrbd.errors import UsageError
+from virtrbd.lazily import lazily
 from virtrbd.printable import cut
 
 with lazily():

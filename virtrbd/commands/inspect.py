@@ -6,10 +6,10 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import NAME
+from virtrbd.lazily import lazily
 from virtrbd.printable import cut
 
 with lazily():

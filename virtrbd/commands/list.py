@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.errors import VirtrbdError, worst
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.output.failures import failure_data, show_trace

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.errors import UsageError
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.model.names import check_new_domain_name

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import parse_allowed
 from virtrbd.commands.options.specs import FLEET_OPTIONS, PATHS, paths_of
 from virtrbd.commands.options.types import FILE_TYPE
 from virtrbd.errors import UsageError, worst
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.domains import connected

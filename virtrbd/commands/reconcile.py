@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from virtrbd.commands.frame.ends import ending_of
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import parse_allowed
@@ -20,6 +19,7 @@ from virtrbd.commands.options.specs import FLEET_OPTIONS, PATHS, paths_of
 from virtrbd.commands.options.types import FILE_TYPE, SecondsRange
 from virtrbd.deadline import PROCESS_BEGAN, ended_at
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
+from virtrbd.lazily import lazily
 
 if TYPE_CHECKING:
     from virtrbd.engine.converge import Report, Tell

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.domains import FORGET_SNAPSHOTS
 from virtrbd.commands.options.types import DURATION_TYPE
 from virtrbd.errors import worst
+from virtrbd.lazily import lazily
 from virtrbd.printable import shell_command
 
 with lazily():

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.specs import FILES
 from virtrbd.errors import DeniedError, SpecError, UnavailableError, UsageError, VirtrbdError
+from virtrbd.lazily import lazily
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.printable import cut
 

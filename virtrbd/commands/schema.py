@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.specs.json_schema import spec_schema

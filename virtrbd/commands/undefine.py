@@ -7,13 +7,13 @@ from itertools import zip_longest
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.domains import FORGET_SNAPSHOTS, NAME
 from virtrbd.ending import did
 from virtrbd.errors import BlockedError, HypervisorError, worst
+from virtrbd.lazily import lazily
 from virtrbd.model.hazard import Hazard
 from virtrbd.printable import shell_command
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.specs import FILES
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.specs.load import load

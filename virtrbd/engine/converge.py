@@ -10,11 +10,16 @@ from virtrbd.engine.execute import Perform, execute
 from virtrbd.engine.host import Host
 from virtrbd.engine.observe import observe
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
+from virtrbd.lazily import lazily
 from virtrbd.local.in_sync_cache import keep_judged, recall_judged
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 from virtrbd.planning.plan import Policy, make_plan
+
+# A run that changes nothing needs none of what changes the world.
+with lazily():
+    from virtrbd.engine.perform import perform
 
 # Given each outcome as soon as it may be told.
 Tell = Callable[[Outcome], None]
@@ -115,9 +120,6 @@ def _act(
 
 
 def _performer(host: Host) -> Perform:
-    # Here, not above: a run that changes nothing needs none of what changes the world.
-    from virtrbd.engine.perform import perform
-
     return lambda action: perform(action, host)
 
 

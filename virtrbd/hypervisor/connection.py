@@ -25,6 +25,7 @@ from virtrbd.hypervisor.reading import (
     xml_of,
 )
 from virtrbd.hypervisor.secrets import read_secret
+from virtrbd.lazily import lazily
 from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.digest import digest_of
@@ -33,6 +34,14 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
 from virtrbd.printable import cut, shell_command
+
+# A run that finds all in order parses no XML, and needs no lxml.
+with lazily():
+    from virtrbd.domainxml.capabilities import parse_capabilities
+    from virtrbd.domainxml.libvirt_defaults import is_plain
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.domainxml.own_devices import live_mark
+    from virtrbd.domainxml.parse import ceph_pool_in, is_encrypted, secret_xml
 
 T = TypeVar("T")
 
@@ -112,8 +121,6 @@ class Hypervisor:
 
         A driver that tells nothing (libvirt's test driver) gets no offers: what it has is unknown, not refused.
         """
-        # Here and below, not above: a run that finds all in order parses no XML, and needs no lxml.
-        from virtrbd.domainxml.capabilities import parse_capabilities
 
         def read() -> Capabilities | None:
             versions = self._connection.getLibVersion(), self._connection.getVersion()
@@ -195,7 +202,6 @@ class Hypervisor:
 
     def ceph_pool_of(self, storage_pool: str) -> str | None:
         """Return the Ceph pool of a libvirt storage pool, "" for one of another kind, None where there is none."""
-        from virtrbd.domainxml.parse import ceph_pool_in
 
         def read() -> str | None:
             try:
@@ -225,8 +231,6 @@ class Hypervisor:
 
         None where libvirt does not say, or would come to harm by the question. Nothing is defined or started.
         """
-        from virtrbd.domainxml.libvirt_defaults import is_plain
-
         if not is_plain(xml):
             return None
 
@@ -301,8 +305,6 @@ class Hypervisor:
         Return whether the guest had less. Raises HypervisorError when QEMU does not show the new size afterwards.
         """
 
-        from virtrbd.domainxml.parse import is_encrypted
-
         def resize(domain: Any) -> bool:
             held, _, _ = domain.blockInfo(target)
             # libvirt shrinks silently
@@ -337,7 +339,6 @@ class Hypervisor:
 
     def set_memory_live(self, uuid: str, to_bytes: int) -> None:
         """Set the balloon of the running guest, and record that it was told; it follows in its own time."""
-        from virtrbd.domainxml.mark import read_mark
 
         def tell(domain: Any) -> None:
             domain.setMemoryFlags(to_bytes // 1024, _LIVE)
@@ -367,7 +368,6 @@ class Hypervisor:
 
         `seen`: where its devices were when it was looked at, by step.
         """
-        from virtrbd.domainxml.own_devices import live_mark
 
         def write(domain: Any) -> None:
             mark = live_mark(xml_of(domain), xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE), stated, seen)
@@ -404,7 +404,6 @@ class Hypervisor:
 
     def define_secret(self, uuid: str, usage: str, key: Key) -> None:
         """Define the secret, give it its value, then say that it has one: a private value can't be asked for."""
-        from virtrbd.domainxml.parse import secret_xml
 
         def define() -> None:
             # One that is there already may be another run's, which is about to find it set.

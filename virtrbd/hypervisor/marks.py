@@ -7,7 +7,15 @@ from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.errors import HypervisorError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.reading import xml_of
+from virtrbd.lazily import lazily
 from virtrbd.model.domain import DomainMark
+
+# A run that finds all in order parses no XML, and needs no lxml.
+with lazily():
+    from virtrbd.domainxml.given_back import forms_of
+    from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
+    from virtrbd.domainxml.own_devices import settled
+    from virtrbd.domainxml.passwords import with_passwords
 
 # REMOTE_STRING_MAX: with a longer one neither virtrbd nor virsh sees the domain's XML again.
 _MOST_BYTES = 4 * 1024**2
@@ -15,8 +23,6 @@ _MOST_BYTES = 4 * 1024**2
 
 def mark_of(domain: Any) -> DomainMark | None:
     """Return the mark in the domain's definition, None where it is nobody's that we know."""
-    from virtrbd.domainxml.mark import read_mark
-
     return read_mark(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
@@ -24,10 +30,6 @@ def record(domain: Any, mark: DomainMark, rendered: str) -> str:
     """Write the mark with the definition's digest, where its devices are and what became of what was rendered, and
     return the definition as libvirt holds it then.
     """
-    from virtrbd.domainxml.given_back import forms_of
-    from virtrbd.domainxml.mark import definition_digest
-    from virtrbd.domainxml.own_devices import settled
-
     held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
     new_mark = settled(held, replace(mark, definition=definition_digest(held)))
     new_mark = replace(new_mark, forms=forms_of(held, rendered, new_mark))
@@ -40,8 +42,6 @@ def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
 
     Raises HypervisorError where libvirt could not send the domain's XML any more.
     """
-    from virtrbd.domainxml.mark import mark_text
-
     text = mark_text(mark)
     is_config = where == libvirt.VIR_DOMAIN_AFFECT_CONFIG
     held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE if is_config else 0)
@@ -59,8 +59,6 @@ def with_passwords_of(connection: Any, xml: str, uuid: str) -> str:
 
     They come from libvirt and go back there; no file, plan or log ever sees them.
     """
-    from virtrbd.domainxml.passwords import with_passwords
-
     try:
         domain = connection.lookupByUUIDString(uuid)
     except libvirt.libvirtError as error:

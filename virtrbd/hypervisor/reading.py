@@ -8,10 +8,15 @@ from virtrbd.contained import contained
 from virtrbd.errors import HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
+from virtrbd.lazily import lazily
 from virtrbd.model.domain import DefinedDomain, PowerState, UnreadDomain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.retirement import Kept
 from virtrbd.printable import shell_command
+
+# A run that finds all in order parses no XML, and needs no lxml.
+with lazily():
+    from virtrbd.domainxml.parse import parse_disks
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -206,6 +211,4 @@ def _targets(domain: Any) -> list[str]:
     """Return the targets of a running guest's disks; one that is off has no job."""
     if not domain.isActive():
         return []
-    from virtrbd.domainxml.parse import parse_disks
-
     return [disk.target for disk in parse_disks(domain.XMLDesc()) if disk.target]

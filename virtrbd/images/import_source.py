@@ -15,9 +15,18 @@ from typing import TypeVar
 from virtrbd.deadline import call_within
 from virtrbd.errors import UnavailableError, VirtrbdError
 from virtrbd.images.source_file import ANSWERS_WITHIN_S, OpenFile, Source, open_file, unreadable
+from virtrbd.lazily import lazily
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import Settings
 from virtrbd.qemu.formats.look import look, wrapping_of
+
+# Most files are here, in no archive and not packed; what talks HTTP takes as long to import as all the rest.
+with lazily():
+    from virtrbd.images.fetch import fetch
+    from virtrbd.images.unpack import unpack
+    from virtrbd.images.verify import require_checksum, wanted_checksum
+    from virtrbd.local.image_cache import opened_cache
+    from virtrbd.qemu.formats.archive import find_disk
 
 # An OVA in a .gz whose disk is packed once more is all that people make.
 _MOST_WRAPPINGS = 3
@@ -68,8 +77,6 @@ def open_import(wanted: ImportFile, work: ImportWork) -> Iterator[Source]:
 def _opened(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
     file = stack.enter_context(open_file(wanted.name, beneath=wanted.beneath))
     if wanted.checksum:
-        from virtrbd.images.verify import require_checksum, wanted_checksum
-
         name = os.path.basename(wanted.name)
         checksum = wanted_checksum(wanted.checksum, name, work.settings.timeouts.transfer)
         return require_checksum(file, checksum, work.timed_progress(wanted))
@@ -77,10 +84,6 @@ def _opened(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
 
 
 def _fetched(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
-    # Here, not above: most files are here, and what talks HTTP takes as long to import as all the rest.
-    from virtrbd.images.fetch import fetch
-    from virtrbd.local.image_cache import opened_cache
-
     cache = stack.enter_context(opened_cache(work.settings.imports))
     return fetch(stack, wanted, cache, work.settings.timeouts.transfer, work.say, work.timed_progress(wanted))
 
@@ -113,15 +116,10 @@ def _answer(file: OpenFile, call: Callable[[], T]) -> T:
 
 
 def _member(file: OpenFile, wanted: str) -> OpenFile:
-    from virtrbd.qemu.formats.archive import find_disk
-
     member = _answer(file, partial(find_disk, file.image, wanted))
     return file.part(member.name, member.at, member.length)
 
 
 def _unpacked(stack: ExitStack, file: OpenFile, program: str, wanted: ImportFile, work: ImportWork) -> OpenFile:
-    from virtrbd.images.unpack import unpack
-    from virtrbd.local.image_cache import opened_cache
-
     cache = stack.enter_context(opened_cache(work.settings.imports))
     return unpack(stack, file, program, cache, work.settings.timeouts.transfer, work.timed_progress(wanted))

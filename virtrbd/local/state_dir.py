@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from virtrbd.errors import BusyError, DeniedError, VirtrbdError
+from virtrbd.lazily import lazily
 from virtrbd.local.folders import make_private, refuse_shared
 from virtrbd.local.write_whole import cannot_write, opened_folder, remove_half_files, write_whole
 from virtrbd.model.file_name import file_name_of
 from virtrbd.model.image import ImageRef, Intent
 
-if TYPE_CHECKING:
+# It brings all nouns of domains along, and work on images needs none.
+with lazily():
     from virtrbd.model.actual import LastDefinition
+
+if TYPE_CHECKING:
     from virtrbd.model.retirement import Retirement
 
 T = TypeVar("T")
@@ -166,9 +170,6 @@ class StateDir:
 
     def read_definition(self, uuid: str) -> "LastDefinition | None":
         """Return the definition that was kept; None costs an explanation, never that a change is seen."""
-        # Here, not above: it brings all nouns of domains along, and work on images needs none.
-        from virtrbd.model.actual import LastDefinition
-
         found = self._read("definitions", uuid, _DefinitionFile)
         return LastDefinition(xml=found.xml, hypervisor=found.hypervisor) if found else None
 

@@ -14,6 +14,7 @@ from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.own_devices import rendered_places
 from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import DocumentError
+from virtrbd.lazily import lazily
 from virtrbd.model.actions import DefineDomain, RenewMark
 from virtrbd.model.actual import Actual, LastDefinition
 from virtrbd.model.difference import Difference
@@ -26,6 +27,11 @@ from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
 from virtrbd.planning.machine_type import capabilities_key
 from virtrbd.printable import shell_command
+
+# A run in which nothing changed needs no Jinja2, and fits nothing.
+with lazily():
+    from virtrbd.compat.adapt import fit
+    from virtrbd.domainxml.document import render_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,10 +239,6 @@ def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple
 def _render(
     domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual, template_dir: str
 ) -> _Rendered:
-    # Here, not above: a run in which nothing changed needs no Jinja2, and fits nothing.
-    from virtrbd.compat.adapt import fit
-    from virtrbd.domainxml.document import render_document
-
     capabilities = actual.capabilities.get(capabilities_key(domain, defined))
     if capabilities is None:
         return _Rendered(problems=(_unknown_machine(domain, defined),))

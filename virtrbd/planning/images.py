@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.plain import names_source
 from virtrbd.errors import ExitCode
+from virtrbd.lazily import lazily
 from virtrbd.model.actions import (
     Action,
     CloneImage,
@@ -27,6 +28,12 @@ from virtrbd.model.size import format_size
 from virtrbd.planning.interrupted import as_it_is, is_half, is_unclear
 from virtrbd.planning.unready import not_ready_message, ready_again, without_a_byte
 from virtrbd.printable import shell_command
+
+# Only a run that lacks an image, or has one to grow, parses for it.
+with lazily():
+    from virtrbd.domainxml.image_uses import named_images
+    from virtrbd.domainxml.parse import parse_disks
+    from virtrbd.domainxml.tree import parse_tree
 
 # How a file that a spec names fails, and the spec may be right.
 _OF_THE_WORLD = (ExitCode.UNAVAILABLE, ExitCode.DENIED, ExitCode.CONFIG, ExitCode.BUG)
@@ -74,10 +81,6 @@ def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actu
     """
     last = actual.last_definitions.get(domain.uuid)
     documents = (defined.definition if defined else "", defined.live if defined else "", last.xml if last else "")
-    # Here, not above: only a run that lacks an image parses for it.
-    from virtrbd.domainxml.image_uses import named_images
-    from virtrbd.domainxml.tree import parse_tree
-
     return any(
         use.ref.image == disk.image.image for xml in documents if xml for use in named_images(parse_tree(xml)).images
     )
@@ -196,9 +199,6 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
 
 def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
     """Whether the guest runs with the image: one that is attached only now is grown before that, like any other."""
-    # Here, not above: a run in which nothing is to grow parses nothing.
-    from virtrbd.domainxml.parse import parse_disks
-
     live = defined.live if defined and defined.state.is_active else ""
     return bool(live) and any((d.target, d.image) == (disk.target, disk.image.image) for d in parse_disks(live))
 

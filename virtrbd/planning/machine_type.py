@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from virtrbd.errors import DocumentError
+from virtrbd.lazily import lazily
 from virtrbd.model.domain import DefinedDomain, Domain
+
+# A run that finds all in order parses nothing.
+with lazily():
+    from virtrbd.domainxml.parse import parse_machine
 
 CapabilitiesKey = tuple[str, str]
 
@@ -14,8 +19,6 @@ _FAMILIES = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 def capabilities_key(domain: Domain, defined: DefinedDomain | None) -> CapabilitiesKey:
     """Return the hypervisor type and the machine that the domain is rendered for."""
     if defined and not domain.machine_upgrade:
-        from virtrbd.domainxml.parse import parse_machine
-
         pinned = parse_machine(defined.definition)[1]
         if pinned.startswith(_FAMILIES.get(domain.machine, "\n")):
             return domain.hypervisor, pinned

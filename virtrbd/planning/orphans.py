@@ -5,11 +5,17 @@ from collections.abc import Iterator, Sequence
 from virtrbd.contained import contained
 from virtrbd.domainxml.plain import NAMESPACE, are_all_gone, may_be_no_xml, monitor_addresses
 from virtrbd.errors import ExitCode, VirtrbdError
+from virtrbd.lazily import lazily
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain, UnreadDomain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
 from virtrbd.printable import shell_command
+
+# A run that finds all in order parses nothing.
+with lazily():
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.domainxml.parsing import parse
 
 
 def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans: bool) -> Iterator[DomainPlan]:
@@ -50,8 +56,6 @@ def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
     """Return what to say of a definition that libvirt itself could not read again: measured, it loses the domain."""
     if not (found.persistent and may_be_no_xml(found.definition)):
         return None
-    from virtrbd.domainxml.parsing import parse
-
     flaw = parse(found.definition).flaw
     text = (
         f"its definition holds {flaw}: when libvirtd is restarted, it does not know the domain any more; write title, "
@@ -63,8 +67,6 @@ def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
 def _is_ours(found: DefinedDomain) -> bool:
     if NAMESPACE not in found.definition:
         return False
-    from virtrbd.domainxml.mark import read_mark
-
     return read_mark(found.definition) is not None
 
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from virtrbd.contained import contained
 from virtrbd.errors import VirtrbdError
+from virtrbd.lazily import lazily
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
 from virtrbd.model.actual import Actual, Secret
 from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
@@ -23,6 +24,13 @@ from virtrbd.planning.seeds import plan_seed
 from virtrbd.planning.shared_images import shared_images
 from virtrbd.planning.two_writers import two_writers
 from virtrbd.printable import shell_command
+
+# What was judged before needs neither lxml nor Jinja2.
+with lazily():
+    from virtrbd.domainxml.ignoring import is_ignored
+    from virtrbd.domainxml.mark import read_mark
+    from virtrbd.domainxml.parse import parse_disks
+    from virtrbd.planning.definition import plan_definition
 
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 
@@ -222,17 +230,12 @@ def _plan_all(
 
 
 def _read_mark(defined: DefinedDomain) -> DomainMark | None:
-    # Here and below, not above: what was judged before needs neither lxml nor Jinja2.
-    from virtrbd.domainxml.mark import read_mark
-
     return read_mark(defined.definition)
 
 
 def _plan_definition(
     domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None, world: _World
 ) -> DefinitionPlan:
-    from virtrbd.planning.definition import plan_definition
-
     actual, template_dir = world.actual, world.policy.template_dir
     inputs = inputs_digest(domain, domain.uuid, actual, world.common)
     return plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, template_dir)
@@ -251,9 +254,6 @@ def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMa
     """Yield the spec's disks that no run attaches: their place is ignored, and holds another image."""
     if defined is None or mark is None or not mark.ignored:
         return
-    from virtrbd.domainxml.ignoring import is_ignored
-    from virtrbd.domainxml.parse import parse_disks
-
     held = {disk.target: disk.image for disk in parse_disks(defined.definition)}
     for disk in domain.disks:
         path = f"devices/disk:{disk.target}"

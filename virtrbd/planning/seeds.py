@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from virtrbd.lazily import lazily
 from virtrbd.model.actions import Action, MarkImage, WriteSeed
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain
@@ -10,6 +11,10 @@ from virtrbd.model.image import Image
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
 from virtrbd.planning.images import ImagePlan, plan_half_made, plan_mark
 from virtrbd.planning.unready import not_ready_message
+
+# A run that makes no seed reads no YAML.
+with lazily():
+    from virtrbd.specs.document import laid_over
 
 # How every kind of user data begins that cloud-init (type_from_starts_with, convert_string) or, on Windows,
 # cloudbase-init knows: a line with a sign, a tag, a gzip. Of anything else they tell the guest's own log alone.
@@ -91,8 +96,6 @@ def _is_user_data(raw: bytes) -> bool:
 
 def _documents(domain: Domain, seed: Seed, contents: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
     """Return what goes onto the disc: NoCloud takes none without user-data and meta-data."""
-    from virtrbd.specs.document import laid_over  # Here, not above: only a seed that is written needs YAML.
-
     defaults = {"instance-id": domain.uuid, "local-hostname": domain.name}
     try:
         meta_data = laid_over(defaults, contents.get(META_DATA, b""))

@@ -8,11 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from virtrbd.domainxml.plain import names_source
 from virtrbd.errors import ExitCode
+from virtrbd.lazily import lazily
 from virtrbd.model.actual import Actual
 from virtrbd.model.domain import DefinedDomain, Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Watcher
 from virtrbd.printable import shell_command
+
+# Mostly nothing is open twice, and a run that finds all in order parses nothing.
+with lazily():
+    from virtrbd.domainxml.image_uses import times_open
+    from virtrbd.domainxml.tree import parse_tree
 
 
 def images_of_guests(desired: Sequence[Domain], held: Sequence[DefinedDomain]) -> tuple[ImageRef, ...]:
@@ -70,8 +76,4 @@ def _open(domain: Domain, live: Mapping[str, str]) -> Iterator[ImageRef]:
 
 
 def _times_open(live: str, ref: ImageRef) -> int:
-    # Mostly nothing is open twice, and a run that finds all in order parses nothing.
-    from virtrbd.domainxml.image_uses import times_open
-    from virtrbd.domainxml.tree import parse_tree
-
     return times_open(parse_tree(live), ref)

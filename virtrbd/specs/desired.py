@@ -3,10 +3,16 @@
 import os
 from collections.abc import Sequence
 
+from virtrbd.lazily import lazily
 from virtrbd.local.spec_cache import remembered
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.specs.files import read_files
+
+# Specs that were checked before need neither pydantic nor yaml.
+with lazily():
+    from virtrbd.specs.load import check_files
+    from virtrbd.specs.resolve import resolve
 
 
 def desired_domains(paths: Sequence[str], settings: Settings, *, is_owned: bool = False) -> tuple[Domain, ...]:
@@ -17,10 +23,6 @@ def desired_domains(paths: Sequence[str], settings: Settings, *, is_owned: bool 
     files = read_files(paths, settings.allowed_dirs, is_owned=is_owned)
 
     def check() -> tuple[Domain, ...]:
-        # Here, not above: specs that were checked before need neither pydantic nor yaml.
-        from virtrbd.specs.load import check_files
-        from virtrbd.specs.resolve import resolve
-
         return resolve(check_files(files, settings), settings)
 
     if files.problems:

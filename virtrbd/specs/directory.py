@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError, worst
+from virtrbd.lazily import lazily
 from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.settings import Settings
 from virtrbd.specs.desired import desired_domains
 from virtrbd.specs.files import read_files
 from virtrbd.specs.ownership import ownership_warnings, require_owned
+
+# Specs that were checked before need neither pydantic nor yaml.
+with lazily():
+    from virtrbd.specs.load import check_each
+    from virtrbd.specs.resolve import claims, resolve
 
 if TYPE_CHECKING:
     from virtrbd.specs.load import CheckedFile
@@ -60,8 +66,6 @@ def load_fleet(paths: Sequence[str], settings: Settings, *, strict: bool, is_own
 
 def _good(paths: Sequence[str], settings: Settings, *, is_owned: bool) -> tuple[Domain, ...]:
     """Return the domains of files that are right by themselves, and contradict none of the others."""
-    from virtrbd.specs.load import check_each
-
     files = read_files(paths, settings.allowed_dirs, is_owned=is_owned)
     # Without its profiles a spec is another.
     readable = files.with_readable_profiles()
@@ -76,8 +80,6 @@ def _good(paths: Sequence[str], settings: Settings, *, is_owned: bool) -> tuple[
 
 
 def _alone(checked: "CheckedFile", settings: Settings) -> tuple[Domain, ...] | None:
-    from virtrbd.specs.resolve import resolve
-
     try:
         return resolve(checked.specs, settings)
     except VirtrbdError:
@@ -85,7 +87,5 @@ def _alone(checked: "CheckedFile", settings: Settings) -> tuple[Domain, ...] | N
 
 
 def _claims(domains: Sequence[Domain]) -> Iterator[tuple[str, str]]:
-    from virtrbd.specs.resolve import claims
-
     for domain in domains:
         yield from ((kind, value) for kind, value, _ in claims(domain))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 
+from virtrbd.lazily import lazily
 from virtrbd.model.domain import Cdrom, Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.model.overlay import Overlay
@@ -15,6 +16,10 @@ from virtrbd.specs.document import Document, Path, field_name
 from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.resolve import is_i440fx
 from virtrbd.specs.resolve_disks import resolve_drives
+
+# Most specs have no XML, and lxml takes long to import.
+with lazily():
+    from virtrbd.domainxml.overlay import named_elements
 
 # Where a spec's word is not the model's.
 _WORDS = {
@@ -93,8 +98,6 @@ def explain(
 
 def _of_overlay(overlay: Overlay) -> Iterator[Explained]:
     """Yield each element that the spec's own XML lays over what is rendered."""
-    from virtrbd.domainxml.overlay import named_elements
-
     for named in named_elements(overlay.text):
         yield Explained(field=f"xml{named.path}", value=cut(named.xml, _MAX_XML), source=overlay.place(named.line))
 

@@ -2,11 +2,16 @@
 
 from collections.abc import Collection, Iterator
 
+from virtrbd.lazily import lazily
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.settings import Settings
 from virtrbd.specs.document import BlockText, brief_message
 from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.named_files import config_problem
+
+# Most specs have no XML, and lxml takes long to import.
+with lazily():
+    from virtrbd.domainxml.overlay import config_files, images_written, macs_written, overlay_problems, renamed_sources
 
 _FIELD = ("xml",)
 
@@ -17,9 +22,6 @@ def resolve_xml(item: LoadedSpec) -> Overlay | None:
         return None
     data = item.document.data
     text = data.get("xml") if isinstance(data, dict) else None
-    # Here and below, not above: most specs have no XML, and lxml takes long to import.
-    from virtrbd.domainxml.overlay import images_written, macs_written
-
     place = item.document.place(_FIELD)
     line = text.line if isinstance(text, BlockText) else place.line
     return Overlay(
@@ -34,8 +36,6 @@ def resolve_xml(item: LoadedSpec) -> Overlay | None:
 
 def xml_problems(item: LoadedSpec, overlay: Overlay, targets: Collection[str], settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the XML; `targets` are of the spec's own drives."""
-    from virtrbd.domainxml.overlay import config_files, overlay_problems, renamed_sources
-
     found = list(overlay_problems(overlay.text))
     if not found:
         found += [

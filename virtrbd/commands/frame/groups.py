@@ -28,26 +28,26 @@ class Group:
 class Verbs(click.Group):
     """A group on the command line. `path`: the words that lead there."""
 
-    def __init__(self, *args: Any, group: Group, path: tuple[str, ...] = (), **attributes: Any) -> None:
-        super().__init__(*args, **attributes | {"help": group.summary})
-        self.group, self._path = group, path
+    def __init__(self, *args: Any, tree: Group, path: tuple[str, ...] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes | {"help": tree.summary})
+        self.tree, self._path = tree, path
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        verb, path = self.group.verbs.get(cmd_name), (*self._path, cmd_name)
+        verb, path = self.tree.verbs.get(cmd_name), (*self._path, cmd_name)
         if verb is None:
             return None
         if cmd_name not in self.commands:
-            group = Verbs(cmd_name, group=verb, path=path) if isinstance(verb, Group) else None
+            group = Verbs(cmd_name, tree=verb, path=path) if isinstance(verb, Group) else None
             self.commands[cmd_name] = group or _verb_of(path)
         return self.commands[cmd_name]
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(self.group.verbs)
+        return list(self.tree.verbs)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write each heading with its verbs and their summaries; it imports none of them."""
-        widest = max(map(len, self.group.verbs))
-        for heading, verbs in self.group.headings.items():
+        widest = max(map(len, self.tree.verbs))
+        for heading, verbs in self.tree.headings.items():
             with formatter.section(heading):
                 formatter.write_dl(
                     [

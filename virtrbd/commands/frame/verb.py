@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from virtrbd.commands.frame.lazily import import_waiting
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.options.types import FILE_TYPE
 from virtrbd.deadline import report_calls
 from virtrbd.errors import UsageError
+from virtrbd.lazily import import_waiting
 from virtrbd.printable import is_utf8, quoted
 
 GLOBAL_OPTIONS = (

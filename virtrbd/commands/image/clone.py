@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.images import IMAGE_TYPE, NEW_IMAGE_TYPE, require_plain, require_snapshot
 from virtrbd.errors import UsageError
+from virtrbd.lazily import lazily
 from virtrbd.printable import shell_command
 
 with lazily():

@@ -6,12 +6,12 @@ from functools import partial
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.images import IMAGE_TYPE, NEW_IMAGE_TYPE, require_plain
 from virtrbd.commands.options.layout import LAYOUT, layout_of
 from virtrbd.commands.options.progress import PROGRESS
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.images import image_session

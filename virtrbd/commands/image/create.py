@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.images import NEW_IMAGE, require_plain
 from virtrbd.commands.options.layout import LAYOUT, layout_of
 from virtrbd.commands.options.types import SIZE_TYPE
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.images import image_session

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.images import IMAGE, VERIFY
 from virtrbd.commands.options.progress import PROGRESS
 from virtrbd.errors import UsageError
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.images import image_session

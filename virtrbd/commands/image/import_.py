@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.images import NEW_IMAGE, VERIFY
 from virtrbd.commands.options.layout import LAYOUT, layout_of
 from virtrbd.commands.options.progress import PROGRESS
 from virtrbd.errors import UsageError
+from virtrbd.lazily import lazily
 from virtrbd.qemu.formats import DISC, FORMATS
 
 with lazily():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.images import CLEAR, IMAGE, PLAN, require_plain
 from virtrbd.commands.options.progress import PROGRESS
 from virtrbd.commands.options.types import DURATION_TYPE
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.images import image_session

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.images import IMAGE, PLAN, require_plain
 from virtrbd.commands.options.types import DURATION_TYPE
 from virtrbd.errors import ExitCode
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.images import image_session

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.images import IMAGE, require_plain
 from virtrbd.errors import ClusterError, UsageError
+from virtrbd.lazily import lazily
 from virtrbd.printable import quoted, shell_command
 
 with lazily():

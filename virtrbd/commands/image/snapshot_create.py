@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.images import NEW_SNAPSHOT, require_snapshot
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.snapshots import create_snapshot as create

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.images import CLEAR, PLAN, SNAPSHOT, require_snapshot
 from virtrbd.commands.options.progress import PROGRESS
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.details import missing_snapshot

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.pools import POOLS, Room, rooms_of
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.cluster import Cluster

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
@@ -17,6 +16,7 @@ from virtrbd.commands.options.images import CLEAR, PLAN
 from virtrbd.commands.options.pools import POOLS, Room, rooms_of
 from virtrbd.commands.options.progress import PROGRESS
 from virtrbd.errors import ClusterError, VirtrbdError
+from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.children import with_owners

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from virtrbd.commands.frame.lazily import lazily
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.pools import rooms_of
 from virtrbd.errors import ClusterError, ConfigError, UsageError
+from virtrbd.lazily import lazily
 from virtrbd.printable import shell_command
 
 with lazily():
