@@ -21,7 +21,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("virtrbd.commands.progress.time.monotonic", made)
+    monkeypatch.setattr("virtrbd.commands.output.progress.time.monotonic", made)
     return made
 
 
