@@ -11,11 +11,11 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and leave with its exit code."""
     _open_standard_streams()
-    # Until there is something to clean up a signal ends the process by itself: raised while modules load, Python would
-    # print where, and some of what loads would catch it. One that is ignored stays so: `nohup`, a shell's background.
+    # Until there is something to clean up, a signal ends the process by itself: while modules load, Python would print
+    # a traceback, and some modules would catch it. An ignored signal stays ignored: `nohup`, a shell's background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A short run makes much and drops little: looking for garbage at every 700 new objects took 5 % of it.
+    # A short run allocates much and drops little: a collection at every 700 new objects took 5 % of its time.
     gc.set_threshold(50_000)
     from virtrbd.commands.app import run_app
 
@@ -23,14 +23,14 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null in the place of each standard stream that the caller closed (`>&-`, a daemon).
+    """Open /dev/null for each standard stream that the caller closed (`>&-`, a daemon).
 
-    Else the next file that is opened gets its number: a socket of librados is taken for standard output, and what
-    qemu-img is to have open for its standard input.
+    Else the next file that is opened gets its number: a socket of librados would be standard output, and a file
+    for qemu-img its standard input.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # It gets the lowest number that is free, in this order the stream's own.
+            # It gets the lowest free number, which in this order is the stream's own.
             number = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, mode, errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""What is not trusted harms only itself: an exception that virtrbd did not foresee fails one thing, not the run."""
+"""Containment: an exception that virtrbd did not foresee fails one domain, image or action, not the run."""
 
 import traceback
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ def contained(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = type(error).__name__
-        message = f"{what}: virtrbd cannot deal with this ({kind}); this is a bug, please report it with the trace"
-        # Not `from error`: its own text may repeat what a spec or a guest keeps secret.
+        message = f"{what}: virtrbd cannot handle this ({kind}); this is a bug, please report it with the trace"
+        # Not `from error`: its text may repeat a secret of a spec or a guest.
         raise DefectError(message, trace_of(error)) from None
 
 
 def trace_of(error: BaseException) -> tuple[str, ...]:
-    """Return where the exception came from, a line a frame, the last one nearest; values are left out."""
+    """Return where the exception came from, a line a frame, innermost last; without values."""
     frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
     places = (f"{frame.filename.rpartition('/virtrbd/')[2]}:{frame.lineno} in {frame.name}" for frame in frames)
     return (*places, type(error).__name__)

@@ -1,8 +1,8 @@
-"""Deadlines: a C call can be abandoned, never cancelled.
+"""Deadlines for calls: a C call can be abandoned, never cancelled.
 
 librados and libvirt release the GIL but answer no signal until they return, and some never do (an OSD that is
 paused, a QEMU that is stopped). So each call runs in a thread; when its time is up the run goes on without it,
-reports, and leaves by os._exit: the interpreter's own exit would wait for what was left behind.
+reports, and leaves by os._exit: the interpreter's own exit would wait for the abandoned calls.
 """
 
 import os
@@ -19,12 +19,12 @@ from virtrbd.errors import ExitCode, UnavailableError
 
 T = TypeVar("T")
 
-# When this process began, on the monotonic clock: the command line imports this module first of all.
+# The start of this process, on the monotonic clock: the command line imports this module first.
 PROCESS_BEGAN = time.monotonic()
 
-# What is said at the end of a process must not hold it up: a file may be on a server that is gone.
+# The last words of a process must not delay its end: a file may be on a server that is gone.
 _LAST_WORDS_S = 10.0
-# What a call is given to come to its end once a signal ends the run.
+# How long a call may still take once a signal ends the run.
 _GRACE_S = 1.0
 
 Report = Callable[[str, float, bool], None]
@@ -35,7 +35,7 @@ _begun: list[str] = []
 
 
 def begin(what: str) -> None:
-    """Note that something is about to be changed: whoever ends without an answer says whether anything was begun."""
+    """Record that something is about to be changed: a run that ends early says whether anything was begun."""
     _begun.append(what)
 
 
@@ -45,9 +45,9 @@ def has_begun() -> bool:
 
 
 def report_calls(report: Report) -> None:
-    """Report each call from now on: what it is, how many seconds it took, and whether it came to its end.
+    """Report each call from now on: what it is, how many seconds it took, and whether it ended.
 
-    Calls of several threads are reported by these.
+    Each thread reports its own calls.
     """
     _reports.append(report)
 
@@ -55,7 +55,7 @@ def report_calls(report: Report) -> None:
 def call_within(timeout_s: float, what: str, call: Callable[[], T], *, changes: bool = False) -> T:
     """Return what the call returns, raise what it raises; UnavailableError when it takes too long.
 
-    `changes`: it changes something, so that nobody knows what became of one that was abandoned.
+    `changes`: it changes something, so the outcome of an abandoned call is unknown.
     """
 
     def give_up() -> None:
@@ -71,9 +71,9 @@ def call_within(timeout_s: float, what: str, call: Callable[[], T], *, changes: 
 def call_watched(
     every_s: float, what: str, call: Callable[[], T], watch: Callable[[], None], *, grace_s: float = 0
 ) -> T:
-    """Return what the call returns, raise what it raises; `watch` looks at it now and then and may raise to give up.
+    """Return what the call returns, raise what it raises; `watch` is called now and then, and may raise to give up.
 
-    When a signal ends the run, the call has `grace_s` more to come to its end.
+    When a signal ends the run, the call may take `grace_s` longer.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -82,7 +82,7 @@ def call_watched(
     def run() -> None:
         try:
             results.append(call())
-        except BaseException as error:  # handed over to the caller's thread, whatever it is
+        except BaseException as error:  # passed on to the caller's thread
             errors.append(error)
         finally:
             ended.set()
@@ -95,7 +95,7 @@ def call_watched(
         while not ending.wait(ended, every_s):
             watch()
     except (EndedError, KeyboardInterrupt):
-        # Most calls are over in a moment; abandoned, one that changes something would be cut off as a kill does.
+        # Most calls end in a moment; to abandon a call that changes something would be like a kill.
         ended.wait(grace_s)
         raise
     finally:
@@ -111,12 +111,12 @@ def call_watched(
 
 
 def abandon(what: str) -> None:
-    """Leave calls of other threads to themselves: nobody waits for them any more."""
+    """Abandon the calls of other threads: the process no longer waits for them."""
     _abandoned.append(what)
 
 
 def is_abandoned() -> bool:
-    """Whether a call was left to itself, and may still be at work with what this process opened."""
+    """Whether a call was abandoned, and may still use what this process opened."""
     return bool(_abandoned)
 
 
@@ -124,8 +124,8 @@ def is_abandoned() -> bool:
 def ended_at(at: float, last_words: Callable[[], None]) -> Iterator[None]:
     """Leave the process with UNAVAILABLE when the block still runs at that time (monotonic); `last_words` come first.
 
-    What the block waits for may answer to nothing, so it is another thread that looks at the clock, and no cleanup is
-    waited for: locks go with the process.
+    The block may wait for something that never answers, so another thread looks at the clock, and does not wait for
+    a cleanup: locks end with the process.
     """
     claim, ended = threading.Lock(), threading.Event()
 
@@ -144,17 +144,17 @@ def ended_at(at: float, last_words: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whoever has it ends this: the block that ran, or the process.
+        # The one who gets it decides: the block that ended, or the end of the process.
         with claim:
             ended.set()
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with the code, at once: no wait for abandoned calls, or for Python to take itself apart."""
+    """End the process with the code, at once: without waiting for abandoned calls or Python's own exit."""
     for stream in (sys.stdout, sys.stderr):
-        # There is none where whoever started the run closed it.
+        # There is none where the caller closed it.
         if stream:
-            # What could not be written was said when it was printed; the code is for that already.
+            # A failed write was reported when it was printed; the code is that error's already.
             with suppress(OSError):
                 stream.flush()
     os._exit(code)

@@ -1,8 +1,8 @@
-"""How a run is ended from outside: Ctrl-C, SIGTERM, a terminal that goes.
+"""The end of a run by a signal: Ctrl-C, SIGTERM, a terminal that closes.
 
-The main thread is told by an exception at once, other threads where they look (`obey`, `obey_here`). What must not be
+The main thread gets an exception at once, other threads where they look (`obey`, `obey_here`). Work that must not be
 cut off half-way runs in `finishing`: a signal that comes meanwhile is obeyed at its end. A second signal, a second or
-more after the first, is a person who waits no longer: it ends that too, and the next run does the rest.
+more after the first, comes from an operator who no longer waits: it ends that work too, and the next run finishes it.
 """
 
 import signal
@@ -14,9 +14,9 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# systemd sends SIGTERM and SIGHUP in one breath, and a shell passes on what its terminal sent already.
+# systemd sends SIGTERM and SIGHUP at once, and a shell passes on what its terminal sent already.
 _ONE_BREATH_S = 1.0
-# A thread of its own looks so often whether the run is ended.
+# How often a thread looks whether the run is ended.
 _LOOK_EVERY_S = 0.25
 # importlib drops what a callback of its locks raises, and modules catch much while they load.
 _LOADING = "<frozen importlib._bootstrap"
@@ -24,7 +24,7 @@ _ASK_AGAIN_S = 0.005
 
 
 class EndedError(BaseException):
-    """A signal ended the run: raised so that what was opened is closed, and what is half-made discarded."""
+    """A signal ended the run: raised to close what was opened, and discard what is half-made."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -32,7 +32,7 @@ class EndedError(BaseException):
 
 
 class _Here(threading.local):
-    """How many `finishing` blocks this thread is in, and whether it was told."""
+    """How many `finishing` blocks this thread is in, and whether it got the exception."""
 
     depth = 0
     is_told = False
@@ -44,7 +44,7 @@ _done: list[str] = []
 
 
 def heed_signals() -> None:
-    """Let the signals end this process from now on as this module says; those that it was started to ignore do not."""
+    """Let the signals end this process from now on as this module says, except signals that the caller ignored."""
     signal.signal(signal.SIGALRM, _ask_again)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -52,7 +52,7 @@ def heed_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """Heed them no more: the work is done, and its answer is out."""
+    """Ignore them from now on: the work is done, and its answer was written."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -69,12 +69,12 @@ def asking(number: int) -> Iterator[None]:
 
 
 def asked() -> int:
-    """Return the signal that ends the run, 0 where none came."""
+    """Return the signal that ends the run, 0 without one."""
     return _came[0][0] if _came else 0
 
 
 def did(text: str) -> None:
-    """Keep what was done: a run that is ended before its answer says that."""
+    """Record what was done: a run that ends before its answer reports that."""
     _done.append(text)
 
 
@@ -84,19 +84,19 @@ def what_was_done() -> tuple[str, ...]:
 
 
 def obey() -> None:
-    """Raise EndedError where a signal came: asked before each step that changes something, never while cleaning up."""
+    """Raise EndedError where a signal came: called before each step that changes something, never while cleaning up."""
     if _came and not _here.depth:
         _raise()
 
 
 def obey_here() -> None:
-    """Raise EndedError in a thread that no signal reaches, once: what it does to clean up is not ended again."""
+    """Raise EndedError in a thread that no signal reaches, once: its cleanup is not ended again."""
     if threading.current_thread() is not threading.main_thread() and not _here.is_told:
         obey()
 
 
 def wait(event: threading.Event, timeout_s: float) -> bool:
-    """Wait as the event does; a thread that no signal reaches looks meanwhile whether the run is ended."""
+    """Wait for the event; a thread that no signal reaches looks meanwhile whether the run is ended."""
     if threading.current_thread() is threading.main_thread():
         return event.wait(timeout_s)
     give_up_at = time.monotonic() + timeout_s
@@ -109,7 +109,7 @@ def wait(event: threading.Event, timeout_s: float) -> bool:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Bring what is done in the block to its end before a signal is obeyed. Raises EndedError afterwards."""
+    """Finish the block before a signal is obeyed. Raises EndedError afterwards."""
     _here.depth += 1
     try:
         yield
@@ -120,7 +120,7 @@ def finishing() -> Iterator[None]:
 
 
 def ask_again() -> None:
-    """Let the main thread be told again, in a moment: what told it was lost where nothing can be raised."""
+    """Interrupt the main thread again, in a moment: the first exception was lost where nothing can be raised."""
     if threading.current_thread() is threading.main_thread():
         _here.is_told = False
         signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_S)

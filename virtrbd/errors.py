@@ -1,10 +1,10 @@
-"""The error tree and the exit codes: every way in which a run can end."""
+"""The errors and the exit codes: every way in which a run can end."""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes are an interface: cron jobs and scripts branch on them. 1 and 2 are never meant."""
+    """Exit codes are an interface: cron jobs and scripts branch on them. 1 and 2 are never used."""
 
     OK = 0
     DRIFT = 3
@@ -39,13 +39,13 @@ class VirtrbdError(Exception):
 
 
 class UsageError(VirtrbdError):
-    """The command line asks for something that makes no sense."""
+    """The command line makes no sense."""
 
     exit_code = ExitCode.USAGE
 
 
 class DefectError(VirtrbdError):
-    """An exception that virtrbd did not foresee, contained: only what it was met at fails.
+    """An exception that virtrbd did not foresee, contained: only its own domain, image or action fails.
 
     `trace` names places in the code and no values: a value may be a secret.
     """
@@ -60,7 +60,7 @@ class DefectError(VirtrbdError):
 class SpecError(VirtrbdError):
     """Spec files are wrong; one message per problem, all of them.
 
-    `defects`: what of it is virtrbd's own fault, met at one spec; then the exit code is theirs.
+    `defects`: the errors that are defects of virtrbd, each at one spec; they then decide the exit code.
     """
 
     exit_code = ExitCode.SPEC
@@ -74,7 +74,7 @@ class SpecError(VirtrbdError):
 
 
 class ConfigError(VirtrbdError):
-    """The settings, or what they point to, are wrong."""
+    """The settings, or a file that they name, are wrong."""
 
     exit_code = ExitCode.CONFIG
 
@@ -103,13 +103,13 @@ class BusyError(VirtrbdError):
 
 
 class BlockedError(VirtrbdError):
-    """Doing it needs a permission that was not given; the message names the flag."""
+    """The action needs a permission that was not given; the message names the flag."""
 
     exit_code = ExitCode.BLOCKED
 
 
 class HypervisorError(VirtrbdError):
-    """libvirt refused a call for a reason of its own."""
+    """libvirt refused a call."""
 
 
 class DocumentError(VirtrbdError):
@@ -117,13 +117,13 @@ class DocumentError(VirtrbdError):
 
 
 class NotLiveError(HypervisorError):
-    """A running guest does not take a change now; its definition has it, and so will its next boot."""
+    """A running guest does not take a change now; its definition has it, and its next boot will."""
 
     exit_code = ExitCode.OK
 
 
 class ClusterError(VirtrbdError):
-    """Ceph refused a call for a reason of its own."""
+    """Ceph refused a call."""
 
 
 class ImageBusyError(ClusterError):
@@ -135,10 +135,10 @@ class ImageBusyError(ClusterError):
 
 
 class ImageExistsError(ClusterError):
-    """An image of that name was there when one was to be made: it is surely not the one."""
+    """An image of that name existed when a new one was to be made: so it is surely another image."""
 
 
-# Worst first: a run that met several ends keeps the one an operator must see first.
+# Worst first: of several, a run ends with the code that the operator must see first.
 _SEVERITY = (
     ExitCode.BUG,
     ExitCode.TERMINATED,
@@ -159,5 +159,5 @@ _SEVERITY = (
 
 
 def worst(*codes: ExitCode) -> ExitCode:
-    """Return the code that wins when several ends meet; OK when there are none."""
+    """Return the worst of several codes; OK when there are none."""
     return min(codes, key=_SEVERITY.index, default=ExitCode.OK)

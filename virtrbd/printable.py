@@ -1,9 +1,9 @@
-"""Text from strangers, made fit for a line on a terminal, in a mail, in a log, and for a shell.
+"""Untrusted text, escaped for a line on a terminal, in a mail or in a log, and quoted for a shell.
 
-Names, titles, marks and messages of other programs hold whatever their makers liked: escape sequences that repaint a
+Names, titles, marks and messages of other programs may hold anything: escape sequences that repaint a
 terminal, line breaks that forge a line, letters that turn the reading direction, four megabytes.
-`commands/output/printing.py` sends each line through `printable`; long values are `cut` where they enter a message, and
-what a person is told to type is put together by `shell_command`.
+`commands/output/printing.py` sends each line through `printable`; long values are `cut` where they enter a message, and `shell_command`
+builds the commands that messages name.
 """
 
 import re
@@ -11,15 +11,15 @@ import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-# One line of output, whatever went into it: far more than virtrbd itself ever says, still readable in a mail.
+# The longest line of output: far longer than virtrbd's own text, still readable in a mail.
 LINE_LENGTH = 10_000
 # One value within a line: a title, a path, a reason.
 VALUE_LENGTH = 200
 
-# The letters of every script get along with fewer on one letter (Vietnamese 2, Hebrew and Tibetan 3 to 4).
+# Every script needs at most so many on one letter (Vietnamese 2, Hebrew and Tibetan 3 to 4).
 _MOST_MARKS = 4
-# What Python calls printable and nobody sees: fillers, joiners and selectors of the variants of a glyph (Unicode's
-# Default_Ignorable_Code_Point), and two blanks that are no spaces.
+# Invisible characters that Python calls printable: fillers, joiners and selectors of the variants of a glyph (Unicode's
+# Default_Ignorable_Code_Point), and two blanks that are not spaces.
 _INVISIBLE = (
     ("\u034f", "\u034f"), ("\u115f", "\u1160"), ("\u17b4", "\u17b5"), ("\u180b", "\u180d"), ("\u180f", "\u180f"),
     ("\u2800", "\u2800"), ("\u3164", "\u3164"), ("\ufe00", "\ufe0f"), ("\uffa0", "\uffa0"),
@@ -29,7 +29,7 @@ _LIKE_AN_ESCAPE = re.compile(r"[ntr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}")
 
 
 class Printable(str):
-    """Text that went through `printable`, which leaves it as it is the next time. An f-string makes a `str` of it."""
+    """Text that went through `printable`, which leaves it as it is the next time. An f-string turns it into a `str`."""
 
     __slots__ = ()
 
@@ -37,8 +37,8 @@ class Printable(str):
 def printable(text: str, limit: int = LINE_LENGTH) -> Printable:
     r"""Return the text as one line of printable characters, without its middle when it is longer than `limit`.
 
-    What can't be seen is written as Python's ascii() writes it: `\n`, `\x1b`, `\u202e`, `\udcff` for the byte FF of a
-    name that is no UTF-8. A backslash is doubled where it would look like the begin of an escape, and nowhere else: so
+    Invisible characters are written as by Python's ascii(): `\n`, `\x1b`, `\u202e`, `\udcff` for the byte FF of
+    a name that is not UTF-8. A backslash is doubled only where it would look like the begin of an escape: so
     plain text stays as it is, and two different texts never look alike.
     """
     if isinstance(text, Printable):
@@ -58,7 +58,7 @@ def printable(text: str, limit: int = LINE_LENGTH) -> Printable:
 
 
 def _fitting(pieces: Iterable[tuple[str, str]], room: int) -> list[tuple[str, str]]:
-    """Return the first pieces, as many as the room is for."""
+    """Return the first pieces that fit."""
     taken = []
     for source, piece in pieces:
         room -= len(piece)
@@ -69,34 +69,34 @@ def _fitting(pieces: Iterable[tuple[str, str]], room: int) -> list[tuple[str, st
 
 
 def escape_controls(document: str) -> str:
-    """Return a document of several lines for a terminal: what can't be seen is escaped, lines and tabs stay."""
+    """Return a document of several lines for a terminal: invisible characters are escaped, lines and tabs stay."""
     return "".join(char if char in "\n\t" else piece for char, piece in _escaped(document))
 
 
 def first_unprintable(text: str) -> str:
-    """Return the first character that can't be seen as Unicode names it, like U+200B; empty where all can."""
+    """Return the first invisible character as Unicode names it, like U+200B; empty without one."""
     return next((f"U+{ord(char):04X}" for char, piece in _escaped(text) if piece != char), "")
 
 
 def is_utf8(text: str) -> bool:
-    """Whether the text can be encoded: what came as other bytes has surrogates for them (PEP 383)."""
+    """Whether the text can be encoded: bytes that are not UTF-8 became surrogates (PEP 383)."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def cut(text: str, limit: int = VALUE_LENGTH) -> str:
-    """Return the text, or its begin and how much more there is of it; for values that go into a message."""
+    """Return the text, or its begin and the number of characters that are left out; for values in a message."""
     return text[:limit] + _more(len(text) - limit)
 
 
 def quoted(value: object) -> str:
-    """Return a value that a person wrote, as a message repeats it."""
+    """Return a value that the user wrote, quoted for a message."""
     return f"'{cut(value)}'" if isinstance(value, str) else cut(repr(value))
 
 
 def shell_command(start: str, *names: object, options: str = "") -> str:
-    """Return a command for a person to paste: `start` as it is, then the names, each one word to a shell.
+    """Return a command to paste: `start` as it is, then the names, each one word to a shell.
 
-    `options` stand behind the names as people write them, but before a name that begins with `-`: it must not become an
+    `options` follow the names, as usual, but come before a name that begins with `-`, which must not become an
     option. What can't be printed or would look like an escape is written in octal, in the `$'…'` of bash, ksh, zsh and
     POSIX 2024: `printable` leaves that as it is.
     """
@@ -112,19 +112,19 @@ def _more(number: int) -> str:
 
 
 def _escaped(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each character, and what is shown of it."""
+    """Yield each character, and its printed form."""
     marks, is_carrier = 0, False
     for char in text:
         category = unicodedata.category(char)
         marks = marks + 1 if category in ("Mn", "Me") else 0
-        # A mark is drawn on what stands before it: at the begin of a value that is virtrbd's own text.
+        # A mark is drawn on the letter before it: at the begin of a value that would be virtrbd's own text.
         is_shown = not _is_unseen(char) and (not marks or (is_carrier and marks <= _MOST_MARKS))
         is_carrier = is_shown and category[0] in "LMN"
         yield char, char if is_shown else char.encode("unicode_escape").decode()
 
 
 def _doubled(text: str) -> Iterator[tuple[str, str]]:
-    """Yield as `_escaped` does, but runs of backslashes as one: doubled where an escape, or what looks so, follows."""
+    """Yield as `_escaped` does, but a run of backslashes at once: doubled before an escape or its look-alike."""
     begin = 0
     for run in re.finditer(r"\\+", text):
         yield from _escaped(text[begin : run.start()])
@@ -150,7 +150,7 @@ def _shell_word(word: str) -> str:
 
 
 def _as_bytes(word: str) -> bytes:
-    # What came as no UTF-8 goes as the bytes that it was; other halves of a pair of surrogates are in no name at all.
+    # Bytes that were not UTF-8 become these bytes again; no name holds other halves of a pair of surrogates.
     return b"".join(
         char.encode("utf-8", "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass") for char in word
     )

@@ -1,7 +1,7 @@
-"""Whether a file is to be believed: who else could change it, and beneath which folders it really lies.
+"""Trust in files: who else could change a file, and beneath which folders it really lies.
 
 virtrbd runs as root. A settings file that another user may write, or a link that a spec's author put beside the spec,
-would let that user say what root reads and does.
+would let that user decide what root reads and does.
 """
 
 import errno
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.printable import shell_command
 
-# As many links as the kernel follows (path_resolution(7)).
+# The number of links that the kernel follows (path_resolution(7)).
 _MOST_LINKS = 40
 _LOOSE = stat.S_IWGRP | stat.S_IWOTH
 # Where root's files are safe, on any host.
@@ -29,19 +29,19 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weakness:
-    """What lets another user change a file: a part of its path, what is wrong with it, and what mends it."""
+    """What lets another user change a file: a part of its path, what is wrong with it, and the way out."""
 
     path: str
     fact: str
     way_out: str
 
     def of(self, path: str) -> str:
-        """Return what to say of a path, on whose way this is, after the path itself was named."""
+        """Return the message about a path that leads through this, to follow the path's name."""
         return self.fact if self.path == os.path.abspath(path) else f"{self.path} {self.fact}"
 
 
 class OutsideError(VirtrbdError):
-    """A file lies beneath none of the folders that it may lie in; `real` is where its links lead."""
+    """A file lies outside the folders that it may lie in; `real` is where its links lead."""
 
     exit_code = ExitCode.SPEC
 
@@ -53,7 +53,7 @@ class OutsideError(VirtrbdError):
 def weakness(path: str) -> Weakness | None:
     """Return the first folder, link or file on the way to the path which another user could change, or None.
 
-    Trusted are root and the user that virtrbd runs as. Raises OSError.
+    virtrbd trusts root and the user that it runs as. Raises OSError.
     """
     here, links = "/", 0
     todo = _parts(path if path.startswith("/") else os.path.join(os.getcwd(), path))
@@ -81,9 +81,9 @@ def weakness(path: str) -> Weakness | None:
 
 
 def weakness_of(path: str, status: os.stat_result, *, parts_below: int = 0) -> Weakness | None:
-    """Return what is weak about one file or folder by itself, on the way to a file so many parts below it.
+    """Return the weakness of one file or folder, on the way to a file so many parts below it.
 
-    In a folder with the sticky bit, like /tmp, others can't replace what is not theirs: as a parent it is safe.
+    In a folder with the sticky bit, like /tmp, others can't replace files that are not theirs: as a parent it is safe.
     """
     if status.st_uid not in (0, os.geteuid()):
         fact = f"belongs to user {_user(status.st_uid)}"
@@ -104,14 +104,14 @@ def weakness_of(path: str, status: os.stat_result, *, parts_below: int = 0) -> W
 
 
 def kind_of(mode: int) -> str:
-    """Return what a file is that is no regular one, else ""."""
+    """Return the kind of a file that is not regular, else ""."""
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
 
 
 def _way_out(path: str, status: os.stat_result, command: str, parts_below: int, *, can_mend: bool) -> str:
-    """Return the command where it takes nothing from others, else where to put the file.
+    """Return the command where it does not take rights that others need, else where to put the file.
 
-    A home, a folder that many share and a device are as they are for their users. What /etc/virtrbd lies in is not:
+    A home, a shared folder and a device have their rights for their users. The folders above /etc/virtrbd do not:
     no other place would be better.
     """
     is_ordinary = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)
@@ -123,11 +123,11 @@ def _way_out(path: str, status: os.stat_result, command: str, parts_below: int, 
 
 
 def open_beneath(path: str, folders: Iterable[str]) -> int:
-    """Return a descriptor to read a regular file by that lies beneath one of the folders.
+    """Return a descriptor of a regular file, for reading, that lies beneath one of the folders.
 
-    Links are followed first, and what was looked at is what is opened: a link that is changed meanwhile changes
-    nothing. Anything else is never opened, because opening alone does things: it arms a watchdog, and waits for the
-    writer of a FIFO. Raises OutsideError, OSError.
+    Links are followed first, and the very file that was checked is opened: a link that is changed meanwhile changes
+    nothing. Other kinds of files are never opened, because opening alone has effects: it arms a watchdog, and waits
+    for the writer of a FIFO. Raises OutsideError, OSError.
     """
     handle = _handle(path)
     try:
@@ -145,7 +145,7 @@ def require_beneath(descriptor: int, path: str, folders: Iterable[str]) -> None:
 
 
 def open_regular(path: str) -> int:
-    """Return a descriptor to read a regular file by, wherever it lies. Raises OSError."""
+    """Return a descriptor of a regular file, for reading, wherever it lies. Raises OSError."""
     handle = _handle(path)
     try:
         return _opened(handle)
@@ -154,12 +154,12 @@ def open_regular(path: str) -> int:
 
 
 def open_entry(path: str) -> int | None:
-    """Return a descriptor of a regular file that lies in its folder itself, None of a link. Raises OSError.
+    """Return a descriptor of a regular file that lies in its folder itself, None for a link. Raises OSError.
 
     This is the quick way to read a whole folder.
     """
     try:
-        # Not waiting for the writer of a FIFO; a device's file in a folder of specs could be root's alone.
+        # Not waiting for the writer of a FIFO; only root could make a device's file in a folder of specs.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:
@@ -175,7 +175,7 @@ def open_entry(path: str) -> int | None:
 
 def is_beneath(real: str, folders: Iterable[str]) -> bool:
     """Whether a path without links lies beneath one of the folders, which may be links themselves."""
-    # A folder that a path without links begins with has none in it either: most need no look at the disk.
+    # The first folders of a path without links have no links either: most paths need no look at the disk.
     return any(_begins(real, folder) or _begins(real, os.path.realpath(folder)) for folder in folders)
 
 
@@ -184,7 +184,7 @@ def _begins(real: str, folder: str) -> bool:
 
 
 def _parts(path: str) -> list[str]:
-    """Return the parts of a path, the first one last."""
+    """Return the parts of a path, the first part last."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
@@ -193,14 +193,14 @@ def _handle(path: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except ValueError:
-        raise OSError(errno.EINVAL, "no file can have that name") from None
+        raise OSError(errno.EINVAL, "a file cannot have that name") from None
 
 
 def _lstat(path: str) -> os.stat_result:
     try:
         return os.lstat(path)
     except ValueError:
-        raise OSError(errno.EINVAL, "no file can have that name") from None
+        raise OSError(errno.EINVAL, "a file cannot have that name") from None
 
 
 def _opened(handle: int) -> int:
@@ -218,7 +218,7 @@ def _require_file(mode: int) -> None:
 def _is_private_group(status: os.stat_result) -> bool:
     """Whether a user's file is writable by a group that is this user alone, as umask 002 makes it on Red Hat's systems.
 
-    Never where root would be told by it.
+    Never for root, nor for root's files.
     """
     if os.geteuid() == 0 or status.st_uid == 0:
         return False

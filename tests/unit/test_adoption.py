@@ -128,7 +128,7 @@ def test_two_devices_of_one_key_are_adopted_without_loss_or_refused(more: list[s
     found = adopted(here)
     alike = twins(definition) if carries else ()
     assert [refusal.partition(",")[0] for refusal in found.refusals] == [
-        f"it has several devices that go by {key.replace(':', ' ', 1)}" for key in alike
+        f"it has several devices with the key {key.replace(':', ' ', 1)}" for key in alike
     ]
     if not alike:
         assert changes(here, found, check_schema=False) == ()

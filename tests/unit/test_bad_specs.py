@@ -23,7 +23,7 @@ def test_three_mistakes_in_two_files_are_all_reported_with_their_lines(virtrbd: 
     assert done.returncode == 65
     lines = done.stderr.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("a.yaml:2: memory: 'lots' is no size; write")
+    assert lines[0].startswith("a.yaml:2: memory: 'lots' is not a size; write")
     assert lines[1].startswith("a.yaml:5: disks[0].cache: 'fast' is not known; write 'none'")
     assert lines[2] == "b.yaml:4: disks[0].siez: unknown field; did you mean `size`?"
 

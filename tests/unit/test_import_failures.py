@@ -20,6 +20,4 @@ def test_a_file_that_meets_a_bug_fails_alone(tmp_path: Path) -> None:
     sizes, failures = _sizes([packed, plain], settings)
     assert sizes == {plain: 4096}
     assert failures[packed].exit_code is ExitCode.BUG
-    assert failures[packed].text.startswith(
-        f"looking at {tmp_path}/disk.gz: virtrbd cannot deal with this (ValueError)"
-    )
+    assert failures[packed].text.startswith(f"looking at {tmp_path}/disk.gz: virtrbd cannot handle this (ValueError)")

@@ -276,7 +276,7 @@ def test_a_defect_is_shown_with_a_trace_without_values(tmp_path: Path) -> None:
     words = [sys.executable, "-c", DEFECT, "validate", "s.yaml", "--output", "json"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 70
-    assert "s.yaml: loading specs: virtrbd cannot deal with this (LookupError)" in done.stderr
+    assert "s.yaml: loading specs: virtrbd cannot handle this (LookupError)" in done.stderr
     assert "trace: " in done.stderr
     assert SECRET not in done.stderr + done.stdout
     assert json.loads(done.stdout)["exit_code"] == 70

@@ -253,11 +253,11 @@ def test_the_disk_of_an_ova_is_found_by_what_it_is(form: int, tmp_path: Path) ->
 
 def test_the_disk_of_an_ova_with_two_is_taken_by_name(tmp_path: Path) -> None:
     ova = tar(OVF, ("one.vmdk", VMDK), ("./two.raw", DISK + bytes(-len(DISK) % 512)))
-    with pytest.raises(VirtrbdError, match=r"holds 2 disks: 'one\.vmdk', '\./two\.raw'; write which with --member"):
+    with pytest.raises(VirtrbdError, match=r"holds 2 disks: 'one\.vmdk', '\./two\.raw'; name one with --member"):
         imported(tmp_path, ova)
     assert imported(tmp_path, ova, member="one.vmdk") == VMDK
     assert imported(tmp_path, ova, member="two.raw").startswith(DISK)
-    with pytest.raises(VirtrbdError, match=r"holds no file 'three'; name one of 'a\.ovf', 'one\.vmdk'"):
+    with pytest.raises(VirtrbdError, match=r"does not hold a file 'three'; name one of 'a\.ovf', 'one\.vmdk'"):
         imported(tmp_path, ova, member="three")
     with pytest.raises(VirtrbdError, match="is a web page"):
         imported(tmp_path, ova, member="a.ovf")
@@ -286,7 +286,7 @@ def test_links_and_devices_are_no_disks(tmp_path: Path) -> None:
         imported(tmp_path, tar(*others))
     assert imported(tmp_path, tar(*others, ("disk", VMDK))) == VMDK
     for each in others:
-        with pytest.raises(VirtrbdError, match="holds no file"):
+        with pytest.raises(VirtrbdError, match="does not hold a file"):
             imported(tmp_path, tar(*others, ("disk", VMDK)), member=each.name)
 
 
@@ -324,7 +324,7 @@ def test_what_an_archive_lies_about_is_refused() -> None:
         sparse: "holes left out|damaged",
         bytes(more_holes): "is damaged or cut short",
         tar(*[(str(number), b"") for number in range(1100)]): "holds more than 1000 files",
-        bytes(tail): "is followed by what is no part of it",
+        bytes(tail): "is followed by data that does not belong to it",
         tar(("d", VMDK))[: 512 + MIB]: "is damaged or cut short",
         tar(OVF): r"without a disk in it; it holds 'a\.ovf'",
     }.items():

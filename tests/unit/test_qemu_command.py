@@ -126,7 +126,7 @@ def test_notes_say_where_discard_has_no_effect() -> None:
     assert "from QEMU 4.0" in str(command(disk(), "2.7").notes)
     assert "from QEMU 4.0" in str(command(disk(), "7.2", "pc-i440fx-3.1").notes)
     assert command(disk(), "4.2").notes == ()
-    assert "an rbd_cache in ceph.conf wins" in str(command(disk(Bus.IDE), "2.3").notes)
+    assert "an rbd_cache in ceph.conf overrides" in str(command(disk(Bus.IDE), "2.3").notes)
     assert command(disk(Bus.IDE), "2.4").notes == ()
 
 
@@ -210,7 +210,7 @@ def test_the_head_runs_the_machine() -> None:
 def test_a_machine_that_qemu_has_not_yet_is_replaced_and_told(qemu: str, machine: str, taken: str) -> None:
     found = command(disk(), qemu, machine)
     assert values(found, "-machine") == [f"{taken},accel=kvm"]
-    assert f"this QEMU has no machine {machine}; {taken} stands for it" in found.notes
+    assert f"this QEMU has no machine {machine}; {taken} replaces it" in found.notes
 
 
 # Each era, as a person sees it; the first is Ceph's page before QEMU 1.2, the last is today.

@@ -96,7 +96,9 @@ def test_a_start_that_takes_over_says_from_whom() -> None:
     [found] = make_plan([WEB], replace(off, images={**off.images, IMAGE: image}), STARTING).domains
     [start] = [action for action in found.actions if isinstance(action, StartDomain)]
     assert start.hazards == (Hazard.TAKES_OVER,)
-    assert f"last started on host kvm-2 ({OTHER_HOST_UUID}), which may run or save it still" in start.text
+    assert (
+        f"last started on host kvm-2 ({OTHER_HOST_UUID}), which may still run it or hold its managed save" in start.text
+    )
 
 
 def test_a_host_is_told_by_the_name_that_any_mark_has() -> None:

@@ -1,1 +1,1 @@
-"""From a domain that somebody else made to a spec that says the same."""
+"""From an existing domain that others made to a spec that describes it. Pure."""

@@ -1,4 +1,4 @@
-"""The spec for a definition, with its own XML for what no spec has a word for, as a text."""
+"""The spec for a definition, as a text, with `xml:` for what no field can express."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from virtrbd.specs.writing import spec_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """The spec of a domain, and what it says in its `xml:` or leaves to the definition.
+    """The spec of a domain, and what it states in its `xml:` or leaves to the definition.
 
     `refusals` say why there can be no such spec.
     """
@@ -26,10 +26,10 @@ class Adopted:
 
 
 def adopted(here: Circumstances) -> Adopted:
-    """Return the spec by which a define changes nothing in the definition, and makes the same where there is none."""
+    """Return the spec by which a define changes nothing in the definition, and makes the same domain again."""
     if here.carries and (alike := twins(here.definition)):
         return Adopted(refusals=tuple(map(_unnamed, alike)))
-    # Else the map would never reach a domain whose xml: holds what its monitors were called.
+    # Else the map would never reach a domain whose xml: holds old names of its monitors.
     here = replace(here, definition=with_own_monitors(here.definition, here.monitors, here.cluster.monitors))
     sizes = {ref: image.size_bytes for ref, image in here.images.items()}
     words = spec_words(here.definition, sizes, here.monitors)
@@ -47,7 +47,7 @@ def adopted(here: Circumstances) -> Adopted:
 
 
 def _with_own_xml(best: Trial, here: Circumstances) -> dict[str, object]:
-    """Return the spec with its own XML: none, where no settings and no profile would put another there."""
+    """Return the spec with its own XML; without any, where neither settings nor a profile would add XML."""
     if here.carries and best.rest.xml:
         return {**best.spec, "xml": best.rest.xml}
     bare = {word: value for word, value in best.spec.items() if word != "xml"}
@@ -60,9 +60,9 @@ def _searched(here: Circumstances, words: Words) -> tuple[Search, Trial | None]:
 
 
 def _same_again(here: Circumstances, words: Words) -> tuple[Search, Trial | None]:
-    """Return the spec that says as little of what libvirt chooses as makes the same guest, by libvirt's own word.
+    """Return the spec that states the least of libvirt's choices and still makes the same guest, as libvirt says.
 
-    Else it says all of it: a device that gets another place is another one to the guest.
+    Else it states all of them: to the guest a device at another address is another device.
     """
     is_like = here.made_of(here.definition)
     said = replace(here, places=Places.SAID)
@@ -78,9 +78,9 @@ def _same_again(here: Circumstances, words: Words) -> tuple[Search, Trial | None
 
 
 def _unnamed(key: str) -> str:
-    """Return why no XML carries one of two devices of one key: it would be laid over the other."""
+    """Return why `xml:` can't hold one of two devices of one key: it would be merged into the other."""
     return (
-        f"it has several devices that go by {device_words(key)}, which a spec's xml: cannot tell apart; give each a "
+        f"it has several devices with the key {device_words(key)}, which a spec's xml: cannot distinguish; give each a "
         f"MAC, a name or a number of its own with virsh edit, or adopt with --no-xml, which leaves what the spec does "
         f"not say to libvirt's definition alone"
     )
@@ -89,5 +89,5 @@ def _unnamed(key: str) -> str:
 def _comments(unexpressed: tuple[Unexpressed, ...]) -> tuple[str, ...]:
     if not unexpressed:
         return ()
-    holder = "What a spec has no word for is in libvirt's definition alone:"
+    holder = "What no field of a spec can express is only in libvirt's definition:"
     return (holder, *(f"  {each.path}" for each in unexpressed))

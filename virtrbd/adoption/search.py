@@ -1,5 +1,5 @@
-"""The spec that leaves the least unsaid and changes nothing: it grows by each word that helps, then loses each that
-is not needed."""
+"""The search for the spec that expresses most of a definition and changes nothing: it adds each value that helps, then
+removes each that is not needed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
 from virtrbd.errors import SpecError
 from virtrbd.model.difference import Difference
 
-# libvirt's newest version of a machine is another one tomorrow, so it is said even where it is today's.
-# A spec's own XML takes the place of what profiles have: it is looked for beside none of theirs.
+# libvirt's newest version of a machine changes, so the spec states the version even where it is today's newest.
+# A spec's own XML replaces a profile's: the search uses no profile's XML.
 _KEPT = (("name",), ("machine",), ("xml",))
 
 
 @dataclass(slots=True)
 class Search:
-    """A search for the spec of one domain; `why` tells of each device that was refused, `general` of the domain."""
+    """A search for the spec of one domain; `why`: the reasons of each refused device; `general`: the domain's."""
 
     here: Circumstances
     words: Words
@@ -24,7 +24,7 @@ class Search:
     general: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Trial | None:
-        """Return the best that there is, None where no disk can be had: a spec needs one."""
+        """Return the best spec, None where no disk can be expressed: a spec needs one."""
         self.why = {unknown.path: unknown.why for unknown in self.words.unknown}
         best = self._begin()
         if best is None:
@@ -34,11 +34,11 @@ class Search:
         return self._shortened(self._taken_back(best))
 
     def refusals(self) -> tuple[str, ...]:
-        """Return why no spec can be had, or no disk."""
+        """Return why no spec, or no disk, is possible."""
         if self.general:
             return tuple(self.general.values())
         reasons = [f"disk {path.rpartition(':')[2]}: {why}" for path, why in self.why.items() if "/disk:" in path]
-        return tuple(reasons) or ("it has no disk on RBD, and that is what virtrbd is for",)
+        return tuple(reasons) or ("it has no disk on RBD, and virtrbd only manages domains with disks on RBD",)
 
     def _begin(self) -> Trial | None:
         base = {**self.words.base, "autostart": self.here.autostart, "host": self.here.settings.host, "xml": None}
@@ -55,7 +55,7 @@ class Search:
         return None
 
     def _try(self, word: Word, best: Trial) -> Trial:
-        """Keep the word where it leaves less to say."""
+        """Keep the value where less of the definition is left then."""
         if len(word.path) > 2 and word.path[0] in LISTED and word.path[1] not in _mapping(best.spec.get(word.path[0])):
             return best
         trial = self._judge(_with(best.spec, word.path, word.value), word)
@@ -68,7 +68,7 @@ class Search:
         return best
 
     def _taken_back(self, best: Trial) -> Trial:
-        """What settings or profiles say and the definition does not is taken back."""
+        """Take back what settings or profiles state and the definition does not have."""
         for path in sorted(best.elsewhere, key=lambda path: (len(path), str(path))) if best.differences else ():
             trial = self._judge(_with(best.spec, _named(best.spec, path), None))
             if trial and trial.score < best.score:
@@ -76,7 +76,7 @@ class Search:
         return best
 
     def _shortened(self, best: Trial) -> Trial:
-        """Leave out what holds without being said."""
+        """Leave out what is true without being stated."""
         for path in [path for path in _leaves(best.spec) if path not in _KEPT]:
             trial = self._judge(_without(best.spec, path))
             if trial and trial.score <= best.score and trial.beside_the_document == best.beside_the_document:
@@ -120,10 +120,10 @@ def _with(spec: Mapping[str, object], path: Path, value: object) -> dict[str, ob
 
 
 def _without(spec: Mapping[str, object], path: Path) -> dict[str, object]:
-    """Return the spec without what stands at the path, and without mappings that have nothing else."""
+    """Return the spec without the value at the path, and without mappings that hold nothing else."""
     name, *rest = path
     inner = _without(_mapping(spec[name]), tuple(rest)) if rest else {}
-    # What stays, stays in its place: the order is the definition's.
+    # The order stays the definition's.
     return {key: inner if key == name else value for key, value in spec.items() if inner or key != name}
 
 

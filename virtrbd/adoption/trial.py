@@ -1,4 +1,4 @@
-"""A spec tried: what it would change in a definition, and what of the definition it does not say."""
+"""The trial of a spec: what it would change in a definition, and what of the definition it does not express."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from virtrbd.specs.writing import spec_text
 
 # Mappings by target or MAC here, lists in a spec.
 LISTED = ("disks", "cdroms", "interfaces")
-# Mappings of which one value alone may stand for the whole.
+# Mappings that a spec may write as one of their values.
 _SHORT = (
     {"cpu": ["mode"]},
     {"cpu": ["model"]},
@@ -37,11 +37,11 @@ _SHORT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What a spec is tried against; `file` is where it will stand, and `profiles` lies there already.
+    """What a spec is tried against; `file` is the spec's file, and `profiles` lies beside it already.
 
-    `monitors` are the names and addresses that mean this cluster. `carries`: what no spec has a word for may go into
-    its `xml:`; `places`: what is said there of what libvirt chooses. `made_of` returns what libvirt would make of a
-    document, as a text to compare, None where it does not say.
+    `monitors` are the names and addresses that mean this cluster. `carries`: elements without a field may go into
+    its `xml:`; `places`: what of libvirt's choices is stated there. `made_of` returns what libvirt would make of a
+    document, as a text to compare, None where libvirt gives none.
     """
 
     definition: str
@@ -62,9 +62,9 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """How a spec did: `differences` are what it would change, `rest` is what it does not say, `xml` what it becomes.
+    """The result of a trial: `differences` that the spec would make, the `rest` that it does not express, its `xml`.
 
-    `elsewhere`: the places where settings and profiles say what the spec does not.
+    `elsewhere`: the places where settings and profiles state what the spec does not.
     """
 
     spec: Mapping[str, object]
@@ -76,19 +76,19 @@ class Trial:
 
     @property
     def score(self) -> tuple[int, int]:
-        """The less the better: a change weighs more than all that is left unsaid."""
+        """The smaller the better: a change weighs more than everything that is left unexpressed."""
         return len(self.differences), self.rest.weight
 
     @property
     def beside_the_document(self) -> tuple[object, ...]:
-        """What a spec says that no document shows."""
+        """Values of a spec that no document shows."""
         domain = self.domain
         sources = [(d.target, d.image, d.size_bytes, d.existing, d.clone, d.import_file) for d in domain.disks]
         return domain.autostart, domain.host, domain.machine_upgrade, domain.template, sources
 
 
 def as_data(spec: Mapping[str, object]) -> dict[str, object]:
-    """Return the spec as it is written: with lists."""
+    """Return the spec in its written form: with lists."""
     return {
         key: [_short(item) for item in value.values()] if key in LISTED and isinstance(value, dict) else value
         for key, value in _short(spec).items()
@@ -96,7 +96,7 @@ def as_data(spec: Mapping[str, object]) -> dict[str, object]:
 
 
 def _short(mapping: Mapping[str, object]) -> dict[str, object]:
-    """Write the one value in the place of its mapping where a spec takes that."""
+    """Write the one value instead of its mapping where a spec allows that."""
     return {
         key: next(iter(value.values())) if isinstance(value, dict) and {key: [*value]} in _SHORT else value
         for key, value in mapping.items()
@@ -104,7 +104,7 @@ def _short(mapping: Mapping[str, object]) -> dict[str, object]:
 
 
 def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
-    """Return how the spec does. Raises SpecError where it is none, or this hypervisor can't have it."""
+    """Return the result of the trial. Raises SpecError where the spec is invalid or impossible on this hypervisor."""
     raw = spec_text(as_data(spec)).encode()
     folder = {str(Path(here.file).parent): here.profiles} if here.profiles else {}
     loaded = check_files(SpecFiles(specs=(SpecFile(path=here.file, raw=raw),), profiles=folder), here.settings)
@@ -131,8 +131,8 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
 
 
 def _refuse_overlap(domain: Domain, xml: str) -> None:
-    """Raise SpecError where a drive would be the spec's and its XML's: the source is to be named in one place."""
+    """Raise SpecError where a drive would be both the spec's and its XML's: only one place may name the source."""
     targets = {disk.target for disk in domain.disks} | {cdrom.target for cdrom in domain.cdroms}
     for _, target in renamed_sources(xml):
         if target in targets:
-            raise SpecError(f"{domain.origin}: disk {target} has a source that a spec has no word for")
+            raise SpecError(f"{domain.origin}: disk {target} has a source that no field of a spec can express")

@@ -1,4 +1,4 @@
-"""libvirt's bindings, or what to do where they are missing."""
+"""libvirt's Python bindings; the error names the package where they are missing."""
 
 from virtrbd.errors import UnavailableError
 

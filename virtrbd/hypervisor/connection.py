@@ -1,4 +1,4 @@
-"""The connection to libvirt: what it tells, and what it is told to do."""
+"""The connection to libvirt: its queries and its commands."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -47,20 +47,20 @@ T = TypeVar("T")
 
 _LIVE, _CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
-# Calls at a time: libvirtd works at five of one client (max_client_requests).
+# Calls at a time: libvirtd works on five of one client (max_client_requests).
 _AT_A_TIME = 4
 
 
-# Of a secret, which libvirt encrypts for each QEMU afresh.
+# Of a secret, which libvirt encrypts again for each QEMU.
 _CIPHER = re.compile(r'"(?:data|iv)":"[^"]*",?')
 
 
-# The order in which features are named says nothing.
+# The order of features has no meaning.
 _CPU = re.compile(r"(?<= -cpu )\S+")
 
 
 def _is_text(name: str) -> bool:
-    """Whether libvirt can be asked for the name: bytes of a command line that are not UTF-8 are none."""
+    """Whether the name can be passed to libvirt: bytes of a command line that are not UTF-8 cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -70,14 +70,14 @@ class Hypervisor:
     def __init__(self, connection: Any, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
-        # What stays the same as long as we are connected.
+        # Values that stay the same during a connection.
         self._host_uuid = self._digest = ""
 
     @classmethod
     @contextmanager
     def connect(cls, settings: Settings) -> Iterator[Self]:
         """Connect, and disconnect at the end. Raises UnavailableError, DeniedError."""
-        # libvirt prints every error on stderr by itself; ours are reported once, by us.
+        # libvirt prints every error on stderr by itself; virtrbd reports each once.
         libvirt.registerErrorHandler(lambda *_: None, None)
         with translated(f"connecting to {cut(settings.connect)}"):
             connection = call_within(
@@ -89,10 +89,10 @@ class Hypervisor:
         try:
             yield hypervisor
         finally:
-            # libvirt's client takes a connection apart under another thread's call, which then uses what was freed:
-            # it goes with the process, which leaves at once.
+            # libvirt's client frees a connection under another thread's call, which then uses what was freed:
+            # the connection ends with the process, which leaves at once.
             if not is_abandoned():
-                # What was done or went wrong before is the news, not that this could not be closed.
+                # Report what was done or went wrong before, not that the connection could not be closed.
                 with suppress(UnavailableError, HypervisorError):
                     hypervisor._call("disconnecting", connection.close)
 
@@ -108,7 +108,7 @@ class Hypervisor:
         return self._host_uuid
 
     def digest(self) -> str:
-        """Return a digest of what the hypervisor is: another version may render differently."""
+        """Return a digest of the hypervisor: another version may render differently."""
         if not self._digest:
             self._digest = self._call(
                 "reading versions",
@@ -117,9 +117,9 @@ class Hypervisor:
         return self._digest
 
     def capabilities(self, hypervisor_type: str, machine: str) -> Capabilities | None:
-        """Return what libvirt's own choice of emulator does with the machine, None where it does not know the two.
+        """Return the capabilities of libvirt's emulator with the machine, None where libvirt does not know the two.
 
-        A driver that tells nothing (libvirt's test driver) gets no offers: what it has is unknown, not refused.
+        A driver without domcapabilities (libvirt's test driver) gets no offers: its values are unknown, not refused.
         """
 
         def read() -> Capabilities | None:
@@ -139,8 +139,8 @@ class Hypervisor:
     def domains(self) -> HostDomains:
         """Return all domains by name.
 
-        Uses only calls that answer while a QEMU is stuck; the XML of a domain that libvirt 11 or later is asking its
-        QEMU about is not among them (virDomainGetXMLDesc takes a job from then on), so that one is unread.
+        Uses only calls that answer while a QEMU is stuck; from libvirt 11 on virDomainGetXMLDesc takes a
+        job, so a domain whose QEMU another call waits for is unread.
         """
         patience_s = self._settings.timeouts.libvirt / 2
 
@@ -162,7 +162,7 @@ class Hypervisor:
         return self._call("listing domains", read)
 
     def domain(self, name: str) -> DefinedDomain | None:
-        """Return the domain of that UUID or name, or None; as for virsh, a UUID is no other domain's name."""
+        """Return the domain of that UUID or name, or None; as for virsh, a UUID comes before another domain's name."""
 
         def read() -> DefinedDomain | None:
             if not _is_text(name):
@@ -197,11 +197,11 @@ class Hypervisor:
         return self._call("reading managed saves and snapshots", read)
 
     def managed_save(self, uuid: str) -> str | None:
-        """Return the XML that the domain's managed save would be resumed with, None where there is none."""
+        """Return the XML with which the domain's managed save would be resumed, None without a save."""
         return next(iter(self._on(uuid, "reading the managed save", saved_xml)), None)
 
     def ceph_pool_of(self, storage_pool: str) -> str | None:
-        """Return the Ceph pool of a libvirt storage pool, "" for one of another kind, None where there is none."""
+        """Return the Ceph pool of a libvirt storage pool, "" for another kind of pool, None for an unknown pool."""
 
         def read() -> str | None:
             try:
@@ -214,7 +214,7 @@ class Hypervisor:
         return self._call(f"looking up the storage pool {storage_pool}", read)
 
     def definition(self, uuid: str) -> str | None:
-        """Return the definition alone, or None when there is no such domain."""
+        """Return only the definition, or None when there is no such domain."""
 
         def read() -> str | None:
             try:
@@ -227,9 +227,9 @@ class Hypervisor:
         return self._call(f"reading the definition of {uuid}", read)
 
     def made_of(self, xml: str) -> str | None:
-        """Return the command line of QEMU that libvirt would make of a domain, without what is new each time.
+        """Return the QEMU command line that libvirt would make of a domain, without what changes each time.
 
-        None where libvirt does not say, or would come to harm by the question. Nothing is defined or started.
+        None where libvirt gives none, or the query would harm it. Nothing is defined or started.
         """
         if not is_plain(xml):
             return None
@@ -262,9 +262,9 @@ class Hypervisor:
         self._on(uuid, "setting autostart", lambda domain: domain.setAutostart(int(autostart)))
 
     def start(self, uuid: str) -> None:
-        """Start the domain. One that does not start in time is cancelled, and UnavailableError raised.
+        """Start the domain. A start that takes too long is cancelled, and raises UnavailableError.
 
-        Abandoned, it would fire when Ceph comes back, long after the operator was told that it failed.
+        Abandoned, it would happen when Ceph comes back, long after virtrbd reported that it failed.
         """
         try:
             self._on(uuid, "starting the domain", lambda domain: domain.create())
@@ -276,7 +276,7 @@ class Hypervisor:
             raise UnavailableError("libvirt: the domain did not start in time; the start was cancelled") from error
 
     def shutdown(self, uuid: str) -> None:
-        """Ask the guest to shut down; it may take its time, or not do it."""
+        """Ask the guest to shut down; it may take long, or ignore that."""
         self._on(uuid, "asking the guest to shut down", lambda domain: domain.shutdown())
 
     def reboot(self, uuid: str) -> None:
@@ -288,7 +288,7 @@ class Hypervisor:
         self._on(uuid, "destroying the domain", lambda domain: domain.destroy())
 
     def kept(self, uuid: str) -> Kept:
-        """Return what libvirt keeps of the domain besides its definition, and what is at work on its disks."""
+        """Return what libvirt keeps of the domain besides its definition, and the jobs on its disks."""
         return self._on(uuid, "reading its snapshots, checkpoints and block jobs", kept_of, changes=False)
 
     def undefine(self, uuid: str, *, forget_snapshots: bool = False) -> None:
@@ -300,7 +300,7 @@ class Hypervisor:
         self._on(uuid, "undefining the domain", lambda domain: domain.undefineFlags(flags))
 
     def block_resize(self, uuid: str, target: str, to_bytes: int) -> bool:
-        """Grow a running guest's disk: QEMU resizes the image and tells the guest. Never shrinks.
+        """Grow a running guest's disk: QEMU resizes the image, and the guest sees the new size. Never shrinks.
 
         Return whether the guest had less. Raises HypervisorError when QEMU does not show the new size afterwards.
         """
@@ -313,7 +313,7 @@ class Hypervisor:
             domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
             before, (held, _, _) = held, domain.blockInfo(target)
             if held < to_bytes and is_encrypted(domain.XMLDesc(), target):
-                # The guest sees no header: of an image that was as large already it sees no more than before.
+                # The guest does not read the header: it does not see that the image was as large already.
                 return bool(held > before)
             if held < to_bytes:
                 raise HypervisorError(f"growing {target}: QEMU still says {held} bytes; restart the guest")
@@ -322,11 +322,11 @@ class Hypervisor:
         return self._on(uuid, f"growing {target}", resize)
 
     def attach_live(self, uuid: str, xml: str) -> None:
-        """Attach a device to the running guest alone."""
+        """Attach a device to the running guest only."""
         self._on(uuid, "attaching a device", lambda domain: domain.attachDeviceFlags(xml, _LIVE))
 
     def detach_live(self, uuid: str, xml: str) -> None:
-        """Ask the running guest to let go of a device; it may take its time, or not do it."""
+        """Ask the running guest to release a device; it may take long, or ignore that."""
         self._on(uuid, "detaching a device", lambda domain: domain.detachDeviceFlags(xml, _LIVE))
 
     def update_live(self, uuid: str, xml: str) -> None:
@@ -338,7 +338,7 @@ class Hypervisor:
         self._on(uuid, f"limiting {target}", lambda domain: domain.setBlockIoTune(target, dict(limits), _LIVE))
 
     def set_memory_live(self, uuid: str, to_bytes: int) -> None:
-        """Set the balloon of the running guest, and record that it was told; it follows in its own time."""
+        """Set the balloon of the running guest, and record that; the guest follows later."""
 
         def tell(domain: Any) -> None:
             domain.setMemoryFlags(to_bytes // 1024, _LIVE)
@@ -352,7 +352,7 @@ class Hypervisor:
         self._on(uuid, "setting vcpus", lambda domain: domain.setVcpusFlags(count, _LIVE))
 
     def set_title_live(self, uuid: str, title: str, description: str) -> None:
-        """Set title and description of the running domain; empty ones go."""
+        """Set title and description of the running domain; an empty one is removed."""
 
         def write(domain: Any) -> None:
             for kind, text in (
@@ -364,9 +364,9 @@ class Hypervisor:
         self._on(uuid, "setting title and description", write)
 
     def mark_live(self, uuid: str, stated: tuple[str, ...], seen: Mapping[str, str]) -> None:
-        """Record in the live XML what of the running guest is ours; the rest of its mark stays.
+        """Record in the live XML what of the running guest is virtrbd's; the rest of its mark stays.
 
-        `seen`: where its devices were when it was looked at, by step.
+        `seen`: where its devices were when it was observed, by step.
         """
 
         def write(domain: Any) -> None:
@@ -377,7 +377,7 @@ class Hypervisor:
         self._on(uuid, "marking the running domain", write)
 
     def set_mark(self, uuid: str, change: Callable[[DomainMark], DomainMark]) -> None:
-        """Change what the definition's mark says. Raises HypervisorError when it has none."""
+        """Change the definition's mark. Raises HypervisorError when it has none."""
 
         def write(domain: Any) -> None:
             mark = mark_of(domain)
@@ -389,11 +389,11 @@ class Hypervisor:
         self._on(uuid, "writing the domain's mark", write)
 
     def drop_managed_save(self, uuid: str) -> None:
-        """Drop the memory that a domain was saved with."""
+        """Drop the managed save of a domain."""
         self._on(uuid, "dropping the managed save", lambda domain: domain.managedSaveRemove())
 
     def secrets(self, key: Key) -> tuple[Secret, ...]:
-        """Return libvirt's ceph secrets by UUID, and which of them holds this key (a private one does not tell)."""
+        """Return libvirt's ceph secrets by UUID, and which of them hold this key (a private one does not show it)."""
 
         def read() -> tuple[Secret, ...]:
             ceph = [s for s in self._connection.listAllSecrets() if s.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_CEPH]
@@ -403,10 +403,10 @@ class Hypervisor:
         return self._call("listing secrets", read)
 
     def define_secret(self, uuid: str, usage: str, key: Key) -> None:
-        """Define the secret, give it its value, then say that it has one: a private value can't be asked for."""
+        """Define the secret, set its value, then record that it has one: a private value can't be read."""
 
         def define() -> None:
-            # One that is there already may be another run's, which is about to find it set.
+            # An existing secret may be another run's, which is about to find it set.
             there = [secret for secret in self._connection.listAllSecrets() if secret.UUIDString() == uuid]
             made = there or [self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=False))]
             made[0].setValue(key.raw)
@@ -418,7 +418,7 @@ class Hypervisor:
         return self._call_apart(what, lambda own: use(own.lookupByUUIDString(uuid)), changes=changes)
 
     def _call_apart(self, what: str, use: Callable[[Any], T], *, changes: bool = True) -> T:
-        """Call over a connection of its own what takes a domain's job lock: with its QEMU stopped it never returns.
+        """Make a call that takes a domain's job lock over a separate connection: while QEMU hangs it never returns.
 
         Before libvirt 10.0 threads that share a connection may miss their wake-up while another one waits (rpc: fix
         race in waking up client event loop), and would hang with it.

@@ -1,4 +1,4 @@
-"""libvirt's errors, turned into ours."""
+"""libvirt's errors, translated into virtrbd's."""
 
 import errno
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _UNREACHABLE = {
     libvirt.VIR_ERR_SYSTEM_ERROR,
     libvirt.VIR_ERR_RPC,
     libvirt.VIR_ERR_OPERATION_TIMEOUT,
-    # "client socket is closed", when libvirtd went away under us
+    # "client socket is closed", when libvirtd stopped
     libvirt.VIR_ERR_INTERNAL_ERROR,
 }
 _DENIED = {
@@ -33,13 +33,13 @@ _CONNECTION = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn libvirt's errors into ours, with what was being done."""
+    """Translate libvirt's errors into virtrbd's, with what was being done."""
     try:
         yield
     except libvirt.libvirtError as error:
         message = f"libvirt: {what}: {cut(str(error).strip(), _SHOWN)}"
         code, domain = error.get_error_code(), error.get_error_domain()
-        # virReportSystemError puts errno there: so says a socket that may not be opened, "Failed to connect socket".
+        # virReportSystemError puts errno there, also where the socket may not be opened ("Failed to connect socket").
         is_refused_by_kernel = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() in (errno.EACCES, errno.EPERM)
         if code in _DENIED or (is_refused_by_kernel and domain in _CONNECTION):
             raise DeniedError(f"{message}; run as root, or as a member of the group libvirt") from error

@@ -1,4 +1,4 @@
-"""What is kept with a domain beside what it is: marks, and the passwords of its screens."""
+"""The marks of domains in libvirt, and the passwords of their screens."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,17 +17,17 @@ with lazily():
     from virtrbd.domainxml.own_devices import settled
     from virtrbd.domainxml.passwords import with_passwords
 
-# REMOTE_STRING_MAX: with a longer one neither virtrbd nor virsh sees the domain's XML again.
+# REMOTE_STRING_MAX: with a longer XML neither virtrbd nor virsh can read the domain again.
 _MOST_BYTES = 4 * 1024**2
 
 
 def mark_of(domain: Any) -> DomainMark | None:
-    """Return the mark in the domain's definition, None where it is nobody's that we know."""
+    """Return the mark in the domain's definition, None without a mark."""
     return read_mark(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def record(domain: Any, mark: DomainMark, rendered: str) -> str:
-    """Write the mark with the definition's digest, where its devices are and what became of what was rendered, and
+    """Write the mark with the definition's digest, where its devices are and how libvirt wrote what was rendered, and
     return the definition as libvirt holds it then.
     """
     held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
@@ -40,7 +40,7 @@ def record(domain: Any, mark: DomainMark, rendered: str) -> str:
 def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
     """Write the mark into the definition or the live XML, as libvirt's flag `where` says.
 
-    Raises HypervisorError where libvirt could not send the domain's XML any more.
+    Raises HypervisorError where libvirt could no longer send the domain's XML.
     """
     text = mark_text(mark)
     is_config = where == libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -48,7 +48,7 @@ def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
     # libvirt indents the mark, and gives each element a prefix.
     if len(held.encode()) + 2 * len(text.encode()) > _MOST_BYTES:
         raise HypervisorError(
-            f"the XML of {domain.name()} is not marked, for it would be larger than the 4 MiB that libvirt sends; "
+            f"the XML of {domain.name()} is not marked, because it would be larger than the 4 MiB that libvirt sends; "
             f"shorten its title, description or metadata with virsh desc and virsh metadata"
         )
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "virtrbd", NAMESPACE, where)
@@ -57,7 +57,7 @@ def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
 def with_passwords_of(connection: Any, xml: str, uuid: str) -> str:
     """Return the XML with the passwords that the domain's definition holds.
 
-    They come from libvirt and go back there; no file, plan or log ever sees them.
+    They come from libvirt and return there; no file, plan or log ever contains them.
     """
     try:
         domain = connection.lookupByUUIDString(uuid)

@@ -1,4 +1,4 @@
-"""Many readings at a time, of which one that does not end holds up no other."""
+"""Many readings at a time: a reading that does not end delays no other."""
 
 import threading
 import time
@@ -20,9 +20,9 @@ def read_each(
     at_a_time: int,
     give_up: Callable[[Item], Result],
 ) -> list[Result]:
-    """Return what `read` makes of each item; of one that takes longer than the patience what `give_up` makes of it.
+    """Return `read` of each item, or `give_up` of an item that takes longer than the patience.
 
-    A reading that is given up is abandoned (virtrbd.deadline), and another thread goes on in its place. Raises what
+    A reading that takes too long is abandoned (virtrbd.deadline), and another thread takes its place. Raises what
     `read` raises.
     """
     readings = _Readings(items, read, give_up)
@@ -33,7 +33,7 @@ def read_each(
 
 
 class _Readings(Generic[Item, Result]):
-    """The items that are left, those that are being read, by thread, and what became of the others, by position."""
+    """The items that are left, the items that are being read, by thread, and the results of the others, by position."""
 
     def __init__(
         self, items: Sequence[Item], read: Callable[[Item], Result], give_up: Callable[[Item], Result]
@@ -69,14 +69,14 @@ class _Readings(Generic[Item, Result]):
         while (at := self._next(me)) is not None:
             try:
                 result = self._read(self._items[at])
-            except BaseException as error:  # handed over to the caller's thread, whatever it is
+            except BaseException as error:  # passed on to the caller's thread
                 with self._news:
                     self._errors.append(error)
                     self._news.notify()
                 return
             with self._news:
                 if self._begun.pop(me, None) is None:
-                    # Given up, and another thread is in its place.
+                    # It was given up, and another thread took its place.
                     return
                 self.done[at] = result
 

@@ -1,4 +1,4 @@
-"""Domains as libvirt tells of them."""
+"""Domains, read from libvirt."""
 
 import re
 from collections.abc import Callable
@@ -33,9 +33,9 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def xml_of(domain: Any, flags: int = 0) -> str:
-    """Return the domain's XML, U+001A in the place of each byte that is not UTF-8: XML forbids both.
+    """Return the domain's XML, with U+001A for each byte that is not UTF-8: XML forbids both.
 
-    Raises HypervisorError where it is larger than what libvirt sends.
+    Raises HypervisorError where libvirt cannot send it because of its size.
     """
     try:
         return str(domain.XMLDesc(flags))
@@ -45,14 +45,14 @@ def xml_of(domain: Any, flags: int = 0) -> str:
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_RPC and answers(domain.connect()):
             raise HypervisorError(
-                f"libvirt cannot send the XML of {domain.name()} ({error}), for it is larger than 4 MiB; shorten its "
+                f"libvirt cannot send the XML of {domain.name()} ({error}): it is larger than 4 MiB; shorten its "
                 f"title, description or metadata with virsh desc and virsh metadata"
             ) from error
         raise
 
 
 def answers(connection: Any) -> bool:
-    """Whether libvirt answers: an error of a single call may be about that call alone."""
+    """Whether libvirt answers: an error of a single call may concern only that call."""
     try:
         connection.getVersion()
     except libvirt.libvirtError:
@@ -61,7 +61,7 @@ def answers(connection: Any) -> bool:
 
 
 class Flags:
-    """What lists of domains tell of each, in a few calls for all: asking each domain takes a call a question."""
+    """Facts of all domains from a few list calls: asking each domain takes a call for each fact."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -76,9 +76,9 @@ class Flags:
         self._autostart = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
 
     def describe(self, domain: Any) -> DefinedDomain | UnreadDomain | None:
-        """Return the domain, None when somebody undefined it since the listing.
+        """Return the domain, None when it was undefined since the listing.
 
-        What is odd about it is its own failure. Raises UnavailableError when libvirt does not answer any more.
+        An odd domain is its own failure. Raises UnavailableError when libvirt no longer answers.
         """
         name, uuid = domain.name(), domain.UUIDString()
         try:
@@ -90,7 +90,7 @@ class Flags:
             return UnreadDomain(name=name, uuid=uuid, state=self._state(uuid), failure=failure_of(error))
 
     def silent(self, domain: Any, waited_s: float) -> UnreadDomain:
-        """Return the domain as one whose XML libvirt does not give."""
+        """Return the failure of a domain whose XML libvirt does not give."""
         name, uuid = domain.name(), domain.UUIDString()
         error = UnavailableError(
             f"libvirt: reading domain {name}: no answer within {waited_s:g} s; libvirt waits for its QEMU, which may "
@@ -101,7 +101,7 @@ class Flags:
     def _describe(self, domain: Any, name: str, uuid: str) -> DefinedDomain | None:
         try:
             if uuid not in self._running and not (uuid in self._shut_off and uuid in self._persistent):
-                # Paused, crashed, on its way, transient: rare enough to be asked.
+                # Paused, crashed, on its way, transient: rare enough for a call each.
                 return describe_domain(domain)
             return DefinedDomain(
                 name=name,
@@ -126,7 +126,7 @@ class Flags:
 
 
 def describe_domain(domain: Any) -> DefinedDomain:
-    """Return the domain, asking it alone."""
+    """Return the domain, by calls for this domain only."""
     persistent = bool(domain.isPersistent())
     active = bool(domain.isActive())
     state = _STATES.get(domain.state()[0], PowerState.UNKNOWN)
@@ -145,21 +145,21 @@ def describe_domain(domain: Any) -> DefinedDomain:
 
 
 def saved_xml(domain: Any) -> tuple[str, ...]:
-    """Return the XML of the domain's managed save; nothing where that has just gone."""
+    """Return the XML of the domain's managed save; nothing where that was just removed."""
     return _unless_gone(lambda: (str(domain.managedSaveGetXMLDesc(0)),))
 
 
 def snapshots_xml(domain: Any) -> tuple[str, ...]:
-    """Return the XML of the domain's snapshots; nothing where they have just gone."""
+    """Return the XML of the domain's snapshots; nothing where they were just removed."""
     return _unless_gone(lambda: tuple(str(snapshot.getXMLDesc(0)) for snapshot in domain.listAllSnapshots()))
 
 
 def kept_or_failure(
     connection: Any, domain: Any, read: Callable[[Any], tuple[str, ...]]
 ) -> tuple[str, ...] | tuple[Failure]:
-    """Return what `read` finds, or why it found nothing: a save that is damaged is its domain's failure alone.
+    """Return what `read` finds, or why it found nothing: a damaged save fails only its domain.
 
-    Raises UnavailableError when libvirt does not answer any more.
+    Raises UnavailableError when libvirt no longer answers.
     """
     what = f"reading what libvirt keeps of {domain.name()}"
     try:
@@ -177,7 +177,7 @@ def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
         libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
         # "domain does not have managed save image"
         libvirt.VIR_ERR_OPERATION_INVALID,
-        # Drivers that save guests and tell nothing of it (libvirt's test driver).
+        # Drivers that save guests and have no call for the save's XML (libvirt's test driver).
         libvirt.VIR_ERR_NO_SUPPORT,
     )
     try:
@@ -189,7 +189,7 @@ def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def kept_of(domain: Any) -> Kept:
-    """Return what libvirt keeps of a domain besides its definition. A running guest's QEMU is asked for block jobs."""
+    """Return what libvirt keeps of a domain besides its definition. That asks a running guest's QEMU for block jobs."""
     return Kept(
         snapshots=tuple(sorted(domain.snapshotListNames())),
         checkpoints=tuple(sorted(_checkpoints(domain))),
@@ -201,14 +201,14 @@ def _checkpoints(domain: Any) -> list[str]:
     try:
         return [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
     except libvirt.libvirtError as error:
-        # Drivers without them say so (libvirt's test driver).
+        # Drivers without them raise this (libvirt's test driver).
         if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
             return []
         raise
 
 
 def _targets(domain: Any) -> list[str]:
-    """Return the targets of a running guest's disks; one that is off has no job."""
+    """Return the targets of a running guest's disks; a guest that is off has no block jobs."""
     if not domain.isActive():
         return []
     return [disk.target for disk in parse_disks(domain.XMLDesc()) if disk.target]

@@ -9,9 +9,9 @@ from virtrbd.model.actual import Secret
 
 
 def read_secret(secret: Any, key: Key) -> Secret | None:
-    """Return a secret of libvirt's, with whether it holds the key: a private one of somebody else does not tell.
+    """Return a secret of libvirt's, and whether it holds the key: a private secret of others does not show that.
 
-    None when somebody undefined it since the listing.
+    None when it was undefined since the listing.
     """
     try:
         is_ours, is_set = secret_told(secret.XMLDesc())

@@ -1,1 +1,1 @@
-"""A domain's disks as a plain QEMU command line, for people who run QEMU by hand."""
+"""A domain's disks as a plain QEMU command line, to run QEMU by hand; and the formats of image files."""

@@ -9,7 +9,7 @@ from virtrbd.model.domain import Cache, DetectZeroes, Discard, Disk
 from virtrbd.qemu.era import Era
 from virtrbd.qemu.throttle import drive_options, group_of
 
-# What librbd and QEMU take when nobody says: then it needs no word.
+# The defaults of librbd and QEMU, which need not be stated.
 DEFAULT_CONF = "/etc/ceph/ceph.conf"
 DEFAULT_USER = "admin"
 
@@ -59,12 +59,12 @@ def rbd_file_name(disk: Disk, client: Client, era: Era) -> str:
 
 
 def _librbd_cache(cache: Cache) -> list[tuple[str, str]]:
-    """Return what switches librbd's cache on where QEMU's cache= does not."""
+    """Return the options that switch librbd's cache on where QEMU's cache= does not."""
     if cache is Cache.DEFAULT or CACHE_FACTS[cache].direct:
         return []
     if CACHE_FACTS[cache].write_cache:
         return [("rbd_cache", "true")]
-    # QEMU flushes after each write of a write-through disk from 1.2 on only; librbd writes through by this one.
+    # QEMU flushes after each write of a write-through disk only from 1.2 on; before, this makes librbd write through.
     return [("rbd_cache", "true"), ("rbd_cache_max_dirty", "0")]
 
 
@@ -90,7 +90,7 @@ def _drive(disk: Disk, client: Client, era: Era, media: str) -> str:
 
 
 def _node(disk: Disk, client: Client) -> dict[str, object]:
-    """Return the raw node over the rbd one; what is said of the upper one reaches the lower (block.c)."""
+    """Return the raw node over the rbd node; options of the upper node reach the lower (block.c)."""
     node: dict[str, object] = {"driver": "raw", "node-name": backend_id(disk.target)}
     if is_readonly(disk):
         node["read-only"] = True
@@ -122,7 +122,7 @@ def _rbd_node(disk: Disk, client: Client) -> dict[str, object]:
 def _detect_zeroes(disk: Disk) -> list[tuple[str, str]]:
     if disk.detect_zeroes in (None, DetectZeroes.OFF):
         return []
-    # QEMU refuses `unmap` without discard=unmap (blockdev.c); libvirt writes `on` then, and so do we.
+    # QEMU refuses `unmap` without discard=unmap (blockdev.c); libvirt writes `on` then, and so does virtrbd.
     without_discard = disk.detect_zeroes is DetectZeroes.UNMAP and disk.discard is not Discard.UNMAP
     return [("detect-zeroes", "on" if without_discard else str(disk.detect_zeroes))]
 

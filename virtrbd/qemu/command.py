@@ -22,7 +22,7 @@ MIB = 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QemuCommand:
-    """A command line by options; `remarks` say what a reader must know, `notes` what of the spec it does not do."""
+    """A command line by options; `remarks` are for the reader, `notes` say what of the spec it leaves out."""
 
     options: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...] = ()
@@ -30,17 +30,17 @@ class QemuCommand:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that a process is started with."""
+        """The arguments of the process."""
         return (EMULATOR, *(word for option in self.options for word in option))
 
 
 def qemu_command(
     domain: Domain, cluster: ClusterFacts, capabilities: Capabilities, conf: str = DEFAULT_CONF
 ) -> QemuCommand:
-    """Return the command line that runs the domain's disks on that QEMU; of its other devices it has none.
+    """Return the command line that runs the domain's disks on that QEMU, without its other devices.
 
-    `conf` is the ceph.conf of disks that name none; monitors and the user's keyring come from it, so that no key
-    is on the command line. Raises SpecError with all problems where that QEMU would open something else, or nothing.
+    `conf` is the ceph.conf of disks without one; monitors and the user's keyring come from it, so that no key
+    is on the command line. Raises SpecError with all problems where that QEMU would open another image, or none.
     """
     era, client = Era.of(capabilities), Client(user=cluster.user, conf=conf)
     problems = domain_problems(domain, client, era)
@@ -49,7 +49,7 @@ def qemu_command(
     return QemuCommand(
         options=(*_head(domain, era), *_objects(domain, era), *_drives(domain, client, era)),
         remarks=(
-            f"{domain.name}: its disks for {era}; all other devices are those that QEMU gives by itself.",
+            f"{domain.name}: its disks for {era}; all other devices are QEMU's defaults.",
             f"The key of client.{client.user} is not here: QEMU reads it from the keyring that {conf} names.",
         ),
         notes=(*_machine_notes(capabilities, era), *domain_notes(domain, era)),
@@ -57,7 +57,7 @@ def qemu_command(
 
 
 def command_text(command: QemuCommand) -> str:
-    """Return the command line as one types it: quoted for a shell, an option a line, under its remarks and notes."""
+    """Return the command line for a shell: quoted, an option a line, under its remarks and notes."""
     comments = [*command.remarks, *(f"note: {note}" for note in command.notes)]
     # A line break in a path must not end the comment.
     above = [f"# {' '.join(text.split())}" for text in comments]
@@ -68,7 +68,7 @@ def command_text(command: QemuCommand) -> str:
 def _machine_notes(capabilities: Capabilities, era: Era) -> list[str]:
     if capabilities.machine in ("", era.machine):
         return []
-    return [f"this QEMU has no machine {capabilities.machine}; {era.machine} stands for it"]
+    return [f"this QEMU has no machine {capabilities.machine}; {era.machine} replaces it"]
 
 
 def _head(domain: Domain, era: Era) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ def _drives(domain: Domain, client: Client, era: Era) -> list[tuple[str, str]]:
 
 
 def _cdrom(cdrom: Cdrom, index: int, client: Client, era: Era) -> list[tuple[str, str]]:
-    # What reads a medium is the same as for a disk that nobody writes to.
+    # A medium is read like a disk that is never written.
     disk = Disk(
         target=cdrom.target,
         bus=cdrom.bus,
@@ -132,6 +132,6 @@ def _cdrom(cdrom: Cdrom, index: int, client: Client, era: Era) -> list[tuple[str
     backend = []
     if cdrom.image:
         backend = [backend_words(disk, client, era, media="cdrom")]
-    elif not era.has_blockdev:  # an empty drive without a backend came with 2.8; this form does for all
+    elif not era.has_blockdev:  # an empty drive without a backend came with 2.8; this form works for all
         backend = [("-drive", f"if=none,id={backend_id(disk.target)},media=cdrom")]
     return [*backend, *cdrom_devices(disk, index, era, has_backend=bool(backend))]

@@ -18,7 +18,7 @@ _MODELS = {
 }
 _DRIVES = {Bus.SCSI: "scsi-cd", Bus.SATA: "ide-cd", Bus.IDE: "ide-cd"}
 _AHCI_PORTS = 6
-# librbd drops what is smaller from 14.1.1 on (rbd_discard_granularity_bytes), which QEMU 4.2 has as its contemporary.
+# librbd drops smaller discards from 14.1.1 on (rbd_discard_granularity_bytes), which is as old as QEMU 4.2.
 _LIBRBD_GRANULARITY = 65536
 _SCSI_GRANULARITY = 4096  # hw/scsi/scsi-disk.c: DEFAULT_DISCARD_GRANULARITY, from 1.5 on
 _IDE_GRANULARITY = 512  # hw/ide: nothing else is accepted
@@ -57,7 +57,7 @@ PROPERTIES = (
     Property(
         name="num-queues", field="queues", buses=_VIRTIO, since=(2, 7, 0), value=lambda disk: _number(disk.queues)
     ),
-    # Before 2.10 nothing has to be said: QEMU let one image be opened by two devices.
+    # Not needed before 2.10: QEMU let two devices open one image.
     Property(
         name="share-rw",
         field="shareable",
@@ -85,13 +85,13 @@ def controllers(buses: Sequence[Bus], era: Era) -> list[tuple[str, str]]:
     if Bus.SCSI in buses:
         models.append("virtio-scsi-pci,id=scsi0")
     if Bus.USB in buses:
-        # As many ports as it can have (libvirt does so too); before 2.10 there is no qemu-xhci.
+        # As many ports as it can have, like libvirt; before 2.10 there is no qemu-xhci.
         models.append("qemu-xhci,id=usb0,p2=15,p3=15" if era.qemu >= (2, 10, 0) else "usb-ehci,id=usb0")
     return [("-device", model) for model in models]
 
 
 def address(bus: Bus, index: int) -> list[tuple[str, str]]:
-    """Return where on its bus a drive sits: the position on ide, else the how manieth of its bus it is."""
+    """Return the place of a drive on its bus: the position on ide, else its index among the drives of that bus."""
     match bus:
         case Bus.IDE:
             return [("bus", f"ide.{index // 2}"), ("unit", str(index % 2))]
@@ -120,7 +120,7 @@ def disk_device(disk: Disk, index: int, era: Era) -> tuple[str, str]:
 
 
 def cdrom_devices(disk: Disk, index: int, era: Era, *, has_backend: bool) -> list[tuple[str, str]]:
-    """Return the -device options of a CD-ROM drive: two on usb, where a bridge to SCSI stands between."""
+    """Return the -device options of a CD-ROM drive: two on usb, with a bridge to SCSI."""
     pairs = [("drive", backend_id(disk.target))] if has_backend else []
     if disk.boot is not None:
         pairs.append(("bootindex", str(disk.boot)))
@@ -147,9 +147,9 @@ def _states_write_cache(disk: Disk, era: Era) -> bool:
 
 
 def discard_granularity(disk: Disk, era: Era) -> int | None:
-    """Return the bytes that the device is given as discard_granularity, None where the default does."""
+    """Return the device's discard_granularity in bytes, None where the default is right."""
     if not era.discards or (disk.discard is not Discard.UNMAP and not era.has_discard_option):
-        return None  # nothing to discard with, or no other way to ignore it than not to offer it
+        return None  # it cannot discard, or can ignore discards only by not offering them
     if disk.discard_granularity_bytes is not None:
         return disk.discard_granularity_bytes if tells_granularity(disk.bus, era) else None
     if disk.discard is not Discard.UNMAP or disk.bus is Bus.USB:
@@ -161,7 +161,7 @@ def discard_granularity(disk: Disk, era: Era) -> int | None:
 
 
 def tells_granularity(bus: Bus, era: Era) -> bool:
-    """Whether a guest gets to know a granularity that the device was given."""
+    """Whether the guest sees a granularity that the device has."""
     match bus:
         case Bus.VIRTIO:
             return era.virtio_tells_granularity

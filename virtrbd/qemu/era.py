@@ -19,7 +19,7 @@ class Era:
 
     @classmethod
     def of(cls, capabilities: Capabilities) -> Self:
-        """Return the era; a machine that this QEMU has not yet becomes the nearest one that it has."""
+        """Return the era; a machine that this QEMU does not have yet becomes the nearest machine that it has."""
         qemu, machine = capabilities.qemu, capabilities.machine or "pc"
         version = capabilities.machine_version
         if version is not None and version > qemu:
@@ -36,17 +36,17 @@ class Era:
         return "q35" in self.machine
 
     def both(self, version: Version) -> bool:
-        """Whether QEMU and the machine are that new: what a machine's compat properties may hold back."""
+        """Whether QEMU and the machine are that new: an older machine's compat properties switch features off."""
         return self.qemu >= version and self.machine_version >= version
 
     @property
     def has_blockdev(self) -> bool:
-        """-blockdev is complete from 4.2 on, where libvirt takes to it too."""
+        """-blockdev is complete from 4.2 on, where libvirt begins to use it too."""
         return self.qemu >= (4, 2, 0)
 
     @property
     def has_namespaces(self) -> bool:
-        """block/rbd.c knows namespaces from 5.0 (19ae9ae014)."""
+        """block/rbd.c has namespaces from 5.0 (19ae9ae014)."""
         return self.qemu >= (5, 0, 0)
 
     @property
@@ -81,12 +81,12 @@ class Era:
 
     @property
     def virtio_tells_granularity(self) -> bool:
-        """virtio-blk tells guests the granularity from 6.0 (fb0b154c80); hw_compat_5_2 switches it off."""
+        """virtio-blk announces the granularity from 6.0 (fb0b154c80); hw_compat_5_2 switches it off."""
         return self.both((6, 0, 0))
 
     @property
     def usb_has_block_properties(self) -> bool:
-        """usb-storage hands write-cache and discard_granularity on from 9.0 (3089637461); before, it drops them."""
+        """usb-storage passes on write-cache and discard_granularity from 9.0 (3089637461); before, it drops them."""
         return self.qemu >= (9, 0, 0)
 
     @property

@@ -1,4 +1,4 @@
-"""What an era of QEMU can't do of what a spec says: refused where data are at stake, else noted."""
+"""The limits of an era of QEMU: spec values that it can't have are refused where data are at stake, else noted."""
 
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.capabilities import Version, version_text
@@ -14,7 +14,7 @@ VIRTIO_SCSI: Version = (1, 1, 0)
 
 
 def domain_problems(domain: Domain, client: Client, era: Era) -> list[str]:
-    """Return why the domain's disks can't be run so, each as `file:line: disk: reason`."""
+    """Return why this QEMU can't run the domain's disks, each as `file:line: disk: reason`."""
     if era.qemu < OLDEST:
         return [_at(domain, 0, f"QEMU {version_text(era.qemu)} is too old; write qemu=1.0 or newer")]
     found = []
@@ -24,7 +24,7 @@ def domain_problems(domain: Domain, client: Client, era: Era) -> list[str]:
     for cdrom in domain.cdroms:
         texts = [*_bus_problems(cdrom, era), *(_image_problems(cdrom.image, era) if cdrom.image else [])]
         if cdrom.bus is Bus.VIRTIO:
-            texts.append("there is no virtio CD-ROM drive; take sata, ide or scsi")
+            texts.append("a CD-ROM drive can't be virtio; write sata, ide or scsi")
         found += [_at(domain, cdrom.line, f"cdrom {cdrom.target}: {text}") for text in texts]
     return found
 
@@ -37,29 +37,29 @@ def _at(domain: Domain, line: int, text: str) -> str:
 def _bus_problems(drive: Disk | Cdrom, era: Era) -> list[str]:
     match drive.bus:
         case Bus.IDE if era.is_q35:
-            return ["q35 has no IDE controller; take machine pc, or bus sata"]
+            return ["q35 has no IDE controller; write machine: pc, or bus: sata"]
         case Bus.IDE if drive.target not in _IDE_TARGETS:
-            return ["the one IDE controller takes hda to hdd only; take sata, scsi or virtio"]
+            return ["the only IDE controller has hda to hdd; write sata, scsi or virtio"]
         case Bus.SCSI if era.qemu < VIRTIO_SCSI:
-            return ["virtio-scsi came with QEMU 1.1; take virtio or ide"]
+            return ["virtio-scsi came with QEMU 1.1; write virtio or ide"]
         case _:
             return []
 
 
 def _image_problems(image: ImageRef, era: Era) -> list[str]:
     if image.namespace and not era.has_namespaces:
-        return [f"namespaces came with QEMU 5.0, and to this one {image.path} is another image; move it to the pool"]
+        return [f"namespaces came with QEMU 5.0, and for this QEMU {image.path} is another image; move it to the pool"]
     return []
 
 
 def _disk_problems(disk: Disk, client: Client, era: Era) -> list[str]:
     found = []
     if is_readonly(disk) and disk.bus in (Bus.IDE, Bus.SATA):
-        found.append(f"QEMU's {disk.bus} disks can't be readonly; take virtio or scsi")
+        found.append(f"QEMU's {disk.bus} disks can't be readonly; write virtio or scsi")
     if disk.bus in (Bus.IDE, Bus.SATA) and disk.discard_granularity_bytes not in (None, 512):
-        found.append(f"QEMU takes 512 as discard_granularity of {disk.bus} disks only; take scsi or virtio for more")
+        found.append(f"{disk.bus} disks have a discard_granularity of 512 only in QEMU; write scsi or virtio for more")
     found += [
-        f"{item.field} is nothing that {disk.bus} disks have; take {', '.join(sorted(item.buses))}"
+        f"{item.field} does not exist for {disk.bus} disks; write {', '.join(sorted(item.buses))}"
         for item in PROPERTIES
         if item.value(disk) and disk.bus not in item.buses
     ]
@@ -69,24 +69,26 @@ def _disk_problems(disk: Disk, client: Client, era: Era) -> list[str]:
 
 
 def _file_name_problems(disk: Disk, client: Client) -> list[str]:
-    """What rbd: file names can't hold before 6.1, and only older ones than 4.2 are written at all."""
+    """What rbd: file names can't hold before 6.1; virtrbd writes them only before 4.2."""
     found = []
     # qemu_rbd_parse_clientname() unescaped nothing before 2.9.
     if any(char in client.user for char in ":@\\"):
-        found.append(f"the user {client.user} can't stand in a file name of this QEMU; take one of letters and digits")
+        found.append(
+            f"the user {client.user} can't be written in a file name of this QEMU; use letters and digits only"
+        )
     # A plain strchr() looked for the snapshot's @ before 6.1, in the options too.
     if "@" in (disk.ceph_config or client.conf) and not disk.image.snapshot:
-        found.append("this QEMU takes the @ in the path of ceph.conf for a snapshot's; take a path without it")
+        found.append("this QEMU takes the @ in the path of ceph.conf for a snapshot's; use a path without it")
     return found
 
 
 def domain_notes(domain: Domain, era: Era) -> list[str]:
-    """Return what of the spec has no effect there, or another one."""
+    """Return the values of the spec that have no effect there, or another effect."""
     found = []
     if domain.firmware.kind != "bios":
-        found.append(f"firmware {domain.firmware.kind} is not in it; its pflash drives are the host's own files")
+        found.append(f"firmware {domain.firmware.kind} is left out; its pflash drives are the host's own files")
     if era.cache_drives_librbd and not era.cache_beats_ceph_conf:
-        found.append("an rbd_cache in ceph.conf wins over cache= before QEMU 2.4; leave it out there")
+        found.append("an rbd_cache in ceph.conf overrides cache= before QEMU 2.4; remove it there")
     for disk in domain.disks:
         texts = [*_cache_notes(disk, era), *_discard_notes(disk, era), *_property_notes(disk, era)]
         found += [f"disk {disk.target}: {text}" for text in texts]
@@ -108,10 +110,12 @@ def _discard_notes(disk: Disk, era: Era) -> list[str]:
     if disk.discard is Discard.UNMAP and not era.discards:
         found.append("QEMU discards on RBD from 1.1 on; discard has no effect")
     elif disk.discard is Discard.UNMAP and disk.bus is Bus.VIRTIO and not era.virtio_discards:
-        found.append("virtio-blk discards from QEMU 4.0 with a machine of 4.0 on; discard has no effect, scsi has it")
+        found.append(
+            "virtio-blk discards from QEMU 4.0 with a machine of 4.0 on; discard has no effect here, only on scsi"
+        )
     elif disk.discard_granularity_bytes is not None and not tells_granularity(disk.bus, era):
         since = {Bus.VIRTIO: "6.0 with a machine of 6.0", Bus.USB: "9.0"}.get(disk.bus, "1.1")
-        found.append(f"a {disk.bus} guest is told of discard_granularity from QEMU {since} on")
+        found.append(f"a {disk.bus} guest sees discard_granularity from QEMU {since} on")
     return found
 
 

@@ -16,7 +16,7 @@ _BASE = {
 _DRIVE = {"bps-total": "bps", "bps-read": "bps_rd", "bps-write": "bps_wr"}
 _DRIVE |= {name.replace("bps", "iops"): option.replace("bps", "iops") for name, option in _DRIVE.items()}
 _SUFFIXES = {"": (1, 1, 0), "_max": (1, 7, 0), "_max_length": (2, 6, 0)}
-# libvirt's name: QEMU's name as a limit, as an option of -drive, and the QEMU that has it first.
+# libvirt's name: QEMU's name as a limit, as an option of -drive, and the first QEMU that has it.
 _NAMES: dict[str, tuple[str, str, Version]] = {"size_iops_sec": ("iops-size", "iops_size", (1, 7, 0))}
 for _ours, _limit in _BASE.items():
     for _suffix, _since in _SUFFIXES.items():
@@ -28,7 +28,7 @@ _GROUPS: Version = (2, 4, 0)
 
 
 def group_of(disk: Disk) -> str:
-    """Return the id of the disk's throttle group; disks that name the same one share their limits."""
+    """Return the id of the disk's throttle group; disks with the same group share their limits."""
     # A prefix, since an id must begin with a letter and must not be a disk's.
     return f"limits-{disk.iotune.get('group_name') or disk.target}"
 

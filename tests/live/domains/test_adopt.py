@@ -158,7 +158,10 @@ def test_a_whole_host_is_adopted_at_once(host: LabHost, name: str) -> None:
     lines = done.stdout.splitlines()
     assert f"{name}: specs/{name}.yaml (with xml:)" in lines
     assert f"{name}-b: specs/{name}-b.yaml (with xml:)" in lines
-    assert f"{name}-c: it has no disk on RBD, and that is what virtrbd is for" in done.stderr.splitlines()
+    assert (
+        f"{name}-c: it has no disk on RBD, and virtrbd only manages domains with disks on RBD"
+        in done.stderr.splitlines()
+    )
     assert re.fullmatch(r"\d+ domains?: \d+ exact, \d+ with xml:, \d+ refused, \d+ virtrbd's already", lines[-2])
     assert lines[-1] == "nothing is changed yet; virtrbd define --allow takes-over specs does it"
     assert done.returncode == 65

@@ -61,7 +61,7 @@ def test_a_domain_of_any_name_has_disks_of_any_name(fleet: Fleet, images: list[s
     assert fleet.run("undefine", odd).code == 0
     renewed = fleet.reconcile()
     assert renewed.code == 65, renewed
-    assert "is no name for a new domain" in renewed.out + renewed.err
+    assert "is not a name for a new domain" in renewed.out + renewed.err
 
 
 def test_every_image_verb_takes_such_a_name(fleet: Fleet, images: list[str]) -> None:

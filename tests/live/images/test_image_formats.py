@@ -67,7 +67,7 @@ def test_a_file_is_imported_as_what_it_is_said_to_be(world: World, name: str, so
     assert world.content(f"{name}.qcow2") == sources.file_content
     wrong = world.virtrbd("image", "import", "--format", "vdi", str(file), f"vms/{name}.vdi")
     assert (wrong.returncode, wrong.stdout) == (65, "")
-    assert wrong.stderr == f"{file}: is not a vdi file; leave out --format, or name the right one\n"
+    assert wrong.stderr == f"{file}: is not a vdi file; leave out --format, or name the right format\n"
     piped = world.virtrbd("image", "import", "--format", "qcow2", "-", f"vms/{name}.pipe")
     assert piped.returncode == 64, piped
     assert world.images(name) == [f"{name}.qcow2", f"{name}.raw"]

@@ -1,6 +1,6 @@
-"""The members of a tar archive, as an OVA is one: names and places of their bytes, and nothing is unpacked.
+"""The members of a tar archive (an OVA): names and places of their bytes; nothing is unpacked.
 
-A name is only what a member is called by: it is never a path, whatever is in it.
+A name only identifies a member: it is never used as a path.
 """
 
 import io
@@ -15,7 +15,7 @@ from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
 from virtrbd.qemu.formats.look import looks_like, wrapping_of
 
 _MOST_MEMBERS = 1000
-# tarfile reads what a header says of the next member (names, attributes) as a whole, however long it claims to be.
+# tarfile reads a header's data about the next member (names, attributes) whole, whatever length it states.
 _MOST_HEADER_BYTES = 1024**2
 _MOST_READ_BYTES = 16 * 1024**2
 _SHOWN = 10
@@ -38,11 +38,11 @@ def find_disk(archive: ImageBytes, wanted: str = "") -> Member:
         if len(named) > 1:
             raise archive.refused(f"holds {quoted(wanted)} {len(named)} times", "unpack it, and import the right one")
         if not named:
-            raise archive.refused(f"holds no file {quoted(wanted)}", f"name one of {_names(members)}")
+            raise archive.refused(f"does not hold a file {quoted(wanted)}", f"name one of {_names(members)}")
         return named[0]
     disks = [member for member in members if _holds_disk(part_of(archive, member))]
     if len(disks) > 1:
-        way_out = "write which with --member, or `member:` in a spec, or unpack it"
+        way_out = "name one with --member, or `member:` in a spec, or unpack it"
         raise archive.refused(f"holds {len(disks)} disks: {_names(disks)}", way_out)
     if not disks:
         raise archive.refused("is a tar archive without a disk in it", f"it holds {_names(members)}")
@@ -59,7 +59,7 @@ def part_of(archive: ImageBytes, member: Member) -> ImageBytes:
 
 
 def _holds_disk(image: ImageBytes) -> bool:
-    """Whether a member is a disk, or packed: then it may be one, as OVF lets be."""
+    """Whether a member is a disk, or packed: OVF allows packed disks."""
     if not image.length:
         return False
     if wrapping_of(image):
@@ -67,13 +67,13 @@ def _holds_disk(image: ImageBytes) -> bool:
     try:
         found = looks_like(image)
     except VirtrbdError:
-        # It is meant as a disk, and is refused with the reason once it is taken.
+        # It is meant as a disk, and is refused with the reason when it is used.
         return True
     return found != "raw" or (is_disk(image) and not is_disc(image))
 
 
 def _members(archive: ImageBytes) -> Sequence[Member]:
-    """Return all regular members. Raises SpecError for one that is not whole, VirtrbdError for sparse ones."""
+    """Return all regular members. Raises SpecError for a member that is not whole, VirtrbdError for a sparse member."""
     members: list[Member] = []
     try:
         with tarfile.open(fileobj=_Bounded(archive), mode="r:", errorlevel=2) as tar:
@@ -88,7 +88,7 @@ def _members(archive: ImageBytes) -> Sequence[Member]:
                     )
                 if found.isreg():
                     members.append(_member(archive, found))
-    # LookupError: of a sparse file whose map is cut off tarfile takes a byte that is not there.
+    # LookupError: where the map of a sparse file is cut off, tarfile reads a byte that is not there.
     except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, OSError, RecursionError) as error:
         raise archive.damaged(f"it is a tar archive that cannot be read ({error})") from None
     raise archive.refused(f"holds more than {_MOST_MEMBERS} files", "unpack it, and import the disk in it")
@@ -96,10 +96,10 @@ def _members(archive: ImageBytes) -> Sequence[Member]:
 
 def _member(archive: ImageBytes, found: tarfile.TarInfo) -> Member:
     if found.size < 0 or found.offset_data + found.size > archive.length:
-        raise archive.damaged(f"{quoted(found.name)} in it is to have {found.size} bytes")
+        raise archive.damaged(f"{quoted(found.name)} in it should have {found.size} bytes")
     if any(archive.peek(found.offset_data + found.size, -found.size % SECTOR_BYTES)):
-        # A disk has whole sectors, so what fills up the last one of a member is read as a part of it.
-        raise archive.damaged(f"{quoted(found.name)} in it is followed by what is no part of it")
+        # A disk has whole sectors, so the filling of a member's last sector is read as a part of it.
+        raise archive.damaged(f"{quoted(found.name)} in it is followed by data that does not belong to it")
     return Member(name=found.name, at=found.offset_data, length=found.size)
 
 
@@ -120,14 +120,14 @@ class _Bounded(io.RawIOBase):
     def read(self, count: int = -1) -> bytes:
         self._left_bytes -= count
         if not 0 <= count <= _MOST_HEADER_BYTES or self._left_bytes < 0:
-            raise ValueError("its headers are longer than those of any archive of disks")
+            raise ValueError("its headers are longer than in any archive of disks")
         found = self._archive.peek(self._at, count)
         self._at += len(found)
         return found
 
     def seek(self, at: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET or at < 0:
-            raise ValueError("a place before its begin")
+            raise ValueError("an offset before its begin")
         self._at = at
         return at
 

@@ -1,13 +1,13 @@
-"""What shows that raw bytes are a disk, and what shows that they are surely something else.
+"""The signs that raw bytes are a disk, and the signs that they are surely something else.
 
-A raw disk has no format of its own. So what an operator meant as a disk is known by what is on it: a boot sector, a
+A raw disk has no format of its own. So a disk is recognised by its content: a boot sector, a
 table of partitions, a file system, a volume. Places and magic numbers: libblkid's probers (util-linux, libblkid/src),
 and each system's own description of itself.
 """
 
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 
-# All that has to be read of the beginning: ZFS' first uberblocks are the farthest (128 KiB on, and 128 KiB of them).
+# How much of the beginning is read: ZFS' first uberblocks are the farthest (128 KiB at 128 KiB).
 HEAD_BYTES = 256 * 1024
 _KIB = 1024
 # Sectors of 512 and of 4096 bytes, of which each table counts in its own.
@@ -39,7 +39,7 @@ _RAID_MAGIC = b"\xfc\x4e\x2b\xa9"
 
 # An ISO 9660 or UDF disc, at the begin of its 17th sector. Hybrid ones have a boot sector too.
 _DISC_AT, _DISC_SIGNS = 32 * _KIB + 1, (b"CD001", b"BEA01", b"NSR02", b"NSR03")
-# What begins like this is of no use as a disk, whatever else is in it.
+# A file that begins like this is not a disk, whatever else is in it.
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -66,7 +66,7 @@ def is_disc(image: ImageBytes) -> bool:
 
 
 def is_disk(image: ImageBytes) -> bool:
-    """Whether anything shows that the bytes are a disk."""
+    """Whether any sign shows that the bytes are a disk."""
     head = image.peek(0, HEAD_BYTES)
     if any(head.startswith(sign, at) for at, sign in _SIGNS):
         return True
@@ -78,14 +78,14 @@ def is_disk(image: ImageBytes) -> bool:
 
 
 def stranger(image: ImageBytes) -> str:
-    """Return what the bytes surely are instead of a disk, "" where nothing shows it."""
+    """Return what the bytes surely are instead of a disk, "" without a sign."""
     head = image.peek(0, _TEXT_BYTES)
     for magic, what in _OTHERS:
         if head.startswith(magic):
             return what
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:16].lower().startswith(_HTML):
-        return "a web page or another document, as a server sends in the place of a file"
+        return "a web page or another document, as a server sends instead of a file"
     return "a text" if _is_text(head) else ""
 
 
@@ -99,7 +99,7 @@ def _is_utf8(head: bytes) -> bool:
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        # Cut within its last character. A boot sector's last byte, AA, begins none.
+        # Cut within its last character. A boot sector's last byte, AA, does not begin one.
         return error.reason == "unexpected end of data"
     return True
 

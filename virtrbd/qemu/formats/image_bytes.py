@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from virtrbd.errors import SpecError, VirtrbdError
 
 SECTOR_BYTES = 512
-# What a format writes down as a text is quoted this far.
+# Texts of a format are quoted up to this length.
 _QUOTED_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageBytes:
-    """`read_at` takes an offset and a count, and returns fewer bytes at the end only; `name` is for messages."""
+    """`read_at` takes an offset and a count, and returns fewer bytes only at the end; `name` is for messages."""
 
     name: str
     length: int
     read_at: Callable[[int, int], bytes]
 
     def peek(self, offset: int, count: int) -> bytes:
-        """Return the bytes that are there, perhaps fewer than asked for."""
-        # pread takes no offset that the file can't have.
+        """Return the bytes, fewer where the file ends before."""
+        # pread refuses an offset that a file can't have.
         return self.read_at(offset, count) if 0 <= offset < self.length else b""
 
     def get(self, offset: int, count: int) -> bytes:
@@ -32,7 +32,7 @@ class ImageBytes:
         return found
 
     def unpack(self, layout: struct.Struct, offset: int) -> tuple[int, ...]:
-        """Return the numbers that stand there. Raises SpecError where the file ends before."""
+        """Return the numbers at that place. Raises SpecError where the file ends before."""
         return layout.unpack(self.get(offset, layout.size))
 
     def damaged(self, fact: str) -> SpecError:
@@ -44,11 +44,11 @@ class ImageBytes:
         return SpecError(f"{self.name}: is empty; there is nothing to import")
 
     def not_of(self, file_format: str) -> SpecError:
-        """Return the error for a file of another format than the one that was named."""
-        return SpecError(f"{self.name}: is not a {file_format} file; leave out --format, or name the right one")
+        """Return the error for a file of another format than stated."""
+        return SpecError(f"{self.name}: is not a {file_format} file; leave out --format, or name the right format")
 
     def refused(self, fact: str, way_out: str) -> VirtrbdError:
-        """Return the error that says why the file is not imported, though it may be whole."""
+        """Return the error that says why the file is not imported, although it may be whole."""
         return VirtrbdError(f"{self.name}: {fact}; {way_out}")
 
     def refers_to(self, what: str) -> VirtrbdError:
@@ -57,5 +57,5 @@ class ImageBytes:
 
 
 def quoted(raw: bytes) -> str:
-    """Return the begin of a text of a file. Whoever prints it escapes it: here, it would be escaped twice."""
+    """Return the begin of a text of a file, not escaped: it is escaped where it is printed."""
     return raw[:_QUOTED_CHARACTERS].decode(errors="surrogateescape").rstrip("\0")

@@ -1,6 +1,6 @@
-"""Which of six formats an image file is of, and its virtual size.
+"""The format of an image file, one of six, and its virtual size.
 
-QEMU never finds that out by itself: what it takes a file for it then follows, and a file may look like many things.
+QEMU never guesses it: QEMU acts on the format that it takes a file for, and a file may look like many formats.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from virtrbd.qemu.formats import DISC, qcow2, vdi, vhd, vhdx, vmdk
 from virtrbd.qemu.formats.disk_signs import is_disc, is_disk, stranger
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
 
-# All of the head of a file that a format is known by.
+# The length of the head of a file by which formats are recognised.
 _HEAD_BYTES = 512
 _MAGICS: tuple[tuple[str, int, bytes], ...] = (
     ("qcow2", 0, qcow2.MAGIC),
@@ -22,19 +22,19 @@ _MAGICS: tuple[tuple[str, int, bytes], ...] = (
     ("vdi", vdi.MAGIC_AT, vdi.MAGIC),
 )
 _CONVERT = "convert it to qcow2 where it was made"
-# What is surely not meant as a raw disk, and what to do with it. `--format raw` imports it byte by byte.
+# Files that are surely not meant as a raw disk, and what to do with them. `--format raw` imports them byte by byte.
 _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"LUKS\xba\xbe", "encrypted (LUKS)", "decrypt it where the key is"),
     (0, b"QED\0", "a QED image", _CONVERT),
     (0, b"WithoutFreeSpace", "a Parallels image", _CONVERT),
     (0, b"WithouFreSpacExt", "a Parallels image", _CONVERT),
 )
-# What has another file in it: of a file that is found there the same is asked again.
+# Files that hold another file, which is then looked at in the same way.
 _WRAPPINGS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x8b\x08", "gzip"),
     (0, b"\xfd7zXZ\0", "xz"),
     (0, b"\x28\xb5\x2f\xfd", "zstd"),
-    # pzstd says first, in a frame to skip, how long what follows is.
+    # pzstd begins with a frame to skip, which holds the length of the next frame.
     (0, b"\x50\x2a\x4d\x18", "zstd"),
     (0, b"BZh", "bzip2"),
     (257, b"ustar", "tar"),
@@ -46,15 +46,15 @@ _READERS: dict[str, Callable[[ImageBytes], int]] = {
     "vmdk": vmdk.read_size,
     "vpc": vhd.read_size,
 }
-# What RBD and QEMU count in has 63 bits.
+# RBD and QEMU count in 63 bits.
 _MOST_BYTES = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What an image file is: its format, its virtual size, and how a VHD's size is found (else "").
+    """The facts of an image file: its format, its virtual size, and how a VHD's size is found (else "").
 
-    `is_dirty`: a qcow2 that was not closed, of which a check may find errors that are none.
+    `is_dirty`: a qcow2 that was not closed, in which a check may report false errors.
     """
 
     format: str
@@ -64,10 +64,10 @@ class Look:
 
 
 def look(image: ImageBytes, file_format: str = "") -> Look:
-    """Return what the file is; with a format, what it is as that one.
+    """Return the facts of the file; with a format, as a file of that format.
 
-    Raises VirtrbdError for a file that needs another one, is encrypted or of no format of these; SpecError for one that
-    is damaged or holds nothing.
+    Raises VirtrbdError for a file that needs another file, is encrypted or of an unknown format; SpecError for a file
+    that is damaged or empty.
     """
     found = file_format or looks_like(image)
     if file_format == DISC and not is_disc(image):
@@ -93,13 +93,13 @@ def look(image: ImageBytes, file_format: str = "") -> Look:
 
 
 def wrapping_of(image: ImageBytes) -> str:
-    """Return the program that packed the file or its members, "" for what is no archive and not compressed."""
+    """Return the program that packed the file or its members, "" for a file that is neither packed nor an archive."""
     head = image.peek(0, _HEAD_BYTES)
     return next((program for at, magic, program in _WRAPPINGS if head.startswith(magic, at)), "")
 
 
 def looks_like(image: ImageBytes) -> str:
-    """Return the format that the first and the last sector show, "raw" for none. Raises VirtrbdError as `look` does."""
+    """Return the format that the first and the last sector show, else "raw". Raises VirtrbdError as `look` does."""
     head = image.peek(0, _HEAD_BYTES)
     for name, at, magic in _MAGICS:
         if head.startswith(magic, at):
@@ -108,14 +108,14 @@ def looks_like(image: ImageBytes) -> str:
         if head.startswith(magic, at):
             raise image.refused(f"is {what}", f"{way_out}, or write --format raw for its bytes as they are")
     if program := wrapping_of(image):
-        what = "a tar archive, as an OVA is" if program == "tar" else f"packed by {program}"
+        what = "a tar archive, such as an OVA" if program == "tar" else f"packed by {program}"
         raise image.refused(f"is {what}", "unpack it first, or write --format raw for its bytes as they are")
     end = image.peek(image.length - vhd.FOOTER_BYTES, vhd.FOOTER_BYTES)
     return "vpc" if vhd.is_fixed(end, image.length) else "raw"
 
 
 def require_disk(image: ImageBytes) -> None:
-    """Raise VirtrbdError for raw bytes that nothing shows to be a disk: no person means those."""
+    """Raise VirtrbdError for raw bytes without a sign of a disk: that is probably the wrong file."""
     as_they_are = "or write --format raw for its bytes as they are"
     if what := stranger(image):
         raise image.refused(f"is {what}, not a disk", f"name the right file, {as_they_are}")
@@ -129,7 +129,7 @@ def require_disk(image: ImageBytes) -> None:
 
 
 def _require_magic(image: ImageBytes, file_format: str) -> None:
-    """Raise SpecError where a file is not of the format that was named."""
+    """Raise SpecError where a file does not have the stated format."""
     head = image.peek(0, _HEAD_BYTES)
     at_end = image.peek(image.length - vhd.FOOTER_BYTES, len(vhd.MAGIC)) == vhd.MAGIC
     known = any(name == file_format and head.startswith(magic, at) for name, at, magic in _MAGICS)

@@ -24,8 +24,8 @@ _REFCOUNT_ORDERS = range(7)
 # QEMU's own limits (block/qcow2.h): 32 MiB of L1 table, 8 MiB of refcount table.
 _MOST_L1_ENTRIES = 32 * 1024**2 // 8
 _MOST_REFCOUNT_BYTES = 8 * 1024**2
-# Each snapshot has an L1 table of its own, which a check reads through; QEMU lets there be 65,536. They are not
-# imported, and neither are bitmaps.
+# Each snapshot has an L1 table of its own, which a check reads through; QEMU allows 65,536. virtrbd imports
+# neither them nor bitmaps.
 _MOST_SNAPSHOTS = 1000
 _MOST_BITMAPS = 1000
 _MOST_EXTENSIONS = 100
@@ -34,7 +34,7 @@ _NAME_BYTES = 1023
 
 
 def read_size(image: ImageBytes) -> int:
-    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole by itself."""
+    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole."""
     (
         version,
         backing_at,
@@ -62,17 +62,17 @@ def read_size(image: ImageBytes) -> int:
         raise image.refused("is encrypted", "decrypt it where the key is")
     if l1 > _MOST_L1_ENTRIES or ref_clusters << cluster_bits > _MOST_REFCOUNT_BYTES:
         raise image.damaged(f"tables of {l1} L1 entries and {ref_clusters} refcount clusters")
-    # An L1 table that is too short for the size is QEMU's to find.
+    # QEMU finds an L1 table that is too short for the size.
     if not ref_at or (l1 and not l1_at):
         raise image.damaged("a table is missing")
     if snapshots > _MOST_SNAPSHOTS:
-        raise image.refused(f"has {snapshots} snapshots", f"remove them, or leave {_MOST_SNAPSHOTS} at most")
+        raise image.refused(f"has {snapshots} snapshots", f"remove them, or keep {_MOST_SNAPSHOTS} at most")
     _require_harmless_extensions(image, header_length, 1 << cluster_bits)
     return size // 512 * 512
 
 
 def is_dirty(image: ImageBytes) -> bool:
-    """Whether its writer never closed it: with lazy refcounts all data is there then, and its counts may not be."""
+    """Whether its writer never closed it: with lazy refcounts its data is complete then, its counts may be wrong."""
     [version] = image.unpack(_FIRST, len(MAGIC))
     return version >= 3 and bool(image.unpack(_VERSION_3, _HEADER.size)[0] & _DIRTY_BIT)
 

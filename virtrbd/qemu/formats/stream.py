@@ -1,4 +1,4 @@
-"""Raw data from a stream, which is refused where it looks like an image file: nobody means its bytes as a disk."""
+"""Raw data from a stream; data that looks like an image file is refused, because its bytes are not meant as a disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from virtrbd.qemu.formats.look import looks_like, require_disk
 
 @dataclass(slots=True, kw_only=True)
 class RawStream:
-    """`read_some` returns as many bytes as it is asked for, fewer at the end only; `name` is for messages."""
+    """`read_some` returns the requested number of bytes, fewer only at the end; `name` is for messages."""
 
     name: str
     read_some: Callable[[int], bytes]
@@ -19,9 +19,9 @@ class RawStream:
     _length: int = 0
 
     def read(self, count: int) -> bytes:
-        """Return the next bytes. Raises VirtrbdError as soon as they look like another format, or like no disk.
+        """Return the next bytes. Raises VirtrbdError as soon as they look like another format, or unlike a disk.
 
-        That is at the begin, but for a fixed VHD, which only its last sector tells.
+        That is at the begin, except for a fixed VHD, which only its last sector shows.
         """
         part = self.read_some(count)
         is_first = self._length == 0
@@ -47,7 +47,7 @@ class RawStream:
             raise image.refused(f"is {found}, which can't be read from a pipe", way_out)
 
     def _read_at(self, offset: int, count: int) -> bytes:
-        """Return bytes of the beginning or of the last sector, which is all that is kept."""
+        """Return bytes of the beginning or of the last sector; only these are kept."""
         at = offset - (self._length - len(self._tail))
         return (
             self._head[offset : offset + count] if at < 0 or offset < len(self._head) else self._tail[at : at + count]

@@ -12,15 +12,15 @@ _FOOTER = struct.Struct(">28x4s16xQHBBI")
 _CHECKSUM = struct.Struct(">I")
 _CHECKSUM_AT = 64
 _FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
-# These two count a disk by its geometry, all others by its size; QEMU learned that in version 10, and is told.
+# These two measure a disk by its geometry, all others by its size; QEMU knows that from 10 on, so virtrbd states it.
 _COUNT_BY_GEOMETRY = (b"vpc ", b"qemu")
 _LARGEST_GEOMETRY = 65535 * 16 * 255
 
 
 def is_fixed(footer: bytes, length: int) -> bool:
-    """Whether the last bytes of a file are the footer of a fixed VHD: nothing at its beginning shows that it is one.
+    """Whether the last bytes of a file are the footer of a fixed VHD, which has no sign at its beginning.
 
-    A raw disk may end like one. So all must fit: its checksum, its type and its size.
+    A raw disk may end with similar bytes. So checksum, type and size must all match.
     """
     if len(footer) < FOOTER_BYTES or not footer.startswith(MAGIC):
         return False
@@ -31,7 +31,7 @@ def is_fixed(footer: bytes, length: int) -> bool:
 
 
 def read_size(image: ImageBytes) -> int:
-    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole by itself."""
+    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole."""
     footer = _footer(image)
     kind = _FOOTER.unpack_from(footer)[-1]
     if kind == _DIFFERENCING:
@@ -45,14 +45,14 @@ def read_size(image: ImageBytes) -> int:
 
 
 def size_source(image: ImageBytes) -> str:
-    """Return what counts, in QEMU's words: "chs", the geometry, or "current_size"."""
+    """Return the measure of the size, in QEMU's words: "chs", the geometry, or "current_size"."""
     creator, _, cylinders, heads, sectors, _ = _FOOTER.unpack_from(_footer(image))
     by_geometry = creator in _COUNT_BY_GEOMETRY and cylinders * heads * sectors != _LARGEST_GEOMETRY
     return "chs" if by_geometry else "current_size"
 
 
 def _footer(image: ImageBytes) -> bytes:
-    """Return the footer; a dynamic VHD begins with a copy of it, which QEMU takes."""
+    """Return the footer; a dynamic VHD begins with a copy of it, which QEMU uses."""
     for at in (0, image.length - FOOTER_BYTES):
         footer = image.peek(at, FOOTER_BYTES)
         if len(footer) == FOOTER_BYTES and footer.startswith(MAGIC):

@@ -24,8 +24,8 @@ _SIZE = struct.Struct("<Q")
 
 
 def read_size(image: ImageBytes) -> int:
-    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole by itself."""
-    # The two tables are copies. Where they differ, either may be the one that is read.
+    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole."""
+    # The two tables are copies. Where they differ, a reader may use either.
     sizes = {_size_by(image, at) for at in _REGION_TABLES_AT if image.peek(at, 4) == b"regi"}
     if len(sizes) != 1:
         raise image.damaged("its two region tables do not agree" if sizes else "its region tables are missing")
@@ -33,7 +33,7 @@ def read_size(image: ImageBytes) -> int:
 
 
 def _size_by(image: ImageBytes, table_at: int) -> int:
-    """Return the size that is found by way of this region table."""
+    """Return the size by this region table."""
     _, count = _REGION_TABLE.unpack(image.get(table_at, _REGION_TABLE.size))
     regions = _entries(image, _REGION, table_at + _REGION_TABLE.size, count)
     if _METADATA_REGION not in regions:
@@ -55,7 +55,7 @@ def _size_by(image: ImageBytes, table_at: int) -> int:
 
 
 def _entries(image: ImageBytes, layout: struct.Struct, at: int, count: int) -> dict[bytes, tuple[int, ...]]:
-    """Return the entries of a table by their GUID. Raises SpecError for one that is there twice."""
+    """Return the entries of a table by their GUID. Raises SpecError for a GUID that is there twice."""
     if count > _MOST_ENTRIES:
         raise image.damaged(f"a table of {count} entries")
     found: dict[bytes, tuple[int, ...]] = {}

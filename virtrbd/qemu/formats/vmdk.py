@@ -7,13 +7,13 @@ from virtrbd.errors import VirtrbdError
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes, quoted
 
 MAGIC = b"KDMV"
-# A descriptor alone: its data lies in the files that it names. ESX's old sparse extents need one too.
+# Only a descriptor: its data lies in the files that it names. ESX's old sparse extents need one too.
 DESCRIPTOR_MAGIC, OLD_MAGIC = b"# Disk DescriptorFile", b"COWD"
 
 # Capacity in sectors, the embedded descriptor's place and length, where the grain directory is.
 _HEADER = struct.Struct("<12xQ8xQQ12xQ")
 _AT_THE_END = 0xFFFFFFFFFFFFFFFF
-# What streams has its header once more at its end: marker, header, marker of the end, a sector each.
+# A streamed VMDK has its header again at its end: marker, header, marker of the end, a sector each.
 _FOOTER_FROM_END = 2 * SECTOR_BYTES
 _WHOLE_TYPES = (b"monolithicSparse", b"streamOptimized")
 _MOST_DESCRIPTOR_SECTORS = 128
@@ -21,7 +21,7 @@ _NO_PARENT = b"ffffffff"
 
 
 def read_size(image: ImageBytes) -> int:
-    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole by itself."""
+    """Return the virtual size in bytes. Raises VirtrbdError for an image that is not whole."""
     if image.peek(0, len(MAGIC)) != MAGIC:
         raise _needs_others(image)
     capacity, descriptor_at, descriptor_sectors, directory = image.unpack(_HEADER, 0)
@@ -29,11 +29,11 @@ def read_size(image: ImageBytes) -> int:
         footer_at = image.length - _FOOTER_FROM_END
         if image.peek(footer_at, len(MAGIC)) != MAGIC:
             raise image.damaged("its footer is missing")
-        # QEMU takes all from the footer but the descriptor.
+        # QEMU takes everything from the footer except the descriptor.
         in_header, (capacity, *_) = capacity, image.unpack(_HEADER, footer_at)
         if not in_header:
             raise image.refers_to("the files that its descriptor names")
-    # A header without a size is what a descriptor is wrapped in.
+    # A header without a size only wraps a descriptor.
     if not capacity:
         raise image.refers_to("the files that its descriptor names")
     if not descriptor_at or not descriptor_sectors:
@@ -45,7 +45,7 @@ def read_size(image: ImageBytes) -> int:
 
 
 def _require_whole(image: ImageBytes, descriptor: bytes) -> None:
-    """Raise VirtrbdError where the descriptor names other files. What it calls this one does not matter."""
+    """Raise VirtrbdError where the descriptor names other files. Its name for this file does not matter."""
     parents = re.findall(rb"^[ \t]*parentCID[ \t]*=[ \t]*(\w*)", descriptor, re.MULTILINE)
     # QEMU looks for this word anywhere.
     hints = re.findall(rb"parentFileNameHint[ \t]*=?[ \t]*\"?([^\"\r\n\0]*)", descriptor)
@@ -58,13 +58,13 @@ def _require_whole(image: ImageBytes, descriptor: bytes) -> None:
 
 
 def _needs_others(image: ImageBytes) -> VirtrbdError:
-    """Return the error for what is no VMDK of one file."""
+    """Return the error for a file that is not a VMDK of one file."""
     head = image.peek(0, _MOST_DESCRIPTOR_SECTORS * SECTOR_BYTES)
     if names := _extents(head):
         return image.refers_to(quoted(names[0]))
     if head.startswith((DESCRIPTOR_MAGIC, OLD_MAGIC)):
         return image.refers_to("the files that its descriptor names")
-    return image.damaged("it does not begin as a VMDK does")
+    return image.damaged("it does not begin like a VMDK")
 
 
 def _extents(descriptor: bytes) -> list[bytes]:
