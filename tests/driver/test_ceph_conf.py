@@ -169,12 +169,12 @@ def test_a_key_does_not_show_itself_in_logs(caplog: pytest.LogCaptureFixture) ->
 
 
 BROKEN = {
-    "no section": (f"{KEY}\n", ": no key for client.virtrbd, and Ceph reads no keyring but"),
+    "no section": (f"{KEY}\n", ": no key for client.virtrbd, and Ceph reads only the first"),
     "a line that is none": (f"[client.virtrbd]\n{KEY[:20]}\n", ": Ceph cannot read it: line 2 is neither"),
     "no base64": (f"[client.virtrbd]\nkey = {KEY}!\n", ": the key is not base64"),
     "cut short": (f"[client.virtrbd]\nkey = {KEY[:20]}\n", ": the key is cut short"),
     "no ascii": (f"[client.virtrbd]\nkey = {KEY}\u00e4\n", ": Ceph cannot read it: line 2 has letters beyond ASCII"),
-    "another user": (f"[client.other]\nkey = {KEY}\n", ": no key for client.virtrbd, and Ceph reads no keyring but"),
+    "another user": (f"[client.other]\nkey = {KEY}\n", ": no key for client.virtrbd, and Ceph reads only the first"),
     "no line break": (f"[client.virtrbd]\nkey = {KEY}", ": Ceph cannot read it: line 2 has no line break at its end"),
     "no utf-8": ("\udcff\udcfe" + KEY, ": Ceph cannot read it: line 1 is not UTF-8"),
     "from Notepad": (

@@ -66,7 +66,7 @@ def test_a_disk_gets_nothing_that_its_hypervisor_has_not_yet(
         ({"firmware": Firmware(kind="uefi", secure_boot=True)}, "7.0", "secure_boot needs libvirt 7.2", "8.0"),
         ({"cpu": Cpu(mode="maximum")}, "7.0", "cpu mode maximum needs libvirt 7.1 (this is 7.0)", "8.0"),
         ({"watchdog": Watchdog(model="itco", action="reset")}, "9.0", "watchdog itco needs libvirt 9.1", "10.0"),
-        ({"watchdog": Watchdog(model="diag288", action="reset")}, "11.6", "diag288 is s390's; use i6300esb", None),
+        ({"watchdog": Watchdog(model="diag288", action="reset")}, "11.6", "diag288 exists on s390 only", None),
         ({"interfaces": (Interface(mac="m", bridge="br0", vlan=(7,)),)}, "10.0",
          "interface m: vlan on a plain bridge needs libvirt 11.0 (this is 10.0)", "11.6"),
         ({"vsock_cid": 0}, "libvirt=4.3,qemu=5.2", "vsock needs libvirt 4.4", "7.0"),
@@ -83,7 +83,7 @@ def test_a_domain_gets_nothing_that_its_hypervisor_has_not_yet(
 
 def test_an_itco_watchdog_is_q35s() -> None:
     [problem] = fit(domain(watchdog=Watchdog(model="itco", action="reset")), era("11.6", "pc")).problems
-    assert "watchdog itco is q35's, here is pc-i440fx-10.0" in problem
+    assert "watchdog itco exists on q35 only, this is pc-i440fx-10.0" in problem
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def lab(machine: str) -> Capabilities:
             "tpm backend emulator is not offered by pc-q35-7.2 here; install",
         ),
         ({"cpu": Cpu(mode="host-passthrough")}, "cpu mode host-passthrough is not offered by pc-q35-7.2 here; use"),
-        ({"cpu": Cpu(mode="custom", model="Z80")}, "cpu model Z80 is not offered by pc-q35-7.2 here; use one that"),
+        ({"cpu": Cpu(mode="custom", model="Z80")}, "cpu model Z80 is not offered by pc-q35-7.2 here; use a value that"),
         ({"graphics": Graphics(kind="rdp")}, "graphics rdp is not offered by pc-q35-7.2 here; use another"),
         ({"video": "gop"}, "video gop is not offered by pc-q35-7.2 here; use another model"),
     ],
@@ -183,7 +183,7 @@ def with_disk(**changes: Any) -> Domain:
 def test_what_does_not_fit_holds_the_domain_back() -> None:
     found = planned(with_disk(discard_granularity_bytes=513))
     assert (found.actions, found.problems) == (
-        (), ("web.yaml:4: disk vda: discard_granularity 513 is no power of two from 512; write one like 64K",)
+        (), ("web.yaml:4: disk vda: discard_granularity 513 is not a power of two from 512 on; write one like 64K",)
     )  # fmt: skip
 
 

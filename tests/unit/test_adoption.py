@@ -230,16 +230,16 @@ def test_a_disk_that_no_spec_can_have_is_carried_with_the_reason() -> None:
     here = circumstances(second)
     found = adopted(here)
     (disk,) = (each for each in found.unexpressed if each.path == "/devices/disk:sda")
-    assert disk.why == "its monitors (10.9.9.9) are none of this cluster's"
+    assert disk.why == "its monitors (10.9.9.9) are not this cluster's"
     assert changes(here, found) == ()
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "refusal"),
     [
-        ("old-ide", "10.0.0.1", "10.9.9.9", "disk hda: its monitors (10.9.9.9) are none of this cluster's"),
+        ("old-ide", "10.0.0.1", "10.9.9.9", "disk hda: its monitors (10.9.9.9) are not this cluster's"),
         ("old-ide", "protocol='rbd'", "protocol='nbd'", "it has no disk on RBD"),
-        ("old-ide", "x86_64' m", "aarch64' m", "it is for aarch64, and specs have the machines of x86_64 only"),
+        ("old-ide", "x86_64' m", "aarch64' m", "it is for aarch64, and specs have only the machines of x86_64"),
         ("old-ide", "type='qemu'>", "type='xen'>", "hypervisor: 'xen' is not known"),
         ("old-ide", "<auth username='virtrbd'>", "<nothing>", "/source/auth: absent -> "),
     ],

@@ -45,7 +45,7 @@ CASES = {
     ),
     "five ide disks": (
         "name: w\nmemory: 1G\ndisks:\n" + "  - {size: 1G, bus: ide}\n" * 5,
-        "s.yaml:3: disks: five or more ide disks; the one IDE controller takes 4: use sata, scsi or virtio",
+        "s.yaml:3: disks: five or more ide disks; the only IDE controller has 4 places: use sata, scsi or virtio",
     ),
     "two disks on one target": (
         "name: w\nmemory: 1G\ndisks:\n  - {size: 1G, target: vda}\n  - {size: 1G, target: vda, image: vms/x}\n",
@@ -60,7 +60,7 @@ CASES = {
     "not a mapping": ("- a\n", "s.yaml:1: not a mapping"),
     "clone of no snapshot": (
         "name: w\nmemory: 1G\ndisks:\n  - clone: golden/x\n",
-        "s.yaml:4: disks[0]: golden/x is no snapshot; clone takes pool/image@snapshot",
+        "s.yaml:4: disks[0]: golden/x is not a snapshot; clone takes pool/image@snapshot",
     ),
 }
 

@@ -104,7 +104,7 @@ def test_by_hand_nothing_is_known_of_a_strange_machine_and_of_the_rest() -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("libvrit=9.0", "'libvrit=9.0' names no libvirt, qemu or machine; write it like libvirt="),
+        ("libvrit=9.0", "'libvrit=9.0' does not name libvirt, qemu or machine; write it like libvirt="),
         ("qemu", "'qemu' names no"),
         ("qemu=", "'qemu=' names no"),
         ("qemu=ten", "qemu: 'ten' is not a version; write it like"),

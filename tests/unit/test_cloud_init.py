@@ -118,7 +118,7 @@ REFUSED = {
         f"{{user-data: {SECRET}}}",
         "s.yaml:5: cloud_init.user-data: unknown field; did you mean `user_data`?",
     ),
-    "an image": ("{image: vms/x}", "s.yaml:5: cloud_init.image: it is <pool>/<domain>.seed, and virtrbd's to rewrite"),
+    "an image": ("{image: vms/x}", "s.yaml:5: cloud_init.image: it is <pool>/<domain>.seed, which virtrbd rewrites"),
     "a tag": (
         f"{{user_data: {{a: !vault {SECRET}}}}}",
         "s.yaml:5: cloud_init.user_data.a: the tag !vault does not fit",
@@ -225,7 +225,7 @@ def test_a_copy_that_inherited_the_digest_is_written_all_the_same() -> None:
 )  # fmt: skip
 def test_user_data_that_no_cloud_init_knows_is_refused(raw: bytes, is_known: bool) -> None:
     """YAML without its first line is the usual slip, and only the guest's own log would tell."""
-    told = f"{USER_DATA}: begins with no #cloud-config or #! line, so cloud-init would leave it out; add one"
+    told = f"{USER_DATA}: does not begin with a #cloud-config or #! line, so cloud-init would ignore it; add one"
     problems = planned(SEEDED, with_file(EMPTY, SeedFile(raw=raw))).problems
     assert problems == (() if is_known else (f"web.yaml:9: cloud_init.user_data: {told}",))
 
@@ -275,7 +275,7 @@ def test_whoever_takes_over_an_image_for_a_seed_allows_that_its_content_goes() -
 )
 def test_an_image_that_no_seed_fits_into_is_left_alone(facts: dict[str, object]) -> None:
     [problem] = planned(SEEDED, in_place(image(**facts))).problems
-    assert "image vms/web.seed is none that a seed fits into (4 MiB in one object, no clone)" in problem
+    assert "image vms/web.seed cannot hold a seed (it needs 4 MiB in one object, not a clone)" in problem
 
 
 def test_nothing_that_may_be_secret_is_in_a_repr() -> None:

@@ -199,7 +199,7 @@ def test_a_definition_is_not_changed_where_that_would_lose_what_others_wrote() -
     larger = replace(APP, memory_bytes=2 * APP.memory_bytes, digest="two")
     (failure,) = _plans(larger, actual=replace(whole, domains=(broken,)))["app"].failures
     assert failure.exit_code is ExitCode.FAILED
-    assert failure.text.startswith("its definition is not changed, for it holds the character U+001B")
+    assert failure.text.startswith("its definition is not changed: it holds the character U+001B")
     titled = replace(larger, title="mine")
     assert _plans(titled, actual=replace(whole, domains=(broken,)))["app"].failures == ()
 

@@ -43,7 +43,7 @@ def test_a_run_that_would_change_too_much_is_stopped(
 
 def test_a_stopped_run_names_the_share_and_the_flag() -> None:
     assert too_many(plans(4, 11), 30) == (
-        "4 of 11 domains would be changed, more than 30 %: nothing was done. Is it the right directory? "
+        "4 of 11 domains would be changed, more than 30 %: nothing was done. Is this the right directory? "
         "--limit 37% allows it"
     )
     assert too_many(plans(4, 11), 37) == "", "and that flag does"

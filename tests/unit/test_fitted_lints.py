@@ -73,7 +73,7 @@ def with_config(**config: str) -> dict[ImageRef, Image | None]:
             "conf_rbd_cache = false on image vms/web.vda beats cache writeback",
         ),
         (Cache.WRITEBACK, {}, {"rbd_cache": "0"}, "conf_rbd_cache = 0 on pool vms beats cache writeback"),
-        (Cache.NONE, {"rbd_cache": "True"}, {}, "conf_rbd_cache = True on image vms/web.vda beats cache none"),
+        (Cache.NONE, {"rbd_cache": "True"}, {}, "conf_rbd_cache = True on image vms/web.vda overrides cache none"),
         # The image's own value is stronger than the pool's.
         (Cache.WRITEBACK, {"rbd_cache": "true"}, {"rbd_cache": "false"}, ""),
         (Cache.NONE, {"rbd_cache": "true"}, {"rbd_cache": "false"}, "on image vms/web.vda"),
@@ -108,8 +108,8 @@ def test_what_ceph_itself_overrides_is_told(
         (Cache.WRITETHROUGH, "1.3", ["librbd's cache is on, as write-around"]),
         (Cache.UNSAFE, "7.2", ["nobody flushes", "rbd_cache_writethrough_until_flush is true"]),
         (Cache.WRITEBACK, "1.1", ["it has no effect on librbd"]),
-        (Cache.WRITEBACK, "2.3", ["an rbd_cache in ceph.conf wins over it"]),
-        (Cache.WRITEBACK, "2.4", ["ceph.conf's own rbd_cache does not count, conf_rbd_cache of image or pool beats"]),
+        (Cache.WRITEBACK, "2.3", ["an rbd_cache in ceph.conf overrides it"]),
+        (Cache.WRITEBACK, "2.4", ["ceph.conf's rbd_cache does not count, conf_rbd_cache of image or pool overrides"]),
     ],
 )
 def test_what_librbd_does_is_explained(cache: Cache, qemu: str, said: list[str]) -> None:
@@ -120,5 +120,5 @@ def test_what_librbd_does_is_explained(cache: Cache, qemu: str, said: list[str])
 
 def test_a_usb_disk_is_not_said_to_be_flushed_where_it_is_not() -> None:
     subject = disk(Bus.USB, cache=Cache.WRITETHROUGH)
-    assert "it is not QEMU that flushes after each write" in explain_cache(subject, era("10.0"))
+    assert "QEMU does not flush after each write" in explain_cache(subject, era("10.0"))
     assert "; QEMU flushes after each write" in explain_cache(subject, era("11.6"))

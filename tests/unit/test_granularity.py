@@ -102,16 +102,16 @@ def test_zero_is_blockios_from_11_6_on(hypervisor: str, way: str) -> None:
 @pytest.mark.parametrize(
     ("hypervisor", "machine", "bus", "size_bytes", "reason"),
     [
-        ("9.0", "pc", Bus.IDE, 4096, "discard_granularity 4096: QEMU takes 512 only on ide; leave it out, or use"),
-        ("11.6", "q35", Bus.SATA, 65536, "QEMU takes 512 only on sata"),
-        ("11.6", "pc", Bus.VIRTIO, 513, "is no power of two from 512; write one like 64K"),
+        ("9.0", "pc", Bus.IDE, 4096, "discard_granularity 4096: ide disks have 512 only in QEMU; leave it out, or use"),
+        ("11.6", "q35", Bus.SATA, 65536, "sata disks have 512 only in QEMU"),
+        ("11.6", "pc", Bus.VIRTIO, 513, "is not a power of two from 512 on; write one like 64K"),
         ("11.6", "pc", Bus.SCSI, 3 * 512, "is no power of two from 512"),
         ("11.6", "pc", Bus.SCSI, 256, "is no power of two from 512"),
         ("11.6", "pc", Bus.SCSI, 8 * KIB**2, "is more than an object of the image (4 MiB)"),
-        ("11.6", "pc", Bus.VIRTIO, 0, "keeps no virtio guest from discarding; write discard: ignore"),
-        ("11.6", "pc-i440fx-5.2", Bus.VIRTIO, 65536, "virtio tells the guest from QEMU 6.0 with a machine of 6.0 on"),
-        ("7.0", "pc", Bus.VIRTIO, 65536, "virtio tells the guest from QEMU 6.0 with a machine of 6.0 on"),
-        ("10.0", "pc", Bus.USB, 65536, "usb tells the guest from QEMU 9.0 on"),
+        ("11.6", "pc", Bus.VIRTIO, 0, "does not stop a virtio guest from discarding; write discard: ignore"),
+        ("11.6", "pc-i440fx-5.2", Bus.VIRTIO, 65536, "virtio announces it from QEMU 6.0 with a machine of 6.0 on"),
+        ("7.0", "pc", Bus.VIRTIO, 65536, "virtio announces it from QEMU 6.0 with a machine of 6.0 on"),
+        ("10.0", "pc", Bus.USB, 65536, "usb announces it from QEMU 9.0 on"),
     ],
 )
 def test_a_granularity_that_does_not_work_is_refused(

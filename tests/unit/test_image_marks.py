@@ -132,7 +132,7 @@ def test_a_rollback_to_no_snapshot_is_a_problem_whose_way_out_drops_the_mark() -
     [plan] = make_plan([WEB], _world(state=f"{ROLLING_BACK}gone"), HERE).domains
     assert plan.actions == ()
     [problem] = plan.problems
-    assert "is not ready: rolling back to gone; let that end, or run it again; where its mark" in problem
+    assert "is not ready: rolling back to gone; wait until that ends, or run it again; where its mark" in problem
     assert "rbd image-meta remove vms/web.vda virtrbd.state" in problem
 
 
@@ -153,7 +153,7 @@ def test_a_mark_that_nothing_here_knows_of_is_no_proof() -> None:
     [action] = _actions(replace(world, unknown_marks=frozenset({DISK})))
     assert isinstance(action, MarkImage)
     assert action.hazards == (Hazard.TAKES_OVER,)
-    assert "nothing on this host says that it was made here" in action.text
+    assert "this host has no record of making it" in action.text
 
 
 def test_a_state_written_on_an_image_that_is_marked_removes_nothing() -> None:

@@ -220,7 +220,7 @@ def test_an_image_is_half_made_by_a_run_of_ours_where_its_id_says_so() -> None:
     assert not is_half_made(WHOLE, INTENT), "it has a header"
     of_another = replace(half, id_object="103b5f00d5f0", listed_id="103b5f00d5f0")
     assert is_half_made(of_another, INTENT), "it came after the intent"
-    assert not is_half_made(replace(of_another, noted_at=900.0), INTENT), "it was there before"
+    assert not is_half_made(replace(of_another, noted_at=900.0), INTENT), "it existed before"
     # Of an earlier version: only its time says so.
     old = replace(INTENT, client_id=0)
     assert is_half_made(half, old)

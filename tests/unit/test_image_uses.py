@@ -164,7 +164,7 @@ def test_what_qemu_reads_from_a_file_is_unread() -> None:
 
 def test_a_source_without_a_name_is_unread() -> None:
     assert named(disk("<source protocol='rbd'/>")).unread == (
-        Unread(what="disk vda: a source that is an RBD image without a name"),
+        Unread(what="disk vda: a source on RBD without an image's name"),
     )
 
 

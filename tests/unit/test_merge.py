@@ -103,9 +103,9 @@ BAD = {
     "a required word that is null": (SPEC.replace("memory: 1G", "memory: null"), "", "web.yaml:2: memory: missing"),
     "unknown profile": (
         SPEC + "uses: smal\n", "profiles: {small: {}}\n",
-        "web.yaml:5: uses: there is no profile smal; did you mean small?",
+        "web.yaml:5: uses: profile smal does not exist; did you mean small?",
     ),
-    "no profiles": (SPEC + "uses: x\n", "", "web.yaml:5: uses: there is no profile x; known are none"),
+    "no profiles": (SPEC + "uses: x\n", "", "web.yaml:5: uses: profile x does not exist; known are none"),
     "a value in a profile": (SPEC + "uses: p\n", "profiles:\n  p:\n    vcpus: lots\n", "profiles.yaml:3: vcpus: "),
     "a profile that nobody uses": (
         SPEC, "profiles:\n  p:\n    vpcus: 1\n", "profiles.yaml:3: vpcus: unknown field; did you mean `vcpus`?"

@@ -56,4 +56,4 @@ def test_no_image_is_made_with_a_name_that_nobody_means() -> None:
     world = replace(EMPTY, images={**EMPTY.images, disk.image: None})
     [planned] = make_plan([replace(WEB, disks=(disk,))], world, HERE).domains
     assert planned.actions == ()
-    assert "none of that name is made: 'web ' begins or ends with a space" in planned.problems[0]
+    assert "virtrbd does not make an image of that name: 'web ' begins or ends with a space" in planned.problems[0]

@@ -58,13 +58,13 @@ CASES = {
     "a wrong tag": ("vcpus: !!int abc\n", "5: vcpus: the tag !!int does not fit here; leave it out"),
     "a wrong truth": ("autostart: !!bool maybe\n", "5: autostart: the tag !!bool does not fit here"),
     "a merge": ("cpu:\n  <<: 7\n", "6: cpu: `<<` is not followed here; write it out, or use a profile (uses:)"),
-    "a list as a key": ("? [a]\n: b\n", "5: a list or a mapping is not a key; write a word"),
+    "a list as a key": ("? [a]\n: b\n", "5: a list or a mapping cannot be a key; write a word"),
     "an anchor as a key": ("x: &a [b]\n? *a\n: c\n", "5: a list or a mapping is not a key"),
-    "a NUL": ('title: "a\\0b"\n', "5: title: holds control characters, or others that cannot be seen"),
+    "a NUL": ('title: "a\\0b"\n', "5: title: holds control or other invisible characters"),
     "a NUL in a path": ('cloud_init: {user_data: "a\\0b"}\n', "5: cloud_init.user_data: holds a NUL"),
-    "a direction": ('title: "a\\u202Eb"\n', "5: title: holds control characters, or others that cannot be seen"),
+    "a direction": ('title: "a\\u202Eb"\n', "5: title: holds control or other invisible characters"),
     "half a pair": ('title: "\\uD800"\n', "5: not YAML: found invalid Unicode character escape code"),
-    "control characters in a key": ('"a\\eb": 1\n', "5: holds control characters"),
+    "control characters in a key": ('"a\\eb": 1\n', "5: holds control or other"),
     "a tab": ("\tvcpus: 1\n", "5: not YAML: found a tab character that violates indentation"),
     "a long zone": (f"clock: A/{'x' * 300}\n", "5: clock: 302 characters; 100 at most"),
     "a zone that is a path": ("clock: A/../../etc/passwd\n", "5: clock: string should match pattern"),
@@ -76,7 +76,7 @@ CASES = {
     ),
     "a secret that is no base64": (
         f"cloud_init: {{user_data: {{a: !!binary '{SECRET}*'}}}}\n",
-        "5: cloud_init.user_data.a: this is not a binary that can be handed on; write it in quotes",
+        "5: cloud_init.user_data.a: this is not a binary that can be passed on; write it in quotes",
     ),
     "a secret number": (
         "cloud_init: {user_data: {a: 1.0e+400}}\n",
@@ -146,7 +146,7 @@ def test_a_file_whose_name_cannot_be_printed_is_refused(name: bytes, tmp_path: P
     (tmp_path / os.fsdecode(name)).write_text(HEAD)
     found = load_fleet([str(tmp_path)], SETTINGS, strict=False)
     assert [domain.name for domain in found.domains] == ["good"]
-    assert found.problems[0].endswith(".yaml': the name holds what is not UTF-8 or not printable; rename it")
+    assert found.problems[0].endswith(".yaml': the name holds bytes that are not UTF-8 or not printable; rename it")
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "\ud800", "nowhere/\n"])

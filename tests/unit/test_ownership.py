@@ -45,7 +45,7 @@ def test_settings_that_others_may_write_are_78_with_the_command_that_mends_it(
     done = virtrbd(*words)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == (
-        f"{file}: is writable by others (mode 0666), and who can change the settings decides what virtrbd does; "
+        f"{file}: is writable by others (mode 0666), and a user who can change the settings decides what virtrbd does; "
         f"chmod go-w {file}\n"
     )
 
@@ -214,7 +214,7 @@ def test_a_spec_whose_file_has_an_odd_name_holds_back_itself_alone(name: bytes, 
     fleet = load_fleet([str(specs)], SETTINGS, strict=False)
     assert [domain.name for domain in fleet.domains] == ["a", "b"]
     [problem] = fleet.problems
-    assert problem.endswith("the name holds what is not UTF-8 or not printable; rename it")
+    assert problem.endswith("the name holds bytes that are not UTF-8 or not printable; rename it")
     for words in (["specs"], [os.fsdecode(b"specs/" + name), "--output", "json"]):
         done = virtrbd("validate", *words)
         assert (done.returncode, "Traceback" in done.stderr) == (65, False), done.stderr

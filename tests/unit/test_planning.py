@@ -48,7 +48,7 @@ def test_a_paused_guest_is_not_called_started() -> None:
     [found] = world.domains
     paused = replace(world, domains=(replace(found, state=PowerState.PAUSED),))
     [planned] = make_plan([WEB], paused, STARTING).domains
-    assert [str(finding) for finding in planned.findings] == ["web: paused: is paused; virsh resume web lets it go on"]
+    assert [str(finding) for finding in planned.findings] == ["web: paused: is paused; virsh resume web resumes it"]
     assert planned.actions == ()
     assert make_plan([WEB], paused, HERE).domains[0].findings == ()
 
@@ -58,7 +58,7 @@ def test_a_disk_that_goes_names_the_image_that_stays() -> None:
     world = done([replace(WEB, disks=(*WEB.disks, disk), digest="two")], EMPTY)
     [planned] = make_plan([WEB], world, HERE).domains
     [edit] = [action for action in planned.actions if isinstance(action, DefineDomain)]
-    assert "/devices/disk:vdb: vms/web.vdb, an image that stays -> absent" in edit.text
+    assert "/devices/disk:vdb: vms/web.vdb, an image that is kept -> absent" in edit.text
 
 
 def test_a_disk_that_comes_back_names_the_image_with_what_is_on_it() -> None:
@@ -69,7 +69,7 @@ def test_a_disk_that_comes_back_names_the_image_with_what_is_on_it() -> None:
     assert new == "edit definition (/devices/disk:vdb: absent -> present)"
     [planned] = make_plan([two], done([WEB], done([two], EMPTY)), HERE).domains
     [again] = [action.text for action in planned.actions if isinstance(action, DefineDomain)]
-    assert again == "edit definition (/devices/disk:vdb: absent -> vms/web.vdb, an image that is there already)"
+    assert again == "edit definition (/devices/disk:vdb: absent -> vms/web.vdb, an image that exists already)"
 
 
 def test_a_cache_option_set_on_an_image_later_is_told_once() -> None:
@@ -110,7 +110,7 @@ def test_monitors_that_moved_are_followed_and_a_guest_that_would_not_survive_is_
     assert [action for action in planned.actions if isinstance(action, LiveAction) and not action.quiet] == []
     [told] = [finding for finding in planned.findings if finding.kind is FindingKind.MONITORS]
     assert told.text.startswith("the running guest was started with monitors that are all gone (10.0.0.1)")
-    assert told.text.endswith("its definition has not the new ones yet: define it, then restart it")
+    assert told.text.endswith("its definition does not have the new addresses yet: define it, then restart it")
 
 
 def stale(domain: Domain) -> str:
@@ -126,14 +126,14 @@ def stale(domain: Domain) -> str:
 
 def test_a_restart_is_advised_only_where_the_definition_has_the_new_monitors() -> None:
     web = replace(WEB, state=WantedState.RUNNING)
-    assert stale(web).endswith("nor migrate; the definition has the new ones: restart it")
+    assert stale(web).endswith("nor migrate; the definition has the new addresses: restart it")
     disk = "<disk type='network'><source protocol='rbd'><host name='10.0.0.1' port='6789'/></source>"
     text = f"<devices>{disk}<target dev='vda'/></disk></devices>"
     pinned = replace(web, xml=Overlay(text=text, file="web.yaml", line=1))
     world = done([pinned], EMPTY, BY_SPEC)
     moved = replace(world, cluster=replace(world.cluster, monitors=(Monitor(address="10.0.9.9"),)))
     [planned] = make_plan([pinned], moved, BY_SPEC).domains
-    assert [problem.endswith("none of its monitors; leave out <host>") for problem in planned.problems] == [True]
+    assert [problem.endswith("not its monitors; leave out <host>") for problem in planned.problems] == [True]
 
 
 @pytest.mark.parametrize("now", ["fd00::1", "10.0.0.1"])

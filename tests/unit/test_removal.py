@@ -127,7 +127,7 @@ def test_a_clone_made_by_hand_here_or_of_the_same_domain_is_its_parent_s_owner_s
 def test_a_clone_that_is_not_whole_is_not_flattened_whatever_is_allowed() -> None:
     def again(name: str) -> str:
         drop = f"rbd image-meta remove {name} virtrbd.state"
-        return f"let that end, or run it again; where its mark virtrbd.state is wrong, drop that: {drop}"
+        return f"wait until that ends, or run it again; where its mark virtrbd.state is wrong, drop that: {drop}"
 
     half = [replace(each, state="rolling back to x") for each in (CHILD, TRASHED_CHILD)]
     plan = trash(details_of(snapshot("s1", SnapshotKind.USER, *half)))

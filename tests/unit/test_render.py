@@ -103,17 +103,17 @@ def test_wrong_syntax_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_a_missing_template_says_where_it_was_looked_for(tmp_path: Path) -> None:
     assert message_of(tmp_path).startswith(
-        f"template my.xml.j2: domain web-01: there is no template my.xml.j2 in {tmp_path} or the packaged templates; "
+        f"template my.xml.j2: domain web-01: template my.xml.j2 is not in {tmp_path} or the packaged templates; "
     )
     text = message_of(tmp_path, my="\n{% extends 'gone.xml.j2' %}")
-    assert text.startswith("template my.xml.j2:2: domain web-01: there is no template gone.xml.j2 in ")
+    assert text.startswith("template my.xml.j2:2: domain web-01: template gone.xml.j2 is not in ")
 
 
 def test_no_template_is_read_from_outside(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("key")
     folder = tmp_path / "templates"
     folder.mkdir()
-    assert "there is no template" in message_of(folder, my="{% include '../secret' %}")
+    assert "is not in" in message_of(folder, my="{% include '../secret' %}")
 
 
 @pytest.mark.parametrize(

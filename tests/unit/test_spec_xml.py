@@ -115,7 +115,7 @@ def test_monitors_of_another_cluster_are_refused_for_a_disk_of_the_spec() -> Non
         return render_document(Fitted(domain=domain(text)), CLUSTER, SECRET, check_schema=False).problems
 
     assert told("10.9.9.9") == (
-        "s/0.yaml:9: web-01: xml: disk vda is in the spec, so on this cluster, and these are none of its monitors; "
+        "s/0.yaml:9: web-01: xml: disk vda is in the spec, so on this cluster, and these are not its monitors; "
         "leave out <host>",
     )
     assert told("10.0.0.1") == told("10.9.9.9", "10.0.0.1") == told("::ffff:10.0.0.1") == told("mon-a") == ()

@@ -1,6 +1,6 @@
 """Candidate spec values for an existing definition (used by adopt); others decide which are needed and allowed.
 
-Disks, CD-ROM drives and interfaces stand in mappings here, by target and MAC: their order is found at the end.
+Disks, CD-ROM drives and interfaces are mappings here, by target and MAC: their order is found at the end.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +12,7 @@ from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
-# i686 has the machines of x86_64; the word for it goes into the spec's own XML.
+# i686 has the machines of x86_64; the architecture itself goes into the spec's own XML.
 _ARCHITECTURES = frozenset({"x86_64", "i686"})
 
 Path = tuple[str, ...]
@@ -21,7 +21,7 @@ Value = object
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A value for a place in a spec, or at no place several that belong together.
+    """A value for a place in a spec, or without a place several values that belong together.
 
     `device` names the device that it makes known to the spec.
     """
@@ -33,7 +33,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """A device that no spec can have, and why."""
+    """A device that a spec cannot express, and why."""
 
     path: str
     why: str
@@ -41,9 +41,9 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """All that a definition says: `base` is said in any case, each of `more` where it helps.
+    """All candidate values of a definition: `base` is always stated, each of `more` where it helps.
 
-    `refusals` say why there can be no spec at all."""
+    `refusals` say why no spec is possible."""
 
     base: Mapping[str, Value]
     more: tuple[Word, ...]
@@ -52,13 +52,13 @@ class Words:
 
 
 def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collection[str]) -> Words:
-    """Return what a spec may say of a definition; `sizes` holds the images that there are, by reference.
+    """Return what a spec may state of a definition; `sizes` holds the existing images, by reference.
 
     `monitors`: the names and addresses that mean this cluster.
     """
     root = parse_tree(definition)
     if (arch := attribute(root, "os/type", "arch")) not in _ARCHITECTURES:
-        return Words(base={}, more=(), refusals=(f"it is for {arch}, and specs have the machines of x86_64 only",))
+        return Words(base={}, more=(), refusals=(f"it is for {arch}, and specs have only the machines of x86_64",))
     unknown: list[Unknown] = []
     more = [*_machine_words(root)]
     for disk in root.iterfind("devices/disk"):
@@ -77,7 +77,7 @@ def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collect
 
 
 def images_of(definition: str, monitors: Collection[str] | None = None) -> tuple[ImageRef, ...]:
-    """Return the images behind the disks of a definition, sorted; where `monitors` are named, their cluster's alone."""
+    """Return the images behind the disks of a definition, sorted; where `monitors` are given, only their cluster's."""
     disks = list(parse_tree(definition).iterfind("devices/disk"))
     if monitors is not None:
         disks = [disk for disk in disks if is_of_this_cluster(disk, monitors)]
@@ -85,7 +85,7 @@ def images_of(definition: str, monitors: Collection[str] | None = None) -> tuple
 
 
 def _base(root: Element) -> dict[str, Value]:
-    """The least: all that virtrbd adds by itself is taken away."""
+    """The minimum: everything that virtrbd adds by itself is switched off."""
     return {
         "name": root.findtext("name"),
         "uuid": root.findtext("uuid"),
@@ -160,15 +160,15 @@ def _cpu(root: Element) -> Iterator[Word]:
 
 
 def _why_not(disk: Element, sizes: Mapping[ImageRef, int], monitors: Collection[str]) -> str:
-    """Return why no spec can have the disk, empty where that is left to be tried."""
+    """Return why a spec cannot have the disk, empty where that must be tried."""
     image = parse_image(disk)
     if image is None:
-        return "its source names no image"
+        return "its source does not name an image"
     if not is_of_this_cluster(disk, monitors):
         hosts = ", ".join(host.get("name", "") for host in disk.iterfind("source/host"))
-        return f"its monitors ({hosts}) are none of this cluster's"
+        return f"its monitors ({hosts}) are not this cluster's"
     if image.image not in sizes:
-        return f"there is no image {image.image}"
+        return f"image {image.image} does not exist"
     return ""
 
 
@@ -177,7 +177,7 @@ def _disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
     assert image is not None, "a disk without an image was sorted out before"
     shared = {name: True for name in ("readonly", "shareable") if disk.find(name) is not None}
     size = exact_size(sizes[image.image])
-    # An image that several guests read or write is none's own.
+    # An image that several guests read or write has no owner.
     source = {"existing": True} if shared or image.snapshot or not size else {"size": size}
     value = {
         "target": target,
@@ -209,7 +209,7 @@ def _disk_details(disk: Element) -> Iterator[tuple[str, Value]]:
 
 
 def _granularity(disk: Element) -> dict[str, Value]:
-    """Where the definition tells nothing, the device is to do what it does by itself."""
+    """Where the definition states nothing, the device keeps its default."""
     told = _number(attribute(disk, "blockio", "discard_granularity"))
     by_itself = {"virtio": 512, "scsi": 4096}.get(attribute(disk, "target", "bus"))
     granularity = by_itself if told is None else told
@@ -222,7 +222,7 @@ def _limit(limit: Element) -> int | str:
 
 
 def _cdrom_words(disk: Element, monitors: Collection[str]) -> Iterator[Word]:
-    """An empty drive, or an image; what holds a file or a device of the host is no spec's."""
+    """An empty drive, or an image; a spec cannot express a drive with a file or a device of the host."""
     target, image = attribute(disk, "target", "dev"), parse_image(disk)
     is_empty = disk.find("source") is None and disk.get("type") == "file"
     if is_empty or (image and is_of_this_cluster(disk, monitors)):
@@ -270,7 +270,7 @@ def _small_words(root: Element) -> Iterator[Word]:
         listen = graphics.get("listen") or attribute(graphics, "listen", "address") or "default"
         value = {"type": graphics.get("type"), "listen": listen, **({"port": port} if port else {})}
         yield Word(path=("graphics",), value=value)
-        # The card may have more to say than a spec has words for.
+        # The card may have attributes that a spec cannot express.
         yield Word(path=(), value={"graphics": value, "video": "none"})
     for word, path in (
         ("serial_console", "serial"),

@@ -24,12 +24,12 @@ from virtrbd.domainxml.tree import (
 )
 from virtrbd.domainxml.type_changes import lift_auth
 
-# What libvirt chooses on this host, and might choose otherwise on another day.
+# What libvirt chooses on this host, and might choose differently on another day.
 _CHOSEN = frozenset({"emulator", "loader", "nvram"})
 
 
 class Places(Enum):
-    """What is said of what libvirt chooses, such as where devices are: nothing, the PCI controllers, or all of it."""
+    """How much of libvirt's choices, such as addresses, is stated: nothing, the PCI controllers, or all of it."""
 
     CHOSEN = auto()
     CONTROLLERS = auto()
@@ -38,7 +38,7 @@ class Places(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unexpressed:
-    """An element or attribute of a definition that no word of a spec stands for; `why` where that is not plain."""
+    """An element or attribute of a definition that no field of a spec expresses; `why` where that is not obvious."""
 
     path: str
     xml: str
@@ -47,7 +47,7 @@ class Unexpressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnexpressedXml:
-    """The XML of elements to be laid over a rendered document, a line each; `weight` counts what they say."""
+    """The XML of elements to merge into a rendered document, a line each; `weight` counts their content."""
 
     xml: str = ""
     unexpressed: tuple[Unexpressed, ...] = ()
@@ -56,7 +56,7 @@ class UnexpressedXml:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rest:
-    """What of an element does not hold in `base`, which stands in its place."""
+    """The part of an element that does not hold in `base`, its counterpart."""
 
     path: str
     element: Element
@@ -64,7 +64,7 @@ class _Rest:
 
 
 def unexpressed_xml(definition: str, rendered: str, places: Places = Places.CHOSEN) -> UnexpressedXml:
-    """Return what must be laid over the rendered document so that it says all that the definition says."""
+    """Return what must be merged into the rendered document so that it has everything of the definition."""
     found, wanted = parse_tree(definition), parse_tree(rendered)
     make_canonical(wanted)
     for disk in found.iterfind("devices/disk[@type='network']"):
@@ -84,7 +84,7 @@ def unexpressed_xml(definition: str, rendered: str, places: Places = Places.CHOS
 
 
 def _device_rests(found: Element, wanted: Element, places: Places) -> Iterator[_Rest]:
-    """Devices without a key are expressed as a whole or not at all: there is no telling to which a part belongs."""
+    """Devices without a key are expressed as a whole or not at all: it is unknown to which of them a part belongs."""
     keyed = {name: device for name, device in device_steps(wanted) if device_key(device)}
     left = [device for device in devices_of(wanted) if not device_key(device)]
     named = out_of_order(found, wanted)
@@ -104,7 +104,7 @@ def _device_rests(found: Element, wanted: Element, places: Places) -> Iterator[_
 
 
 def _is_all(found: Element, wanted: Element, places: Places) -> bool:
-    """Whether each says what the other does."""
+    """Whether both have the same content."""
     return _rest(found, wanted, places) is None and _rest(wanted, found, places) is None
 
 
@@ -121,7 +121,7 @@ def _is_own(element: Element, places: Places) -> bool:
 
 
 def _is_given_place(element: Element) -> bool:
-    """Whether there is no choice of a place: a disk has it by its target."""
+    """Whether the address is fixed: a disk has it by its target."""
     address = element if element.tag == "address" else element.find("address")
     return address is not None and address.get("type") == "drive" and is_own(element)
 
@@ -139,7 +139,7 @@ def _rest(found: Element, wanted: Element | None, places: Places) -> Element | N
     if text and (wanted is None or text != (wanted.text or "").strip()):
         rest.text = found.text
     rest.extend(_child_rests(found, wanted, places))
-    # A bare element says something by being there: <acpi/>.
+    # An empty element has a meaning: <acpi/>.
     says_itself = wanted is None and not found.attrib and next(children(found), None) is None
     if not (rest.attrib or rest.text or len(rest) or says_itself):
         return None
@@ -159,7 +159,7 @@ def _child_rests(found: Element, wanted: Element | None, places: Places) -> Iter
             continue
         rest = _rest(child, held.get(name), places)
         if rest is not None:
-            # Half of a user and a secret is none.
+            # A user without a secret, or the reverse, is useless.
             yield copy.deepcopy(child) if child.tag == "auth" else rest
 
 
@@ -168,7 +168,7 @@ def _items(element: Element, tag: str) -> list[list[str]]:
 
 
 def _identify(rest: Element, device: Element) -> None:
-    """Give a part of a device what the device is known by."""
+    """Give a part of a device the device's key."""
     if device_key(rest) == device_key(device):
         return
     for name in ("type", "index"):
@@ -194,7 +194,7 @@ def _identify(rest: Element, device: Element) -> None:
 
 
 def _named(rest: _Rest) -> Iterator[Unexpressed]:
-    """Name what of the rest the document has no place for at all, and the values that it has otherwise."""
+    """Name the parts of the rest for which the document has no place, and the values that differ."""
     element, base, path = rest.element, rest.base, rest.path
     if base is None:
         yield Unexpressed(path=path, xml=one_line(element))

@@ -1,4 +1,4 @@
-"""rados and rbd, or the word which packages they come in."""
+"""The Python bindings rados and rbd; the error names the packages where they are missing."""
 
 from virtrbd.errors import UnavailableError
 

@@ -1,4 +1,4 @@
-"""Whose the clones of an image are, and whether they are whole: who parts one from its parent acts on it."""
+"""Whose the clones of an image are, and whether they are whole: a flatten changes them."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from virtrbd.model.image_details import Child, ImageDetails
 
 
 def with_owners(cluster: Cluster, details: ImageDetails) -> ImageDetails:
-    """Return the details with the mark and the state of each clone: one message for each, and none without clones."""
+    """Return the details with the mark and the state of each clone: one message for each clone."""
     if not details.children:
         return details
 
@@ -35,7 +35,7 @@ def _described(cluster: Cluster, child: Child) -> Child:
         with cluster.ioctx(child.ref) as ioctx:
             metadata = _metadata(ioctx, child)
     except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError, DeniedError, rbd.ImageNotFound):
-        # Where we may not look we may not write either: flattening it says so. One that is gone keeps nothing.
+        # A clone that virtrbd may not read, it may not write: flattening reports that. A removed clone keeps nothing.
         return child
     return replace(child, mark=mark_of(metadata, child.image_id), state=state_of(metadata, child.image_id))
 

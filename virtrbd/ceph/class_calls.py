@@ -1,4 +1,4 @@
-"""What directories, headers and trash hold, asked for as librbd itself asks: by the methods of cls_rbd on the OSD.
+"""Queries of directories, headers and trash, as librbd makes them: by the methods of cls_rbd on the OSD.
 
 Their answers come as bytes; the keys of an omap the bindings decode too. Methods and encodings are those of
 src/cls/rbd/cls_rbd.cc and cls_rbd_types.cc, the same from Nautilus on.
@@ -17,21 +17,21 @@ from virtrbd.model.image_parts import TrashState
 
 K = TypeVar("K")
 
-# Room for an answer: it is asked for again with more when it does not fit, up to the last.
+# Room for an answer: the query is repeated with more room when it does not fit, up to the last.
 _ANSWER_BYTES = (64 * 1024, 1024**2, 16 * 1024**2)
 _AT_A_TIME = 256
-# What no person has: an image with more is one that was made to be a burden.
+# An image with more was made to be a burden.
 _MOST_METADATA = 4096
 _GROUP_KIND, _TRASH_KIND = 1, 2
 # In a directory, before an image's id; its value is the name.
 _ID_KEY = "id_"
-# From this version on an entry of the trash says what it is in the middle of.
+# From this version on an entry of the trash has a state.
 _STATED_VERSION = 2
 _SOURCES = {0: "USER", 1: "MIRRORING", 2: "MIGRATION", 3: "REMOVING", 4: "USER_PARENT"}
 
 
 class Decoder:
-    """A walk through bytes in Ceph's encoding. What is cut short raises ValueError or struct.error."""
+    """A reader of bytes in Ceph's encoding. Bytes that are cut short raise ValueError or struct.error."""
 
     def __init__(self, data: bytes, at: int = 0) -> None:
         self._data, self.at = data, at
@@ -63,7 +63,7 @@ class Decoder:
 
 
 def call(ioctx: Any, object_name: str, method: str, argument: bytes = b"") -> bytes:
-    """Return a method's answer. Raises rados.ObjectNotFound, ClusterError when it is larger than anything sane."""
+    """Return a method's answer. Raises rados.ObjectNotFound, ClusterError when it is too large."""
     for length in _ANSWER_BYTES:
         try:
             _, answer = ioctx.execute(object_name, "rbd", method, argument, length)
@@ -72,11 +72,11 @@ def call(ioctx: Any, object_name: str, method: str, argument: bytes = b"") -> by
                 raise
         else:
             return bytes(answer)
-    raise ClusterError(f"{object_name}: {method} says more than {_ANSWER_BYTES[-1] // 1024**2} MiB")
+    raise ClusterError(f"{object_name}: {method} returns more than {_ANSWER_BYTES[-1] // 1024**2} MiB")
 
 
 def list_names(ioctx: Any) -> list[tuple[str, str]]:
-    """Return id and name of each image of the room; of an entry that cannot be read the name says the id."""
+    """Return id and name of each image of the room; for an entry that cannot be read the name is the id."""
     try:
         found = list(_paged(ioctx, "rbd_directory", "dir_list", lambda answer: (answer.text(), answer.text())))
     except rados.IOError:
@@ -104,7 +104,7 @@ def _by_id(ioctx: Any, object_name: str, prefix: str = _ID_KEY) -> Iterator[tupl
         try:
             page = _page(ioctx, object_name, last, prefix)
         except UnicodeDecodeError:
-            # So it is looked for in ever smaller parts: each odd key costs sixteen questions a character.
+            # So it is looked for in ever smaller parts: each odd key costs sixteen queries a character.
             yield from _by_parts(ioctx, object_name, prefix, last)
             return
         yield from ((key.removeprefix(_ID_KEY), raw or b"") for key, raw in page)
@@ -148,7 +148,7 @@ def list_metadata(ioctx: Any, image_id: str) -> dict[str, str]:
     for key, value in _paged(ioctx, f"rbd_header.{image_id}", "metadata_list", lambda a: (a.text(), a.text())):
         found[key] = value
         if len(found) > _MOST_METADATA:
-            raise ClusterError(f"image with id {image_id} has more than {_MOST_METADATA} metadata; remove what is odd")
+            raise ClusterError(f"image with id {image_id} has more than {_MOST_METADATA} metadata; remove odd ones")
     return found
 
 
@@ -178,7 +178,7 @@ def _snapshot(answer: bytes) -> dict[str, Any]:
 
 
 def list_in_trash(ioctx: Any) -> list[dict[str, Any]]:
-    """Return what is in the room's trash, with times in seconds since 1970; an entry of garbage is left out.
+    """Return the entries of the room's trash, with times in seconds since 1970; an entry of garbage is left out.
 
     Not by the method trash_list, nor trash_get: one entry that cls_rbd cannot decode ends the OSD (measured with 16.2).
     """
@@ -186,7 +186,7 @@ def list_in_trash(ioctx: Any) -> list[dict[str, Any]]:
 
 
 def trash_spec(raw: bytes) -> dict[str, Any]:
-    """Return what an entry of the trash says, empty for one of garbage."""
+    """Return the content of an entry of the trash, empty for garbage."""
     try:
         return _decoded_trash_spec(Decoder(raw))
     except (ValueError, struct.error):
@@ -263,11 +263,11 @@ def name_in_trash(ioctx: Any, image_id: str) -> str:
 
 
 def trash_state(ioctx: Any, image_id: str) -> TrashState | None:
-    """Return what an image in the room's trash is in the middle of, None where it is not there."""
+    """Return the state of an image in the room's trash, None where it is not there."""
     spec = _spec_in_trash(ioctx, image_id)
     if not spec:
         return None
-    # A word of later versions is none that librbd of this one takes for done.
+    # librbd of this version does not take a state of later versions for done.
     return TrashState(spec["state"]) if spec["state"] in {each.value for each in TrashState} else TrashState.MOVING
 
 

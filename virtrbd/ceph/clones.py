@@ -33,7 +33,7 @@ def _child(found: dict[str, Any]) -> Child:
 
 
 def _clones_by_id(cluster: Cluster, ioctx: Any, image_id: str, snapshot_id: int) -> Iterator[Child]:
-    """Yield what librbd's list would hold: clones v2 are known to their parent, those of v1 to the pool they are in."""
+    """Yield what librbd's list would hold: the parent lists clones v2, their own pool lists clones v1."""
     for key in class_calls.list_clones(ioctx, image_id, snapshot_id):
         yield _clone(cluster, ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name=""), key)
     namespace = ioctx.get_namespace()
@@ -44,7 +44,7 @@ def _clones_by_id(cluster: Cluster, ioctx: Any, image_id: str, snapshot_id: int)
 
 
 def old_clones(cluster: Cluster, parent: ParentKey) -> Iterator[tuple[ImageRef, str]]:
-    """Yield room and id of each clone v1 of a snapshot, as far as this user may look."""
+    """Yield room and id of each clone v1 of a snapshot, as far as this user may read."""
     for pool in cluster.list_pools():
         # A clone v1 is in the namespace of its parent.
         where = ImageRef(pool=pool, namespace=parent.namespace, name="")

@@ -1,4 +1,4 @@
-"""The connection to Ceph: its deadline, its errors, and what the cluster says of itself."""
+"""The connection to Ceph: its deadline, its errors, and facts about the cluster."""
 
 import errno
 import json
@@ -35,7 +35,7 @@ _TIMEOUTS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeo
 
 
 class Cluster:
-    """A connection to the cluster. What goes through `call` ends within the settings' deadline or raises
+    """A connection to the cluster. A `call` ends within the settings' deadline or raises
     UnavailableError. The functions of this package take one. `key` is the user's, None where there is no cephx."""
 
     def __init__(self, connection: Any, settings: Settings, key: Key | None) -> None:
@@ -54,10 +54,10 @@ class Cluster:
         timeout = str(max(1, int(settings.timeouts.ceph)))
         options = dict.fromkeys(_TIMEOUTS if op_timeouts else _TIMEOUTS[:1], timeout)
         if settings.ceph.keyring:
-            # A key that ceph.conf has would beat it.
+            # A key in ceph.conf would override it.
             options |= {"keyring": settings.ceph.keyring, "key": "", "keyfile": ""}
         connection = client_of(settings.ceph.conf, settings.ceph.user, options)
-        # Before librados: it has but an error's number for a keyring that is missing or broken.
+        # Before librados, which has only an error number for a keyring that is missing or broken.
         key, no_key = find_key(connection, settings.ceph.user)
         cluster = cls(connection, settings, key)
         try:
@@ -73,8 +73,8 @@ class Cluster:
         try:
             yield cluster
         finally:
-            # shutdown waits for calls in flight, and librados crashes when it is taken away under another thread's
-            # call: then it goes with the process, which leaves at once.
+            # shutdown waits for calls in flight, and librados crashes when it is freed under another thread's
+            # call: then the connection ends with the process, which leaves at once.
             if not is_abandoned():
                 cluster.let_go("leaving the cluster", connection.shutdown)
 
@@ -99,7 +99,7 @@ class Cluster:
             return call_watched(min(timeout_s, 1.0), f"Ceph: {what}", lambda: call(moved), watch)
 
     def let_go(self, what: str, call: Callable[[], object]) -> None:
-        """Close something. When Ceph does not answer, what was done or went wrong before is the news, not this.
+        """Close something. When Ceph does not answer, what was done or went wrong before is reported, not this.
 
         The process ends soon, and with it whatever could not be closed.
         """
@@ -145,8 +145,8 @@ class Cluster:
         return self.call(f"looking up pool {pool_id}", lambda: self.name_of_pool(pool_id))
 
     def name_of_pool(self, pool_id: int) -> str:
-        """Return the name of the pool with that number, for use within one `call`; of one that is gone the number."""
-        # The bindings say None, or raise, of a pool that is gone.
+        """Return the name of the pool with that number, for use within one `call`; for a removed pool the number."""
+        # For a removed pool the bindings return None, or raise.
         with suppress(rados.ObjectNotFound):
             if name := self._rados.pool_reverse_lookup(pool_id):
                 return str(name)
@@ -158,12 +158,12 @@ class Cluster:
 
     @property
     def client_id(self) -> int:
-        """Our own number among the clients of the cluster."""
+        """virtrbd's own number among the clients of the cluster."""
         return int(self._rados.get_instance_id())
 
     @property
     def address(self) -> str:
-        """Our own address, as the cluster sees it."""
+        """virtrbd's own address, as the cluster sees it."""
         return str(self._rados.get_addrs())
 
     def command(self, prefix: str, **words: str) -> Any:
@@ -172,7 +172,7 @@ class Cluster:
         def ask() -> Any:
             code, out, message = self._rados.mon_command(json.dumps({"prefix": prefix, "format": "json", **words}), b"")
             if abs(code) == errno.ETIMEDOUT:
-                # Of a monitor that is gone a command tells by its code, where other calls raise.
+                # For a monitor that is gone a command returns a code, where other calls raise.
                 raise rados.TimedOut(message, errno.ETIMEDOUT)
             if code:
                 raise ClusterError(f"{prefix}: {message}")
@@ -181,7 +181,7 @@ class Cluster:
         return self.call(f"asking the monitors for `{prefix}`", ask)
 
     def facts(self) -> "ClusterFacts":
-        """Return what a domain's XML must know: fsid and every monitor of the cluster's own map."""
+        """Return the cluster for a domain's XML: fsid and every monitor of the cluster's own map."""
         mons = self.command("mon dump")["mons"]
         fsid = self.call("reading the fsid", self._rados.get_fsid)
         user = self.settings.ceph.user
@@ -218,16 +218,17 @@ def _host_names(conf: str, mon_host: str) -> tuple[str, ...]:
 
 
 def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
-    """Raise ConfigError when the namespace of the context is not there: librbd says of such a one that it is empty."""
+    """Raise ConfigError when the namespace of the context does not exist: librbd lists it as empty."""
     if ref.namespace and not rbd.RBD().namespace_exists(ioctx, ref.namespace):
         room = f"{ref.pool}/{ref.namespace}"
         raise ConfigError(
-            f"there is no namespace {room}; check the name, or make it: {shell_command('rbd namespace create', room)}"
+            f"namespace {room} does not exist; check the name, or make it: "
+            f"{shell_command('rbd namespace create', room)}"
         )
 
 
 def no_pool(name: str) -> ConfigError:
     """Return the error that says that there is no such pool."""
     return ConfigError(
-        f"there is no pool {name}; check the name, or make it: {shell_command('ceph osd pool create', name)}"
+        f"pool {name} does not exist; check the name, or make it: {shell_command('ceph osd pool create', name)}"
     )

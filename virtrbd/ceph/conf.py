@@ -13,14 +13,14 @@ from virtrbd.errors import ConfigError, DeniedError
 
 # librados opens the keyring as soon as it has read the file, and a broken one may end the program.
 NO_KEYRING = {"keyring": "", "keyfile": ""}
-# auth_supported overrides the other one up to Ceph 18; Ceph 20 has it no more, and refuses to set it.
+# auth_supported overrides the other option up to Ceph 18; Ceph 20 no longer has it, and refuses to set it.
 _NO_CEPHX = ("auth_supported", "auth_client_required")
 
 
 def client_of(file: str, user: str, options: Mapping[str, str]) -> Any:
     """Return a client of librados that has read the file and has these options, and is not connected.
 
-    Raises ConfigError for what Ceph refuses in the file, or would end the program at in the keyring; DeniedError.
+    Raises ConfigError for lines that Ceph refuses in the file, or that end the program in the keyring; DeniedError.
     """
     from virtrbd.ceph.bindings import rados
 
@@ -33,9 +33,9 @@ def client_of(file: str, user: str, options: Mapping[str, str]) -> Any:
 
 
 def reader_of(file: str, user: str, instead: Mapping[str, str]) -> Any:
-    """Return a client of librados that answers `conf_get` as the file says, but for the options given instead.
+    """Return a client of librados with the options of the file, except those given here.
 
-    Raises ConfigError with the line that Ceph refuses, never with its words, which may be a key; DeniedError.
+    Raises ConfigError with the number of the line that Ceph refuses, never its text, which may be a key; DeniedError.
     """
     # Here, not above: rendering reads a ceph.conf also where there is no Ceph.
     from virtrbd.ceph.bindings import rados
@@ -52,13 +52,13 @@ def reader_of(file: str, user: str, instead: Mapping[str, str]) -> Any:
             raise ConfigError(f"{file}: Ceph cannot read it ({error}); copy the cluster's own again") from error
     else:
         return client
-    # Here, not in the handler: no error of Ceph's goes along.
+    # Here, not in the handler: so Ceph's error is not chained.
     line, why = refused_line(text, refuses)
     raise unreadable(file, line, why)
 
 
 def opened_keyring(keyrings: str) -> str:
-    """Return the keyring that Ceph reads, whatever it holds: the first that can be opened, "" for none.
+    """Return the keyring that Ceph reads, with any content: the first that can be opened, else "".
 
     A space is a part of the name to Ceph.
     """
@@ -92,7 +92,7 @@ def read_file(file: str) -> bytes:
 
 
 def auth_methods(option: Callable[[str], str]) -> frozenset[str]:
-    """Return how a client may say who it is, `cephx` and `none`: the older of the two options beats the newer."""
+    """Return how a client may authenticate, `cephx` and `none`: the older of the two options overrides the newer."""
     methods = option("auth_supported") or option("auth_client_required")
     return frozenset(methods.replace(",", " ").replace(";", " ").split())
 

@@ -1,4 +1,4 @@
-"""What is odd about the text of a ceph.conf or a keyring: Ceph's library refuses it without a word which line it is."""
+"""Errors in the text of a ceph.conf or a keyring: Ceph's library refuses it without naming the line."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What an open image holds besides data: metadata, snapshots, parent, group; in whatever bytes."""
+"""The contents of an open image besides data: metadata, snapshots, parent, group; with any bytes in names."""
 
 from contextlib import suppress
 from typing import Any
@@ -28,13 +28,13 @@ def snapshots_of(ioctx: Any, image: Any) -> list[dict[str, Any]]:
 
 
 def user_snapshots_of(ioctx: Any, image: Any) -> list[dict[str, Any]]:
-    """Return those that people made."""
+    """Return the user's snapshots."""
     found = snapshots_of(ioctx, image)
     return [each for each in found if each["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
 
 
 def object_bytes_of(ioctx: Any, image: Any) -> int:
-    """Return the size of the open image's objects. Raises ClusterError where its header does not say."""
+    """Return the size of the open image's objects. Raises ClusterError where its header is unreadable."""
 
     def by_bytes() -> int:
         # `stat` of the bindings decodes the prefix of the data objects too.
@@ -47,7 +47,7 @@ def object_bytes_of(ioctx: Any, image: Any) -> int:
 
 
 def parent_of(cluster: Cluster, ioctx: Any, image: Any) -> ImageRef | None:
-    """Return the snapshot that the open image grows from, None for one without a parent."""
+    """Return the parent snapshot of the open image, None without a parent."""
 
     def by_bindings() -> ImageRef:
         spec = image.get_parent_image_spec()
@@ -65,7 +65,7 @@ def parent_of(cluster: Cluster, ioctx: Any, image: Any) -> ImageRef | None:
 
 
 def resolved(cluster: Cluster, key: ParentKey) -> ImageRef:
-    """Return the snapshot with its names; what has none here, or may not be looked at, is named by its number."""
+    """Return the snapshot with its names; a part without a readable name is named by its number."""
     by_number = ImageRef(
         pool=cluster.name_of_pool(key.pool_id),
         namespace=key.namespace,
@@ -76,7 +76,7 @@ def resolved(cluster: Cluster, key: ParentKey) -> ImageRef:
 
 
 def named(cluster: Cluster, key: ParentKey, where: ImageRef) -> ImageRef | None:
-    """Return the snapshot with its names, None for one that has none: it, its pool or its image is gone."""
+    """Return the snapshot with its names, None where it, its pool or its image is gone."""
     try:
         with cluster.ioctx(where) as ioctx:
             name, header = class_calls.name_of(ioctx, key.image_id), read_header(ioctx, key.image_id)

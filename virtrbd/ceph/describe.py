@@ -13,7 +13,7 @@ from virtrbd.model.image import Image, ImageRef, Watcher
 
 
 def describe_image(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usage: bool) -> Image:
-    """Return what the image says of itself; how much it has allocated only for `usage`, which takes longer."""
+    """Return the image's description; its allocated bytes only with `usage`, which takes longer."""
     metadata = metadata_of(ioctx, image)
     described = Image(
         ref=ref,
@@ -37,8 +37,8 @@ def describe_image(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usag
 
 
 def _allocated(image: Any) -> int | None:
-    """Bytes in allocated objects, by fast-diff; None where there is none: without it every object is asked for."""
-    # librbd ends the process when it is asked of an image without a byte (measured with 16.2).
+    """Bytes in allocated objects, by fast-diff; None without fast-diff, where every object would be queried."""
+    # librbd ends the process for an image without a byte (measured with 16.2).
     if not image.size():
         return 0
     if not image.features() & rbd.RBD_FEATURE_FAST_DIFF or image.flags() & rbd.RBD_FLAG_FAST_DIFF_INVALID:
@@ -54,6 +54,6 @@ def _allocated(image: Any) -> int | None:
 
 
 def watchers_of(image: Any) -> tuple[Watcher, ...]:
-    """Return the clients that have the image open read-write, ourselves among them."""
+    """Return the clients that have the image open read-write, virtrbd itself among them."""
     found = {Watcher(address=item["addr"], client_id=item["id"]) for item in image.watchers_list()}
     return tuple(sorted(found, key=lambda watcher: watcher.client_id))

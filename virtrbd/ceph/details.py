@@ -1,4 +1,4 @@
-"""All that the cluster knows of one image."""
+"""Everything that the cluster knows of one image."""
 
 from contextlib import suppress
 from typing import Any
@@ -30,12 +30,12 @@ _SOURCES = {
     rbd.RBD_CONFIG_SOURCE_POOL: "pool",
     rbd.RBD_CONFIG_SOURCE_IMAGE: "image",
 }
-# A chain that is longer is a loop or a mistake, and either way told by its length.
+# A longer chain is a loop or a mistake; either way its length is reported.
 _LONGEST_CHAIN = 32
 
 
 def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDetails | None:
-    """Return all about an image, or None when there is none; by its id where one is given, as in the trash."""
+    """Return the details of an image, or None when there is none; by its id where one is given, as in the trash."""
 
     def read(moved: Moved) -> ImageDetails | None:
         try:
@@ -47,19 +47,19 @@ def read_details(cluster: Cluster, ref: ImageRef, image_id: str = "") -> ImageDe
         except rbd.ImageNotFound:
             return None
 
-    # An image of some TiB with many snapshots takes longer than one call may: each of them is walked by fast-diff.
+    # An image of some TiB with many snapshots takes longer than one call may: fast-diff walks each of them.
     return cluster.call_in_steps(f"reading image {ref}", read)
 
 
 def missing_snapshot(cluster: Cluster, ref: ImageRef, way_out: str = "") -> ClusterError:
-    """Return the error that says that people made no snapshot of that name, and whose it is where there is one."""
+    """Return the error for a missing user snapshot, which says whose snapshot has that name."""
     details = read_details(cluster, ref)
     if details is None:
         return missing_image_error(cluster, ref)
     for each in details.snapshots:
         if each.name == ref.snapshot and each.kind is not SnapshotKind.USER:
             of_rbd = f"{ref} is the {each.kind} snapshot {each.label}, which virtrbd leaves to RBD"
-            return ClusterError(f"{of_rbd}; what ends it: {way_out_of(each, ref.image)}")
+            return ClusterError(f"{of_rbd}; to end it: {way_out_of(each, ref.image)}")
     names = ", ".join(details.image.snapshots) or "none"
     return ClusterError(f"snapshot {ref} does not exist; {ref.image} has {names}" + (f"; {way_out}" if way_out else ""))
 
@@ -162,7 +162,7 @@ def _parents(cluster: Cluster, ioctx: Any, image: Any, depth: int = 0) -> tuple[
 
 
 def _lock(image: Any) -> tuple[str, ...]:
-    """Return who holds the advisory lock, which is where the exclusive one shows too."""
+    """Return the holder of the advisory lock; the exclusive lock appears there too."""
     odd = {"lockers": [("(a name that is not UTF-8)", "", "an address unknown")]}
     held = bindings_or_bytes(image.list_lockers, lambda: odd)
     return tuple(f"{client} at {address}" for client, _, address in held["lockers"]) if held else ()
@@ -181,7 +181,7 @@ def _option(each: dict[str, Any]) -> Option:
 
 
 def _is_mirrored(image: Any) -> bool:
-    # Pools that are not mirrored at all answer that they don't know.
+    # Pools without mirroring answer with an error.
     with suppress(rbd.Error):
         return bool(image.mirror_image_get_info()["state"] != rbd.RBD_MIRROR_IMAGE_DISABLED)
     return False
@@ -193,5 +193,5 @@ def _group(cluster: Cluster, ref: ImageRef, ioctx: Any, image: Any) -> str:
 
 
 def _group_name(cluster: Cluster, ref: ImageRef, found: dict[str, Any]) -> str:
-    """Return the group as `rbd group` names it; librbd tells its pool by number, and it is in the image's namespace."""
+    """Return the group as `rbd group` names it; librbd gives its pool by number, and it is in the image's namespace."""
     return str(ImageRef(pool=cluster.pool_name(found["pool"]), namespace=ref.namespace, name=found["name"]))

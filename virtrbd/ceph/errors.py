@@ -1,4 +1,4 @@
-"""The bindings' errors, turned into ours."""
+"""The bindings' errors, translated into virtrbd's."""
 
 import errno
 import time
@@ -12,7 +12,7 @@ from virtrbd.model.settings import Settings
 
 @contextmanager
 def translated(what: str, settings: Settings) -> Iterator[None]:
-    """Turn the bindings' errors into ours, with what was being done."""
+    """Translate the bindings' errors into virtrbd's, with what was being done."""
     user = f"client.{settings.ceph.user}"
     denied = f"Ceph: {what}: {user} is not allowed; check its key and caps with `ceph auth get {user}`"
     began = time.monotonic()
@@ -36,6 +36,6 @@ def translated(what: str, settings: Settings) -> Iterator[None]:
 def _is_no_answer(code: int, took_s: float, timeout_s: float) -> bool:
     """Whether an error says that Ceph did not answer in time.
 
-    librbd says EBADMSG when an op of its own expires, and at once of a header that it cannot decode.
+    librbd says EBADMSG when one of its ops expires, and at once for a header that it cannot decode.
     """
     return code == errno.ETIMEDOUT or (code == errno.EBADMSG and took_s > timeout_s / 2)

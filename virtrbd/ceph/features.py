@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from virtrbd.ceph.bindings import rbd
 
-# So an interrupted flatten leaves it, and a crash that librbd noticed.
+# An interrupted flatten leaves this, and a crash that librbd noticed.
 OBJECT_MAP_INVALID = "object map invalid"
 
 _BITS = {

@@ -1,7 +1,7 @@
-"""The header of an image as it lies on the cluster: one read instead of the dozen that opening takes.
+"""The header of an image, decoded: one read instead of the dozen that opening takes.
 
 The keys and encodings are those of cls_rbd (src/cls/rbd/cls_rbd.cc and cls_rbd_types.h, the same from Nautilus on).
-What does not look as it does there is None, and the image is to be opened instead.
+A header that looks different is None, and the image is opened instead.
 """
 
 import struct
@@ -22,9 +22,9 @@ _USER_KIND = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentKey:
-    """A parent as the header names it: by numbers, which other objects turn into names.
+    """A parent as in the header: by numbers, which other objects translate into names.
 
-    `is_of_head`: the image itself grows from it, and not its snapshots alone, as after a flatten.
+    `is_of_head`: it is the parent of the image itself, not only of its snapshots, as after a flatten.
     """
 
     pool_id: int
@@ -36,7 +36,7 @@ class ParentKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What the header says; `snapshots` holds the names of those that people made, by id."""
+    """The content of a header; `snapshots`: the names of the user's snapshots, by id."""
 
     size_bytes: int
     order: int
@@ -48,9 +48,9 @@ class Header:
 
 
 def decode_pairs(pairs: Iterable[tuple[str, bytes | None]]) -> Header | None:
-    """Return what the keys say, as `decode_header`; the bindings raise where one is not UTF-8."""
+    """Return the content of the keys, as `decode_header`; the bindings raise where one is not UTF-8."""
     try:
-        # Of an empty value they make None.
+        # They turn an empty value into None.
         values = {key: value or b"" for key, value in pairs}
     except UnicodeDecodeError:
         return None
@@ -58,7 +58,7 @@ def decode_pairs(pairs: Iterable[tuple[str, bytes | None]]) -> Header | None:
 
 
 def decode_header(values: Mapping[str, bytes]) -> Header | None:
-    """Return what the keys say, None where that can't be told from them alone."""
+    """Return the content of the keys, None where they do not suffice."""
     if len(values) >= MOST_KEYS:
         return None
     try:
@@ -79,7 +79,7 @@ def decode_header(values: Mapping[str, bytes]) -> Header | None:
         )
     except (KeyError, IndexError, ValueError, struct.error):
         return None
-    # What migrates is half in another place, and its header tells of one half.
+    # A migrating image is half in another place, and its header describes one half.
     return None if features & rbd.RBD_FEATURE_MIGRATING else header
 
 
@@ -99,7 +99,7 @@ def _snapshots(values: Mapping[str, bytes]) -> dict[int, str]:
 
 
 def parent_key_of(value: bytes) -> ParentKey | None:
-    """Return the parent that the header's key names, None for none. Raises ValueError, struct.error."""
+    """Return the parent of the header's key, None without one. Raises ValueError, struct.error."""
     version, _, _, pool_id = struct.unpack_from("<BBIq", value)
     if pool_id < 0:
         return None
@@ -126,7 +126,7 @@ def _text(value: bytes, at: int) -> tuple[str, int]:
 def decode_id(value: bytes) -> str:
     """Return the id that `rbd_id.NAME` holds (cls_rbd.cc, get_id): its length in 4 bytes, then itself; "" for none.
 
-    What names no object that the bindings can read is none.
+    An id that is not the name of a readable object does not count.
     """
     text = as_text(value[4:])
     is_whole = len(value) > 4 and struct.unpack_from("<I", value)[0] == len(value) - 4

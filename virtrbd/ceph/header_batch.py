@@ -13,7 +13,7 @@ _LONGEST_ID = 128
 
 
 def read_ids(ioctx: Any, names: Sequence[str]) -> dict[str, str]:
-    """Return the ids by name of the images that have a readable one; the others are absent, or to be opened."""
+    """Return the ids by name of the images with a readable id; the others are absent, or must be opened."""
     found: dict[str, bytes] = {}
 
     def take(name: str, _completion: Any, data: bytes | None) -> None:
@@ -27,14 +27,14 @@ def read_ids(ioctx: Any, names: Sequence[str]) -> dict[str, str]:
 
 
 def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | None]:
-    """Return what the headers say by image id, None for an image that is gone or must be opened."""
+    """Return the headers by image id, None for an image that is gone or must be opened."""
     with ExitStack() as operations:
         begun = {}
         for image_id in image_ids:
             operation = operations.enter_context(rados.ReadOpCtx())
             values, _ = ioctx.get_omap_vals(operation, "", "", MOST_KEYS)
             begun[image_id] = ioctx.operate_aio_read_op(operation, f"rbd_header.{image_id}"), values
-        # All of them, before anything may raise: what is released while it is under way is written to all the same.
+        # All of them, before anything may raise: a buffer that is released meanwhile would still be written to.
         for completion, _ in begun.values():
             completion.wait_for_complete()
         return {
@@ -46,9 +46,9 @@ def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | Non
 
 
 def _is_there(completion: Any, again: Callable[[], object]) -> bool:
-    """Whether the object was read. That Ceph does not answer is raised, by doing it `again`, as its exception.
+    """Whether the object was read. When Ceph does not answer, doing it `again` raises that.
 
-    What else went wrong is about this image alone: the caller opens it, and meets it there.
+    Another error concerns only this image: the caller opens it, and gets the error there.
     """
     code = completion.get_return_value()
     if code in (-errno.ETIMEDOUT, -errno.EBADMSG):

@@ -20,19 +20,19 @@ from virtrbd.model.image import ImageRef
 def read_id(ioctx: Any, ref: ImageRef) -> str:
     """Return the id of the image with that name. Raises ClusterError when there is none, or it is unreadable."""
     if not is_utf8(ref.name):
-        # The bindings take no such name of an object.
+        # The bindings refuse such a name of an object.
         return id_of(ioctx, ref.name)
     try:
         value: bytes = ioctx.read(f"rbd_id.{ref.name}")
     except rados.ObjectNotFound:
         raise ClusterError(f"image {ref.image} does not exist; was it removed meanwhile?") from None
     if not (image_id := decode_id(value)):
-        raise ClusterError(f"image {ref.image} cannot be read: its rbd_id object names no image")
+        raise ClusterError(f"image {ref.image} cannot be read: its rbd_id object does not name an image")
     return image_id
 
 
 def read_header(ioctx: Any, image_id: str) -> Header | None:
-    """Return what the header says, None for an image that is gone or must be opened."""
+    """Return the header, None for an image that is gone or must be opened."""
     with rados.ReadOpCtx() as operation:
         values, _ = ioctx.get_omap_vals(operation, "", "", MOST_KEYS)
         try:
@@ -60,9 +60,9 @@ def write_metadata(
 
 
 def invalidate_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> None:
-    """Say that the image's object map, and what is told from it, is not to be trusted, and to whoever has it open.
+    """Mark the image's object map, and what follows from it, as invalid, and notify the clients that have it open.
 
-    Rebuilding the map takes that back. Raises ClusterError when the image is gone.
+    Rebuilding the map undoes that. Raises ClusterError when the image is gone.
     """
     flags = rbd.RBD_FLAG_OBJECT_MAP_INVALID | rbd.RBD_FLAG_FAST_DIFF_INVALID
     with rados.WriteOpCtx() as operation:

@@ -48,7 +48,7 @@ _NOT_FOR_CLONES = (
 def read_image(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | None:
     """Return the image (at its snapshot, when the reference has one), or None when there is none.
 
-    Raises ClusterError for one that is there and cannot be read.
+    Raises ClusterError for an image that exists and cannot be read.
     """
 
     def read() -> Image | None:
@@ -75,15 +75,15 @@ def is_taken(cluster: Cluster, ref: ImageRef) -> bool:
 
 
 def pool_config(cluster: Cluster, pool: str) -> dict[str, str]:
-    """Return the librbd options that are set on the pool: they beat ceph.conf, and QEMU's too."""
+    """Return the librbd options that are set on the pool: they override ceph.conf and QEMU's."""
 
     def read() -> dict[str, str]:
-        # librbd reads them from the default namespace, also for an image in another one.
+        # librbd reads them from the default namespace, also for an image in another namespace.
         with cluster.ioctx(ImageRef(pool=pool, name="")) as ioctx:
             try:
                 return config_of(dict(rbd.RBD().pool_metadata_list(ioctx)))
             except (rbd.PermissionError, UnicodeDecodeError):
-                # A user of one namespace alone can't look, and nothing but a lint depends on it.
+                # A user of a single namespace can't look, and only a lint depends on it.
                 return {}
 
     return cluster.call(f"reading the configuration of pool {pool}", read)
@@ -130,28 +130,30 @@ def _create(ioctx: Any, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> 
 
 
 def _too_large(ref: ImageRef, size_bytes: int, object_bytes: int) -> ClusterError | None:
-    """Return the error for a size that librbd calls an invalid argument, None where it is not the size."""
+    """Return the error for a size that librbd calls an invalid argument, None where the size is not the cause."""
     if size_bytes <= _MOST_OBJECTS * object_bytes:
         return None
     return ClusterError(
         f"image {ref}: {format_size(size_bytes)} is more than an object map can hold: {_MOST_OBJECTS:,} objects of "
-        f"{format_size(object_bytes)}; larger ones are made with --object-size, or --features without object-map and "
+        f"{format_size(object_bytes)}; for a larger image use --object-size, or --features without object-map and "
         f"fast-diff"
     )
 
 
 def _exists(ref: ImageRef) -> ImageExistsError:
-    return ImageExistsError(f"image {ref} exists: somebody made it just now; name another one, or see whose it is")
+    return ImageExistsError(
+        f"image {ref} exists: another client made it just now; name another one, or see whose it is"
+    )
 
 
 def _not_found(ioctx: Any, ref: ImageRef, error: Exception) -> ClusterError:
-    """Of a namespace that is not there librbd says that the image is not."""
+    """For a missing namespace librbd says that the image does not exist."""
     refuse_missing_namespace(ioctx, ref)
     return ClusterError(f"image {ref}: {error}")
 
 
 def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str, tuple[str, ...]]:
-    """Clone a snapshot; return the clone's id and the settings of its parent that it was freed from.
+    """Clone a snapshot; return the clone's id and the parent's settings that were removed from it.
 
     A clone inherits all image metadata of its source: marks, and conf_rbd_* that would override the spec.
     Raises ImageExistsError, DeniedError.
@@ -169,13 +171,13 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
                 if isinstance(snapshot, str):
                     raise
                 raise ClusterError(
-                    f"cloning {parent}: the Python binding of this Ceph clones no snapshot whose name is not UTF-8; "
+                    f"cloning {parent}: this Ceph's Python binding cannot clone a snapshot whose name is not UTF-8; "
                     f"give it another name with `{shell_command('rbd snap rename', parent)} NEW`"
                 ) from error
             except rbd.InvalidArgument as error:
                 # Clones v1, which a cluster makes until its min-compat-client is mimic, need protection.
                 raise ClusterError(
-                    f"cloning {parent}: {error}; where it is not protected, do that with "
+                    f"cloning {parent}: {error}; where it is not protected, protect it with "
                     f"`{shell_command('virtrbd image snapshot protect', parent)}`"
                 ) from error
             except rbd.ImageNotFound as error:
@@ -189,7 +191,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
 
 
 def _as_clone_takes_it(parent: ImageRef) -> str | bytes:
-    """Return the snapshot's name: as text, since Ceph 20's clone takes no bytes, where it can be text (measured)."""
+    """Return the snapshot's name: as text where possible, because Ceph 20's clone refuses bytes (measured)."""
     raw = as_bytes(parent.snapshot)
     return parent.snapshot if is_utf8(parent.snapshot) else raw
 
@@ -213,9 +215,9 @@ def _free_of_inherited(ioctx: Any, ref: ImageRef, image_id: str) -> tuple[str, .
 
 
 def free_of_inherited(cluster: Cluster, ref: ImageRef, *, only_copies: bool = False) -> tuple[str, ...]:
-    """Free an image from the settings it inherited; return them as `key=value`.
+    """Remove from an image the settings that it inherited; return them as `key=value`.
 
-    With `only_copies` not one that carries no mark of another: what is set on it was set on it.
+    With `only_copies` only where it carries a mark of another image: else its settings are its own.
     """
 
     def free(ioctx: Any, image: Any) -> tuple[str, ...]:
@@ -225,7 +227,7 @@ def free_of_inherited(cluster: Cluster, ref: ImageRef, *, only_copies: bool = Fa
 
 
 def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool = False) -> None:
-    """Mark the image as a domain's, and with `ready` clear its state at the same moment.
+    """Mark the image as a domain's, and with `ready` clear its state in the same write.
 
     Raises ClusterError when it is gone.
     """
@@ -239,7 +241,7 @@ def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool 
 
 
 def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
-    """Say that the image is not ready, and why; an empty state says that it is."""
+    """Record that the image is not ready, and why; an empty state means ready."""
 
     def write(ioctx: Any, image: Any) -> None:
         if state:
@@ -251,7 +253,7 @@ def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
 
 
 def set_running(cluster: Cluster, refs: Sequence[ImageRef], run: LastRun) -> None:
-    """Keep with the images that a guest runs on them, and where: the claim of its host, and the lasting trace."""
+    """Record on the images that a guest runs on them, and where: the claim of its host, and the lasting trace."""
 
     def write(ref: ImageRef) -> None:
         with cluster.ioctx(ref) as ioctx:
@@ -264,7 +266,7 @@ def set_running(cluster: Cluster, refs: Sequence[ImageRef], run: LastRun) -> Non
 
 
 def clear_running(cluster: Cluster, refs: Sequence[ImageRef]) -> None:
-    """Say of the images that their guest stopped cleanly; the trace of its run stays."""
+    """Record on the images that their guest stopped cleanly; the trace of its run stays."""
 
     def write(ref: ImageRef) -> None:
         with cluster.ioctx(ref) as ioctx:
@@ -275,7 +277,7 @@ def clear_running(cluster: Cluster, refs: Sequence[ImageRef]) -> None:
 
 
 def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
-    """Grow an image that nobody has open. Raises ImageBusyError; never shrinks."""
+    """Grow an image that no client has open. Raises ImageBusyError; never shrinks."""
 
     def grow(ioctx: Any, image: Any) -> None:
         refuse_watched(cluster, ref, image)
@@ -290,7 +292,7 @@ def grow_image(cluster: Cluster, ref: ImageRef, to_bytes: int) -> None:
 
 
 def is_clone_of(cluster: Cluster, ref: ImageRef, parent: ImageRef) -> bool:
-    """Whether the image grows from that very snapshot, not from one that had its name before."""
+    """Whether that snapshot is the image's parent, not an earlier snapshot of the same name."""
 
     def look() -> bool:
         with cluster.ioctx(parent) as source, open_image(source, parent, read_only=True) as image:

@@ -8,7 +8,7 @@ from virtrbd.ceph.conf_text import foreign_line, unreadable
 from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
 from virtrbd.printable import shell_command
 
-# Of a key: its type, when it was made, and the length of the secret that follows (src/auth/Crypto.cc).
+# The head of a key: its type, the time of its making, and the length of the secret (src/auth/Crypto.cc).
 _HEAD_BYTES = 12
 _LENGTH = slice(10, 12)
 
@@ -30,15 +30,15 @@ class NoKeyError(ConfigError):
 
 
 def find_key(client: Any, user: str) -> tuple[Key | None, VirtrbdError | None]:
-    """Return the key that a client of librados will use, and why there is none, should the cluster want one.
+    """Return the key that a client of librados will use, and why there is none, in case the cluster needs one.
 
-    A cluster without cephx needs none, and a client may be ready to do without. Raises ConfigError, DeniedError for
-    one that is not, and where a key is broken.
+    A cluster without cephx needs none, and a client may allow that. Raises ConfigError, DeniedError where it does
+    not, and where a key is broken.
     """
     methods = auth_methods(client.conf_get)
     if "cephx" not in methods:
         return None, DeniedError(
-            f"ceph.conf lets client.{user} do without cephx, the cluster does not; take auth_client_required out of it"
+            f"ceph.conf allows client.{user} to connect without cephx, the cluster does not; remove auth_client_required"
         )
     try:
         return read_key(client, user), None
@@ -70,7 +70,7 @@ def key_in(keyring: str, user: str) -> Key:
     if key:
         return _decoded(keyring, user, key)
     raise NoKeyError(
-        f"{keyring}: no key for client.{user}, and Ceph reads no keyring but the first that it can open; "
+        f"{keyring}: no key for client.{user}, and Ceph reads only the first keyring that it can open; "
         f"{_get_again(keyring, user)}"
     )
 
@@ -91,7 +91,7 @@ def chosen_keyring(keyrings: str, user: str) -> str:
 
 
 def keyring_refusal(client: Any, user: str) -> ConfigError:
-    """Return why Ceph refuses a keyring of which the user's part may be right: it says only "I/O error"."""
+    """Return why Ceph refuses a keyring although the user's part may be right: Ceph only says "I/O error"."""
     keyring = chosen_keyring(client.conf_get("keyring") or "", user)
     line = foreign_line(read_file(keyring))
     why = unreadable(keyring, *line) if line else f"{keyring}: Ceph cannot read it: a key in it is broken; mend that"

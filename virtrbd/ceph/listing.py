@@ -21,7 +21,7 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage, Listing, UnreadImage
 
-# The state of an image that virtrbd lists and does nothing else with.
+# The state of an image that virtrbd only lists.
 FORMAT_1 = "format 1"
 _AT_A_TIME = 16
 # Images whose headers are read within one deadline.
@@ -31,7 +31,7 @@ _IDS_AT_A_TIME = 256
 
 
 def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
-    """Return the images of a pool's namespace by name. Raises ConfigError for a pool or namespace that is not there."""
+    """Return the images of a pool's namespace by name. Raises ConfigError for a missing pool or namespace."""
     where = ImageRef(pool=pool, namespace=namespace, name="")
     images = _names(cluster, where)
     headers = read_headers(cluster, where, [image_id for image_id, _ in images])
@@ -41,7 +41,7 @@ def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
     def read(ref: ImageRef, image_id: str) -> ListedImage | None:
         header = headers.get(image_id)
         parent = parents.get(header.parent) if header and header.parent else None
-        # One whose name leads nowhere has been moved or removed by half: opening it says so.
+        # An image whose name leads nowhere was half moved or half removed: opening it reports that.
         is_known = by_name.get(ref.name) == image_id or not is_utf8(ref.name)
         if header and is_known and (parent or not header.parent):
             return _from_header(ref, image_id, header, parent)
@@ -134,13 +134,13 @@ def _names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
 
 
 def _ids_by_name(cluster: Cluster, where: ImageRef, names: Sequence[str]) -> dict[str, str]:
-    """Return the ids that the names lead to, of those that lead to one."""
+    """Return the ids that the names lead to, where they lead to one."""
 
     def read(some: Sequence[str]) -> dict[str, str]:
         with cluster.ioctx(where) as ioctx:
             return read_ids(ioctx, some)
 
-    # The bindings take no other names of objects.
+    # The bindings take only such names of objects.
     readable = [name for name in names if is_utf8(name)]
     found: dict[str, str] = {}
     for at in range(0, len(readable), _IDS_AT_A_TIME):
@@ -153,12 +153,12 @@ def read_headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) ->
     """Return the headers of a room's images by id, those in the trash too; None for what must be opened."""
 
     def read(chunk: Sequence[str]) -> dict[str, Header | None]:
-        # A context of its own: they are not for two threads at once.
+        # A separate context: two threads must not share one.
         with cluster.ioctx(where) as ioctx:
-            # The bindings take no other names of objects; what has such an id is opened.
+            # The bindings take only such names of objects; an image with another id is opened.
             return {image_id: read_header(ioctx, image_id) for image_id in chunk if image_id and is_utf8(image_id)}
 
-    # An even share for each thread: a pool of few images takes one round trip after the other otherwise.
+    # An even share for each thread: otherwise a pool of few images takes one round trip after the other.
     size = max(1, min(_CHUNK, -(-len(image_ids) // _AT_A_TIME)))
     chunks = [image_ids[at : at + size] for at in range(0, len(image_ids), size)]
     found: dict[str, Header | None] = {}
@@ -170,12 +170,12 @@ def read_headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) ->
 
 
 def _parent_refs(cluster: Cluster, keys: Sequence[ParentKey]) -> Mapping[ParentKey, ImageRef]:
-    """Return the names of parents; one whose image is gone from its pool (into the trash) has none here."""
+    """Return the names of parents; a parent that left its pool (into the trash) has none here."""
     found: dict[ParentKey, ImageRef] = {}
     rooms = {(key.pool_id, key.namespace) for key in keys}
     for pool_id, namespace in sorted(rooms):
         mine = {key for key in keys if (key.pool_id, key.namespace) == (pool_id, namespace)}
-        # What is wrong with that room is told by each of its clones, which is opened then.
+        # Each clone in that room reports what is wrong with the room, because it is opened then.
         named = or_failure("reading parents", partial(_parents_in, cluster, pool_id, namespace, mine))
         found |= {} if isinstance(named, Failure) else named
     return found

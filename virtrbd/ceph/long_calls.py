@@ -1,4 +1,4 @@
-"""Calls that take as long as they take: rollback, flatten, remove. They are watched, not timed.
+"""Long calls: rollback, flatten, remove. Their progress is watched, they have no fixed deadline.
 
 An op timeout that expires inside one of them tears the image, so they run on a connection without any.
 """
@@ -35,9 +35,9 @@ _LOOK_EVERY_S = 2.0
 
 
 def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Steps, *, is_parted: bool = False) -> None:
-    """Copy into a clone what it shares with its parent, and part the two. Cut off anywhere the clone stays whole.
+    """Copy into a clone what it shares with its parent, and detach it. Interrupted anywhere, the clone stays whole.
 
-    `is_parted`: it was cut off behind that, and only its object map is not trusted again.
+    `is_parted`: it was interrupted after that, and only its object map is still invalid.
     With `image_id` it is opened by that: in the trash it has no name. Raises ClusterError, UnavailableError.
     """
 
@@ -53,14 +53,14 @@ def flatten_image(cluster: Cluster, ref: ImageRef, image_id: str, progress: Step
 
 
 def _distrust_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> bool:
-    """Have the flatten look for each object instead of asking the object map; return whether there is one.
+    """Make the flatten look for each object instead of using the object map; return whether there is a map.
 
-    A write notes its object in the map first. Where a client was killed in between, a flatten before or a guest,
-    librbd's flatten skips the object that is not there, and its data goes with the parent: zeroes are read then
+    A write records its object in the map first. Where a client was killed in between, an earlier flatten or a guest,
+    librbd's flatten skips the missing object, and its data is lost with the parent: zeroes are read then
     (measured with 16.2; tracker.ceph.com/issues/68998). With an invalid map it skips nothing.
     """
     with open_image(ioctx, ref, image_id=image_id) as image:
-        # Before the map is given up for what cannot be done.
+        # Before the map is marked invalid for a flatten that is not possible.
         refuse_obstacles(ref, image)
         has_map, header_id = bool(image.features() & rbd.RBD_FEATURE_OBJECT_MAP), image.id()
     if has_map:
@@ -69,7 +69,7 @@ def _distrust_object_map(ioctx: Any, ref: ImageRef, image_id: str) -> bool:
 
 
 def rebuild_object_map(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Look for each object of the image, or of its snapshot, and write down which there are.
+    """Look for each object of the image, or of its snapshot, and record which exist.
 
     Raises ImageBusyError while another client has it open, ClusterError, UnavailableError.
     """
@@ -91,14 +91,14 @@ def rebuild_object_map(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
 
 
 def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
-    """Make the image what it was at its snapshot. Cut off, it is a mix of both: run it again.
+    """Roll the image back to its snapshot. Interrupted, it is a mix of both: run it again.
 
     Raises ClusterError, UnavailableError.
     """
 
     def roll_back(ioctx: Any) -> None:
         with open_image(ioctx, ref) as image, naming_obstacles(ref, image):
-            # A seed's digest vouches for what goes now.
+            # A seed's digest belongs to the content that is replaced now.
             remove_metadata(ioctx, image, SEED)
             image.rollback_to_snap(as_bytes(ref.snapshot))
 
@@ -106,8 +106,8 @@ def roll_back_image(cluster: Cluster, ref: ImageRef) -> None:
 
 
 def remove_half(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Remove an image whose making was cut off, and the snapshot that it was to be the base of; the id makes sure
-    that it is that one. Raises ImageBusyError, DeniedError."""
+    """Remove an image whose making was interrupted, and its base snapshot; the id makes sure that it is the same
+    image. Raises ImageBusyError, DeniedError."""
 
     def look() -> tuple[tuple[Watcher, ...], bool]:
         with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
@@ -138,7 +138,7 @@ def _refuse_closed(cluster: Cluster, ref: ImageRef, image: Any) -> None:
 
 def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
     with open_image(ioctx, ref) as image:
-        # What a removal that was cut off put into the trash goes with the image.
+        # Snapshots that an interrupted removal moved to the trash are removed with the image.
         for snapshot in user_snapshots_of(ioctx, image):
             name = as_bytes(snapshot["name"])
             if image.is_protected_snap(name):
@@ -147,25 +147,25 @@ def _remove_snapshots(ioctx: Any, ref: ImageRef) -> None:
 
 
 def remove_trashed(cluster: Cluster, entry: "TrashEntry", progress: Steps) -> None:
-    """Remove an image from the trash for good; cut off, it stays there. Raises ClusterError, DeniedError,
+    """Remove an image from the trash for good; interrupted, it stays there. Raises ClusterError, DeniedError,
     UnavailableError."""
 
     def remove(ioctx: Any) -> None:
         refuse_unsettled(ioctx, entry.ref, entry.image_id)
-        # What can't be opened librbd may still be able to remove.
+        # librbd may be able to remove an image that can't be opened.
         with (
             suppress(rbd.Error, ClusterError),
             open_image(ioctx, entry.ref, image_id=entry.image_id, read_only=True) as image,
         ):
             _refuse_closed(cluster, entry.ref, image)
-        # By force: librbd refuses before its delay is over, and the caller has looked at that.
+        # By force: librbd refuses before its delay is over, which the caller has checked.
         rbd.RBD().trash_remove(ioctx, entry.image_id, force=True, on_progress=_callback(progress))
 
     _run(cluster, f"removing image {entry.ref} from the trash", entry.ref, remove, writes=False)
 
 
 def _callback(progress: Steps) -> Callable[[int, int], int]:
-    """Return the progress as the bindings want it: they take what it returns for an error number."""
+    """Return the progress for the bindings: they take its result for an error number."""
 
     def call(done: int, total: int) -> int:
         progress(done, total)
@@ -180,7 +180,7 @@ def _run(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None],
         def run() -> None:
             with patient.ioctx(ref) as ioctx:
                 if not writes:
-                    # A full pool takes removals from those only that say so; all else would wait for ever.
+                    # A full pool accepts only removals with this flag; everything else would wait for ever.
                     ioctx.set_osdmap_full_try()
                 use(ioctx)
 
@@ -189,9 +189,9 @@ def _run(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None],
 
 
 def _watch(cluster: Cluster, what: str, ref: ImageRef, *, writes: bool) -> Callable[[], None]:
-    """Return what gives up once Ceph has not answered for as long as a transfer may stall.
+    """Return a watch that gives up once Ceph has not answered for as long as a transfer may stall.
 
-    librbd tells nothing of a rollback's progress; that the same pool answers at all must do.
+    librbd does not report a rollback's progress, so the watch checks that the pool answers.
     """
     stall_s = cluster.settings.timeouts.transfer
     pools = _pools_of(cluster, ref) if writes else ()

@@ -1,5 +1,5 @@
-"""The parts of an image, written one by one as librbd writes them (methods of cls_rbd), each only where it belongs to
-the image that was looked at."""
+"""Write the parts of an image one by one, as librbd does (methods of cls_rbd), each only where it belongs to the image
+that was looked at."""
 
 import errno
 import struct
@@ -20,16 +20,16 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.image_parts import Lock, LostClone, TrashState
 
 _DIRECTORY, _TRASH = "rbd_directory", "rbd_trash"
-# What a comparison in a write op ends with that fails: of a key this, of bytes a number from this one on.
+# The errors of a failed comparison in a write op: of a key this, of bytes a number from this on.
 _DIFFERS, _DIFFERS_AT = errno.ECANCELED, 4095
 
 
 def remove_remains(cluster: Cluster, ref: ImageRef, image_id: str, *, data: bool) -> None:
-    """Remove an image without a header: with `data` what lies under its id, then its name.
+    """Remove an image without a header: with `data` the data under its id, then its name.
 
-    First an object is made where the header would be: whoever is still making the image fails there and takes its own
-    part away, because librbd makes a header only where there is none. Cut off anywhere it is found as what it is; at
-    the very end an empty object may stay behind. Raises ClusterError where there is a header by now.
+    First an object is made where the header would be: a client that is still making the image fails there and removes
+    its own part, because librbd makes a header only where there is none. Interrupted anywhere, it is recognised again;
+    at the very end an empty object may stay behind. Raises ClusterError where there is a header by now.
     """
 
     def remove(moved: Moved) -> None:
@@ -96,7 +96,7 @@ def _made_meanwhile(ref: ImageRef) -> ClusterError:
 
 def _remove_id_object(ioctx: Any, ref: ImageRef, image_id: str) -> None:
     """Remove the id object of the name, where it says that id. Raises rados.ObjectNotFound where there is none."""
-    # What is missing compares as zeroes.
+    # A missing object compares as zeroes.
     ioctx.stat(f"rbd_id.{ref.name}")
     with rados.WriteOpCtx() as operation, _comparing(_changed(ref)):
         operation.cmpext(encoded(image_id), 0)
@@ -114,7 +114,7 @@ def _gone_already(remove: Callable[[], object]) -> None:
 
 
 def write_id_object(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Let the name lead to the image. Raises ClusterError where it leads somewhere by now."""
+    """Make the name lead to the image. Raises ClusterError where it leads somewhere by now."""
 
     def write(ioctx: Any) -> None:
         with rados.WriteOpCtx() as operation:
@@ -129,22 +129,22 @@ def write_id_object(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
 
 
 def drop_id_object(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Take a name away from an image that has another one. Raises ClusterError where it leads elsewhere by now."""
+    """Remove a name from an image that has another name. Raises ClusterError where it leads elsewhere by now."""
     _on(cluster, f"removing the id object of {ref}", ref, lambda ioctx: _remove_id_object(ioctx, ref, image_id))
 
 
 def list_image(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Put the image into the list of its pool."""
+    """Add the image to the list of its pool."""
     _change(cluster, f"listing {ref}", ref, _DIRECTORY, "dir_add_image", encoded(ref.name), encoded(image_id))
 
 
 def unlist_image(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Take the image off the list of its pool."""
+    """Remove the image from the list of its pool."""
     _change(cluster, f"unlisting {ref}", ref, _DIRECTORY, "dir_remove_image", encoded(ref.name), encoded(image_id))
 
 
 def settle_trash(cluster: Cluster, ref: ImageRef, image_id: str, state: TrashState) -> None:
-    """Say that an image in the trash, found in that state, is there like any other."""
+    """Set an image in the trash, found in that state, to normal."""
     states = struct.pack("<BB", TrashState.NORMAL.value, state.value)
     _change(
         cluster, f"ending the move of {ref} to the trash", ref, _TRASH, "trash_state_set", encoded(image_id), states
@@ -152,13 +152,13 @@ def settle_trash(cluster: Cluster, ref: ImageRef, image_id: str, state: TrashSta
 
 
 def drop_trash_entry(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Take the image off the list of the trash."""
+    """Remove the image from the list of the trash."""
     _change(cluster, f"taking {ref} out of the trash", ref, _TRASH, "trash_remove", encoded(image_id))
 
 
 def break_lock(cluster: Cluster, ref: ImageRef, image_id: str, lock: Lock) -> None:
-    """Take a lock from its holder, whom Ceph then lets write no more. Raises ImageBusyError while any client has the
-    image open."""
+    """Break a lock; Ceph then no longer lets its holder write. Raises ImageBusyError while any client has the image
+    open."""
 
     def take(ioctx: Any) -> None:
         with open_image(ioctx, ref, image_id=image_id) as image:
@@ -169,7 +169,7 @@ def break_lock(cluster: Cluster, ref: ImageRef, image_id: str, lock: Lock) -> No
 
 
 def forget_clone(cluster: Cluster, ref: ImageRef, image_id: str, clone: LostClone) -> None:
-    """Take a clone that is gone off the list of its parent."""
+    """Remove a clone that is gone from the list of its parent."""
     snapshot = struct.pack("<Q", clone.parent_snapshot_id)
 
     def forget(ioctx: Any) -> None:
@@ -200,7 +200,7 @@ def complete_made(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
 
 
 def note_clone(cluster: Cluster, ref: ImageRef, image_id: str) -> bool:
-    """Put a clone on the list of its parent, if it is not there; return whether it was not.
+    """Add a clone to the list of its parent, if it is missing; return whether it was missing.
 
     A kill between librbd's two writes leaves it out, and the snapshot could be removed under it.
     """
@@ -227,8 +227,8 @@ def note_clone(cluster: Cluster, ref: ImageRef, image_id: str) -> bool:
 
 
 def forget_parent(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
-    """Part a clone from a parent that is gone, and that keeps it from being opened."""
-    _change(cluster, f"parting {ref} from its parent", ref, f"rbd_header.{image_id}", "parent_detach")
+    """Detach a clone from a parent that is gone, so that the clone can be opened."""
+    _change(cluster, f"detaching {ref} from its parent", ref, f"rbd_header.{image_id}", "parent_detach")
 
 
 def _child(pool_id: int, namespace: str, image_id: str) -> bytes:
@@ -255,7 +255,7 @@ def _on(cluster: Cluster, what: str, ref: ImageRef, use: Callable[[Any], None]) 
 
 
 def _call(ioctx: Any, object_name: str, method: str, *arguments: bytes) -> None:
-    """Have a method of cls_rbd change an object."""
+    """Change an object by a method of cls_rbd."""
     with rados.WriteOpCtx() as operation:
         operation.execute("rbd", method, b"".join(arguments))
         ioctx.operate_write_op(operation, object_name)

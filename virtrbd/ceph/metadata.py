@@ -1,4 +1,4 @@
-"""What virtrbd keeps in an image's own metadata, and what librbd does there."""
+"""virtrbd's marks in an image's own metadata, and librbd's options there."""
 
 import json
 from collections.abc import Mapping
@@ -23,40 +23,40 @@ _MOST_PLAIN = 256
 
 
 def owner_value(mark: ImageMark) -> str:
-    """Return the mark as it is kept."""
+    """Return the mark as metadata."""
     name = {"host_name": mark.host_name} if mark.host_name else {}
     return json.dumps({"domain": mark.domain_uuid, "image": mark.image_id, "host": mark.host, **name})
 
 
 def running_value(host: str, image_id: str) -> str:
-    """Return the host of the last start as it is kept: with the image's id, because clones inherit all metadata."""
+    """Return the host of the last start as metadata: with the image's id, because clones inherit all metadata."""
     return json.dumps({"host": host, "image": image_id})
 
 
 def last_run_value(run: LastRun, image_id: str) -> str:
-    """Return the last run of a guest as it is kept."""
+    """Return the last run of a guest as metadata."""
     words = {"host": run.host, "host_name": run.host_name, "generation": run.generation}
     return json.dumps({**words, "started_at": repr(run.started_at), "image": image_id})
 
 
 def state_value(state: str, image_id: str) -> str:
-    """Return why an image is not ready as it is kept: a copy of it is not in the middle of that."""
+    """Return the state of an image as metadata, with its id: a copy of the image does not have that state."""
     return json.dumps({"state": state, "image": image_id})
 
 
 def seed_value(digest: str, image_id: str) -> str:
-    """Return the digest of the seed that an image holds as it is kept: of a copy it proves nothing."""
+    """Return the digest of the seed of an image as metadata, with its id: it proves nothing about a copy."""
     return json.dumps({"digest": digest, "image": image_id})
 
 
 def config_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return librbd's options among the metadata; only those that begin so are its own."""
+    """Return librbd's options among the metadata; recognised by their prefix."""
     prefix = "conf_"
     return {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
 
 
 def mark_of(metadata: Mapping[str, str], image_id: str) -> ImageMark | None:
-    """Return whose the image is; None where nothing readable says so, or it was said of another image."""
+    """Return the owner of the image; None where the mark is unreadable, missing or another image's."""
     words = _words(metadata.get(OWNER, ""))
     if words.get("image") != image_id or not {"domain", "host"} <= words.keys():
         return None
@@ -70,7 +70,7 @@ def running_on(metadata: Mapping[str, str], image_id: str) -> str:
 
 
 def last_run_of(metadata: Mapping[str, str], image_id: str) -> LastRun | None:
-    """Return the last run of a guest on the image, None where nothing readable says so."""
+    """Return the last run of a guest on the image, None where that is unreadable or missing."""
     words = _words(metadata.get(LAST_RUN, ""))
     if words.get("image") != image_id or "host" not in words:
         return None
@@ -95,10 +95,10 @@ def seed_of(metadata: Mapping[str, str], image_id: str) -> str:
 
 
 def state_of(metadata: Mapping[str, str], image_id: str) -> str:
-    """Return why the image is not ready, "" for one that is.
+    """Return why the image is not ready, "" where it is ready.
 
-    What was said of another image says nothing of its copy. Text that is no mark is a state too: earlier versions
-    wrote plain words, and what cannot be read is not taken for ready.
+    The state of another image does not apply to its copy. Text that is not a mark is a state too: earlier versions
+    wrote plain words, and a state that cannot be read does not count as ready.
     """
     text = metadata.get(STATE, "")
     words = _words(text)
@@ -108,21 +108,21 @@ def state_of(metadata: Mapping[str, str], image_id: str) -> str:
 
 
 def copied_state_of(metadata: Mapping[str, str], image_id: str) -> str:
-    """Return the state of another image that came along with a copy of its metadata, "" for none."""
+    """Return the state of another image that was copied with its metadata, else ""."""
     words = _words(metadata.get(STATE, ""))
     return words.get("state", "") if words.get("image", image_id) != image_id else ""
 
 
 def _own_word(metadata: Mapping[str, str], key: str, word: str, image_id: str) -> str:
-    """Return a word that counts only where it was written for this very image."""
+    """Return a word that counts only where it was written for this image."""
     words = _words(metadata.get(key, ""))
     return words.get(word, "") if words.get("image") == image_id else ""
 
 
 def _words(text: str) -> dict[str, str]:
-    """Return the words of a mark: an object of texts, nothing in it and not long; empty for anything else.
+    """Return the words of a mark: a flat, short object of texts; empty for anything else.
 
-    Every client of the pool may write it, so it is looked at before it is parsed: a hundred thousand brackets overflow
+    Every client of the pool may write it, so it is checked before it is parsed: a hundred thousand brackets overflow
     the parser's stack.
     """
     if len(text) > _MOST_MARK or text.count("{") + text.count("[") > _MOST_BRACKETS:
@@ -139,7 +139,7 @@ def _words(text: str) -> dict[str, str]:
 def inherited(metadata: Mapping[str, str], image_id: str) -> tuple[str, ...]:
     """Return the keys that an image must not take over from its parent: marks, and options that override the spec's.
 
-    What carries the image's own id was said of it itself: where its guest was last, what seed it holds.
+    A value with the image's own id is its own: where its guest was last, what seed it holds.
     """
     foreign = (
         key for key in metadata if key.startswith("virtrbd.") and not _own_word(metadata, key, "image", image_id)
@@ -148,13 +148,13 @@ def inherited(metadata: Mapping[str, str], image_id: str) -> tuple[str, ...]:
 
 
 def is_copy(ioctx: Any, image: Any) -> bool:
-    """Whether the open image carries a mark that was made for another one."""
+    """Whether the open image carries a mark of another image."""
     metadata = metadata_of(ioctx, image)
     return OWNER in metadata and mark_of(metadata, image.id()) is None
 
 
 def strip_inherited(ioctx: Any, image: Any) -> tuple[str, ...]:
-    """Free the open image from what it inherited; return the options among it as `key=value`."""
+    """Remove from the open image what it inherited; return the options among it as `key=value`."""
     metadata = metadata_of(ioctx, image)
     for key in inherited(metadata, image.id()):
         image.metadata_remove(as_bytes(key))

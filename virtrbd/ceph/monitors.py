@@ -18,7 +18,7 @@ _ADDRESS = re.compile(
     r"(?P<name>\[[0-9a-fA-F:.]+\]|[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*|[A-Za-z0-9_.-]+)"
     r"(?::(?P<port>[0-9]{1,5}))?(?:/[0-9]+)?"
 )
-# The brackets around the addresses of one monitor mean nothing here.
+# The brackets around the addresses of one monitor have no meaning here.
 _BETWEEN = re.compile(r"[\s,;]+")
 _MOST_PORT = 65535
 # Without a port librados tries both of these (src/mon/MonMap.cc); with one of them it speaks one protocol only.
@@ -48,7 +48,7 @@ def addresses_of_map(mons: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 def monitors_of_conf(mon_host: str) -> "tuple[Monitor, ...]":
     """Return the monitors of `[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0] 10.0.0.2 [fd00::1]`, each once.
 
-    Raises ConfigError for what is not an address.
+    Raises ConfigError for a word that is not an address.
     """
     return _monitors(_addresses(mon_host))
 

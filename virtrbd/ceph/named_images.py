@@ -1,6 +1,6 @@
 """A reader of named images, by their headers: two reads an image instead of the dozen that opening takes.
 
-Not by a list of the pool: that grows with what others keep there.
+Not by a list of the pool: that grows with the images of others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ _AT_A_TIME = 256
 
 
 def read_images(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Image | Failure | None]:
-    """Return the images by name, None for those that are not there; without who has them open.
+    """Return the images by name, None for absent ones; without their watchers.
 
-    What a header does not tell is told by opening the image. Raises UnavailableError when the cluster does not answer.
+    An image that its header does not describe is opened. Raises UnavailableError when the cluster does not answer.
     """
     headers = _read_all(cluster, sorted(refs))
     parents = _parents(cluster, {header.parent for _, header in headers.values() if header and header.parent})
@@ -67,14 +67,14 @@ def _read_all(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tupl
         for at in range(0, len(mine), _AT_A_TIME):
             some = partial(_read_some, cluster, room, mine[at : at + _AT_A_TIME])
             read = or_failure("reading images", partial(cluster.call, "reading images", some))
-            # What is wrong with a room is told by each of its images, when it is opened.
+            # Each image of a room reports what is wrong with the room, when it is opened.
             found |= {} if isinstance(read, Failure) else read
     return found
 
 
 def _read_some(cluster: Cluster, room: ImageRef, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[str, Header | None]]:
     with cluster.ioctx(room) as ioctx:
-        # The bindings take no other names of objects; librbd takes any.
+        # The bindings take only such names of objects; librbd takes any.
         ids = read_ids(ioctx, [ref.name for ref in refs if is_utf8(ref.name)])
         headers = read_headers(ioctx, list(ids.values()))
     return {ref: (image_id, headers[image_id]) for ref in refs if (image_id := ids.get(ref.name))}
@@ -88,7 +88,7 @@ def _by_room(refs: Sequence[ImageRef]) -> Mapping[tuple[str, str], list[ImageRef
 
 
 def _parents(cluster: Cluster, keys: set[ParentKey]) -> dict[ParentKey, ImageRef]:
-    """Return the names of parents; one in the trash has none here. There are few: many images share one."""
+    """Return the names of parents; a parent in the trash has none here. There are few: many images share one."""
     found = {}
     for key in keys:
         parent = or_failure("reading parents", partial(cluster.call, "reading parents", partial(_parent, cluster, key)))

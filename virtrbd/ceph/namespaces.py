@@ -1,4 +1,4 @@
-"""The namespaces of a pool: rooms of their own, which librbd shows nothing of in the pool's list."""
+"""The namespaces of a pool; librbd does not show their images in the pool's list."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from virtrbd.model.image import ImageRef
 
 
 def list_namespaces(cluster: Cluster, pool: str) -> tuple[str, ...]:
-    """Return their names, none where the user may not ask. Raises ConfigError for a pool that is not there."""
+    """Return their names, none where the user may not list them. Raises ConfigError for a missing pool."""
 
     def read() -> tuple[str, ...]:
         with cluster.ioctx(ImageRef(pool=pool, name="")) as ioctx:

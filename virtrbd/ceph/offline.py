@@ -1,4 +1,4 @@
-"""What ceph.conf says of a cluster that is not asked, for rendering."""
+"""The cluster according to ceph.conf alone, for rendering without a connection."""
 
 import os
 from collections.abc import Callable
@@ -18,9 +18,9 @@ NO_CLUSTER = "00000000-0000-0000-0000-000000000000"
 
 
 def read_cluster_facts(settings: Settings) -> ClusterFacts:
-    """Return fsid and monitors as ceph.conf has them; nil and none where there is no such file.
+    """Return fsid and monitors of ceph.conf; nil and none where there is no such file.
 
-    Raises ConfigError with what cannot be read rightly, DeniedError.
+    Raises ConfigError with what cannot be read correctly, DeniedError.
     """
     conf, user = settings.ceph.conf, settings.ceph.user
     if not os.path.exists(conf):
@@ -30,13 +30,13 @@ def read_cluster_facts(settings: Settings) -> ClusterFacts:
         monitors = monitors_of_conf(option("mon_host"))
     except ConfigError as error:
         raise ConfigError(f"{conf}: {error}") from None
-    # Where it says nothing, as mostly, the cluster has cephx.
+    # Without the option, as usual, the cluster has cephx.
     cephx = "cephx" in (auth_methods(option) or {"cephx"})
     return ClusterFacts(fsid=option("fsid") or NO_CLUSTER, monitors=monitors, user=user, cephx=cephx)
 
 
 def _options(conf: str, user: str) -> Callable[[str], str]:
-    """Return what looks up an option: Ceph's library; without it only what can be meant in one way is read."""
+    """Return the lookup of options: Ceph's library; without it only lines with one meaning are read."""
     try:
         client = reader_of(conf, user, NO_KEYRING)
     except UnavailableError:

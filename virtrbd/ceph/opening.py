@@ -1,4 +1,4 @@
-"""Images opened: the one place that calls `rbd.Image`."""
+"""Open images: the only place that calls `rbd.Image`."""
 
 import struct
 from typing import Any
@@ -30,8 +30,8 @@ def open_image(
 ) -> Any:
     """Return the image, open; by its id where one is given, as in the trash.
 
-    One of format 1, which has no id, is refused without `any_format`. Raises rbd.ImageNotFound for one that is surely
-    absent, ClusterError for one that is there and cannot be opened, DeniedError where only its parent may not be read.
+    An image of format 1, which has no id, is refused without `any_format`. Raises rbd.ImageNotFound for an image that
+    is surely absent, ClusterError where it exists and cannot be opened, DeniedError where its parent may not be read.
     """
     name, its_id = (None, as_bytes(image_id)) if image_id else (as_bytes(ref.name), None)
     snapshot = as_bytes(ref.snapshot) if at_snapshot and ref.snapshot else None
@@ -41,7 +41,7 @@ def open_image(
             lambda: _Nameless(ioctx, name, snapshot, read_only, its_id),
         )
     except rbd.ImageNotFound:
-        # librbd says the same of an image that was cut off while it was made, and of one whose parent is gone.
+        # librbd says the same for an image that was interrupted in its making, and for a clone whose parent is gone.
         if snapshot is None and (is_there(ioctx, ref, image_id) or (not image_id and is_listed(ioctx, ref))):
             raise ClusterError(_why_not(ioctx, ref, image_id)) from None
         raise
@@ -65,22 +65,22 @@ def _refuse_format_1(ref: ImageRef, image: Any) -> None:
         image.close()
         migrate = shell_command("rbd migration prepare", ref.image)
         raise ClusterError(
-            f"image {ref.image} is of format 1, which RBD makes no more and virtrbd only lists; `{migrate}`, then rbd "
-            f"migration execute and commit, make one of format 2 of it, and so does `rbd export` with `virtrbd image "
+            f"image {ref.image} is of format 1, which RBD no longer makes and virtrbd only lists; `{migrate}`, then "
+            f"rbd migration execute and commit, convert it to format 2, and so does `rbd export` with `virtrbd image "
             f"import`"
         )
 
 
 def _why_not(ioctx: Any, ref: ImageRef, image_id: str) -> str:
-    """Return why an image that is there does not open, and the way out."""
+    """Return why an existing image does not open, and the way out."""
     which = f"image {ref.image} (id {image_id})" if image_id else f"image {ref.image}"
     repair = shell_command("virtrbd image repair", ref.image, options="--plan")
     parent = _parent(ioctx, ref, image_id)
     if parent is None:
-        return f"{which} is half-made or half-removed; `{repair}` says what is left of it"
+        return f"{which} is half-made or half-removed; `{repair}` shows what is left of it"
     return (
         f"{which} is a clone, and its parent (id {parent.image_id} in the pool with number {parent.pool_id}) is gone: "
-        f"what it did not copy from there is lost; `{repair}` says how to read the rest"
+        f"the data that it did not copy from there is lost; `{repair}` says how to read the rest"
     )
 
 
@@ -113,9 +113,9 @@ def is_there(ioctx: Any, ref: ImageRef, image_id: str = "") -> bool:
 
 
 def is_listed(ioctx: Any, ref: ImageRef) -> bool:
-    """Whether the room's directory has the name: then librbd makes no image of it, though there is none."""
+    """Whether the room's directory has the name: then librbd makes no image of that name, although there is none."""
     try:
         return bool(id_of(ioctx, ref.name))
     except (rados.PermissionError, rados.PermissionDeniedError):
-        # Who may only read some images.
+        # A user who may only read some images.
         return False

@@ -1,4 +1,4 @@
-"""The parts of an image, read one by one: an image that was cut off while it was made or removed does not open."""
+"""The parts of an image, read one by one: an image that was interrupted in its making or removal does not open."""
 
 import re
 import struct
@@ -22,12 +22,12 @@ from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.printable import quoted
 
-# Names of objects that are read before the deadline begins anew.
+# Names of objects that are read before the deadline starts again.
 _NAMES_A_STEP = 1000
 
 
 def read_parts(cluster: Cluster, ref: ImageRef, *, data: bool = False) -> ImageParts:
-    """Return what there is under the image's name; with `data` how much data lies under the id of one without a header.
+    """Return the parts under the image's name; with `data` also the amount of data under the id without a header.
 
     Counting that goes through all objects of the pool. Raises ClusterError, UnavailableError.
     """
@@ -56,8 +56,8 @@ def _parts(ioctx: Any, ref: ImageRef) -> ImageParts:
     listed_id = class_calls.id_of(ioctx, ref.name)
     if not _is_id(listed_id):
         raise ClusterError(
-            f"image {ref.image}: the list of its pool, the object rbd_directory, has {quoted(listed_id)} for its id, "
-            f"which is none; take that entry away with `rados rmomapkey`"
+            f"image {ref.image}: the list of its pool, the object rbd_directory, has {quoted(listed_id)} as its id, "
+            f"which is not an id; remove that entry with `rados rmomapkey`"
         )
     parts = ImageParts(ref=ref.image, id_object=id_object, noted_at=noted_at, listed_id=listed_id)
     parts = replace(parts, stuck=_stuck(ioctx, ref.name, parts.image_id))
@@ -87,7 +87,7 @@ def _id_object(ioctx: Any, name: str) -> tuple[str | None, float]:
 
 
 def _is_id(text: str) -> bool:
-    """Whether an image may have that id: with a dot in it, names of its objects could be those of another image."""
+    """Whether an image may have that id: with a dot, its objects' names could be another image's."""
     return text.isascii() and text.isprintable() and "." not in text
 
 
@@ -97,7 +97,7 @@ def _seconds(changed: Any) -> float:
 
 
 def _lost_parent(cluster: Cluster, ioctx: Any, image_id: str) -> str:
-    """Return what the image grows from where that is surely gone, "" where it is there or nobody can tell."""
+    """Return the image's parent where that is surely gone, "" where it exists or that is unknown."""
     try:
         key = class_calls.parent_of(ioctx, image_id)
     except (ValueError, struct.error):
@@ -147,7 +147,7 @@ def read_by_id(cluster: Cluster, ref: ImageRef, image_id: str) -> Image | None:
 
 
 def data_objects(ioctx: Any, image_id: str, moved: Moved) -> Iterator[str]:
-    """Yield the names of the objects that hold data of the image, in its own pool; all names of the pool are read."""
+    """Yield the names of the objects that hold data of the image, in its own pool; reads all names of the pool."""
     # Exactly: where the pool holds the data of other pools' images, their names go on after rbd_data.POOL.
     is_data = re.compile(re.escape(f"rbd_data.{image_id}.") + "[0-9a-f]{16}").fullmatch
     for number, each in enumerate(ioctx.list_objects()):
@@ -158,7 +158,7 @@ def data_objects(ioctx: Any, image_id: str, moved: Moved) -> Iterator[str]:
 
 
 def read_troubles(cluster: Cluster, ref: ImageRef) -> ImageTroubles:
-    """Return what is wrong with an image that opens. Raises ClusterError, UnavailableError."""
+    """Return the flaws of an image that opens. Raises ClusterError, UnavailableError."""
 
     def read(moved: Moved) -> ImageTroubles:
         with cluster.ioctx(ref) as ioctx, open_image(ioctx, ref, read_only=True) as image:
@@ -211,9 +211,9 @@ def _locks(image: Any) -> Iterator[Lock]:
 def _lost_clones(
     cluster: Cluster, ioctx: Any, image_id: str, snapshots: list[int], moved: Moved
 ) -> Iterator[LostClone]:
-    """Yield the clones that snapshots of the image list and that are gone, or grow from something else by now.
+    """Yield the clones that snapshots of the image list and that are gone, or have another parent by now.
 
-    librbd takes a clone off the list before its header, so that none is gone by librbd alone.
+    librbd removes a clone from the list before its header, so librbd alone never leaves one.
     """
     for snapshot_id in snapshots:
         parent = ParentKey(
@@ -245,12 +245,12 @@ def _is_lost(cluster: Cluster, clone: LostClone, parent: ParentKey) -> bool:
     except rados.ObjectNotFound:
         return True
     except (ConfigError, ClusterError, ValueError, struct.error, rados.PermissionError, rados.PermissionDeniedError):
-        # A pool that is gone, or that this user may not look into, or a header of garbage: nobody can tell.
+        # A pool that is gone, or that this user may not read, or a header of garbage: unknown.
         return False
 
 
 def _unlisted_in(cluster: Cluster, ioctx: Any, image_id: str) -> ImageRef | None:
-    """Return the snapshot that the image grows from and that does not list it, None where all is in order."""
+    """Return the parent's snapshot where it does not list the image, else None."""
     key = class_calls.parent_of(ioctx, image_id)
     if key is None or is_listed_clone(cluster, ioctx, image_id, key):
         return None
@@ -258,7 +258,7 @@ def _unlisted_in(cluster: Cluster, ioctx: Any, image_id: str) -> ImageRef | None
 
 
 def is_listed_clone(cluster: Cluster, ioctx: Any, image_id: str, key: ParentKey) -> bool:
-    """Whether the parent knows of its clone: as format 2 keeps it, with the parent, or as format 1, with the clone."""
+    """Whether the parent lists its clone: in format 2 with the parent, in format 1 with the clone."""
     if image_id in class_calls.list_old_clones(ioctx, key):
         return True
     where = ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name="")

@@ -1,4 +1,4 @@
-"""A ceph.conf read without Ceph, as far as it can be meant in one way only; the rest is refused by its line."""
+"""A ceph.conf read without Ceph, where it has only one meaning; other lines are refused."""
 
 import re
 from uuid import UUID
@@ -13,12 +13,12 @@ _OPTION = re.compile(
     r"""[ \t]*(?P<name>[A-Za-z0-9_./-]+(?:[ \t]+[A-Za-z0-9_./-]+)*)[ \t]*=[ \t]*"""
     rf"""(?:"(?P<double>[^"\\#;]*)"|'(?P<single>[^'\\#;]*)'|(?P<plain>[^"'\\#;]*)){_COMMENT}"""
 )
-# What rendering looks at: metavariables in them, like $host, are for Ceph to replace.
+# The options that rendering needs: Ceph replaces metavariables in them, like $host.
 _READ = ("fsid", "mon_host", "auth_supported", "auth_client_required")
 
 
 def plain_options(conf: str, text: bytes, user: str) -> dict[str, str]:
-    """Return what the text of a ceph.conf says to a user of the options that rendering needs. Raises ConfigError."""
+    """Return a user's values of the options that rendering needs from the text of a ceph.conf. Raises ConfigError."""
     sections: dict[str, dict[str, tuple[str, int]]] = {}
     section: dict[str, tuple[str, int]] | None = None
     for number, line in enumerate(_lines(conf, text), 1):
@@ -48,7 +48,7 @@ def _lines(conf: str, text: bytes) -> list[str]:
         raise unreadable(conf, *unsafe)
     lines = text.decode().replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, 1):
-        # A carriage return alone ends a line of Ceph's too; a last line without its end must be a comment.
+        # A lone carriage return ends a line for Ceph too; a last line without its end must be a comment.
         is_cut = number == len(lines) and line and line.lstrip()[:1] not in ("#", ";")
         if is_cut or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", line):
             raise _unread(conf, number)
@@ -65,6 +65,6 @@ def _fsid(conf: str, value: str, number: int) -> str:
 
 def _unread(conf: str, number: int) -> ConfigError:
     return ConfigError(
-        f"{conf}:{number}: only Ceph's own library reads this line rightly; write `option = value`, "
+        f"{conf}:{number}: only Ceph's own library reads this line correctly; write `option = value`, "
         f"or apt install python3-rados"
     )

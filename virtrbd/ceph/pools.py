@@ -1,4 +1,4 @@
-"""Pools that take no data: in a full one all that writes blocks for ever, in a closed one librbd leaves half images."""
+"""Pools that accept no data: in a full pool writes block for ever, in a forbidden one librbd leaves half images."""
 
 import uuid
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ from virtrbd.model.size import format_size
 
 
 def refuse_full(cluster: Cluster, *pools: str) -> None:
-    """Raise ClusterError when one of the pools (empty names aside) takes no more data, with the quota that it met;
-    ConfigError when there is none of that name."""
+    """Raise ClusterError when one of the pools (empty names aside) is full, with the quota that it met; ConfigError
+    when a pool does not exist."""
     named = [pool for pool in pools if pool]
     if not named:
         return
@@ -31,11 +31,11 @@ def refuse_full(cluster: Cluster, *pools: str) -> None:
 def refuse_closed(cluster: Cluster, ref: ImageRef, data_pool: str) -> None:
     """Raise DeniedError when the user has no rights in the pool for the image's data; for use within one `call`.
 
-    librbd asks for them with the first image of a pool only, and an image that it may not trim it removes by half: its
+    librbd checks them only for the first image of a pool, and half removes an image that it may not trim: its
     id is gone, name and header stay (measured with 16.2).
     """
     with cluster.ioctx(replace(ref, pool=data_pool)) as ioctx:
-        # Or it would wait for ever in a full pool.
+        # Otherwise it would wait for ever in a full pool.
         ioctx.set_osdmap_full_try()
         try:
             ioctx.remove_object(f"rbd_data.{uuid.uuid4().hex}")
@@ -50,7 +50,7 @@ def refuse_closed(cluster: Cluster, ref: ImageRef, data_pool: str) -> None:
 
 
 def refuse_missing_rooms(cluster: Cluster, refs: Iterable[ImageRef]) -> None:
-    """Raise ConfigError when the pool or the namespace of one of the images is not there."""
+    """Raise ConfigError when the pool or the namespace of one of the images does not exist."""
 
     def look() -> None:
         for ref in {ref.room: ref for ref in refs}.values():

@@ -1,4 +1,4 @@
-"""Cloud-init seeds as images hold them."""
+"""Write cloud-init seeds into images."""
 
 from typing import Any
 
@@ -16,19 +16,19 @@ def write_seed(cluster: Cluster, ref: ImageRef, domain_uuid: str, content: bytes
         mark = mark_of(metadata_of(ioctx, image), image.id())
         if mark is None or mark.domain_uuid != domain_uuid:
             raise ClusterError(f"image {ref} was replaced meanwhile; run again")
-        # First of all: a run that is cut off behind the write leaves a seed that no digest vouches for, also not the
-        # old one, should the old seed be wanted back.
+        # First: a run that is interrupted after the write leaves a seed without a digest, so the old digest does not
+        # match even when the old seed is wanted back.
         remove_metadata(ioctx, image, SEED)
 
     def write(_ioctx: Any, image: Any) -> None:
-        # One call, one object: librbd makes one operation of it, which RADOS does whole or not at all.
+        # One call, one object: librbd makes one operation, which RADOS does whole or not at all.
         image.write(content, 0)
         image.flush()
 
     def vouch(_ioctx: Any, image: Any) -> None:
         image.metadata_set(SEED, seed_value(digest, image.id()))
 
-    # Each within a deadline of its own: where a client that was killed still watches, every change of metadata waits
+    # Each within its own deadline: where a killed client still watches, every change of metadata waits
     # 5 s for its answer.
     for step in (begin, write, vouch):
         cluster.with_image(f"writing cloud-init seed {ref}", ref, step)

@@ -1,4 +1,4 @@
-"""Snapshots of images: made, protected, removed."""
+"""Snapshots of images: make, protect, remove."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from virtrbd.printable import shell_command
 
 
 def create_snapshot(cluster: Cluster, ref: ImageRef, name: str, *, protect: bool) -> bool:
-    """Create a snapshot of the image, protected on request; return whether it was not there. Raises ClusterError."""
+    """Create a snapshot of the image, protected on request; return whether it is new. Raises ClusterError."""
 
     raw = as_bytes(name)
 
@@ -42,13 +42,13 @@ def _too_many(ref: ImageRef, image: Any) -> ClusterError:
     limit = image.get_snap_limit()
     raise_it = shell_command("rbd snap limit set", ref, options="--limit NUMBER")
     return ClusterError(
-        f"image {ref} may have no more snapshots: its limit is {limit}; remove one "
+        f"image {ref} may not have another snapshot: its limit is {limit}; remove one "
         f"({shell_command('virtrbd image snapshot list', ref)}), or raise that: {raise_it}"
     )
 
 
 def protect_snapshot(cluster: Cluster, ref: ImageRef) -> bool:
-    """Protect a snapshot, which clones v1 need; return whether it was not protected. Raises ClusterError."""
+    """Protect a snapshot, which clones v1 need; return whether that was new. Raises ClusterError."""
 
     raw = as_bytes(ref.snapshot)
 
@@ -70,7 +70,7 @@ def unprotect_snapshot(cluster: Cluster, ref: ImageRef, image_id: str) -> None:
 
 
 def remove_snapshot(cluster: Cluster, ref: ImageRef, image_id: str, snapshot_id: int = 0) -> None:
-    """Remove a snapshot that is not protected, by its id where it has one alone. Raises ClusterError."""
+    """Remove a snapshot that is not protected, by its id where it has only that. Raises ClusterError."""
     name = as_bytes(ref.snapshot)
 
     def remove(image: Any) -> None:
@@ -96,7 +96,7 @@ def _require(ref: ImageRef, ioctx: Any, image: Any) -> None:
 
 
 def _on(cluster: Cluster, what: str, ref: ImageRef, image_id: str, use: Callable[[Any], None]) -> None:
-    """Use the image by its id: so it is the one that was looked at, also in the trash."""
+    """Use the image by its id: so it is the image that was looked at, also in the trash."""
 
     def run() -> None:
         with cluster.ioctx(ref) as ioctx:

@@ -26,14 +26,14 @@ def write_stream(
 ) -> tuple[int, str]:
     """Write what `read` gives into the image, which grows with it; return the bytes and their SHA-256.
 
-    `read` returns as many bytes as it is asked for, fewer at the end only. Chunks of zeroes are not written, for the
+    `read` returns the requested number of bytes, fewer only at the end. Chunks of zeroes are not written, because the
     image holds them already. Raises ClusterError, DeniedError, UnavailableError.
     """
     digest, written = hashlib.sha256(), 0
     with _writable(cluster, ref) as image, _Flight(cluster, ref, image) as flight:
         while batch := _batch(read):
             end = written + sum(map(len, batch))
-            # A last sector that is not whole is filled up with zeroes: a disk has whole ones only.
+            # A partial last sector is filled up with zeroes: a disk has only whole sectors.
             sectors_end = -(-end // _SECTOR_BYTES) * _SECTOR_BYTES
             cluster.call(f"growing image {ref}", partial(image.resize, sectors_end, allow_shrink=False), changes=True)
             for chunk in batch:
@@ -85,7 +85,7 @@ class _Flight:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_details: object) -> None:
-        # After an error nobody cares for the rest, and Ceph may not answer.
+        # After an error the rest does not matter, and Ceph may not answer.
         if kind is None:
             for _ in range(_IN_FLIGHT):
                 self._wait()

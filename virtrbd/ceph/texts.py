@@ -19,14 +19,14 @@ def as_text(raw: bytes) -> str:
 
 
 def as_bytes(text: str) -> bytes:
-    r"""Return the name as RBD keeps it. Raises ClusterError for text that can be no name.
+    r"""Return the name as RBD keeps it. Raises ClusterError for text that cannot be a name.
 
     The bindings' `rbd.Image` crashes the interpreter on a name that cannot be encoded, and reads a name only up to its
     first NUL: "web\0x" would open the image "web" (measured with 16.2).
     """
     if not is_name(text):
         raise ClusterError(
-            f"{quoted(text)}: RBD takes no such name; name an image without NUL and without half characters"
+            f"{quoted(text)}: RBD refuses this name; name an image without NUL and without half characters"
         )
     return text.encode("utf-8", "surrogateescape")
 
@@ -42,7 +42,7 @@ def is_utf8(text: str) -> bool:
 
 
 def bindings_or_bytes(by_bindings: Callable[[], T], by_bytes: Callable[[], T]) -> T:
-    """Return what the bindings read; what they cannot decode is read as bytes.
+    """Return the bindings' result; what they cannot decode is read as bytes.
 
     They decode names, snapshots and metadata as UTF-8, and raise in the middle of a list.
     """

@@ -18,19 +18,19 @@ from virtrbd.printable import shell_command
 with lazily():
     from virtrbd.model.image_details import TrashEntry
 
-# Who put it there, of an image that rbd migration prepare set aside.
+# The source of an image that rbd migration prepare set aside.
 _MIGRATION = "MIGRATION"
 
 
 def trash_image(cluster: Cluster, ref: ImageRef, image_id: str, delay_s: float, *, past_watchers: bool = False) -> None:
-    """Move an image that nobody has open to the trash; the id makes sure that it is the one that was looked at.
+    """Move an image that no client has open to the trash; the id makes sure that it is the same image.
 
-    Raises ImageBusyError, ClusterError. `past_watchers` is for what a client of our own left open when it was killed.
+    Raises ImageBusyError, ClusterError. `past_watchers`: for an image that a killed client of virtrbd left open.
     """
 
     def trash() -> None:
         with cluster.ioctx(ref) as ioctx:
-            # Of a full pool everything but this would wait for ever.
+            # On a full pool everything without this flag would wait for ever.
             ioctx.set_osdmap_full_try()
             with open_image(ioctx, ref, read_only=True) as image:
                 require_id(ref, image, image_id)
@@ -65,7 +65,7 @@ def list_trash(cluster: Cluster, pool: str, namespace: str = "") -> "tuple[Trash
 
 
 def missing_image_error(cluster: Cluster, ref: ImageRef) -> ClusterError:
-    """Return the error that says that there is no such image; where it is in the trash, that too."""
+    """Return the error for a missing image, which says where it is in the trash."""
     found = [entry for entry in list_trash(cluster, ref.pool, ref.namespace) if entry.ref == ref.image]
     if found and all(entry.source == _MIGRATION for entry in found):
         return _migrating(cluster, ref.image)
@@ -79,7 +79,7 @@ def missing_image_error(cluster: Cluster, ref: ImageRef) -> ClusterError:
 
 
 def _migrating(cluster: Cluster, ref: ImageRef) -> ClusterError:
-    """Return the error that says where the source of a migration is to be found."""
+    """Return the error that says where the source of a migration is now."""
 
     def read() -> dict[str, Any]:
         with cluster.ioctx(ref) as ioctx:
@@ -96,21 +96,21 @@ def _migrating(cluster: Cluster, ref: ImageRef) -> ClusterError:
 
 
 def refuse_unsettled(ioctx: Any, ref: ImageRef, image_id: str) -> None:
-    """Raise ClusterError for an image in the middle of its way into the trash or out of it, for use within one `call`.
+    """Raise ClusterError for an image on its way into the trash or out of it, for use within one `call`.
 
-    librbd says of one that it is busy, or nothing at all.
+    librbd says that it is busy, or nothing at all.
     """
     state = class_calls.trash_state(ioctx, image_id)
     if state and not state.is_settled:
         repair = shell_command("virtrbd image repair", ref.image, options="--plan")
         raise ClusterError(
-            f"image {ref.image} (id {image_id}) was cut off on its way into the trash or out of it; `{repair}` says "
-            f"what is left of it"
+            f"image {ref.image} (id {image_id}) was interrupted on its way into the trash or out of it; `{repair}` "
+            f"shows what is left of it"
         )
 
 
 def restore_image(cluster: Cluster, entry: "TrashEntry", name: str) -> None:
-    """Take an image out of the trash, under that name. Raises ClusterError when the name is taken."""
+    """Restore an image from the trash, under that name. Raises ClusterError when the name is taken."""
     ref = ImageRef(pool=entry.ref.pool, namespace=entry.ref.namespace, name=name)
 
     def restore() -> None:

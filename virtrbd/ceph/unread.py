@@ -1,4 +1,4 @@
-"""What cannot be read of one image is kept as that image's failure: the others are read."""
+"""Failures to read an image are kept as that image's failure: the others are read."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def or_failure(what: str, read: Callable[[], T]) -> T | Failure:
-    """Return what `read` returns, or why it failed. Raises UnavailableError: that Ceph does not answer is about all."""
+    """Return what `read` returns, or why it failed. Raises UnavailableError, which concerns all images."""
     try:
         with contained(what):
             return read()
@@ -27,7 +27,7 @@ def or_failure(what: str, read: Callable[[], T]) -> T | Failure:
 
 
 def image_or_failure(cluster: Cluster, ref: ImageRef, read: Callable[[], T], image_id: str = "") -> T | Failure:
-    """Return what `read` returns of one image, or why it failed. `image_id` is named for one in the trash.
+    """Return what `read` returns of one image, or why it failed. `image_id`: for an image in the trash.
 
     A header can make librbd wait or count for ever. So where `read` ran out of time and the cluster answers for the
     objects of that image, it is the image's failure. Raises UnavailableError when the cluster does not answer either.
@@ -57,7 +57,7 @@ def _header_that_answers(cluster: Cluster, ref: ImageRef, image_id: str) -> str:
                 return ""
             return header
 
-    # The read has had its whole time already, and a cluster in order answers this in milliseconds.
+    # The read has had its whole time already, and a healthy cluster answers this in milliseconds.
     return cluster.call(f"looking for image {ref}", ask, extra_s=-cluster.settings.timeouts.ceph / 2)
 
 

@@ -40,9 +40,9 @@ def read_usages(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, Us
 
 
 def usage_of(ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> Usage | None:
-    """Return how much the open image takes, None without fast-diff: every object would have to be asked for.
+    """Return how much the open image takes, None without fast-diff: every object would have to be queried.
 
-    Counted as `rbd du` counts: whole objects, of each snapshot what changed since the one before it.
+    Counted as `rbd du` does: whole objects, for each snapshot the changes since the snapshot before it.
     """
     if not image.features() & rbd.RBD_FEATURE_FAST_DIFF:
         return None
@@ -55,7 +55,7 @@ def usage_of(ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> Usage | Non
             return None
         moved()
         by_snapshot[snapshot["name"]] = changed
-        # librbd ends the process when it is asked since a snapshot without a byte (measured with 16.2): since ever.
+        # librbd ends the process when the diff begins at a snapshot without a byte (measured with 16.2).
         before = snapshot if snapshot["size"] else None
     image.set_snap(None)
     used = _changed(image, before)

@@ -67,9 +67,9 @@ class Registration:
 
 @contextmanager
 def registered(cluster: Cluster, refs: Sequence[ImageRef]) -> Iterator[Registration]:
-    """Open images read-write, so that other clients see us, and yield what looks at them.
+    """Open images read-write, so that other clients see virtrbd, and yield a function that lists their watchers.
 
-    Register, then look: two hosts that only look both see nobody and both start.
+    Register, then look: two hosts that only look would both see no watcher and both start.
     """
     with ExitStack() as stack:
         images = {}
@@ -92,10 +92,10 @@ def _open(ioctx: Any, ref: ImageRef) -> Any:
 def opened_twice(
     cluster: Cluster, refs: Sequence[ImageRef], wait_s: float = _MOMENT_S
 ) -> dict[ImageRef, tuple[Watcher, ...]]:
-    """Return which of the images more than one other client has open read-write, and who.
+    """Return the images that more than one other client has open read-write, with these clients.
 
-    Looked at again for so many seconds: a snapshot is made, and a guest started, by a client that is there for a
-    moment, and one that was killed is seen for longer. Images that cannot be read are left out. Raises
+    Looked at again for so many seconds: the client of a snapshot or a start is there for a
+    moment, and a killed client is listed for longer. Images that cannot be read are left out. Raises
     UnavailableError.
     """
     found = _several(cluster, refs)
@@ -125,7 +125,7 @@ def _watchers(cluster: Cluster, ref: ImageRef) -> tuple[Watcher, ...] | Failure:
 
 
 def placed(watchers: tuple[Watcher, ...], address: str) -> tuple[Watcher, ...]:
-    """Return the watchers, with the one that is of this host marked where its address tells it from the others."""
+    """Return the watchers; this host's is marked where its address distinguishes it."""
     here = [each for each in watchers if _machine(each.address) == _machine(address)]
     return tuple(replace(each, is_here=here == [each]) for each in watchers)
 

@@ -25,7 +25,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What a domain becomes, why it can't be (each `file:line: subject: reason`), and what a person should know."""
+    """The adapted domain, why it is not possible (each `file:line: subject: reason`), and lints."""
 
     fitted: Fitted
     problems: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def fit(
     images: Images = MappingProxyType({}),
     pool_config: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> Fit:
-    """Return the domain as this hypervisor takes it; of images and pools that are not known, with Ceph's defaults."""
+    """Return the domain for this hypervisor; unknown images and pools count with Ceph's defaults."""
     situations = [_situation(disk, capabilities, images, pool_config) for disk in domain.disks]
     lints = domain_lints(domain, situations)
     return Fit(
@@ -132,7 +132,7 @@ def _namespace_problem(image: ImageRef | None, capabilities: Capabilities) -> st
 
 def _watchdog_problem(watchdog: Watchdog, capabilities: Capabilities) -> str:
     if watchdog.model == "diag288":
-        return "watchdog diag288 is s390's; use i6300esb"
+        return "watchdog diag288 exists on s390 only; use i6300esb"
     if watchdog.model == "itco" and "q35" not in capabilities.machine:
-        return f"watchdog itco is q35's, here is {capabilities.machine}; use i6300esb"
+        return f"watchdog itco exists on q35 only, this is {capabilities.machine}; use i6300esb"
     return ""

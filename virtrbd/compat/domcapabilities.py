@@ -7,7 +7,7 @@ from dataclasses import field as dataclass_field
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, Domain
 
-# Debian has it apart from 13 on, Fedora from 34; RHEL 9 and later have none.
+# Debian packages it separately from 13 on, Fedora from 34; RHEL 9 and later do not have it.
 _SPICE = (
     "install QEMU's modules for spice (qemu-system-modules-spice, or qemu-ui-spice-core and qemu-device-display-qxl)"
 )
@@ -15,9 +15,9 @@ _SPICE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """An enum, the value that a domain takes from it (empty for none), its name in a spec, and what else to do.
+    """An enum, the value that a domain takes from it (empty for none), its name in a spec, and the way out.
 
-    `modules`: how to install what QEMU offers a value by, where that is a package of its own.
+    `modules`: how to install the QEMU module for a value, where that is a separate package.
     """
 
     enum: str
@@ -50,7 +50,7 @@ OFFERS = (
         enum="cpu.custom.model",
         value=lambda domain: domain.cpu.model if domain.cpu else "",
         field="cpu model",
-        way_out="use one that virsh domcapabilities lists",
+        way_out="use a value that virsh domcapabilities lists",
     ),
     Offer(
         enum="tpm.model",
@@ -68,7 +68,7 @@ OFFERS = (
         enum="tpm.backendVersion",
         value=lambda domain: domain.tpm.version if domain.tpm else "",
         field="tpm version",
-        way_out="use the other one, or leave tpm out",
+        way_out="use the other model, or leave tpm out",
     ),
     Offer(
         enum="graphics.type",
@@ -94,7 +94,7 @@ OFFERS = (
 
 
 def not_offered(domain: Domain, capabilities: Capabilities) -> Iterator[str]:
-    """Yield what of the machine around the disks the hypervisor does not list."""
+    """Yield the values of the machine around the disks that the hypervisor does not list."""
     for offer in OFFERS:
         value = offer.value(domain)
         if value and not capabilities.offers_value(offer.enum, value):
@@ -104,12 +104,12 @@ def not_offered(domain: Domain, capabilities: Capabilities) -> Iterator[str]:
 
 
 def _name(field: str, value: str) -> str:
-    # "firmware uefi" says it all, its enum's own word does not stand in a spec.
+    # "firmware uefi" suffices: its enum's own word is not written in a spec.
     return field if field.startswith("firmware") else f"{field} {value}"
 
 
 def bus_problem(bus: Bus, capabilities: Capabilities) -> str:
-    """Return why a drive can't sit on the bus, empty where it can."""
+    """Return why a drive can't be on the bus, empty where it can."""
     if capabilities.offers_value("disk.bus", bus):
         return ""
     known = {member.value for member in Bus}

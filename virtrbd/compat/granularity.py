@@ -1,4 +1,4 @@
-"""How a guest is told in which grain it may discard, and what it is told where nobody said."""
+"""The discard granularity: how a guest gets it, and its default."""
 
 from collections.abc import Iterator
 
@@ -8,19 +8,19 @@ from virtrbd.model.size import format_size
 from virtrbd.qemu.device import tells_granularity
 from virtrbd.qemu.era import Era
 
-# librbd drops what is smaller, from 14.1.1 on (rbd_discard_granularity_bytes, rbd_skip_partial_discard).
+# librbd drops smaller discards, from 14.1.1 on (rbd_discard_granularity_bytes, rbd_skip_partial_discard).
 LIBRBD_FLOOR = 65536
 DEFAULT_OBJECT_BYTES = 4 * 1024**2
 _SECTOR = 512
 
 _BLOCKIO: Version = (9, 7, 0)
 _BLOCKIO_TAKES_0: Version = (11, 6, 0)
-# It came with 8.2, alone it works from 8.3, and from 8.5 it crashes no more (95bd137216).
+# It came with 8.2, works alone from 8.3, and no longer crashes from 8.5 on (95bd137216).
 _OVERRIDE: Version = (8, 5, 0)
 
 
 def device_default(bus: Bus, era: Era) -> int:
-    """Return what a device has that was told nothing; 0 offers no discard at all.
+    """Return a device's default; 0 offers no discard at all.
 
     QEMU hw/ide/ide-dev.c, hw/scsi/scsi-disk.c, hw/block/virtio-blk.c; hw_compat_1_4 pins 0.
     """
@@ -30,7 +30,7 @@ def device_default(bus: Bus, era: Era) -> int:
 
 
 def granularity_to_tell(disk: Disk, capabilities: Capabilities, object_bytes: int) -> int | None:
-    """Return the bytes that the device must be told, None where it does right by itself."""
+    """Return the bytes to state for the device, None where its default is right."""
     era = Era.of(capabilities)
     stated = disk.discard_granularity_bytes
     if stated is not None:
@@ -43,8 +43,8 @@ def granularity_to_tell(disk: Disk, capabilities: Capabilities, object_bytes: in
 
 
 def granularity_way(size_bytes: int, capabilities: Capabilities) -> str:
-    """Return the field of Fitted that says how this libvirt hands the bytes to QEMU."""
-    # Up to 11.5 libvirt hands on positive values only (qemuBuildDiskDeviceProps, "p:").
+    """Return the field of Fitted for the way in which this libvirt passes the bytes to QEMU."""
+    # Up to 11.5 libvirt passes on positive values only (qemuBuildDiskDeviceProps, "p:").
     if capabilities.libvirt >= (_BLOCKIO if size_bytes else _BLOCKIO_TAKES_0):
         return "blockio"
     return "override" if capabilities.libvirt >= _OVERRIDE else "set_device"
@@ -63,22 +63,22 @@ def json_device_capability(capabilities: Capabilities) -> str:
 
 
 def granularity_problems(disk: Disk, capabilities: Capabilities, object_bytes: int) -> Iterator[str]:
-    """Yield why a stated granularity can't be had."""
+    """Yield why a stated granularity is not possible."""
     stated, era = disk.discard_granularity_bytes, Era.of(capabilities)
     if stated is None:
         return
     what = f"discard_granularity {stated}"
     if disk.bus in (Bus.IDE, Bus.SATA):
         if stated not in (0, _SECTOR):
-            yield f"{what}: QEMU takes 512 only on {disk.bus}; leave it out, or use virtio or scsi"
+            yield f"{what}: {disk.bus} disks have 512 only in QEMU; leave it out, or use virtio or scsi"
     elif stated == 0 and disk.bus is Bus.VIRTIO:
-        # virtio-blk tells the block size in the place of 0 (QEMU hw/block/virtio-blk.c); the others then offer nothing.
-        yield f"{what} keeps no virtio guest from discarding; write discard: ignore"
+        # virtio-blk announces the block size instead of 0 (QEMU hw/block/virtio-blk.c); others then offer none.
+        yield f"{what} does not stop a virtio guest from discarding; write discard: ignore"
     elif stated % _SECTOR or stated & (stated - 1):
-        yield f"{what} is no power of two from 512; write one like 64K"
+        yield f"{what} is not a power of two from 512 on; write one like 64K"
     elif stated > object_bytes:
         size = format_size(object_bytes)
-        yield f"{what} is more than an object of the image ({size}), by which space is freed; write {size} or less"
+        yield f"{what} is larger than an object of the image ({size}), the unit of freed space; write {size} or less"
     elif stated != device_default(disk.bus, era) and not tells_granularity(disk.bus, era):
         since = "6.0 with a machine of 6.0" if disk.bus is Bus.VIRTIO else "9.0"
-        yield f"{what}: {disk.bus} tells the guest from QEMU {since} on, here is {era}; leave it out, or use scsi"
+        yield f"{what}: {disk.bus} announces it from QEMU {since} on, this is {era}; leave it out, or use scsi"

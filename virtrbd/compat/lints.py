@@ -1,4 +1,4 @@
-"""The lints: values that work, and do something else than people believe."""
+"""The lints: values that work, but may not do what the operator expects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from virtrbd.qemu.era import Era
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """A disk, and all that tells what becomes of it."""
+    """A disk, with everything that decides its lints."""
 
     disk: Disk
     capabilities: Capabilities
@@ -35,14 +35,14 @@ class Situation:
 
     @property
     def told(self) -> int | None:
-        """The granularity that the device is told; nothing where it can't have the one that was stated."""
+        """The granularity of the device; nothing where the stated one is not possible."""
         if any(granularity_problems(self.disk, self.capabilities, self.object_bytes)):
             return None
         return granularity_to_tell(self.disk, self.capabilities, self.object_bytes)
 
     @property
     def cache_overrides(self) -> tuple[str, ...]:
-        """What of Ceph's own configuration makes the image's cache another one than the spec's; the image's wins."""
+        """Ceph's own options that override the spec's cache mode; the image's come before the pool's."""
         pool, image = f"pool {self.disk.image.pool}", f"image {self.disk.image.image}"
         sources = {**dict.fromkeys(self.pool_config, pool), **dict.fromkeys(self.image_config, image)}
         config = {**self.pool_config, **self.image_config}
@@ -62,7 +62,7 @@ def _writes_back(cache: Cache) -> bool:
     return facts.rbd_cache and facts.write_cache
 
 
-# What else is there under this name (size, age, policy writearound) tunes the cache, and leaves the mode as it is.
+# Other options with this prefix (size, age, policy writearound) tune the cache, and do not change the mode.
 _OVERRIDES: Mapping[str, Callable[[str, Cache], bool]] = {
     "rbd_cache": lambda value, cache: _is_on(value) != CACHE_FACTS[cache].rbd_cache,
     "rbd_cache_max_dirty": lambda value, cache: value.strip() == "0" and _writes_back(cache),
@@ -72,7 +72,7 @@ _OVERRIDES: Mapping[str, Callable[[str, Cache], bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LintRule:
-    """A lint of a disk: its code, when it holds, and what is said then."""
+    """A lint of a disk: its code, when it applies, and its message."""
 
     code: str
     holds: Callable[[Situation], object]
@@ -84,15 +84,15 @@ _RULES = (
         code="cache-none",
         holds=lambda s: CACHE_FACTS[s.disk.cache].direct and not s.disk.shareable and s.era.cache_drives_librbd,
         text=lambda s: (
-            f"cache {s.disk.cache} switches librbd's cache off, also one that ceph.conf switches on; "
-            f"write writeback to have it"
+            f"cache {s.disk.cache} switches librbd's cache off, even where ceph.conf switches it on; "
+            f"write writeback for a cache"
         ),
     ),
     _LintRule(
         code="cache-unsafe",
         holds=lambda s: s.disk.cache is Cache.UNSAFE,
         text=lambda _s: (
-            "cache unsafe drops the guest's flushes: a power cut loses what it believes to be written; "
+            "cache unsafe drops the guest's flushes: a power cut loses what the guest believes to be written; "
             "write writeback for data that you want to keep"
         ),
     ),
@@ -100,7 +100,7 @@ _RULES = (
         code="cache-writethrough",
         holds=lambda s: s.disk.cache is Cache.WRITETHROUGH and s.era.qemu >= (1, 3, 0),
         text=lambda _s: (
-            "cache writethrough makes QEMU flush after each write; it leaves rbd_cache_max_dirty as it is "
+            "cache writethrough makes QEMU flush after each write; it does not change rbd_cache_max_dirty "
             "(only QEMU 1.2 set that to 0); writeback is as safe for guests that flush"
         ),
     ),
@@ -116,8 +116,8 @@ _RULES = (
         code="cache-override",
         holds=lambda s: s.cache_overrides,
         text=lambda s: (
-            f"{', '.join(s.cache_overrides)} beats cache {s.disk.cache} of the spec; "
-            f"take it away with `rbd config image remove` or `rbd config pool remove`"
+            f"{', '.join(s.cache_overrides)} overrides cache {s.disk.cache} of the spec; "
+            f"remove it with `rbd config image remove` or `rbd config pool remove`"
         ),
     ),
     _LintRule(
@@ -125,7 +125,7 @@ _RULES = (
         holds=lambda s: s.disk.ceph_config and s.era.cache_beats_ceph_conf,
         text=lambda s: (
             f"an rbd_cache in {s.disk.ceph_config} has no effect: QEMU sets it by cache {s.disk.cache} after it has "
-            f"read the file (from 2.4 on); its other options hold"
+            f"read the file (from 2.4 on); its other options apply"
         ),
     ),
     _LintRule(
@@ -137,16 +137,16 @@ _RULES = (
         code="discard-ignored",
         holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.is_written,
         text=lambda s: (
-            f"discard: {s.disk.discard} keeps in the pool what the guest trims; {s.disk.bus} discards"
+            f"discard: {s.disk.discard} keeps trimmed space in the pool; {s.disk.bus} discards"
             + (" (virtio too, from QEMU 4.0 and Linux 5.0 on)" if s.disk.bus is Bus.VIRTIO else "")
-            + ": write discard: unmap to have the space back"
+            + ": write discard: unmap to get the space back"
         ),
     ),
     _LintRule(
         code="virtio-discard",
         holds=lambda s: s.disk.bus is Bus.VIRTIO and s.disk.discard is Discard.UNMAP and not s.era.virtio_discards,
         text=lambda s: (
-            f"trims are not passed: virtio discards from QEMU 4.0 with a machine of 4.0 on, here is {s.era}; "
+            f"trims are not passed: virtio discards from QEMU 4.0 with a machine of 4.0 on, this is {s.era}; "
             f"write machine_upgrade: true, or use scsi"
         ),
     ),
@@ -171,16 +171,15 @@ _RULES = (
             and s.disk.discard is Discard.UNMAP
         ),
         text=lambda s: (
-            f"discard_granularity 512 is what {s.disk.bus} has anyway from QEMU 1.5 on; it is discard: unmap that "
-            f"matters, so leave it out"
+            f"discard_granularity 512 is the default of {s.disk.bus} from QEMU 1.5 on; leave it out and write "
+            f"discard: unmap"
         ),
     ),
     _LintRule(
         code="granularity-unused",
         holds=lambda s: s.disk.discard is not Discard.UNMAP and s.disk.discard_granularity_bytes,
         text=lambda _s: (
-            "discard_granularity says nothing where discard is ignore: it is discard: unmap that matters; "
-            "write that, or leave it out"
+            "discard_granularity has no effect where discard is ignore; write discard: unmap, or leave it out"
         ),
     ),
     _LintRule(
@@ -192,14 +191,14 @@ _RULES = (
         ),
         text=lambda s: (
             f"librbd drops discards below {format_size(LIBRBD_FLOOR)} (rbd_discard_granularity_bytes), so "
-            f"{s.disk.discard_granularity_bytes} makes the guest send many that do nothing; write 64K or more"
+            f"{s.disk.discard_granularity_bytes} makes the guest send many without effect; write 64K or more"
         ),
     ),
     _LintRule(
         code="granularity-taints",
         holds=lambda s: s.told is not None and granularity_way(s.told, s.capabilities) != "blockio",
         text=lambda s: (
-            f"this libvirt has no <blockio discard_granularity>, so {_way_words(s)} says it: the domain gets tainted, "
+            f"this libvirt has no <blockio discard_granularity>, so {_way_words(s)} sets it: the domain gets tainted, "
             f"and disks that are hot-plugged don't have it"
         ),
     ),
@@ -214,9 +213,7 @@ def _way_words(situation: Situation) -> str:
 def domain_lints(domain: Domain, situations: Iterable[Situation]) -> Iterator[Lint]:
     """Yield the lints of a domain and its disks, those that are silenced too."""
     if domain.features.get("acpi") is False:
-        text = (
-            "without acpi no disk or interface is hot-plugged on pc, and the guest hears of no shutdown; switch it on"
-        )
+        text = "without acpi no disk or interface is hot-plugged on pc, and the guest sees no shutdown; switch it on"
         yield Lint(code="no-acpi", where=domain.origin, subject=f"domain {domain.name}", text=text)
     file = domain.origin.rpartition(":")[0]
     for situation in situations:

@@ -1,4 +1,4 @@
-"""What needs a newer libvirt or QEMU than the one at hand: one row for each feature that a spec may ask for.
+"""The features of a spec that need a newer libvirt or QEMU: one row for each.
 
 The versions are those of libvirt's docs/formatdomain.rst ("Since"), and of QEMU's history.
 """
@@ -17,7 +17,7 @@ ANY: Version = (0, 0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement(Generic[S]):
-    """A feature, when it is asked for, and since when there is one."""
+    """A feature, when a spec uses it, and since which version it exists."""
 
     feature: str
     is_asked: Callable[[S], object]
@@ -26,7 +26,7 @@ class Requirement(Generic[S]):
     way_out: str = "leave it out"
 
     def problem(self, subject: S, capabilities: Capabilities) -> str:
-        """Return why the subject can't have it, empty where it can, or does not want it."""
+        """Return why the subject can't have it, empty where it can, or does not use it."""
         if not self.is_asked(subject):
             return ""
         missing = [
@@ -89,7 +89,7 @@ DISK: tuple[Requirement[Disk], ...] = (
 )
 
 DOMAIN: tuple[Requirement[Domain], ...] = (
-    # <auth> within <source>; before, it stood beside it.
+    # <auth> within <source>; before, it was beside it.
     Requirement(
         feature="cephx as virtrbd writes it",
         is_asked=lambda _domain: True,
@@ -138,7 +138,7 @@ INTERFACE: tuple[Requirement[Interface], ...] = (
 
 
 def unmet(subject: S, rows: tuple[Requirement[S], ...], capabilities: Capabilities) -> Iterator[str]:
-    """Yield why the subject can't have what it asks for."""
+    """Yield why the subject can't have the features that it uses."""
     for row in rows:
         if problem := row.problem(subject, capabilities):
             yield problem

@@ -1,4 +1,4 @@
-"""A rendered document in libvirt's own words, so that it can be compared with what libvirt gives back."""
+"""The canonical form of a rendered document, as libvirt writes it, to compare it with what libvirt gives back."""
 
 from virtrbd.domainxml.tree import Element, children, remove
 
@@ -7,14 +7,14 @@ _UNITS |= {
     short: 1024**n for n, shorts in enumerate(("k KiB", "M MiB", "G GiB", "T TiB"), 1) for short in shorts.split()
 }
 _SIZES = frozenset({"memory", "currentMemory", "maxMemory"})
-# Without content these say nothing, and libvirt leaves them out.
+# Without content these have no meaning, and libvirt leaves them out.
 _CONTAINERS = frozenset({"features", "iotune", "memoryBacking", "hyperv", "kvm", "firmware"})
 
 
 def make_canonical(root: Element) -> None:
     """Rewrite a rendered tree as libvirt would write it."""
     for size in root.iter(*_SIZES):
-        # Of numatune's <memory> there is no size.
+        # numatune's <memory> is not a size.
         if size.text is not None:
             _in_kib(size)
     for page in root.iterfind("memoryBacking/hugepages/page"):

@@ -18,7 +18,7 @@ _FEW_NAMESPACES = 16
 
 
 def writer_for(xml: str) -> Callable[[Element], str]:
-    """Return what writes the elements of a document as texts, with all namespaces that are in force in each."""
+    """Return the writer of a document's elements as texts, with all namespaces that apply in each."""
     return quick_canonical_text if xml.count("xmlns") <= _FEW_NAMESPACES else walked_canonical_text
 
 
@@ -32,7 +32,7 @@ def quick_canonical_text(element: Element) -> str:
 
 
 def walked_canonical_text(element: Element) -> str:
-    """Return the same text for every element, whatever its namespaces are; of small documents ten times more slowly."""
+    """Return the same text for every element, with any namespaces; for small documents ten times slower."""
     writer = _Writer(element)
     for event, found in etree.iterwalk(element, events=("start", "end", "start-ns", "end-ns", "comment", "pi")):
         writer.write(event, found)
@@ -46,7 +46,7 @@ class _Writer:
         self.parts: list[str] = []
         self._root = root
         outer = root.getparent()
-        # Prefix and URI, the innermost last; what is in force outside is declared at the root.
+        # Prefix and URI, the innermost last; the namespaces from outside are declared at the root.
         self._scope: list[tuple[str, str]] = []
         self._declared = {} if outer is None else {prefix or "": uri for prefix, uri in outer.nsmap.items()}
         self._scope += self._declared.items()

@@ -1,4 +1,4 @@
-"""What libvirt says of an emulator with a machine, in our own words."""
+"""The capabilities of an emulator with a machine, parsed from libvirt's XML."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def _unpacked(version: int) -> Version:
 
 
 def _sections(root: Element) -> Iterator[Element]:
-    """Devices and features stand for themselves: `disk`, not `devices.disk`."""
+    """Devices and features have short paths: `disk`, not `devices.disk`."""
     for child in root:
         if child.tag in ("devices", "features"):
             yield from child
@@ -51,7 +51,7 @@ def _offers(element: Element, name: str) -> Iterator[_Offer]:
 
 
 def _cpu_offers(cpu: Element) -> Iterator[_Offer]:
-    """Modes are told apart by an attribute, and custom lists its models, usable on this host or not."""
+    """An attribute distinguishes modes, and custom lists its models, usable on this host or not."""
     modes = [mode for mode in cpu.iterfind("mode") if mode.get("supported") == "yes"]
     yield "cpu.mode", frozenset(mode.get("name", "") for mode in modes)
     for mode in modes:

@@ -1,4 +1,4 @@
-"""Which device that a document has each wanted one is."""
+"""Pairs of wanted devices and the devices of a document."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices
 from virtrbd.domainxml.tree import Element, device_key, steps
 
-# Of these a domain has one, whoever made it: a stated one is laid over it, not added beside it.
+# A domain has one of each of these: a stated one is merged into it, not added beside it, even if others made it.
 _SINGLE = frozenset({"graphics", "video", "tpm", "watchdog", "vsock", "memballoon", "iommu", "nvram", "rng", "panic"})
 # In a domain that is virtrbd's already, one beside those of others.
 _BESIDE = frozenset({"rng", "panic"})
@@ -14,9 +14,9 @@ _BESIDE = frozenset({"rng", "panic"})
 
 @dataclass(slots=True)
 class DevicePairs:
-    """The held device of each wanted one that has one, by the wanted one's step.
+    """The held device of each wanted device, where there is one, by the wanted device's step.
 
-    `unclear`: the wanted ones that may be any of several, none of which says all that is wanted.
+    `unclear`: the wanted devices that may be any of several, none of which has everything that is wanted.
     """
 
     held: dict[str, Element] = field(default_factory=dict)
@@ -26,10 +26,10 @@ class DevicePairs:
 def pair_devices(
     devices: Element, wanted: Element, own: OwnDevices, holds: Callable[[Element, Element], bool], *, is_marked: bool
 ) -> DevicePairs:
-    """Return the pairs: virtrbd's own by key or by what they say, others' only where none of its own is meant.
+    """Return the pairs: with virtrbd's own by key or content, with others' only where none of its own fits.
 
-    `holds` says whether all that is wanted of a device holds in a held one. `is_marked`: the document is virtrbd's
-    already, so that what its mark does not record is another's.
+    `holds`: whether a held device has everything that is wanted. `is_marked`: virtrbd owns the document already,
+    so devices that its mark does not record are others'.
     """
     matching = _Matching(devices, own, holds, is_marked=is_marked)
     wants = list(steps(wanted))
@@ -37,7 +37,7 @@ def pair_devices(
         if device_key(device):
             matching.by_key(name, device)
     open_ends = [(name, device) for name, device in wants if not device_key(device)]
-    # What is as it is to be goes first, so that its place is taken by nothing else.
+    # Devices that need no change go first, so that no other device takes their place.
     open_ends = [(name, device) for name, device in open_ends if not matching.as_it_is(name, device)]
     for name, device in open_ends:
         matching.by_kind(name, device)
@@ -68,7 +68,7 @@ class _Matching:
             self._take_only(name, alike if same is None else [same])
 
     def as_it_is(self, name: str, wanted: Element) -> bool:
-        """Pair a device without a key with one of virtrbd's own that says all of it already."""
+        """Pair a device without a key with one of virtrbd's own that has all of it already."""
         same = [each for each in self._own(wanted) if self._holds(each, wanted)]
         if same:
             self._take(name, same[0])
@@ -79,7 +79,7 @@ class _Matching:
         own = self._own(wanted)
         others = [each for each in self._theirs if each.tag == wanted.tag]
         same = [each for each in others if self._holds(each, wanted)]
-        # What is one of the host's can't be in a guest twice: one that is there already is what is wanted.
+        # A device of the host can't be in a guest twice: an existing one is the wanted one.
         for found in (*own, *same) if wanted.tag in _SINGLE else (*same, *own):
             self._take(name, found)
             return

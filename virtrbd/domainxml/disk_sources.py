@@ -1,21 +1,21 @@
-"""What the disks of a domain are on: whether it is something else after an edit, and in words. Pure."""
+"""The sources of a domain's disks: whether an edit changes them, and texts for messages. Pure."""
 
 from collections.abc import Collection
 
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, device_steps, parse_tree
 
-# What of a <source> says which data it is, in libvirt's docs/formatdomain; the rest says how to get at them.
+# The parts of a <source> that identify the data (libvirt's docs/formatdomain); the rest says how to reach them.
 _NAMES = ("protocol", "name", "query", "file", "dev", "dir", "pool", "volume", "path", "namespace")
 _PARTS = ("snapshot", "slices/slice", "address")
-# What stands in them may change at any time.
+# Their content may change at any time.
 _DRIVES = frozenset({"cdrom", "floppy"})
 
 
 def moved_disks(before: str, after: str, monitors: Collection[str], own: Collection[str]) -> frozenset[str]:
-    """Return the steps of the disks that are on something else after an edit.
+    """Return the steps of the disks whose source an edit changes.
 
-    `monitors` are the addresses of this cluster's; the `own` disks, by step, are on it whatever monitors it had before.
+    `monitors` are the addresses of this cluster's; the `own` disks, by step, are on it, with any earlier monitors.
     """
     held = dict(device_steps(parse_tree(before)))
     return frozenset(
@@ -29,7 +29,7 @@ def moved_disks(before: str, after: str, monitors: Collection[str], own: Collect
 
 
 def medium(disk: Element | None) -> str:
-    """Return what is in a drive in words, "" for nothing: an image, a file, a volume, whatever libvirt takes."""
+    """Return a text for the medium of a drive, "" for none: an image, a file, a volume, anything that libvirt takes."""
     if disk is None:
         return ""
     names = [attribute(disk, "source", name) for name in _NAMES if name != "protocol"]
@@ -54,6 +54,6 @@ def _is_moved(held: Element, disk: Element, monitors: Collection[str], *, is_own
 def _hosts(disk: Element, monitors: Collection[str]) -> frozenset[str]:
     hosts = disk.findall("source/host")
     if attribute(disk, "source", "protocol") == "rbd":
-        # One that names none takes them from ceph.conf.
+        # A source without monitors takes them from ceph.conf.
         return frozenset(host.get("name", "") for host in hosts) or frozenset(monitors)
     return frozenset(" ".join(map(str, host.attrib.values())) for host in hosts)

@@ -1,4 +1,4 @@
-"""A domain's document: rendered, held against libvirt's schema, and the blame laid where it belongs."""
+"""A domain's rendered document, checked against libvirt's schema, with the source of each problem."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ def render_document(
 ) -> Document:
     """Return the document; a template's error is a problem like one of the schema's.
 
-    The schema is that of this machine's libvirt: for another one it proves nothing.
+    The schema is this machine's libvirt's: it proves nothing for another version.
     """
     domain = fitted.domain
     where = f"{domain.origin}: {domain.name}"
@@ -51,7 +51,7 @@ def render_document(
         own += tuple(f"{place}: {domain.name}: xml: {text}" for place, text in found)
     if problems and (template_dir or domain.template != STOCK):
         plain = replace(fitted, domain=replace(domain, template=STOCK, xml=None))
-        # What the packaged templates make of the same spec tells whose part it is.
+        # The packaged templates' document of the same spec shows whose part it is.
         stock = {_without_line(problem) for problem in schema_problems(render(plain, cluster, secret_uuid))}
         problems = tuple(
             problem if _without_line(problem) in stock else f"in template {domain.template}: {problem}"
@@ -61,9 +61,9 @@ def render_document(
 
 
 def _moved_disks(domain: Domain, overlay: Overlay, xml: str, cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
-    """Yield the spec's own drives that its XML puts on other monitors, where no gate would look after their images.
+    """Yield the spec's own drives that its XML puts on other monitors, where no gate would check their images.
 
-    Some of this cluster's monitors, or other ports, are as good as all.
+    Some of this cluster's monitors, or other ports, count as all.
     """
     own = {disk.target for disk in domain.disks} | {cdrom.target for cdrom in domain.cdroms}
     named = [(line, target) for line, target in disks_with_monitors(overlay.text) if target in own]
@@ -73,12 +73,12 @@ def _moved_disks(domain: Domain, overlay: Overlay, xml: str, cluster: ClusterFac
     elsewhere = images_elsewhere(root, cluster.addresses)
     for line, target in named:
         if images_of_disk(root, f"disk:{target}") & elsewhere:
-            why = f"disk {target} is in the spec, so on this cluster, and these are none of its monitors"
+            why = f"disk {target} is in the spec, so on this cluster, and these are not its monitors"
             yield overlay.place(line), f"{why}; leave out <host>"
 
 
 def _refused_of(overlay: Overlay, beneath: str) -> Iterator[tuple[str, str]]:
-    """Yield what the schema refuses once a spec's own XML is laid over a document: its place in the spec, and why."""
+    """Yield what the schema refuses after a spec's XML was merged into a document: its place in the spec, and why."""
     root = parse_tree(beneath)
     lines = laid_over(root, overlay.text)
     for element, text in refused(root):

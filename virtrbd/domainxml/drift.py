@@ -1,4 +1,4 @@
-"""What others changed in a definition: found against the last one that virtrbd saw, element by element."""
+"""Changes by others in a definition, compared with the last one that virtrbd saw, element by element."""
 
 import re
 from collections import Counter
@@ -14,20 +14,20 @@ from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, numb
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import ForeignChange
 
-# Of a definition as a whole, where the last one is lost: that something changed is known, what it was is not.
+# For the whole definition, where the last one is lost: it is known that something changed, but not what.
 UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")
 
-# In its place where others changed more than a mark may hold: libvirt sends no XML that is larger than 4 MiB.
+# Where others changed more than a mark may hold: libvirt sends no XML larger than 4 MiB.
 TOO_MUCH = ForeignChange(path="/", was=UNKNOWN.was, found="more than is kept of it; look with virsh dumpxml --inactive")
 _MOST_CHANGES = 200
 _LONGEST_PATH = 500
 _LONGEST_TEXT = 200
 
-# Of an element that says nothing but that it is there.
+# For an element without content.
 _PRESENT = "present"
-# What no libvirt adds by itself.
+# Elements that libvirt never adds by itself.
 _THEIRS = re.compile(r"/devices/(disk|interface|hostdev|filesystem|redirdev|shmem|smartcard)(:[^/]*|#\d+)?")
-# libvirt's own: it gives them to whatever has none.
+# libvirt's own: it adds them where they are missing.
 _LIBVIRTS_OWN = frozenset({"address", "alias"})
 
 
@@ -41,11 +41,11 @@ def foreign_changes(
     ignored: Sequence[str],
     is_upgraded: bool = False,
 ) -> tuple[ForeignChange, ...]:
-    """Return what others changed: what is known of earlier and what came since `last`, as far as it stays.
+    """Return the changes by others: the known earlier ones and those since `last`, as far as they stay.
 
-    `edited` is the definition as it will be. What the spec states (`stated`, by path) is put back, so it is none of
-    this, nor is what goes with it. With `last` None only that something changed is known. `is_upgraded`: `last` is
-    another libvirt's, and what the new one adds by itself is nobody's change.
+    `edited` is the definition as it will be. What the spec states (`stated`, by path) is put back, so it is not
+    among them, nor is what belongs to it. With `last` None only that something changed is known. `is_upgraded`: `last`
+    is another libvirt's, and what the new libvirt adds by itself is not a change.
     """
     before, own_before = own_first(definition)
     news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last)[0], before, ""))
@@ -78,7 +78,7 @@ def _device_of(path: str) -> str:
 
 
 def _moved(path: str, before: Counter[str], after: Counter[str]) -> str:
-    """Return a path into a device of which fewer or more of virtrbd's stand in front; empty for one that went."""
+    """Return a path into a device before which there are now fewer or more of virtrbd's; empty for a removed device."""
     names = path.split("/")
     key, number = key_of(names[2]), number_of(names[2])
     if number > before[key]:
@@ -104,7 +104,7 @@ def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:
 
 
 def _holds(root: Element, change: ForeignChange, children: Callable[[Element], Mapping[str, Element]]) -> bool:
-    """Whether a definition has what a change made of it. Of an unknown one nobody can tell that it went."""
+    """Whether a definition has what a change made of it. It is unknown whether an unknown change went."""
     if change.path == UNKNOWN.path:
         return True
     path, _, attribute = change.path.partition("/@")
@@ -117,12 +117,12 @@ def _holds(root: Element, change: ForeignChange, children: Callable[[Element], M
         return shortened(_attributes(element).get(attribute, "")) == shortened(change.found)
     if not change.found:
         return False
-    # What was added is there, whatever became of its parts: those are changes of their own.
+    # An added element is still there when its parts changed: those are separate changes.
     return not change.was or (_text(element) or _PRESENT) == shortened(change.found)
 
 
 def _is_stated(path: str, stated: Collection[str]) -> bool:
-    """Whether the spec states the path itself: then it is ours, whatever it holds."""
+    """Whether the spec states the path itself: then it is virtrbd's, with any content."""
     return path.strip("/") in stated
 
 
@@ -144,7 +144,7 @@ def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChan
 def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
     old_text, new_text = _text(before), _text(after)
     if old_text != new_text:
-        # An empty one is there all the same: taken for absent, what was added would be told of no more.
+        # An empty element exists: if it counted as absent, the addition would no longer be reported.
         yield ForeignChange(path=path, was=old_text or _PRESENT, found=new_text or _PRESENT)
     old, new = _attributes(before), _attributes(after)
     for name in sorted(old.keys() | new.keys()):
@@ -164,14 +164,14 @@ def _children(element: Element) -> Iterator[tuple[str, Element]]:
 
 
 def _is_implied(element: Element) -> bool:
-    """Whether libvirt added it by itself: a bus for a device that somebody added, which is told of anyway, and which
-    profile swtpm took at a TPM's first start.
+    """Whether libvirt added it by itself: a bus for a device that others added, which is reported anyway, and the
+    profile that swtpm took at a TPM's first start.
     """
     return (element.tag == "controller" and element.find("driver") is None) or is_chosen_profile(element)
 
 
 def brief_element(element: Element) -> str:
-    """Return an element in a few words."""
+    """Return a short text for an element."""
     return (
         _text(element)
         or shortened(" ".join(f"{key}={value}" for key, value in _attributes(element).items()))
@@ -184,7 +184,7 @@ def _text(element: Element) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return a text that others wrote as a mark keeps it: a long one by its beginning, and a digest of the whole."""
+    """Return a text of others for a mark: a long text is cut, with a digest of the whole."""
     if len(text) <= _LONGEST_TEXT:
         return text
     return f"{text[: _LONGEST_TEXT // 2]}… ({len(text)} characters, digest {digest_of(text)})"

@@ -10,7 +10,7 @@ from collections import Counter
 from virtrbd.domainxml.managed_paths import LISTS, argument_groups
 from virtrbd.domainxml.tree import Element, children, device_key, devices_of, remove, step, word
 
-# What is one thing by its kind: parts of two would be none.
+# Elements that are one thing by their kind: parts of two must not be mixed.
 _WHOLE = "auth"
 
 
@@ -18,7 +18,7 @@ Merged = list[tuple[Element, Element]]
 
 
 def lay_parts(root: Element) -> Merged:
-    """Make one of the elements of a rendered document that are parts of one; return what was laid into what."""
+    """Merge the elements of a rendered document that belong together; return which was merged into which."""
     merged: Merged = []
     first: dict[str, Element] = {}
     for child in list(children(root)):

@@ -1,8 +1,8 @@
 """A redefinition is an edit of what libvirt holds, never a replacement.
 
-Defining the rendered XML afresh moves every PCI device to a new slot, bumps an old machine version to today's
-and drops what others added. So the desired tree is laid into libvirt's own: what it states must hold there, what
-the last one stated and this one does not goes, and everything else stays.
+Defining the rendered XML itself would move every PCI device to a new slot, bump an old machine version to today's
+and drop what others added. So the desired tree is merged into libvirt's own: what it states is set there, what only
+the last tree stated is removed, and everything else stays.
 """
 
 import copy
@@ -47,13 +47,13 @@ from virtrbd.errors import DocumentError
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
 
-# With what a spec stated of these goes what libvirt added to it: a CPU without a mode is none.
+# When a spec no longer states these, libvirt's additions are removed too: a CPU without a mode is invalid.
 _WHOLE = frozenset({"cpu", "topology", "source", *LISTS})
-# A target and an index are the spec's to name, and the others libvirt adds by itself, each in its own way.
+# The spec names a target and an index; libvirt adds the others by itself, each in its own way.
 _STATED_BY_KEY = frozenset({*UNIQUE, "video", "console", "memballoon", "input", "audio", "emulator"})
-# What needs no word: a disk without one ignores discards, and UEFI from a flash keeps its variables.
+# Defaults that need no statement: a disk ignores discards, and UEFI from a flash keeps its variables.
 _TAKEN_FOR_GRANTED = frozenset({("driver", "discard", "ignore"), ("loader", "stateless", "no")})
-# What libvirt writes into an element by itself: it is no reason to keep one that nobody states any more.
+# What libvirt writes into an element by itself: it is not a reason to keep an element that is no longer stated.
 _LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
 
 
@@ -61,13 +61,13 @@ _LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
 class Edit:
     """A definition edited: the XML to define and every difference that was mended in it.
 
-    `loss`: what libvirt holds in it and would not take again, so that the edit says something else; empty for none.
-    `unclear`: the devices, by step, that may be any of several, so that none of them was touched. `left`: those that
-    are stated no more and were not found where the mark saw them, while others of their key stayed. `taken`: those that
-    others gave to a domain of virtrbd's, and that were changed. `held`: where the
-    devices that are wanted, or went, were in the definition, by step. `places`: where those that are wanted are in
-    the XML, as a mark records it. `forms`: what libvirt has in another form than it is stated, whether the mark knew it
-    or not; `normal`: the desired document in the forms that it knew; `left_out`: the paths in it that libvirt left out.
+    `loss`: what libvirt holds in it and would not accept again, so that the edit would differ; empty for none.
+    `unclear`: the devices, by step, that may be any of several, so that none of them was changed. `left`: the devices
+    that are no longer stated and were not found where the mark saw them, while others of their key stayed. `taken`:
+    devices that others gave to virtrbd's domain, and that were changed. `held`: where the devices that are wanted, or
+    were removed, were in the definition, by step. `places`: where the wanted devices are in the XML, for a mark.
+    `forms`: what libvirt has in another form than it is stated, whether the mark knew it or not;
+    `normal`: the desired document in the forms that it knew; `left_out`: the paths in it that libvirt left out.
     """
 
     xml: str
@@ -84,21 +84,21 @@ class Edit:
 
 
 def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
-    """Return the definition with all that `desired` states, and without what only `mark` says was stated.
+    """Return the definition with everything that `desired` states, and without what only `mark` says was stated.
 
     Raises DocumentError where the definition cannot be read, or is not a domain's.
     """
     # Comments that others wrote into metadata stay.
     held, wanted = parse(definition, with_comments=True), parse_tree(desired)
     root = held.root
-    # A default namespace would be read back as that of all that is laid in: lxml writes no xmlns="" against it.
+    # A default namespace would become that of everything that is merged in: lxml writes no xmlns="" against it.
     if root.tag != "domain":
-        raise DocumentError(f"its root element is {root.tag}, not domain; libvirt writes no such definition")
+        raise DocumentError(f"its root element is {root.tag}, not domain; libvirt does not write such a definition")
     make_canonical(wanted)
     ignored = new_mark.ignored
     prune(wanted, ignored)
     old = read_stated(not_ignored(mark.stated if mark else (), ignored))
-    # Before another chipset takes their addresses away.
+    # Before another chipset removes their addresses.
     own = own_devices(root, old.child("devices").children, dict(mark.places if mark else ()))
     at = {device: place_of(device) for device in devices_of(root) if device.tag not in UNIQUE}
     editor = _Editor(ignored, own, at, is_marked=mark is not None, known=frozenset(mark.forms if mark else ()))
@@ -123,7 +123,7 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
         places=places,
         forms=tuple(sorted(editor.forms)),
         normal=to_text(wanted),
-        # The last first: `rng#2` is `rng` when the one before it has gone.
+        # The last first: `rng#2` becomes `rng` when the one before it is removed.
         left_out=tuple(path.strip("/") for path in reversed(editor.left_out)),
     )
 
@@ -136,7 +136,7 @@ def _without_mark(root: Element) -> str:
 
 
 def with_mark(xml: str, mark: DomainMark) -> str:
-    """Return a document with our mark, in the place of an older one."""
+    """Return a document with the mark, instead of an older mark."""
     root = parse(xml, with_comments=True).root
     set_mark(root, mark)
     return to_text(root)
@@ -144,7 +144,7 @@ def with_mark(xml: str, mark: DomainMark) -> str:
 
 @dataclass(slots=True)
 class _Editor:
-    """Lays one tree into another, and keeps what it changed."""
+    """Merges one tree into another, and records what it changed."""
 
     ignored: tuple[str, ...] = ()
     own: OwnDevices = field(default_factory=OwnDevices)
@@ -162,7 +162,7 @@ class _Editor:
     left: set[str] = field(default_factory=set)
 
     def merge(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
-        """Make `found` hold what `wanted` states; what only `old` stated goes."""
+        """Make `found` hold what `wanted` states; remove what only `old` stated."""
         listed = LISTS.get(str(wanted.tag), "")
         is_kind = is_other_kind(found, wanted)
         is_other = is_kind or says_otherwise(wanted, found, listed)
@@ -208,7 +208,7 @@ class _Editor:
                 found.set(name, value)
 
     def _merge_list(self, found: Element, wanted: Element, tag: str, path: str) -> None:
-        """The monitors are one value: a moved cluster has other ones, and stale ones only delay a start."""
+        """The monitors are one value: a moved cluster has others, and stale ones only delay a start."""
         if _items(wanted, tag) == _items(found, tag):
             return
         self._note(f"{path}/{tag}", _listed(wanted, tag), _listed(found, tag))
@@ -218,7 +218,7 @@ class _Editor:
             found.insert(index, copy.deepcopy(item))
 
     def _merge_arguments(self, found: Element, wanted: Element, old: Stated, path: str) -> None:
-        """Options beside those of others: ours are known by what they say."""
+        """Options beside those of others: virtrbd's are recognised by their content."""
         have, want = argument_groups(found), argument_groups(wanted)
         for name in sorted(old.children.keys() & have.keys() - want.keys()):
             self._note(path, "", _values(have[name]))
@@ -280,13 +280,13 @@ class _Editor:
                 self._note(f"{path}/{name}", "present", "")
 
     def _is_theirs(self, name: str, device: Element) -> bool:
-        """Whether others gave the device to a domain of virtrbd's, as far as its mark knows."""
+        """Whether others gave the device to virtrbd's domain, as far as its mark knows."""
         if not self.is_marked or device in self.own.found.values() or name in self.own.unclear:
             return False
         return device.tag not in _STATED_BY_KEY and not is_own(device)
 
     def _withdraw_devices(self, found: Element, pairs: DevicePairs, path: str) -> None:
-        """Take away the devices that are stated no more, as far as it is known which they are."""
+        """Remove the devices that are no longer stated, as far as it is known which they are."""
         taken, own = set(pairs.held.values()), set(self.own.found.values())
         for name, device in sorted(self.own.found.items()):
             # A controller may carry devices of others; an idle one does no harm.
@@ -294,7 +294,7 @@ class _Editor:
                 self.held |= {name: self.at[device]} if device in self.at else {}
                 found.remove(device)
                 self._note(f"{path}/{name}", "", "present")
-        # Of those that were not found, as many as were wanted and are paired with another of their key are no more.
+        # Devices that were not found count as gone where as many wanted ones are paired with others of their key.
         others = Counter(key_of(name) for name, device in pairs.held.items() if device not in own)
         for names, doubts in ((self.own.unclear, self.unclear), (self.own.lost, self.left)):
             for name in sorted(names):
@@ -304,7 +304,7 @@ class _Editor:
         self.unclear.update(pairs.unclear)
 
     def _withdraw(self, element: Element, old: Stated, path: str) -> None:
-        """Take away what was stated of an element that is stated no more, and the element when nothing is left."""
+        """Remove what was stated of an element that is no longer stated, and the element when nothing is left."""
         key = key_name(element)
         if element.tag in _WHOLE or (old.itself and not key):
             self._note(path, "", brief_element(element))
@@ -329,7 +329,7 @@ class _Editor:
             self._note(f"{path}/@{name}", "", str(element.attrib.pop(name)))
 
     def follow_memory(self, root: Element, wanted: Element) -> None:
-        """currentMemory is what the guest gets of the memory; a spec that has one figure means both."""
+        """currentMemory is what the guest gets of the memory; a spec with one number means both."""
         memory, current = root.findtext("memory"), root.find("currentMemory")
         if current is None or wanted.find("currentMemory") is not None or current.text == memory:
             return
@@ -340,7 +340,7 @@ class _Editor:
         current.text = memory
 
     def follow_vcpus(self, root: Element, wanted: Element) -> None:
-        """A current number of vcpus (virsh setvcpus) goes where none is stated: all, and never more than all."""
+        """A current number of vcpus (virsh setvcpus) is removed where none is stated: all, and never more than all."""
         vcpu, stated = root.find("vcpu"), wanted.find("vcpu")
         if is_ignored("vcpu/@current", self.ignored):
             return
@@ -357,16 +357,16 @@ class _Editor:
 
 
 def _holds(found: Element, wanted: Element) -> bool:
-    """Whether all that is wanted holds in the found device already."""
+    """Whether the found device has everything that is wanted already."""
     trial = _Editor()
     trial.merge(copy.deepcopy(found), wanted, NOTHING, "")
     return not trial.differences
 
 
 def _insert(devices: Element, device: Element, ours: list[Element]) -> Element:
-    """Put a device behind ours of its kind and before those of others, where it has no key: libvirt keeps that order.
+    """Put a device without a key behind virtrbd's of its kind and before those of others: libvirt keeps that order.
 
-    A serial port's console comes before all others: libvirt takes one as the first console alone.
+    A serial port's console comes before all others: libvirt accepts it only as the first console.
     """
     made, key = copy.deepcopy(device), device_key(device)
     alike = [found for found in devices.findall(str(device.tag)) if not device_key(found)]
@@ -403,7 +403,7 @@ def _same(wanted: Element, name: str, value: str, held: str) -> bool:
         return held == value or (family is not None and held.startswith(family))
     parent = wanted.getparent()
     if name == "port" and held and parent is not None and parent.tag == "console":
-        # Which number it has among the consoles is libvirt's choice.
+        # libvirt chooses its number among the consoles.
         return True
     return held == value or (not held and (wanted.tag, name, value) in _TAKEN_FOR_GRANTED)
 

@@ -1,11 +1,11 @@
-"""The steps that older versions had for devices which are told apart better now: their marks are read by these."""
+"""The steps of devices in older versions, to read the marks of these versions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from virtrbd.domainxml.tree import Element, device_key, device_steps, former_key, quoted_step
 
-# What only the half of a failover pair that is a device of the host has.
+# Attributes of the half of a failover pair that is a device of the host.
 _PASSED_THROUGH = ("source/address/", "teaming/@persistent")
 
 

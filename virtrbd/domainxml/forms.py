@@ -1,7 +1,7 @@
 """The forms that libvirt gave to what was stated: `slot="10"` is `0x0a` there, and 1 GiB is 1048576 KiB.
 
-No rule of virtrbd's says which: libvirt did it when it was given the statement. A mark remembers each that differs, as
-a digest of its path, of the statement and of what libvirt made of it. While both are as they were, they are equal.
+virtrbd has no rules for them: libvirt chose them when it got the statement. A mark records each form that differs, as
+a digest of its path, of the statement and of libvirt's form. While both are unchanged, they are equal.
 """
 
 import copy
@@ -16,7 +16,7 @@ _LENGTH = 16
 
 
 def says_otherwise(wanted: Element, found: Element, listed: str) -> bool:
-    """Whether an element says itself, beside its children, something else than is wanted."""
+    """Whether an element itself, without its children, differs from what is wanted."""
     text = (wanted.text or "").strip()
     return (
         any(found.get(str(name)) != value for name, value in wanted.attrib.items())
@@ -26,12 +26,12 @@ def says_otherwise(wanted: Element, found: Element, listed: str) -> bool:
 
 
 def form_of(path: str, wanted: Element, found: Element, listed: str, *, whole: bool = False) -> str:
-    """Return the form of what an element says itself, with its children of the tag `listed`, or "" where none counts.
+    """Return the form of an element itself, with its children of the tag `listed`, or "" where none counts.
 
-    Of the found element that which is stated, so that others may add to it; all of it where libvirt put some of what is
-    stated elsewhere, or made another kind of thing of it (`whole`).
+    Of the found element only what is stated, so that others may add to it; all of it where libvirt moved some of
+    what is stated, or changed its kind (`whole`).
     """
-    # libvirt does not show it, so that nobody can tell whether it is as it was.
+    # libvirt does not show it, so it is unknown whether it changed.
     if has_attribute(wanted, PASSWORD):
         return ""
     names = set(map(str, wanted.attrib))
@@ -44,19 +44,19 @@ def form_of(path: str, wanted: Element, found: Element, listed: str, *, whole: b
 
 
 def absence_of(path: str, wanted: Element, parent: Element) -> str:
-    """Return the form of an element that its parent lacks, or "": libvirt left it out, or made another of its kind."""
+    """Return the form of an element that its parent lacks, or "": libvirt left it out, or replaced it."""
     if any(has_attribute(each, PASSWORD) for each in wanted.iter(tag="*")):
         return ""
     alike = [child for child in children(parent) if child.tag == wanted.tag]
-    # Of devices, others may have more to do with what became of them than with this one.
+    # Others may have removed or replaced a device.
     made = sorted(map(step, alike)) if parent.tag == "devices" else list(map(_whole, alike))
     return _digest("absent", path, repr(_whole(wanted)), repr(made))
 
 
 def take_form(wanted: Element, found: Element, listed: str, *, whole: bool) -> list[str]:
-    """Say in the wanted element in libvirt's words what it says itself; `whole`: and what else those say.
+    """Write the wanted element itself in libvirt's form; `whole`: with everything else of that form.
 
-    Return the attributes for which libvirt has no word there.
+    Return the attributes that libvirt does not have there.
     """
     names = [str(name) for name in wanted.attrib]
     for name in {*names, *(map(str, found.attrib) if whole else ())}:

@@ -1,13 +1,13 @@
-"""What libvirt gave back of a document that it was just given, for the mark to remember."""
+"""The forms in which libvirt gave back a document that it was just given, for the mark."""
 
 from dataclasses import replace
 
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.model.domain import DomainMark
 
-# More of them are not remembered, and differ: libvirt sends no XML that is larger than 4 MiB.
+# Further ones are not recorded, and differ: libvirt sends no XML larger than 4 MiB.
 _MOST_FORMS = 2000
-# What is in an element shows when the element itself is known in its form: another kind of it has other children.
+# The content of an element counts only when its own form is known: another kind of it has other children.
 _MOST_ROUNDS = 4
 
 

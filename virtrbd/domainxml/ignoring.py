@@ -1,4 +1,4 @@
-"""Paths that somebody declared to be none of ours: there nothing is stated, so nothing is put back or taken away."""
+"""Ignored paths: virtrbd states nothing there, so it puts nothing back and removes nothing."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def is_ignored(path: str, ignored: Sequence[str]) -> bool:
 
 
 def has_path(xml: str, path: str) -> bool:
-    """Whether a document has what stands at the path."""
+    """Whether a document has an element or attribute at the path."""
     element = parse_tree(xml)
     *names, last = path.split("/")
     for name in names if last.startswith("@") else (*names, last):
@@ -38,7 +38,7 @@ def pruned(xml: str, ignored: Sequence[str]) -> str:
 
 
 def prune(root: Element, ignored: Sequence[str]) -> None:
-    """Take what is ignored out of a tree."""
+    """Remove what is ignored from a tree."""
     for path in ignored:
         _prune(root, path.split("/"))
 

@@ -1,6 +1,6 @@
 """Every RBD image that a domain's XML names, in all the ways in which it can name one. Pure.
 
-Which ways there are (libvirt's docs/formatdomain): a `<source protocol='rbd'>` at any depth (a disk, its backing
+The ways (libvirt's docs/formatdomain): a `<source protocol='rbd'>` at any depth (a disk, its backing
 chain, the target of a block copy, NVRAM), a block device, a volume of a storage pool, QEMU's own arguments.
 """
 
@@ -15,7 +15,7 @@ from virtrbd.model.address import address_of
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
-# Texts for people and programs: what they say starts no QEMU.
+# Texts for people and programs: QEMU does not read them.
 _ARGUMENT = "an argument of QEMU"
 _PROSE = frozenset({"name", "title", "description", "metadata", "uuid"})
 _DEVICE = re.compile(r"/dev/[^,\"'\s:]+")
@@ -54,9 +54,9 @@ def images_of_disk(root: Element, device: str) -> frozenset[ImageRef]:
 
 
 def images_elsewhere(root: Element, monitors: Collection[str]) -> frozenset[ImageRef]:
-    """Return the images of which each source names other monitors than a cluster has, by their addresses.
+    """Return the images whose sources all name other monitors than the cluster's, by their addresses.
 
-    Mostly they are another cluster's. They may be this one's behind NAT, or a document may be older than its monitors.
+    Usually they are another cluster's. They may be this cluster's behind NAT, or the document is too old.
     """
     sources = [*root.iterfind("devices/disk/source"), *root.iterfind("os/nvram/source")]
     known = {address_of(monitor) for monitor in monitors}
@@ -65,7 +65,7 @@ def images_elsewhere(root: Element, monitors: Collection[str]) -> frozenset[Imag
 
 
 def _is_elsewhere(source: Element, known: Collection[IPv4Address | IPv6Address | None]) -> bool:
-    """Whether all monitors that a source names are others; a name that is no address may lead to any."""
+    """Whether all monitors that a source names are others; a name that is not an address may lead to any."""
     hosts = [address_of(host.get("name", "")) for host in source.iterfind("host")]
     return bool(hosts) and all(host is not None and host not in known for host in hosts)
 
@@ -99,7 +99,7 @@ def sources_written(root: Element, device: str = "") -> tuple[tuple[NamedVolume,
 
 
 def _elements(root: Element) -> Iterator[Element]:
-    """Yield the elements that tell libvirt or QEMU something."""
+    """Yield the elements that libvirt or QEMU reads."""
     pending = [root]
     while pending:
         element = pending.pop()
@@ -141,7 +141,7 @@ class _Found:
     def _source(self, element: Element, place: str, role: Role) -> None:
         ref = source_image(element)
         if ref is None:
-            self.unread.add(Unread(what=f"{place}: a source that is an RBD image without a name"))
+            self.unread.add(Unread(what=f"{place}: a source on RBD without an image's name"))
             return
         self.images.add(ImageUse(ref=ref, role=role, place=place))
         # libvirt takes options behind a colon literally, QEMU's old command line took them as options.
@@ -178,7 +178,7 @@ class _Found:
 
 
 def _place(element: Element) -> str:
-    """Return where the element is, as a message reads it."""
+    """Return where the element is, for messages."""
     around = element
     while (parent := around.getparent()) is not None:
         if parent.tag == "devices":

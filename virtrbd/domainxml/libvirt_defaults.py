@@ -1,6 +1,6 @@
 """Elements that libvirt writes into every definition by itself: no spec and no template has to state them.
 
-Only what it would write again into the same definition made anew: anything else is said, or lost with the definition.
+Only what it would write again into the same definition: anything else is stated, or lost with the definition.
 """
 
 import re
@@ -44,14 +44,14 @@ _PLAIN_ENDS = frozenset({"bridge", "direct", "ethernet", "network", "user"})
 
 
 def is_plain(definition: str) -> bool:
-    """Whether libvirt can be asked what it would make of a domain without harm."""
+    """Whether the query of what libvirt would make of a domain is harmless."""
     devices = devices_of(parse_tree(definition))
     ends = [device.get("type") for device in devices if device.tag == "interface"]
     return _PLAIN.issuperset(str(device.tag) for device in devices) and _PLAIN_ENDS.issuperset(map(str, ends))
 
 
 def is_own_attribute(element: Element, name: str) -> bool:
-    """Whether libvirt writes this attribute with this value where nobody said so."""
+    """Whether libvirt writes this attribute with this value by default."""
     if (element.tag, name) == ("cpu", "check"):
         return element.get(name) == _default_check(element)
     if element.tag == "model" and name in ("ram", "vram", "vgamem"):
@@ -60,17 +60,17 @@ def is_own_attribute(element: Element, name: str) -> bool:
 
 
 def _default_check(cpu: Element) -> str:
-    """Return how libvirt checks a CPU that does not say so (qemuDomainDefCPUPostParse)."""
+    """Return how libvirt checks a CPU without `check` (qemuDomainDefCPUPostParse)."""
     mode = cpu.get("mode", "custom")
     is_emulated = mode == "custom" and cpu.getroottree().getroot().get("type") == "qemu"
     return "none" if is_emulated or mode in ("host-passthrough", "maximum") else "partial"
 
 
 def is_own(element: Element) -> bool:
-    """Whether libvirt adds the element to a domain in which nobody stated it."""
+    """Whether libvirt adds the element to a domain by itself."""
     parent = element.getparent()
     if parent is None or attribute(element, "alias", "name").startswith("ua-"):
-        # A name of somebody's own.
+        # A name that the user chose.
         return False
     if parent.getparent() is None:
         rule = _TOP.get(str(element.tag))
@@ -94,7 +94,7 @@ def _around(element: Element) -> Element:
 
 
 def _is_bare(element: Element, *known: str) -> bool:
-    """Whether it says nothing but what libvirt says of every one: the known attributes, its place and name."""
+    """Whether it has only what libvirt writes into every one: the known attributes, its address and name."""
     inside = {str(child.tag) for child in children(element)}
     return set(map(str, element.attrib)) <= set(known) and inside <= {"address", "alias"}
 
@@ -108,7 +108,7 @@ def _is_all_memory(element: Element) -> bool:
 
 
 def _is_default_cpu(cpu: Element) -> bool:
-    """libvirt writes down the CPU that QEMU takes when nobody names one."""
+    """libvirt writes QEMU's default CPU into a definition without one."""
     models = list(children(cpu))
     is_plain = sorted(cpu.attrib.items()) == [("check", "none"), ("match", "exact"), ("mode", "custom")]
     return is_plain and len(models) == 1 and models[0].text == "qemu64" and models[0].get("fallback") == "forbid"
@@ -119,7 +119,7 @@ def _is_only_boot(boot: Element) -> bool:
 
 
 def _is_chosen_loader(loader: Element) -> bool:
-    """libvirt chooses a loader where a firmware is asked for; what stands there asks for a certain one."""
+    """libvirt chooses a loader where a firmware is asked for; another loader was requested."""
     return _around(loader).get("firmware") == "efi" and set(map(str, loader.attrib)) <= {"type", "readonly", "format"}
 
 
@@ -141,7 +141,7 @@ def _is_by_number(target: Element) -> bool:
 
 
 def _numbers(address: Element | None, *names: str) -> tuple[int, ...]:
-    """Return numbers of an address, -1 for what is none."""
+    """Return numbers of an address, -1 for a text that is not a number."""
     values = ["0" if address is None else address.get(name, "0") for name in names]
     return tuple(
         int(value, 0) if re.fullmatch("0x[0-9a-fA-F]{1,8}|[0-9]|[1-9][0-9]{1,8}", value) else -1 for value in values
@@ -170,7 +170,7 @@ def _is_implied_controller(controller: Element) -> bool:
 
 
 def _is_used(root: Element, kind: str) -> bool:
-    """Whether a device hangs on such a controller, so that libvirt adds it for that."""
+    """Whether a device needs such a controller, so that libvirt adds it."""
     if kind == "virtio-serial":
         return any(root.find(f"devices/{tag}/target[@type='virtio']") is not None for tag in ("channel", "console"))
     return kind in ("ide", "sata", "fdc") and root.find(f"devices/disk/target[@bus='{kind}']") is not None
@@ -179,7 +179,7 @@ def _is_used(root: Element, kind: str) -> bool:
 def _is_derived_address(address: Element) -> bool:
     """Whether libvirt gives the same place again: on a bus in order, and to a disk by its target.
 
-    Only libvirt itself can say so of a place on PCI, USB or among virtio's ports: see Places.
+    Only libvirt itself knows that for addresses on PCI, USB or virtio's ports: see Places.
     """
     if address.get("type") != "drive":
         return address.get("type") in _IN_ORDER
@@ -239,7 +239,7 @@ def _mirrors_serial(console: Element) -> bool:
 
 
 _TOP: Mapping[str, Callable[[Element], bool]] = {
-    # Others' annotations are theirs to change: stating them would put an old value back.
+    # Others may change their annotations: stating them would put an old value back.
     "metadata": lambda _element: True,
     "currentMemory": _is_all_memory,
     "cpu": _is_default_cpu,
@@ -261,7 +261,7 @@ _PARTS: Mapping[tuple[str, str], Callable[[Element], bool]] = {
     ("os", "loader"): _is_chosen_loader,
     ("backend", "profile"): is_chosen_profile,
     ("os", "nvram"): _is_chosen_nvram,
-    # Of the host's CPU there is no model to fall back to.
+    # The host's CPU has no model to fall back to.
     ("cpu", "model"): lambda model: (
         not (model.text or "").strip() and sorted(model.attrib.items()) in ([], [("fallback", "allow")])
     ),

@@ -1,4 +1,4 @@
-"""A running guest held against what is desired, and its devices as libvirt takes them for changes."""
+"""A running guest compared with what is desired, and its devices as XML for changes by libvirt."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
 
-# Of these libvirt writes into the live XML what became of them: a model with features, say, for the host's own.
+# libvirt replaces these in the live XML: for example the host's CPU by a model with features.
 _EXPANDED = frozenset({"host-model"})
 _FIXED = frozenset({"host-passthrough", "maximum"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEdit:
-    """What a running guest lacks. `places`: where its devices are that are wanted, or are to go, by step.
+    """What a running guest lacks. `places`: where its devices are that are wanted, or will be removed, by step.
 
-    `unclear`: the devices of which there are several, or one that others gave the guest: nothing of them differs.
+    `unclear`: the devices of which there are several, or that others gave the guest: they show no difference.
     """
 
     differences: tuple[Difference, ...]
@@ -33,22 +33,22 @@ class LiveEdit:
 def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, left_out: Sequence[str] = ()) -> LiveEdit:
     """Return how the running guest differs from what is desired, and how each is mended.
 
-    `left_out`: what libvirt left out of the definition, and may have put into the guest all the same.
-    What the guest was started with of ours, and is not desired any more, tells its own mark: that of its start.
+    `left_out`: what libvirt left out of the definition, and may still have put into the guest.
+    The guest's own mark, of its start, records what virtrbd stated then and no longer desires.
     """
     root = parse_tree(live)
     wanted = parse_tree(desired)
     cpu, its_cpu = wanted.find("cpu"), root.find("cpu")
     if cpu is not None and cpu.get("mode") in _EXPANDED and its_cpu is not None and its_cpu.get("mode") not in _FIXED:
-        # From both: its mark says that a CPU is ours, and one that is gone from what is desired alone would be absent.
+        # From both: its mark says that the CPU is virtrbd's, and a CPU removed from `desired` alone would be absent.
         remove(cpu)
         remove(its_cpu)
     os = root.find("os")
     if os is not None and attribute(os, "loader", "type") == "pflash":
-        # libvirt 9 writes into a running guest which loader it chose in the place of the word for UEFI; 11 keeps both.
+        # libvirt 9 writes into a running guest which loader it chose instead of the attribute for UEFI; 11 keeps both.
         os.set("firmware", "efi")
     for clock in (*root.iterfind("clock[@offset='variable']"), *wanted.iterfind("clock[@offset='variable']")):
-        # libvirt counts there by how much the guest set its clock since (qemuProcessHandleRTCChange).
+        # There libvirt adds up by how much the guest set its clock (qemuProcessHandleRTCChange).
         clock.attrib.pop("adjustment", "")
     # An empty drive has no format; it comes with the medium.
     for driver in wanted.iterfind("devices/disk[@device='cdrom']/driver[@type]"):
@@ -75,10 +75,10 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, le
 
 
 def live_limits(live: str, desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:
-    """Return a disk's I/O limits as they are to be, as libvirt takes them; none where none differs.
+    """Return a disk's desired I/O limits for libvirt; none where none differs.
 
-    All of them, not those that differ alone: of a kind (bytes, iops, their bursts) libvirt clears those that it is not
-    given. 0 is for one that is stated no more.
+    All of them, not only those that differ: libvirt clears the limits of a kind (bytes, iops, their bursts) that it
+    is not given. 0 is for a limit that is no longer stated.
     """
     path = f"/devices/{device}/iotune"
     changed = [each for each in differences if each.path == path or each.path.startswith(f"{path}/")]
@@ -97,7 +97,7 @@ def _limits(xml: str, device: str) -> dict[str, str]:
 
 
 def without_address(device: str) -> str:
-    """Return a device's element without its place on the bus, so that libvirt gives it a free one."""
+    """Return a device's element without its address, so that libvirt chooses a free one."""
     element = parse_tree(device)
     for address in element.findall("address"):
         remove(address)
@@ -105,7 +105,7 @@ def without_address(device: str) -> str:
 
 
 def with_link(device: str, *, up: bool, is_stated: bool) -> str:
-    """Return an interface's element with its link up, which libvirt takes for granted where none is stated, or down."""
+    """Return an interface's element with its link up, libvirt's default, or down."""
     element = parse_tree(device)
     for link in element.findall("link"):
         remove(link)
@@ -115,26 +115,26 @@ def with_link(device: str, *, up: bool, is_stated: bool) -> str:
 
 
 def current_vcpus(live: str) -> tuple[int, int]:
-    """Return the vcpus that a guest has, and the most that it can have."""
+    """Return the vcpus that a guest has, and its maximum."""
     vcpu = parse_tree(live).find("vcpu")
     most = whole_number(vcpu.text if vcpu is not None else None, 1)
     return whole_number(vcpu.get("current") if vcpu is not None else None, most), most
 
 
 def current_memory(live: str) -> tuple[int, int]:
-    """Return the bytes of memory that a guest has, and the most that it can have."""
+    """Return the bytes of memory that a guest has, and its maximum."""
     root = parse_tree(live)
     most = whole_number(root.findtext("memory"), 0)
     return whole_number(root.findtext("currentMemory"), most) * 1024, most * 1024
 
 
 def wanted_memory(desired: str) -> int:
-    """Return the bytes of memory that a guest is to have by a rendered document, in whatever unit that says it."""
+    """Return the bytes of memory that a guest should have by a rendered document, in any unit."""
     return current_memory(_canonical(desired))[0]
 
 
 def wanted_vcpus(desired: str) -> int:
-    """Return the vcpus that a guest is to have by a rendered document."""
+    """Return the vcpus that a guest should have by a rendered document."""
     return current_vcpus(_canonical(desired))[0]
 
 

@@ -7,12 +7,12 @@ from virtrbd.model.domain import DomainMark, ForeignChange
 
 # What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
 _SET_LIVE = ("iotune", "link", "bandwidth")
-# libvirt plugs a controller by itself for a disk that somebody attaches, which is told of anyway.
+# libvirt plugs a controller by itself for a disk that others attach; the disk is reported anyway.
 _IMPLIED = frozenset({"controller"})
 
 
 def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignored: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the devices that somebody else attached to the guest alone, by step."""
+    """Return the devices that others attached only to the guest, by step."""
     stated = set(ours.stated) if ours else set()
     known = {name for name, _ in device_steps(parse_tree(definition))}
     return tuple(
@@ -26,7 +26,7 @@ def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignor
 
 
 def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]:
-    """Return the drives, by step, that are to be empty and into which somebody put a file, in the guest alone."""
+    """Return the drives, by step, that should be empty and into which others put a file, only in the guest."""
     held, wanted = dict(device_steps(parse_tree(definition))), dict(device_steps(parse_tree(desired)))
     empty = {name for name in held.keys() & wanted.keys() if _is_empty(held[name]) and _is_empty(wanted[name])}
     return tuple(
@@ -37,7 +37,7 @@ def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]
 
 
 def settings_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
-    """Return what somebody set on a disk or an interface of the running guest alone, where the spec states nothing."""
+    """Return what others set on a disk or an interface of the running guest alone, where the spec states nothing."""
     held, wanted = dict(device_steps(parse_tree(definition))), dict(device_steps(parse_tree(desired)))
     stated = ours.stated if ours else ()
     found = []
@@ -60,13 +60,13 @@ def _setting(device: Element, word: str) -> str:
 
 
 def _is_empty(device: Element) -> bool:
-    # An ejected drive keeps a <source index='…'/> that names nothing.
+    # An ejected drive keeps a <source index='…'/> without a name.
     source = device.find("source")
     return device.get("device") == "cdrom" and (source is None or set(map(str, source.attrib)) <= {"index"})
 
 
 def words_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
-    """Return the title, description and metadata that somebody gave the running domain alone."""
+    """Return the title, description and metadata that others gave only to the running domain."""
     held, wanted = _words(definition), _words(desired)
     stated = ours.stated if ours else ()
     return tuple(
@@ -77,7 +77,7 @@ def words_of_others(live: str, definition: str, desired: str, ours: DomainMark |
 
 
 def _words(xml: str) -> dict[str, str]:
-    """Return by path, in a few words each, what a domain says of itself and its guest never sees."""
+    """Return by path, in short, a domain's texts that its guest does not see."""
     root = parse_tree(xml)
     found = {name: shortened(root.findtext(name) or "") for name in ("title", "description")}
     metadata = root.find("metadata")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from virtrbd.domainxml.tree import Element, children, key_name, parse_tree, steps, word
 
-# These are one value each: they are compared, and go, as a whole.
+# These are one value each: they are compared and removed as a whole.
 LISTS = {"source": "host", "vlan": "tag"}
 
 _TARGET = ("target/@dev", "target/@bus", "target/@type", "target/@name", "target/@port")
@@ -18,7 +18,7 @@ _SOURCE = (
     "source", "source/@protocol", "source/@name", "source/@network", "source/@bridge", "source/@dev", "source/@mode",
     "source/auth/@username", "source/auth/secret/@type", "source/auth/secret/@uuid",
 )  # fmt: skip
-# What no domain and no device of the kind can be without: it would only make the list longer.
+# Elements that every domain, or every device of the kind, has: they would only make the list longer.
 _ALWAYS: Mapping[str, frozenset[str]] = {
     "domain": frozenset(
         ["@type", "name", "uuid", "memory", "memory/@unit", "vcpu", "os/type", "os/type/@arch", "os/type/@machine"]
@@ -48,10 +48,10 @@ class Stated:
 NOTHING = Stated()
 
 
-# One run asks for a document's paths several times over.
+# One run asks for a document's paths several times.
 @lru_cache(maxsize=64)
 def stated_paths(xml: str) -> tuple[str, ...]:
-    """Return the paths of all that a document states and could leave out, sorted."""
+    """Return the paths of everything that a document states and could leave out, sorted."""
     root = parse_tree(xml)
     always = _ALWAYS["domain"]
     paths = [path for path in _paths(root) if path not in always and not path.startswith("devices")]
@@ -65,9 +65,9 @@ def stated_paths(xml: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def every_path(xml: str) -> frozenset[str]:
-    """Return the paths of all that a document says, of what no domain can be without too.
+    """Return all paths of a document, also of elements that every domain has.
 
-    One figure of memory, or of vcpus, is the current one as well: virsh setmem and setvcpus are put back.
+    A single number of memory, or of vcpus, is the current number as well: virsh setmem and setvcpus are put back.
     """
     root = parse_tree(xml)
     devices = root.find("devices")
@@ -76,7 +76,7 @@ def every_path(xml: str) -> frozenset[str]:
 
 
 def read_stated(paths: Sequence[str]) -> Stated:
-    """Return the paths as what they say of the root."""
+    """Return the paths as the statements about the root."""
     itself = "" in paths
     attributes = frozenset(path[1:] for path in paths if path.startswith("@"))
     below: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def read_stated(paths: Sequence[str]) -> Stated:
 
 
 def argument_groups(commandline: Element) -> dict[str, list[Element]]:
-    """Return the arguments of a <qemu:commandline> by what they say: an option with its values is one."""
+    """Return the arguments of a <qemu:commandline> by content: an option with its values is one argument."""
     groups: list[list[Element]] = []
     for child in children(commandline):
         if word(child) != "qemu:arg":
@@ -101,7 +101,7 @@ def argument_groups(commandline: Element) -> dict[str, list[Element]]:
 
 
 def _paths(element: Element) -> Iterator[str]:
-    """Yield what the element states, by path from itself; the element itself is none of it."""
+    """Yield what the element states, by path relative to it, without the element itself."""
     key, listed = key_name(element), LISTS.get(str(element.tag))
     yield from (f"@{name}" for name in map(str, element.attrib) if name != key)
     if word(element) == "qemu:commandline":

@@ -14,12 +14,12 @@ from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 from virtrbd.model.duration import LATEST
 
-# libxml2 reads no document that is deeper.
+# libxml2 refuses deeper documents.
 _MOST_STEPS = 256
 
 
 def mark_element(mark: DomainMark) -> Element:
-    """Return the element that says a domain is ours."""
+    """Return the mark as an element."""
     element = etree.Element(MARK_TAG, nsmap={"virtrbd": NAMESPACE})
     for name, value in (
         ("uuid", mark.uuid), ("host", mark.host), ("inputs", mark.inputs), ("definition", mark.definition),
@@ -95,7 +95,7 @@ def _hold(element: Element) -> Hold | None:
     except ValueError:
         until = None
     if until is not None and not 0 <= until < LATEST:
-        # Somebody wrote it by hand, as no time at all: hands off until it is released.
+        # It was written by hand, with an invalid time: it holds until it is released.
         until = None
     return Hold(until=until, why=child.get("why", ""))
 
@@ -109,7 +109,7 @@ def mark_text(mark: DomainMark) -> str:
     return etree.tostring(element, encoding="unicode")
 
 
-# Lists, plans and the acts that follow ask for the mark of the same text.
+# Lists, plans and actions read the mark of the same text.
 @lru_cache(maxsize=64)
 def read_mark(xml: str) -> DomainMark | None:
     """Return the domain's mark, or None when there is none that counts.
@@ -122,7 +122,7 @@ def read_mark(xml: str) -> DomainMark | None:
         return None
     stated = tuple(_stated(element))
     places = dict(_places(element, stated))
-    # A mark that says where a device is knows it by its step of today.
+    # A mark with places has today's steps of devices.
     now = {former: name for former, name in steps_now(root, stated).items() if former not in places}
     return DomainMark(
         uuid=element.get("uuid", ""),
@@ -151,12 +151,12 @@ def _places(element: Element, stated: Sequence[str]) -> Iterator[tuple[str, str]
 
 
 def _number(text: str) -> int:
-    # Somebody may have written anything by hand.
+    # The mark may have been edited by hand.
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def set_mark(root: Element, mark: DomainMark) -> None:
-    """Put the mark into a tree, in the place of an older one."""
+    """Put the mark into a tree, instead of an older mark."""
     drop_mark(root)
     metadata = root.find("metadata")
     if metadata is None:
@@ -165,14 +165,14 @@ def set_mark(root: Element, mark: DomainMark) -> None:
 
 
 def drop_mark(root: Element) -> None:
-    """Take our element out of a tree."""
+    """Remove the mark from a tree."""
     for old in root.findall(f"metadata/{MARK_TAG}"):
         remove(old)
 
 
 @lru_cache(maxsize=64)
 def definition_digest(xml: str) -> str:
-    """Return the digest of a definition without our element, its devices sorted.
+    """Return the digest of a definition without the mark, with its devices sorted.
 
     libvirt re-orders devices over a restart; sorted by content the document is stable.
     """

@@ -1,4 +1,4 @@
-"""The monitors that the disks of a definition name: whose they are, and those of the cluster's map in their place."""
+"""The monitors that the disks of a definition name: their cluster, and their replacement by the cluster's map."""
 
 import contextlib
 import ipaddress
@@ -17,7 +17,7 @@ def monitor_names(definition: str) -> frozenset[str]:
 
 
 def monitor_key(host: Element) -> tuple[tuple[str, str], ...]:
-    """Return what tells a monitor from others, in whatever words: 3300 and 6789 are what librados tries by itself."""
+    """Return the identity of a monitor in any spelling: librados tries 3300 and 6789 by itself."""
     words = {str(name): str(value) for name, value in host.items()}
     with contextlib.suppress(ValueError):
         words["name"] = str(ipaddress.ip_address(words.get("name", "")))
@@ -25,7 +25,7 @@ def monitor_key(host: Element) -> tuple[tuple[str, str], ...]:
 
 
 def is_of_this_cluster(disk: Element, monitors: Collection[str]) -> bool:
-    """Whether a disk is on the cluster that `monitors`, its names and addresses, mean; one that names none is."""
+    """Whether a disk is on the cluster that `monitors`, its names and addresses, mean; a disk without monitors is."""
     hosts = {host.get("name", "") for host in disk.iterfind("source/host")}
     return not hosts or any(host in monitors for host in hosts)
 
@@ -33,7 +33,7 @@ def is_of_this_cluster(disk: Element, monitors: Collection[str]) -> bool:
 def with_own_monitors(definition: str, names: Collection[str], monitors: Collection[Monitor]) -> str:
     """Return the definition as it is with the cluster's map in its disks of this cluster, whose monitors go by `names`.
 
-    Monitors move, and a spec says nothing of them: what a definition calls them is no part of what it is.
+    Monitors move, and a spec does not name them: their names are not a part of what a definition means.
     """
     root = parse_tree(definition)
     for disk in root.iterfind("devices/disk"):

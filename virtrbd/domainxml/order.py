@@ -8,7 +8,7 @@ _ORDERED = ("disk", "interface")
 
 
 def out_of_order(found: Element, wanted: Element) -> frozenset[str]:
-    """Return the devices, by step, that must be named in the order of `found`, where they come after what `wanted` has.
+    """Return the devices, by step, to be stated in the order of `found`, where they come after those of `wanted`.
 
     Of the disks of one bus libvirt makes an order by itself, by their targets (virDomainDiskInsert).
     """

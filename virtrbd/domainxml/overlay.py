@@ -1,4 +1,4 @@
-"""A spec's `xml:`: elements of a libvirt domain, read under limits and laid over what virtrbd renders.
+"""A spec's `xml:`: elements of a libvirt domain, read under limits and merged into what virtrbd renders.
 
 The rules are those of templates (parts): an element of which a domain has one is merged, devices by their key.
 """
@@ -38,13 +38,13 @@ _BEGIN, _END = f'<domain xmlns:qemu="{_QEMU}">', "</domain>"
 # By libxml2 the schema takes these beside name and UUID only.
 _GENERAL = frozenset({"genid", "hwuuid"})
 _TRAILING = re.compile(r"[ \t](?=\n)")
-# What a spec has a word for that everything else hangs on.
+# Elements that only the spec's own fields may state.
 _SPECS_OWN = {
     "name": "the domain's name is the spec's `name:`",
     "uuid": "the domain's UUID is the spec's `uuid:`",
     "domain": "write what is inside <domain>, without it",
 }
-# People write them as virsh attach-device takes them; the schema would only say that <domain> has no such child.
+# Users write them as for virsh attach-device; the schema would only say that <domain> has no such child.
 _DEVICES = frozenset({
     "audio", "channel", "console", "controller", "disk", "emulator", "filesystem", "graphics", "hostdev", "hub",
     "input", "interface", "iommu", "lease", "memballoon", "panic", "parallel", "redirdev", "redirfilter", "rng",
@@ -62,22 +62,22 @@ class Named:
 
 
 def overlay_problems(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what is wrong with the text of an `xml:` whatever the domain: the line of the text, and the reason."""
+    """Yield the problems of the text of an `xml:`, for any domain: the line of the text, and the reason."""
     try:
         root = _read(text)
     except UnparsedError as error:
-        # What is not closed is missed behind the last line.
+        # A missing end tag is reported behind the last line.
         yield min(error.line, len(text.splitlines())), f"cannot be read: {error}"
         return
     for node in root.iter():
         if isinstance(node, etree._ProcessingInstruction | etree._Entity):
-            yield _line(node), "a processing instruction or an entity is nothing of a domain; leave it out"
+            yield _line(node), "a processing instruction or an entity is not a part of a domain; leave it out"
     for element in root.iter(etree.Element):
         if why := _why_not(element, root):
             yield _line(element), why
     for text_between in (root.text, *(child.tail for child in root)):
         if (text_between or "").strip():
-            yield 1, f"{(text_between or '').strip()[:40]!r} is no element; write elements only"
+            yield 1, f"{(text_between or '').strip()[:40]!r} is not an element; write elements only"
 
 
 def _why_not(element: Element, root: Element) -> str:
@@ -93,8 +93,8 @@ def _why_not(element: Element, root: Element) -> str:
         return "this is virtrbd's own mark, which it writes itself; leave it out" if is_own else ""
     if PASSWORD in element.attrib:
         return (
-            f"{PASSWORD} belongs in no spec, for libvirt does not show it again; leave it out, and set it with virsh "
-            f"edit: a redefinition keeps it"
+            f"{PASSWORD} does not belong into a spec, because libvirt does not show it again; leave it out, and "
+            f"set it with virsh edit: a redefinition keeps it"
         )
     names = [etree.QName(str(name)) for name in (element.tag, *element.attrib)]
     foreign = next((name for name in names if name.namespace not in (None, _QEMU)), None)
@@ -102,14 +102,14 @@ def _why_not(element: Element, root: Element) -> str:
 
 
 def lay_over(rendered: str, text: str) -> str:
-    """Return the rendered document with the elements of an `xml:` laid over it."""
+    """Return the rendered document with the elements of an `xml:` merged into it."""
     root = parse_tree(rendered)
     laid_over(root, text)
     return to_text(root)
 
 
 def laid_over(root: Element, text: str) -> Mapping[Element, int]:
-    """Lay the elements of an `xml:` over a tree; return the line of the text that each touched element is of."""
+    """Merge the elements of an `xml:` into a tree; return the line of the text for each changed element."""
     overlay = _read(text)
     lines = {element: _line(element) for element in overlay.iter(etree.Element)}
     devices = devices_of(overlay)
@@ -137,14 +137,14 @@ def named_elements(text: str) -> Iterator[Named]:
 
 
 def one_line(element: Element) -> str:
-    """Return an element as a person reads it in a list."""
+    """Return an element for a list."""
     bare = copy.deepcopy(element)
     bare.tail = None
     return " ".join(line.strip() for line in _without_namespace(to_text(bare)).splitlines())
 
 
 def overlay_text(tops: Sequence[Element], devices: Sequence[Element]) -> str:
-    """Return elements as the text of an `xml:`, which a person reads and YAML keeps as it is."""
+    """Return elements as the readable text of an `xml:`, which YAML keeps as it is."""
     inside = "".join(map(_text, devices))
     parts = [*map(_text, tops), f"<devices>\n{indent(inside, '  ')}</devices>\n" if devices else ""]
     return "".join(parts)
@@ -153,7 +153,7 @@ def overlay_text(tops: Sequence[Element], devices: Sequence[Element]) -> str:
 def _text(element: Element) -> str:
     etree.indent(element)
     text = _without_namespace(etree.tostring(element, encoding="unicode", with_tail=False))
-    # What a spec may not hold, and what YAML would have to quote the whole text for.
+    # Characters that a spec may not hold, or that would make YAML quote the whole text.
     text = _TRAILING.sub(_reference, text)
     return "".join(each if each.isprintable() or each == "\n" else _reference(each) for each in text) + "\n"
 
@@ -168,7 +168,7 @@ def _without_namespace(xml: str) -> str:
 
 
 def images_written(text: str) -> tuple[ImageRef, ...]:
-    """Return the images that an `xml:` lets QEMU write to, in whatever way it names them, sorted."""
+    """Return the images that an `xml:` lets QEMU write to, in any way, sorted."""
     try:
         uses = named_images(_read(text)).images
     except UnparsedError:

@@ -1,8 +1,8 @@
-"""Which devices of a document are virtrbd's own: another one may be known by the same key.
+"""virtrbd's own devices of a document: devices of others may have the same key.
 
-libvirt takes two interfaces of one MAC, two serial ports of one number, two channels of one name, two filesystems of
-one tag, and any number of devices that have no key at all. So a mark records where each of virtrbd's was: its address,
-which libvirt gives once and keeps, and of a device without one what it says.
+libvirt takes two interfaces with one MAC, two serial ports with one number, two channels with one name, two
+filesystems with one tag, and any number of devices without a key. So a mark records where each of virtrbd's was: its
+address, which libvirt chooses once and keeps, or the content of a device without an address.
 """
 
 import copy
@@ -30,7 +30,7 @@ from virtrbd.model.domain import DomainMark
 
 # Of these libvirt itself refuses two of one key ("target 'vda' duplicated", "Multiple 'scsi' controllers with index").
 UNIQUE = frozenset({"disk", "controller"})
-# Of an address, what is no part of the place: `base` is chosen at each start.
+# The parts of an address that are not a part of the place: `base` is chosen at each start.
 _NO_PLACE = frozenset({"type", "multifunction", "base"})
 _BY_CONTENT = "="
 _BY_ORDER = "#"
@@ -50,7 +50,7 @@ class OwnDevices:
 
 
 def own_devices(root: Element, stated: Mapping[str, Stated], places: Mapping[str, str]) -> OwnDevices:
-    """Return which devices of a document are those that a mark states, by step, and that it saw at these places."""
+    """Return the devices of a document that a mark states, by step, and that it saw at these places."""
     held = dict(device_steps(root))
     alike, recorded = defaultdict[str, list[Element]](list), defaultdict[str, list[str]](list)
     for name, device in held.items():
@@ -99,7 +99,7 @@ def _own_of_one_key(alike: Sequence[Element], stated: Mapping[str, Stated], plac
 
 
 def place_of(device: Element) -> str:
-    """Return what a device is known by among others of its key: its address, else a digest of what it says."""
+    """Return the place of a device among others of its key: its address, else a digest of its content."""
     address = device.find("address")
     parts = {} if address is None else {str(name): str(value) for name, value in address.attrib.items()}
     values = [value for name, value in sorted(parts.items()) if name not in _NO_PLACE]
@@ -113,8 +113,8 @@ def place_of(device: Element) -> str:
 
 
 def places_to_be(root: Element, devices: Mapping[str, Element]) -> tuple[tuple[str, str], ...]:
-    """Return the places of devices, by step, in a document that is about to be defined: by order where libvirt is yet
-    to give an address.
+    """Return the places of devices, by step, in a document that is about to be defined: by order where libvirt has
+    not chosen an address yet.
     """
     held = {device: name for name, device in device_steps(root)}
     kept = {name: device for name, device in devices.items() if device.tag not in UNIQUE and device in held}
@@ -136,9 +136,9 @@ def settled(definition: str, mark: DomainMark) -> DomainMark:
 
 
 def live_mark(live: str, definition: str, stated: Sequence[str], seen: Mapping[str, str]) -> DomainMark | None:
-    """Return the mark of a running guest of which these paths are stated: without the devices that it has no more.
+    """Return the mark of a running guest with these stated paths, without the devices that it no longer has.
 
-    `seen`: where its devices were when it was looked at, by step; empty for one that was attached since.
+    `seen`: where its devices were when it was observed, by step; empty for a device that was attached since.
     """
     mark = read_mark(live) or read_mark(definition)
     if mark is None:
@@ -152,7 +152,7 @@ def live_mark(live: str, definition: str, stated: Sequence[str], seen: Mapping[s
 
 
 def still_there(live: str, definition: str, stated: Sequence[str]) -> tuple[str, ...]:
-    """Return the stated paths without those into devices that the guest has no more."""
+    """Return the stated paths without those into devices that the guest no longer has."""
     own = own_devices(parse_tree(live), _devices(stated), known_places(live, definition))
     return _still_there(own, stated)
 
@@ -163,9 +163,9 @@ def _still_there(own: OwnDevices, stated: Sequence[str]) -> tuple[str, ...]:
 
 
 def known_places(live: str, definition: str) -> dict[str, str]:
-    """Return where the devices of a running guest are, by step: as its own mark says, else as the definition's does.
+    """Return where the devices of a running guest are, by step: by its own mark, else by the definition's.
 
-    Its own may be of a device that went, and came again at another place, before a run was cut off.
+    Its own may be of a device that was removed and added at another place before a run was interrupted.
     """
     seen = {(key_of(name), place_of(device)) for name, device in device_steps(parse_tree(live))}
     held, defined = (dict(mark.places) if (mark := read_mark(xml)) else {} for xml in (live, definition))
@@ -174,9 +174,9 @@ def known_places(live: str, definition: str) -> dict[str, str]:
 
 
 def own_first(xml: str) -> tuple[Element, Counter[str]]:
-    """Return a document with virtrbd's devices, as its mark says, before others of their key, and how many those are.
+    """Return a document with virtrbd's devices, as its mark says, before others of their key, and their number.
 
-    So that a device goes by one step however many others come or go.
+    So a device keeps its step when others are added or removed.
     """
     root, mark = parse_tree(xml), read_mark(xml)
     found = own_devices(root, _devices(mark.stated if mark else ()), dict(mark.places if mark else ())).found
@@ -197,7 +197,7 @@ def own_device(xml: str, device: str) -> Element | None:
 
 
 def device_at(xml: str, device: str, place: str) -> Element | None:
-    """Return the device of a key at a place, wherever it is where none is named."""
+    """Return the device of a key at a place, or anywhere where no place is given."""
     alike = [each for name, each in device_steps(parse_tree(xml)) if key_of(name) == key_of(device)]
     return next((each for each in alike if place in ("", place_of(each))), None)
 
@@ -221,7 +221,7 @@ def _is_address(place: str) -> bool:
 
 
 def _says(element: Element, stated: Stated) -> bool:
-    """Whether the element has all that was stated of it, whatever it says there."""
+    """Whether the element has everything that was stated of it, with any values."""
     have = dict(steps(element))
     return all(has_attribute(element, name) for name in stated.attributes) and all(
         name in have and _says(have[name], child) for name, child in stated.children.items()

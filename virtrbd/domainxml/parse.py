@@ -1,4 +1,4 @@
-"""What a definition says, in our own words."""
+"""Parse definitions of domains, disks, storage pools and secrets into the model."""
 
 from lxml import etree
 
@@ -20,18 +20,18 @@ def require_readable(domain: DefinedDomain) -> DefinedDomain:
 
 
 def parse_disks(xml: str) -> tuple[DefinedDisk, ...]:
-    """Return the disks of a definition by target; `image` is None for those not on RBD."""
+    """Return the disks of a definition by target; `image` is None for a disk that is not on RBD."""
     return disks_of(parse_tree(xml))
 
 
 def disks_of(root: Element) -> tuple[DefinedDisk, ...]:
-    """Return the disks of a domain by target; `image` is None for those not on RBD."""
+    """Return the disks of a domain by target; `image` is None for a disk that is not on RBD."""
     disks = [_disk(element) for element in root.iterfind("devices/disk")]
     return tuple(sorted(disks, key=lambda disk: disk.target))
 
 
 def parse_memory_and_vcpus(xml: str) -> tuple[int, int]:
-    """Return memory in bytes and vcpus. libvirt writes memory in KiB whatever it was given. Raises DocumentError."""
+    """Return memory in bytes and vcpus. libvirt always writes memory in KiB. Raises DocumentError."""
     root = parse_tree(xml)
     return whole_number(root.findtext("memory"), 0) * 1024, whole_number(root.findtext("vcpu"), 1)
 
@@ -68,7 +68,7 @@ def parse_image(element: Element) -> ImageRef | None:
 
 
 def source_image(source: Element) -> ImageRef | None:
-    """Return the image that a `<source protocol='rbd'>` names, None where its name is none."""
+    """Return the image that a `<source protocol='rbd'>` names, None where its name is not an image's."""
     snapshot = attribute(source, "snapshot", "name")
     pool, _, path = source.get("name", "").partition("/")
     namespace, _, name = path.rpartition("/")
@@ -76,13 +76,13 @@ def source_image(source: Element) -> ImageRef | None:
 
 
 def ceph_pool_in(xml: str) -> str:
-    """Return the Ceph pool behind a libvirt storage pool's XML, "" where that is of another type."""
+    """Return the Ceph pool behind a libvirt storage pool's XML, "" for another type of pool."""
     root = parse_tree(xml)
     return root.findtext("source/name", "") if root.get("type") == "rbd" else ""
 
 
 def secret_xml(uuid: str, usage: str, *, is_set: bool) -> str:
-    """Return the XML of a ceph secret; its description says whether it has its value already.
+    """Return the XML of a ceph secret; its description records whether it has its value.
 
     private: libvirt gives the value to QEMU only, so a crash between defining and setting could not be seen.
     """

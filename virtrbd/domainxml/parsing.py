@@ -1,8 +1,8 @@
-"""A document's text made a tree: everything that libvirt accepts or gives back, under limits, and nothing else opened.
+"""Parse a document: everything that libvirt accepts or gives back, under limits, without opening any other file.
 
 libvirt keeps more than XML allows. Measured on 9.0: `virsh desc` takes bytes that are not UTF-8 and characters that XML
 forbids, metadata keeps references to entities without their declaration, and its namespaces may be relative, empty or
-no URI at all. It gives all of that back as it is.
+not a URI. It gives all of that back as it is.
 """
 
 import re
@@ -13,7 +13,7 @@ from lxml import etree
 from virtrbd.domainxml.plain import FORBIDDEN, FOREIGN_REFERENCE
 from virtrbd.errors import DocumentError
 
-# libvirt sends no string that is longer (REMOTE_STRING_MAX).
+# libvirt sends no longer string (REMOTE_STRING_MAX).
 _MOST_CHARACTERS = 4 * 1024**2
 # A domain with 500 disks has about 10,000 elements and as many attributes; lxml takes 2 s for a million elements, and a
 # time that grows with the square for the attributes of one.
@@ -21,15 +21,15 @@ _MOST_ELEMENTS = _MOST_ATTRIBUTES = 50_000
 _MOST_OF_ONE = 5_000
 _MOST_NAMESPACES = 500
 _ATTRIBUTE = re.compile("=['\"]")
-# What libxml2 says to programmers.
+# Advice of libxml2 for programmers.
 _ADVICE = re.compile(",? (use|try) XML_PARSE_HUGE( option)?")
-# What was passed over stays so: comments may be taken together in more ways than there is time for.
+# Possessive: comments could be combined in more ways than there is time for.
 _DOCTYPE = re.compile(r"(?>\s+|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL)
 
 # libxml2 leaves such a declaration out of the tree, or libvirt such an element out of what it defines.
 _DROPPED = frozenset({etree.ErrorTypes.NS_ERR_XML_NAMESPACE, etree.ErrorTypes.NS_ERR_UNDEFINED_NAMESPACE})
 
-# What a mended document shows where libvirt's text is no XML: U+241B for U+001B, U+FFFD where there is no such picture.
+# What a mended document shows where libvirt's text is not XML: U+241B for U+001B, U+FFFD without such a picture.
 _SCAR = re.compile("[\u2400-\u241f\ufffd]")
 
 
@@ -39,9 +39,9 @@ _NOT_UTF_8 = "bytes that are not UTF-8, or the character U+001A"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A document's root. `flaw`: what in its text is no XML and was replaced, empty where it is XML.
+    """A document's root. `flaw`: what in its text is not XML and was replaced, empty where it is XML.
 
-    `dropped`: what libvirt has in it, and the tree has not.
+    `dropped`: what libvirt has in it, but the tree does not.
     """
 
     root: etree._Element
@@ -74,7 +74,7 @@ def parse(xml: str, *, with_comments: bool = False) -> Parsed:
 
 
 class UnparsedError(DocumentError):
-    """A text that is no XML, or too much of it; `line` is the first that is wrong, counted from 1."""
+    """The text is not XML, or too large; `line` is the first wrong line, counted from 1."""
 
     def __init__(self, message: str, line: int = 1) -> None:
         super().__init__(message)
@@ -82,7 +82,7 @@ class UnparsedError(DocumentError):
 
 
 def parse_strictly(xml: str) -> etree._Element:
-    """Return the root of what a person wrote, which must be XML as it is. Raises UnparsedError."""
+    """Return the root of a user's text, which must be XML as it is. Raises UnparsedError."""
     try:
         _require_bounded(xml)
         return etree.fromstring(xml.encode(), _PARSERS[False])
@@ -95,7 +95,7 @@ def parse_strictly(xml: str) -> etree._Element:
 
 
 def shows_scars(xml: str) -> bool:
-    """Whether a document that was made from one with a flaw still shows it: defined, it would say something else."""
+    """Whether a document made from one with a flaw still shows it: defined, it would differ."""
     return _SCAR.search(xml) is not None
 
 
@@ -114,7 +114,7 @@ def _require_bounded(xml: str) -> None:
     if xml.count("xmlns") > _MOST_NAMESPACES:
         raise DocumentError(f"its XML declares more than {_MOST_NAMESPACES} namespaces")
     if _DOCTYPE.match(xml):
-        raise DocumentError("its XML has a document type, in which entities may be declared; libvirt writes none")
+        raise DocumentError("its XML has a document type, which may declare entities; libvirt does not write one")
 
 
 def _parse_leniently(xml: str, why: str, *, with_comments: bool) -> Parsed:
@@ -138,7 +138,7 @@ def _parse_leniently(xml: str, why: str, *, with_comments: bool) -> Parsed:
 
 
 def _mended(xml: str) -> tuple[str, str]:
-    """Return the text with all that XML forbids replaced, and the first of it in words."""
+    """Return the text with everything that XML forbids replaced, and the first flaw in words."""
     forbidden, reference = FORBIDDEN.search(xml), FOREIGN_REFERENCE.search(xml)
     flaws = [_NOT_UTF_8 if forbidden[0] == "\x1a" else f"the character U+{ord(forbidden[0]):04X}"] if forbidden else []
     flaws += [f"a reference to an entity that nothing declares ({reference[0]})"] if reference else []

@@ -1,4 +1,4 @@
-"""Passwords of screens: libvirt shows them only to who asks, and forgets one that a new definition leaves out."""
+"""Passwords of screens: libvirt shows them only on request, and forgets one that a new definition leaves out."""
 
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.tree import Element, parse_tree, to_text
@@ -9,7 +9,7 @@ _SHOWN = "(hidden)"
 
 
 def shown(name: str, value: str) -> str:
-    """Return the value of an attribute as plans, logs and marks show it: of a password, that there is one."""
+    """Return the value of an attribute for plans, logs and marks; for a password, only that there is one."""
     return _SHOWN if name == PASSWORD and value else value
 
 

@@ -1,6 +1,6 @@
-"""What libvirt's documents say so plainly that no parser is needed: lxml costs more to import than reading all does.
+"""Facts from libvirt's documents without a parser: importing lxml costs more than reading all documents.
 
-Only in the one form that libvirt itself writes; what differs in a domain's documents is told by trees.
+Only in the form that libvirt itself writes; differences between documents are found by trees.
 """
 
 import re
@@ -12,7 +12,7 @@ from virtrbd.model.image import ImageRef
 
 NAMESPACE: Final = "urn:virtrbd:domain:1"
 
-# One token after the other, each ending before the next tag: time grows with the text's length, whatever it holds.
+# One token after the other, each ending before the next tag: time grows with the text's length, for any text.
 _SOURCE_TOKEN = re.compile(
     r"""(?P<begin><source protocol=['"]rbd['"][^<>]*[^/<>]>)|(?P<end></source>)|<host name=['"](?P<host>[^'"<>]+)"""
 )
@@ -25,9 +25,9 @@ _ARGUMENT = re.compile(r"<qemu:[a-z]+ [^<>]*(?i:rbd|/dev/|readconfig|\\)")
 
 # What XML 1.0 forbids, though libvirt keeps it.
 FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
-# Of these libvirt itself drops U+0000 to U+0019 when it writes; the others are as good as never there.
+# libvirt itself drops U+0000 to U+0019 when it writes; the others are very rare.
 _CONTROLS: Final = (*map(chr, range(0x1A, 0x20)), "\ufffe", "\uffff")
-# All but the five entities of XML itself and references to characters.
+# All except the five entities of XML itself and references to characters.
 FOREIGN_REFERENCE: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)[^;<>'\"\s]{0,40};?")
 
 SECRET_SET = "virtrbd: cephx key"
@@ -62,7 +62,7 @@ def are_all_gone(named: Collection[str], monitors: Collection[str]) -> bool:
     """Whether all monitors that a document names are others than the cluster's addresses; a name may lead to any."""
     if not named or not set(named).isdisjoint(monitors):
         return False
-    # Here, not above: mostly they are the cluster's, word for word.
+    # Here, not above: usually they are the cluster's, word for word.
     import ipaddress
 
     try:
@@ -73,7 +73,7 @@ def are_all_gone(named: Collection[str], monitors: Collection[str]) -> bool:
 
 def may_be_no_xml(xml: str) -> bool:
     """Whether the text may hold what XML forbids; quick, for the XML of every domain. Only a parser knows for sure."""
-    # Mostly there is none of it, and to look for single characters is far quicker than for a class of them.
+    # Usually there is none, and a search for single characters is far quicker than for a class.
     return any(character in xml for character in _CONTROLS) or FOREIGN_REFERENCE.search(xml) is not None
 
 
@@ -93,5 +93,5 @@ def may_name_more(xml: str) -> bool:
     """Whether the text may name an image in any way that `sources_in` does not see; only a parser knows for sure."""
     is_all = len(_RBD_PROTOCOL.findall(xml)) == len(_RBD_SOURCE.findall(xml))
     is_volume = " volume=" in xml
-    # Of the kernel's rbd driver, or something built on it; of QEMU's own arguments, or a file with more of them.
+    # The kernel's rbd driver, or a device built on it; QEMU's own arguments, or a file with more of them.
     return not is_all or is_volume or _DEVICE.search(xml) is not None or _ARGUMENT.search(xml) is not None

@@ -16,9 +16,9 @@ _PAIR = re.compile(r"((?:[^,]|,,)+)(?:,|$)")
 
 
 def images_in_argument(argument: str) -> tuple[tuple[ImageRef, ...], bool]:
-    """Return the images that the argument names, and whether all of it that speaks of RBD was understood.
+    """Return the images that the argument names, and whether all of its RBD parts were understood.
 
-    What QEMU reads from a file (`-readconfig FILE`, `@FILE`) is not looked into: the caller knows the option.
+    Files that QEMU reads (`-readconfig FILE`, `@FILE`) are not read: the caller knows the option.
     """
     found = tuple(dict.fromkeys(_images(argument)))
     return found, bool(found) or "rbd" not in argument.lower()
@@ -95,6 +95,6 @@ def _of_filename(text: str) -> Iterator[ImageRef]:
 
 
 def _cut(text: str, border: str) -> tuple[str, str]:
-    """Return what is before the border and what is behind it; one after a backslash is no border."""
+    """Return what is before the border and what is behind it; a backslash escapes a border."""
     found = re.match(rf"((?:\\.|[^\\{border}])*){border}?(.*)", text, re.DOTALL)
     return (found[1], found[2]) if found else (text, "")

@@ -30,7 +30,7 @@ from virtrbd.model.fitted import Fitted
 
 STOCK = "domain.xml.j2"
 
-# libvirt takes no longer one (REMOTE_STRING_MAX in its protocol).
+# libvirt takes no longer text (REMOTE_STRING_MAX in its protocol).
 _MAX_CHARACTERS = 4 * 1024**2
 
 
@@ -92,7 +92,7 @@ def render_here(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, templat
     try:
         template = _environment(template_dir).get_template(domain.template)
         xml = _bounded(template.generate(domain=domain, fitted=fitted, cluster=cluster, secret_uuid=secret_uuid))
-    except Exception as error:  # A template is a program of the site's: whatever it raises is its own.
+    except Exception as error:  # A template is a program of the site's: any error is its own.
         raise SpecError(_message(error, domain, template_dir)) from error
     try:
         return _tidy(xml)
@@ -115,7 +115,7 @@ def _bounded(pieces: Iterator[str]) -> str:
 def _tidy(xml: str) -> str:
     """Return the document with even indentation, whatever blocks and parts it came from.
 
-    Raises DocumentError: what others wrote may be no XML, what is rendered must be.
+    Raises DocumentError: text of others may not be XML, but a rendered document must be.
     """
     parsed = parse(xml.strip())
     if parsed.flaw:
@@ -134,7 +134,7 @@ def _message(error: Exception, domain: Domain, template_dir: str) -> str:
         case TemplatesNotFound() | TemplateNotFound():
             searched = f"{template_dir} or the packaged templates" if template_dir else "the packaged templates"
             return (
-                f"{where}there is no template {error.name} in {searched}; "
+                f"{where}template {error.name} is not in {searched}; "
                 f"put it into the template_dir of the settings, or correct its name"
             )
         case TemplateSyntaxError():
@@ -154,7 +154,7 @@ def _message(error: Exception, domain: Domain, template_dir: str) -> str:
 
 
 def _is_bare(error: Exception) -> bool:
-    """Whether the text alone says too little: Python's own errors, not Jinja's."""
+    """Whether the text alone is too short: Python's own errors, not Jinja's."""
     return not type(error).__module__.startswith("jinja2")
 
 
@@ -170,7 +170,7 @@ def _place(error: Exception, template: str, template_dir: str) -> str:
 
 
 def _template_lines(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
-    """Yield file and line of each template in a traceback, which Jinja rewrites to tell them."""
+    """Yield file and line of each template in a traceback, which Jinja rewrites to show them."""
     while traceback is not None:
         if "__jinja_exception__" in traceback.tb_frame.f_globals:
             yield traceback.tb_frame.f_code.co_filename, traceback.tb_lineno

@@ -1,7 +1,7 @@
-"""A site's templates, rendered in a process of their own: one that loops or grows is ended, and the run goes on.
+"""The renderer of a site's templates, in a separate process: a template that loops or grows is ended.
 
-Nothing inside one process stops all that a template can do: a power of a power, or a text that doubles, is one call of
-C that answers to nothing. The process keeps running for the next domain; it ends when this one does.
+Nothing inside one process can stop every template: a power of a power, or a text that doubles, is one call of C that
+cannot be interrupted. The process keeps running for the next domain; it ends when this one does.
 """
 
 import os
@@ -22,7 +22,7 @@ from virtrbd.model.fitted import Fitted
 
 # A domain takes milliseconds.
 RENDER_S = 10.0
-# The process itself says which line does not end; one that cannot is ended by this one.
+# The process itself reports the line that does not end; this process ends one that cannot.
 _GRACE_S = 2.0
 _START_S = 60.0
 # A template that never ends may be used by many domains: all together must not take up the run's deadline.
@@ -33,7 +33,7 @@ _MAX_ANSWER_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRequest:
-    """What is to be rendered, in how many seconds."""
+    """What to render, in how many seconds."""
 
     fitted: Fitted
     cluster: ClusterFacts
@@ -66,7 +66,7 @@ def render_apart(request: RenderRequest) -> str:
     where = f"template {template}: domain {domain}: "
     with _lock:
         if _endless[template] >= _MOST_TRIES:
-            raise SpecError(f"{where}not tried, for it did not end for {_MOST_TRIES} domains before; mend it first")
+            raise SpecError(f"{where}not tried, because it did not end for {_MOST_TRIES} domains before; mend it first")
         try:
             answer = _ask(request)
         except _SilentError as error:
@@ -118,7 +118,7 @@ def _ask(request: RenderRequest) -> RenderAnswer:
     """Return the process's answer. Raises _SilentError."""
     global _process
     process = _process or _started()
-    _process = None  # whatever happens to it from here on, only a good answer lets it be used again
+    _process = None  # from here on it is used again only after a good answer
     try:
         answer = _exchange(process, request)
     except BaseException:
@@ -150,7 +150,7 @@ def _exchange(process: "subprocess.Popen[bytes]", request: RenderRequest) -> Ren
 def _started() -> "subprocess.Popen[bytes]":
     """Return a process that is ready. Raises SpecError."""
     process = subprocess.Popen(
-        # -P: what lies in the working directory is not imported.
+        # -P: no imports from the working directory.
         [sys.executable, "-P", "-m", "virtrbd.domainxml.renderer_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -158,7 +158,7 @@ def _started() -> "subprocess.Popen[bytes]":
         bufsize=0,
         cwd="/",
         env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
-        # Ctrl-C is this process's to answer.
+        # This process handles Ctrl-C.
         start_new_session=True,
     )
     assert process.stdout

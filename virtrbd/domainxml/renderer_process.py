@@ -17,7 +17,7 @@ from virtrbd.errors import DefectError, SpecError
 _STDIN, _STDOUT = 0, 1
 _READY = b"ready"
 _MAX_MEMORY_BYTES = 512 * 1024**2
-# Beside the wall clock: the one that started this process may be gone, and Python's signals wait for C to return.
+# Besides the wall clock: the parent process may be gone, and Python's signals wait for C to return.
 _MORE_CPU_S = 10
 
 
@@ -61,7 +61,7 @@ def _render(request: RenderRequest) -> str:
 
 @contextlib.contextmanager
 def _within(limit_s: float) -> Iterator[None]:
-    """Raise EndlessError in what takes longer, at the line of the template where it is then."""
+    """Raise EndlessError in a block that takes longer, at the line of the template where it is then."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + limit_s) + _MORE_CPU_S)
 

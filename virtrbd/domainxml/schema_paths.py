@@ -1,4 +1,4 @@
-"""Which paths a definition can have, by libvirt's own schema (RELAX NG): a slip of the pen names none of them."""
+"""The paths that a definition can have, by libvirt's own schema (RELAX NG): a typo is not among them."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -13,12 +13,12 @@ from virtrbd.domainxml.validate import SCHEMA
 _RNG = "{http://relaxng.org/ns/structure/1.0}"
 _ANY = (f"{_RNG}anyName", f"{_RNG}nsName")
 _QEMU, _QEMU_NAMESPACE = "qemu:", "http://libvirt.org/schemas/domain/qemu/1.0"
-# What has no place in the XML, and plan shows as a path all the same.
+# A path of plan that is not in the XML.
 _BESIDE = ("", "autostart")
 
 
 def can_exist(path: str) -> bool:
-    """Whether a definition could have what stands at the path; also where no schema is installed."""
+    """Whether a definition could have an element or attribute at the path; true where no schema is installed."""
     schema = _defines()
     if path in _BESIDE or not schema:
         return True
@@ -26,7 +26,7 @@ def can_exist(path: str) -> bool:
     found = [each for define in schema["domain"] for each in _within(define, "element")]
     for step in names if last.startswith("@") else (*names, last):
         inside = [each for element in found for each in _within(element, "element")]
-        # In <metadata> others write what they like.
+        # In <metadata> others may write anything.
         if any(_is_open(element) for element in inside):
             return True
         found = [element for element in inside if _is_named(element, step)]

@@ -1,4 +1,4 @@
-"""The templates as files: known without Jinja2, which costs more to import than a no-change run may take."""
+"""The templates as files, without Jinja2, which costs more to import than a no-change run may take."""
 
 import importlib
 from functools import cache, lru_cache
@@ -10,13 +10,13 @@ from virtrbd.model.digest import digest_of
 
 _Stamp = tuple[str, int, int]
 
-# Far beyond any site's templates: `template_dir: /` must not read all that there is.
+# Far beyond any site's templates: `template_dir: /` must not read the whole disk.
 _MAX_FILES = 1_000
 _MAX_BYTES = 16 * 1024**2
 
 
 def templates_digest(template_dir: str = "") -> str:
-    """Return the digest of all templates: a definition rendered by other ones must be compared again.
+    """Return the digest of all templates: a definition rendered by other templates must be compared again.
 
     Raises ConfigError when the site's directory can't be read, or holds more than templates.
     """
@@ -46,7 +46,7 @@ def _stamps(template_dir: str) -> tuple[_Stamp, ...]:
     stamps = tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in sorted(files))
     if len(files) > _MAX_FILES or sum(size for *_, size in stamps) > _MAX_BYTES:
         most = f"{_MAX_FILES} files and {_MAX_BYTES // 1024**2} MiB"
-        raise ConfigError(f"template_dir: {template_dir}: more than {most}; give templates a folder of their own")
+        raise ConfigError(f"template_dir: {template_dir}: more than {most}; put templates into a separate folder")
     return stamps
 
 

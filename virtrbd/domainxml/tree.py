@@ -1,4 +1,4 @@
-"""Domain XML as a tree, and how its devices are told apart."""
+"""Domain XML as a tree, with keys and steps that identify its devices."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ Element = etree._Element
 MARK_TAG: Final = f"{{{NAMESPACE}}}domain"
 
 _QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}"
-# Elements that stand more than once in their parent, and what tells them apart.
+# Elements that may occur several times in their parent, and the attributes that distinguish them.
 _KEYS: Final = {
     "entry": "name",
     "feature": "name",
@@ -33,9 +33,9 @@ _KEYS: Final = {
     "qemu:add": "capability",
     "qemu:del": "capability",
 }
-# The types of ports that libvirt takes where none is named.
+# libvirt's default types of ports.
 _PLAIN_PORTS: Final = frozenset({"", "serial", "isa-serial"})
-# Of a key, what may stand in a path as it is: neither `/` nor space nor `%`.
+# The characters of a key that a path may hold as they are: not `/`, space or `%`.
 _PLAIN: Final = ":.,_+=@-"
 
 
@@ -56,12 +56,12 @@ def attribute(element: Element | None, path: str, name: str) -> str:
 
 
 def has_attribute(element: Element, name: str) -> bool:
-    """Whether the element has the attribute; lxml itself raises for a name that no XML can have."""
+    """Whether the element has the attribute; lxml itself raises for a name that XML cannot have."""
     return name in set(map(str, element.attrib))
 
 
 def whole_number(text: str | None, otherwise: int) -> int:
-    """Return the number that libvirt wrote, `otherwise` where it wrote none. Raises DocumentError for anything else."""
+    """Return libvirt's number, `otherwise` without one. Raises DocumentError for another text."""
     if not text:
         return otherwise
     if not re.fullmatch("[0-9]{1,18}", text):
@@ -70,16 +70,16 @@ def whole_number(text: str | None, otherwise: int) -> int:
 
 
 def word(element: Element) -> str:
-    """Return the tag as people write it: `cpu`, `qemu:arg`."""
+    """Return the tag with its usual prefix: `cpu`, `qemu:arg`."""
     tag = str(element.tag)
     return f"qemu:{tag.removeprefix(_QEMU)}" if tag.startswith(_QEMU) else tag
 
 
 def device_key(device: Element) -> str:
-    """Return what tells this device from others of its kind, over any edit: `disk:vda`, `interface:52:54:…`.
+    """Return the key of a device, which no edit changes: `disk:vda`, `interface:52:54:…`.
 
-    Empty for kinds that have no key of their own; those are matched by type and order. Others may have one of the same
-    key: which is virtrbd's, own_devices says.
+    Empty for kinds without a key; these are matched by type and order. Others may have a device of the same
+    key: own_devices finds virtrbd's.
     """
     match device.tag:
         case "disk":
@@ -98,19 +98,19 @@ def device_key(device: Element) -> str:
             kind, port = attribute(device, "target", "type"), _as_libvirt_writes(attribute(device, "target", "port"))
             if kind in _PLAIN_PORTS:
                 return f"{device.tag}:{port}"
-            # libvirt numbers consoles anew when one before them comes or goes.
+            # libvirt renumbers consoles when one before them is added or removed.
             return f"serial:{kind}:{port}" if device.tag == "serial" else ""
         case _:
             return ""
 
 
 def _as_libvirt_writes(number: str) -> str:
-    """Return a device's number without what leads it: `03` is 3, and none is 0."""
+    """Return a device's number without leading zeroes: `03` is 3, and none is 0."""
     return number.lstrip("0") or "0"
 
 
 def former_key(device: Element) -> str:
-    """Return the key that the device had in older versions, which told fewer kinds apart."""
+    """Return the key that the device had in older versions, which distinguished fewer kinds."""
     match device.tag:
         case "interface":
             return f"interface:{attribute(device, 'mac', 'address').lower()}"
@@ -128,12 +128,12 @@ def _is_passed_through(interface: Element) -> bool:
 
 
 def key_name(element: Element) -> str:
-    """Return the attribute that tells an element from its like, empty where there is none."""
+    """Return the attribute that distinguishes an element from others of its tag, empty without one."""
     return _KEYS.get(word(element), "")
 
 
 def step(element: Element) -> str:
-    """Return the element's part of a path: its word, and its key where it has one."""
+    """Return the element's step of a path: its tag, and its key where it has one."""
     parent = element.getparent()
     if parent is not None and parent.tag == "devices":
         key = device_key(element) or word(element)
@@ -150,7 +150,7 @@ def quoted_step(key: str) -> str:
 
 
 def steps(parent: Element) -> Iterator[tuple[str, Element]]:
-    """Yield the children with their steps, `rng#2` for the second that has no other name."""
+    """Yield the children with their steps, `rng#2` for the second without a key."""
     seen: Counter[str] = Counter()
     for child in children(parent):
         name = step(child)
@@ -164,7 +164,7 @@ def key_of(name: str) -> str:
 
 
 def number_of(name: str) -> int:
-    """Return a device's number among others of its key: 2 for `rng#2`, 0 for what is no number."""
+    """Return a device's number among others of its key: 2 for `rng#2`, 0 where it is not a number."""
     number = name.partition("#")[2]
     return int(number) if re.fullmatch("[0-9]{1,9}", number) else int(not number)
 
@@ -187,7 +187,7 @@ def devices_of(root: Element) -> list[Element]:
 
 
 def remove(element: Element) -> None:
-    """Take the element out of its tree."""
+    """Remove the element from its tree."""
     parent = element.getparent()
     if parent is not None:
         parent.remove(element)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from virtrbd.domainxml.tree import Element, attribute, children, remove, whole_number
 
-# A path to drop; this one stands for all children and attributes.
+# A path to drop; this one means all children and attributes.
 _ALL = "*"
 _CHOSEN_FIRMWARE = ("loader", "firmware")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:
-    """The attribute `name` at `path` of elements of a tag; `drops` are paths, `@name` or `*` for what goes with it."""
+    """The attribute `name` at `path` of elements of a tag; `drops` are paths, `@name` or `*`, to remove with it."""
 
     tag: str
     name: str
@@ -49,7 +49,7 @@ _KINDS_BY_TAG = {tag: [kind for kind in _KINDS if kind.tag == tag] for tag in {k
 
 
 def switch_kind(found: Element, wanted: Element) -> None:
-    """Drop from `found` what belongs to a kind that it is not to be any more."""
+    """Remove from `found` what belongs to a type that it no longer has."""
     if wanted.find("source/auth") is not None:
         lift_auth(found)
     for kind in _other_kinds(found, wanted):
@@ -57,7 +57,7 @@ def switch_kind(found: Element, wanted: Element) -> None:
 
 
 def is_other_kind(found: Element, wanted: Element) -> bool:
-    """Whether `found` is of a kind that it is not to be any more."""
+    """Whether `found` has a type that it should no longer have."""
     return any(_other_kinds(found, wanted))
 
 
@@ -70,9 +70,9 @@ def _other_kinds(found: Element, wanted: Element) -> Iterator[_Kind]:
 
 
 def lift_auth(disk: Element) -> None:
-    """Move <auth> into <source>, where rendered documents have it; before libvirt 3.9 it stood beside it.
+    """Move <auth> into <source>, where rendered documents have it; before libvirt 3.9 it was beside it.
 
-    libvirt gives it back where it was put, means the same by both, and refuses a disk that has both.
+    libvirt gives it back where it was written, treats both alike, and refuses a disk that has both.
     """
     auth, source = disk.find("auth"), disk.find("source")
     if auth is not None and source is not None and source.find("auth") is None:
@@ -80,7 +80,7 @@ def lift_auth(disk: Element) -> None:
 
 
 def switch_domain(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None:
-    """Drop from a definition what belongs to a firmware, a chipset or a number of vcpus that it is not to have."""
+    """Remove from a definition what belongs to a firmware, a chipset or a number of vcpus that it will not have."""
     _switch_firmware(root, wanted, is_uefi_ours=is_uefi_ours)
     held, machine = attribute(root, "os/type", "machine"), attribute(wanted, "os/type", "machine")
     if _chipset(held) and _chipset(machine) and _chipset(held) != _chipset(machine):
@@ -90,16 +90,16 @@ def switch_domain(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None
 
 
 def drop_orphans(root: Element) -> None:
-    """Drop the <audio> that libvirt added for a spice screen, where there is none any more: it refuses that."""
+    """Remove the <audio> that libvirt added for a spice screen when the screen is removed: libvirt refuses it alone."""
     if root.find("devices/graphics[@type='spice']") is None:
         for audio in root.findall("devices/audio[@type='spice']"):
             remove(audio)
 
 
 def drop_implied_watchdog(root: Element, wanted: Element, own: Collection[Element]) -> None:
-    """Drop the watchdog of q35's chipset, which libvirt shows from 9.1 on, where another is to be beside it.
+    """Remove the watchdog of q35's chipset, which libvirt shows from 9.1 on, when another is added.
 
-    libvirt adds it again, with the other's action: it refuses two actions, and two of them.
+    libvirt adds it again, with the other's action: it refuses two actions, and two such watchdogs.
     """
     asked = wanted.findall("devices/watchdog")
     ours = [each.get("model") for each in root.findall("devices/watchdog") if each in own]
@@ -112,7 +112,7 @@ def drop_implied_watchdog(root: Element, wanted: Element, own: Collection[Elemen
 
 
 def _switch_firmware(root: Element, wanted: Element, *, is_uefi_ours: bool) -> None:
-    """The loader is libvirt's choice by what <firmware> asks for; the guest's variables stay while it has UEFI."""
+    """libvirt chooses the loader by <firmware>; the guest's variables stay while it has UEFI."""
     os, want = root.find("os"), wanted.find("os")
     if os is None or want is None:
         return
@@ -143,7 +143,7 @@ def _chipset(machine: str) -> str:
 
 
 def _drop_addresses(root: Element) -> None:
-    """Every place is another one on another chipset; libvirt gives new ones."""
+    """On another chipset every address changes; libvirt chooses new ones."""
     for device in root.findall("devices/*"):
         if device.tag == "controller" and device.get("type") in ("pci", "ide", "sata", "usb"):
             remove(device)
@@ -152,7 +152,7 @@ def _drop_addresses(root: Element) -> None:
 
 
 def _switch_usb(root: Element, wanted: Element) -> None:
-    """A USB 2 controller is several functions of one index; another model has no use for its companions."""
+    """A USB 2 controller is several functions of one index; another model does not need its companions."""
     want = wanted.find("devices/controller[@type='usb'][@index='0']")
     held = root.findall("devices/controller[@type='usb'][@index='0']")
     if want is not None and held and want.get("model") not in {each.get("model") for each in held}:
@@ -161,7 +161,7 @@ def _switch_usb(root: Element, wanted: Element) -> None:
 
 
 def _switch_vcpus(root: Element, wanted: Element) -> None:
-    """A list of single vcpus, or more of them at start than there are to be, would contradict the number."""
+    """A list of single vcpus, or more vcpus at start than the maximum, would contradict the number."""
     vcpu, want = root.find("vcpu"), wanted.find("vcpu")
     if vcpu is None or want is None or (vcpu.text, vcpu.get("current")) == (want.text, want.get("current")):
         return

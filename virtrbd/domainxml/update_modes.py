@@ -29,7 +29,7 @@ class _UpdateMode:
 _RULES = (
     _UpdateMode(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
     _UpdateMode(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
-    # A guest that has a medium is not to see it inserted once more because the monitors are called otherwise.
+    # A guest must not see its medium inserted again because the monitors have other names.
     _UpdateMode(path=r"/devices/disk:[^/]+/source/host", mend=Mend.NEXT_BOOT),
     _UpdateMode(
         path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}
@@ -45,7 +45,7 @@ _RULES = (
 
 
 def mend_of(path: str, device: Element | None) -> Mend:
-    """Return how a difference at the path is mended; `device` is the one that the path leads into, if it does."""
+    """Return how a difference at the path is mended; `device` is the device that the path leads into, if any."""
     for rule in _RULES:
         if re.fullmatch(rule.path, path) and _is_such(device, rule.where):
             return rule.mend

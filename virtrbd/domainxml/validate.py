@@ -1,6 +1,6 @@
-"""Rendered XML against libvirt's own schema, in process and before anything is touched.
+"""Validate rendered XML against libvirt's own schema, in process and before anything is changed.
 
-libvirt names no culprit ("Extra element devices in interleave"), so it is found by validating parts.
+libvirt does not name the culprit ("Extra element devices in interleave"), so parts are validated to find it.
 """
 
 import copy
@@ -81,12 +81,12 @@ def _alone(root: Element, part: Element) -> tuple[Element, Element]:
 
 
 def _narrowed(schema: etree.RelaxNG, culprit: tuple[Element, ...]) -> tuple[Element, str, Element]:
-    """Return the smallest thing without which the document is right: an element, its attribute if any, the part.
+    """Return the smallest thing without which the document is valid: an element, its attribute if any, the part.
 
     The part itself where no single thing is to blame.
     """
     document, placed, part = culprit
-    # Backwards is from the inside out: what stands in an element comes behind it.
+    # Backwards is from the inside out: the content of an element comes after it.
     for element in reversed(list(placed.iterdescendants())):
         if name := _wrong_attribute(schema, document, element):
             return element, name, part
@@ -130,4 +130,4 @@ def _text(culprit: tuple[Element, str, Element]) -> str:
 
 def _said(schema: etree.RelaxNG, root: Element) -> str:
     schema.validate(root)
-    return "; ".join(dict.fromkeys(entry.message for entry in schema.error_log)) or "for a reason that it does not name"
+    return "; ".join(dict.fromkeys(entry.message for entry in schema.error_log)) or "without a reason"

@@ -1,1 +1,1 @@
-"""The decisions: pure functions over desired and actual."""
+"""The decisions: pure functions of desired and actual."""

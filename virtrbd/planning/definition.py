@@ -1,4 +1,4 @@
-"""What a domain's definition and its running guest need: both held against what is desired."""
+"""What a domain's definition and its running guest need: both compared with what is desired."""
 
 import shlex
 from collections.abc import Collection, Iterator, Sequence
@@ -70,7 +70,7 @@ def plan_definition(
             lints=rendered.lints,
         )
     if mark and is_known:
-        # Only the guest is to be looked at, and no lint is news.
+        # Only the guest must be looked at, and lints were reported before.
         found = DefinitionPlan(findings=_foreign_findings(domain, mark.foreign))
     else:
         found = _plan_edit(domain, defined, rendered, inputs, mark, actual)
@@ -87,7 +87,7 @@ def plan_definition(
 
 
 def _with_pending(edit: DefineDomain, waiting: Collection[str]) -> DefineDomain:
-    """Return the edit, which says whether any of it has to wait for the next boot."""
+    """Return the edit, which says whether a part of it must wait for the next boot."""
     return replace(edit, pending=any(difference.path in waiting for difference in edit.differences))
 
 
@@ -111,7 +111,7 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
 def _in_libvirts_words(
     defined: DefinedDomain, rendered: str, mark: DomainMark | None, new_mark: DomainMark
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the rendered document in the forms that the mark knows, and what libvirt left out: so a guest starts."""
+    """Return the rendered document in the forms that the mark records, and what libvirt left out: a guest starts so."""
     if mark is None or not mark.forms:
         return rendered, ()
     edit = edit_definition(defined.definition, rendered, mark, new_mark)
@@ -159,21 +159,19 @@ def _plan_edit(
 
 
 def _lossy(domain: Domain, loss: str) -> str:
-    """Return why a definition is not edited. libvirt takes it neither from virtrbd nor from its own file."""
+    """Return why a definition is not edited. libvirt would accept it neither from virtrbd nor from its own file."""
     return (
-        f"its definition is not changed, for it holds {loss}, which XML forbids and libvirt would not take again; "
-        f"write title, description and metadata without that (virsh desc, virsh metadata) before libvirtd restarts: "
-        f"it would not know {domain.name} any more"
+        f"its definition is not changed: it holds {loss}, which XML forbids and libvirt would not accept again; "
+        f"write title, description and metadata without it (virsh desc, virsh metadata) before libvirtd restarts: "
+        f"it would lose {domain.name}"
     )
 
 
 def _unclear(domain: Domain, devices: Sequence[str]) -> str:
-    """Return why a definition is not edited, where virtrbd's device could be one of several; the first says it for
-    all.
-    """
+    """Return why a definition is not edited where several devices could be virtrbd's; the message names the first."""
     return (
-        f"its definition is not changed, for it has several devices that go by {device_words(devices[0])}, and nothing "
-        f"says which is virtrbd's; take the one that is not wanted out with virsh edit, or leave them all to virsh "
+        f"its definition is not changed: it has several devices with the key {device_words(devices[0])}, and nothing "
+        f"says which is virtrbd's; remove the others with virsh edit, or leave them all to virsh "
         f"with {shell_command('virtrbd ignore', domain.name, f'/devices/{devices[0]}')}"
     )
 
@@ -181,8 +179,8 @@ def _unclear(domain: Domain, devices: Sequence[str]) -> str:
 def _left_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
     for device in devices:
         text = (
-            f"/devices/{device}: is stated no more, but the {device_words(device)} that virtrbd made is not where it "
-            f"was; another that goes by that is left alone"
+            f"/devices/{device}: is no longer stated, but the {device_words(device)} that virtrbd made is not where it "
+            f"was; another device with that key is left alone"
         )
         yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=f"/devices/{device}", text=text)
 
@@ -190,20 +188,20 @@ def _left_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
 def _foreign(
     defined: DefinedDomain, edited: str, mark: DomainMark | None, rendered: str, actual: Actual
 ) -> tuple[ForeignChange, ...]:
-    """Return what others changed. A domain that nobody marked is somebody else's whole: nothing of it is news."""
+    """Return the changes by others. A domain without a mark belongs to others entirely: it has none."""
     if mark is None:
         return ()
     last = actual.last_definitions.get(defined.uuid)
     is_upgraded = bool(last and last.hypervisor != actual.hypervisor_digest)
     text: str | None = None
     if mark.definition == "":
-        # The run that defined it was killed before it could record what libvirt made of it. What that adds by itself is
-        # told from what others added as after an upgrade.
+        # The run that defined it was killed before it could record what libvirt made of it. What libvirt added and
+        # what others added are distinguished as after an upgrade.
         text, is_upgraded = rendered, True
     elif definition_digest(defined.definition) == mark.definition:
         text = defined.definition
     elif last and _digest_of_last(last) == mark.definition:
-        # One that a crash kept from being written is of an older definition: our own changes would be called others'.
+        # After a crash it may be of an older definition: virtrbd's own changes would be taken for others'.
         text = last.xml
     return foreign_changes(
         text,
@@ -217,7 +215,7 @@ def _foreign(
 
 
 def _digest_of_last(last: LastDefinition) -> str:
-    """Return the digest of a definition that was kept; what became of its file costs the explanation alone."""
+    """Return the digest of the definition that was kept; a lost file costs only the explanation."""
     try:
         return definition_digest(last.xml)
     except DocumentError:
@@ -243,7 +241,7 @@ def _render(
     if capabilities is None:
         return _Rendered(problems=(_unknown_machine(domain, defined),))
     if domain.machine_upgrade:
-        # An alias would be held to mean the version that libvirt chose at the first define.
+        # An alias would mean the version that libvirt chose at the first define.
         domain = replace(domain, machine=capabilities.machine)
     fitted = fit(domain, capabilities, actual.images, actual.pool_config)
     if fitted.problems:
@@ -266,11 +264,11 @@ def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
 def _with_images(
     differences: Sequence[Difference], domain: Domain, defined: DefinedDomain, actual: Actual
 ) -> tuple[Difference, ...]:
-    """Name the images that disks leave behind, and those that come back with what is on them: nobody else would."""
+    """Name the images that disks leave behind, and the existing images that disks get: no other message does."""
     held = parse_disks(defined.definition)
-    leave = {f"/devices/disk:{disk.target}": f"{disk.image}, an image that stays" for disk in held if disk.image}
+    leave = {f"/devices/disk:{disk.target}": f"{disk.image}, an image that is kept" for disk in held if disk.image}
     come = {
-        f"/devices/disk:{disk.target}": f"{disk.image}, an image that is there already"
+        f"/devices/disk:{disk.target}": f"{disk.image}, an image that exists already"
         for disk in domain.disks
         if actual.images.get(disk.image.image)
     }
@@ -283,7 +281,7 @@ def _with_images(
 
 
 def _with_owners(differences: Sequence[Difference], taken: Sequence[str]) -> tuple[Difference, ...]:
-    """Say of what others made that it is theirs: it is why the edit needs a permission."""
+    """Add to what others made that they made it: that is why the edit needs a permission."""
     devices = {f"/devices/{name}" for name in taken}
     return tuple(
         replace(each, found=f"{each.found}, made by others".removeprefix(", "))
@@ -298,7 +296,7 @@ def _edit_hazards(
 ) -> tuple[Hazard, ...]:
     differences = edit.differences
     hazards = [Hazard.TAKES_OVER] if mark is None or edit.taken else []
-    # A disk that goes is as often a slip in `disks:` as it is meant, and a guest that is off misses it just as much.
+    # The removal of a disk is often a slip in `disks:`, and a guest that is off needs the disk as much.
     named = {disk.image for disk in domain.disks}
     disks = {
         f"/devices/disk:{disk.target}"
@@ -307,7 +305,7 @@ def _edit_hazards(
     }
     if any(difference.path in disks and not difference.wanted for difference in differences):
         hazards.append(Hazard.INTERRUPTS_GUEST)
-    # Another image or file behind a known target: the guest would boot into somebody else's data.
+    # Another image or file behind a known target: the guest would boot into other data.
     own = {f"disk:{disk.target}" for disk in domain.disks}
     if moved_disks(defined.definition, edit.xml, {monitor.address for monitor in actual.cluster.monitors}, own):
         hazards.append(Hazard.LOSES_DATA)

@@ -1,4 +1,4 @@
-"""What a definition needs: known without lxml and Jinja2, which only finding it out takes."""
+"""What a definition needs, as data: usable without lxml and Jinja2, which only finding it out takes."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from virtrbd.model.plan import Finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefinitionPlan:
-    """What a definition needs, and what was found when it was rendered anew."""
+    """What a definition needs, and what was found when it was rendered."""
 
     actions: tuple[Action, ...] = ()
     problems: tuple[str, ...] = ()

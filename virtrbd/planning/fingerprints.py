@@ -17,7 +17,7 @@ def common_digest(actual: Actual, secret_uuid: str, template_dir: str) -> str:
 
 
 def inputs_digest(domain: Domain, uuid: str, actual: Actual, common: str) -> str:
-    """Return the digest of all that a definition is rendered from; the domain gets this UUID."""
+    """Return the digest of everything that a definition is rendered from; the domain gets this UUID."""
     return digest_of(common, domain.digest, repr(_cache_options(domain, actual)), uuid)
 
 
@@ -27,7 +27,7 @@ def documents_digest(inputs: str, defined: DefinedDomain) -> str:
 
 
 def _cache_options(domain: Domain, actual: Actual) -> list[tuple[str, str, str]]:
-    """Return what images and pools say of librbd's cache: set later, it must bring its lint up all the same."""
+    """Return the cache options of images and pools: when they are set later, their lint must still be reported."""
     found: list[tuple[str, str, str]] = []
     for disk in domain.disks:
         image = actual.images.get(disk.image.image)

@@ -35,13 +35,13 @@ with lazily():
     from virtrbd.domainxml.parse import parse_disks
     from virtrbd.domainxml.tree import parse_tree
 
-# How a file that a spec names fails, and the spec may be right.
+# Errors about a spec's file for which the spec may still be right.
 _OF_THE_WORLD = (ExitCode.UNAVAILABLE, ExitCode.DENIED, ExitCode.CONFIG, ExitCode.BUG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePlan:
-    """The actions for one image, or why there can be none: what is wrong with the spec, or what fails for now."""
+    """The actions for one image, or why there are none: what is wrong with the spec, or what fails for now."""
 
     actions: list[Action] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -49,13 +49,13 @@ class ImagePlan:
 
 
 def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
-    """Return what makes the disk's image as the spec wants it."""
+    """Return the actions that make the disk's image as the spec wants it."""
     where = f"{domain.origin.rpartition(':')[0]}:{disk.line}: disk {disk.target}: "
     image = actual.images.get(disk.image.image)
     if (pool := disk.image.pool) in actual.missing_pools:
         planned = ImagePlan(
             problems=[
-                f"there is no pool {pool}; check the name, or make it: {shell_command('ceph osd pool create', pool)}"
+                f"pool {pool} does not exist; check the name, or make it: {shell_command('ceph osd pool create', pool)}"
             ]
         )
     elif image is None:
@@ -75,9 +75,9 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
 
 
 def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> bool:
-    """Whether the domain had this image when it was defined or last looked at: then it is not missing, it is gone.
+    """Whether the domain had this image when it was defined or last observed: then the image is not new, it is lost.
 
-    Law 15: an empty disk in its place would look like one whose data was lost, and nobody would look in the trash.
+    Law 15: an empty disk in its place would look like lost data, and the operator would not look in the trash.
     """
     last = actual.last_definitions.get(domain.uuid)
     documents = (defined.definition if defined else "", defined.live if defined else "", last.xml if last else "")
@@ -87,7 +87,7 @@ def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actu
 
 
 def plan_half_made(ref: ImageRef, actual: Actual) -> list[Action]:
-    """Return what takes away what a run of ours left where the image is to be made."""
+    """Return the actions that remove what a run of this host left under the name of the image."""
     image_id = actual.half_made.get(ref)
     return [RemoveHalfImage(ref=ref, image_id=image_id)] if image_id else []
 
@@ -95,11 +95,13 @@ def plan_half_made(ref: ImageRef, actual: Actual) -> list[Action]:
 def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Hazard, ...] = ()) -> ImagePlan:
     ref = disk.image.image
     if disk.existing:
-        return ImagePlan(problems=[f"image {ref} does not exist; existing: true only uses one that does"])
+        return ImagePlan(problems=[f"image {ref} does not exist; existing: true only uses an existing image"])
     try:
         check_new_name(ref.name)
     except ValueError as error:
-        return ImagePlan(problems=[f"image {ref} does not exist, and none of that name is made: {error}"])
+        return ImagePlan(
+            problems=[f"image {ref} does not exist, and virtrbd does not make an image of that name: {error}"]
+        )
     if not disk.clone and not disk.import_file:
         assert disk.size_bytes is not None, "the schema demands a size for a disk without a source"
         return ImagePlan(
@@ -133,7 +135,7 @@ def _make(domain: Domain, disk: Disk, size_bytes: int, hazards: tuple[Hazard, ..
 
 
 def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
-    """Return the size of what the image is made from, or why it can't be made from it."""
+    """Return the size of the image's source, or why the image can't be made from it."""
     if not disk.clone:
         if failure := actual.file_failures.get(disk.import_source):
             return 0, failure.text
@@ -174,7 +176,7 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
         remove = RemoveHalfImage(ref=image.ref, image_id=image.image_id)
         return ImagePlan(actions=[remove, *again.actions], problems=again.problems, failures=again.failures)
     if intent and intent.domain_uuid == domain.uuid and is_unclear(image, intent):
-        text = f"image {image.ref}: its import was cut off, and without fast-diff nobody can tell whether it is whole"
+        text = f"image {image.ref}: its import was interrupted, and without fast-diff it is unknown whether it is whole"
         return ImagePlan(problems=[f"{text}; {shell_command('virtrbd image remove', image.ref)}, then run again"])
     actions: list[Action] = []
     if snapshot := _unfinished_rollback(domain, image, actual):
@@ -198,36 +200,38 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
 
 
 def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
-    """Whether the guest runs with the image: one that is attached only now is grown before that, like any other."""
+    """Whether the guest runs with the image: an image that is attached only now is grown before that."""
     live = defined.live if defined and defined.state.is_active else ""
     return bool(live) and any((d.target, d.image) == (disk.target, disk.image.image) for d in parse_disks(live))
 
 
 def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:
-    """Return the snapshot that a rollback of ours was cut off on the way to, or ""."""
+    """Return the snapshot of an interrupted rollback of this host, or ""."""
     is_ours = image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
     snapshot = image.state.removeprefix(ROLLING_BACK)
     return snapshot if is_ours and snapshot != image.state and snapshot in image.snapshots else ""
 
 
 def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
-    """Return what makes the image the domain's: it is ours already, ours but for the mark, or somebody else's."""
+    """Return the actions that make the image the domain's: none, the mark alone, or a take-over."""
     intent = actual.intents.get(image.ref)
     is_marked = image.mark is not None and image.is_of(domain.uuid) and image.mark.host == actual.host_uuid
     if is_marked and image.ref not in actual.unknown_marks:
         return [DropIntent(ref=image.ref)] if intent else []
     made = replace(image, mark=None) if is_marked else image
     if intent and intent.domain_uuid == domain.uuid and intent.matches(made):
-        reason = "its creation was cut off before the mark"
+        reason = "its creation was interrupted before the mark"
         return [_mark(domain, image, reason), DropIntent(ref=image.ref)]
     drop = [DropIntent(ref=image.ref)] if intent else []
     if is_marked:
-        reason = "it bears this domain's mark, and nothing on this host says that it was made here"
+        reason = "it bears this domain's mark, but this host has no record of making it"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     if image.mark and image.is_of(domain.uuid):
-        reason = f"it belongs to this domain on host {image.mark.host_told}, which may run it or hold a save of it"
+        reason = f"it belongs to this domain on host {image.mark.host_told}, which may run it or hold its managed save"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
-    owner = f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "nobody that virtrbd knows"
+    owner = (
+        f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "no domain that virtrbd knows"
+    )
     return [_mark(domain, image, f"it exists and belongs to {owner}", Hazard.TAKES_OVER), *drop]
 
 
@@ -250,7 +254,7 @@ def _grow(domain: Domain, disk: Disk, from_bytes: int, *, live: bool) -> GrowIma
 
 
 def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
-    """Return what keeps the images of CD-ROM drives from being read: virtrbd makes none of them but a seed."""
+    """Return the problems with images of CD-ROM drives: of these virtrbd makes only a seed."""
     problems = []
     for cdrom in domain.cdroms:
         if cdrom.image and not cdrom.is_seed:
@@ -261,12 +265,14 @@ def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
                 way_out = f"make it with `{command}`, or leave the drive empty"
                 problems.append(f"{where}image {cdrom.image.image} does not exist; {way_out}")
             elif image.mark and image.mark.domain_uuid not in ("", domain.uuid):
-                owner = f"belongs to domain {image.mark.domain_uuid}, whose data this one is not to read"
+                owner = f"belongs to domain {image.mark.domain_uuid}, whose data this domain may not read"
                 problems.append(f"{where}image {image.ref} {owner}; name another image, or a copy of it")
             elif (found := as_it_is(image, actual.intents.get(image.ref))).state:
                 problems.append(where + not_ready_message(found))
             elif cdrom.image.snapshot and cdrom.image.snapshot not in image.snapshots:
-                problems.append(f"{where}snapshot {cdrom.image} does not exist; make it, or name the image alone")
+                problems.append(
+                    f"{where}snapshot {cdrom.image} does not exist; make it, or name the image without a snapshot"
+                )
     return problems
 
 
@@ -279,7 +285,7 @@ def images_of_interest(domains: tuple[Domain, ...]) -> tuple[ImageRef, ...]:
 def parents_of_interest(
     domains: tuple[Domain, ...], images: Mapping[ImageRef, Image | None], begun: Collection[ImageRef]
 ) -> tuple[ImageRef, ...]:
-    """Return the snapshots that something is still to be cloned from, sorted; what was `begun` may be half a clone."""
+    """Return the snapshots that are still needed for clones, sorted; a clone that was `begun` may be half-made."""
     return tuple(
         sorted(
             {
@@ -299,14 +305,14 @@ def pools_of_interest(domains: tuple[Domain, ...]) -> tuple[str, ...]:
 
 
 def rebuild_findings(domain: Domain, actual: Actual) -> tuple[Finding, ...]:
-    """Return what only an image made anew would have: another parent than the one that it was cloned from."""
+    """Return what only a new image would have: another parent than the image's."""
     found = []
     for disk in domain.disks:
         image = actual.images.get(disk.image.image)
         if image and disk.clone and image.parent and image.parent != disk.clone:
             text = (
                 f"disk {disk.target}: image {image.ref} was cloned from {image.parent}, the spec says {disk.clone}; "
-                f"only an image made anew would have that, without the data in this one"
+                f"only a new image would have that parent, without the data of this image"
             )
             found.append(Finding(domain=domain.name, kind=FindingKind.REBUILD, subject=disk.target, text=text))
     return tuple(found)

@@ -7,15 +7,15 @@ from virtrbd.model.image import Image, Intent
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.planning.image_shape import Shape, shape_of
 
-# The state of an image that bears none and is half-made all the same: an intent of this host knows.
+# The state of a half-made image without a state mark, as an intent of this host shows.
 HALF_MADE = "half-made"
 
 
 def is_half(image: Image, intent: Intent | None) -> bool:
-    """Whether an import or a clone of ours was cut off: its nonce says so, or nothing was written to the image yet.
+    """Whether an import or a clone of this host was interrupted: its nonce says so, or the image is still empty.
 
-    Whichever verb wrote the intent: a half image is of no use to any of them.
-    Empty is asked for because a half image is removed: an old intent must not take what somebody filled since.
+    That holds for an intent of any verb: no verb can use a half-made image.
+    The image must be empty because it is removed: an old intent must not remove an image that was filled since.
     """
     if intent is None:
         return False
@@ -26,35 +26,35 @@ def is_half(image: Image, intent: Intent | None) -> bool:
     if not intent.importing:
         return False
     if image.state:
-        # What is marked was whole before: a state that was written on it later is not its maker's.
+        # A marked image was whole before: its maker did not write a later state.
         return intent.nonce in image.state and image.mark is None
     return intent.matches(image) and image.allocated_bytes == 0
 
 
 def is_half_made(parts: ImageParts, intent: Intent) -> bool:
-    """Whether librbd was cut off while it made the image for a run of ours, before it had a header.
+    """Whether librbd was interrupted while it made the image for a run of this host, before it had a header.
 
-    Whichever verb wrote the intent. The id says whose it is, or that it is younger than the intent: without a header it
-    holds nothing that could be lost.
+    That holds for an intent of any verb. The id shows that this client made it, or that it is younger than the intent:
+    without a header it holds nothing that could be lost.
     """
     is_ours = intent.made_id(parts.image_id) or intent.is_before(parts.noted_at)
     return is_ours and shape_of(parts) is Shape.REMAINS
 
 
 def as_it_is(image: Image, intent: Intent | None) -> Image:
-    """Return the image with a state where it is half-made and nothing on it says so."""
+    """Return the image with a state where it is half-made and has no state mark."""
     return replace(image, state=HALF_MADE) if not image.state and is_half(image, intent) else image
 
 
 def is_unclear(image: Image, intent: Intent) -> bool:
-    """Whether nobody can tell if an import was cut off before it began: nothing says how much of it was written."""
+    """Whether an import may have been interrupted before it began: without fast-diff the data written is unknown."""
     return intent.importing and image.mark is None and not image.state and image.allocated_bytes is None
 
 
 def is_as_cloned(image: Image, source: Image, host_uuid: str) -> bool:
-    """Whether the image is what a run of ours by hand makes of the source, and nobody did anything with it since.
+    """Whether the image is what a verb of this host made of the source, and it is untouched since.
 
-    So that to clone it again would make the very same. Where nothing says how much was written it may be anything.
+    Then to clone it again would make the same image. Where the amount of written data is unknown, it is not.
     """
     is_ours = image.mark is not None and (image.mark.domain_uuid, image.mark.host) == ("", host_uuid)
     is_used = image.state or image.running_on or image.watchers or image.snapshots
@@ -62,15 +62,15 @@ def is_as_cloned(image: Image, source: Image, host_uuid: str) -> bool:
 
 
 class ImageOrigin(Enum):
-    """What an image that is there already is to a run that is about to make it."""
+    """What an existing image is to a run that is about to make it."""
 
-    FOREIGN = "it was there before"
-    HALF = "an earlier run was cut off while it was filled"
-    MADE = "an earlier run made it, and was cut off before it could say so"
+    FOREIGN = "it existed before"
+    HALF = "an earlier run was interrupted while it was filled"
+    MADE = "an earlier run made it, and was interrupted before it could report that"
 
 
 def origin_of(image: Image, intent: Intent | None, *, domain_uuid: str, host_uuid: str) -> ImageOrigin:
-    """Return what the image is: an intent of ours tells, and nothing else."""
+    """Return what the image is, by an intent of this host."""
     if is_half(image, intent):
         return ImageOrigin.HALF
     if intent is None or intent.domain_uuid != domain_uuid or image.state:

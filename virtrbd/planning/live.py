@@ -1,4 +1,4 @@
-"""What a running guest needs: what can be changed live, and what waits for its next boot."""
+"""What a running guest needs: the live changes, and what waits for its next boot."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ from virtrbd.model.size import format_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivePlan:
-    """The changes to a running guest, and what of it has to wait."""
+    """The changes to a running guest, and what must wait."""
 
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -67,10 +67,10 @@ def plan_live(
     differences = edit.differences
     now = replace(edit, differences=tuple(each for each in differences if each.mend is Mend.LIVE))
     actions = list(_actions(domain, defined, desired, now, actual))
-    # Also what an earlier run attached or set and was killed before it marked: unmarked it would be somebody's.
+    # Also what an earlier run attached or set and was killed before it marked it: unmarked it would be others'.
     kept = still_there(defined.live, defined.definition, new_mark.stated)
     if actions or not set(kept) <= set(_live_stated(defined)):
-        # Where libvirt puts what it is given is seen then; what the mark says is of one that went before.
+        # The place that libvirt chose is seen later; the mark has the place of an earlier device.
         attached = {action.device: "" for action in actions if isinstance(action, AttachDevice)}
         actions.append(_mark(defined, new_mark, {**edit.places, **attached}))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
@@ -83,14 +83,14 @@ def plan_live(
 def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
     for device in devices:
         text = (
-            f"/devices/{device}: what goes by that in the running guest is another's, or nothing says which of several "
-            f"is virtrbd's; left alone until the guest was off and on again"
+            f"/devices/{device}: in the running guest others made a device with that key, or nothing says which "
+            f"of several is virtrbd's; left alone until the guest has been shut down and started"
         )
         yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
 
 
 def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit, actual: Actual) -> Iterator[Action]:
-    """Yield one action for each device, whatever differs of it: controllers first, detaching last."""
+    """Yield one action for each device with differences: controllers first, detaching last."""
     differences, places = edit.differences, edit.places
     by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
     for device, found in by_device:
@@ -151,7 +151,7 @@ def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, a
 
 
 def _written_image(document: str, device: str, actual: Actual) -> ImageRef | None:
-    """Return the image of this cluster that a device writes to; a template or a spec's XML may have disks of others."""
+    """Return the image of this cluster that a device writes to; a template or `xml:` may name other clusters."""
     elsewhere = images_elsewhere(parse_tree(document), actual.cluster.addresses)
     images = {f"disk:{disk.target}": disk.image for disk in parse_disks(document) if disk.is_written}
     image = images.get(device)
@@ -170,13 +170,13 @@ def _memory(domain: Domain, defined: DefinedDomain, desired: str) -> Iterator[Ac
 
 
 def _balloon(defined: DefinedDomain, desired: str) -> tuple[int, int]:
-    """Return the bytes that a guest has, and those that it is to have."""
+    """Return the memory that a guest has, and the memory that it should have, in bytes."""
     has, most = current_memory(defined.live)
     return has, min(wanted_memory(desired), most)
 
 
 def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
-    """Whether the guest is to give memory back, and was told so: at its start or since, which its own mark says."""
+    """Whether the guest should give memory back, and was asked to: at its start or since, as its own mark records."""
     mark = read_mark(defined.live)
     told = mark.balloon_bytes if mark else 0
     return wanted < has and current_memory(defined.definition)[0] == wanted and told in (0, wanted)
@@ -185,13 +185,13 @@ def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
 def _asked(
     domain: Domain, defined: DefinedDomain, desired: str, differences: Sequence[Difference]
 ) -> Iterator[Finding]:
-    """A guest gives memory back when its driver is up; until then it is nobody's to ask again."""
+    """A guest gives memory back when its driver runs; until then there is nothing to ask again."""
     if not any(each.path == "/currentMemory" for each in differences):
         return
     has, wanted = _balloon(defined, desired)
     if _is_asked(defined, has, wanted):
         text = (
-            f"/currentMemory: it has {format_size(has)} and is to have {format_size(wanted)}; in force when its "
+            f"/currentMemory: it has {format_size(has)} and should have {format_size(wanted)}; takes effect when its "
             f"balloon driver gives the rest back"
         )
         yield Finding(domain=domain.name, kind=FindingKind.ASKED, subject="/currentMemory", text=text)
@@ -205,19 +205,19 @@ def _vcpus(domain: Domain, defined: DefinedDomain, desired: str) -> Iterator[Act
 
 
 def _title(domain: Domain, defined: DefinedDomain, differences: Mapping[str, Difference]) -> SetTitle:
-    # Both are set at once: one that does not differ, or is none of ours, stays what it is.
+    # Both are set at once: a value that does not differ, or that virtrbd does not state, stays as it is.
     wanted = titles(defined.live) | {path[1:]: each.wanted for path, each in differences.items()}
     return SetTitle(domain_uuid=domain.uuid, title=wanted["title"], description=wanted["description"])
 
 
 def _mark(defined: DefinedDomain, new_mark: DomainMark, places: Mapping[str, str]) -> MarkLive:
-    """What the guest has of ours from now on: also what goes only when the guest lets go of it."""
+    """What the guest has of virtrbd's from now on, including devices that the guest has not released yet."""
     stated = tuple(sorted({*_live_stated(defined), *new_mark.stated}))
     return MarkLive(domain_uuid=new_mark.uuid, stated=stated, places=tuple(sorted(places.items())))
 
 
 def _live_stated(defined: DefinedDomain) -> tuple[str, ...]:
-    """Return what of the running guest is marked as ours."""
+    """Return what of the running guest is marked as virtrbd's."""
     mark = read_mark(defined.live)
     return mark.stated if mark else ()
 
@@ -226,7 +226,9 @@ def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]
     for each in waiting:
         is_rebuild = each.mend is Mend.REBUILD
         kind = FindingKind.REBUILD if is_rebuild else FindingKind.PENDING
-        when = "only a domain made anew has it" if is_rebuild else "in force when the guest was off and on again"
+        when = (
+            "only a new domain has it" if is_rebuild else "takes effect after the guest has been shut down and started"
+        )
         yield Finding(domain=domain.name, kind=kind, subject=each.path, text=f"{each}; {when}")
 
 
@@ -237,21 +239,21 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
             domain=domain.name,
             kind=FindingKind.FOREIGN,
             subject=f"live/devices/{device}",
-            text=f"{words} is in the running guest alone; left alone, gone at its next boot",
+            text=f"{words} is only in the running guest; left alone, lost at its next boot",
         )
 
     documents = defined.live, defined.definition, desired, read_mark(defined.live)
     for change in (*words_of_others(*documents), *settings_of_others(*documents)):
         if not is_ignored(change.path, new_mark.ignored):
-            text = f"{change} in the running guest alone; left alone, gone at its next boot"
+            text = f"{change} only in the running guest; left alone, lost at its next boot"
             yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=f"live{change.path}", text=text)
     for device in media_of_others(defined.live, defined.definition, desired):
         yield Finding(
             domain=domain.name,
             kind=FindingKind.FOREIGN,
             subject=f"live/devices/{device}/source",
-            text=f"{device.partition(':')[2]} of the running guest holds a medium that somebody inserted; left alone, "
-            f"gone at its next boot",
+            text=f"{device.partition(':')[2]} of the running guest holds a medium that others inserted; left alone, "
+            f"lost at its next boot",
         )
 
 
@@ -259,11 +261,11 @@ def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: Actu
     held, now = monitor_addresses(defined.live), actual.cluster.addresses
     if are_all_gone(held, now):
         if not are_all_gone(monitor_addresses(defined.definition), now):
-            way_out = "the definition has the new ones: restart it"
+            way_out = "the definition has the new addresses: restart it"
         elif not are_all_gone(monitor_addresses(desired), now):
-            way_out = "its definition has not the new ones yet: define it, then restart it"
+            way_out = "its definition does not have the new addresses yet: define it, then restart it"
         else:
-            way_out = "its definition names them by the spec's xml: or template: take them out there, then restart it"
+            way_out = "the spec's xml: or template names them: remove them there, then restart it"
         yield Finding(
             domain=domain.name,
             kind=FindingKind.MONITORS,

@@ -28,11 +28,11 @@ def capabilities_key(domain: Domain, defined: DefinedDomain | None) -> Capabilit
 def capabilities_of_interest(
     domains: Sequence[Domain], defined: Sequence[DefinedDomain]
 ) -> tuple[CapabilitiesKey, ...]:
-    """Return all that a run may have to render for, sorted."""
+    """Return all hypervisor types and machines that a run may have to render for, sorted."""
     by_uuid, by_name = {found.uuid: found for found in defined}, {found.name: found for found in defined}
     keys = set()
     for domain in domains:
-        # One whose definition cannot be read is not rendered either; planning it says why.
+        # A domain whose definition cannot be read is not rendered either; its plan says why.
         with suppress(DocumentError):
             keys.add(capabilities_key(domain, by_uuid.get(domain.uuid) or by_name.get(domain.name)))
     return tuple(sorted(keys))

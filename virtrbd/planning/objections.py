@@ -14,9 +14,9 @@ from virtrbd.printable import shell_command
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """One reason not to, and the way out; where a hazard is named, allowing that is one.
+    """One reason against a change, and the way out; where it has a hazard, allowing that is another.
 
-    What `lingers` may be the remains of a crash, and go by itself.
+    An objection that `lingers` may be what a crash left, and disappear by itself.
     """
 
     text: str
@@ -30,18 +30,18 @@ class Objection:
 
 
 def objections(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -> tuple[Objection, ...]:
-    """Return what stands against changing the image as a whole: who has it open, holds it saved, or owns it.
+    """Return the objections to changing the image as a whole: who has it open, holds a save of it, or owns it.
 
-    `uses` None: nobody could ask libvirt. That a domain which is shut off has the image as its disk is no objection.
+    `uses` None: libvirt did not answer. A domain that has the image as its disk and is shut off does not object.
     """
     return (*_in_use(image, uses), *base_objections(image.ref, uses), *_of_others(image, uses, host_uuid))
 
 
 def base_objections(ref: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Objection, ...]:
-    """Return which overlays are built on the image: libvirt's external snapshots break when their base changes."""
+    """Return the overlays that are built on the image: libvirt's external snapshots break when their base changes."""
     return tuple(
         Objection(
-            text=f"domain {use.name} has it as the {how}, and the overlay is built on it as it is",
+            text=f"domain {use.name} has it as the {how}, and the overlay needs it unchanged",
             way_out=f"merge the two with virsh blockpull or virsh blockcommit of {use.name}",
         )
         for use in uses or ()
@@ -51,7 +51,7 @@ def base_objections(ref: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Ob
 
 
 def snapshot_objections(snapshot: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Objection, ...]:
-    """Return which domains have the snapshot itself as a disk: without it they never start again."""
+    """Return the domains that have the snapshot itself as a disk: without it they can't start again."""
     return tuple(
         Objection(
             text=f"domain {use.name}, {use.state.value}, has {snapshot} as {how}",
@@ -63,7 +63,7 @@ def snapshot_objections(snapshot: ImageRef, uses: Sequence[DomainUse] | None) ->
 
 
 def unread_objections(ref: ImageRef, uses: Sequence[DomainUse] | None) -> tuple[Objection, ...]:
-    """Return what is not known of use: what cannot be read, of domains, or of all where libvirt does not answer."""
+    """Return the unknown uses: domains with parts that cannot be read, or all where libvirt does not answer."""
     if uses is None:
         return (
             Objection(
@@ -96,14 +96,14 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
     ]
     found += [
         Objection(
-            text=f"domain {use.name} holds a managed save, whose memory belongs to the image as it is",
+            text=f"domain {use.name} holds a managed save, whose memory needs the image unchanged",
             way_out=f"resume it with {shell_command('virtrbd start', use.name)}, or drop it with "
             f"{shell_command('virsh managedsave-remove', use.name)}",
         )
         for use in mine
         if use.state is PowerState.SAVED
     ]
-    # A watcher is the domain's own QEMU where one runs here: of a snapshot, or below an overlay, it opens read-only.
+    # The guest's own QEMU is a watcher too, but it opens a snapshot, or an image below an overlay, read-only.
     if len(image.watchers) > sum(use.writes(image.ref) for use in running):
         who = ", ".join(map(str, image.watchers))
         found.append(Objection(text=f"it is open by {who}", way_out="stop that client", lingers=True))
@@ -111,7 +111,7 @@ def _in_use(image: Image, uses: Sequence[DomainUse] | None) -> list[Objection]:
 
 
 def obstacle_objection(obstacle: Obstacle) -> Objection:
-    """Return what RBD itself holds against writing as an objection; only its own tools take it away."""
+    """Return RBD's own obstacle to writing as an objection; only RBD's tools remove it."""
     return Objection(text=obstacle.text, way_out=obstacle.way_out)
 
 
@@ -124,7 +124,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
     if image.running_on not in ("", host_uuid):
         found.append(
             Objection(
-                text=f"it was last started on host {image.running_on_told}, which never said that it stopped",
+                text=f"it was last started on host {image.running_on_told}, which did not record a stop",
                 way_out="shut it down there with virtrbd, and resume or drop a managed save first",
                 hazard=Hazard.TAKES_OVER,
             )
@@ -144,7 +144,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
 
 
 def owner_objections(image: Image | Child, host_uuid: str) -> tuple[Objection, ...]:
-    """Return what stands against touching the image at all: its mark names another host."""
+    """Return the objections to any change of the image: its mark names another host."""
     if image.mark is None or image.mark.host == host_uuid:
         return ()
     owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
@@ -153,10 +153,10 @@ def owner_objections(image: Image | Child, host_uuid: str) -> tuple[Objection, .
 
 
 def clone_objections(clone: Child, parent: Image, host_uuid: str) -> tuple[Objection, ...]:
-    """Return what stands against flattening a clone that nobody named: it is not its parent's owner's, or not whole."""
+    """Return the objections to flattening a clone that the operator did not name: another owner, or it is not whole."""
     found = list(owner_objections(clone, host_uuid))
     mark, owner = clone.mark, parent.mark.domain_uuid if parent.mark else ""
-    # In the trash it has no name by which a verb could take it.
+    # In the trash it has no name that a verb could use.
     way_out = shell_command(f"virtrbd image restore --id {clone.image_id}", clone.ref) if clone.in_trash else ""
     if not found and mark and mark.domain_uuid not in ("", owner):
         by_name = way_out or shell_command("virtrbd image flatten", clone.ref)
@@ -172,8 +172,8 @@ def clone_objections(clone: Child, parent: Image, host_uuid: str) -> tuple[Objec
 def growth_objections(
     image: Image, uses: Sequence[DomainUse] | None, host_uuid: str
 ) -> tuple[DomainUse | None, tuple[Objection, ...]]:
-    """Return the domain of this host whose guest is to be told, if one runs, and what stands against growing."""
-    # A snapshot stays as it is when its image grows.
+    """Return the domain of this host whose guest must see the growth, if one runs, and the objections to growing."""
+    # A snapshot does not change when its image grows.
     others = [replace(use, images=_without_snapshots(use)) for use in uses] if uses is not None else None
     running = [use for use in others or () if use.uses(image.ref) and use.state.is_active]
     if len(running) != 1 or len(image.watchers) > 1 or not running[0].disk_of(image.ref):

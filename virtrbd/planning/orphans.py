@@ -19,7 +19,7 @@ with lazily():
 
 
 def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans: bool) -> Iterator[DomainPlan]:
-    """Yield what is to be said of domains that no spec puts on this host."""
+    """Yield the findings about domains that no spec puts on this host."""
     names, uuids = {domain.name for domain in desired}, {domain.uuid for domain in desired}
     elsewhere = {domain.name: domain.host for domain in desired if domain.host != here}
 
@@ -41,7 +41,7 @@ def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans
 
 
 def _unread(name: str, failure: Failure) -> DomainPlan:
-    """Say that a domain of somebody else's cannot be read; a defect of virtrbd's own is a failure all the same."""
+    """Report that a domain of others cannot be read; a defect of virtrbd is still a failure."""
     if failure.exit_code is ExitCode.BUG:
         return DomainPlan(name=name, failures=(failure,))
     return DomainPlan(name=name, findings=(Finding(domain=name, kind=FindingKind.UNREAD, text=failure.text),))
@@ -53,13 +53,13 @@ def _no_xml(found: DefinedDomain) -> Iterator[Finding]:
 
 
 def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
-    """Return what to say of a definition that libvirt itself could not read again: measured, it loses the domain."""
+    """Return the finding about a definition that libvirt itself could not read again: measured, it loses the domain."""
     if not (found.persistent and may_be_no_xml(found.definition)):
         return None
     flaw = parse(found.definition).flaw
     text = (
-        f"its definition holds {flaw}: when libvirtd is restarted, it does not know the domain any more; write title, "
-        f"description and metadata without that now (virsh desc, virsh metadata)"
+        f"its definition holds {flaw}: when libvirtd is restarted, it loses the domain; write title, "
+        f"description and metadata without it now (virsh desc, virsh metadata)"
     )
     return Finding(domain=name, kind=FindingKind.NOT_XML, text=text) if flaw else None
 
@@ -93,5 +93,5 @@ def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
             domain=found.name,
             kind=FindingKind.MONITORS,
             text=f"{state}: the monitors in its definition are all gone ({', '.join(sorted(held))}); it is not "
-            f"virtrbd's to mend ({shell_command('virtrbd adopt', found.name)})",
+            f"owned by virtrbd, which leaves it alone ({shell_command('virtrbd adopt', found.name)})",
         )

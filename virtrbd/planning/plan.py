@@ -39,9 +39,9 @@ _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 class Policy:
     """What this run may do besides bringing definitions into line.
 
-    `start`: every domain is to run. `by_spec`: a spec's `state` is brought about. `with_orphans`: the specs are all
-    there are, so that ours without one are told of. `limit_percent`: the most existing domains that may change; None
-    for no limit.
+    `start`: every domain should run. `by_spec`: apply the specs' `state`. `with_orphans`: these are all specs of the
+    host, so virtrbd's domains without a spec are reported. `limit_percent`: the most existing domains that may change;
+    None for no limit.
     """
 
     host: str
@@ -59,7 +59,7 @@ def secret_uuid_for(usage: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _World:
-    """What planning one domain must know of all."""
+    """What the plan of one domain needs to know of all."""
 
     actual: Actual
     policy: Policy
@@ -71,7 +71,7 @@ class _World:
 
     @classmethod
     def of(cls, actual: Actual, policy: Policy) -> Self:
-        """Return the world, looked through once."""
+        """Return the world, indexed once."""
         secret_uuid, actions = plan_secret(actual)
         return cls(
             actual=actual,
@@ -92,15 +92,15 @@ class _World:
         return documents_digest(inputs_digest(domain, defined.uuid, self.actual, self.common), defined)
 
     def is_judged(self, defined: DefinedDomain | None) -> bool:
-        """Whether an earlier run looked at these very documents, and found nothing to do and nothing to say.
+        """Whether an earlier run compared these very documents, and found nothing to do and nothing to report.
 
-        A running domain that somebody undefined still shows the same two.
+        A running domain that was undefined still shows the same two.
         """
         return defined is not None and defined.persistent and defined.uuid in self.actual.judged
 
 
 def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
-    """Return what each desired domain needs, by name, and what is to be said of the others here."""
+    """Return what each desired domain needs, by name, and the findings about the other domains of this host."""
     world = _World.of(actual, policy)
     plans = [_plan_or_fail(domain, world) for domain in sorted(desired, key=lambda d: d.name)]
     stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
@@ -115,7 +115,7 @@ def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan
 def still_judged(
     desired: Sequence[Domain], actual: Actual, policy: Policy, judged: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what of the earlier judgements holds for the documents as they are now."""
+    """Return the results of earlier comparisons that are still valid for the documents as they are now."""
     world = _World.of(actual, policy)
     held = [(domain, defined) for domain in desired if (defined := world.held(domain)) and defined.uuid in judged]
     return {
@@ -126,13 +126,13 @@ def still_judged(
 
 
 def unjudged(desired: Sequence[Domain], actual: Actual, policy: Policy) -> tuple[Domain, ...]:
-    """Return the domains of this host whose documents are to be looked at: more must be read of these."""
+    """Return the domains of this host whose documents must be compared: more must be read of these."""
     world = _World.of(actual, policy)
     return tuple(d for d in desired if d.host == policy.host and not world.is_judged(world.held(d)))
 
 
 def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
-    """The secret is the host's, not a domain's: the first domain that gets further makes it for all."""
+    """The secret is the host's, not a domain's: the first domain that gets so far makes it for all."""
     made = False
     for plan in plans:
         actions = tuple(action for action in plan.actions if not (made and isinstance(action, DefineSecret)))
@@ -141,7 +141,7 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
 
 
 def _plan_or_fail(domain: Domain, world: _World) -> DomainPlan:
-    """Return what the domain needs; whatever is odd about it fails it alone (law 12)."""
+    """Return what the domain needs; an odd domain fails alone (law 12)."""
     policy = world.policy
     if domain.host != policy.host:
         return DomainPlan(name=domain.name, note=f"belongs to host {domain.host}; left alone on {policy.host}")
@@ -157,7 +157,7 @@ def _plan_or_fail(domain: Domain, world: _World) -> DomainPlan:
 
 
 def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
-    """Yield why the domain, or an image of it, is not known: what cannot be read is not absent."""
+    """Yield why the domain, or an image of it, is unknown: what cannot be read is not absent."""
     images = actual.unread_images
     named = [disk.image.image for disk in domain.disks] + ([domain.seed.image] if domain.seed else [])
     named += [disk.clone for disk in domain.disks if disk.clone]
@@ -244,14 +244,14 @@ def _plan_definition(
 def _not_xml(
     domain: Domain, defined: DefinedDomain | None, definition: DefinitionPlan, *, is_judged: bool
 ) -> Iterator[Finding]:
-    """Yield that libvirt would not read the definition again, unless it is written again now."""
+    """Yield the finding that libvirt could not read the definition again, unless it is written again now."""
     is_written = any(isinstance(action, DefineDomain) for action in definition.actions)
     if defined and not is_judged and not is_written and (finding := no_xml_finding(domain.name, defined)):
         yield finding
 
 
 def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None) -> Iterator[Finding]:
-    """Yield the spec's disks that no run attaches: their place is ignored, and holds another image."""
+    """Yield the spec's disks that no run attaches: their path is ignored, and holds another image."""
     if defined is None or mark is None or not mark.ignored:
         return
     held = {disk.target: disk.image for disk in parse_disks(defined.definition)}
@@ -286,15 +286,15 @@ def _around_managed_save(domain: Domain, plan: DomainPlan, stale: str) -> Domain
         return replace(plan, findings=(*plan.findings, finding))
     grown = " and the images" if any(isinstance(action, GrowImage) for action in waiting) else ""
     reason = (
-        f"{'; '.join(action.text for action in waiting)}: waits, for the domain holds a managed save, to which its own "
-        f"definition{grown} belong; start it to resume, or drop the save with "
+        f"{'; '.join(action.text for action in waiting)}: waits, because the domain holds a managed save, to which its "
+        f"own definition{grown} belong; start it to resume, or drop the save with "
         f"{shell_command('virsh managedsave-remove', domain.name)}"
     )
     return replace(plan, actions=(), findings=(*plan.findings, finding), held_back=(reason,))
 
 
 def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None) -> tuple[str, ...]:
-    """Return why what libvirt holds under this name or UUID can't be the domain. Ours that was undefined can."""
+    """Return why what libvirt holds under this name or UUID can't be the domain. virtrbd's own, undefined, can."""
     if defined and defined.name != domain.name:
         message = f"renamed to {defined.name} (UUID {domain.uuid}); rename it back with virsh domrename, or the spec"
         return (f"{domain.origin}: {domain.name}: {message}",)
@@ -311,7 +311,7 @@ def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | N
 def plan_secret(actual: Actual) -> tuple[str, list[Action]]:
     """Return the UUID of the secret to use, and the action that makes it.
 
-    A foreign secret for the same user is used as it is: libvirt refuses a second one with the same usage name. A
+    A secret of others for the same user is used as it is: libvirt refuses a second secret with the same usage name. A
     cluster without cephx needs none.
     """
     if not actual.cluster.cephx:

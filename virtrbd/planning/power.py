@@ -1,4 +1,4 @@
-"""What a domain's power needs: by its spec's `state`, or because a person asked for a start."""
+"""What a domain's power needs: by its spec's `state`, or because the operator requested a start."""
 
 from dataclasses import dataclass
 
@@ -28,9 +28,9 @@ def plan_power(
     start: bool,
     by_spec: bool,
 ) -> PowerPlan:
-    """Return the start or shutdown that is wanted, and where the images must be told of what happened here.
+    """Return the start or shutdown that is wanted, and the records on images of what happened here.
 
-    `marked` are the images that become the domain's by this very plan.
+    `marked`: the images that become the domain's by this plan.
     """
     notes = _notes(domain, defined, actual, marked)
     is_active = bool(defined and defined.state.is_active)
@@ -42,7 +42,7 @@ def plan_power(
         action = ShutDownDomain(domain_uuid=domain.uuid, hazards=(Hazard.INTERRUPTS_GUEST,))
         return PowerPlan(actions=(*notes, action))
     if wants_running and not start and defined and stale_save_of(domain, defined, actual):
-        # Said by the plan, and never done unwatched.
+        # The plan reports it, and no unwatched run does it.
         return PowerPlan(actions=notes)
     if wants_running and not is_active:
         hazards, elsewhere = start_hazards(domain, defined, actual), _elsewhere(domain, actual)
@@ -52,13 +52,13 @@ def plan_power(
 
 
 def _paused(domain: Domain) -> Finding:
-    """A paused guest neither runs nor hears that it is to shut down, until somebody resumes it."""
-    text = f"is paused; {shell_command('virsh resume', domain.name)} lets it go on"
+    """A paused guest neither runs nor reacts to a shutdown request, until it is resumed."""
+    text = f"is paused; {shell_command('virsh resume', domain.name)} resumes it"
     return Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text)
 
 
 def stale_save_of(domain: Domain, defined: DefinedDomain, actual: Actual) -> str:
-    """Return why the domain's managed save must not be resumed, as far as hosts tell; the gate knows the rest."""
+    """Return why the domain's managed save must not be resumed, as far as hosts show it; the gate knows the rest."""
     if defined.state is not PowerState.SAVED:
         return ""
     here = LastRun(host=actual.host_uuid)
@@ -68,7 +68,7 @@ def stale_save_of(domain: Domain, defined: DefinedDomain, actual: Actual) -> str
 
 
 def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> tuple[Hazard, ...]:
-    """A start where another host was last, and never said that it stopped, takes over from it.
+    """A start takes over from another host that ran the guest last and did not record a stop.
 
     No watcher is no proof of death: a frozen client loses its watch and may come back. Old memory on a newer disk
     loses data.
@@ -79,7 +79,7 @@ def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual)
 
 
 def _elsewhere(domain: Domain, actual: Actual) -> str:
-    """Return the other host that the domain's images were last started on, and which never said that it stopped."""
+    """Return the other host that the domain's images were last started on, and that did not record a stop."""
     images = (actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written)
     hosts = (image.running_on_told for image in images if image and image.running_on not in ("", actual.host_uuid))
     return next(hosts, "")
@@ -88,7 +88,7 @@ def _elsewhere(domain: Domain, actual: Actual) -> str:
 def _notes(
     domain: Domain, defined: DefinedDomain | None, actual: Actual, marked: frozenset[ImageRef]
 ) -> tuple[Action, ...]:
-    """A guest that powered itself off, or that virsh started, told nobody: its images do not know where it is."""
+    """A guest powered itself off, or virsh started it: its images do not record where it runs."""
     if defined is None:
         return ()
     if defined.state is PowerState.SHUT_OFF:
@@ -114,5 +114,5 @@ def _is_ours(image: Image, domain: Domain, actual: Actual) -> bool:
 
 
 def _is_attached(ref: ImageRef, defined: DefinedDomain) -> bool:
-    # A look at the text: a wrong yes only notes the host of a disk that will be attached to its guest here.
+    # A look at the text: a wrong yes only records the host of a disk that will be attached to its guest here.
     return names_source(defined.live, ref)

@@ -1,4 +1,4 @@
-"""How an image or a snapshot is removed: what keeps it, and the steps that would clear that, in order. Pure."""
+"""The removal of an image or a snapshot: what keeps it, and the steps that would clear that, in order. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from virtrbd.printable import shell_command
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlattenClone:
-    """Part a clone from the snapshot; it takes as much space as it has data."""
+    """Flatten a clone of the snapshot; it then takes space for all its data."""
 
     child: Child
 
@@ -53,7 +53,7 @@ class UnprotectSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveSnapshot:
-    """`snapshot_id`: of one whose removal was cut off, which has no name any more; else 0."""
+    """`snapshot_id`: of a snapshot whose removal was interrupted, and that no longer has a name; else 0."""
 
     ref: ImageRef
     image_id: str
@@ -85,7 +85,7 @@ class MoveToTrash:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveImage:
-    """Remove for good, by way of the trash: what is cut off there can be seen and removed."""
+    """Remove for good, by way of the trash: after an interruption there the image can be seen and removed."""
 
     ref: ImageRef
     image_id: str
@@ -105,9 +105,9 @@ Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | MoveToTrash | RemoveI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, by a person only.
+    """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, only by the operator.
 
-    What `lingers` may be the remains of a crash, and go by itself.
+    A blocker that `lingers` may be what a crash left, and disappear by itself.
     """
 
     text: str
@@ -117,12 +117,12 @@ class Blocker:
 
     @property
     def is_cleared_by_steps(self) -> bool:
-        """Whether `--clear` is all that it takes."""
+        """Whether `--clear` suffices."""
         return not self.way_out and self.hazard is None
 
     @property
     def is_for_a_flag(self) -> bool:
-        """Whether it only waits for a person's word; what else keeps an image goes by no flag of ours."""
+        """Whether it only needs a flag; no flag of virtrbd clears the other blockers."""
         return self.is_cleared_by_steps or self.hazard is not None
 
 
@@ -141,16 +141,16 @@ class RemovalPlan:
         )
 
     def without_lingering(self) -> "RemovalPlan":
-        """Return the plan without what goes by itself."""
+        """Return the plan without blockers that may disappear by themselves."""
         return replace(self, blockers=tuple(blocker for blocker in self.blockers if not blocker.lingers))
 
 
 def plan_removal(
     details: ImageDetails, uses: Sequence[DomainUse] | None, host_uuid: str, *, delay_s: float | None
 ) -> RemovalPlan:
-    """Return how the image is removed: to the trash for `delay_s` seconds, or, with None, for good.
+    """Return the removal of the image: to the trash for `delay_s` seconds, or, with None, for good.
 
-    Into the trash snapshots go along; clones keep it here all the same: what others build on is in use.
+    Its snapshots move to the trash with it; clones still keep it here: an image with clones is in use.
     """
     image = details.image
     blockers = [_of(objection) for objection in objections(image, uses, host_uuid)]
@@ -179,7 +179,7 @@ def plan_removal(
 def plan_snapshot_removal(
     details: ImageDetails, name: str, uses: Sequence[DomainUse] | None, host_uuid: str
 ) -> RemovalPlan | None:
-    """Return how the snapshot is removed, or None when people made none of that name."""
+    """Return the removal of the snapshot, or None when there is no user snapshot of that name."""
     image = details.image
     found = [each for each in details.snapshots if each.kind is SnapshotKind.USER and each.name == name]
     found = found or [each for each in details.snapshots if each.label == name and _is_cut_off(each)]
@@ -206,14 +206,14 @@ def plan_snapshot_removal(
 
 
 def _is_cut_off(snapshot: Snapshot) -> bool:
-    """Whether its removal was cut off: librbd puts each into the trash first, where only clones keep one."""
+    """Whether its removal was interrupted: librbd moves each to the trash first, where only clones keep it."""
     return snapshot.kind is SnapshotKind.TRASH and not snapshot.children
 
 
 def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> RemovalPlan:
-    """Return how an image in the trash is removed for good: with its snapshots, unless clones still need them.
+    """Return the removal for good of an image in the trash: with its snapshots, unless clones still need them.
 
-    Whoever moved it there allowed its end, but not before its delay is over.
+    The move there allowed its end, but not before its delay is over.
     """
     image = details.image
     blockers = _foreign_snapshots(details)
@@ -261,7 +261,7 @@ def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
 
 
 def way_out_of(snapshot: Snapshot, ref: ImageRef) -> str:
-    """Return how the snapshot of the image goes where it is not for `image snapshot remove`, "" where it is."""
+    """Return how the snapshot is removed where `image snapshot remove` cannot do it, else ""."""
     match snapshot.kind:
         case SnapshotKind.USER:
             return ""
@@ -282,7 +282,7 @@ def _clones_blockers(snapshot: Snapshot, image: Image, host_uuid: str) -> list[B
         return []
     clones = ", ".join(map(str, snapshot.children))
     where = " (removed, and kept for them in the trash)" if snapshot.kind is SnapshotKind.TRASH else ""
-    # Parting them is an act on each of them, and only this image was named.
+    # A flatten changes each clone, and the operator named only this image.
     against = [each for child in snapshot.children for each in clone_objections(child, image, host_uuid)]
     return [Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}"), *map(_of, against)]
 
@@ -294,5 +294,5 @@ def _snapshot_steps(details: ImageDetails, snapshot: Snapshot, *, remove: bool) 
         if snapshot.protected:
             steps.append(UnprotectSnapshot(ref=ref, image_id=image_id))
         steps.append(RemoveSnapshot(ref=ref, image_id=image_id))
-    # One in the trash goes by itself with its last clone.
+    # A snapshot in the trash disappears with its last clone.
     return steps

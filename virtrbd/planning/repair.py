@@ -1,4 +1,4 @@
-"""What is left of an image that was cut off, what is wrong with one that opens, and the steps that mend it. Pure."""
+"""The repair of an image: what an interruption left or what is wrong with it, and the steps that mend that. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from virtrbd.planning.objections import Objection
 from virtrbd.planning.unready import ready_again
 from virtrbd.printable import cut, quoted, shell_command
 
-_CUT_OFF = "an earlier run of this host was cut off while it made it"
+_CUT_OFF = "an earlier run of this host was interrupted while it made it"
 
 
 def counted(number: int, noun: str) -> str:
@@ -30,7 +30,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveRemains(_Step):
-    """Take the name away from an image without a header, and what data lies under its id."""
+    """Remove the name of an image without a header, and the data under its id."""
 
     data_objects: int = 0
 
@@ -44,14 +44,14 @@ class RemoveRemains(_Step):
 class WriteIdObject(_Step):
     @property
     def text(self) -> str:
-        return f"let the name {self.ref} lead to its image (id {self.image_id}) again"
+        return f"make the name {self.ref} lead to its image (id {self.image_id}) again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropIdObject(_Step):
     @property
     def text(self) -> str:
-        return f"take away the second name {self.ref} of the image with id {self.image_id}"
+        return f"remove the second name {self.ref} of the image with id {self.image_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +65,18 @@ class ListImage(_Step):
 class UnlistImage(_Step):
     @property
     def text(self) -> str:
-        return f"list {self.ref} (id {self.image_id}) no longer"
+        return f"remove {self.ref} (id {self.image_id}) from the images of {self.ref.room}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleTrash(_Step):
-    """Say that the image is in the trash like any other: librbd neither restores nor removes it before."""
+    """Set the image's state in the trash to normal: librbd neither restores nor removes it before."""
 
     state: TrashState
 
     @property
     def text(self) -> str:
-        return f"end the move of {self.ref} (id {self.image_id}) to the trash"
+        return f"finish the move of {self.ref} (id {self.image_id}) to the trash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class DropTrashEntry(_Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildObjectMap(_Step):
-    """Of the image, or of the snapshot that `ref` names."""
+    """Rebuild the object map of the image, or of the snapshot that `ref` names."""
 
     @property
     def text(self) -> str:
@@ -102,7 +102,7 @@ class BreakLock(_Step):
     @property
     def text(self) -> str:
         holder = f"{self.lock.client} at {self.lock.address}"
-        return f"break the lock of {holder} on {self.ref}, and have Ceph shut out that client"
+        return f"break the lock of {holder} on {self.ref}, and have Ceph blocklist that client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class ForgetClone(_Step):
 
     @property
     def text(self) -> str:
-        return f"take the clone {self.clone}, which is gone, off the list of {self.ref}"
+        return f"remove the clone {self.clone}, which is gone, from the list of {self.ref}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,18 +120,18 @@ class NoteClone(_Step):
 
     @property
     def text(self) -> str:
-        return f"put the clone {self.ref} on the list of {self.parent}"
+        return f"add the clone {self.ref} to the list of {self.parent}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetParent(_Step):
-    """What the clone had not copied is lost with its parent already; without it the rest can be read."""
+    """Data that the clone had not copied is already lost with its parent; detached, the rest can be read."""
 
     parent: str
 
     @property
     def text(self) -> str:
-        return f"part {self.ref} from its parent {self.parent}: what only that held reads as zeroes"
+        return f"detach {self.ref} from its parent {self.parent}: data that only the parent held reads as zeroes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,21 +179,21 @@ Step = (
 
 
 def hazard_of(step: Step) -> Hazard | None:
-    """Return what a step may cost, and so must be allowed."""
+    """Return the hazard of a step, which must be allowed."""
     match step:
         case RemoveRemains(data_objects=0):
             return None
         case RemoveRemains() | ForgetParent():
             return Hazard.LOSES_DATA
         case BreakLock():
-            # A client that hangs loses its watch and may come back; an advisory lock may be held for a client of none.
+            # A client that hangs loses its watch and may come back; an advisory lock may have a holder without a watch.
             return Hazard.TAKES_OVER
         case _:
             return None
 
 
 def is_perhaps_under_way(plan: "RepairPlan") -> bool:
-    """Whether what is found may also be an image that another client makes, moves or renames at this moment."""
+    """Whether another client may be making, moving or renaming the image at this moment."""
     return any(
         isinstance(step, RemoveRemains | DropIdObject | ListImage | SettleTrash | DropTrashEntry) for step in plan.steps
     )
@@ -204,7 +204,7 @@ class RepairPlan:
     """What is wrong, in sentences, and the steps that mend it.
 
     `problem`: what no step of virtrbd mends, and the way out. `open_by`: the clients that have the image open, and so
-    keep it from being mended; `objections`: whose else it is.
+    prevent the repair; `objections`: its other owners.
     """
 
     subject: ImageRef
@@ -215,29 +215,29 @@ class RepairPlan:
     objections: tuple[Objection, ...] = ()
 
     def missing_hazards(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
-        """Return the hazards of it that are not allowed, each once."""
+        """Return its hazards that are not allowed, each once."""
         wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
         wanted |= {each.hazard for each in self.objections if each.hazard}
         return tuple(sorted(wanted - allowed))
 
 
 def plan_name(parts: ImageParts) -> RepairPlan:
-    """Return what makes the name lead to the whole image, or to nothing where there is none."""
+    """Return the steps that make the name lead to the whole image, or remove it where there is no image."""
     shape = shape_of(parts)
     match shape:
         case Shape.WHOLE | Shape.ABSENT:
             return RepairPlan(subject=parts.ref)
         case Shape.UNCLEAR:
-            found = "its id object names no image" if parts.id_object == "" else shape.value
+            found = "its id object does not name an image" if parts.id_object == "" else shape.value
             return RepairPlan(subject=parts.ref, found=(found,), problem=_unclear(parts))
     found = f"{shape.value} (id {parts.image_id})"
     if parts.data_objects:
-        found += f"; {counted(parts.data_objects, 'object')} of its data left, and nothing says its size"
+        found += f"; {counted(parts.data_objects, 'object')} of its data left, and its size is lost"
     return RepairPlan(subject=parts.ref, found=(found,), steps=tuple(_naming_steps(shape, parts)))
 
 
 def plan_stuck(parts: ImageParts) -> RepairPlan:
-    """Return what lets images of that name be restored or removed that are stuck in the trash."""
+    """Return the steps for images of that name that are stuck in the trash, so that they can be restored or removed."""
     ref, stuck = parts.ref, sorted(parts.stuck.items())
     return RepairPlan(
         subject=ref,
@@ -264,7 +264,7 @@ def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
             if parts.trash and parts.trash is not TrashState.NORMAL:
                 yield SettleTrash(ref=ref, image_id=image_id, state=parts.trash)
         case Shape.RESTORING:
-            # Whatever was meant, the image is whole under its name: moving it to the trash can be asked for again.
+            # In either case the image is whole under its name: it can be moved to the trash again.
             if not parts.listed_id:
                 yield ListImage(ref=ref, image_id=image_id)
             yield DropTrashEntry(ref=ref, image_id=image_id)
@@ -283,7 +283,7 @@ def _unclear(parts: ImageParts) -> str:
 
 
 def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
-    """Return what mends an image that opens."""
+    """Return the steps that mend an image that opens."""
     found, steps = [], []
 
     def add(sentence: str, step: Step) -> None:
@@ -302,7 +302,7 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
     for clone in troubles.lost_clones:
         add(f"it lists the clone {clone}, which is gone", ForgetClone(ref=ref, image_id=image_id, clone=clone))
     if parent := troubles.unlisted_in:
-        text = f"{parent} does not list it as its clone, and could be removed under it"
+        text = f"{parent} does not list it as its clone, and could be removed although the clone needs it"
         add(text, NoteClone(ref=ref, image_id=image_id, parent=parent))
     return RepairPlan(
         subject=ref,
@@ -313,14 +313,14 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
 
 
 def plan_half_made(parts: ImageParts) -> RepairPlan:
-    """Return what takes away an image that a run of this host was cut off to make: its intent is left, and its id says
-    so."""
+    """Return the steps that remove an image which an interrupted run of this host began to make, by its intent and
+    its id."""
     found = f"{_CUT_OFF}: it has no header yet (id {parts.image_id})"
     return RepairPlan(subject=parts.ref, found=(found,), steps=(RemoveHalf(ref=parts.ref, image_id=parts.image_id),))
 
 
 def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, origin: ImageOrigin | None) -> RepairPlan:
-    """Return what ends an intent that a run of this host left, and what is said of an image that is not ready.
+    """Return the steps that end an intent which a run of this host left, and the report on an image that is not ready.
 
     `origin` is what the image is to the intent.
     """
@@ -330,15 +330,15 @@ def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, origi
         return RepairPlan(subject=ref, found=(f"it is not ready: {cut(image.state)}",), problem=ready_again(image))
     found = f"{_CUT_OFF}, and left its intent"
     if image and is_unclear(image, intent):
-        # Without its intent it would look like a whole one.
-        text = f"{found}; without fast-diff nobody can tell whether it is whole"
+        # Without its intent it would look like a whole image.
+        text = f"{found}; without fast-diff it is unknown whether it is whole"
         way_out = f"{shell_command('virtrbd image remove', ref)}, then import it again"
         return RepairPlan(subject=ref, found=(text,), problem=way_out)
     image_id = image.image_id if image else ""
     match origin:
         case ImageOrigin.HALF:
             return RepairPlan(
-                subject=ref, found=(f"{found}; it is half",), steps=(RemoveHalf(ref=ref, image_id=image_id),)
+                subject=ref, found=(f"{found}; it is half-made",), steps=(RemoveHalf(ref=ref, image_id=image_id),)
             )
         case ImageOrigin.MADE:
             finish = FinishMaking(ref=ref, image_id=image_id, domain_uuid=intent.domain_uuid)

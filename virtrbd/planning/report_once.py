@@ -9,14 +9,14 @@ from virtrbd.model.plan import Finding, Outcome, Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """Something to be told once. `key` says what it is about, `text` what there is to say of it."""
+    """A message to be reported once. `key` identifies its subject, `text` is the message."""
 
     key: str
     text: str
 
 
 def message_of(item: Finding | Outcome | str) -> Message:
-    """Return the message of a finding, of an outcome that waits for a person, or of a problem in a spec."""
+    """Return the message of a finding, of an outcome that waits for the operator, or of a problem in a spec."""
     match item:
         case Finding():
             return Message(key=f"{item.domain}|{item.kind}|{item.subject}", text=str(item))
@@ -27,7 +27,7 @@ def message_of(item: Finding | Outcome | str) -> Message:
 
 
 def is_told_once(outcome: Outcome) -> bool:
-    """Whether an outcome stays the same until a person does something, so that saying it every time is noise."""
+    """Whether an outcome stays the same until the operator acts, so that reporting it every time is noise."""
     is_spec = outcome.result is Result.FAILED and outcome.exit_code is ExitCode.SPEC and not outcome.detail
     return outcome.result in (Result.BLOCKED, Result.PENDING) or is_spec
 
@@ -35,9 +35,9 @@ def is_told_once(outcome: Outcome) -> bool:
 def news(
     messages: Iterable[Message], told: Mapping[str, str], about: Container[str] | None = None
 ) -> tuple[frozenset[str], dict[str, str]]:
-    """Return the keys of what is new or changed, and what is told from now on: what is gone may come again.
+    """Return the keys of what is new or changed, and what counts as reported from now on: what is gone may come again.
 
-    `about` are the domains that the run looked at, None for all: what was told of others stays told.
+    `about` are the domains that the run looked at, None for all: what was reported of others stays reported.
     """
     now = {message.key: message.text for message in messages}
     fresh = frozenset(key for key, text in now.items() if told.get(key) != text)

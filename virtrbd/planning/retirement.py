@@ -1,7 +1,7 @@
 """The retirement of a domain: shut down, undefine, move its images to the trash. Each hazard needs --allow. Pure.
 
-Law 15: all that libvirt or RBD would refuse is looked for first; what can be taken back (an image in the trash) comes
-after what cannot be done in halves (libvirt's undefine).
+Law 15: everything that libvirt or RBD would refuse is looked for first; steps that can be taken back (an image in the
+trash) come after steps that cannot be done in halves (libvirt's undefine).
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,9 +31,9 @@ def plan_retirement(
     removals: Sequence[RemovalPlan] = (),
     forget_snapshots: bool = False,
 ) -> DomainPlan:
-    """Return the steps. Only images that are the domain's own go; what it merely uses stays.
+    """Return the steps. Only images that the domain owns are trashed; images that it only uses are kept.
 
-    `removals`: what keeps those that go from the trash, as `image remove` would find it.
+    `removals`: what prevents trashing them, as `image remove` would find it.
     """
     name, uuid = defined.name, defined.uuid
     own = [image for image in images if image.is_of(uuid)]
@@ -72,9 +72,9 @@ def _retirement(defined: DefinedDomain, own: Sequence[Image], delay_s: float) ->
 
 
 def plan_rest(retirement: Retirement, left: Sequence[RetiredImage]) -> DomainPlan:
-    """Return what is left to do of a retirement that was cut off after the domain was undefined.
+    """Return the rest of a retirement that was interrupted after the domain was undefined.
 
-    Its hazards were allowed when it was begun.
+    Its hazards were allowed when it began.
     """
     return DomainPlan(
         name=retirement.name,
@@ -87,7 +87,7 @@ def plan_rest(retirement: Retirement, left: Sequence[RetiredImage]) -> DomainPla
 
 
 def _asks(name: str, kept: Kept) -> Iterator[str]:
-    """Yield what would go with the definition, and the two ways out."""
+    """Yield what would be lost with the definition, and the two ways out."""
     for names, noun, verb in (
         (kept.snapshots, "snapshots", "snapshot-delete"),
         (kept.checkpoints, "checkpoints", "checkpoint-delete"),
@@ -95,18 +95,18 @@ def _asks(name: str, kept: Kept) -> Iterator[str]:
         if names:
             delete = shell_command(f"virsh {verb} --metadata", name, names[0])
             yield (
-                f"libvirt keeps {noun} of it ({', '.join(names)}), and undefines no domain with any; delete them with "
-                f"{delete}, or forget them all with --forget-snapshots"
+                f"libvirt keeps {noun} of it ({', '.join(names)}), and does not undefine a domain with any; delete "
+                f"them with {delete}, or forget them all with --forget-snapshots"
             )
 
 
 def _refused(name: str, kept: Kept, removals: Sequence[RemovalPlan]) -> Iterator[Failure]:
     for target in kept.block_jobs:
         abort = shell_command("virsh blockjob", name, target, options="--abort")
-        text = f"a block job is at work on its disk {target}; let it end, or {abort}"
+        text = f"a block job is at work on its disk {target}; wait until it ends, or {abort}"
         yield Failure(text=text, exit_code=ExitCode.FAILED)
     for removal in removals:
-        # What a hazard allows is asked for by the step itself.
+        # The step itself asks for a hazard.
         for blocker in (each for each in removal.blockers if each.hazard is None):
             way_out = blocker.way_out or f"see {shell_command('virtrbd image remove --plan', removal.subject)}"
             text = f"image {removal.subject} can't go to the trash: {blocker.text}; {way_out}"

@@ -1,7 +1,7 @@
-"""Managed saves that are older than the disks which they belong to. Pure.
+"""Managed saves that are older than their disks. Pure.
 
 A save holds the memory of a guest whose disks stay as they were at that moment. Once another run has written to them,
-resuming it puts old memory on newer disks, which destroys file systems in silence (law 17).
+resuming it puts old memory on newer disks, which destroys file systems silently (law 17).
 """
 
 from datetime import UTC, datetime
@@ -11,18 +11,18 @@ from virtrbd.printable import shell_command
 
 
 def is_newer(last: LastRun, run: LastRun) -> bool:
-    """Whether a guest ran on the image since the run that is to be resumed.
+    """Whether a guest ran on the image since the run of the save.
 
-    A run on another host is another one; here the generation tells, where both are known.
+    A run on another host is another run; on this host the generation decides, where both are known.
     """
     return last.host != run.host or bool(last.generation and run.generation and last.generation != run.generation)
 
 
 def stale_save(ref: ImageRef, last: LastRun, domain: str) -> str:
-    """Return why the domain's save must not be resumed, and how to go on without it."""
+    """Return why the domain's save must not be resumed, and the way out."""
     since = f" since {datetime.fromtimestamp(last.started_at, UTC):%Y-%m-%d %H:%M} UTC" if last.started_at else ""
     drop = shell_command("virsh managedsave-remove", domain)
     return (
         f"image {ref} was last run on host {last.host_told}{since}, and the managed save is of an earlier run: its old "
-        f"memory would destroy what is on the newer disk; drop the save with {drop}"
+        f"memory would destroy the data on the newer disk; drop the save with {drop}"
     )

@@ -16,13 +16,13 @@ from virtrbd.planning.unready import not_ready_message
 with lazily():
     from virtrbd.specs.document import laid_over
 
-# How every kind of user data begins that cloud-init (type_from_starts_with, convert_string) or, on Windows,
-# cloudbase-init knows: a line with a sign, a tag, a gzip. Of anything else they tell the guest's own log alone.
+# The beginnings of every kind of user data that cloud-init (type_from_starts_with, convert_string) or, on Windows,
+# cloudbase-init knows: a line with a sign, a tag, a gzip. They report anything else only in the guest's own log.
 _BEGINNINGS = (b"#", b"<", b"rem ", b"\x1f\x8b")
 
 
 def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
-    """Return what makes the seed as the spec and its files want it."""
+    """Return the actions that make the seed as the spec and its files want it."""
     seed = domain.seed
     if seed is None:
         return ImagePlan()
@@ -57,19 +57,19 @@ def _not_a_seed(image: Image) -> str:
     if image.state:
         return not_ready_message(image)
     if image.parent or image.size_bytes < SEED_BYTES or image.object_bytes < SEED_BYTES:
-        return f"image {image.ref} is none that a seed fits into (4 MiB in one object, no clone); rename or remove it"
+        return f"image {image.ref} cannot hold a seed (it needs 4 MiB in one object, not a clone); rename or remove it"
     return ""
 
 
 def _overwriting(action: Action, domain: Domain, image: Image) -> Action:
-    """Whoever takes over an image that was not the domain's allows that its content goes."""
+    """Taking over an image of others for a seed also loses its content."""
     if isinstance(action, MarkImage) and action.hazards and not image.is_of(domain.uuid):
         return replace(action, hazards=(*action.hazards, Hazard.LOSES_DATA))
     return action
 
 
 def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
-    """Return what was written, by the documents' names, and what is wrong with the files."""
+    """Return the contents, by the documents' names, and the problems with the files."""
     contents, problems = {}, []
     for name, document in seed.documents.items():
         raw = document.text.encode()
@@ -81,7 +81,7 @@ def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
         if len(raw) > MAX_DOCUMENT_BYTES:
             problems.append(_at(document, name, "larger than 1 MiB; let the guest fetch the rest (#include)"))
         if name == USER_DATA and not _is_user_data(raw):
-            problem = "begins with no #cloud-config or #! line, so cloud-init would leave it out; add one"
+            problem = "does not begin with a #cloud-config or #! line, so cloud-init would ignore it; add one"
             problems.append(_at(document, name, f"{document.file}: {problem}" if document.file else problem))
         contents[name] = raw
     return contents, problems
@@ -89,13 +89,13 @@ def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
 
 def _is_user_data(raw: bytes) -> bool:
     text = raw.lstrip()
-    # A comment is no kind.
+    # A comment is not a kind.
     is_known = text.startswith(_BEGINNINGS) and not text.startswith(b"# ")
     return not raw or is_known or b"mime-version:" in raw[:4096].lower()
 
 
 def _documents(domain: Domain, seed: Seed, contents: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
-    """Return what goes onto the disc: NoCloud takes none without user-data and meta-data."""
+    """Return the files of the disc: NoCloud ignores a disc without user-data and meta-data."""
     defaults = {"instance-id": domain.uuid, "local-hostname": domain.name}
     try:
         meta_data = laid_over(defaults, contents.get(META_DATA, b""))

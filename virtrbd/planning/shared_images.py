@@ -1,4 +1,4 @@
-"""Images that two domains of one host use: which domains may, and which of their uses must not be."""
+"""Images that two domains of one host use: which domains they are, and which uses are refused."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ Kept = Mapping[str, Sequence[str | Failure]]
 
 
 def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: Kept) -> tuple[DefinedDomain, ...]:
-    """Return the domains that may use an image of another one's spec, by their text; parsing all would take long.
+    """Return the domains that may use an image of another domain's spec, by their text; parsing all would take long.
 
     `kept`: what libvirt keeps of domains besides their definition and live XML, by UUID.
     """
@@ -42,10 +42,10 @@ def _images(domain: Domain) -> Iterator[ImageRef]:
 
 
 def shared_images(domain: Domain, uses: Sequence[DomainUse]) -> list[str]:
-    """Name the images that another domain of this host uses so that this one must not write to them, or read them.
+    """Name the images that another domain of this host uses so that this domain must not write or read them.
 
-    Two writers destroy a disk, and what an overlay is built on must stay as it is. A CD-ROM drive does not write, and
-    would show this domain's guest what is on the other one's disk. A snapshot stays as it is whoever writes.
+    Two writers destroy a disk, and an image below an overlay must not change. A CD-ROM drive does not write, but
+    would show this domain's guest the other domain's disk. A snapshot never changes.
     """
     others = [use for use in uses if use.uuid != domain.uuid]
     written = [(f"disk {disk.target}", disk.image.image) for disk in domain.disks if disk.is_written]
@@ -67,7 +67,7 @@ def shared_images(domain: Domain, uses: Sequence[DomainUse]) -> list[str]:
 
 
 def _users(ref: ImageRef, others: Sequence[DomainUse]) -> Iterator[tuple[str, ImageUse | None]]:
-    """Yield who uses the image, by name, and how; one that names it and cannot be read may do so: None."""
+    """Yield the users of the image, by name, and how; None: a domain that names it and cannot be read."""
     for other in others:
         if using := other.excluding(ref):
             yield other.name + (f" ({using[0]})" if using[0].kept_in else ""), using[0]

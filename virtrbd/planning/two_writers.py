@@ -1,7 +1,7 @@
 """Images that two guests have open at once: started past the gate, on two hosts. Pure.
 
-RBD's exclusive lock does not prevent it: the lock goes to and fro, and both write (measured). So watchers count; which
-hosts they are on the image's marks tell.
+RBD's exclusive lock does not prevent it: the lock moves back and forth, and both write (measured). So watchers
+count; the image's marks say which hosts they are on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Watcher
 from virtrbd.printable import shell_command
 
-# Mostly nothing is open twice, and a run that finds all in order parses nothing.
+# Usually nothing is open twice, and a run that finds everything in sync parses nothing.
 with lazily():
     from virtrbd.domainxml.image_uses import times_open
     from virtrbd.domainxml.tree import parse_tree
 
 
 def images_of_guests(desired: Sequence[Domain], held: Sequence[DefinedDomain]) -> tuple[ImageRef, ...]:
-    """Return the images that guests of this host have open for themselves alone, sorted."""
+    """Return the images that guests of this host have open for themselves, sorted."""
     live = {key: found.live for found in held if found.state.is_active for key in (found.uuid, found.name)}
     return tuple(sorted({ref for domain in desired for ref in _open(domain, live)}))
 
@@ -30,7 +30,7 @@ def images_of_guests(desired: Sequence[Domain], held: Sequence[DefinedDomain]) -
 def beyond_guests(
     watchers: Mapping[ImageRef, tuple[Watcher, ...]], held: Sequence[DefinedDomain]
 ) -> dict[ImageRef, tuple[Watcher, ...]]:
-    """Return the images that more clients have open than guests of this host account for."""
+    """Return the images that are open by more clients than the guests of this host."""
 
     def of_guests(ref: ImageRef) -> int:
         lives = (found.live for found in held if found.state.is_active and found.live)
@@ -40,10 +40,10 @@ def beyond_guests(
 
 
 def two_writers(domain: Domain, held: DefinedDomain, actual: Actual, host_name: str) -> Iterator[Failure]:
-    """Yield which images of the domain's guest are open by another client as well, and who that is."""
+    """Yield the images of the domain's guest that another client has open too, with the message about it."""
     for ref in _open(domain, {domain.uuid: held.live}):
         image, watchers = actual.images.get(ref), actual.open_twice.get(ref, ())
-        # Of a second guest on this host its domain is named, as one that writes the image too.
+        # A second guest on this host is named by its domain, as another writer of the image.
         here = [use for use in actual.uses if use.uuid != held.uuid and use.state.is_active and use.writes(ref)]
         if image and watchers and len(watchers) > _times_open(held.live, ref) + len(here):
             text = two_writers_told(held.name, image, watchers, actual.host_uuid, host_name)
@@ -51,7 +51,7 @@ def two_writers(domain: Domain, held: DefinedDomain, actual: Actual, host_name: 
 
 
 def two_writers_told(name: str, image: Image, watchers: Sequence[Watcher], host_uuid: str, host_name: str) -> str:
-    """Return that the image of the domain that runs here is open by more clients than its guest, and the way out."""
+    """Return the message that other clients than the domain's guest have its image open, and the way out."""
     who = ", ".join(f"{watcher} (this host)" if watcher.is_here else str(watcher) for watcher in watchers)
     others = [told for host, told in image.hosts_told.items() if host != host_uuid]
     destroy = shell_command("virtrbd destroy", name, options="--allow interrupts-guest")
@@ -59,13 +59,13 @@ def two_writers_told(name: str, image: Image, watchers: Sequence[Watcher], host_
         return (
             f"two guests have image {image.ref} open: {who}; one runs here, on host {host_name}, the other, by the "
             f"image's marks, on host {' or '.join(others)}. Where it is being migrated "
-            f"({shell_command('virsh domjobinfo', name)}), wait for the end of that. Otherwise both destroy what is on "
+            f"({shell_command('virsh domjobinfo', name)}), wait until that ends. Otherwise both destroy the data on "
             f"it: end one of them now ({destroy} there or here), then check its file system"
         )
     return (
         f"another client has image {image.ref} open beside the guest of this host, {host_name}: {who}; where that is a "
-        f"second guest, both destroy what is on it. Look who it is ({shell_command('rbd status', image.ref)}), and end "
-        f"it, or this guest ({destroy})"
+        f"second guest, both destroy the data on it. Look who it is ({shell_command('rbd status', image.ref)}), and "
+        f"end it, or this guest ({destroy})"
     )
 
 

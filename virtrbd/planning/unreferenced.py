@@ -1,4 +1,4 @@
-"""Which images nothing uses, as far as one host can tell. Pure."""
+"""The images that nothing uses, as far as one host can know. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreferenced:
-    """An image that nothing here uses. `reclaimable_bytes` None: without fast-diff nobody can tell.
+    """An image that nothing here uses. `reclaimable_bytes` None: unknown without fast-diff.
 
     `owner`, `host` and `host_name` come from its mark, empty without one; `expires_at` is for the trash,
     seconds since 1970.
@@ -41,14 +41,14 @@ class Unreferenced:
 
     @property
     def host_told(self) -> str:
-        """The host as a person reads it."""
+        """The host, for a report."""
         return tell_host(self.host, self.host_name)
 
 
 def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tuple[ListedImage, ...]:
-    """Return the images that no domain of this host names, and no image that was listed grows from.
+    """Return the images that no domain of this host names, and that are not the parent of a listed image.
 
-    A domain of which there is no text may use any of them: that is for whoever reads the report.
+    A domain without a text may use any of them: the reader of the report must consider that.
     """
     named = {ref.image for use in uses for ref in use.refs}
     parents = {image.parent.image for image in listed if image.parent}
@@ -60,9 +60,9 @@ def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tupl
 
 
 def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:
-    """Return the report on an image that no domain here names, None when somebody uses it after all.
+    """Return the report on an image that no domain here names, None when another client uses it.
 
-    A shut-off domain of another host has no watcher: its image is that host's to judge.
+    A shut-off domain of another host has no watcher: only that host knows whether it is used.
     """
     image = details.image
     if image.watchers or details.children:
@@ -81,7 +81,7 @@ def judge(details: ImageDetails, host_uuid: str) -> Unreferenced | None:
 
 
 def _held(details: ImageDetails) -> Verdict:
-    """Return what RBD itself knows of its use: a backup's group or lock, a copy on another cluster."""
+    """Return the use that RBD itself knows: a backup's group or lock, a copy on another cluster."""
     if details.group:
         return Verdict.GROUPED
     if details.mirroring:
@@ -98,7 +98,7 @@ def judge_trashed(details: ImageDetails, expires_at: float) -> Unreferenced:
         ref=details.image.ref,
         image_id=details.image.image_id,
         verdict=Verdict.TRASHED,
-        # What clones still need is not freed by a purge.
+        # A purge does not free what clones still need.
         reclaimable_bytes=0 if details.children else usage.total_bytes if usage else None,
         owner=mark.domain_uuid if mark else "",
         host=mark.host if mark else "",

@@ -1,4 +1,4 @@
-"""Documents checked against a pydantic model, with messages an operator can act on."""
+"""The check of documents against a pydantic model, with messages that an operator can act on."""
 
 import difflib
 from collections.abc import Callable, Collection, Iterator
@@ -27,17 +27,17 @@ _LARGEST = 2**63 - 1
 
 
 class Strict(BaseModel):
-    """A mapping in which every key must be known; `refused` has the reason why one is not."""
+    """A mapping in which every key must be known; `refused`: the reasons for well-known other keys."""
 
     refused: ClassVar[dict[str, str]] = {}
 
-    # defer_build: a part of a document is checked within the whole, a validator of its own is never asked for.
+    # defer_build: a part of a document is checked within the whole, so its own validator is never used.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
     def _take_back(cls, data: object) -> object:
-        """Drop each known field that is null: it is back at its default, and of a required one that is missing."""
+        """Drop each known field that is null: it gets its default; a required field is then missing."""
         if not isinstance(data, dict) or None not in data.values():
             return data
         known = {field.alias or name for name, field in cls.model_fields.items()}
@@ -49,7 +49,7 @@ def _size(value: object) -> int:
 
 
 def _bytes(value: object) -> int:
-    # bool is an int to Python, and 1 byte to nobody.
+    # bool is an int to Python, but true does not mean 1 byte.
     if not isinstance(value, int) or isinstance(value, bool):
         return _size(value)
     if value > _LARGEST:
@@ -62,13 +62,13 @@ def _image(value: object) -> ImageRef:
 
 
 def absolute(path: str) -> str:
-    """Return the path. Raises ValueError for one that is meant from some folder."""
+    """Return the path. Raises ValueError for a relative path."""
     if not path.startswith("/"):
-        raise ValueError(f"{quoted(path)} is relative; write the whole path, from / on")
+        raise ValueError(f"{quoted(path)} is relative; write the absolute path")
     return path
 
 
-# Names of what is not virtrbd's, and paths: any text that can be seen.
+# Names of things that virtrbd does not make, and paths: any visible text.
 Plain = Annotated[str, AfterValidator(check_plain)]
 AbsolutePath = Annotated[Plain, AfterValidator(absolute)]
 
@@ -76,7 +76,7 @@ Model = TypeVar("Model", bound=Strict)
 
 
 def without_nulls(value: object) -> object:
-    """Return a mapping without the entries that a nearer one took back by null."""
+    """Return a mapping without the entries that a nearer mapping took back by null."""
     return {key: member for key, member in value.items() if member is not None} if isinstance(value, dict) else value
 
 
@@ -88,12 +88,12 @@ Boot = Annotated[StrictInt, Field(ge=1, le=100)]
 
 
 def short_for(field: str) -> Callable[[object], object]:
-    """Return what lets a person write just the one field's value in the place of a mapping."""
+    """Return a validator that accepts the value of one field instead of a mapping."""
     return lambda value: {field: value} if isinstance(value, str) else value
 
 
 def list_of_one(value: object) -> object:
-    """Let a person write one value in the place of a list."""
+    """Accept one value instead of a list."""
     return [value] if isinstance(value, str | int) else value
 
 
@@ -104,7 +104,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def check(model: type[Model], document: Document, *, is_part: bool = False) -> tuple[Model | None, tuple[str, ...]]:
-    """Return the model, or None and all that is wrong with the document; of a part only what no whole mends."""
+    """Return the model, or None and all problems of the document; of a part only those that the whole cannot mend."""
     if not isinstance(document.data, dict):
         return None, (document.at((), "not a mapping; write `name: …` and the other fields, one a line"),)
     try:
@@ -120,7 +120,7 @@ def check(model: type[Model], document: Document, *, is_part: bool = False) -> t
 
 
 def _is_about_the_whole(detail: ErrorDetails) -> bool:
-    """Whether it complains of what is missing, or of a mapping that does not add up: the spec may say the rest."""
+    """Whether something is missing, or a mapping does not add up: the spec may state the rest."""
     return detail["type"] == "missing" or (detail["type"] == "value_error" and isinstance(detail["input"], dict))
 
 
@@ -155,7 +155,7 @@ def _message(model: type[Strict], detail: ErrorDetails) -> str:
 
 
 def _model_at(model: type[Strict], path: tuple[int | str, ...]) -> type[Strict]:
-    """Return the (nested) model that is at a path."""
+    """Return the (nested) model at a path."""
     for part in path:
         if not isinstance(part, int):
             annotation = next(f.annotation for n, f in model.model_fields.items() if part in (n, f.alias))

@@ -1,6 +1,6 @@
-"""What a person may write for cloud-init: a seed that the guest reads at its first boot.
+"""The schema of cloud_init in a spec: a seed that the guest reads at its first boot.
 
-What stands there may be secret, so no message repeats it.
+Its content may be secret, so no message repeats it.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from virtrbd.specs.disk_schema import Target
 
 
 def is_text(value: str) -> bool:
-    """Whether it is a document itself; else it is the path of one. Every form of user data has a line of its own."""
+    """Whether the text is a document itself; else it is a path. Every form of user data has a first line of its own."""
     return "\n" in value or value.startswith("#")
 
 
@@ -22,12 +22,12 @@ def _document(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("write a mapping, a text in several lines (`|`), or the path of a file")
     if not value or (not is_text(value) and (": " in value or value[0] in "{[" or not value.isprintable())):
-        raise ValueError("neither a path nor a text: a text has more than one line (`|`), or begins with #")
+        raise ValueError("neither a path nor a text: a text has several lines (`|`), or begins with #")
     return value
 
 
 def whole_seed(value: object) -> object:
-    """Return the mapping that a short form stands for: true is a seed that tells a guest its name."""
+    """Return the mapping of a short form: true is a seed that gives a guest its name."""
     if isinstance(value, bool):
         return {} if value else None
     if value is None or isinstance(value, dict):
@@ -41,18 +41,18 @@ Content = Annotated[
 
 
 class CloudInitSpec(Strict):
-    """A NoCloud seed in an RBD image, in a CD-ROM drive of its own."""
+    """A NoCloud seed in an RBD image, in a separate CD-ROM drive."""
 
     refused: ClassVar[dict[str, str]] = {
-        "image": "it is <pool>/<domain>.seed, and virtrbd's to rewrite; leave it out",
-        "vendor_data": "not supported; user_data says all that it could",
+        "image": "it is <pool>/<domain>.seed, which virtrbd rewrites; leave it out",
+        "vendor_data": "not supported; user_data can hold all of it",
     }
 
     user_data: Annotated[
         Content, Field(description="A mapping (#cloud-config), a text, or a file; nothing unless stated.")
     ] = None
     meta_data: Annotated[
-        Content, Field(description="Laid over instance-id (the UUID) and local-hostname (the name).")
+        Content, Field(description="Merged over instance-id (the UUID) and local-hostname (the name).")
     ] = None
     network_config: Annotated[Content, Field(description="Version 1 or 2; without it cloud-init uses DHCP.")] = None
     bus: Annotated[

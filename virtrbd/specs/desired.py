@@ -1,4 +1,4 @@
-"""The desired domains of spec files: by the full check, or as it came out for the same bytes before."""
+"""The desired domains of spec files: by the full check, or from the cache of an earlier check of the same bytes."""
 
 import os
 from collections.abc import Sequence

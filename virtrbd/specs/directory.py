@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The desired domains by name, and all that is wrong; domains of files with a problem are not among them.
+    """The desired domains by name, and all problems; domains of files with a problem are left out.
 
     `failures`: specs at which virtrbd itself failed. `warnings` hold back nothing.
     """
@@ -42,7 +42,7 @@ class Fleet:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the specs alone would end the run with."""
+        """The exit code of the run, if only the specs counted."""
         return worst(*([ExitCode.SPEC] if self.problems else []), *(failure.exit_code for failure in self.failures))
 
 
@@ -65,9 +65,9 @@ def load_fleet(paths: Sequence[str], settings: Settings, *, strict: bool, is_own
 
 
 def _good(paths: Sequence[str], settings: Settings, *, is_owned: bool) -> tuple[Domain, ...]:
-    """Return the domains of files that are right by themselves, and contradict none of the others."""
+    """Return the domains of files that are right by themselves, and do not contradict another file."""
     files = read_files(paths, settings.allowed_dirs, is_owned=is_owned)
-    # Without its profiles a spec is another.
+    # Without its profiles a spec differs.
     readable = files.with_readable_profiles()
     found = [
         domains

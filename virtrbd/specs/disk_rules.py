@@ -1,4 +1,4 @@
-"""What no libvirt and no QEMU takes of a disk, whatever their version; each rule with its reason."""
+"""The rules for disks that apply to every version of libvirt and QEMU, each with its reason."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from virtrbd.specs.document import Path
 Problem = tuple[Path, str]
 
 _MAX_IDE_DISKS = 4
-# What QEMU hands to the guest of a serial: more is cut off silently (libvirt's formatdomain, "serial").
+# The part of a serial that QEMU passes to the guest: it cuts off the rest silently (libvirt's formatdomain, "serial").
 _MAX_SERIAL = {Bus.VIRTIO: 20, Bus.IDE: 20, Bus.SATA: 20, Bus.SCSI: 36, Bus.USB: 36}
 _RPM = range(1025, 65535)
 # libvirt's storagecommon.rng, genericName
@@ -20,7 +20,7 @@ _SNAPSHOT = re.compile(r"[A-Za-z0-9_+-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DiskRule:
-    """A field, when it is wrong, and what is said then."""
+    """A field, when it is wrong, and the message."""
 
     field: str
     is_broken: Callable[[Disk], object]
@@ -54,17 +54,17 @@ _RULES = (
     _DiskRule(
         field="iothread",
         is_broken=lambda disk: disk.iothread and disk.bus is not Bus.VIRTIO,
-        message=lambda disk: f"libvirt gives I/O threads to virtio disks, not to {disk.bus}; leave it out",
+        message=lambda disk: f"only virtio disks have I/O threads, not {disk.bus}; leave it out",
     ),
     _DiskRule(
         field="queues",
         is_broken=lambda disk: disk.queues and disk.bus is not Bus.VIRTIO,
-        message=lambda disk: f"queues are a virtio disk's, not a {disk.bus} disk's; leave it out",
+        message=lambda disk: f"only virtio disks have queues, not {disk.bus}; leave it out",
     ),
     _DiskRule(
         field="rotation_rate",
         is_broken=lambda disk: disk.rotation_rate is not None and disk.bus in (Bus.VIRTIO, Bus.USB),
-        message=lambda disk: f"a {disk.bus} disk has no rotation_rate; use scsi or sata, or leave it out",
+        message=lambda disk: f"{disk.bus} disks have no rotation_rate; use scsi or sata, or leave it out",
     ),
     _DiskRule(
         field="rotation_rate",
@@ -74,7 +74,7 @@ _RULES = (
     _DiskRule(
         field="wwn",
         is_broken=lambda disk: disk.wwn and disk.bus not in (Bus.IDE, Bus.SCSI),
-        message=lambda disk: f"libvirt gives a wwn to ide and scsi disks, not to {disk.bus}; write serial",
+        message=lambda disk: f"only ide and scsi disks have a wwn, not {disk.bus}; write serial",
     ),
     _DiskRule(
         field="serial",
@@ -90,14 +90,14 @@ _RULES = (
         field="discard_granularity",
         is_broken=lambda disk: disk.bus in (Bus.IDE, Bus.SATA) and disk.discard_granularity_bytes not in (None, 0, 512),
         message=lambda disk: (
-            f"QEMU takes 512 only on {disk.bus} (hw/ide/ide-dev.c); leave it out, or use virtio or scsi"
+            f"{disk.bus} disks have 512 only in QEMU (hw/ide/ide-dev.c); leave it out, or use virtio or scsi"
         ),
     ),
     _DiskRule(
         field="shareable",
         is_broken=lambda disk: disk.shareable and disk.cache is not Cache.NONE,
         message=lambda disk: (
-            f"shareable with cache {disk.cache}: librbd's cache is one client's own, guests would read "
+            f"shareable with cache {disk.cache}: librbd's cache belongs to one client, other guests would read "
             f"stale blocks; write cache: none"
         ),
     ),
@@ -110,7 +110,7 @@ _RULES = (
 
 
 def disk_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
-    """Yield what is wrong with disks in the order of the spec."""
+    """Yield the problems with disks in the order of the spec."""
     for index, disk in enumerate(disks):
         for rule in _RULES:
             if rule.is_broken(disk):
@@ -118,16 +118,19 @@ def disk_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
 
 
 def group_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
-    """Yield the disks of an iotune group that state other limits than its first one: libvirt refuses them."""
+    """Yield the disks of an iotune group that state other limits than the group's first disk: libvirt refuses them."""
     limits_by_group: dict[object, Mapping[str, int | str]] = {}
     for index, disk in enumerate(disks):
         group = disk.iotune.get("group_name")
         if group and limits_by_group.setdefault(group, disk.iotune) != disk.iotune:
-            yield ("disks", index, "iotune"), f"group {group} has other limits before; write the same in all its disks"
+            yield (
+                ("disks", index, "iotune"),
+                f"group {group} has other limits in an earlier disk; write the same in all its disks",
+            )
 
 
 def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom], seed: Cdrom | None) -> Iterator[Problem]:
-    """Yield what disks and drives want twice: targets, boot orders, and places on the IDE controller."""
+    """Yield what two disks or drives use: targets, boot orders, and places on the IDE controller."""
     drives: list[tuple[Path, Disk | Cdrom]] = [(("disks", n), disk) for n, disk in enumerate(disks)]
     drives += [(("cdroms", n), cdrom) for n, cdrom in enumerate(cdroms)]
     drives += [(("cloud_init",), seed)] if seed else []
@@ -141,5 +144,5 @@ def drive_problems(disks: Sequence[Disk], cdroms: Sequence[Cdrom], seed: Cdrom |
         if drive.boot is not None and drive.boot in {other.boot for other in earlier}:
             yield (*path, "boot"), f"boot {drive.boot} is taken by another disk; give each its own"
     if sum(drive.bus is Bus.IDE for _, drive in drives) > _MAX_IDE_DISKS:
-        message = "five or more ide disks; the one IDE controller takes 4: use sata, scsi or virtio"
+        message = "five or more ide disks; the only IDE controller has 4 places: use sata, scsi or virtio"
         yield ("disks",), message

@@ -1,4 +1,4 @@
-"""What a person may write for a disk or a CD-ROM drive."""
+"""The schema of a disk or a CD-ROM drive in a spec."""
 
 import re
 from typing import Annotated, ClassVar, Literal, Self
@@ -19,7 +19,7 @@ Rate = Annotated[StrictInt, Field(ge=0, le=10**15)]
 
 def _wwn(wwn: str) -> str:
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{16}", wwn):
-        raise ValueError(f"{quoted(wwn)} is no WWN; write 16 hexadecimal digits, in quotes")
+        raise ValueError(f"{quoted(wwn)} is not a WWN; write 16 hexadecimal digits, in quotes")
     return wwn.removeprefix("0x").lower()
 
 
@@ -29,7 +29,7 @@ def _on_off(value: object) -> object:
 
 
 def _require_importable(name: str, checksum: str) -> None:
-    """Raise ValueError for a URL or a checksum that nothing can be fetched or verified by."""
+    """Raise ValueError for a URL that cannot be fetched, or a checksum that cannot verify a file."""
     if checksum and not is_checksum(checksum) and not is_url(checksum):
         raise ValueError(f"{quoted(checksum)} is not a checksum; write sha256:…, or the https URL of a list of them")
     if checksum and is_checksum(checksum):
@@ -37,7 +37,7 @@ def _require_importable(name: str, checksum: str) -> None:
     if is_url(name):
         if not checksum:
             raise ValueError(
-                "import of a URL needs checksum: what it leads to may change; write sha256:… or a list's URL"
+                "import of a URL needs checksum, because the file may change; write sha256:… or a list's URL"
             )
         require_fetchable(name, checksum)
 
@@ -84,11 +84,11 @@ class IoTuneSpec(Strict):
 class DiskSpec(Strict):
     """One disk: an RBD image behind a target."""
 
-    # What libvirt has a word for, and why a spec has none (libvirt's disk validation, or no effect on RBD).
+    # libvirt's attributes without a field in specs, and why (libvirt's disk validation, or no effect on RBD).
     refused: ClassVar[dict[str, str]] = {
         "snapshot": "write it behind the image: image: pool/image@snapshot",
         "io": "has no effect on RBD (libvirt drops it silently, or wants cache none); leave it out",
-        "device": "write a CD-ROM under cdroms:; libvirt takes no lun on RBD",
+        "device": "write a CD-ROM under cdroms:; libvirt refuses lun on RBD",
         "transient": "libvirt has it for files only; clone a snapshot instead",
         "startup_policy": "libvirt has it for files only; leave it out",
         "encryption": "not supported; write it in xml:",
@@ -110,21 +110,22 @@ class DiskSpec(Strict):
     ] = None
     format: Annotated[
         Literal["raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc"] | None,
-        Field(description="What the imported file is, where it is not what it looks like: raw takes any bytes."),
+        Field(description="The format of the imported file, where its bytes mislead: raw takes any bytes."),
     ] = None
     member: Annotated[Plain | None, Field(description="The disk in an OVA or tar archive that has several.")] = None
     checksum: Annotated[
         Plain | None, Field(description="Of the imported file: sha256:…, or the https URL of a list like SHA256SUMS.")
     ] = None
     existing: Annotated[
-        StrictBool | None, Field(description="Use an image that is there: never made, resized or trashed.")
+        StrictBool | None, Field(description="Use an existing image: virtrbd never makes, resizes or trashes it.")
     ] = None
     cache: Annotated[Cache | None, Field(description="writeback unless stated.")] = None
     discard: Annotated[
         Discard | None, Field(description="unmap unless stated: trimmed space goes back to the pool.")
     ] = None
     discard_granularity: Annotated[
-        Bytes | None, Field(ge=0, description="What the guest is told: 64K unless stated, where libvirt can say it.")
+        Bytes | None,
+        Field(ge=0, description="For the guest: 64K unless stated, where libvirt can express it."),
     ] = None
     detect_zeroes: Annotated[
         DetectZeroes | None, BeforeValidator(_on_off), Field(description="Turn writes of zeroes into discards.")
@@ -150,7 +151,7 @@ class DiskSpec(Strict):
     rerror_policy: Annotated[
         Literal["stop", "report", "ignore"] | None, Field(description="What a failed read does.")
     ] = None
-    # libvirt's schema takes no relative one (domaincommon.rng, diskSourceNetworkConfig).
+    # libvirt's schema refuses a relative path (domaincommon.rng, diskSourceNetworkConfig).
     ceph_config: Annotated[
         Plain | None,
         AfterValidator(lambda path: path and absolute(path)),
@@ -167,9 +168,9 @@ class DiskSpec(Strict):
         ) if given]  # fmt: skip
         beside = [word for word in ("format", "member", "checksum") if getattr(self, word)]
         if beside and not self.import_file:
-            raise ValueError(f"{beside[0]} is of the file that import: names; images in RBD are raw")
+            raise ValueError(f"{beside[0]} describes the file of import:; images in RBD are raw")
         if self.member and self.format == "raw":
-            raise ValueError("format: raw takes the archive itself for the disk; leave out format or member")
+            raise ValueError("format: raw takes the archive itself as the disk; leave out format or member")
         if self.import_file:
             _require_importable(self.import_file, self.checksum or "")
         if len(sources) > 1:
@@ -177,9 +178,9 @@ class DiskSpec(Strict):
         if not sources and self.size is None and not (self.image and self.image.snapshot):
             raise ValueError("no size; write size: 20G, or clone, import or existing: true")
         if self.existing and self.size is not None:
-            raise ValueError("existing: true uses an image as it is, so it takes no size; keep one of the two")
+            raise ValueError("existing: true uses an image as it is, without a size; keep one of the two")
         if self.clone and not self.clone.snapshot:
-            raise ValueError(f"{self.clone} is no snapshot; clone takes pool/image@snapshot")
+            raise ValueError(f"{self.clone} is not a snapshot; clone takes pool/image@snapshot")
         return self
 
 
@@ -196,5 +197,5 @@ class CdromSpec(Strict):
     @model_validator(mode="after")
     def _has_what_usb_starts_with(self) -> Self:
         if self.bus == "usb" and not self.image:
-            raise ValueError("an empty drive on usb does not start; name an image, or take sata or scsi")
+            raise ValueError("a guest with an empty drive on usb does not start; name an image, or write sata or scsi")
         return self

@@ -23,15 +23,15 @@ Path = tuple[Hashable, ...]
 
 _MAX_MESSAGE = 400
 
-# Lines of this one are told by themselves.
+# Lines of this field are reported by themselves.
 _XML = "xml"
-# What a spec states below it goes on to a guest. It may be secret, so no message repeats it.
+# The values below it are passed to a guest. They may be secret, so no message repeats them.
 _HANDED_ON = "cloud_init"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a value stands; `layer` says why that file has a say: `profile small`, empty for the spec itself."""
+    """The place of a value; `layer` says why that file counts: `profile small`, empty for the spec itself."""
 
     file: str
     line: int
@@ -45,7 +45,7 @@ class Place:
 class Document:
     """One YAML document: its data, and the line (from 1) of every path in it.
 
-    `elsewhere` has the places of what other files laid under it.
+    `elsewhere`: the places of values from other files (profiles, defaults).
     """
 
     file: str
@@ -54,7 +54,7 @@ class Document:
     elsewhere: Mapping[Path, Place] = field(default_factory=dict)
 
     def place(self, path: Path) -> Place:
-        """Return where the value at the path stands, or the nearest one around it."""
+        """Return the place of the value at the path, or of the nearest value around it."""
         for part in (path[:n] for n in range(len(path), -1, -1)):
             if part in self.elsewhere:
                 return self.elsewhere[part]
@@ -63,15 +63,15 @@ class Document:
         return Place(file=self.file, line=1)
 
     def states(self, path: Path) -> bool:
-        """Whether somebody wrote a value at this very path."""
+        """Whether the user wrote a value at this path."""
         return path in self.lines or path in self.elsewhere
 
     def at(self, path: Path, message: str) -> str:
-        """Return `file:line: field: message`, at the nearest line that is known."""
+        """Return `file:line: field: message`, with the nearest known line."""
         return f"{self.place(path)}: {field_name(path)}{brief_message(message)}"
 
     def members(self, path: Path) -> dict[str, "Document"]:
-        """Return each value of the mapping at a path as a document of its own; empty where there is no mapping."""
+        """Return each value of the mapping at a path as a separate document; empty where there is no mapping."""
         data = self.data
         for step in path:
             data = data.get(step) if isinstance(data, dict) else None
@@ -100,7 +100,7 @@ def parse_documents(
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Return the documents of a file and the problems found, each as `file:line: field: message`.
 
-    What is built is counted on the budget.
+    The values that are built are counted on the budget.
     """
     budget = budget or Budget()
     documents: list[Document] = []
@@ -124,7 +124,7 @@ def parse_documents(
 
 
 def first_problems(file: str, problems: Sequence[str]) -> tuple[str, ...]:
-    """Return as many of a file's problems as a person mends at a time."""
+    """Return as many of a file's problems as a user mends at a time."""
     if len(problems) <= MAX_PROBLEMS:
         return tuple(problems)
     return (*problems[:MAX_PROBLEMS], f"{file}: there are more problems; mend these first")
@@ -136,7 +136,7 @@ def dump(data: Mapping[str, object]) -> str:
 
 
 def laid_over(under: Mapping[str, str], raw: bytes) -> str:
-    """Return a mapping in YAML with what it lacks from `under`. Raises ValueError, which repeats nothing of it."""
+    """Return a mapping in YAML, completed from `under`. Raises ValueError, which does not repeat any of it."""
     try:
         over = construct(raw)
     except UnreadableError as error:
@@ -153,7 +153,7 @@ class BlockText(str):
 
 
 class _Build:
-    """Turns the node tree of one document into plain data, keeping lines and problems."""
+    """Turns the node tree of one document into plain data, and keeps lines and problems."""
 
     def __init__(self, file: str, budget: Budget) -> None:
         self.file = file
@@ -174,7 +174,7 @@ class _Build:
         return self._handed_on(node, path) if _HANDED_ON in path else self._scalar(node, path)
 
     def _has_fitting_tag(self, node: yaml.Node, path: Path) -> bool:
-        """Whether a node means what it says: no program's own tag (`!include`, `!!python/…`) is followed here."""
+        """Whether a node has YAML's own tag: other tags (`!include`, `!!python/…`) are not followed here."""
         if fits_its_tag(node) and (kind_of(node) != "binary" or _HANDED_ON in path):
             return True
         way_out = "leave it out, or write it in a file" if _HANDED_ON in path else "leave it out"
@@ -186,7 +186,7 @@ class _Build:
         for key_node, value_node in node.value:
             self._budget.spend(1)
             if not isinstance(key_node, yaml.ScalarNode):
-                self._problem(key_node, path, "a list or a mapping is not a key; write a word")
+                self._problem(key_node, path, "a list or a mapping cannot be a key; write a word")
                 continue
             if not self._has_fitting_tag(key_node, path):
                 continue
@@ -195,7 +195,7 @@ class _Build:
                 way_out = "in a file" if _HANDED_ON in path else "use a profile (uses:)"
                 self._problem(key_node, path, f"`<<` is not followed here; write it out, or {way_out}")
             elif key in data:
-                # PyYAML keeps the last one silently; one of the two values would be lost.
+                # PyYAML silently keeps the last of two; the other value would be lost.
                 self._problem(key_node, here, f"written twice (first in line {self.lines[here]}); keep one")
             else:
                 self._check_text(key_node, path)
@@ -204,14 +204,14 @@ class _Build:
         return data
 
     def _handed_on(self, node: yaml.ScalarNode, path: Path) -> object:
-        """Return what goes on to a guest as it is meant there: a number with a point is one, `!!binary` is bytes."""
+        """Return a value for a guest with its YAML type: a number with a point is a number, `!!binary` is bytes."""
         try:
             if kind_of(node) == "float":
                 return read_float(node)
             if kind_of(node) == "binary":
                 return read_binary(node)
         except ValueError:
-            self._problem(node, path, f"this is not a {kind_of(node)} that can be handed on; write it in quotes")
+            self._problem(node, path, f"this is not a {kind_of(node)} that can be passed on; write it in quotes")
             return None
         is_base_60 = kind_of(node) == "int" and ":" in node.value
         return node.value if is_base_60 else self._scalar(node, path)
@@ -246,13 +246,13 @@ class _Build:
         if text.isprintable():
             return
         if _HANDED_ON in path:
-            # A guest's own; but no file and no UTF-8 holds these.
+            # The guest's own text, but files and UTF-8 cannot hold these.
             if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
                 self._problem(node, path, "holds a NUL, or half of a UTF-16 pair; leave it out")
         elif not all(char.isprintable() or char in "\n\t" for char in text):
-            self._problem(node, path, "holds control characters, or others that cannot be seen; leave them out")
+            self._problem(node, path, "holds control or other invisible characters; leave them out")
 
     def _problem(self, node: yaml.Node, path: Path, message: str) -> None:
-        # One more than are shown says that there are more.
+        # One more than are shown shows that there are more.
         if len(self.problems) <= MAX_PROBLEMS:
             self.problems.append(f"{self.file}:{node.start_mark.line + 1}: {field_name(path)}{brief_message(message)}")

@@ -1,4 +1,4 @@
-"""Where every value of a desired domain comes from: a line of a file, or a default and its reason."""
+"""The source of every value of a desired domain: a line of a file, or a default and its reason."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -21,18 +21,18 @@ from virtrbd.specs.resolve_disks import resolve_drives
 with lazily():
     from virtrbd.domainxml.overlay import named_elements
 
-# Where a spec's word is not the model's.
+# Fields whose name in a spec is not the model's.
 _WORDS = {
     "memory_bytes": "memory", "current_memory_bytes": "current_memory", "hugepages_bytes": "hugepages",
     "size_bytes": "size", "discard_granularity_bytes": "discard_granularity", "vsock_cid": "vsock", "kind": "type",
     "import_file": "import", "import_format": "format", "import_member": "member", "import_checksum": "checksum",
     "direct_mode": "mode", "seed": "cloud_init",
 }  # fmt: skip
-# Nobody reads more of an element in a terminal.
+# The length of an element that is readable in a terminal.
 _MAX_XML = 100
 _HIDDEN = {"origin", "digest", "line", "is_seed", "import_beneath"}
 
-# Why a value that nobody stated is what it is.
+# The reasons of default values.
 _REASONS = {
     "uuid": "derived from the name",
     "host": "the settings' host",
@@ -42,10 +42,10 @@ _REASONS = {
     "video": "none without graphics; virtio on q35, vga on pc",
     "disks.target": "the next free one",
     "disks.image": "<pool of the settings>/<domain>.<target>",
-    "disks.existing": "nobody says that the image is somebody else's",
+    "disks.existing": "the spec does not use an existing image",
     "disks.cache": "librbd's cache is on, the guest's flushes are honoured",
     "disks.discard": "trimmed space goes back to the pool",
-    "disks.discard_granularity": "what suits the hypervisor at hand",
+    "disks.discard_granularity": "what suits this hypervisor",
     "disks.size": "as large as its source",
     "cdroms.target": "the next free one",
     "cdroms.bus": "sata on q35, ide on pc",
@@ -53,7 +53,7 @@ _REASONS = {
     "cloud_init.user_data": "none",
     "cloud_init.meta_data": "instance-id is the UUID, local-hostname the name",
     "cloud_init.network_config": "cloud-init's own, DHCP",
-    "cloud_init.bus": "what Debian's cloud kernel sees: it has no AHCI and no USB",
+    "cloud_init.bus": "Debian's cloud kernel sees it: it has no AHCI and no USB",
     "cloud_init.target": "the last one on its controller, else the next free one",
     "cloud_init.image": "<pool of the settings>/<domain>.seed",
     "interfaces.mac": "derived from domain and interface name",
@@ -62,7 +62,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """One value: its field in the spec's words, the value as a person writes it, and its source."""
+    """One value: its field in a spec, the value in its written form, and its source."""
 
     field: str
     value: str
@@ -74,7 +74,7 @@ def explain(
 ) -> tuple[Explained, ...]:
     """Return every value of the domain, in the order of the model, with its source.
 
-    `told_granularity`: what the hypervisor at hand tells guests of discarding, in bytes by target.
+    `told_granularity`: the discard granularity that guests see on this hypervisor, in bytes by target.
     """
     drives = resolve_drives(item, settings, is_pc=is_i440fx(domain.machine))
     told = told_granularity or {}
@@ -83,7 +83,7 @@ def explain(
         for disk in drives.disks
     ]
     parts: dict[str, object] = {field.name: getattr(domain, field.name) for field in fields(domain)}
-    # In the order of the spec again: that is how its lines are known.
+    # In the order of the spec, by which its lines are found.
     parts |= {"disks": tuple(disks), "cdroms": drives.cdroms}
     if domain.seed and drives.seed:
         parts["seed"] = _seed(domain.seed, drives.seed)
@@ -97,13 +97,13 @@ def explain(
 
 
 def _of_overlay(overlay: Overlay) -> Iterator[Explained]:
-    """Yield each element that the spec's own XML lays over what is rendered."""
+    """Yield each element that the spec's own XML adds to what is rendered."""
     for named in named_elements(overlay.text):
         yield Explained(field=f"xml{named.path}", value=cut(named.xml, _MAX_XML), source=overlay.place(named.line))
 
 
 def _seed(seed: Seed, drive: Cdrom) -> Mapping[str, object]:
-    """Return the seed in the words of a spec; what its documents say may be secret, and stays there."""
+    """Return the seed as in a spec; the content of its documents may be secret, and is left out."""
     documents = {word: getattr(seed, word) for word in ("user_data", "meta_data", "network_config")}
     return {**documents, "bus": drive.bus, "target": drive.target, "image": seed.image}
 
@@ -156,7 +156,7 @@ def _shown(path: Path, value: object) -> str:
 
 
 def _stated_at(document: Document, path: Path) -> str:
-    # A short form (`cpu: host-model`) stands at the field around; a mapping around says nothing of what it lacks.
+    # A short form (`cpu: host-model`) has the place of the field around it; a mapping has no places for missing fields.
     for known in (path, path[:-1]):
         if known and document.states(known) and (known == path or _is_short(document, known)):
             place = document.place(known)

@@ -1,4 +1,4 @@
-"""Spec files as bytes."""
+"""Spec files, read as bytes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _MOSTLY_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecFiles:
-    """The files that were named: specs, the profiles beside them by folder, and a problem for each unreadable one.
+    """The files that were named: specs, the profiles beside them by folder, and a problem for each unreadable file.
 
     `without_profiles`: folders whose profiles can't be read.
     """
@@ -42,16 +42,16 @@ class SpecFiles:
         return self.profiles.get(str(Path(spec.path).parent))
 
     def with_readable_profiles(self) -> "SpecFiles":
-        """Return these files without the specs whose profiles cannot be read: without them a spec is another."""
+        """Return these files without the specs whose profiles cannot be read: without its profiles a spec differs."""
         specs = tuple(spec for spec in self.specs if str(Path(spec.path).parent) not in self.without_profiles)
         return replace(self, specs=specs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Named:
-    """A file to read; `folder` is the folder or the pattern's beginning that it was found by, "" where it was named.
+    """A file to read; `folder` is the folder or the pattern's beginning where it was found, "" where it was named.
 
-    `is_entry`: its folder is that one, and none below it.
+    `is_entry`: it is in that folder itself, not below it.
     """
 
     path: Path
@@ -61,22 +61,22 @@ class _Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rules:
-    """Where links may lead beside the folder that they are found in, and whether others may change a file."""
+    """The folders that links may lead to, besides their own, and whether others may change a file."""
 
     allowed_dirs: tuple[str, ...]
     is_owned: bool
 
 
 def read_files(paths: Sequence[str], allowed_dirs: Sequence[str] = (), *, is_owned: bool = False) -> SpecFiles:
-    """Return all files; a directory stands for its *.yaml and *.yml, hidden ones apart, a pattern for what it matches.
+    """Return all files: of a directory its *.yaml and *.yml without hidden files, of a pattern what it matches.
 
-    Links in a directory lead to files in it or beneath `allowed_dirs`; of a file that was named itself that is the
-    caller's word. `is_owned`: what another user could change is a problem.
+    Links in a directory lead to files in it or beneath `allowed_dirs`; a file that was named
+    itself may be a link to anywhere. `is_owned`: a file that another user could change is a problem.
     """
     rules = _Rules(allowed_dirs=tuple(allowed_dirs), is_owned=is_owned)
     named, problems = _named(paths)
     specs = [file for each in named if (file := _read(each, rules, problems))]
-    # A link into nowhere is there all the same.
+    # A link into nowhere still exists.
     named_folders = map(Path, dict.fromkeys(os.path.dirname(spec.path) or "." for spec in specs))
     folders = [folder for folder in named_folders if _has_profiles(folder)]
     beside = (_Named(path=folder / PROFILES, folder=str(folder), is_entry=True) for folder in folders)
@@ -86,12 +86,12 @@ def read_files(paths: Sequence[str], allowed_dirs: Sequence[str] = (), *, is_own
 
 
 def spec_paths(path: str) -> list[str]:
-    """Return the files that a path stands for, none where it stands for none."""
+    """Return the files of a path, none where it has none."""
     return [str(each.path) for each in _named([path])[0]]
 
 
 def folder_of(path: str) -> str:
-    """Return the folder of what a path names: itself, the beginning of a pattern, or the folder that a file is in."""
+    """Return the folder of a path: itself, the beginning of a pattern, or the folder that a file is in."""
     if os.path.isdir(path):
         return path
     while has_magic(path) and not os.path.lexists(path):
@@ -106,7 +106,7 @@ def _has_profiles(folder: Path) -> bool:
 
 
 def read_bounded(path: str | Path) -> bytes:
-    """Return the bytes of a regular file, one more than MAX_BYTES of a larger one. Raises OSError.
+    """Return the bytes of a regular file, of a larger file one more than MAX_BYTES. Raises OSError.
 
     A pipe may never end, and /dev/zero never does.
     """
@@ -116,7 +116,7 @@ def read_bounded(path: str | Path) -> bytes:
 def read_opened(descriptor: int) -> bytes:
     """Return the same of an open file, and close it. Raises OSError."""
     with open(descriptor, "rb") as stream:
-        # In two parts: room for the most that there may be takes longer to get than a spec takes to read.
+        # In two parts: to allocate the maximum takes longer than to read a spec.
         begin = stream.read(_MOSTLY_BYTES)
         return begin if len(begin) < _MOSTLY_BYTES else begin + stream.read(MAX_BYTES + 1 - len(begin))
 
@@ -124,7 +124,7 @@ def read_opened(descriptor: int) -> bytes:
 def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
     path = str(named.path)
     try:
-        # The folder too: all that is derived from the path is written down in UTF-8.
+        # The folder too: everything that is derived from the path is written in UTF-8.
         if not (path.isprintable() and (path.startswith("/") or os.getcwd().isprintable())):
             problems.append(f"{_shown(path)}: the name holds what is not UTF-8 or not printable; rename it")
             return None
@@ -156,7 +156,7 @@ def _open(named: _Named, rules: _Rules) -> int:
 
 
 def _weakness(path: str, entry: int | None) -> Weakness | None:
-    """Return what is weak about a file. The folder of an `entry` was looked at; others may lie elsewhere."""
+    """Return the weakness of a file. The folder of an `entry` was checked; other files may lie elsewhere."""
     return weakness(path) if entry is None else weakness_of(os.path.abspath(path), os.fstat(entry))
 
 
@@ -167,10 +167,10 @@ def _named(paths: Sequence[str]) -> tuple[list[_Named], list[str]]:
         try:
             found = _found(name)
         except (OSError, ValueError) as error:
-            fact = error.strerror if isinstance(error, OSError) else "no file can have that name"
+            fact = error.strerror if isinstance(error, OSError) else "a file cannot have that name"
             problems.append(f"{_shown(name)}: {fact}; check the path")
             continue
-        # profiles.yaml is no spec; `*.yaml` names it all the same.
+        # profiles.yaml is not a spec, although `*.yaml` matches it.
         specs = [each for each in found if each.path.name != PROFILES]
         if not specs:
             problems.append(f"{_shown(name)}: no spec files (*.yaml) there; check the path")
@@ -180,14 +180,14 @@ def _named(paths: Sequence[str]) -> tuple[list[_Named], list[str]]:
 
 
 def _found(name: str) -> list[_Named]:
-    """Return the files that a path stands for. Raises OSError."""
-    # os.path's looks: those of Path raise where a folder above may not be looked into.
+    """Return the files of a path. Raises OSError."""
+    # os.path's tests: Path's raise where a folder above may not be read.
     if os.path.isdir(name):
         # Hidden are an editor's locks (`.#web.yaml`) and a Mac's shadows (`._web.yaml`); glob leaves them out too.
         seen = (file for file in sorted(os.listdir(name)) if not file.startswith("."))
         files = [file for file in seen if os.path.splitext(file)[1] in _SUFFIXES]
         return [_Named(path=Path(name, file), folder=name, is_entry=True) for file in files]
-    # Shells leave a pattern as it is when it stands in quotes, or in a crontab's variable.
+    # Shells leave a pattern as it is in quotes, or in a crontab's variable.
     if has_magic(name) and not os.path.lexists(name):
         return [_Named(path=Path(file), folder=folder_of(name)) for file in sorted(glob(name, recursive=True))]
     return [_Named(path=Path(name))]

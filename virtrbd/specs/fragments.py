@@ -1,4 +1,4 @@
-"""Defaults and profiles: where they stand, and which of them a spec uses."""
+"""Defaults and profiles: where they are written, and which of them a spec uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,13 +23,13 @@ class FragmentsFile(Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fragments:
-    """All that may lie under a spec: the defaults from weak to strong, and the profiles by name."""
+    """Everything that may be merged into a spec: the defaults from weak to strong, and the profiles by name."""
 
     defaults: tuple[Fragment, ...] = ()
     profiles: Mapping[str, Fragment] = field(default_factory=dict)
 
     def and_nearer(self, other: "Fragments") -> "Fragments":
-        """Return both; what the other says wins."""
+        """Return both; the other's values win."""
         return Fragments(defaults=self.defaults + other.defaults, profiles={**self.profiles, **other.profiles})
 
 
@@ -40,7 +40,7 @@ def settings_fragments(settings: Settings) -> Fragments:
 
 
 def folder_fragments(file: SpecFile) -> tuple[Fragments, tuple[str, ...]]:
-    """Return the fragments of a profiles.yaml, and what is wrong with it."""
+    """Return the fragments of a profiles.yaml, and its problems."""
     documents, problems = parse_documents(file.path, file.raw)
     if len(documents) > 1:
         problems += (f"{file.path}: more than one document; keep one",)
@@ -53,9 +53,9 @@ def folder_fragments(file: SpecFile) -> tuple[Fragments, tuple[str, ...]]:
 
 
 def fragments_of(document: Document, whose: str) -> tuple[Fragments, tuple[str, ...]]:
-    """Return the fragments that are written in a document, and what is wrong with them."""
+    """Return the fragments of a document, and their problems."""
     profiles_by_name = {
-        # A profile of which every line is commented out says nothing.
+        # A profile with only comments states nothing.
         name: replace(part, data={}) if part.data is None else part
         for name, part in document.members(("profiles",)).items()
     }
@@ -80,12 +80,12 @@ def _check(fragment: Fragment) -> tuple[str, ...]:
 
 
 def with_fragments(spec: Document, fragments: Fragments, budget: Budget) -> tuple[Document, tuple[str, ...]]:
-    """Return the spec laid upon the defaults and the profiles that it uses, and what is wrong with those names.
+    """Return the spec completed by the defaults and the profiles that it uses, and the problems with their names.
 
-    What is laid is counted on the budget. Raises TooMuchError.
+    The merged values are counted on the budget. Raises TooMuchError.
     """
     uses = spec.data.get("uses") if isinstance(spec.data, dict) else None
-    # What is not a name is the schema's to refuse, and so are too many.
+    # The schema refuses values that are not names, and too many names.
     listed = uses if isinstance(uses, list) else [uses]
     names = [name for name in listed if isinstance(name, str)][:MAX_USES]
     unknown = dict.fromkeys(name for name in names if name not in fragments.profiles)
@@ -100,4 +100,4 @@ def with_fragments(spec: Document, fragments: Fragments, budget: Budget) -> tupl
 def _unknown(name: str, fragments: Fragments) -> str:
     near = nearest(name, fragments.profiles)
     known = ", ".join(sorted(fragments.profiles)) or "none"
-    return f"there is no profile {name}; " + (f"did you mean {near}?" if near else f"known are {known}")
+    return f"profile {name} does not exist; " + (f"did you mean {near}?" if near else f"known are {known}")

@@ -1,4 +1,4 @@
-"""What a person may write for a network interface."""
+"""The schema of a network interface in a spec."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -13,7 +13,7 @@ def _mac(mac: str | None) -> str | None:
     if mac is None:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", mac):
-        raise ValueError(f'{quoted(mac)} is no MAC address; write "52:54:00:12:34:56"')
+        raise ValueError(f'{quoted(mac)} is not a MAC address; write "52:54:00:12:34:56"')
     if int(mac[:2], 16) & 1:
         raise ValueError(f"{quoted(mac)} is a multicast address; the first byte must be even, like 52")
     return mac.lower()
@@ -48,7 +48,9 @@ class InterfaceSpec(Strict):
     mac: Annotated[
         str | None, AfterValidator(_mac), Field(description="In quotes; derived from domain and name unless stated.")
     ] = None
-    name: Annotated[Plain | None, Field(description="What its derived MAC comes from; the network's name.")] = None
+    name: Annotated[Plain | None, Field(description="Source of its derived MAC; the network's name unless stated.")] = (
+        None
+    )
     vlan: Annotated[
         tuple[Tag, ...] | None,
         BeforeValidator(list_of_one, json_schema_input_type=Tag | list[Tag]),

@@ -8,7 +8,7 @@ from virtrbd.specs.schema import DomainSpec
 def spec_schema() -> dict[str, Any]:
     """Return the schema of one spec as JSON Schema 2020-12, with a description of every field.
 
-    null is taken everywhere but not proposed: it only takes back what a profile says.
+    null is valid everywhere but not proposed: it only takes back what a profile states.
     """
     schema = DomainSpec.model_json_schema()
     for model in (schema, *schema.get("$defs", {}).values()):

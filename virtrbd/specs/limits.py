@@ -1,4 +1,4 @@
-"""How much reading specs may build: a few bytes of YAML can mean gigabytes, so what they become is counted.
+"""The limits of reading specs: a few bytes of YAML can expand to gigabytes, so the result is counted.
 
 Each number is far beyond any spec; together they bound a file's time (seconds) and memory (about 100 MB).
 """
@@ -9,23 +9,23 @@ MAX_DEPTH = 50
 MAX_VALUES = 40_000
 MAX_CHARACTERS = 2 * 1024**2
 MAX_DOCUMENTS = 1_000
-# All documents of a file, and what is laid under them.
+# All documents of a file, with the values of profiles and defaults.
 MAX_FILE_VALUES = 400_000
 MAX_PROFILES = 1_000
 # By one spec.
 MAX_USES = 50
-# In the length of a word that is looked for among known ones.
+# In the length of a word that is compared with known words.
 MAX_WORD = 100
-# A person mends these first; a file that is no spec at all would have thousands.
+# The operator mends these first; a file that is not a spec would have thousands.
 MAX_PROBLEMS = 50
 
 
 class TooMuchError(Exception):
-    """A file would become more than the limits allow; the message says which."""
+    """A file would exceed the limits; the message says which."""
 
 
 class Budget:
-    """What one file may still become."""
+    """The number of values that a file may still have."""
 
     def __init__(self) -> None:
         self._left = MAX_FILE_VALUES
@@ -34,7 +34,7 @@ class Budget:
         """Count values before they are built. Raises TooMuchError."""
         if values > self._left:
             raise TooMuchError(
-                f"its documents and what is laid under them are more than {MAX_FILE_VALUES} values; "
+                f"its documents, with the values of profiles and defaults, have more than {MAX_FILE_VALUES} values; "
                 f"write fewer domains into one file, or smaller profiles"
             )
         self._left -= values

@@ -1,4 +1,4 @@
-"""Spec files read and checked: every problem in every file, at once; what is odd in one harms none of the others."""
+"""Load spec files, read and checked: every problem of every file at once; a bad file harms no other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class LoadedSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """The specs of one file, and what is wrong with it or with the profiles beside it."""
+    """The specs of one file, and the problems of it or of the profiles beside it."""
 
     specs: tuple[LoadedSpec, ...] = ()
     problems: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Folder:
-    """What lies under the specs of a folder, and what is wrong with it."""
+    """The fragments for the specs of a folder, and their problems."""
 
     fragments: Fragments
     problems: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class _Folder:
 
 
 def load(paths: Sequence[str], settings: Settings) -> tuple[LoadedSpec, ...]:
-    """Return the specs of all files, laid upon their defaults and profiles. Raises SpecError with all problems."""
+    """Return the specs of all files, completed by defaults and profiles. Raises SpecError with all problems."""
     return check_files(read_files(paths, settings.allowed_dirs), settings)
 
 
@@ -58,13 +58,13 @@ def check_files(files: SpecFiles, settings: Settings) -> tuple[LoadedSpec, ...]:
     problems = [*files.problems, *(problem for file in checked for problem in file.problems)]
     defects = tuple(dict.fromkeys(defect for file in checked for defect in file.defects))
     if problems or defects:
-        # One wrong value in a profile shows up in every spec that uses it.
+        # One wrong value in a profile appears in every spec that uses it.
         raise SpecError(*dict.fromkeys(problems), defects=defects)
     return tuple(spec for file in checked for spec in file.specs)
 
 
 def check_each(files: SpecFiles, settings: Settings) -> tuple[CheckedFile, ...]:
-    """Return what each file holds, and what is wrong with it alone."""
+    """Return the specs of each file, and its own problems."""
     everywhere = settings_fragments(settings)
     folders = {folder: _check_folder(file, everywhere) for folder, file in files.profiles.items()}
     return tuple(_check_file(file, files, folders, everywhere) for file in files.specs)
@@ -94,14 +94,14 @@ def _check_file(file: SpecFile, files: SpecFiles, folders: Mapping[str, _Folder]
 
 
 def _read(file: SpecFile, digest: str, fragments: Fragments) -> tuple[tuple[LoadedSpec, ...], list[str]]:
-    """Return the specs of a file and what is wrong with them."""
+    """Return the specs of a file and their problems."""
     budget = Budget()
     loaded: list[LoadedSpec] = []
     problems: list[str] = []
     documents, found = parse_documents(file.path, file.raw, budget)
     problems += found
     if not documents and not found:
-        # A truncated file must not look like one that is in sync.
+        # A truncated file must not look like a file that is in sync.
         problems.append(f"{file.path}:1: no domain in it; write `name: …`, or remove the file")
     # Problems already named (a repeated key, an unquoted MAC) leave data good enough to find the others.
     try:

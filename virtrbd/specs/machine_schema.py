@@ -1,4 +1,4 @@
-"""What a person may write for the machine around the disks: CPU, firmware, screen, small devices."""
+"""The schema of the machine around the disks in a spec: CPU, firmware, screen, small devices."""
 
 from typing import Annotated, Literal, Self
 
@@ -41,7 +41,7 @@ class CpuSpec(Strict):
     @model_validator(mode="after")
     def _has_a_model_where_it_needs_one(self) -> Self:
         if self.model and self.mode not in (None, "custom"):
-            raise ValueError(f"mode {self.mode} takes no model; write mode: custom, or leave the model out")
+            raise ValueError(f"mode {self.mode} does not take a model; write mode: custom, or leave the model out")
         if self.mode == "custom" and not self.model:
             raise ValueError("mode custom needs a model; see virsh domcapabilities")
         return self
@@ -56,7 +56,7 @@ class FirmwareSpec(Strict):
     @model_validator(mode="after")
     def _secures_uefi_only(self) -> Self:
         if self.secure_boot is not None and self.type == "bios":
-            raise ValueError("secure_boot is UEFI's; write type: uefi")
+            raise ValueError("secure_boot needs UEFI; write type: uefi")
         return self
 
 
@@ -70,12 +70,12 @@ class FeaturesSpec(Strict):
     smm: StrictBool | None = None
     vmport: StrictBool | None = None
     pmu: StrictBool | None = None
-    hyperv: Annotated[StrictBool | None, Field(description="What Windows guests run better with.")] = None
+    hyperv: Annotated[StrictBool | None, Field(description="Enlightenments for Windows guests.")] = None
     kvm_hidden: Annotated[StrictBool | None, Field(description="Hide KVM from the guest.")] = None
 
 
 class GraphicsSpec(Strict):
-    """A screen for people, without a password: reach it over SSH."""
+    """A screen, without a password: reach it over SSH."""
 
     type: Literal["vnc", "spice"]
     listen: Annotated[
@@ -85,7 +85,7 @@ class GraphicsSpec(Strict):
 
 
 class WatchdogSpec(Strict):
-    """What acts when the guest hangs."""
+    """The watchdog, which acts when the guest hangs."""
 
     model: Literal["i6300esb", "ib700", "itco", "diag288"]
     action: Annotated[

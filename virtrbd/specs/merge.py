@@ -1,8 +1,8 @@
-"""Defaults and profiles laid under a spec.
+"""The merge of defaults and profiles into a spec.
 
-The rules are plain: what is nearer wins (spec, profiles from the last `uses` to the first, defaults of the spec's
+The rules: the nearest wins (spec, profiles from the last `uses` to the first, defaults of the spec's
 folder, defaults of the settings); mappings merge key by key; lists and values replace; null takes a value back to
-virtrbd's own default; `disk`, `cdrom` and `interface` of a fragment lie under every item of the spec's lists.
+virtrbd's own default; `disk`, `cdrom` and `interface` of a fragment apply to every item of the spec's lists.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from virtrbd.specs.document import Document, Path, Place
 from virtrbd.specs.limits import Budget
 
-# Mappings of a fragment that stand for every item of a list.
+# Mappings of a fragment that apply to every item of a list.
 ITEMS = {"disk": "disks", "cdrom": "cdroms", "interface": "interfaces"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fragment:
-    """A part of a spec that others are laid upon; `layer` is how a person calls it: `profile small`."""
+    """A part of a spec, to be merged under others; `layer` is its name for messages: `profile small`."""
 
     layer: str
     document: Document
@@ -25,16 +25,16 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Placed:
-    """A value that knows where it stands; the members of lists and mappings are placed themselves."""
+    """A value with its place; the members of lists and mappings have their own places."""
 
     value: object
     place: Place
 
 
 def lay_under(spec: Document, fragments: Sequence[Fragment], budget: Budget) -> Document:
-    """Return the spec with all that the fragments say and it does not; the weakest fragment comes first.
+    """Return the spec completed by the fragments; the weakest fragment comes first.
 
-    What is laid is counted on the budget. Raises TooMuchError.
+    The merged values are counted on the budget. Raises TooMuchError.
     """
     base = _Placed(value={}, place=Place(file=spec.file, line=1))
     for fragment in fragments:

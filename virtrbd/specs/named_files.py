@@ -1,7 +1,7 @@
-"""Files that a spec names: where they are meant from, and whether specs may read them.
+"""Files that a spec names: the folder of relative paths, and whether specs may read the file.
 
-Who may write specs is not root. So what a spec names lies, after links are followed, beneath the spec's own folder or
-in a folder that the settings allow; what the settings themselves name is root's word.
+Users other than root may write specs. So a file that a spec names must lie, after links are followed, beneath the
+spec's own folder or in a folder that the settings allow. Files that the settings themselves name may lie anywhere.
 """
 
 import json
@@ -34,7 +34,7 @@ class NamedFile:
 
 
 def named_file(document: Document, field: FieldPath, name: str, settings: Settings) -> NamedFile:
-    """Return the file that a field names, from the folder of the file that says so: cron has another working one."""
+    """Return the file that a field names, relative to the file with the field: cron has another working directory."""
     if is_url(name):
         return NamedFile(path=name, beneath=())
     folder = Path(document.place(field).file).absolute().parent
@@ -43,7 +43,7 @@ def named_file(document: Document, field: FieldPath, name: str, settings: Settin
 
 
 def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
-    """Yield what is wrong with the files that a spec names: each field, and why it may not be read."""
+    """Yield the problems with the files that a spec names: each field, and why it may not be read."""
     for index, disk in enumerate(item.spec.disks):
         if disk.import_file and not is_url(disk.import_file):
             yield from _outside(item.document, ("disks", index, "import"), disk.import_file, settings)
@@ -57,7 +57,7 @@ def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
 
 
 def config_problem(document: Document, field: FieldPath, config: str, settings: Settings) -> Iterator[str]:
-    """Yield why a ceph.conf that a field names may not be given to QEMU."""
+    """Yield why QEMU may not get a ceph.conf that a field names."""
     known = settings.ceph_configs
     if config and config not in known and not is_of_settings(document, field, settings):
         line = _line("ceph_configs", (*known, config), settings)
@@ -69,14 +69,14 @@ def _outside(document: Document, field: FieldPath, name: str, settings: Settings
     real = os.path.realpath(file.path)
     if is_beneath(real, file.beneath):
         return
-    # A link, or one among the folders: what is written does not show where it leads.
+    # It is a link, or a folder on its way is: the written path does not show where it leads.
     leads = f"{name} leads to {real}, which" if os.path.normpath(file.path) != real else name
     line = _line("allowed_dirs", (*settings.allowed_dirs, os.path.dirname(real)), settings)
     yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of its folder: {line}"
 
 
 def is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
-    """Whether the settings themselves say what a field does."""
+    """Whether the settings themselves state the field."""
     file = document.place(field).file
     return bool(settings.file) and os.path.abspath(file) == os.path.abspath(settings.file)
 

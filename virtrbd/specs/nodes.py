@@ -1,4 +1,4 @@
-"""YAML's node trees, read under limits: nothing is built of a document before it is known how large it becomes."""
+"""YAML's node trees, read under limits: nothing is built from a document before its size is known."""
 
 import base64
 import codecs
@@ -14,14 +14,14 @@ _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAGS = "tag:yaml.org,2002:"
 _RESOLVER = yaml.resolver.Resolver()
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
-# libyaml compares each directive with all before it: 60,000 of them take minutes.
+# libyaml compares each directive with all before it: 60,000 take minutes.
 _MAX_DIRECTIVES = 20
-# More digits than any field takes; Python refuses to print numbers of more than 4,300.
+# More digits than any field has; Python refuses to print numbers of more than 4,300.
 _MAX_DIGITS = 100
 
 
 class UnreadableError(Exception):
-    """What is not YAML, or too much of it. The message repeats no value: it may be a secret."""
+    """The text is not YAML, or too large. The message repeats no value: it may be a secret."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ def document_nodes(raw: bytes) -> Iterator[yaml.Node]:
 
 
 def construct(raw: bytes) -> object:
-    """Return what the one document means to YAML, `<<` followed; None for an empty one. Raises UnreadableError."""
+    """Return the data of the only document, `<<` followed; None for an empty text. Raises UnreadableError."""
     nodes = list(document_nodes(raw))
     if len(nodes) > 1:
         raise UnreadableError(nodes[1].start_mark.line + 1, "not YAML of one document")
@@ -62,39 +62,39 @@ def construct(raw: bytes) -> object:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UnreadableError(line, "not YAML that can be read") from None
-    except Exception:  # PyYAML's constructors raise what int(), float(), date() and dictionaries do
+    except Exception:  # PyYAML's constructors raise whatever int(), float(), date() and dictionaries raise
         raise UnreadableError(1, "not YAML that can be read: a value does not fit its tag") from None
 
 
 def kind_of(node: yaml.Node) -> str:
-    """Return `int` for a node tagged `!!int`; a tag that is none of YAML's own as it is."""
+    """Return `int` for a node tagged `!!int`; another tag than YAML's as it is."""
     return str(node.tag).removeprefix(_TAGS)
 
 
 def tag_of(node: yaml.Node) -> str:
-    """Return the tag as a person writes it: `!!int`, `!other`."""
+    """Return the tag in its written form: `!!int`, `!other`."""
     return str(node.tag).replace(_TAGS, "!!", 1)
 
 
 def fits_its_tag(node: yaml.Node) -> bool:
-    """Whether a node's tag is one that YAML itself would give it; `!!str` and `!!binary` fit every text."""
+    """Whether a node has the tag that YAML itself would give it; `!!str` and `!!binary` fit every text."""
     if isinstance(node, yaml.MappingNode):
         return kind_of(node) == "map"
     if isinstance(node, yaml.SequenceNode):
         return kind_of(node) == "seq"
     if kind_of(node) in ("str", "binary"):
         return True
-    # The stubs know no types of it.
+    # The stubs have no types for it.
     return bool(_RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False)) == node.tag)  # type: ignore[no-untyped-call]
 
 
 def is_too_long(number: yaml.Node) -> bool:
-    """Whether a whole number has more digits than any field takes."""
+    """Whether a whole number has more digits than any field has."""
     return len(number.value) > _MAX_DIGITS
 
 
 def read_float(node: yaml.ScalarNode) -> float:
-    """Return the number. Raises ValueError for one that no computer holds."""
+    """Return the number. Raises ValueError for a number that is too large."""
     number = float(_CONSTRUCTOR.construct_yaml_float(node))
     if math.isinf(number) and "inf" not in node.value.lower():
         raise ValueError("too large")
@@ -102,7 +102,7 @@ def read_float(node: yaml.ScalarNode) -> float:
 
 
 def read_binary(node: yaml.ScalarNode) -> bytes:
-    """Return the bytes. Raises ValueError for what is not base64: PyYAML skips what it does not know."""
+    """Return the bytes. Raises ValueError for a text that is not base64: PyYAML skips invalid characters."""
     return base64.b64decode("".join(node.value.split()), validate=True)
 
 
@@ -124,7 +124,7 @@ def _check_directives(raw: bytes) -> None:
 
 
 def _check_events(raw: bytes) -> None:
-    """Raise UnreadableError for what nests too deep or is too much, YAMLError for what is not YAML.
+    """Raise UnreadableError for a text that nests too deep or is too large, YAMLError for a text that is not YAML.
 
     The parser's events come one by one and without recursion, its nodes with it and a whole document at a time.
     """
@@ -153,7 +153,7 @@ def _beyond(documents: int, depth: int, values: int) -> str:
 
 
 class _Weighing:
-    """Counts what a node tree becomes with its aliases written out; each node is looked at once."""
+    """Counts the size of a node tree with its aliases written out; each node is looked at once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, int, int]] = {}
@@ -166,7 +166,7 @@ class _Weighing:
         line = node.start_mark.line + 1
         if isinstance(node, yaml.ScalarNode):
             return 1, len(node.value), 0
-        # Until it is known; who meets it meanwhile is inside it.
+        # Until it is known; a node that meets it meanwhile is inside it.
         self._known[id(node)] = (MAX_VALUES, 0, 0)
         values, characters, depth = 1, 0, 0
         for child in _children(node):

@@ -1,4 +1,4 @@
-"""From specs to desired domains: every decision that a default stands for is taken here."""
+"""Resolve specs to desired domains: every default is decided here."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ def resolve(loaded: Sequence[LoadedSpec], settings: Settings) -> tuple[Domain, .
 
 
 def _resolve(item: LoadedSpec, settings: Settings) -> tuple[Domain | None, list[str]]:
-    """Return the domain, None where its disks find no targets, and what is wrong with it."""
+    """Return the domain, None where targets for its disks are missing, and its problems."""
     try:
         drives = resolve_drives(item, settings, is_pc=is_i440fx(machine_of(item.spec)))
     except TargetsTakenError as error:
@@ -75,7 +75,7 @@ def _resolve(item: LoadedSpec, settings: Settings) -> tuple[Domain | None, list[
 
 
 def machine_of(spec: DomainSpec) -> str:
-    """Return the machine: q35, and pc where a disk is ide, which q35 has no controller for."""
+    """Return the machine: q35, or pc where a disk is ide, for which q35 has no controller."""
     buses = [drive.bus for drive in (*spec.disks, *(spec.cdroms or ()))]
     buses += [spec.cloud_init.bus] if spec.cloud_init else []
     return spec.machine or ("pc" if Bus.IDE in buses else "q35")
@@ -131,17 +131,17 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         xml=resolve_xml(item),
         silence=spec.silence or (),
         origin=str(item.document.place(())),
-        # The settings too: what they default is in the definition.
+        # The settings too: their defaults are in the definition.
         digest=digest_of(item.digest, settings.digest),
     )
 
 
 def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
     for word in unknown_codes(domain.silence):
-        yield ("silence",), f"there is no lint {word}; known are {', '.join(all_codes())}"
+        yield ("silence",), f"{word} is not the code of a lint; known are {', '.join(all_codes())}"
     for field, value in (("memory", domain.memory_bytes), ("current_memory", domain.current_memory_bytes)):
         if value is not None and value % 1024:
-            yield (field,), "not a whole number of KiB, in which libvirt counts; write one like 219100K"
+            yield (field,), "not a whole number of KiB, libvirt's unit; write a size like 219100K"
     no_ide = "q35 has no IDE controller; write machine: pc, or bus: sata"
     for index, disk in enumerate(drives.disks):
         if disk.bus is Bus.IDE and "q35" in domain.machine:
@@ -163,7 +163,7 @@ def _clashes(resolved: Sequence[tuple[Domain, LoadedSpec]]) -> Iterator[str]:
 
 
 def claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
-    """Yield what only one domain may have: kind, value, and the field that says it."""
+    """Yield the values that only one domain may have: kind, value, and the field."""
     yield "name", domain.name, ("name",)
     yield "uuid", domain.uuid, ("uuid",)
     interfaces: Sequence[Interface] = domain.interfaces
@@ -176,7 +176,7 @@ def claims(domain: Domain) -> Iterator[tuple[str, str, FieldPath]]:
         yield "image", str(domain.seed.image), ("cloud_init",)
     if domain.xml:
         yield from (("image", str(ref), ("xml",)) for ref in domain.xml.images)
-        # What is laid over an interface of the spec names its MAC once more, and so does its failover half.
+        # XML for an interface of the spec repeats its MAC, and so does its failover half.
         own = {interface.mac for interface in interfaces}
         yield from (("mac", mac, ("xml",)) for mac in domain.xml.macs if mac not in own)
     if domain.vsock_cid:

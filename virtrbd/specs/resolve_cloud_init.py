@@ -1,4 +1,4 @@
-"""The cloud-init seed as a spec means it: where each document is, or what is in it."""
+"""The cloud-init seed of a spec: the file or the content of each document."""
 
 from virtrbd.model.image import ImageRef
 from virtrbd.model.seed import Seed, SeedDocument
@@ -26,7 +26,7 @@ def resolve_seed(item: LoadedSpec, settings: Settings) -> Seed | None:
 
 
 def seed_image(item: LoadedSpec, settings: Settings) -> ImageRef:
-    """Return the image that the seed is written to."""
+    """Return the image of the seed."""
     return ImageRef(pool=settings.ceph.pool, name=f"{item.spec.name}.seed")
 
 

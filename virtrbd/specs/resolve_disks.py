@@ -1,4 +1,4 @@
-"""Disks and CD-ROM drives as a spec means them: targets, images and defaults decided."""
+"""The disks and CD-ROM drives of a spec, with targets, images and defaults decided."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.named_files import NamedFile, named_file
 from virtrbd.specs.resolve_cloud_init import seed_image
 
-# The last place on the first controller (libvirt puts 7 scsi disks on one, 6 on sata): there a seed leaves the next
-# free ones to disks, and does not move when the spec gets one more.
+# The last place on the first controller (libvirt puts 7 scsi disks on one, 6 on sata): so a seed leaves the next
+# free places to disks, and does not move when the spec gets another disk.
 _SEED_TARGETS = {Bus.SCSI: "sdg", Bus.SATA: "sdf"}
 
 
@@ -75,7 +75,7 @@ def _free_target(bus: Bus, taken: set[str]) -> str:
         if target not in taken:
             taken.add(target)
             return target
-    raise TargetsTakenError(f"{prefix}a to {prefix}z are taken; 26 disks have one, use another bus too")
+    raise TargetsTakenError(f"{prefix}a to {prefix}z are taken; use another bus for further disks")
 
 
 def _import_file(item: LoadedSpec, index: int, spec: DiskSpec, settings: Settings) -> NamedFile:
@@ -121,7 +121,7 @@ def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, fil
 def _iotune(spec: IoTuneSpec | None) -> Mapping[str, int | str]:
     if spec is None:
         return {}
-    # 0 is no limit, which is what libvirt takes an absent element for; it gives none back.
+    # 0 means no limit, like an absent element; libvirt drops it.
     limits: dict[str, int | str] = {name: value for name, value in spec if value}
     return limits
 

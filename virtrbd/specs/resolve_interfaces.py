@@ -1,4 +1,4 @@
-"""Interfaces as a spec means them: each with the MAC that it is known by."""
+"""The interfaces of a spec, each with its MAC, which identifies it."""
 
 import hashlib
 from collections import Counter
@@ -40,10 +40,10 @@ def _interface(domain: str, name: str, spec: InterfaceSpec) -> Interface:
 
 
 def derive_mac(domain: str, interface: str) -> str:
-    """Return the MAC that an interface of a domain has unless the spec says so.
+    """Return the MAC that an interface of a domain has unless the spec states one.
 
-    Locally administered, and begun like QEMU's own. Not 52:54:00: of the 24 bits behind that, two of 2,000
-    interfaces are the same one time in nine.
+    Locally administered, and begun like QEMU's own. Not 52:54:00: with the 24 bits behind that, two of 2,000
+    interfaces are equal one time in nine.
     """
     tail = hashlib.sha256(f"{domain}/{interface}".encode()).digest()[:4]
     return "52:54:" + tail.hex(":")

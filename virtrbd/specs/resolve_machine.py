@@ -1,4 +1,4 @@
-"""The machine around the disks as a spec means it."""
+"""The machine around the disks of a spec, with defaults decided."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,9 @@ from virtrbd.specs.machine_schema import CpuSpec, FeaturesSpec, FirmwareSpec, Gr
 
 
 def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
-    """Return the CPU; without a word host-model under KVM, which every host of one make can take over.
+    """Return the CPU; the default under KVM is host-model, which every host of one make can take over.
 
-    Under TCG libvirt's own choice stays: host models are KVM's.
+    Under TCG libvirt chooses: host models need KVM.
     """
     if spec is None:
         return Cpu(mode="host-model") if hypervisor == "kvm" else None

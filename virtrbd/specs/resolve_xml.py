@@ -1,4 +1,4 @@
-"""The spec's own XML as it is laid over what virtrbd renders, and what is wrong with it; each problem with its line."""
+"""The spec's own XML, to be merged into what virtrbd renders, and its problems, each with its line."""
 
 from collections.abc import Collection, Iterator
 
@@ -35,11 +35,11 @@ def resolve_xml(item: LoadedSpec) -> Overlay | None:
 
 
 def xml_problems(item: LoadedSpec, overlay: Overlay, targets: Collection[str], settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with the XML; `targets` are of the spec's own drives."""
+    """Yield the problems with the XML; `targets` are of the spec's own drives."""
     found = list(overlay_problems(overlay.text))
     if not found:
         found += [
-            (line, f"disk {target} is in the spec, whose `image:` names what it is on; change that")
+            (line, f"disk {target} is in the spec, whose `image:` names its source; change that")
             for line, target in renamed_sources(overlay.text)
             if target in targets
         ]

@@ -1,4 +1,4 @@
-"""The spec's schema: what a person may write for a domain."""
+"""The spec's schema: the fields of a domain."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def _graphics(value: object) -> object:
 
 
 def _hugepages(value: object) -> object:
-    """True means the host's default size, 0; Bytes reads the rest."""
+    """True means the host's default size, 0; Bytes reads other values."""
     if isinstance(value, bool):
         return {True: 0, False: None}[value]
     if value == 0:
@@ -57,9 +57,9 @@ def _vsock(value: object) -> object:
 
 def _zone(clock: str) -> str:
     folders = [folder for folder in zoneinfo.TZPATH if os.path.isdir(folder)]
-    # os.path's look: that of Path raises for a name that is too long.
+    # os.path's test: Path's raises for a name that is too long.
     if "/" in clock and folders and not any(os.path.isfile(os.path.join(folder, clock)) for folder in folders):
-        raise ValueError(f"there is no time zone {clock}; write utc, localtime, or a zone like Europe/Berlin")
+        raise ValueError(f"{clock} is not a time zone; write utc, localtime, or a zone like Europe/Berlin")
     return clock
 
 
@@ -70,7 +70,7 @@ def _machine(machine: str | None) -> str | None:
 
 
 Power = Literal["destroy", "restart"]
-# The pattern comes first: it is what the zone's file is looked for by.
+# The pattern comes first: the zone's file is looked for by this name.
 Clock = Annotated[
     str,
     Field(pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$", max_length=100),
@@ -88,7 +88,7 @@ class DomainSpec(Strict):
     refused: ClassVar[dict[str, str]] = {
         "monitors": "they come from the cluster's own map; leave them out",
         "secret": "virtrbd makes it from the keyring of the settings; leave it out",
-        "auth": "user and keyring stand in the settings; leave it out",
+        "auth": "user and keyring are in the settings; leave it out",
     }
 
     name: Annotated[str, AfterValidator(check_domain_name), Field(description="The domain's name in libvirt.")]
@@ -96,15 +96,17 @@ class DomainSpec(Strict):
         str | None,
         Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Derived from the name."),
     ] = None
-    title: Annotated[str | None, Field(pattern=r"^[^\n]+$", max_length=1000, description="One line for people.")] = None
-    description: Annotated[str | None, Field(max_length=64 * 1024, description="As much as you like, for people.")] = (
+    title: Annotated[
+        str | None, Field(pattern=r"^[^\n]+$", max_length=1000, description="One line for the operator.")
+    ] = None
+    description: Annotated[str | None, Field(max_length=64 * 1024, description="A longer text for the operator.")] = (
         None
     )
     host: Annotated[Plain | None, Field(min_length=1, description="Where it runs; other hosts leave it alone.")] = None
     uses: Annotated[
         Annotated[tuple[str, ...], Field(max_length=MAX_USES)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
-        Field(description="Profiles that lie under this spec; the last one wins."),
+        Field(description="Profiles of this spec; the last one wins."),
     ] = None
     template: Annotated[
         str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="A template of your own.")
@@ -112,7 +114,7 @@ class DomainSpec(Strict):
     silence: Annotated[
         Annotated[tuple[str, ...], Field(max_length=100)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
-        Field(description="Codes of lints not to be told again."),
+        Field(description="Codes of lints that are not reported."),
     ] = None
     memory: Annotated[SizeBytes, Field(description="Like 2G, in whole MiB.")]
     current_memory: Annotated[SizeBytes | None, Field(description="What it starts with; the rest by balloon.")] = None
@@ -122,7 +124,9 @@ class DomainSpec(Strict):
         Field(description="true for the host's default size, or a size like 1G."),
     ] = None
     vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="1 unless stated.")] = None
-    max_vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="As many can be plugged in.")] = None
+    max_vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="The maximum that can be plugged in.")] = (
+        None
+    )
     cpu: Annotated[
         CpuSpec | None,
         BeforeValidator(_cpu, json_schema_input_type=CpuSpec | str),
@@ -146,14 +150,16 @@ class DomainSpec(Strict):
     autostart: Annotated[StrictBool | None, Field(description="Start with the host; false unless stated.")] = None
     state: Annotated[
         WantedState | None,
-        Field(description="running or shut-off, brought about by apply and reconcile; power is left to people."),
+        Field(
+            description="running or shut-off, brought about by apply and reconcile; unmanaged: left to the operator."
+        ),
     ] = None
     disks: Annotated[list[DiskSpec], Field(min_length=1, max_length=_TARGETS)]
     cdroms: Annotated[list[CdromSpec] | None, Field(max_length=_TARGETS)] = None
     cloud_init: Annotated[
         CloudInitSpec | None,
         BeforeValidator(whole_seed, json_schema_input_type=CloudInitSpec | bool),
-        Field(description="true, or a mapping: what the guest's cloud-init is told, on a disc of its own."),
+        Field(description="true, or a mapping: data for the guest's cloud-init, on a separate disc."),
     ] = None
     # A PCI bus has 32 slots of 8 functions.
     interfaces: Annotated[list[InterfaceSpec] | None, Field(max_length=256)] = None
@@ -190,12 +196,12 @@ class DomainSpec(Strict):
     # The last field: it may be long.
     xml: Annotated[
         str | None,
-        Field(min_length=1, description="Elements of a libvirt domain that are laid over what virtrbd renders."),
+        Field(min_length=1, description="Elements of a libvirt domain that are merged into what virtrbd renders."),
     ] = None
 
     @model_validator(mode="after")
     def _images_are_named(self) -> Self:
-        """A domain that is there may have a name that no new image can have."""
+        """An existing domain may have a name that a new image cannot have."""
         if all(disk.image for disk in self.disks) and not self.cloud_init:
             return self
         try:
@@ -213,9 +219,9 @@ class DomainSpec(Strict):
         if self.max_vcpus is not None and self.max_vcpus < vcpus:
             raise ValueError(f"max_vcpus {self.max_vcpus} is less than vcpus {vcpus}; raise it, or leave it out")
         if self.current_memory is not None and self.current_memory > self.memory:
-            raise ValueError("current_memory is more than memory; memory is the most that the guest can have")
+            raise ValueError("current_memory is more than memory, the guest's maximum; lower it, or raise memory")
         if self.hugepages and self.hugepages & (self.hugepages - 1):
-            raise ValueError("hugepages: no host has pages of that size; write one like 2M or 1G")
+            raise ValueError("hugepages: no host has pages of that size; write a size like 2M or 1G")
         if self.vsock and not 3 <= self.vsock < 2**32:
             raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
         if self.firmware and self.firmware.type == "uefi" and self.features and self.features.acpi is False:
@@ -233,7 +239,7 @@ class DomainSpec(Strict):
 
 
 class FragmentSpec(DomainSpec):
-    """Defaults or a profile: a part of a spec; `disk`, `cdrom` and `interface` stand for every item."""
+    """Defaults or a profile: a part of a spec; `disk`, `cdrom` and `interface` apply to every item."""
 
     disk: DiskSpec | None = None
     cdrom: CdromSpec | None = None

@@ -15,12 +15,13 @@ SYSTEM_FILE = "/etc/virtrbd/virtrbd.yaml"
 def load_settings(path: str | None) -> Settings:
     """Return the settings from `path`, else $VIRTRBD_CONFIG, else the system's file if there is one.
 
-    Raises ConfigError, DeniedError: a file that was named must be there and be right, and no other user's to change.
+    Raises ConfigError, DeniedError: a file that the operator named must exist and be right, and only its
+    owner may change it.
     """
     named = path or os.environ.get("VIRTRBD_CONFIG")
     host = socket.gethostname().split(".")[0]
     try:
-        # First: where no other user could change anything, none can before it is read.
+        # First: when no other user can change anything, the file stays the same until it is read.
         _require_owned(named or SYSTEM_FILE)
         raw = read_bounded(named or SYSTEM_FILE)
     except FileNotFoundError:
@@ -35,15 +36,16 @@ def load_settings(path: str | None) -> Settings:
 
 
 def _require_owned(file: str) -> None:
-    """Raise ConfigError for settings that another user could change, OSError for those that are not there."""
+    """Raise ConfigError for settings that another user could change, OSError for a missing file."""
     if not os.path.abspath(file).isprintable():
-        raise ConfigError(f"{quoted(file)}: the name holds what is not UTF-8 or not printable; rename it")
-    # First: a pipe has no path that could be walked, and a device is everybody's to write.
+        raise ConfigError(f"{quoted(file)}: the name holds bytes that are not UTF-8 or not printable; rename it")
+    # First: a pipe has no path to check, and every user may write to some devices.
     if kind := kind_of(os.stat(file).st_mode):
         raise ConfigError(f"{file}: is {kind}; name a regular file")
     if found := weakness(file):
         raise ConfigError(
-            f"{file}: {found.of(file)}, and who can change the settings decides what virtrbd does; {found.way_out}"
+            f"{file}: {found.of(file)}, and a user who can change the settings decides what virtrbd does; "
+            f"{found.way_out}"
         )
 
 

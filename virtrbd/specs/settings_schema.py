@@ -13,12 +13,12 @@ from virtrbd.specs.checked import AbsolutePath, Plain, SizeBytes, Strict, check
 from virtrbd.specs.document import parse_documents
 from virtrbd.specs.fragments import fragments_of
 
-# A name of a variable (POSIX, Base Definitions 8.1).
+# The name of a variable (POSIX, Base Definitions 8.1).
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-# What a file does not say is what holds without one.
+# A missing field has the same value as without a file.
 _CEPH, _TIMEOUTS, _IMPORTS, _SETTINGS = CephSettings(), Timeouts(), ImportSettings(), Settings(host="")
 
 
@@ -67,7 +67,7 @@ class SettingsFile(Strict):
 
 
 def parse_settings(file: str, raw: bytes, host: str) -> Settings:
-    """Return the settings that the file's bytes hold; `host` where it names none. Raises ConfigError."""
+    """Return the settings of the file's bytes; `host` where the file has none. Raises ConfigError."""
     documents, problems = parse_documents(file, raw)
     if problems or len(documents) > 1:
         raise ConfigError(*(problems or [f"{file}: more than one document; keep one"]))
@@ -79,7 +79,7 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
         raise ConfigError(*problems)
 
     def here(path: str) -> str:
-        # Not from the working directory, which may be a stranger's: this decides which templates and specs root takes.
+        # Not from the working directory, which another user may own: this decides which templates and specs root uses.
         return path and os.path.join(os.path.dirname(os.path.abspath(file)), path)
 
     ceph, imports = checked.ceph.model_dump(), checked.imports.model_dump()

@@ -1,7 +1,7 @@
-"""What a spec may say only where the settings trust those who write specs: it makes libvirt start programs and open
-files of the host.
+"""The fields that specs may have only with trust_specs: they can make libvirt start programs and open files of the
+host.
 
-What the settings themselves lay under a spec (defaults, profiles) is root's word, and may say all of it.
+The settings' own defaults and profiles may have all of them: root wrote them.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from virtrbd.specs.settings import SYSTEM_FILE
 
 
 def trust_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
-    """Yield each field that the settings do not let specs have."""
+    """Yield each field that the settings forbid in specs."""
     if settings.trust_specs:
         return
     spec = item.spec

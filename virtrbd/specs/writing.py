@@ -1,4 +1,4 @@
-"""Specs written, as a person would write them."""
+"""Write specs in the form that an operator would write."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,14 +9,14 @@ from virtrbd.specs.schema import DomainSpec
 
 
 class _Indented(yaml.SafeDumper):
-    """PyYAML puts the items of a list under its key; people don't."""
+    """Indents the items of a list, which PyYAML does not."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, False)
 
 
 class _Block(str):
-    """A text of several lines, written as one: `xml: |`."""
+    """A text of several lines, written as a block: `xml: |`."""
 
 
 _Indented.add_representer(

@@ -80,7 +80,7 @@ def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host: LabHost, na
     allowed = host.virtrbd("adopt", name, "--allow", "takes-over")
     assert allowed.returncode == 0, allowed.stderr
     assert allowed.stdout.splitlines()[-2:] == [
-        f"{name}: mark image vms/{name} as owned (it exists and belongs to nobody that virtrbd knows)",
+        f"{name}: mark image vms/{name} as owned (it exists and belongs to no domain that virtrbd knows)",
         f"{name}: edit definition (mark as owned)",
     ]
     # virsh shows the password, and virtrbd's redefinition kept it.

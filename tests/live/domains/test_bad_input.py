@@ -89,7 +89,7 @@ def test_a_parent_that_does_not_exist(host: LabHost, name: str, golden: str, wha
 
 def test_a_pool_that_does_not_exist(host: LabHost, name: str) -> None:
     spec = host.spec(name, f"disks:\n  - {{size: 16M, image: nowhere/{name}}}\n")
-    assert "there is no pool nowhere" in refused(host, 65, "define", spec)
+    assert "pool nowhere does not exist" in refused(host, 65, "define", spec)
 
 
 def test_an_existing_image_or_snapshot_that_does_not_exist(host: LabHost, name: str) -> None:

@@ -82,7 +82,7 @@ WRONG: dict[str, tuple[str, type[VirtrbdError], str]] = {
     "no cephx": (
         "[client]\nmon_host = {mon_host}\nkeyring = {keyring}\nauth_client_required = none\n",
         DeniedError,
-        "take auth_client_required out of it",
+        "remove auth_client_required",
     ),
     "no keyring": (
         "[client]\nmon_host = {mon_host}\nkeyring = /none\n",

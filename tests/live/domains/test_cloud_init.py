@@ -154,7 +154,9 @@ def test_a_foreign_image_of_that_name_is_never_overwritten_unasked(host: LabHost
     spec = host.spec(name, "disks:\n  - size: 8M\ncloud_init: true\n")
     done = host.virtrbd("define", spec)
     assert done.returncode == 4
-    assert f"BLOCKED: mark image {image} as owned (it exists and belongs to nobody that virtrbd knows)" in done.stderr
+    assert (
+        f"BLOCKED: mark image {image} as owned (it exists and belongs to no domain that virtrbd knows)" in done.stderr
+    )
     assert "needs --allow takes-over,loses-data" in done.stderr
     host.ok("rbd", "export", "--no-progress", image, str(file))
     assert not any(file.read_bytes())

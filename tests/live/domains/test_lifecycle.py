@@ -49,6 +49,6 @@ def test_an_image_that_is_not_ours_is_blocked(host: LabHost, name: str) -> None:
     spec = host.spec(name, "disks:\n  - size: 16M\n")
     done = host.virtrbd("define", spec)
     assert done.returncode == 4
-    assert "belongs to nobody that virtrbd knows): needs --allow takes-over" in done.stderr
+    assert "belongs to no domain that virtrbd knows): needs --allow takes-over" in done.stderr
     assert name not in host.ok("virsh", "list", "--all", "--name").split()
     assert host.virtrbd("define", spec, "--allow", "takes-over").returncode == 0

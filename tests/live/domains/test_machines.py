@@ -196,6 +196,6 @@ def test_guests_differ_in_nothing_from_what_they_were_started_with(fleet: Fleet)
     assert fleet.reconcile().code == 0
     planned = fleet.run("plan")
     # The balloon gives back what it has to once the guest has a driver for it.
-    asked = "asked of the guest: /currentMemory: it has 128 MiB and is to have 64 MiB"
+    asked = "asked of the guest: /currentMemory: it has 128 MiB and should have 64 MiB"
     told = [line for line in planned.out.splitlines() if line.startswith(fleet.name) and asked not in line]
     assert (told, asked in planned.out) == ([], True), planned

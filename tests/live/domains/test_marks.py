@@ -86,7 +86,7 @@ def test_a_duplicate_of_an_owned_image_is_not_ours(
 
     done = host.virtrbd("define", host.spec(name, f"disks:\n  - size: 16M\n  - {{size: 16M, image: vms/{name}.x}}\n"))
     assert done.returncode == 4
-    assert "belongs to nobody that virtrbd knows): needs --allow takes-over" in done.stderr
+    assert "belongs to no domain that virtrbd knows): needs --allow takes-over" in done.stderr
     assert len(host.inspect(name)["disks"]) == 1
 
     # In the very domain whose UUID the inherited mark names: the image's id is what tells them apart.

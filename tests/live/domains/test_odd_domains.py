@@ -108,7 +108,7 @@ def test_text_that_is_no_xml_is_told_and_changes_nothing_for_others(fleet: Fleet
         fleet.spec(letter, DISK + "vcpus: 2\n")
     run = fleet.reconcile()
     assert run.code == 5
-    assert f"{mine}: FAILED: its definition is not changed, for it holds " in run.err
+    assert f"{mine}: FAILED: its definition is not changed: it holds " in run.err
     assert ">2</vcpu>" in fleet.xml(other)
     assert fleet.domain(mine).info()[3] == 1
     # A spec that writes the text itself heals it.

@@ -170,7 +170,7 @@ def test_a_wrong_directory_changes_every_domain(host: LabHost, name: str) -> Non
     done = host.virtrbd("reconcile", *files)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
-        "all domains: BLOCKED: 4 of 10 domains would be changed, more than 30 %: nothing was done. Is it the right "
+        "all domains: BLOCKED: 4 of 10 domains would be changed, more than 30 %: nothing was done. Is this the right "
         "directory? --limit 40% allows it\n"
     )
     assert host.virtrbd("reconcile", *files).stderr == "", "told once"

@@ -155,7 +155,7 @@ def test_memory_and_vcpus_of_a_running_domain_change_from_the_next_boot(host: La
     done = host.virtrbd("define", spec)
     assert (done.returncode, done.stderr) == (0, "")
     pending = [
-        f"{name}: pending restart: {path}; in force when the guest was off and on again"
+        f"{name}: pending restart: {path}; takes effect after the guest has been shut down and started"
         for path in ("/memory: 131072 -> 262144", "/vcpu: 1 -> 2")
     ]
     edit = f"{name}: edit definition (/memory: 131072 -> 262144; /vcpu: 1 -> 2), takes effect at the next boot"

@@ -98,7 +98,7 @@ def test_suspended_by_virsh(host: LabHost, name: str, spec: str) -> None:
     seen(host, name, "paused")
     nothing_to_do(host, spec)
     for words in (("start", name), ("shutdown", name), ("reboot", name)):
-        assert refused(host, 5, *words) == f"{name}: is paused; virsh resume {name} lets it go on\n"
+        assert refused(host, 5, *words) == f"{name}: is paused; virsh resume {name} resumes it\n"
     assert "is paused" in refused(host, 5, "undefine", name)
     assert refused(host, 4, "destroy", name)
     seen(host, name, "paused")
@@ -121,7 +121,9 @@ def test_saved_by_virsh(host: LabHost, name: str, spec: str) -> None:
     host.spec(name, f"vcpus: 2\n{DISK}")
     done = host.virtrbd("define", spec)
     assert (done.returncode, done.stdout) == (4, off)
-    assert done.stderr.startswith(f"{name}: BLOCKED: edit definition (/vcpu: 1 -> 2): waits, for the domain holds a ")
+    assert done.stderr.startswith(
+        f"{name}: BLOCKED: edit definition (/vcpu: 1 -> 2): waits, because the domain holds a "
+    )
     assert f"start it to resume, or drop the save with virsh managedsave-remove {name}" in done.stderr
     assert host.ok("virsh", "dumpxml", "--inactive", name) == before
 

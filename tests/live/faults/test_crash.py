@@ -49,7 +49,10 @@ def kill_at_each_step(world: World, steps: Sequence[str], killed: Sequence[Kille
     third = world.virtrbd("define", "--start", *(one.spec for one in killed))
     assert third.stderr == ""
     # What waits for the next boot of a running guest is told each time.
-    done = ("nothing to do", "pending restart: /vcpu: 1 -> 2; in force when the guest was off and on again")
+    done = (
+        "nothing to do",
+        "pending restart: /vcpu: 1 -> 2; takes effect after the guest has been shut down and started",
+    )
     assert all(line.partition(": ")[2] in done for line in third.stdout.splitlines()), third.stdout
     assert len(third.stdout.splitlines()) == len(killed)
     assert len(world.secrets()) == 1

@@ -85,7 +85,7 @@ def test_a_clone_that_has_no_parent_yet_is_shown_as_half_made_and_used_by_no_ver
     ):  # fmt: skip
         refused = world.virtrbd("image", *words)
         assert refused.returncode == 5, (words, refused)
-        assert f"image {clone} is not ready: half-made; run what was making it again" in refused.stderr, words
+        assert f"image {clone} is not ready: half-made; run the command that made it again" in refused.stderr, words
     spec = world.host.spec(name, f"disks:\n  - image: {clone}\n    existing: true\n")
     assert "is not ready: half-made" in world.virtrbd("define", spec).stderr
     made = world.host.spec(name, f"disks:\n  - image: {clone}\n    clone: {parent}\n")

@@ -75,7 +75,7 @@ def test_a_mark_forged_on_an_image_that_was_made_before_is_said(host: LabHost, n
     set_metadata(pool, f"{name}.vda", "virtrbd.owner", domain=owner["domain"], host=owner["host"])
     done = host.virtrbd("define", spec)
     assert done.returncode == 4, done.stderr
-    assert "nothing on this host says that it was made here" in done.stderr
+    assert "this host has no record of making it" in done.stderr
     assert name not in host.ok("virsh", "list", "--all", "--name").split()
     host.ok("virtrbd", "define", spec, "--allow", "takes-over")
     assert host.virtrbd("plan", spec).returncode == 0

@@ -76,7 +76,7 @@ def test_a_clone_that_is_not_whole_or_at_work_on_is_not_flattened(world: World, 
     with rbd.Image(world.vms, f"{name}.clone") as opened:
         opened.metadata_set("virtrbd.state", "rolling back to s9")
     refused = world.virtrbd("image", "remove", "--clear", base)
-    says = f"  clone {clone}: it is not ready: rolling back to s9; let that end, or run it again; "
+    says = f"  clone {clone}: it is not ready: rolling back to s9; wait until that ends, or run it again; "
     assert (refused.returncode, says in refused.stdout) == (5, True), refused
     with rbd.Image(world.vms, f"{name}.clone") as opened:
         opened.metadata_remove("virtrbd.state")

@@ -41,7 +41,7 @@ def test_an_image_that_somebody_made_in_between_is_never_claimed_nor_removed(
     }[verb]
     beaten = world.virtrbd(*words, program=("-c", BEATEN))
     assert beaten.returncode == 5, beaten
-    assert f"image {image} exists: somebody made it just now" in beaten.stderr, beaten
+    assert f"image {image} exists: another client made it just now" in beaten.stderr, beaten
     [image_id] = [found["id"] for found in [world.image(f"{name}.a")]]
     assert world.intents(name) == []
     again = world.virtrbd(*words)

@@ -182,7 +182,7 @@ def test_a_half_rollback_is_used_by_nothing(world: World, name: str) -> None:
     with rbd.Image(world.vms, f"{name}.vda") as opened:
         opened.create_snap("s2")
         opened.metadata_set("virtrbd.state", "rolling back to s1")
-    half = f"image {image} is not ready: rolling back to s1; let that end, or run it again; "
+    half = f"image {image} is not ready: rolling back to s1; wait until that ends, or run it again; "
     for words in (
         ("image", "resize", image, "32M"),
         (*ROLLBACK, f"{image}@s2"),

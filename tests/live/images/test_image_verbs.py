@@ -281,9 +281,9 @@ def test_snapshots_are_listed_rolled_back_to_and_removed(world: World, name: str
 
 
 def test_what_is_not_there_is_named(world: World, name: str) -> None:
-    image, pool = f"vms/{name}.a", "there is no pool nopool; check the name, or make it: ceph osd pool create nopool"
+    image, pool = f"vms/{name}.a", "pool nopool does not exist; check the name, or make it: ceph osd pool create nopool"
     world.ok("image", "create", image, "4M")
-    namespace = f"there is no namespace vms/{name}; check the name, or make it: rbd namespace create vms/{name}"
+    namespace = f"namespace vms/{name} does not exist; check the name, or make it: rbd namespace create vms/{name}"
     asked = (
         *(
             (5, words, f"image vms/{name}.{n} does not exist; see virtrbd image list vms")

@@ -302,7 +302,7 @@ def test_an_image_that_is_only_in_the_directory_is_said_to_be_that(host: LabHost
     ref = f"vms/{room.name}/odd"
     listed = host.virtrbd("image", "list", f"vms/{room.name}")
     assert (listed.returncode, f"vms/{room.name}/plain" in listed.stdout) == (5, True)
-    half = f"image {ref} is half-made or half-removed; `virtrbd image repair {ref} --plan` says what is left of it"
+    half = f"image {ref} is half-made or half-removed; `virtrbd image repair {ref} --plan` shows what is left of it"
     assert f"{ref}: cannot be read: {half}\n" in listed.stdout
     for words in (("info", ref), ("create", ref, "8M")):
         done = host.virtrbd("image", *words)
@@ -417,8 +417,8 @@ def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world: W
             f"{where}/odd",
             f"{file}.qcow2",
         ): "qcow2 holds whole ones only: export it as raw",
-        ("clone", f"{where}/empty@s", f"{where}/clone"): "has a size of 0, and RBD clones none such",
-        ("snapshot", "create", f"{where}/limited@t"): "may have no more snapshots: its limit is 1",
+        ("clone", f"{where}/empty@s", f"{where}/clone"): "has a size of 0, and RBD does not clone that",
+        ("snapshot", "create", f"{where}/limited@t"): "may not have another snapshot: its limit is 1",
         ("snapshot", "create", f"{where}/locked@t"): f"virtrbd image repair {where}/locked --plan",
     }
     for words, reason in refused.items():

@@ -41,7 +41,7 @@ def test_a_pool_or_a_file_that_is_not_there_holds_back_its_own_domain_only(fleet
     done = fleet.reconcile()
     assert done.code == 65, done
     assert f"{good}: define domain" in done.out
-    assert f"{fleet.specs}/{lost}.yaml:4: disk vda: there is no pool nosuch; check the name" in done.err
+    assert f"{fleet.specs}/{lost}.yaml:4: disk vda: pool nosuch does not exist; check the name" in done.err
     assert f"{fleet.specs}/{broken}.yaml:4: disk vda: {image}: refers to {backing}; flatten it first" in done.err
 
 
