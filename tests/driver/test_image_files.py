@@ -131,7 +131,9 @@ def test_a_qcow2_that_a_crash_left_open_is_not_called_damaged_and_a_copy_is_repa
     subprocess.run(crash, check=False, capture_output=True, timeout=50)
     before = file.read_bytes()
     command = f"qemu-img check -r all -f qcow2 {file}"
-    with pytest.raises(SpecError, match=f"was not closed, .*; import a repaired copy by --repair-copy, .*`{command}`"):
+    with pytest.raises(
+        SpecError, match=f"was not closed, .*; import a repaired copy with --repair-copy, .*`{command}`"
+    ):
         require_whole(file)
     cache = ImportSettings(cache_dir=str(tmp_path / "cache"))
     with ExitStack() as stack:

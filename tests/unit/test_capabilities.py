@@ -105,10 +105,10 @@ def test_by_hand_nothing_is_known_of_a_strange_machine_and_of_the_rest() -> None
     ("text", "message"),
     [
         ("libvrit=9.0", "'libvrit=9.0' does not name libvirt, qemu or machine; write it like libvirt="),
-        ("qemu", "'qemu' names no"),
-        ("qemu=", "'qemu=' names no"),
+        ("qemu", "'qemu' does not name"),
+        ("qemu=", "'qemu=' does not name"),
         ("qemu=ten", "qemu: 'ten' is not a version; write it like"),
-        ("qemu=8.2,qemu=9.0", "qemu is said twice"),
+        ("qemu=8.2,qemu=9.0", "qemu is given twice"),
         ("qemu=7.2,machine=pc-q35-8.0", "machine pc-q35-8.0 is newer than QEMU 7.2; write an older one, or qemu=8.0"),
         ("qemu=1.3,machine=q35", "q35 came with QEMU 1.4, this is 1.3; write machine=pc"),
     ],

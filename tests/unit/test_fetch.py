@@ -150,7 +150,7 @@ def test_the_next_run_goes_on_where_one_was_cut_off(web: Web, client: Client) ->
     web.answers["/disk.raw"] = once
     error = client.refusal(web.url("/disk.raw"))
     assert isinstance(error, UnavailableError)
-    assert "97.7 KiB of it are here, and the next run goes on from there" in str(error)
+    assert "97.7 KiB of it are in the cache, and the next run goes on from there" in str(error)
     web.answers.clear()
     assert client.fetch(web.url("/disk.raw")) == CONTENT
     assert web.asked[-1][1]["range"] == "bytes=100000-"
@@ -273,7 +273,7 @@ def test_a_server_that_stands_still_is_not_asked_again_and_again(web: Web, clien
 
     web.answers["/disk.raw"] = standing
     error = client.refusal(web.url("/disk.raw"))
-    assert "no progress for 1 s; 97.7 KiB of it are here" in str(error)
+    assert "no progress for 1 s; 97.7 KiB of it are in the cache" in str(error)
     assert len(web.asked) == 1
     assert "are here" not in str(client.refusal(web.url("/disk.raw"), "")), "the next run does not go on from there"
 
@@ -343,7 +343,7 @@ def test_http_is_for_what_has_a_checksum(client: Client) -> None:
         ("https://user:secrét@host/x", "a password in a URL"),
         ("https://user:secret@[host/x", "a password in a URL"),
         ("https://user#secret@host/x", "a password in a URL"),
-        ("https:///x", "names no server"),
+        ("https:///x", "does not name a server"),
         ("https://host:x/", "is not a URL"),
         ("https://host/a b", "is not a URL"),
         ("https://host/\r\nX: y", "is not a URL"),
@@ -424,7 +424,7 @@ def test_a_certificate_of_a_stranger_is_not_trusted(web: Web, client: Client, mo
     monkeypatch.delenv("SSL_CERT_FILE")
     error = client.refusal(web.url("/disk.raw"))
     assert isinstance(error, UnavailableError)
-    assert "its certificate is not to be trusted" in str(error)
+    assert "its certificate is not trusted" in str(error)
     assert web.asked == []
 
 

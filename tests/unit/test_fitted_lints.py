@@ -70,9 +70,9 @@ def with_config(**config: str) -> dict[ImageRef, Image | None]:
             Cache.WRITEBACK,
             {"rbd_cache": "false"},
             {},
-            "conf_rbd_cache = false on image vms/web.vda beats cache writeback",
+            "conf_rbd_cache = false on image vms/web.vda overrides cache writeback",
         ),
-        (Cache.WRITEBACK, {}, {"rbd_cache": "0"}, "conf_rbd_cache = 0 on pool vms beats cache writeback"),
+        (Cache.WRITEBACK, {}, {"rbd_cache": "0"}, "conf_rbd_cache = 0 on pool vms overrides cache writeback"),
         (Cache.NONE, {"rbd_cache": "True"}, {}, "conf_rbd_cache = True on image vms/web.vda overrides cache none"),
         # The image's own value is stronger than the pool's.
         (Cache.WRITEBACK, {"rbd_cache": "true"}, {"rbd_cache": "false"}, ""),

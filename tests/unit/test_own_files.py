@@ -185,7 +185,7 @@ OPEN_TO_OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
         make_a_link_of_it,
         "is a link; write the folder itself into state_dir: .*real",
     ),
-    "the folder above": (lambda state: state.parent.chmod(0o777), r"everybody may replace it, .*; chmod o-w "),
+    "the folder above": (lambda state: state.parent.chmod(0o777), r"any user may replace it, .*; chmod o-w "),
 }
 
 

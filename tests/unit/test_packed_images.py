@@ -130,7 +130,7 @@ def test_a_cache_that_others_may_look_into_is_refused(mode: int, tmp_path: Path)
     cache = tmp_path / "cache"
     cache.mkdir()
     cache.chmod(mode)
-    fact = rf"{cache}: others may get at what is in it \(mode {mode:04o}\); chmod 700 {cache}$"
+    fact = rf"{cache}: others may read it \(mode {mode:04o}\); chmod 700 {cache}$"
     with pytest.raises(ConfigError, match=fact):
         imported(tmp_path, gzip.compress(DISK))
     assert list(cache.iterdir()) == []
@@ -170,7 +170,7 @@ def test_what_is_unpacked_is_judged_as_strictly_as_a_file(tmp_path: Path) -> Non
     }.items():
         with pytest.raises(VirtrbdError, match=says):
             imported(tmp_path, lzma.compress(content))
-    with pytest.raises(VirtrbdError, match="is no archive that could hold"):
+    with pytest.raises(VirtrbdError, match="is not an archive that could hold"):
         imported(tmp_path, lzma.compress(DISK), member="disk.vmdk")
     with pytest.raises(VirtrbdError, match="is not a vdi file"):
         imported(tmp_path, lzma.compress(qcow2()), format="vdi")

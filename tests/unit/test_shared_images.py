@@ -106,7 +106,7 @@ def test_a_save_that_cannot_be_read_may_name_any_image_and_holds_up_no_spec() ->
     damaged = (Failure(text="image magic is incorrect", exit_code=ExitCode.FAILED),)
     assert neighbours((APP,), (other,), {other.uuid: damaged}) == (other,)
     use = use_of(other, damaged, lambda _pool: None)
-    assert use.unknown == ("all that it names (image magic is incorrect)",)
+    assert use.unknown == ("everything that it names (image magic is incorrect)",)
     assert problems(replace(EMPTY, uses=(use,))) == ()
 
 

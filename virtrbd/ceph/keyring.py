@@ -38,7 +38,7 @@ def find_key(client: Any, user: str) -> tuple[Key | None, VirtrbdError | None]:
     methods = auth_methods(client.conf_get)
     if "cephx" not in methods:
         return None, DeniedError(
-            f"ceph.conf allows client.{user} to connect without cephx, the cluster does not; remove auth_client_required"
+            f"ceph.conf allows client.{user} to connect without cephx, the cluster not; remove auth_client_required"
         )
     try:
         return read_key(client, user), None

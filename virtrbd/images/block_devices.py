@@ -1,4 +1,4 @@
-"""The RBD images behind this host's block devices, as the kernel says.
+"""The RBD images behind this host's block devices, from the kernel.
 
 Source: the kernel's Documentation/ABI/testing/sysfs-bus-rbd (pool, pool_ns, name, current_snap), and `slaves` of
 device mapper and md devices (Documentation/ABI/stable/sysfs-block).
@@ -18,7 +18,7 @@ _NO_SNAPSHOT = "-"
 
 
 def images_behind(path: str) -> tuple[ImageRef, ...] | None:
-    """Return the images that the device, or what it is built on, maps; None for one of rbd's that is not mapped now."""
+    """Return the images that the device, or its base, maps; None for an rbd device that is not mapped now."""
     name = os.path.basename(os.path.realpath(path))
     found = []
     for device in _with_slaves(name):
@@ -33,7 +33,7 @@ def images_behind(path: str) -> tuple[ImageRef, ...] | None:
 
 
 def _with_slaves(name: str) -> list[str]:
-    """Return the device and all that it is built on (LVM, RAID, encryption)."""
+    """Return the device and all devices that it is built on (LVM, RAID, encryption)."""
     found, pending = [], [name]
     while pending:
         device = pending.pop()
@@ -43,7 +43,7 @@ def _with_slaves(name: str) -> list[str]:
         try:
             pending += os.listdir(_BLOCK / device / "slaves")
         except OSError:
-            # No such device, or one that is built on nothing.
+            # No such device, or a device that is not built on others.
             continue
     return found
 
@@ -58,6 +58,6 @@ def _mapped(number: str) -> ImageRef | None:
     try:
         namespace = (folder / "pool_ns").read_text().strip()
     except OSError:
-        # Kernels before 4.19 know none.
+        # Kernels before 4.19 have none.
         namespace = ""
     return ImageRef(pool=pool, namespace=namespace, name=name, snapshot="" if snapshot == _NO_SNAPSHOT else snapshot)

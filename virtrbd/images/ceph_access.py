@@ -14,7 +14,7 @@ from virtrbd.model.image import ImageRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CephAccess:
-    """The cephx user, and descriptors of ceph.conf and of a keyring with its key alone; None without cephx."""
+    """The cephx user, and descriptors of ceph.conf and of a keyring with only its key; None without cephx."""
 
     user: str
     conf: int
@@ -22,14 +22,14 @@ class CephAccess:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a program must have open that uses the names."""
+        """The descriptors that a program which uses the names must have open."""
         return (self.conf,) if self.keyring is None else (self.conf, self.keyring)
 
     def name(self, ref: ImageRef) -> str:
         """Return the image as qemu-img names it. The key is in no command line."""
         options = [f"id={self.user}", f"conf=/proc/self/fd/{self.conf}"]
         if self.keyring is not None:
-            # ceph.conf's own would beat it, and it could not be read.
+            # ceph.conf's own would override it, and could not be read.
             options += ["key=", "keyfile=", f"keyring=/proc/self/fd/{self.keyring}"]
         # QEMU's rbd file names end an option at `:`; a backslash keeps it.
         words = [word.replace("\\", "\\\\").replace(":", "\\:") for word in (str(ref), *options)]
@@ -57,7 +57,7 @@ def _keyring(host: ImageHost) -> bytes | None:
 
 @contextmanager
 def _in_memory(name: str, content: bytes) -> Iterator[int]:
-    """Yield a descriptor of a file that is on no disk, which the confined program alone may open."""
+    """Yield a descriptor of a file in memory, which only the confined program may open."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
     try:
         os.write(descriptor, content)

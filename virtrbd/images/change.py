@@ -35,11 +35,11 @@ def require_ready(
     allowed: frozenset[Hazard],
     require_owner: Callable[[Image, frozenset[Hazard]], None],
 ) -> Image:
-    """Return the image that is to be acted on. Raises ClusterError, BlockedError when it is another host's, and what
-    `require_owner` raises where nobody knows."""
+    """Return the image to change. Raises ClusterError, BlockedError when it is another host's, and what `require_owner`
+    raises where that is unknown."""
     image = require_image(host, ref)
     require_owner(image, allowed)
-    # librbd says of a lock, and of an image that is not primary, that the image is read-only.
+    # For a lock, and for an image that is not primary, librbd says that the image is read-only.
     obstacles = map(obstacle_objection, image.obstacles)
     refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], allowed)
     if image.state:
@@ -48,8 +48,8 @@ def require_ready(
 
 
 def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]) -> None:
-    """Raise BlockedError when all that stands against it could be allowed, else ClusterError: ImageBusyError where it
-    may go by itself."""
+    """Raise BlockedError when every objection could be allowed, else ClusterError: ImageBusyError where it may
+    disappear by itself."""
     standing = [each for each in found if each.hazard is None or each.hazard not in allowed]
     if not standing:
         return
@@ -64,7 +64,7 @@ def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]
 def once_not_used(
     host: ImageHost, ref: ImageRef, find: Callable[[Image], Sequence[Objection]], allowed: frozenset[Hazard]
 ) -> Image:
-    """Return the image once nothing stands against changing it; what a crash left open is waited for.
+    """Return the image once there is no objection to changing it; waits for what a crash left open.
 
     Raises ImageBusyError, BlockedError, ClusterError.
     """
@@ -85,7 +85,7 @@ def grow(
     to_bytes: int,
     allowed: frozenset[Hazard],
 ) -> tuple[int, str]:
-    """Grow an image; return its size before, and the running domain whose guest was told, or "".
+    """Grow an image; return its size before, and the running domain whose guest sees it, or "".
 
     Raises ClusterError for a smaller size, ImageBusyError, BlockedError, HypervisorError.
     """
@@ -95,12 +95,12 @@ def grow(
     if image.size_bytes > to_bytes:
         raise ClusterError(
             f"image {ref} is {format_size(image.size_bytes)}, larger than {format_size(to_bytes)}; images never "
-            f"shrink: what is behind the new end would be lost, and no file system is asked. Make a smaller image "
+            f"shrink: data behind the new end would be lost, and the file system is not adjusted. Make a smaller image "
             f"and copy the files"
         )
     running, _ = growth_objections(image, uses, host.host_uuid)
     if running and hypervisor:
-        # Also an image of that size already: whoever grew it with rbd alone told no guest.
+        # Also an image of that size already: after a growth by rbd alone the guest does not know it.
         was_told = hypervisor.block_resize(running.uuid, _target(hypervisor, running, ref), to_bytes)
         return image.size_bytes, running.name if was_told else ""
     if image.size_bytes < to_bytes:
@@ -114,14 +114,14 @@ def _target(hypervisor: Hypervisor, use: DomainUse, ref: ImageRef) -> str:
     disks = parse_disks(domain.live) if domain and domain.live else ()
     targets = [disk.target for disk in disks if disk.image == ref]
     if not targets:
-        raise HypervisorError(f"domain {use.name} let go of image {ref} meanwhile; run again")
+        raise HypervisorError(f"domain {use.name} no longer has image {ref}; run again")
     return targets[0]
 
 
 def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, allowed: frozenset[Hazard]) -> None:
-    """Make an image what it was at its snapshot. Raises ImageBusyError, BlockedError, ClusterError, UnavailableError.
+    """Roll an image back to its snapshot. Raises ImageBusyError, BlockedError, ClusterError, UnavailableError.
 
-    Cut off half-way it is a mix of both, so the intent is on the image first: nothing starts on it, and the next
+    Interrupted it is a mix of both, so the intent is written to the image first: no guest starts on it, and the next
     rollback to the same snapshot, or the next run for its domain, finishes.
     """
     image = require_image(host, ref)
@@ -141,10 +141,10 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
 
 
 def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
-    """Note the intent, roll back, and note that it is done. Raises ImageBusyError, ClusterError, UnavailableError."""
+    """Record the intent, roll back, and record the end. Raises ImageBusyError, ClusterError, UnavailableError."""
 
     def look() -> None:
-        # Held open until the end: a start elsewhere sees us, and waits.
+        # Held open until the end: a start elsewhere sees it, and waits.
         with registered(host.cluster, [ref.image]) as registration:
             [found] = registration.others().values()
             if found:
@@ -163,9 +163,9 @@ def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
 
 
 def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
-    """Part a clone from its parent, by its id where one is given; return whether anything of that was left to do.
+    """Flatten a clone, by its id where one is given; return whether there was anything to do.
 
-    A clone in use may be flattened: librbd asks whoever holds its lock to do it. Raises ClusterError, UnavailableError.
+    A clone in use may be flattened: librbd asks the holder of its lock to do it. Raises ClusterError, UnavailableError.
     """
     details = read_details(host.cluster, ref, image_id)
     if details is None:

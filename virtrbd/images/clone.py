@@ -27,9 +27,9 @@ _AT_A_TIME = 8
 
 
 def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
-    """Clone a snapshot as often as names are given; return those that an earlier run of the same had made.
+    """Clone a snapshot to each name; return the names that an earlier run of the same command had made.
 
-    Raises ClusterError when one is there for another reason, and then none is made; BusyError, UnavailableError.
+    Raises ClusterError when a name is taken otherwise, and then none is made; BusyError, UnavailableError.
     """
     source = _require_source(host, parent)
     with host.state.locked(list(map(str, refs)), "image clone"):
@@ -39,7 +39,7 @@ def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -
             raise _joined(failed)
         missing = {ref: found for ref, found in looked.items() if not isinstance(found, Exception | Image)}
         for ref in (ref for ref in refs if ref not in missing):
-            # Of one that was marked, and cut off before its intent was dropped.
+            # The clone was marked, and the run interrupted before its intent was dropped.
             host.state.drop_intent(ref)
         made = _side_by_side([*missing], lambda ref: _make(host, parent, source, ref, missing[ref]))
     if failed := [found for found in made.values() if isinstance(found, Exception)]:
@@ -64,12 +64,12 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
 
 
 def _look(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef) -> Left | Image | None:
-    """Return what a run of ours that was cut off left of the clone, or the clone that an earlier one made.
+    """Return what an interrupted run of this host left of the clone, or the clone that an earlier run made.
 
     Raises ImageExistsError for anything else of that name.
     """
     try:
-        # One that is marked may have been used since.
+        # A marked clone may have been used since.
         return left_of(host, ref, lambda image, _: image.parent == parent and image.mark is None)
     except ImageExistsError:
         image = read_image(host.cluster, ref, usage=True)
@@ -79,7 +79,7 @@ def _look(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef) -> Le
 
 
 def _make(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef, left: Left | None) -> None:
-    # Several threads make them, and no signal reaches those.
+    # Several threads make them, and signals do not reach these.
     obey()
     if not finish_left(host, ref, left):
         make_clone(host, ref, "", source.size_bytes, parent)
@@ -87,7 +87,7 @@ def _make(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef, left:
 
 
 def _side_by_side(refs: Sequence[ImageRef], work: Callable[[ImageRef], T]) -> dict[ImageRef, T | Exception]:
-    """Do the work for each, several at a time, and return what came of it, or went wrong."""
+    """Do the work for each, several at a time, and return its result or its error."""
     unanswered: list[UnavailableError] = []
 
     def run(ref: ImageRef) -> T | Exception:
@@ -100,7 +100,7 @@ def _side_by_side(refs: Sequence[ImageRef], work: Callable[[ImageRef], T]) -> di
             unanswered.append(error)
             return error
         except Exception as error:
-            # Who asked raises it, once the others ended.
+            # The caller raises it, once the others ended.
             return error
 
     pool = ThreadPoolExecutor(_AT_A_TIME)
@@ -114,7 +114,7 @@ def _side_by_side(refs: Sequence[ImageRef], work: Callable[[ImageRef], T]) -> di
 
 
 def _end(pool: ThreadPoolExecutor) -> None:
-    """Let end what is begun, and begin nothing more. Who asks again does not wait: the next run finishes."""
+    """Finish what has begun, and begin nothing else. A second signal does not wait: the next run finishes."""
     try:
         pool.shutdown(cancel_futures=True)
     except BaseException:
@@ -123,7 +123,7 @@ def _end(pool: ThreadPoolExecutor) -> None:
 
 
 def _joined(failed: Sequence[Exception]) -> Exception:
-    """Return the error that says all of them, each once; one that is not Ceph's refusal alone tells more."""
+    """Return an error with all messages, each once; another kind of error than Ceph's refusal comes first."""
     for error in failed:
         if not isinstance(error, ClusterError):
             return error

@@ -1,4 +1,4 @@
-"""QEMU's programs, started with no more rights than they need: what a stranger's file makes of them harms nothing.
+"""Start QEMU's programs with only the rights that they need, so that an untrusted file can't do harm through them.
 
 Without the rights to change users (not root, a container) they run as the user that virtrbd runs as, and still die
 with it, gain no new privileges and have limits.
@@ -13,15 +13,15 @@ from pathlib import Path
 
 from virtrbd.errors import UnavailableError
 
-# A writer that outlives a killed virtrbd would go on into an image that the next run makes anew. The kernel kills it
-# with the *thread* that started it, so that must be one that lives as long as the transfer. `sh` looks whether we were
-# dead before setpriv could ask for that. A change of user takes the request back: it comes after that.
+# A writer that outlives a killed virtrbd would write into an image that the next run makes again. The kernel kills it
+# with the *thread* that started it, so that thread must live as long as the transfer. `sh` checks whether virtrbd died
+# before setpriv requested that. A change of user cancels the request, so setpriv makes it afterwards.
 _WITH_US = ("setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--", "sh", "-c")
 _START = 'test "$PPID" = "$0" && exec "$@"'
-# Of no account in the table of users: below what useradd gives to containers (100,000), beyond services and people. One
-# of our own for each virtrbd, so that no two of these programs can reach each other.
+# Not in the table of users: below what useradd gives to containers (100,000), beyond services and people. A
+# separate one for each virtrbd, so that no two of these programs can reach each other.
 _FIRST_USER, _USERS = 65536, 34000
-# linux/capability.h: KILL, SETGID, SETUID, SETPCAP; without SYS_PTRACE nobody sees how far another user's program is.
+# linux/capability.h: KILL, SETGID, SETUID, SETPCAP; SYS_PTRACE shows the progress of another user's program.
 _TO_CHANGE_USERS = (5, 6, 7, 8, 19)
 _SYS_ADMIN = 21
 _GIB = 1024**3
@@ -30,7 +30,7 @@ _PACKAGES = {"gzip": "gzip", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rights:
-    """What a program may: as another user or as virtrbd's own, with a network or without, up to these limits.
+    """The rights of a program: as another user or as virtrbd's own, with a network or without, up to these limits.
 
     `memory_bytes` is address space, of which librbd's threads reserve 1.5 GiB; `file_bytes` None is no limit.
     """
@@ -43,7 +43,7 @@ class Rights:
 
 
 def other_user() -> int | None:
-    """Return the user that programs run as, None where they can't run as another one."""
+    """Return the user that programs run as, None where they can't run as another user."""
     return _FIRST_USER + os.getpid() % _USERS if os.geteuid() == 0 and _have(*_TO_CHANGE_USERS) else None
 
 
@@ -54,8 +54,8 @@ def start_confined(
     stdout: int = subprocess.PIPE,
     stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that dies with us, and has these descriptors open. Raises UnavailableError."""
-    # Not shutil.which: shutil takes as long to import as this takes in all.
+    """Start a program that dies with virtrbd, and has these descriptors open. Raises UnavailableError."""
+    # Not shutil.which: shutil takes as long to import as all of this.
     if not any(os.access(Path(folder) / command[0], os.X_OK) for folder in os.get_exec_path()):
         raise UnavailableError(f"{command[0]} is missing; apt install {_PACKAGES.get(command[0], 'qemu-utils')}")
     try:
@@ -71,7 +71,7 @@ def start_confined(
 
 
 def _before(rights: Rights) -> Sequence[str]:
-    """Return the words that need root's rights, and give them up."""
+    """Return the arguments that need root's rights, and give them up."""
     words: list[str] = []
     if not rights.network and os.geteuid() == 0 and _have(_SYS_ADMIN):
         words += ["unshare", "--net", "--"]
@@ -88,7 +88,7 @@ def _limits(rights: Rights) -> str:
         "-v": rights.memory_bytes // 1024,
         "-t": rights.cpu_s,
         "-f": None if rights.file_bytes is None else rights.file_bytes // 512,
-        # librbd has sockets to each OSD: how many descriptors it needs is the cluster's to say.
+        # librbd has sockets to each OSD: the number of descriptors depends on the cluster.
         "-n": None if rights.network else 64,
     }
     return "".join(f"ulimit {word} {most} 2>/dev/null; " for word, most in limits.items() if most is not None)

@@ -24,7 +24,7 @@ from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.planning.interrupted import is_half
 from virtrbd.printable import shell_command
 
-# librbd's own writes follow each other in milliseconds: what is the same after this is not in the middle of them.
+# librbd's own writes follow each other in milliseconds: a state that lasts longer is not between them.
 LOOK_AGAIN_AFTER_S = 2.0
 
 # What fills a new image: it gets the image's name and is done when it returns.
@@ -51,7 +51,7 @@ def make_empty(
 def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
     """Clone a snapshot. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool)
-    # librbd makes an empty image first and gives it its parent some messages later: never to be cut off in between.
+    # librbd makes an empty image first and gives it its parent some messages later: never interrupt that.
     with finishing():
         with _intended(host, _intent(host, ref, domain_uuid, size_bytes, parent=parent)):
             image_id, dropped = clone_image(host.cluster, parent, ref)
@@ -74,7 +74,7 @@ def make_filled(
 ) -> None:
     """Create an image that is not ready until it is filled, with a snapshot `base` to clone from if one is named.
 
-    Raises ClusterError, UnavailableError. What fails leaves nothing under the image's name.
+    Raises ClusterError, UnavailableError. A failure leaves nothing under the image's name.
     """
     layout = layout or ImageLayout()
     refuse_full(host.cluster, ref.pool, layout.data_pool)
@@ -100,10 +100,10 @@ def make_filled(
 
 @contextmanager
 def _identifying(host: ImageHost) -> Iterator[None]:
-    """Find out who we are while the data moves: the mark needs it, and it takes as long as a small image."""
+    """Find out this host's UUID while the data moves: the mark needs it, and it takes as long as a small image."""
 
     def identify() -> None:
-        # What goes wrong is told when the mark asks again.
+        # An error is reported when the mark asks again.
         with suppress(VirtrbdError):
             host.identify()
 
@@ -122,10 +122,10 @@ def finish_made(
     was_filled: bool = False,
     is_unsaid: bool = False,
 ) -> None:
-    """Mark what was made as the domain's (as this host's, where no domain is named) and forget the intent.
+    """Mark the new image as the domain's (or as this host's, without a domain) and forget the intent.
 
-    `is_unsaid` keeps the intent until the answer is out: a run that is ended before that is run again, and the intent
-    says that there is nothing left to do.
+    `is_unsaid` keeps the intent until the answer is written: a run that ends before that is run again, and the intent
+    shows that there is nothing left to do.
     """
     if host.host_uuid:
         name = host.settings.host
@@ -144,7 +144,7 @@ def finish_made(
 
 
 def mark_unmarked(host: ImageHost) -> None:
-    """Mark what this host made while libvirt did not answer, which knows who it is; what can't be marked now waits."""
+    """Mark what this host made while libvirt, which knows its UUID, did not answer; the rest waits."""
     with suppress(VirtrbdError):
         for ref, image_id, domain_uuid in list(unmarked(host.state)):
             with suppress(VirtrbdError), host.state.locked([str(ref)], "image mark"):

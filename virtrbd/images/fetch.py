@@ -22,7 +22,7 @@ from virtrbd.model.size import format_size
 from virtrbd.printable import cut
 
 _LOOK_AGAIN_AFTER_S = 0.5
-# A try that brought nothing new is the last one.
+# A try without new data is the last.
 _MOST_TRIES = 20
 _MOST_VALIDATOR = 1000
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-[0-9]{1,19}/(?P<total>[0-9]{1,19}|\*)")
@@ -38,7 +38,7 @@ def fetch(
     say: Callable[[str], None],
     progress: Progress,
 ) -> OpenFile:
-    """Return the file behind a URL, which `stack` closes: from the cache, where its checksum is known and it is there.
+    """Return the file behind a URL, which `stack` closes: from the cache, where that has the file of its checksum.
 
     `progress` may raise to give up. Raises SpecError, DeniedError, UnavailableError, VirtrbdError.
     """
@@ -58,23 +58,23 @@ def fetch(
         if not is_waiting:
             say(f"{without_query(url)}: another run fetches it; waiting")
         is_waiting = True
-        # Gives up where this run has no more time: how long the other one takes nobody knows.
+        # Gives up at this run's deadline: how long the other run takes is unknown.
         progress(0, 0)
-        # Not sleep: in a thread that no signal reaches this looks whether the run is ended.
+        # Not sleep: in a thread that no signal reaches, this checks whether the run is ended.
         ending.wait(threading.Event(), _LOOK_AGAIN_AFTER_S)
 
     with cache.part(key, wait) as part:
-        # Another run may have brought it meanwhile.
+        # Another run may have fetched it meanwhile.
         if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
             cache.remove(f"{key}.part")
             return file
         found = _whole(part, key, url, cache, checksum, stall_s, progress)
         if not checksum:
-            say(f"{without_query(url)}: fetched, {found}; nothing proves that it is what its maker published")
+            say(f"{without_query(url)}: fetched, {found}; without a checksum nothing proves that its publisher made it")
         cache.name_part(part, key)
         cache.remove(f"{key}.from")
         if not checksum:
-            # Nobody knows what the URL will mean tomorrow.
+            # The URL may have another file tomorrow.
             cache.remove(key)
         return _opened(stack, os.open(f"/proc/self/fd/{part}", os.O_RDONLY | os.O_CLOEXEC), url, found)
 
@@ -82,7 +82,7 @@ def fetch(
 def _from_cache(
     stack: ExitStack, cache: ImageCache, key: str, url: str, checksum: Checksum, progress: Progress
 ) -> OpenFile | None:
-    """Return the entry where it still is what it is to be; one that is not goes."""
+    """Return the entry where its digest still matches; else remove it."""
     descriptor = cache.find(key)
     if descriptor is None:
         return None
@@ -111,7 +111,7 @@ def _whole(
     stall_s: float,
     progress: Progress,
 ) -> Checksum:
-    """Fetch all of the file, beginning where an earlier run was cut off; return what it has. Raises VirtrbdError."""
+    """Fetch the whole file, beginning where an earlier run was interrupted; return its digest. Raises VirtrbdError."""
     had = os.fstat(part).st_size
     if not checksum:
         os.truncate(part, 0)
@@ -121,7 +121,7 @@ def _whole(
         file = _opened(stack, os.dup(part), url, Checksum(algorithm=algorithm, digest=""))
         found = digest_of_file(file, algorithm, progress)
         if checksum and found != checksum and had:
-            # What the earlier run brought may have been of another file, or not have come to the disk.
+            # The earlier run's part may be of another file, or may not have reached the disk.
             os.truncate(part, 0)
             _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=True)
             file = _opened(stack, os.dup(part), url, checksum)
@@ -129,14 +129,14 @@ def _whole(
     if checksum and found != checksum:
         cache.remove(f"{key}.part")
         cache.remove(f"{key}.from")
-        raise SpecError(f"{without_query(url)}: is another file than the one that was meant: {found}, not {checksum}")
+        raise SpecError(f"{without_query(url)}: is not the expected file: it has {found}, not {checksum}")
     return found
 
 
 def _fetch_rest(
     part: int, key: str, url: str, cache: ImageCache, stall_s: float, progress: Progress, *, is_verified: bool
 ) -> None:
-    """Write what is missing of the file; what breaks off is taken up again as long as that brings something.
+    """Write what is missing of the file; resumes after interruptions as long as data arrives.
 
     `is_verified`: a digest will show whether what came in parts is one file.
     """
@@ -153,7 +153,7 @@ def _fetch_rest(
                 _write(part, key, url, cache, answer, progress)
             return
         except (RangeError, _ChangedError) as error:
-            # Of a file that is as long as what is here there is no rest.
+            # The part is as long as the file: there is no rest.
             if isinstance(error, RangeError) and had and had == noted.total:
                 return
             if not had or has_begun_again:
@@ -163,31 +163,31 @@ def _fetch_rest(
         except UnavailableError as error:
             has = os.fstat(part).st_size
             if has <= most or not isinstance(error, BrokenOffError):
-                kept = f"; {format_size(has)} of it are here, and the next run goes on from there"
+                kept = f"; {format_size(has)} of it are in the cache, and the next run goes on from there"
                 raise UnavailableError(f"{error.as_line}{kept if has and is_verified else ''}") from None
             most = has
     raise UnavailableError(f"{without_query(url)}: broke off {_MOST_TRIES} times; run again to go on")
 
 
 class _ChangedError(UnavailableError):
-    """The server has another file now than the one of which a part is here."""
+    """The server's file is not the file of which the cache has a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Noted:
-    """What the server said of the file of which a part is here: its name there, and its bytes; 0 where it did not."""
+    """The server's data about the file of which the cache has a part: its validator and its length, 0 if unknown."""
 
     validator: str = ""
     total: int = 0
 
     @property
     def is_strong(self) -> bool:
-        """Whether no two files have it: a date may be that of two within a second (RFC 9110, 8.8.2.2)."""
+        """Whether it is unique: two files may have the same date within a second (RFC 9110, 8.8.2.2)."""
         return self.validator.startswith('"')
 
 
 def _range(noted: _Noted, had: int) -> dict[str, str]:
-    """Return the headers that ask for the rest of what is here: only of the file as it was then."""
+    """Return the headers that request the rest of the file, only where it is unchanged."""
     if not had:
         return {}
     return {"Range": f"bytes={had}-", **({"If-Range": noted.validator} if noted.validator else {})}
@@ -203,7 +203,7 @@ def _noted(cache: ImageCache, key: str) -> _Noted:
 
 
 def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, progress: Progress) -> None:
-    """Write what the answer brings. Raises BrokenOffError where that does not end with the file, _ChangedError."""
+    """Write the answer's body. Raises BrokenOffError where it ends before the file, _ChangedError."""
     name = without_query(url)
     if answer.status == 206:
         at, total = _rest_of(answer, os.fstat(part).st_size, _noted(cache, key), name)
@@ -225,9 +225,9 @@ def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, pro
 
 
 def _validator(answer: Answer) -> str:
-    """Return what the server calls the file, "" where it says nothing that can be said back."""
+    """Return the server's validator of the file, "" where it has none that can be sent back."""
     validator = answer.headers.get("etag", "")
-    # A weak one is the same for files that only mean the same (RFC 9110, 13.1.5).
+    # A weak validator is equal for files that are only equivalent (RFC 9110, 13.1.5).
     if validator.startswith("W/"):
         validator = ""
     validator = validator or answer.headers.get("last-modified", "")
@@ -235,17 +235,17 @@ def _validator(answer: Answer) -> str:
 
 
 def _rest_of(answer: Answer, had: int, noted: _Noted, name: str) -> tuple[int, int]:
-    """Return where in the file the answer begins, and the bytes of the file, 0 where nobody said.
+    """Return where in the file the answer begins, and the length of the file, 0 where unknown.
 
-    Raises UnavailableError for what was not asked for, _ChangedError for the rest of another file.
+    Raises UnavailableError for another part than requested, _ChangedError for the rest of another file.
     """
     said = answer.headers.get("content-range", "")
     match = _CONTENT_RANGE.fullmatch(said)
     if not had or not match or int(match["first"]) != had:
-        asked_for = f"another part than the one from byte {had} on ({cut(said) or 'none'})"
+        asked_for = f"another part than from byte {had} on ({cut(said) or 'none'})"
         raise UnavailableError(f"{name}: the server sent {asked_for}; name another server")
     total = 0 if match["total"] == "*" else int(match["total"])
-    # Not every server heeds If-Range.
+    # Not every server respects If-Range.
     is_other = noted.is_strong and answer.headers.get("etag", noted.validator) != noted.validator
     if is_other or (total and noted.total and total != noted.total):
         raise _ChangedError(f"{name}: changes while it is fetched; run again later")

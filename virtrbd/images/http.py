@@ -1,4 +1,4 @@
-"""Answers of web servers: asked for with a deadline, followed within limits, and never believed to end.
+"""Requests to web servers: with a deadline, followed within limits, without trust that an answer ends.
 
 Proxies are taken from the environment (https_proxy, http_proxy, no_proxy), certificates are the host's own.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 1024**2
-# Less than that within the time that a transfer may stand still is no progress: a byte now and then keeps no run.
+# Fewer bytes than this within the time of a stall are not progress: a byte now and then must not keep a run alive.
 _MOVED_BYTES = 64 * 1024
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -106,7 +106,7 @@ class Answer:
 
 @contextmanager
 def asked(url: str, headers: Mapping[str, str], stall_s: float) -> Iterator[Answer]:
-    """Ask for a URL and yield the answer. Raises UnavailableError, SpecError, DeniedError, VirtrbdError."""
+    """Request a URL and yield the answer. Raises UnavailableError, SpecError, DeniedError, VirtrbdError."""
     name = without_query(url)
     words = {"User-Agent": f"virtrbd/{virtrbd.__version__}", "Accept-Encoding": "identity", **headers}
     # In a thread: looking up a name has no timeout, and a server may give its headers a byte at a time.
@@ -116,23 +116,25 @@ def asked(url: str, headers: Mapping[str, str], stall_s: float) -> Iterator[Answ
 
 
 def read_small(url: str, most_bytes: int, stall_s: float) -> bytes:
-    """Return a small file. Raises SpecError where it is none, and what `asked` raises."""
+    """Return a small file. Raises SpecError for a larger file, and what `asked` raises."""
     parts, done, give_up_at = [], 0, time.monotonic() + stall_s
     with asked(url, {}, stall_s) as answer:
         for piece in answer.pieces():
             done += len(piece)
             if done > most_bytes:
-                raise SpecError(f"{without_query(url)}: is no list of checksums: it has more than {most_bytes} bytes")
+                raise SpecError(
+                    f"{without_query(url)}: is not a list of checksums: it has more than {most_bytes} bytes"
+                )
             if time.monotonic() > give_up_at:
-                raise UnavailableError(f"{without_query(url)}: not here within {stall_s:g} s")
+                raise UnavailableError(f"{without_query(url)}: not received within {stall_s:g} s")
             parts.append(piece)
     return b"".join(parts)
 
 
 def _followed(url: str, headers: Mapping[str, str], stall_s: float) -> http.client.HTTPResponse:
-    """Return the answer with the file, wherever the URL leads. Raises VirtrbdError."""
+    """Return the answer with the file, after redirects. Raises VirtrbdError."""
     name = without_query(url)
-    # Not urllib's own handler: it reads all that comes with a redirect into memory.
+    # Not urllib's own handler: it reads the whole body of a redirect into memory.
     for _ in range(_MOST_REDIRECTS + 1):
         response = _opened(urllib.request.Request(url, headers=dict(headers)), name, stall_s)
         if response.status // 100 == 2:
@@ -141,13 +143,13 @@ def _followed(url: str, headers: Mapping[str, str], stall_s: float) -> http.clie
         if response.status not in _REDIRECTS or not (to := response.headers.get("Location")):
             raise _refusal(name, response)
         url = _next_url(name, url, to)
-    raise SpecError(f"{name}: leads from URL to URL, or in a circle; name a URL that leads to the file")
+    raise SpecError(f"{name}: redirects too often, or in a circle; name a URL that leads to the file")
 
 
 def _next_url(name: str, url: str, to: str) -> str:
-    """Return where a redirect leads: never to what others can read or change where the first one was safe."""
+    """Return the target of a redirect, which is never less safe than the first URL."""
     try:
-        # Headers are bytes, which http.client reads as this; some servers write UTF-8 there.
+        # http.client reads the bytes of headers as this; some servers write UTF-8 there.
         following = urljoin(url, quote(to, encoding="iso-8859-1", safe=string.punctuation))
         require_url(following)
     except ValueError as error:
@@ -159,7 +161,7 @@ def _next_url(name: str, url: str, to: str) -> str:
 
 def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.client.HTTPResponse:
     opener = urllib.request.OpenerDirector()
-    # Not build_opener: that one reads files and FTP as well, and is led to them.
+    # Not build_opener: it reads files and FTP as well, and redirects could lead there.
     for handler in (
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
@@ -171,12 +173,12 @@ def _opened(request: urllib.request.Request, name: str, stall_s: float) -> http.
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(f"{name}: {_in_short(error)}; {_way_out(error)}") from None
     if not isinstance(response, http.client.HTTPResponse):
-        raise UnavailableError(f"{name}: leads to what is not fetched; name a file that https has")
+        raise UnavailableError(f"{name}: leads to a URL that is not fetched; name a file on an https server")
     return response
 
 
 def _refusal(name: str, response: http.client.HTTPResponse) -> VirtrbdError:
-    """Return the error for what the server says instead of a file."""
+    """Return the error for an answer other than a file."""
     said, code = f"{name}: the server says {response.status} {cut(response.reason)}".rstrip(), response.status
     if code == _NO_LONGER_THERE:
         return RangeError(f"{said}; run again later")
@@ -190,14 +192,14 @@ def _refusal(name: str, response: http.client.HTTPResponse) -> VirtrbdError:
 
 
 class RangeError(UnavailableError):
-    """The server has no such part of the file: it is another one now."""
+    """The server does not have this part of the file: the file has changed."""
 
 
 def _in_short(error: Exception) -> str:
     """Return what went wrong, without the names of Python's own classes."""
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {cause.verify_message}"
+        return f"its certificate is not trusted: {cause.verify_message}"
     if isinstance(cause, TimeoutError):
         return "no answer in time"
     if isinstance(cause, OSError) and cause.strerror:

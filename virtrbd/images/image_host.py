@@ -8,7 +8,7 @@ from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
 
-# Bytes done, bytes in all; 0 in all where nobody knows.
+# Bytes done, bytes in all; 0 in all where unknown.
 Progress = Callable[[int, int], None]
 
 
@@ -25,10 +25,10 @@ class ImageHost:
 
     @property
     def host_uuid(self) -> str:
-        """libvirt's UUID of this host; empty where there is none: what such a host makes carries no mark."""
+        """libvirt's UUID of this host; empty where there is none: images made on such a host carry no mark."""
         return self.identify()
 
     def tell_dropped(self, ref: ImageRef, dropped: tuple[str, ...]) -> None:
-        """Say which settings an image did not take over from the one that it was made from."""
+        """Report the settings that an image did not take over from its source."""
         if dropped:
             self.say(f"image {ref}: not taken over from its parent: {', '.join(dropped)}")

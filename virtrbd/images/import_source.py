@@ -1,6 +1,6 @@
-"""What an image is imported from, made ready: fetched, verified, unpacked, found in its archive, and judged.
+"""Prepare the source of an import: fetched, verified, unpacked, found in its archive, and checked.
 
-What is inside of another file is judged as strictly as that one: nothing is believed for where it comes from.
+A file inside another file must pass the same checks.
 """
 
 import math
@@ -28,7 +28,7 @@ with lazily():
     from virtrbd.local.image_cache import opened_cache
     from virtrbd.qemu.formats.archive import find_disk
 
-# An OVA in a .gz whose disk is packed once more is all that people make.
+# The deepest usual nesting is an OVA in a .gz whose disk is packed again.
 _MOST_WRAPPINGS = 3
 
 T = TypeVar("T")
@@ -37,16 +37,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportWork:
-    """What getting a source ready needs: the settings, whom to tell how far it is, and until when it may take."""
+    """The context of preparing a source: the settings, the progress to report to, and the deadline."""
 
     settings: Settings
     say: Callable[[str], None] = lambda _text: None
     progress: Progress = lambda _done, _total: None
-    # On the monotonic clock. A person who waits can end it; a run from cron has other domains.
+    # On the monotonic clock. An operator who waits can end it; a run from cron has other domains.
     give_up_at: float = math.inf
 
     def require_time(self, wanted: ImportFile) -> None:
-        """Raise UnavailableError where the time is over: the same text in each run, for it is told once."""
+        """Raise UnavailableError where the time is over: the same text in each run, because it is reported once."""
         if time.monotonic() >= self.give_up_at:
             raise UnavailableError(
                 f"{wanted}: not ready in its part of the {self.settings.timeouts.reconcile:g} s of a run; virtrbd plan "
@@ -54,7 +54,7 @@ class ImportWork:
             )
 
     def timed_progress(self, wanted: ImportFile) -> Progress:
-        """Return what tells how far it is, and gives up where the time is over."""
+        """Return the progress function, which gives up where the time is over."""
 
         def told(done: int, total: int) -> None:
             self.require_time(wanted)
@@ -65,9 +65,9 @@ class ImportWork:
 
 @contextmanager
 def open_import(wanted: ImportFile, work: ImportWork) -> Iterator[Source]:
-    """Open what an image is to be imported from, and look what it is.
+    """Open the source of an import, and recognise its format.
 
-    Raises SpecError, OutsideError, DeniedError, UnavailableError, ConfigError, and VirtrbdError for what is no disk.
+    Raises SpecError, OutsideError, DeniedError, UnavailableError, ConfigError; VirtrbdError for what is not a disk.
     """
     with ExitStack() as stack:
         file = _fetched(stack, wanted, work) if wanted.is_url else _opened(stack, wanted, work)
@@ -89,8 +89,8 @@ def _fetched(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile
 
 
 def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWork) -> Source:
-    """Return what is in the innermost of the files that are in each other."""
-    # What is said to be raw is taken as it is; what a guest wrote to its device may look like anything.
+    """Return the innermost of nested files."""
+    # A file stated as raw is taken as it is; a guest may have written anything to its device.
     is_as_it_is = wanted.format == "raw" or file.is_block_device
     is_member_taken = False
     for _ in range(0 if is_as_it_is else _MOST_WRAPPINGS):
@@ -102,13 +102,13 @@ def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWo
         else:
             file = _unpacked(stack, file, program, wanted, work)
     if wanted.member and not is_member_taken:
-        raise VirtrbdError(f"{file.path}: is no archive that could hold {wanted.member}; leave the member out")
+        raise VirtrbdError(f"{file.path}: is not an archive that could hold {wanted.member}; leave out the member")
     file_format = wanted.format or ("raw" if file.is_block_device else "")
     return Source(file=file, look=_answer(file, partial(look, file.image, file_format)))
 
 
 def _answer(file: OpenFile, call: Callable[[], T]) -> T:
-    """Return what a look at the file's bytes returns: a server that is gone never gives them."""
+    """Return what a look at the file's bytes returns, within a deadline: a server that is gone never answers."""
     try:
         return call_within(ANSWERS_WITHIN_S, file.path, call)
     except OSError as error:

@@ -12,9 +12,9 @@ from virtrbd.model.image import ImageRef
 def images_of_sources(
     tree: Element, cluster: Cluster, ceph_pool_of: CephPoolOf, device: str = ""
 ) -> tuple[tuple[ImageRef, ...], tuple[ImageRef, ...]]:
-    """Return the images here that QEMU opens read-write as volumes, and those that this host has mapped for it.
+    """Return this cluster's images that QEMU opens read-write as volumes, and those that this host has mapped for it.
 
-    Of all that a definition has, or of one device, by its step. One that is not here is another cluster's.
+    For the whole definition, or one device, by its step. A missing image is another cluster's.
     """
     volumes, devices = sources_written(tree, device)
     found = [(volume.volume, ceph_pool_of(volume.pool)) for volume in volumes]

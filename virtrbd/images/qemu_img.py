@@ -1,4 +1,4 @@
-"""qemu-img: the fastest tool for bulk transfers, run so that it dies with us, shows progress and never hangs us."""
+"""qemu-img, the fastest tool for bulk transfers: dies with virtrbd, shows progress, never hangs the run."""
 
 import os
 import re
@@ -21,9 +21,9 @@ _SHOWN_BYTES = 8192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What qemu-img is to do: its words, `what` that is for messages, what it may, and what it must have open.
+    """The work of qemu-img: its arguments, `what` for messages, its rights, and the descriptors that it needs.
 
-    `nodes` are the files among the words: messages name them by their paths.
+    `nodes` are the files among the arguments: messages name them by their paths.
     """
 
     words: Sequence[str]
@@ -54,8 +54,8 @@ def run_qemu_img(work: Work, stall_s: float, watch: Callable[[float], None]) -> 
 
 
 def in_short(text: str, *nodes: Node) -> str:
-    """Return what qemu-img said, of lines that differ in their numbers alone the first: each of its sixteen requests
-    fails for itself. Files have their paths there."""
+    """Return qemu-img's messages; of lines that differ only in numbers the first: each of its sixteen requests fails
+    separately. Files have their paths there."""
     for node in nodes:
         text = text.replace(node.name, node.path).replace(f"/proc/self/fd/{node.descriptor}'", f"{node.path}'")
     by_shape: dict[str, str] = {}
@@ -71,7 +71,7 @@ def _follow(
     stall_s: float,
     watch: Callable[[float], None],
 ) -> bytes:
-    """Return what it said on its standard output besides its progress. What servers read for it is progress too."""
+    """Return its standard output besides its progress. Data that servers read for it is progress too."""
     assert process.stdout is not None, "it was asked for"
     percent, moved_bytes, moved_at, said = 0.0, 0, time.monotonic(), b""
     while True:
@@ -84,7 +84,7 @@ def _follow(
             found = [float(each) for each in re.findall(rb"\((\d+\.\d+)/100%\)", chunk)]
             said += re.sub(rb"\s*\(\d+\.\d+/100%\)\s*", b"", chunk)
             percent, moved_at = max([percent, *found]), time.monotonic()
-        # It tells of whole percents only: of a large image one takes minutes.
+        # It reports whole percents only: one percent of a large image takes minutes.
         elif (now_bytes := sum(map(_read_bytes, [process.pid, *servers]))) >= moved_bytes + _MOVED_BYTES:
             moved_bytes, moved_at = now_bytes, time.monotonic()
         watch(percent)

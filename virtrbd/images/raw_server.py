@@ -13,8 +13,8 @@ from virtrbd.errors import UnavailableError
 from virtrbd.images.confined import Rights, start_confined
 
 _SERVES_WITHIN_S = 10.0
-# It has the rights to the file, so it is qemu-nbd, which is told that the file is raw: nothing in it means anything
-# to it. It serves as long as the slowest transfer takes, and what it does for a byte is next to nothing.
+# It has the rights to the file, so it is qemu-nbd with the format raw: it interprets no bytes of the file. It serves
+# as long as the slowest transfer takes, with next to no work for a byte.
 _RIGHTS = Rights(as_own_user=True, cpu_s=24 * 3600)
 
 
@@ -28,12 +28,12 @@ class Served:
 
 @contextmanager
 def serving(name: str, descriptor: int, path: str) -> Iterator[Served]:
-    """Yield a connection that serves what QEMU knows by this name.
+    """Yield a connection that serves the file of this QEMU name.
 
     `descriptor` is what the name needs, `path` for messages. Raises UnavailableError.
     """
     with socket.socket(socket.AF_UNIX) as connection, ExitStack() as stack:
-        # Nobody else gets into the folder, and once they are connected nobody needs it.
+        # Only this user can enter the folder, and after the connection it is not needed.
         with _folder_of_its_own(path) as folder:
             at = str(Path(folder) / "nbd")
             words = ["qemu-nbd", "--read-only", "--socket", at, "--", name]

@@ -19,7 +19,7 @@ from virtrbd.planning.removal import (
     UnprotectSnapshot,
 )
 
-# How long an image waits in the trash that is removed for good: only until the step after that.
+# The delay of an image that is removed for good: only until the next step.
 _NO_DELAY = 0.0
 
 
@@ -31,7 +31,7 @@ def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
     wait_s = host.settings.timeouts.watcher
     match step:
         case FlattenClone():
-            # One in the trash may have the name of what goes, and then its lock is ours already.
+            # An image in the trash may have the name of the removed image, and then its lock is held already.
             names = {str(step.child.ref)} - {str(subject.image)}
             with host.state.locked([*names], "image flatten"):
                 flatten(host, step.child.ref, step.child.image_id)
@@ -42,7 +42,7 @@ def perform_step(host: ImageHost, step: Step, subject: ImageRef) -> None:
         case MoveToTrash():
             trash = partial(trash_image, host.cluster, step.ref, step.image_id, step.delay_s)
             once_free(trash, wait_s=wait_s, say=host.say)
-            # What a cut-off run wrote of it says nothing of the next image of that name.
+            # What an interrupted run recorded about it does not apply to the next image of that name.
             host.state.drop_intent(step.ref)
         case RemoveImage():
             _remove_for_good(host, step)
@@ -56,6 +56,6 @@ def _remove_for_good(host: ImageHost, step: RemoveImage) -> None:
     in_trash = list_trash(host.cluster, step.ref.pool, step.ref.namespace)
     entry = next((each for each in in_trash if each.image_id == step.image_id), None)
     if entry is None:
-        # One that was restored meanwhile is not taken away again.
-        raise ClusterError(f"image {step.ref}: is in the trash no more; restored, or purged by another run")
+        # An image that was restored meanwhile is not removed again.
+        raise ClusterError(f"image {step.ref}: is no longer in the trash; another run restored or purged it")
     remove_trashed(host.cluster, entry, host.progress)

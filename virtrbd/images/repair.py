@@ -49,7 +49,7 @@ from virtrbd.planning.repair import (
 
 
 def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
-    """Return what is wrong with the image, and what mends it.
+    """Return the flaws of the image, and the steps that mend them.
 
     Raises ClusterError where there is no such image, or it cannot be opened for a reason that no step mends.
     """
@@ -60,19 +60,19 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
 
 
 def find_rest(host: ImageHost, ref: ImageRef) -> RepairPlan:
-    """Return what is wrong after the steps were done, which may have led to no image."""
+    """Return the flaws after the steps were done, which may have removed the image."""
     return _find(host, ref) or RepairPlan(subject=ref)
 
 
 def _find(host: ImageHost, ref: ImageRef) -> RepairPlan | None:
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
-    # What only its time speaks for is left alone for as long as any other.
+    # A state that only its age explains is left alone for the same time.
     if intent and intent.made_id(parts.image_id) and is_half_made(parts, intent) and not parts.data_objects:
         return plan_half_made(parts)
     stuck = plan_stuck(parts)
     if shape is Shape.ABSENT:
-        # One of format 1 has other parts, and is refused with a word of its own.
+        # An image of format 1 has other parts, and is refused with its own message.
         read_image(host.cluster, ref)
         if intent is None and not stuck.steps:
             return None
@@ -89,7 +89,7 @@ def _find(host: ImageHost, ref: ImageRef) -> RepairPlan | None:
 
 
 def _for_owner(host: ImageHost, plan: RepairPlan, image: Image | None) -> RepairPlan:
-    """Return the plan with what stands against acting on the image."""
+    """Return the plan with the objections to a change of the image."""
     if image is None or not plan.steps:
         return plan
     return replace(plan, open_by=image.watchers, objections=owner_objections(image, host.host_uuid))
@@ -116,16 +116,16 @@ def find_repair_once_free(host: ImageHost, ref: ImageRef) -> RepairPlan:
 def require_settled(host: ImageHost, plan: RepairPlan, least_age_s: float, look: Callable[[], RepairPlan]) -> None:
     """Raise where another client may be in the middle of making, moving or renaming the image.
 
-    What was begun less than `least_age_s` ago is left alone, as far as the image's parts say when that was; `look`
-    finds the plan again: what changes meanwhile is at work. Raises BlockedError, ClusterError.
+    Work that began less than `least_age_s` ago is left alone, as far as the image's parts record its time; `look`
+    finds the plan again: a change meanwhile means that a client is at work. Raises BlockedError, ClusterError.
     """
     if not is_perhaps_under_way(plan):
         return
     age_s = time.time() - read_parts(host.cluster, plan.subject).noted_at
     if age_s < least_age_s:
         raise BlockedError(
-            f"image {plan.subject}: its name was written {max(age_s, 0):.0f} s ago, and whoever did may still be at "
-            f"work; run again when it is {least_age_s:g} s old, or write --least-age 0s where nobody is"
+            f"image {plan.subject}: its name was written {max(age_s, 0):.0f} s ago, and its client may still be at "
+            f"work; run again when it is {least_age_s:g} s old, or write --least-age 0s where no client is"
         )
     time.sleep(LOOK_AGAIN_AFTER_S)
     if look() != plan:

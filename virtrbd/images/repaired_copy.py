@@ -1,4 +1,4 @@
-"""A repaired copy of a qcow2 that was not closed: its data is whole, its refcounts are counted again by qemu-img."""
+"""A repaired copy of a qcow2 that was not closed: its data is whole, and qemu-img counts its refcounts again."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ _LEAST_S, _BYTES_A_S = 60, 16 * 1024**2
 
 
 def repaired_copy(stack: ExitStack, source: Source, settings: ImportSettings) -> Source:
-    """Return the copy, which has no name and goes with `stack`. Raises SpecError where it cannot be repaired."""
+    """Return the copy, which has no name and is closed with `stack`. Raises SpecError where it cannot be repaired."""
     cache = stack.enter_context(opened_cache(settings))
     with cache.writing() as descriptor:
         _copy(source.file, descriptor, cache)
@@ -53,7 +53,7 @@ def _repair(source: Source, descriptor: int, cache: ImageCache) -> None:
     node = own_node(source.path, descriptor, source.look.format)
     user = other_user()
     if user is not None:
-        # It has no name: whom it belongs to meanwhile matters only to the program that opens it by its descriptor.
+        # It has no name: its owner matters only to the program that opens it by its descriptor.
         os.fchown(descriptor, user, -1)
     words = ["qemu-img", "check", "-q", "-r", "all", "--", node.name]
     allowed_s = _allowed_s(os.fstat(descriptor).st_size)

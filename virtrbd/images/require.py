@@ -16,7 +16,7 @@ from virtrbd.planning.interrupted import HALF_MADE, as_it_is
 
 
 def require_image(host: ImageHost, ref: ImageRef) -> Image:
-    """Return the image, which may be in the middle of something. Raises ClusterError when there is none."""
+    """Return the image, which may not be ready. Raises ClusterError when there is none."""
     image = read_image(host.cluster, ref.image)
     if image is None:
         raise missing_image_error(host.cluster, ref)
@@ -24,15 +24,15 @@ def require_image(host: ImageHost, ref: ImageRef) -> Image:
 
 
 def known_as(host: ImageHost, image: Image) -> Image:
-    """Return an image as this host knows it: what an intent tells to be half-made is in no state to be used."""
+    """Return an image as this host knows it: half-made where an intent shows that."""
     is_half = image.ref.image in half_made(host.cluster, host.state, [image.ref.image] if not image.state else [])
     return replace(image, state=HALF_MADE) if is_half else image
 
 
 def half_made(cluster: Cluster, state: StateDir, refs: Sequence[ImageRef]) -> frozenset[ImageRef]:
-    """Return which of the images, that say nothing of it, are half-made by the intents of this host.
+    """Return the images without a state mark that are half-made according to the intents of this host.
 
-    Whoever may not read the state directory changes nothing either.
+    A user who may not read the state directory changes nothing either.
     """
     intents: Mapping[ImageRef, Intent] = {}
     with suppress(DeniedError):
@@ -43,5 +43,5 @@ def half_made(cluster: Cluster, state: StateDir, refs: Sequence[ImageRef]) -> fr
 
 
 def not_ready_error(image: Image) -> ClusterError:
-    """Return the error that says what an image is in the middle of."""
+    """Return the error for an image that is not ready."""
     return ClusterError(unready.not_ready_message(image))

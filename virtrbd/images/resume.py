@@ -16,7 +16,7 @@ from virtrbd.planning.unready import not_ready_message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What a run of ours that was cut off left of an image: half of it, all but the mark, or all but its answer."""
+    """What an interrupted run of this host left of an image: half of it, all but the mark, or all but its answer."""
 
     image_id: str
     is_half: bool = False
@@ -26,7 +26,7 @@ class Left:
 def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> bool:
     """Create an empty image; return whether an earlier run had made it. Raises ClusterError when it exists, BusyError.
 
-    The intent is the caller's to drop, once the answer is out.
+    The caller drops the intent after the answer is written.
     """
     with host.state.locked([str(ref)], "image create"):
         left = left_of(host, ref, lambda image, _: image.size_bytes == size_bytes)
@@ -46,10 +46,10 @@ def fill_by_hand(
     word: str = "importing",
     base: str = "",
 ) -> bool:
-    """Make an image and fill it; what a killed run of ours left is made anew. Return whether an earlier run made it.
+    """Make an image and fill it, again where a killed run of this host left it. Return whether an earlier run made it.
 
-    `what` is the same for the same work alone, "" for work that can't be the same; such is finished, not begun anew.
-    The intent is the caller's to drop, once the answer is out.
+    `what` identifies the work, "" for work that is never the same; the same work is finished, not begun again.
+    The caller drops the intent after the answer is written.
 
     Raises ClusterError when the image exists, BusyError, UnavailableError; what fails removes what it made.
     """
@@ -61,11 +61,11 @@ def fill_by_hand(
 
 
 def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent], bool]) -> Left | None:
-    """Return what an earlier run of ours left of the image, None where there is nothing of that name.
+    """Return what an earlier run of this host left of the image, None where the name is free.
 
-    Raises ImageExistsError when the image is there for another reason.
+    Raises ImageExistsError when the name is taken otherwise.
     """
-    # Mostly there is none, and trying to open it would take twice as long to say so.
+    # Usually there is none, and trying to open it would take twice as long.
     if not is_taken(host.cluster, ref):
         return None
     if intent := host.state.read_intent(ref):
@@ -87,7 +87,7 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
 
 
 def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
-    """Finish what was left of the image, or remove it where it is half; return whether nothing is left to do."""
+    """Finish what was left of the image, or remove it where it is half-made; return whether nothing is left to do."""
     if left is None:
         return False
     if left.is_half:

@@ -13,9 +13,9 @@ _LABEL = "cidata"
 def seed_iso(documents: Mapping[str, bytes]) -> bytes:
     """Return a disc with the documents, filled up with zeroes to the size of a seed's image. Raises VirtrbdError.
 
-    Names stand in it as Rock Ridge and Joliet have them: plain ISO 9660 knows no small letters and no "-".
+    Its names are written for Rock Ridge and Joliet: plain ISO 9660 has no small letters and no "-".
     """
-    # Here, not above: a run that writes no seed needs none of it.
+    # Here, not above: a run that writes no seed does not need it.
     from pycdlib import PyCdlib
 
     disc, written = PyCdlib(), BytesIO()
@@ -27,5 +27,5 @@ def seed_iso(documents: Mapping[str, bytes]) -> bytes:
     disc.close()
     size_bytes = written.tell()
     if size_bytes > SEED_BYTES:
-        raise VirtrbdError(f"the cloud-init seed takes {size_bytes} bytes, {SEED_BYTES} are the most; make it smaller")
+        raise VirtrbdError(f"the cloud-init seed takes {size_bytes} bytes, more than {SEED_BYTES}; make it smaller")
     return written.getvalue().ljust(SEED_BYTES, b"\0")

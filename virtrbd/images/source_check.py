@@ -1,4 +1,4 @@
-"""Whether an image file is whole, as `qemu-img check` sees it: beside it the caller gets ready."""
+"""Check by `qemu-img check` that an image file is whole, while the caller prepares the image."""
 
 import os
 import select
@@ -15,7 +15,7 @@ from virtrbd.images.source_file import Source
 from virtrbd.images.source_node import readable_node
 from virtrbd.printable import shell_command
 
-# It reads all tables of a large file, and holds a count for each of its clusters.
+# It reads all tables of a large file, and keeps a count for each of its clusters.
 _ANSWERS_WITHIN_S = 60.0
 _RIGHTS = Rights(cpu_s=int(_ANSWERS_WITHIN_S))
 # 2: corrupt, 1: it could not be read through. 3 are clusters that nothing uses; 63: the format has no check.
@@ -25,9 +25,9 @@ _SHOWN_BYTES = 8192
 
 @contextmanager
 def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
-    """Yield what waits until the source was found whole; nothing of the check stays.
+    """Yield a function that waits until the source was found whole; nothing of the check stays.
 
-    The call raises SpecError for one that is not whole: of one cut short qemu-img copies what is missing as zeroes.
+    The call raises SpecError for a source that is not whole: qemu-img would copy missing parts as zeroes.
     """
     if source.look.format == "raw":
         yield lambda: None
@@ -54,7 +54,7 @@ def looking_for_damage(source: Source) -> Iterator[Callable[[], None]]:
 
 
 def said_to_its_end(stderr: IO[bytes], path: str, within_s: float = _ANSWERS_WITHIN_S) -> bytes:
-    """Wait for the end of what is said, and return its beginning: there may be a line for each cluster."""
+    """Wait for the end of the messages, and return their beginning: there may be a line for each cluster."""
     give_up_at, said = time.monotonic() + within_s, b""
     while (left_s := give_up_at - time.monotonic()) > 0:
         if not select.select([stderr], [], [], left_s)[0]:
@@ -67,7 +67,7 @@ def said_to_its_end(stderr: IO[bytes], path: str, within_s: float = _ANSWERS_WIT
 
 
 def came_to_limits(code: int) -> str:
-    """Return what is said of a check that a signal ended."""
+    """Return the message about a check that a signal ended."""
     return f"qemu-img check came to its limits of time and memory (signal {-code})"
 
 
@@ -78,7 +78,7 @@ def _judge(source: Source, code: int, said: str) -> None:
         is_named = not source.file.is_own and not source.file.is_part
         by_hand = f": `{shell_command('qemu-img check -r all -f qcow2', path)}`" if is_named else " where it was made"
         fact = "was not closed, its guest or its host crashed (lazy refcounts)"
-        raise SpecError(f"{path}: {fact}; import a repaired copy by --repair-copy, or repair it{by_hand}")
+        raise SpecError(f"{path}: {fact}; import a repaired copy with --repair-copy, or repair it{by_hand}")
     fact = said.partition("\n")[0]
     if code < 0:
         fact = came_to_limits(code)

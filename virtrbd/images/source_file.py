@@ -1,6 +1,6 @@
-"""The file that an image is imported from: opened once, judged by its own bytes, and held still while it is read.
+"""The file that an image is imported from: opened once, recognised by its bytes, and protected while it is read.
 
-All that reads it reads this descriptor. So what was looked at is what is copied, whatever happens to its name.
+Every reader uses this descriptor. So the very file that was checked is copied, even after a rename.
 """
 
 import errno
@@ -22,7 +22,7 @@ from virtrbd.trust import require_beneath, weakness
 # A file on a server that is gone never answers.
 ANSWERS_WITHIN_S = 60.0
 _NAME_ANOTHER = "name a regular file or a block device"
-# Opening alone may do something: a FIFO waits for its writer, a watchdog begins to count.
+# Opening alone may have an effect: a FIFO waits for its writer, a watchdog begins to count.
 _NEVER_OPENED = (
     (stat.S_ISDIR, "a folder", "name the file in it"),
     (stat.S_ISFIFO, "a FIFO", "pipe the data into virtrbd image import - IMAGE"),
@@ -35,10 +35,10 @@ _NEVER_OPENED = (
 class OpenFile:
     """An open file, or a part of it: `descriptor` is what is read, from `at` on; `path` is its name for messages.
 
-    `stat` is what it was when it was opened. `is_leased`: the kernel holds up who wants to write to it, and says that.
+    `stat` is from its opening. `is_leased`: the kernel delays a program that wants to write to it, and reports that.
     `is_own`: virtrbd wrote it, where no other user can. `checksum`: of the outermost file, where it was computed.
-    `identity` is the same for the same file as it was then, and for no other one; `content_key` is too, and not even a
-    clock that is set back gives it to another content.
+    `identity` identifies the file with its content of then; so does `content_key`, even after a clock was set
+    back.
     """
 
     path: str
@@ -85,7 +85,7 @@ class OpenFile:
     def require_still(self) -> None:
         """Raise VirtrbdError where the file was written to since it was opened, or another program waits to do so.
 
-        A header that is exchanged after it was looked at could lead QEMU to other files.
+        A header that is exchanged after the check could lead QEMU to other files.
         """
         if self.is_own:
             return
@@ -99,7 +99,7 @@ class OpenFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A file that is a disk, and what was found of it."""
+    """A file that is a disk, and its facts."""
 
     file: OpenFile
     look: Look
@@ -116,15 +116,15 @@ class Source:
 
     @property
     def is_readable_by_all(self) -> bool:
-        """Whether any user of this host may open it, who got as far as its folder."""
+        """Whether any user of this host who can reach its folder may open it."""
         return bool(self.file.stat.st_mode & stat.S_IROTH)
 
 
 @contextmanager
 def open_file(path: str, *, beneath: tuple[str, ...] | None = None) -> Iterator[OpenFile]:
-    """Open a file, and hold it still.
+    """Open a file, and protect it against changes.
 
-    `beneath`: the folders that it must lie beneath, None where a person named it. Raises SpecError, OutsideError,
+    `beneath`: the folders that it must lie beneath, None where the operator named it. Raises SpecError, OutsideError,
     DeniedError, UnavailableError.
     """
     opened = call_within(ANSWERS_WITHIN_S, path, lambda: _opened(path, beneath))
@@ -169,13 +169,13 @@ def _opened(path: str, beneath: tuple[str, ...] | None) -> OpenFile:
 
 
 def _without_safe_links(path: str) -> str:
-    """Return what a link leads to that no other user can change, as LVM's in /dev; any other path as it is."""
+    """Return the target of a link that no other user can change, like LVM's in /dev; any other path as it is."""
     is_safe = os.path.islink(path) and weakness(path) is None
     return os.path.realpath(path) if is_safe else path
 
 
 def _require_openable(path: str, found: os.stat_result) -> None:
-    """Raise SpecError for what is neither a regular file nor a block device, and for a link of another user."""
+    """Raise SpecError for a file that is neither regular nor a block device, and for a link of another user."""
     is_link = stat.S_ISLNK(found.st_mode)
     mode = os.stat(path).st_mode if is_link else found.st_mode
     for is_kind, what, way_out in _NEVER_OPENED:
@@ -187,14 +187,14 @@ def _require_openable(path: str, found: os.stat_result) -> None:
 
 
 def _lease(path: str, descriptor: int, found: os.stat_result) -> bool:
-    """Let the kernel hold up who wants to write to the file; return whether it can: over NFS, say, it can't.
+    """Let the kernel delay programs that want to write to the file; return whether it can (over NFS it can't).
 
     Raises VirtrbdError where another program has the file open for writing already.
     """
     if not stat.S_ISREG(found.st_mode):
         return False
     try:
-        # Its own signal, SIGIO, would end this process. The descriptor is asked instead.
+        # Its own signal, SIGIO, would end this process. The descriptor is polled instead.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
@@ -206,7 +206,7 @@ def _lease(path: str, descriptor: int, found: os.stat_result) -> bool:
 
 
 def _written(found: os.stat_result) -> tuple[int, ...]:
-    """Return what differs after the file was written to; nobody can set st_ctime."""
+    """Return the values that differ after the file was written to; no program can set st_ctime."""
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -1,4 +1,4 @@
-"""How QEMU's programs name the file that they read: by its descriptor, its format, and nothing that it names itself."""
+"""The name of a file for QEMU's programs: its descriptor and its format, and no file that the file itself names."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from virtrbd.images.source_file import OpenFile, Source
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES
 from virtrbd.qemu.formats.look import Look
 
-# Of the six only these can have a backing file, and only they take it that they have none.
+# Only these of the six can have a backing file, and only they accept the statement that they have none.
 _HAVE_BACKING = ("qcow2", "vmdk")
 
 
@@ -29,15 +29,15 @@ class Node:
 
 @contextmanager
 def readable_node(source: Source) -> Iterator[Node]:
-    """Yield the source as a program can read it that runs as another user.
+    """Yield the source for a program that runs as another user.
 
-    Opening /proc/self/fd/N asks for the rights to the file once more. A file that others may not read is handed out
-    by a qemu-nbd that runs as we do and sees raw bytes only: half as slow again, but nobody has to be let in.
+    Opening /proc/self/fd/N checks the rights to the file again. A file that others may not read comes from a
+    qemu-nbd that runs as virtrbd and sees only raw bytes: half as slow again, but no other user gets rights.
     """
     if other_user() is None or source.is_readable_by_all:
         yield _node(source, _by_descriptor(source.file), source.file.descriptor)
         return
-    # Here, not above: most files need none of it, and an import is to be quick.
+    # Here, not above: most files do not need it, and an import should be fast.
     from virtrbd.images.raw_server import serving
 
     raw = Look(format="raw", size_bytes=source.size_bytes)
@@ -55,7 +55,7 @@ def own_node(path: str, descriptor: int, file_format: str) -> Node:
 
 def _node(source: Source, file: Mapping[str, object], descriptor: int) -> Node:
     if source.file.is_part:
-        # QEMU takes whole sectors. What fills up the last one was found to be zeroes.
+        # QEMU takes whole sectors. The filling of the last one was found to be zeroes.
         length = -(-source.file.length // SECTOR_BYTES) * SECTOR_BYTES
         file = {"driver": "raw", "offset": source.file.at, "size": length, "file": file}
     return Node(name=_named(source.look, file), descriptor=descriptor, path=source.path)
@@ -67,7 +67,7 @@ def _by_descriptor(file: OpenFile) -> Mapping[str, object]:
 
 
 def _named(look: Look, file: Mapping[str, object]) -> str:
-    """Return QEMU's name for an image in this format, of these bytes, that has no backing file whatever it says."""
+    """Return QEMU's name for an image in this format, of these bytes, without a backing file, even if it names one."""
     node: dict[str, object] = {"driver": look.format, "file": file}
     if look.format in _HAVE_BACKING:
         node["backing"] = None

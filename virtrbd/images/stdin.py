@@ -18,7 +18,7 @@ from virtrbd.qemu.formats.stream import RawStream
 def import_stdin(host: ImageHost, ref: ImageRef, data_pool: str, *, is_surely_raw: bool, check: bool) -> None:
     """Write raw data from standard input into the image, which grows with it.
 
-    What looks like another format is refused unless a person said that it is raw. With `check` the image is read again.
+    Data that looks like another format is refused unless the user stated raw. With `check` the image is read again.
     Raises ClusterError, UnavailableError, VirtrbdError.
     """
     read: Callable[[int], bytes] = partial(_read, sys.stdin.fileno(), host.settings.timeouts.transfer)
@@ -27,7 +27,7 @@ def import_stdin(host: ImageHost, ref: ImageRef, data_pool: str, *, is_surely_ra
     try:
         written, digest = write_stream(host.cluster, ref, read, lambda done: host.progress(done, 0))
     except UnavailableError:
-        # A pool that is full answers nothing either.
+        # A full pool does not answer either.
         refuse_full(host.cluster, ref.pool, data_pool)
         raise
     if not written:
@@ -44,7 +44,7 @@ def imported_size(host: ImageHost, ref: ImageRef) -> int:
 
 
 def _read(descriptor: int, stall_s: float, count: int) -> bytes:
-    """Return so many bytes, fewer at the end only. Raises VirtrbdError, also when none come for too long."""
+    """Return so many bytes, fewer only at the end. Raises VirtrbdError, also when none come for too long."""
     parts, missing = [], count
     while missing:
         ready, _, _ = select.select([descriptor], [], [], stall_s)

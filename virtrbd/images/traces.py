@@ -1,6 +1,6 @@
-"""What this host did to images, remembered here: every client of a pool can write the marks on its images.
+"""This host's records of its work on images: every client of a pool can write the marks on its images.
 
-A trace names the image's id, so that it says nothing of another image that has the name by now.
+A trace has the image's id, so it does not apply to another image that has the name by now.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,17 +15,17 @@ _MADE, _ROLLBACKS, _UNMARKED = "made", "rollbacks", "unmarked"
 
 
 def note_made(state: StateDir, ref: ImageRef, image_id: str) -> None:
-    """Remember that the image was made, or taken over, by this host. Raises VirtrbdError."""
+    """Record that the image was made, or taken over, by this host. Raises VirtrbdError."""
     state.write_trace(_MADE, ref.image, {"image": image_id})
 
 
 def note_unmarked(state: StateDir, ref: ImageRef, image_id: str, domain_uuid: str) -> None:
-    """Remember an image that was made here while nobody could say which host this is. Raises VirtrbdError."""
+    """Record an image that was made here while this host's UUID was unknown. Raises VirtrbdError."""
     state.write_trace(_UNMARKED, ref.image, {"ref": str(ref.image), "image": image_id, "domain": domain_uuid})
 
 
 def unmarked(state: StateDir) -> Iterator[tuple[ImageRef, str, str]]:
-    """Yield the images that are still to be marked: name, id, and the UUID of their domain, "" where they have none."""
+    """Yield the images that still need a mark: name, id, and the UUID of their domain, "" without one."""
     for words in state.read_traces(_UNMARKED):
         with suppress(ValueError):
             yield ImageRef.parse(words.get("ref", "")), words.get("image", ""), words.get("domain", "")
@@ -37,7 +37,7 @@ def drop_unmarked(state: StateDir, ref: ImageRef) -> None:
 
 
 def note_rollback(state: StateDir, ref: ImageRef, image_id: str) -> None:
-    """Remember that this host begins to roll an image back to the snapshot `ref`. Raises VirtrbdError."""
+    """Record that this host begins to roll an image back to the snapshot `ref`. Raises VirtrbdError."""
     state.write_trace(_ROLLBACKS, ref.image, {"image": image_id, "snapshot": ref.snapshot})
 
 
@@ -55,9 +55,9 @@ def rollbacks_begun(state: StateDir, images: Iterable[Image]) -> dict[ImageRef, 
 def unknown_marks(
     state: StateDir, domains: Iterable[Domain], held: Iterable[DefinedDomain], images: Iterable[Image]
 ) -> frozenset[ImageRef]:
-    """Return the images that bear the mark of a domain of this host, and that nothing here says are its own.
+    """Return the images that bear the mark of a domain of this host, without a record of this host.
 
-    A domain's UUID and an image's id are no secrets, so whoever may write to the pool can forge a mark. A trace of
+    A domain's UUID and an image's id are not secret, so every writer of the pool can forge a mark. A trace of
     this host proves it; where there is none (images of earlier versions), a definition that names the image does.
     """
     by_ref = {image.ref: image for image in images}

@@ -26,11 +26,11 @@ from virtrbd.printable import shell_command
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of
 # order, 16 requests at a time; without -W, -m changes nothing.
 _INTO_NEW = ("convert", "-p", "-n", "--target-is-zero", "-W", "-m", "16", "-O", "raw")
-# What a guest wrote to its disk may look like another format, and name files of this host: an image is read as it is.
+# A guest's data may look like another format, and name files of this host: an image is read as raw.
 _AS_IT_IS = ("-f", "raw")
-# How often a transfer asks whether its pool ran full: the writer itself would wait for ever.
+# How often a transfer checks whether its pool is full: the writer itself would wait for ever.
 _FULL_EVERY_S = 2.0
-# Unpacking the slowest of compressed images takes a tenth of this time; one that is made to take for ever ends.
+# Unpacking the slowest of compressed images takes a tenth of this time; an endless one is ended.
 _LEAST_CPU_S, _BYTES_A_CPU_S = 600, 4 * 1024**2
 _MEMORY_BYTES = 8 * 1024**3
 # Where the header of a qcow2 file keeps the size of its disk (docs/interop/qcow2.txt of QEMU).
@@ -59,7 +59,7 @@ def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef
         try:
             copy_bytes(host.cluster, source, ref, host.progress)
         except UnavailableError:
-            # A pool that is full answers nothing either.
+            # A full pool does not answer either.
             refuse_full(host.cluster, ref.pool, data_pool)
             raise
         return
@@ -80,20 +80,20 @@ def verify(host: ImageHost, source: Source, ref: ImageRef) -> None:
 
 
 def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
-    """Copy an image into a new file, which has its name only when it is whole, on disk, and, with `check`, the same.
+    """Copy an image into a new file, which gets its name only when it is whole, on disk, and, with `check`, equal.
 
     Raises ClusterError, UnavailableError, DeniedError, VirtrbdError.
     """
     exists = VirtrbdError(f"{path}: exists; name another file, or remove it")
     if size_bytes % SECTOR_BYTES and file_format != "raw":
         raise ClusterError(
-            f"image {ref} has {size_bytes} bytes, which are no whole sectors of {SECTOR_BYTES}; {file_format} holds "
-            f"whole ones only: export it as raw"
+            f"image {ref} has {size_bytes} bytes, not a multiple of {SECTOR_BYTES}; {file_format} holds "
+            f"only whole sectors: export it as raw"
         )
     try:
         if os.path.lexists(path):
             raise exists
-        # By its descriptor: who may write to the folder above could lead its name elsewhere meanwhile.
+        # By its descriptor: a user who may write to the folder above could redirect its name meanwhile.
         folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _export_into(host, folder, ref, size_bytes, path, file_format, check=check)
@@ -114,7 +114,7 @@ def _export_into(
     begin(f"exporting {ref}")
     name = Path(path).name
     half = f".{name}.{uuid.uuid4().hex[:8]}.part"
-    # Made here, so that only we may read it from its first moment on: it may be somebody's disk.
+    # Made here, so that only this user may ever read it: it may be a private disk.
     descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         _fill(host, descriptor, ref, size_bytes, path, file_format)
@@ -126,7 +126,7 @@ def _export_into(
         elif check:
             _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
         with finishing():
-            # Not rename: it would replace what somebody made there meanwhile. Python follows the link of the
+            # Not rename: it would replace a file that was made there meanwhile. Python follows the link of the
             # descriptor only where it is given folders.
             os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
             did(f"{ref}: exported to {path}")
@@ -139,7 +139,7 @@ def _export_into(
 def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
     """Raise ClusterError when the file holds a disk of another size than the image.
 
-    Of an image of 2^63 bytes qemu-img makes an empty file, and says that all went well (measured with QEMU 7.2).
+    For an image of 2^63 bytes qemu-img makes an empty file, and succeeds (measured with QEMU 7.2).
     """
     if file_format == "raw":
         written = os.fstat(descriptor).st_size
@@ -153,7 +153,7 @@ def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, fi
 
 
 def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
-    """Write the image into a file of ours."""
+    """Write the image into virtrbd's file."""
     if size_bytes % SECTOR_BYTES:
         os.truncate(descriptor, size_bytes)
         read_bytes(host.cluster, ref, partial(_write_at, descriptor), host.progress)
@@ -190,7 +190,7 @@ def _compare(
     host: ImageHost, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, source: Source | None = None
 ) -> None:
     with ceph_access(host) as ceph:
-        # Of the file no format is named here: its name holds it.
+        # The file's format is in its name.
         work = Work(
             words=["compare", "-p", "-F", "raw", "--", node.name, ceph.name(ref)],
             what=f"verifying {ref}",
@@ -202,7 +202,7 @@ def _compare(
 
 
 def _run(host: ImageHost, work: Work, size_bytes: int, *pools: str, source: Source | None = None) -> None:
-    """Run it; show progress, look now and then whether a pool ran full, and that the source stays as it was."""
+    """Run it; show progress, check now and then that no pool is full, and that the source is unchanged."""
     full_asked_at = time.monotonic()
 
     def watch(percent: float) -> None:
@@ -220,10 +220,10 @@ def _run(host: ImageHost, work: Work, size_bytes: int, *pools: str, source: Sour
 
 
 def _reading(size_bytes: int) -> Rights:
-    """Return what is needed to read a file or an image, and write to Ceph."""
+    """Return the rights to read a file or an image, and write to Ceph."""
     return Rights(network=True, memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + size_bytes // _BYTES_A_CPU_S)
 
 
 def _writing(size_bytes: int) -> Rights:
-    """Return what is needed to write an image as it is into a file that virtrbd made: no stranger's file is read."""
+    """Return the rights to write an image as raw into a file that virtrbd made: no untrusted file is read."""
     return replace(_reading(size_bytes), as_own_user=True, file_bytes=None)

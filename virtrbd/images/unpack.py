@@ -1,7 +1,7 @@
 """Unpack gzip, xz, zstd and bzip2 files into the cache, by the programs of these names.
 
-A packed file is a stranger's, and its reader is C: the program runs as QEMU's do, without rights, network and files of
-its own. It reads one pipe and writes another, so that what it makes is counted before it is kept.
+A packed file is untrusted, and its reader is C: the program runs as confined as QEMU's, without rights, network and
+files. It reads one pipe and writes another, so that its output is counted before it is kept.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from virtrbd.images.verify import digest_of_file
 from virtrbd.local.image_cache import ImageCache
 from virtrbd.model.digest import digest_of
 
-# zstd refuses what needs a window of more than 128 MiB unless told otherwise; the limit of memory is what holds here.
+# zstd refuses windows of more than 128 MiB by default; here the limit of memory applies instead.
 # xz of version 5.6 and newer takes a thread for each core, and as much memory for each.
 _COMMANDS = {
     "gzip": ("gzip", "-dc"),
@@ -55,7 +55,7 @@ def unpack(
 ) -> OpenFile:
     """Return the unpacked file, which `stack` closes; it is made where the cache has none.
 
-    `progress` may raise to give up. Raises SpecError for one that is damaged, VirtrbdError for one that is too large,
+    `progress` may raise to give up. Raises SpecError for a damaged file, VirtrbdError for a file that is too large,
     UnavailableError.
     """
     key = digest_of("unpacked", program, file.content_key)
@@ -76,7 +76,7 @@ def _from_cache(
     key: str,
     progress: Callable[[int, int], None],
 ) -> OpenFile | None:
-    """Return the entry where it still is what was unpacked; one that is not goes."""
+    """Return the entry where its digest still matches; else remove it."""
     name = cache.proven(key)
     descriptor = cache.find(name) if name else None
     if name is None or descriptor is None:
@@ -105,7 +105,7 @@ def _fill(
     stall_s: float,
     progress: Callable[[int, int], None],
 ) -> str:
-    """Write what is in the file; return the digest of that."""
+    """Write the unpacked content; return its digest."""
     rights = Rights(memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + cache.largest_bytes // _BYTES_A_CPU_S)
     with start_confined(_COMMANDS[program], rights, [], stdin=subprocess.PIPE) as process:
         feeder, said = _Feeder(process, file), _Said(process)
@@ -115,7 +115,7 @@ def _fill(
             digest = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
             code = process.wait()
         finally:
-            # Both end with the program, but for one that waits for a file on a server that is gone.
+            # Both end with the program, except one that waits for a file on a server that is gone.
             process.kill()
             said.join()
             feeder.join(_GRACE_S)
@@ -135,7 +135,7 @@ def _copy(
     stall_s: float,
     tell: Callable[[], None],
 ) -> str:
-    """Write all that the program gives, but for zeroes; return the digest of it."""
+    """Write the program's output, without zeroes; return its digest."""
     assert process.stdout is not None, "it was asked for"
     output, done, digest = process.stdout.fileno(), 0, hashlib.new(_ALGORITHM)
     with suppress(OSError):
@@ -145,7 +145,7 @@ def _copy(
         obey_here()
         if not select.select([output], [], [], 1.0)[0]:
             if time.monotonic() > came_at + stall_s:
-                raise UnavailableError(f"{file.path}: nothing came of unpacking it for {stall_s:g} s")
+                raise UnavailableError(f"{file.path}: unpacking it gave no data for {stall_s:g} s")
             tell()
             continue
         chunk = os.read(output, _CHUNK_BYTES)
@@ -162,7 +162,7 @@ def _copy(
 
 
 def _judge(path: str, program: str, code: int, said: str) -> None:
-    """Raise SpecError where a program did not like the file. bzip2 ends well whatever follows its data, and says so."""
+    """Raise SpecError where a program refused the file. bzip2 accepts any data behind its end, and reports that."""
     lines = (_PREFIX.sub("", line).strip() for line in said.splitlines())
     fact = next(filter(None, lines), "")
     if code < 0:
@@ -174,7 +174,7 @@ def _judge(path: str, program: str, code: int, said: str) -> None:
 
 
 class _Feeder(threading.Thread):
-    """Gives the file to the program: only this part of it, and through no descriptor that others read too."""
+    """Feeds the file to the program: only this part of it, and through its own descriptor."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", file: OpenFile) -> None:
         super().__init__(daemon=True, name=f"reading {file.path}")
@@ -184,7 +184,7 @@ class _Feeder(threading.Thread):
         self.failure = ""
 
     def run(self) -> None:
-        # A program that has enough, or was killed, reads no more.
+        # A program that has enough, or was killed, no longer reads.
         with suppress(BrokenPipeError), self._pipe:
             while self.done_bytes < self._length:
                 try:
@@ -199,10 +199,10 @@ class _Feeder(threading.Thread):
 
 
 class _Said(threading.Thread):
-    """What the program says: the begin of it, and read to its end, for it waits for its reader."""
+    """The program's messages: their begin is kept, and all are read, because the program waits for its reader."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        super().__init__(daemon=True, name="what a program says")
+        super().__init__(daemon=True, name="messages of a program")
         assert process.stderr is not None, "it was asked for"
         self._pipe = process.stderr
         self._said = b""

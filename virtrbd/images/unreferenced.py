@@ -25,7 +25,7 @@ def find_unreferenced(
     """
     listings = [list_images(cluster, pool, space) for pool, space in rooms]
     listed = [image for listing in listings for image in listing.images]
-    # What mirroring or a migration put there is in use by them.
+    # Mirroring or a migration uses what it moved there.
     everything = [entry for pool, space in rooms for entry in list_trash(cluster, pool, space)]
     trashed = [entry for entry in everything if entry.source == "USER"]
     with ThreadPoolExecutor(_AT_A_TIME) as threads:

@@ -14,7 +14,7 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 
-# Returns the Ceph pool of a libvirt storage pool, "" for one of another kind, None for one that libvirt does not know.
+# Returns the Ceph pool of a libvirt storage pool, "" for another kind of pool, None for an unknown pool.
 CephPoolOf = Callable[[str], str | None]
 
 _KEPT = {"domain": "its managed save", "domainsnapshot": "its snapshot"}
@@ -34,14 +34,14 @@ def read_uses(hypervisor: Hypervisor) -> tuple[DomainUse, ...]:
 
 
 def images_named_by(hypervisor: Hypervisor, domain: DefinedDomain) -> tuple[ImageRef, ...]:
-    """Return the images, not snapshots, that the domain's definition or its guest names, in whatever way, sorted."""
+    """Return the images, not snapshots, that the domain's definition or its guest names, in any way, sorted."""
     return tuple(sorted({ref.image for ref in use_of(domain, (), hypervisor.ceph_pool_of).refs}))
 
 
 def use_of(domain: DefinedDomain, kept: Sequence[str | Failure], ceph_pool_of: CephPoolOf) -> DomainUse:
     """Return what the domain names; a document that cannot be read may use what its text names, or any image."""
     images: dict[tuple[ImageRef, Role, str], ImageUse] = {}
-    unread = {Unread(what=f"all that it names ({each.text})") for each in kept if isinstance(each, Failure)}
+    unread = {Unread(what=f"everything that it names ({each.text})") for each in kept if isinstance(each, Failure)}
     of_domain = dict.fromkeys(filter(None, (domain.definition, domain.live)), False)
     documents = of_domain | dict.fromkeys((each for each in kept if isinstance(each, str)), True)
     for xml, is_kept in documents.items():

@@ -17,7 +17,7 @@ _MOST_LIST_BYTES = 1024**2
 
 
 def wanted_checksum(text: str, name: str, stall_s: float) -> Checksum:
-    """Return the checksum that the file of that name must have: the text is it, or says where a list of them is.
+    """Return the checksum that the file of that name must have: the text itself, or from the list that it names.
 
     Raises SpecError, DeniedError, UnavailableError.
     """
@@ -44,7 +44,7 @@ def _list(where: str, stall_s: float) -> bytes:
         return read_small(where, _MOST_LIST_BYTES, stall_s)
     with open_file(where) as file:
         if file.length > _MOST_LIST_BYTES:
-            raise SpecError(f"{where}: is no list of checksums: it has {file.length} bytes; name another file")
+            raise SpecError(f"{where}: is not a list of checksums: it has {file.length} bytes; name another file")
         # Shorter than a chunk.
         return read_chunk(file, 0)
 
@@ -53,7 +53,7 @@ def require_checksum(file: OpenFile, wanted: Checksum, progress: Callable[[int, 
     """Return the file as verified. Raises SpecError where it has another digest."""
     found = digest_of_file(file, wanted.algorithm, progress)
     if found != wanted:
-        raise SpecError(f"{file.path}: is another file than the one that was meant: it has {found}, not {wanted}")
+        raise SpecError(f"{file.path}: is not the expected file: it has {found}, not {wanted}")
     return replace(file, checksum=str(found))
 
 

@@ -23,7 +23,7 @@ def make_private(folder: Path) -> None:
 
 
 def refuse_shared(folder: Path, setting: str) -> None:
-    """Raise ConfigError where another user may change what is in the folder, or put another one in its place.
+    """Raise ConfigError where another user may change the folder's content, or replace the folder.
 
     A missing folder is fine. Raises OSError where it cannot be looked at.
     """
@@ -36,17 +36,17 @@ def refuse_shared(folder: Path, setting: str) -> None:
     if found.st_uid not in (0, os.geteuid()):
         raise ConfigError(f"{folder}: belongs to user {found.st_uid}; set {setting} to a folder of your own")
     if stat.S_ISDIR(found.st_mode) and found.st_mode & _OTHERS_WRITE:
-        # What is sticky was made for all to write, like /tmp.
+        # A sticky folder is for all users, like /tmp.
         is_shared = found.st_mode & stat.S_ISVTX
         mend = f"set {setting} to a folder of your own" if is_shared else shell_command("chmod -R go-w", folder)
         raise ConfigError(f"{folder}: others may write into it ({_octal(found)}); {mend}")
     for parent in folder.absolute().parents:
         above = parent.stat()
-        # Not its group: people of one group share a checkout, and a lab lies in one.
+        # Not its group: users of one group share a checkout, and a lab lies in one.
         if above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
             is_near = parent == folder.absolute().parent and above.st_uid in (0, os.geteuid())
             mend = shell_command("chmod o-w", parent) if is_near else f"set {setting} to a folder elsewhere"
-            raise ConfigError(f"{folder}: everybody may replace it, by {parent} ({_octal(above)}); {mend}")
+            raise ConfigError(f"{folder}: any user may replace it, by {parent} ({_octal(above)}); {mend}")
 
 
 def _octal(found: os.stat_result) -> str:
@@ -54,10 +54,10 @@ def _octal(found: os.stat_result) -> str:
 
 
 def cache_folder() -> str:
-    """Return the folder of what can be made or fetched again. Not the state directory: that is read from it."""
+    """Return the folder of data that can be made or fetched again, apart from the state directory."""
     system = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
     named = os.environ.get("XDG_CACHE_HOME", "")
-    # A path that is not absolute is to be ignored (XDG Base Directory Specification).
+    # A relative path must be ignored (XDG Base Directory Specification).
     return os.path.join(named if os.path.isabs(named) else system, "virtrbd")
 
 
@@ -65,7 +65,7 @@ def cache_folder() -> str:
 def is_own(folder: str) -> bool:
     """Whether only this user and root can change what a path leads to: no part of it, and no link in it, is another's.
 
-    What is missing of the path is nobody's yet. Raises OSError where a part of it cannot be looked at.
+    A missing part belongs to no user yet. Raises OSError where a part of it cannot be looked at.
     """
     path, real = Path(folder).absolute(), Path(os.path.realpath(folder))
     return all(map(_is_own, dict.fromkeys((path, *path.parents, real, *real.parents))))

@@ -1,9 +1,9 @@
 """The cache of files to import: what was fetched, and what was unpacked.
 
-An entry has its name when it is whole and on disk. It is written without a name (what is unpacked) or as a `.part`
-(what is fetched, to be resumed), under a lock that goes with its writer. Who reads an entry that is removed reads on.
+An entry has its name when it is whole and on disk. It is written without a name (an unpacked file) or as a `.part`
+(a fetched file, to be resumed), under a lock that ends with its writer. A reader of a removed entry can read on.
 
-The name of what is unpacked ends with the digest that its content had: whoever takes it looks whether it still has.
+The name of an unpacked file ends with the digest of its content, which every user of the entry verifies.
 """
 
 import fcntl
@@ -26,11 +26,11 @@ from virtrbd.printable import shell_command
 # What digest_of returns, and a SHA-256: nothing else in the folder is an entry, and nothing else is ever removed.
 _PROVEN = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{64}")
 _NAME = re.compile(rf"[0-9a-f]{{32}}(?:\.part|\.from)?|{_PROVEN.pattern}")
-# What other programs on this file system need goes first.
+# Other programs need free space on this file system.
 _KEPT_FREE_BYTES, _KEPT_FREE_PART = 1024**3, 20
 _ANOTHER = "set `imports: {cache_dir: FOLDER}` in the settings"
 _JUST_NOW_S = 3600
-# Less than that is not worth a hole.
+# A smaller hole is not worth it.
 _BLOCK_BYTES = 64 * 1024
 _ZEROES = bytes(_BLOCK_BYTES)
 
@@ -52,7 +52,7 @@ class ImageCache:
             return None
         except OSError as error:
             raise self._refused(error) from None
-        # What nobody asked for longest goes first.
+        # The least recently used entry is removed first.
         with suppress(OSError):
             os.utime(descriptor)
         return descriptor
@@ -68,7 +68,7 @@ class ImageCache:
         try:
             descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self.folder)
         except OSError:
-            # A file system that has no such files: some moments are left in which a kill leaves an empty one.
+            # A file system without such files: for a moment a kill can leave an empty one.
             name = f"{os.urandom(16).hex()}.part"
             flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
             descriptor = self._made(name, flags)
@@ -135,7 +135,7 @@ class ImageCache:
         except BlockingIOError:
             return False
         except OSError:
-            # A file system without locks: then nobody can lock.
+            # A file system without locks: then no run can lock.
             pass
         return os.fstat(descriptor).st_nlink > 0
 
@@ -152,23 +152,23 @@ class ImageCache:
         if done_bytes + more_bytes > self.largest_bytes:
             most = format_size(self.largest_bytes)
             raise VirtrbdError(
-                f"{what}: is larger than {most}, the settings' imports: largest; raise it where it is meant"
+                f"{what}: is larger than {most}, the settings' imports: largest; raise that if the size is right"
             )
         found = os.fstatvfs(self.folder)
         kept_free = min(_KEPT_FREE_BYTES, found.f_blocks * found.f_frsize // _KEPT_FREE_PART)
         if found.f_bavail * found.f_frsize < kept_free + more_bytes:
-            fact = f"{self.path} has no room for it: {format_size(kept_free)} are kept free"
+            fact = f"{self.path} has no room for it, because {format_size(kept_free)} must stay free"
             raise VirtrbdError(f"{what}: {fact}; make room, or {_ANOTHER}")
 
     def write(self, descriptor: int, data: bytes, at: int) -> None:
-        """Write data into a new file, but for zeroes, which are there already."""
+        """Write data into a new file, without zeroes, which are there already."""
         for begin in range(0, len(data), _BLOCK_BYTES):
             block = data[begin : begin + _BLOCK_BYTES]
             if block != _ZEROES[: len(block)]:
                 self.write_all(descriptor, block, at + begin)
 
     def write_all(self, descriptor: int, data: bytes, at: int) -> None:
-        """Write data whatever it is. Raises VirtrbdError."""
+        """Write data, zeroes too. Raises VirtrbdError."""
         done = 0
         try:
             while done < len(data):
@@ -177,9 +177,9 @@ class ImageCache:
             raise self._refused(error) from None
 
     def clean(self) -> None:
-        """Remove what was not asked for longest, until the rest is as large as the settings allow.
+        """Remove the least recently used entries, until the rest is as large as the settings allow.
 
-        What was asked for just now stays: a plan looks at it, and another run, or the same, imports it then.
+        A recently used entry stays: a plan looks at it, and another run, or the same, then imports it.
         """
         found, just_now = [], time.time() - _JUST_NOW_S
         for name in filter(_NAME.fullmatch, os.listdir(self.folder)):
@@ -231,8 +231,8 @@ def opened_cache(settings: ImportSettings) -> Iterator[ImageCache]:
 
 
 def _require_private(path: str, folder: int) -> None:
-    """Raise ConfigError where others may get at an entry: all may read it, whoever may read the file that it is of."""
+    """Raise ConfigError where others may read an entry: some of them may not read its source."""
     mode = stat.S_IMODE(os.fstat(folder).st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         mend = shell_command("chmod 700", path)
-        raise ConfigError(f"{path}: others may get at what is in it (mode {mode:04o}); {mend}")
+        raise ConfigError(f"{path}: others may read it (mode {mode:04o}); {mend}")

@@ -1,6 +1,6 @@
 """Cache of domains that were in sync, keyed by the digest of their documents: such a domain is not compared again.
 
-Wrong or lost it costs time, never the answer: a digest of other documents does not match.
+A wrong or lost cache costs time, never the answer: a digest of other documents does not match.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def recall_judged(settings: Settings) -> dict[str, str]:
 
 
 def keep_judged(settings: Settings, before: Mapping[str, str], plan: Plan) -> None:
-    """Keep what this run found in order, beside what was known of domains that it was not about."""
+    """Keep what this run found in sync, and what was known of other domains."""
     found = {domain.uuid: domain.judged for domain in plan.domains if domain.uuid and domain.judged}
     seen = {domain.uuid for domain in plan.domains if domain.uuid}
     now = {uuid: digest for uuid, digest in before.items() if uuid not in seen} | found

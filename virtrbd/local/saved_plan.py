@@ -1,4 +1,4 @@
-"""A plan that a person has seen, kept in a file until it is applied."""
+"""A plan that the operator has reviewed, kept in a file until it is applied."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from virtrbd.errors import ConfigError, DeniedError, UsageError
 from virtrbd.local.write_whole import cannot_write, opened_folder, refuse_special, write_whole
 
 _KIND = "virtrbd plan"
-# Some 100,000 lines for people: far beyond what a person reads.
+# Some 100,000 lines: far more than an operator reads.
 _MOST_BYTES = 16 * 1024**2
 # What digest_of returns.
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -41,7 +41,7 @@ class SavedPlan:
 def refuse_target(file: str) -> None:
     """Raise UsageError where a plan cannot be saved, before it is made: only an older plan is ever replaced."""
     if Path(file).suffix in (".yaml", ".yml"):
-        raise UsageError(f"{file}: would be taken for a spec; name a saved plan otherwise, like tonight.plan")
+        raise UsageError(f"{file}: would be taken for a spec; choose another name for a saved plan, like tonight.plan")
     folder, name = os.path.split(file)
     try:
         with opened_folder(folder) as descriptor:
@@ -54,15 +54,15 @@ def refuse_target(file: str) -> None:
     try:
         read_plan(file)
     except ConfigError:
-        raise UsageError(f"{file}: is there already and is not a plan that virtrbd saved; name another file") from None
+        raise UsageError(f"{file}: exists already and is not a plan that virtrbd saved; name another file") from None
 
 
 def save_plan(file: str, saved: SavedPlan, lines: Sequence[str]) -> None:
-    """Write the plan, for people to read and for apply. Raises VirtrbdError; an older plan is replaced whole."""
+    """Write the plan, for the operator and for apply. Raises VirtrbdError; an older plan is replaced whole."""
     try:
         "".join(saved.paths).encode()
     except UnicodeEncodeError:
-        raise UsageError("a plan of spec files whose names are not UTF-8 is not saved; rename them") from None
+        raise UsageError("a plan of spec files whose names are not UTF-8 cannot be saved; rename them") from None
     data = {
         "kind": _KIND,
         "paths": list(saved.paths),
@@ -71,7 +71,7 @@ def save_plan(file: str, saved: SavedPlan, lines: Sequence[str]) -> None:
         "plan": [line.encode(errors="backslashreplace").decode() for line in lines],
     }
     try:
-        # For its owner only: it says what all domains are to become.
+        # For its owner only: it describes all domains.
         write_whole(file, (json.dumps(data, indent=2) + "\n").encode(), 0o600)
     except OSError as error:
         raise cannot_write(file, error, "name a file that can be written") from error
@@ -81,7 +81,7 @@ def is_saved_plan(paths: Sequence[str]) -> bool:
     """Whether the arguments name a saved plan rather than specs. Raises UsageError when they name both."""
     plans = [path for path in paths if Path(path).suffix not in (".yaml", ".yml") and _is_there_as_a_file(path)]
     if plans and len(paths) > 1:
-        raise UsageError(f"{plans[0]}: specs end in .yaml, and a saved plan names its own; apply it alone")
+        raise UsageError(f"{plans[0]}: specs end in .yaml, and a saved plan names its own specs; apply it alone")
     return bool(plans)
 
 
@@ -90,11 +90,11 @@ def _is_there_as_a_file(path: str) -> bool:
 
 
 def read_plan(file: str) -> SavedPlan:
-    """Return a saved plan. Raises ConfigError when it is none, UsageError and DeniedError when it can't be read."""
+    """Return a saved plan. Raises ConfigError for another file, UsageError and DeniedError when it can't be read."""
     try:
         data = msgspec.json.decode(_content(file), type=_PlanFile)
         if not _DIGEST.fullmatch(data.digest):
-            # An empty one would let pass whatever the world has become.
+            # An empty digest would accept any world.
             raise ValueError("digest")
         if not data.host or not data.paths or not all(map(_is_path, data.paths)):
             raise ValueError("paths")

@@ -1,7 +1,7 @@
 """Cache of checked and resolved specs: importing pydantic takes longer than a no-change run may take.
 
-An entry is used only for the very bytes it was made from, so nothing has to be invalidated. Whatever is wrong with
-an entry or with the folder costs time, never the answer: then the full way is taken, and its errors are reported.
+An entry is used only for the very bytes it was made from, so nothing has to be invalidated. A flaw of an entry
+or of the folder costs time, never the answer: then the full way is taken, and its errors are reported.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from virtrbd.model.digest import digest_of
 T = TypeVar("T")
 
 _MOST_ENTRIES = 2000
-# The rooms whose code decides what is in an entry.
+# The rooms whose code decides the content of an entry.
 MAKERS = ("model", "specs", "domainxml", "compat", "planning", "local")
 # What digest_of returns: nothing else in the folder is an entry, and nothing else is ever removed.
 _ENTRY = re.compile(r"[0-9a-f]{32}")
@@ -42,7 +42,7 @@ def remembered(kind: type[T], parts: tuple[bytes | str, ...], make: Callable[[],
 
 
 def recall(kind: type[T], parts: tuple[bytes | str, ...]) -> T | None:
-    """Return what was kept for the same parts, None when there is nothing, or nothing that can be trusted."""
+    """Return the value for the same parts, None without one that can be trusted."""
     key = _key(kind, parts)
     with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.MsgspecError), _opened() as folder:
         return msgspec.json.decode(_read(folder, key), type=kind)
@@ -50,7 +50,7 @@ def recall(kind: type[T], parts: tuple[bytes | str, ...]) -> T | None:
 
 
 def keep(kind: type[T], parts: tuple[bytes | str, ...], value: T) -> None:
-    """Keep a value for these parts. What goes wrong costs time in the next run, and nothing else."""
+    """Keep a value for these parts. A failure costs time in the next run, nothing else."""
     with contextlib.suppress(OSError, TypeError, ValueError, msgspec.MsgspecError):
         payload = msgspec.json.encode(value)
         if is_own(cache_folder()):
@@ -65,7 +65,7 @@ def _key(kind: type[T], parts: tuple[bytes | str, ...]) -> str:
 
 @contextlib.contextmanager
 def _opened() -> Iterator[int]:
-    """Open the folder of the entries. Raises OSError, also where another user may write there: entries are believed.
+    """Open the folder of the entries. Raises OSError, also where another user may write there: entries are trusted.
 
     Under `sudo -E` root has a user's XDG_CACHE_HOME, and the user may put a link to any folder in its place.
     """
@@ -84,10 +84,10 @@ def _code() -> str:
 
 
 def _read(folder: int, key: str) -> bytes:
-    """Return an entry's payload. Raises OSError, and ValueError for one that virtrbd did not write here, whole."""
+    """Return an entry's payload. Raises OSError, and ValueError for an entry that virtrbd did not write here, whole."""
     with open(os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder), "rb") as stream:
         stat = os.fstat(stream.fileno())
-        # Who can write an entry decides what is defined.
+        # A user who can write an entry decides what is defined.
         if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
             raise ValueError(f"{key}: another user may write it")
         proof, _, payload = stream.read().partition(b"\n")
@@ -104,7 +104,7 @@ def _write(folder: int, key: str, payload: bytes) -> None:
 
 
 def _forget_oldest(folder: int) -> None:
-    """Keep the newest entries, and no half ones; what virtrbd did not write is let be."""
+    """Keep the newest entries, and no half-written ones; leave other files alone."""
     found = os.listdir(folder)
     remove_half_files(folder, found)
     names = list(filter(_ENTRY.fullmatch, found))
@@ -117,7 +117,7 @@ def _forget_oldest(folder: int) -> None:
 
 
 def _written_at(folder: int, name: str) -> float:
-    # Another run may have taken it away meanwhile.
+    # Another run may have removed it meanwhile.
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
     except OSError:

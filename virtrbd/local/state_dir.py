@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WAY_OUT = "free space, or set state_dir to another place"
-# Of 255 bytes that a file's name may have; an image's may have more.
+# Of the 255 bytes of a file's name; an image's may have more.
 _LONGEST_NAME = 200
 # The folders in which files are written whole.
 _WRITTEN = ("definitions", "intents", "made", "reconcile", "retirements", "rollbacks", "unmarked")
@@ -52,7 +52,7 @@ class _DefinitionFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StateDir:
-    """What this host must remember over a crash. Every method raises ConfigError where others may write there."""
+    """What this host must keep over a crash. Every method raises ConfigError where others may write there."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -60,7 +60,7 @@ class StateDir:
         self._is_swept = False
 
     def _room(self, room: str) -> Path:
-        """Return a folder of the state directory, whether it is there or not. Raises ConfigError, DeniedError."""
+        """Return a folder of the state directory, which need not exist. Raises ConfigError, DeniedError."""
         folder = self._path / room
         if room not in self._looked_at:
             try:
@@ -72,7 +72,7 @@ class StateDir:
         return folder
 
     def _file(self, room: str, name: str) -> Path:
-        """Return a file to write, in a folder that is there. Raises ConfigError, DeniedError, VirtrbdError."""
+        """Return a file to write, in a folder that exists. Raises ConfigError, DeniedError, VirtrbdError."""
         folder = self._room(room)
         try:
             make_private(folder)
@@ -81,7 +81,7 @@ class StateDir:
         return folder / file_name_of(name)
 
     def _write(self, room: str, name: str, content: bytes, *, synced: bool = False) -> None:
-        """Write a file so that it is there whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
+        """Write a file so that it exists whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
         file = self._file(room, name)
         try:
             write_whole(file, content, 0o600, synced=synced)
@@ -89,7 +89,7 @@ class StateDir:
             raise cannot_write(file, error, _WAY_OUT) from error
 
     def _read(self, room: str, name: str, kind: type[T]) -> T | None:
-        """Return what a file says, None where there is none or it says nothing of that kind.
+        """Return a file's data, None where there is none or it has another form.
 
         Raises DeniedError: that a file may not be read does not mean that there is none.
         """
@@ -97,13 +97,13 @@ class StateDir:
 
     def _decoded(self, file: Path, kind: type[T]) -> T | None:
         content = self._content(file)
-        # msgspec skips what it has no field for, and recurses into it.
+        # msgspec skips unknown fields, and recurses into them.
         with suppress(ValueError, RecursionError, msgspec.MsgspecError):
             return msgspec.json.decode(content, type=kind)
         return None
 
     def _content(self, file: Path) -> bytes:
-        """Return what a file holds, nothing where it is missing or not a regular file. Raises DeniedError."""
+        """Return a file's content, nothing where it is missing or not a regular file. Raises DeniedError."""
         try:
             with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
                 return stream.read()
@@ -128,9 +128,9 @@ class StateDir:
         self._write("intents", str(intent.ref), msgspec.json.encode(content), synced=True)
 
     def read_intent(self, ref: ImageRef) -> Intent | None:
-        """Return the intent for an image; one that cannot be understood proves nothing, so it is none."""
+        """Return the intent for an image; an intent that cannot be understood proves nothing and does not count."""
         found = self._read("intents", str(ref), _IntentFile)
-        # A long name's file is named by its digest: the file itself says whose it is.
+        # A long name's file is named by its digest: the file itself has the name.
         if found is None or found.ref != str(ref):
             return None
         with suppress(ValueError):
@@ -139,7 +139,7 @@ class StateDir:
         return None
 
     def read_intents(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Intent]:
-        """Return the intents that there are for these images: one look at the folder for all. Raises DeniedError."""
+        """Return the intents for these images, by one look at the folder.  Raises DeniedError."""
         folder = self._room("intents")
         try:
             written = set(os.listdir(folder))
@@ -157,19 +157,19 @@ class StateDir:
     def _drop(self, room: str, name: str) -> None:
         file = self._room(room) / file_name_of(name)
         try:
-            # Mostly there is none, and its folder may be missing too.
+            # Usually there is none, and its folder may be missing too.
             if os.path.lexists(file):
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(file, error, _WAY_OUT) from error
 
     def write_definition(self, uuid: str, last: "LastDefinition") -> None:
-        """Keep a definition, to tell later what others changed in it. Raises VirtrbdError."""
+        """Keep a definition, to find later what others changed in it. Raises VirtrbdError."""
         content = _DefinitionFile(hypervisor=last.hypervisor, xml=last.xml)
         self._write("definitions", uuid, msgspec.json.encode(content))
 
     def read_definition(self, uuid: str) -> "LastDefinition | None":
-        """Return the definition that was kept; None costs an explanation, never that a change is seen."""
+        """Return the definition that was kept; without it a change is found but not explained."""
         found = self._read("definitions", uuid, _DefinitionFile)
         return LastDefinition(xml=found.xml, hypervisor=found.hypervisor) if found else None
 
@@ -179,17 +179,17 @@ class StateDir:
             self._drop("definitions", uuid)
 
     def write_retirement(self, retirement: "Retirement") -> None:
-        """Write down which images go with a domain, on disk before it is undefined. Raises VirtrbdError."""
+        """Record which images are trashed with a domain, on disk before it is undefined. Raises VirtrbdError."""
         self._write("retirements", retirement.name, msgspec.json.encode(retirement), synced=True)
 
     def read_retirement(self, name: str) -> "Retirement | None":
-        """Return what is left of a retirement that was cut off; one that can't be understood is none."""
+        """Return the rest of an interrupted retirement; a record that can't be understood does not count."""
         from virtrbd.model.retirement import Retirement
 
         return self._read("retirements", name, Retirement)
 
     def note_trashed(self, name: str, ref: ImageRef) -> None:
-        """Say that an image of a retirement is in the trash; with the last one the retirement is over."""
+        """Record that an image of a retirement is in the trash; with the last one the retirement is over."""
         retirement = self.read_retirement(name)
         if retirement is None:
             return
@@ -200,38 +200,38 @@ class StateDir:
             self._drop("retirements", name)
 
     def write_told(self, told: Mapping[str, str], what: str = "told") -> None:
-        """Keep what was told, by what it was about. Raises VirtrbdError."""
-        # json here, not msgspec: what is told may name a file whose name is not UTF-8.
+        """Keep what was reported, by its subject. Raises VirtrbdError."""
+        # json here, not msgspec: a report may name a file whose name is not UTF-8.
         self._write("reconcile", what, json.dumps(dict(sorted(told.items())), indent=0).encode())
 
     def read_told(self, what: str = "told") -> dict[str, str]:
-        """Return what was told; a file that can't be understood lets it be told again."""
+        """Return what was reported; after a file that can't be understood it is reported again."""
         with suppress(ValueError, RecursionError, AttributeError):
             told = json.loads(self._content(self._room("reconcile") / file_name_of(what)))
             return {str(key): str(value) for key, value in told.items()}
         return {}
 
     def write_last_success(self, at: float) -> None:
-        """Keep when a reconcile last ended in order, in seconds since 1970. Raises VirtrbdError."""
+        """Keep when a reconcile last succeeded, in seconds since 1970. Raises VirtrbdError."""
         self._write("reconcile", "last-success", repr(at).encode())
 
     def read_last_success(self) -> float:
-        """Return when a reconcile last ended in order, 0 where that is not known."""
+        """Return when a reconcile last succeeded, 0 where unknown."""
         # A state directory that can't be used has its own message; the summary is written without it.
         with suppress(VirtrbdError):
             return self._read("reconcile", "last-success", float) or 0.0
         return 0.0
 
     def write_trace(self, room: str, ref: ImageRef, words: Mapping[str, str]) -> None:
-        """Remember something about an image, so that it is on disk before it is done. Raises VirtrbdError."""
+        """Record something about an image, on disk before it is done. Raises VirtrbdError."""
         self._write(room, str(ref), json.dumps(dict(words)).encode(), synced=True)
 
     def read_trace(self, room: str, ref: ImageRef) -> dict[str, str]:
-        """Return what is remembered about an image, empty where there is nothing that can be understood."""
+        """Return the record about an image, empty where there is none that can be understood."""
         return self._read(room, str(ref), dict[str, str]) or {}
 
     def read_traces(self, room: str) -> list[dict[str, str]]:
-        """Return all that is remembered of a kind. Raises DeniedError."""
+        """Return all records of a kind. Raises DeniedError."""
         folder = self._room(room)
         try:
             names = sorted(os.listdir(folder))
@@ -242,7 +242,7 @@ class StateDir:
         return [found for name in names if (found := self._decoded(folder / name, dict[str, str]))]
 
     def drop_trace(self, room: str, ref: ImageRef) -> None:
-        """Forget what is remembered about an image. Raises VirtrbdError."""
+        """Forget the record about an image. Raises VirtrbdError."""
         self._drop(room, str(ref))
 
     @contextmanager
@@ -256,7 +256,7 @@ class StateDir:
             yield
 
     def _sweep(self) -> None:
-        """Remove what killed runs left half written: once a run, and only in runs that change something."""
+        """Remove what killed runs left half-written: once a run, and only in runs that change something."""
         if self._is_swept:
             return
         self._is_swept = True
@@ -265,7 +265,7 @@ class StateDir:
                 names = os.listdir(folder)
                 remove_half_files(folder, names)
                 for name in names:
-                    # So earlier versions called them; no file of ours has a plus sign.
+                    # The names of earlier versions; no other file here has a plus sign.
                     if name.endswith("+new"):
                         os.unlink(name, dir_fd=folder)
 
@@ -285,7 +285,7 @@ class StateDir:
                 # The holder wrote its name when it got the lock, and nothing since.
                 raise BusyError(message, holder=holder, since=os.fstat(descriptor).st_mtime) from None
             _note(descriptor, f"virtrbd {verb} (pid {os.getpid()})")
-            # The lock goes with the process, killed or not; the file stays, so that nobody locks a removed one.
+            # The lock ends with the process, even after a kill; the file stays, so that no run locks a removed file.
             yield
             _note(descriptor, "")
 
@@ -297,7 +297,7 @@ def _unreadable(file: Path, error: OSError) -> VirtrbdError:
 
 
 def _note(descriptor: int, text: str) -> None:
-    """Write who holds a lock; on a full disk nobody is named, and the lock holds all the same."""
+    """Write the holder of a lock; on a full disk the holder is not named, and the lock still holds."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

@@ -1,6 +1,6 @@
-"""The one writer of this host's own files: a file is there whole or not at all, and no link is followed to it.
+"""The only writer of this host's own files: a file exists whole or not at all, and no link to it is followed.
 
-A file is written under a name that cannot be foreseen, in the folder that was opened once, and renamed. Its writer
+A file is written under a name that cannot be predicted, in the folder that was opened once, and renamed. Its writer
 holds a lock on that half file: a half file without a lock is what a killed run left, and the next writer removes it.
 """
 
@@ -19,7 +19,7 @@ _HALF = re.compile(r"\.virtrbd\+[0-9a-f]{16}\.part")
 
 
 def write_whole(file: str | os.PathLike[str], content: bytes, mode: int, *, synced: bool = True) -> None:
-    """Write a file with this mode, whatever the umask; a regular file of that name is replaced.
+    """Write a file with this mode, under any umask; a regular file of that name is replaced.
 
     `synced`: file and name are on disk when this returns. Raises OSError, also where a link, a folder or a device has
     the name: a rename would replace those too.
@@ -31,7 +31,7 @@ def write_whole(file: str | os.PathLike[str], content: bytes, mode: int, *, sync
 
 
 def write_whole_in(folder: int, name: str, content: bytes, mode: int, *, synced: bool = True) -> None:
-    """Write a file as write_whole does, into an open folder, and leave to the caller what killed runs left there."""
+    """Write a file as write_whole does, into an open folder, without removing what killed runs left there."""
     refuse_special(folder, name)
     with _half_file(folder, content, mode, synced=synced) as half:
         os.rename(half, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -43,13 +43,13 @@ def write_unless_taken(file: str | os.PathLike[str], content: bytes, mode: int) 
     with opened_folder(folder) as descriptor:
         remove_half_files(descriptor, os.listdir(descriptor))
         with _half_file(descriptor, content, mode, synced=True) as half:
-            # A link refuses a name that is taken.
+            # os.link refuses a name that is taken.
             os.link(half, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
             os.unlink(half, dir_fd=descriptor)
 
 
 def cannot_write(file: str | os.PathLike[str], error: OSError, way_out: str) -> VirtrbdError:
-    """Return what to raise where a file cannot be written: thing, fact, way out."""
+    """Return the error for a file that cannot be written: thing, fact, way out."""
     kind = DeniedError if isinstance(error, PermissionError) else VirtrbdError
     return kind(f"{os.fspath(file)}: {error.strerror}; {way_out}")
 
@@ -77,7 +77,7 @@ def refuse_special(folder: int, name: str) -> None:
 
 
 def remove_half_files(folder: int, names: Iterable[str]) -> None:
-    """Remove what killed runs of this user left half written in an open folder, of these names in it."""
+    """Remove what killed runs of this user left half-written in an open folder, under these names."""
     for name in filter(_HALF.fullmatch, names):
         _remove_unlocked(folder, name)
 
@@ -102,7 +102,7 @@ def _half_file(folder: int, content: bytes, mode: int, *, synced: bool) -> Itera
         with open(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
-            # Only now, and not by os.open: the umask takes bits away from what that is given.
+            # Only now, and not by os.open: the umask removes bits from its mode.
             os.fchmod(descriptor, mode)
             if synced:
                 os.fsync(descriptor)
@@ -126,7 +126,7 @@ def _new_half(folder: int) -> tuple[str, int]:
         except BlockingIOError:
             is_taken = True
         except OSError:
-            # A file system without locks: then nobody can lock, and nothing is removed.
+            # A file system without locks: then no run can lock, and nothing is removed.
             is_taken = False
         else:
             is_taken = os.fstat(descriptor).st_nlink == 0

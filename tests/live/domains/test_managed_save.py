@@ -98,4 +98,4 @@ def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world: World, name
     world.ok("define", world.host.spec(f"{name}b", "disks:\n  - size: 8M\n"))
     assert f"virtrbd start {name} resumes it" in world.virtrbd("plan", spec).stdout
     done = world.virtrbd("image", "remove", f"vms/{name}b.vda")
-    assert f"domain {name} may use it: virtrbd cannot read all that it names" in done.stdout
+    assert f"domain {name} may use it: virtrbd cannot read everything that it names" in done.stdout

@@ -33,7 +33,7 @@ def test_a_disk_in_a_packed_ova_comes_from_the_net_by_hand_and_by_a_spec(
         words = ("image", "import", url, f"vms/{name}.a", "--checksum")
         wrong = world.virtrbd(*words, f"sha256:{'0' * 64}")
         assert (wrong.returncode, wrong.stdout) == (65, "")
-        assert "is another file than the one that was meant" in wrong.stderr
+        assert "is not the expected file" in wrong.stderr
         assert world.images(name) == []
         answer = json.loads(world.ok("--output", "json", *words, checksum, "--verify"))
         assert (answer["checksum"], answer["verified"], answer["changed"]) == (checksum, True, True)

@@ -416,7 +416,7 @@ def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world: W
             "qcow2",
             f"{where}/odd",
             f"{file}.qcow2",
-        ): "qcow2 holds whole ones only: export it as raw",
+        ): "qcow2 holds only whole sectors: export it as raw",
         ("clone", f"{where}/empty@s", f"{where}/clone"): "has a size of 0, and RBD does not clone that",
         ("snapshot", "create", f"{where}/limited@t"): "may not have another snapshot: its limit is 1",
         ("snapshot", "create", f"{where}/locked@t"): f"virtrbd image repair {where}/locked --plan",
