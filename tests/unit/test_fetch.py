@@ -300,7 +300,7 @@ def test_a_redirect_is_followed_but_never_away_from_https(web: Web, client: Clie
     for to, says in {
         "http://127.0.0.1:1/disk.raw": "leads to http://127.0.0.1:1/disk.raw, which is not https",
         "file:///etc/shadow": "leads to another URL: file:// is not fetched",
-        "http://user:s3cret@127.0.0.1/disk.raw": "leads to another URL: http://…: a password in a URL",
+        "http://user:s3cret@127.0.0.1/disk.raw": "leads to another URL: http://…: every user sees a password in a URL",
         "https://[": "leads to another URL",
         "/again": "or in a circle",
     }.items():

@@ -106,7 +106,7 @@ def test_what_ceph_itself_overrides_is_told(
         (Cache.WRITETHROUGH, "7.2", ["librbd's cache is on", "QEMU flushes after each write"]),
         (Cache.WRITETHROUGH, "1.2", ["rbd_cache_max_dirty = 0"]),
         (Cache.WRITETHROUGH, "1.3", ["librbd's cache is on, as write-around"]),
-        (Cache.UNSAFE, "7.2", ["nobody flushes", "rbd_cache_writethrough_until_flush is true"]),
+        (Cache.UNSAFE, "7.2", ["no flush reaches librbd", "rbd_cache_writethrough_until_flush is true"]),
         (Cache.WRITEBACK, "1.1", ["it has no effect on librbd"]),
         (Cache.WRITEBACK, "2.3", ["an rbd_cache in ceph.conf overrides it"]),
         (Cache.WRITEBACK, "2.4", ["ceph.conf's rbd_cache does not count, conf_rbd_cache of image or pool overrides"]),

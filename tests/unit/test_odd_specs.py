@@ -59,7 +59,7 @@ CASES = {
     "a wrong truth": ("autostart: !!bool maybe\n", "5: autostart: the tag !!bool does not fit here"),
     "a merge": ("cpu:\n  <<: 7\n", "6: cpu: `<<` is not followed here; write it out, or use a profile (uses:)"),
     "a list as a key": ("? [a]\n: b\n", "5: a list or a mapping cannot be a key; write a word"),
-    "an anchor as a key": ("x: &a [b]\n? *a\n: c\n", "5: a list or a mapping is not a key"),
+    "an anchor as a key": ("x: &a [b]\n? *a\n: c\n", "5: a list or a mapping cannot be a key"),
     "a NUL": ('title: "a\\0b"\n', "5: title: holds control or other invisible characters"),
     "a NUL in a path": ('cloud_init: {user_data: "a\\0b"}\n', "5: cloud_init.user_data: holds a NUL"),
     "a direction": ('title: "a\\u202Eb"\n', "5: title: holds control or other invisible characters"),
@@ -80,7 +80,7 @@ CASES = {
     ),
     "a secret number": (
         "cloud_init: {user_data: {a: 1.0e+400}}\n",
-        "5: cloud_init.user_data.a: this is not a float that can be handed on",
+        "5: cloud_init.user_data.a: this is not a float that can be passed on",
     ),
     "a secret under a tag": (
         f"cloud_init: {{user_data: {{a: !!python/none {SECRET}}}}}\n",

@@ -79,9 +79,9 @@ def test_only_a_regular_file_is_replaced(name: str, tmp_path: Path) -> None:
         write_whole(file, b"new", 0o600)
     with pytest.raises(FileExistsError):
         write_unless_taken(file, b"new", 0o600)
-    with pytest.raises(VirtrbdError, match="node_exporter keeps reading the last one"):
+    with pytest.raises(VirtrbdError, match="node_exporter keeps reading the previous summary"):
         write_summary(str(file), SUMMARY)
-    with pytest.raises(UsageError, match="is there already and says something else; move it"):
+    with pytest.raises(UsageError, match="exists already with another content; move it"):
         write_new(file, "new", "move it")
     assert sorted((each.name, each.lstat()) for each in tmp_path.iterdir()) == before
 

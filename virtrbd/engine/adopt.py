@@ -42,7 +42,7 @@ from virtrbd.specs.resolve import resolve
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """What adopting a domain came to: its spec, what that has no word for, and what became of the marks."""
+    """The result of adopting a domain: its spec, what the spec cannot express, and the outcomes of the marks."""
 
     spec_file: str
     has_xml: bool
@@ -52,7 +52,7 @@ class Adoption:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder that specs go into, as far as it is not there. Raises VirtrbdError."""
+    """Make the folder for specs, where it is missing. Raises VirtrbdError."""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -60,7 +60,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def is_adopted(domain: DefinedDomain) -> bool:
-    """Whether the domain is virtrbd's already; one that cannot be read is not."""
+    """Whether the domain is virtrbd's already; a domain that cannot be read is not."""
     try:
         return read_mark(domain.definition) is not None
     except DocumentError:
@@ -70,8 +70,8 @@ def is_adopted(domain: DefinedDomain) -> bool:
 def adopt_domain(host: Host, name: str, into: str, *, carries: bool) -> Adoption:
     """Write the domain's spec, then set its marks as far as they are allowed. Raises VirtrbdError.
 
-    `carries`: what no spec has a word for goes into its `xml:`. It is written only when a plan with it changes nothing
-    but marks.
+    `carries`: what no field can express goes into its `xml:`. It is written only when a plan with it changes only
+    marks.
     """
     domain = _adoptable(host, name)
     spec_file = Path(into) / spec_name(domain)
@@ -112,12 +112,12 @@ def _adoptable(host: Host, name: str) -> DefinedDomain:
         raise HypervisorError(f"{cut(name) or quoted(name)}: no such domain on this host; see virtrbd list")
     require_readable(domain)
     if not domain.persistent:
-        raise HypervisorError(f"{name}: is transient, there is no definition to adopt; virsh define makes one")
+        raise HypervisorError(f"{name}: is transient, it has no definition to adopt; virsh define makes one")
     if read_mark(domain.definition):
         raise HypervisorError(f"{name}: is virtrbd's already; change it by its spec, with virtrbd define")
     if domain.state is PowerState.SAVED:
         raise HypervisorError(
-            f"{name}: holds a managed save, whose own definition is in force; start it to resume, or drop the save "
+            f"{name}: holds a managed save, whose own definition applies; start it to resume, or drop the save "
             f"with virsh managedsave-remove, then adopt again"
         )
     try:
@@ -135,7 +135,7 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
     policy = Policy(host=host.settings.host, template_dir=host.settings.template_dir)
     world = observe((), host.hypervisor, host.cluster, host.state, policy, {})
     monitors = _monitors(host, world.cluster, monitor_names(domain.definition))
-    # Those of another cluster are not asked for here, where a pool of that name may be another one, or none.
+    # Another cluster's images are not looked for here, where a pool of that name may be another, or missing.
     refs = images_of(domain.definition, monitors)
     images = {ref: image for ref in refs if (image := _read_image(host, ref))}
     profiles = spec_file.parent / PROFILES
@@ -160,12 +160,12 @@ def _read_image(host: Host, ref: ImageRef) -> Image | None:
     try:
         return read_image(host.cluster, ref)
     except ConfigError:
-        # There is no such pool: a domain may have disks that are gone beside those that are not.
+        # The pool is missing: some disks of a domain may be gone while others exist.
         return None
 
 
 def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> frozenset[str]:
-    """Return the cluster's addresses, and of the names in a definition those that lead to one of them."""
+    """Return the cluster's addresses, and the names in a definition that lead to one of them."""
     addresses = cluster.addresses
 
     def leads_here(name: str) -> bool:
@@ -180,7 +180,7 @@ def _monitors(host: Host, cluster: ClusterFacts, named: frozenset[str]) -> froze
 
 
 def spec_name(domain: DefinedDomain) -> str:
-    """Return the name of a domain's spec as a file, which is never that of the profiles beside it."""
+    """Return the file name of a domain's spec, which is never that of the profiles beside it."""
     name = f"{typed_file_name(domain.name, domain.uuid)}.yaml"
     return f"domain-{name}" if name == PROFILES else name
 
@@ -188,8 +188,8 @@ def spec_name(domain: DefinedDomain) -> str:
 def _forbidden(name: str, found: Adopted, host: Host) -> str:
     paths = ", ".join(each.path for each in found.unexpressed)
     return (
-        f"{name}: a spec has no word for {paths}, and {host.settings.file} forbids xml: in specs (trust_specs: false); "
-        f"adopt with --no-xml, which leaves them to libvirt's definition alone"
+        f"{name}: no field of a spec can express {paths}, and {host.settings.file} forbids xml: in specs (trust_specs: "
+        f"false); adopt with --no-xml, which leaves them only in libvirt's definition"
     )
 
 
@@ -201,7 +201,7 @@ def _plan(host: Host, spec: SpecFile, profiles: SpecFile | None) -> Plan:
 
 
 def _refuse_more_than_marks(name: str, plan: Plan) -> None:
-    """Raise SpecError where the plan does more than adopting may: what was found must hold for the planner too.
+    """Raise SpecError where the plan does more than adopting may: the planner must agree with the search.
 
     Raises HypervisorError where the planner can do nothing with the domain.
     """
@@ -226,7 +226,7 @@ def _is_mark(action: Action) -> bool:
 
 
 def _is_of_map(difference: Difference) -> bool:
-    """Whether a disk gets what the cluster's map calls the monitors: that the cluster is the same was found before."""
+    """Whether a disk gets the monitors of the cluster's map: that the cluster is the same was found before."""
     return difference.path.startswith("/devices/disk:") and difference.path.endswith("/source/host")
 
 

@@ -1,4 +1,4 @@
-"""Observe, plan, lock, look again, execute, look once more: the one way in which a host is brought into line."""
+"""Converge a host: observe, plan, lock, observe again, execute, check the result."""
 
 import math
 import time
@@ -21,13 +21,13 @@ from virtrbd.planning.plan import Policy, make_plan
 with lazily():
     from virtrbd.engine.perform import perform
 
-# Given each outcome as soon as it may be told.
+# Gets each outcome as soon as it may be reported.
 Tell = Callable[[Outcome], None]
-# Given what is looked at and how many seconds that gets at least: a look that takes too long ends the run, at the time
+# Gets the object of a look and its minimum of seconds: a look that takes too long ends the run, at the time
 # (monotonic) that is yielded.
 Watched = Callable[[str, float], AbstractContextManager[float]]
 
-# What was done is looked at also when the run's deadline is over.
+# The result is checked also when the run's deadline is over.
 _LAST_LOOK_S = 60.0
 
 
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The worst of what came of the actions."""
+        """The worst exit code of the actions."""
         return worst(*(outcome.exit_code for outcome in self.outcomes))
 
 
@@ -67,7 +67,7 @@ def converge(
     is_over: Callable[[], bool] = lambda: False,
     watched: Watched = lambda _what, _least_s: nullcontext(math.inf),
 ) -> Report:
-    """Bring the domains into line and return what became of it. `check` sees the plan first, and may raise."""
+    """Bring the domains into line and return the report. `check` sees the plan first, and may raise."""
     began = time.monotonic()
     with watched("looking at libvirt and Ceph", 0) as ends:
         plan = look(domains, policy, host, ends)
@@ -100,7 +100,7 @@ def _act(
     is_over: Callable[[], bool],
     watched: Watched,
 ) -> tuple[list[Outcome], Plan]:
-    """Look at these domains again, now that they are ours alone, act, and look once more."""
+    """Look at these domains again under their locks, act, and check the result."""
     narrow = replace(policy, with_orphans=False, limit_percent=None)
     names = {domain.name for domain in domains}
     with watched("looking again before anything is done", 0) as ends:
@@ -112,7 +112,7 @@ def _act(
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     try:
-        with watched("looking whether all is as wanted", _LAST_LOOK_S) as ends:
+        with watched("checking whether everything is as wanted", _LAST_LOOK_S) as ends:
             again = _only(look(domains, narrow, host, ends), names)
     except VirtrbdError as error:
         return [*done, *_told(_unseen(error, done), tell)], whole
@@ -124,15 +124,15 @@ def _performer(host: Host) -> Perform:
 
 
 def _unseen(error: VirtrbdError, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """Say that nobody looked whether what was done is as wanted, of domains in which nothing else went wrong."""
+    """Report that the result was not checked, for domains in which nothing else went wrong."""
     troubled = {outcome.domain for outcome in outcomes if outcome.exit_code is not ExitCode.OK}
     for name in dict.fromkeys(outcome.domain for outcome in outcomes if outcome.domain not in troubled):
-        text = "look again whether all is as wanted"
+        text = "check whether everything is as wanted"
         yield Outcome(domain=name, text=text, result=Result.UNKNOWN, detail=error.as_line, exit_code=error.exit_code)
 
 
 def _only(plan: Plan, names: Collection[str]) -> Plan:
-    """Return the plan of these domains: what there is to say of others was said."""
+    """Return the plan of these domains only: the findings about others were reported."""
     return replace(plan, domains=tuple(domain for domain in plan.domains if domain.name in names))
 
 
@@ -151,13 +151,13 @@ def _told(outcomes: Iterator[Outcome] | Sequence[Outcome], tell: Tell) -> list[O
 
 
 def _without_actions(plan: Plan) -> Iterator[Outcome]:
-    """Problems, and what is held back, of domains that nothing is to be done of."""
+    """The problems of domains for which nothing can be done, and what is held back."""
     idle = replace(plan, domains=tuple(domain for domain in plan.domains if not domain.actions), stopped="")
     return execute(idle, frozenset(), lambda _action: None)
 
 
 def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) -> list[Outcome]:
-    """Take the locks of the domains and their images; return what other runs are at work on, and what has no lock."""
+    """Take the locks of the domains and their images; return which are busy, and which have no lock."""
     busy = []
     for domain in domains:
         names = [domain.name, *(str(disk.image) for disk in domain.disks if disk.is_written)]
@@ -173,11 +173,11 @@ def _lock(locks: ExitStack, domains: Sequence[Domain], host: Host, verb: str) ->
 
 
 def _unread(domain: DomainPlan) -> Iterator[Outcome]:
-    """Say that what was done of a domain is done, and that it could not be read afterwards."""
+    """Report the actions of a domain, and that it could not be read afterwards."""
     for failure in domain.failures:
         yield Outcome(
             domain=domain.name,
-            text="look again whether all is as wanted",
+            text="check whether everything is as wanted",
             result=Result.UNKNOWN,
             detail=failure.text,
             exit_code=failure.exit_code,
@@ -186,7 +186,7 @@ def _unread(domain: DomainPlan) -> Iterator[Outcome]:
 
 
 def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazard]) -> Iterator[Outcome]:
-    """What a second look still wants, of domains in which nothing went wrong: not converged, never done."""
+    """What is still needed when checked again, in domains in which nothing went wrong: not converged, never done."""
     troubled = {outcome.domain for outcome in outcomes if outcome.result is not Result.DONE}
     done = {(outcome.domain, outcome.text) for outcome in outcomes}
     for domain in plan.domains:
@@ -195,9 +195,13 @@ def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazar
             if domain.name in troubled or action.quiet:
                 continue
             if (domain.name, action.text) in done:
-                result, detail, code = Result.FAILED, "done, but a second look wants it again", ExitCode.FAILED
+                result, detail, code = (
+                    Result.FAILED,
+                    "done, but still needed when checked again (not converged)",
+                    ExitCode.FAILED,
+                )
             elif missing := [hazard for hazard in action.hazards if hazard not in allowed]:
                 result, detail, code = Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED
             else:
-                result, detail, code = Result.FAILED, "came up meanwhile; run again", ExitCode.FAILED
+                result, detail, code = Result.FAILED, "needed since the first look; run again", ExitCode.FAILED
             yield Outcome(domain=domain.name, text=action.text, result=result, detail=detail, exit_code=code)

@@ -1,4 +1,4 @@
-"""A plan carried out: each domain in order, several domains at a time; a failure stops that domain only."""
+"""Execute a plan: each domain in order, several domains at a time; a failure stops that domain only."""
 
 import signal
 from collections.abc import Callable, Collection, Iterator
@@ -29,10 +29,10 @@ def execute(
     is_over: Callable[[], bool] = lambda: False,
     whole: bool = False,
 ) -> Iterator[Outcome]:
-    """Yield what became of each action, domain by domain in the plan's order.
+    """Yield the outcome of each action, domain by domain in the plan's order.
 
-    When `is_over` says so no further action is begun. `whole`: of a domain of which something is blocked nothing is
-    done, the secret for all domains neither.
+    When `is_over` says so no further action is begun. `whole`: when a part of a domain is blocked, nothing of it is
+    done, nor the secret for all domains.
     """
     if plan.stopped:
         yield from _stopped(plan)
@@ -48,7 +48,7 @@ def execute(
         for domain in plan.domains:
             yield from _execute_domain(domain, allowed, perform, is_over, whole=whole)
         return
-    # The secret is for all: whoever makes it goes first.
+    # The secret is for all: the domain that makes it goes first.
     first = [domain for domain in plan.domains if any(isinstance(action, DefineSecret) for action in domain.actions)]
     for domain in first:
         run(domain)
@@ -63,7 +63,7 @@ def execute(
     except BaseException as error:
         _end(pool, running.values())
         if isinstance(error, EndedError):
-            # The others came to an end too: what they did is said.
+            # The others ended too: their outcomes are reported.
             for outcomes in came.values():
                 yield from outcomes
         raise
@@ -71,15 +71,15 @@ def execute(
 
 
 def _end(pool: ThreadPoolExecutor, running: Collection[Future[None]]) -> None:
-    """Let the others finish, or discard, the step that each is at: what does not end soon, the next run finishes.
+    """Let the others finish or discard their current step; the next run finishes a step that takes longer.
 
-    No signal reaches them, and a closed pipe neither: they look whether the run is ended.
+    Neither signals nor a closed pipe reach them: they check whether the run is ended.
     """
     pool.shutdown(wait=False, cancel_futures=True)
     left: Collection[Future[None]] = running
     try:
         with asking(signal.SIGPIPE):
-            # What was cancelled here is no end that is waited for.
+            # A task that was cancelled here need not be waited for.
             _, left = wait([each for each in running if not each.cancelled()], _ENDS_WITHIN_S)
     finally:
         if left:
@@ -87,7 +87,7 @@ def _end(pool: ThreadPoolExecutor, running: Collection[Future[None]]) -> None:
 
 
 def _stopped(plan: Plan) -> Iterator[Outcome]:
-    """Yield why nothing is done, once for all, and what is not done."""
+    """Yield why nothing is done, once for all, and the actions that are not done."""
     yield Outcome(domain="all domains", text=plan.stopped, result=Result.BLOCKED, exit_code=ExitCode.BLOCKED)
     for domain in plan.domains:
         for action in domain.actions:
@@ -109,8 +109,8 @@ def _execute_domain(
         yield Outcome(domain=plan.name, text=problem, result=Result.FAILED, exit_code=ExitCode.SPEC)
     for reason in plan.held_back:
         yield Outcome(domain=plan.name, text=reason, result=Result.BLOCKED, exit_code=ExitCode.BLOCKED)
-    # Nothing builds on a start or a change in a running guest; any other action that may not be done holds back the
-    # whole domain from the first step on: a foreign domain must not get our images before it refuses our definition.
+    # Nothing builds on a start or a change in a running guest; any other action that is not allowed holds back the
+    # whole domain from the first step on: a domain of others must not get an image before it refuses the definition.
     # The secret, always the first step, is for all domains.
     stopped = any(_missing(action, allowed) for action in plan.actions if not action.separable)
     for action in plan.actions:
@@ -150,6 +150,6 @@ def _perform(plan: DomainPlan, action: Action, perform: Perform) -> Outcome:
 
 
 def _outcome(plan: DomainPlan, action: Action, result: Result, detail: str, code: ExitCode) -> Outcome:
-    # What is not worth a word when it is done is worth one when it is not: exit codes never come in silence.
+    # A quiet action is reported when it is not done: an exit code always has a message.
     quiet = action.quiet and code is ExitCode.OK
     return Outcome(domain=plan.name, text=action.text, result=result, detail=detail, quiet=quiet, exit_code=code)

@@ -1,4 +1,4 @@
-"""What actions work on: this host's libvirt, its cluster, its state directory."""
+"""The host of a run: its libvirt, its cluster, its state directory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from virtrbd.model.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What actions work on: this host's libvirt, its cluster, its state directory."""
+    """The host of a run: its libvirt, its cluster, its state directory."""
 
     hypervisor: Hypervisor
     cluster: Cluster
@@ -26,7 +26,7 @@ class Host:
 
     @property
     def for_images(self) -> ImageHost:
-        """What work on images needs of it."""
+        """The host, for work on images."""
         return ImageHost(
             cluster=self.cluster,
             state=self.state,

@@ -16,7 +16,7 @@ from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.live_actions import SetLink
 
-# How long a guest may take to let go of a device, or to give memory back.
+# How long a guest may take to release a device, or to give memory back.
 _PATIENCE_S = 10.0
 _LOOK_EVERY_S = 0.2
 
@@ -33,20 +33,20 @@ def attach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
         try:
             hypervisor.attach_live(uuid, without_address(xml))
         except HypervisorError as error:
-            raise NotLiveError(f"{_without_slots(error)}; in force from the next boot") from error
+            raise NotLiveError(f"{_without_slots(error)}; takes effect at the next boot") from error
 
 
 def _without_slots(error: HypervisorError) -> str:
-    # q35 has one port to spare unless more are asked for.
+    # q35 has one spare port by default.
     if "No more available PCI slots" not in str(error):
         return str(error)
     return "the running guest has no free slot for it (libvirt: No more available PCI slots)"
 
 
 def detach(hypervisor: Hypervisor, uuid: str, device: str, place: str) -> None:
-    """Detach the device at a place from the running guest; done when the live XML has it no more. Raises NotLiveError.
+    """Detach the device at a place from the running guest; done when the live XML lacks it. Raises NotLiveError.
 
-    libvirt is given the live element with its address and alias: by a MAC alone it refuses where two have it
+    libvirt gets the live element with its address and alias: by a MAC alone it refuses where two have it
     ("multiple devices matching MAC address").
     """
     found = device_at(_domain(hypervisor, uuid).live, device, place)
@@ -55,20 +55,20 @@ def detach(hypervisor: Hypervisor, uuid: str, device: str, place: str) -> None:
     try:
         hypervisor.detach_live(uuid, to_text(found))
     except HypervisorError as error:
-        raise NotLiveError(f"{error}; it goes at the next boot") from error
-    # libvirt says yes after 5 s also where the guest has not let go.
+        raise NotLiveError(f"{error}; it is removed at the next boot") from error
+    # libvirt succeeds after 5 s also where the guest has not released it.
     at = place_of(found)
     if not _await(hypervisor, uuid, lambda domain: device_at(domain.live, device, at) is None):
-        raise NotLiveError("the guest does not let go of it; it goes when it does, or at the next boot")
+        raise NotLiveError("the guest does not release it; it is removed when the guest does, or at the next boot")
 
 
 def change_media(hypervisor: Hypervisor, uuid: str, device: str) -> None:
-    """Put what the definition says into a drive of the running guest. Raises NotLiveError: the guest may lock it."""
+    """Put the definition's medium into a drive of the running guest. Raises NotLiveError: the guest may lock it."""
     xml = _text(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
         hypervisor.update_live(uuid, without_address(xml))
     except HypervisorError as error:
-        raise NotLiveError(f"{error}; in force from the next boot, or when the guest lets go of the drive") from error
+        raise NotLiveError(f"{error}; takes effect at the next boot, or when the guest releases the drive") from error
 
 
 def set_link(hypervisor: Hypervisor, uuid: str, action: SetLink) -> None:
@@ -78,7 +78,7 @@ def set_link(hypervisor: Hypervisor, uuid: str, action: SetLink) -> None:
 
 
 def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
-    """Set the balloon, as far as the guest can have so much. Raises NotLiveError when the guest does not follow."""
+    """Set the balloon, up to the guest's maximum. Raises NotLiveError when the guest does not follow."""
     _, most = current_memory(_domain(hypervisor, uuid).live)
     wanted = min(to_bytes, most)
     hypervisor.set_memory_live(uuid, wanted)
@@ -87,12 +87,12 @@ def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
 
 
 def set_vcpus(hypervisor: Hypervisor, uuid: str, count: int) -> None:
-    """Plug vcpus in or out, as far as the guest can have so many. Raises NotLiveError when it does not let go."""
+    """Plug vcpus in or out, up to the guest's maximum. Raises NotLiveError when it does not release them."""
     _, most = current_vcpus(_domain(hypervisor, uuid).live)
     try:
         hypervisor.set_vcpus_live(uuid, min(count, most))
     except HypervisorError as error:
-        raise NotLiveError(f"{error}; in force from the next boot") from error
+        raise NotLiveError(f"{error}; takes effect at the next boot") from error
 
 
 def _domain(hypervisor: Hypervisor, uuid: str) -> DefinedDomain:
@@ -104,7 +104,7 @@ def _domain(hypervisor: Hypervisor, uuid: str) -> DefinedDomain:
 
 def _text(found: Element | None, device: str, what: str) -> str:
     if found is None:
-        raise HypervisorError(f"the {what} has no {device} any more; somebody changed it meanwhile: run again")
+        raise HypervisorError(f"the {what} no longer has {device}; another program changed it meanwhile: run again")
     return to_text(found)
 
 

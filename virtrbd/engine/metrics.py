@@ -24,10 +24,10 @@ _HELD_UP_HELP = "Since when another run has the lock, for longer than a run may 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run came to. Times in seconds, `last_success` since 1970 and 0 for never; the rest are counts.
+    """The summary of a run. Times in seconds, `last_success` since 1970 and 0 for never; the rest are counts.
 
-    What a run that failed did not get to know is empty; what it knows is there with every word, also where it is 0:
-    a series that vanishes can't be alerted on.
+    What a failed run could not learn is empty; what it knows has every label, also where it is 0: an alert cannot use
+    a series that vanishes.
     """
 
     exit_code: int
@@ -89,7 +89,7 @@ def write_held_up(file: str, since: float) -> None:
 
 
 class _Kept(Collector):
-    """Metrics as another run wrote them."""
+    """The metrics that another run wrote."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
@@ -99,7 +99,7 @@ class _Kept(Collector):
 
 
 def write_summary(file: str, summary: Summary) -> None:
-    """Write the summary so that node_exporter never reads a half one. Raises VirtrbdError."""
+    """Write the summary so that node_exporter never reads half of it. Raises VirtrbdError."""
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, value: float | None) -> None:
@@ -109,7 +109,7 @@ def write_summary(file: str, summary: Summary) -> None:
     def by(name: str, label: str, text: str, counts: Mapping[str, float]) -> None:
         metric = Gauge(f"virtrbd_{name}", text, [label], registry=registry)
         for key, value in sorted(counts.items()):
-            # A character that UTF-8 can't say would cost the whole file.
+            # A character that UTF-8 can't encode would cost the whole file.
             metric.labels(printable(key, VALUE_LENGTH)).set(value)
 
     gauge("exit_code", "Exit code of the last run.", summary.exit_code)
@@ -119,15 +119,15 @@ def write_summary(file: str, summary: Summary) -> None:
     gauge("spec_problems", "Problems in spec files.", summary.spec_problems)
     by("domains", "state", "Domains by state.", summary.domains_by_state)
     by("differences", "mend", "Differences to the specs, by how they are mended.", summary.differences_by_mend)
-    by("reconcile_actions", "result", "Actions of the last run by what became of them.", summary.actions_by_result)
-    by("findings", "kind", "What a person should know, by kind.", summary.findings_by_kind)
+    by("reconcile_actions", "result", "Actions of the last run by result.", summary.actions_by_result)
+    by("findings", "kind", "Findings, by kind.", summary.findings_by_kind)
     by("reconcile_seconds", "phase", "How long the last run took, by phase.", summary.seconds_by_phase)
     _write(file, registry)
 
 
 def _write(file: str, registry: CollectorRegistry) -> None:
     try:
-        # node_exporter runs as a user of its own, whatever the umask of cron is.
+        # node_exporter runs as another user, and cron's umask may be strict.
         write_whole(file, generate_latest(registry), 0o644, synced=False)
     except OSError as error:
-        raise cannot_write(file, error, "node_exporter keeps reading the last one") from error
+        raise cannot_write(file, error, "node_exporter keeps reading the previous summary") from error

@@ -8,16 +8,16 @@ from virtrbd.specs.files import read_bounded
 
 
 def write_new(file: Path, text: str, way_out: str) -> bool:
-    """Write the file and return whether it was missing; one that says the very same is left as it is.
+    """Write the file and return whether it was missing; an equal file is left as it is.
 
-    Raises UsageError where another one stands there, VirtrbdError where it can't be written.
+    Raises UsageError where there is another file, VirtrbdError where it can't be written.
     """
     try:
-        # Readable by others, as specs are: people keep them in a repository.
+        # Readable by others, like other specs, which are kept in repositories.
         write_unless_taken(file, text.encode(), 0o644)
     except FileExistsError:
         if not _says(file, text):
-            raise UsageError(f"{file} is there already and says something else; {way_out}") from None
+            raise UsageError(f"{file} exists already with another content; {way_out}") from None
         return False
     except OSError as error:
         raise cannot_write(file, error, "choose another folder, or mend that") from error

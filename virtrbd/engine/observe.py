@@ -38,9 +38,9 @@ from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.specs.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
 
-# What a file is given at least, after others that took their time: enough for one that is here.
+# The minimum for a file, after others that took long: enough for a local file.
 _LEAST_S = 0.5
-# What one that gives up is given to close what it opened.
+# How long a file that gives up may take to close what it opened.
 _GRACE_S = 1.0
 
 
@@ -55,7 +55,7 @@ def observe(
 ) -> Actual:
     """Return what libvirt and Ceph hold of these domains and their images.
 
-    `judged` is what earlier runs found in order: of these domains less has to be read.
+    `judged`: what earlier runs found in sync: of these domains less must be read.
 
     `ends`: when the run is ended (monotonic). The files that specs import get half of what is left until then.
     """
@@ -97,9 +97,9 @@ def observe(
 
 
 def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: Actual) -> Mapping[ImageRef, tuple[Watcher, ...]]:
-    """Return which images of guests another client has open too, and who.
+    """Return the images of guests that another client has open too, with the clients.
 
-    Where no mark names another host, it may be what a crash left: that goes within the time that a start waits for it.
+    Where no mark names another host, it may be what a crash left: that disappears within the wait of a start.
     """
     found = beyond_guests(opened_twice(cluster, refs), actual.domains)
     here = {actual.host_uuid}
@@ -113,7 +113,7 @@ def _marked_here(actual: Actual) -> list[Image]:
 
 
 def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | Failure | None]:
-    """Return the images of other hosts again, with who has them open, which no header tells."""
+    """Return the images of other hosts again, with their watchers, which a header does not show."""
     others = [ref for ref, image in actual.images.items() if image and image.is_of_other_host(actual.host_uuid)]
     return {ref: _read(cluster, ref) for ref in others}
 
@@ -155,7 +155,7 @@ def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
 def _uses(hypervisor: Hypervisor, found: Sequence[DefinedDomain], kept: Kept) -> tuple[DomainUse, ...]:
     if not found:
         return ()
-    # Here, not above: mostly nothing is parsed.
+    # Here, not above: usually nothing is parsed.
     from virtrbd.images.users import use_of
 
     return tuple(use_of(domain, kept.get(domain.uuid, ()), hypervisor.ceph_pool_of) for domain in found)
@@ -168,7 +168,7 @@ def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir
     intents = state.read_intents(refs)
     found: dict[ImageRef, Image | Failure | None] = dict.fromkeys(named)
     found |= read_images(cluster, [ref for ref in refs if ref not in intents])
-    # What an intent tells of may be half-made: only opening it shows how much of it was written.
+    # An image with an intent may be half-made: only opening it shows how much of it was written.
     found |= {ref: _read(cluster, ref, usage=True) for ref in intents}
     # Another run may have begun to make an image, or finished it, since the intents were read.
     late = [ref for ref in _refused(found) if ref not in intents]
@@ -192,7 +192,7 @@ def _read_cluster(domains: tuple[Domain, ...], cluster: Cluster, state: StateDir
 def _half_made(
     cluster: Cluster, intents: Mapping[ImageRef, Intent], found: Mapping[ImageRef, Image | Failure | None]
 ) -> Mapping[ImageRef, str]:
-    """Return the ids of images that cannot be opened because a run of ours was cut off while it made them."""
+    """Return the ids of images that cannot be opened because a run of this host was interrupted in their making."""
     unopened = [ref for ref in intents if isinstance(found[ref], Failure)]
     read = {ref: or_failure(f"image {ref}", partial(read_parts, cluster, ref)) for ref in unopened}
     return {
@@ -203,12 +203,12 @@ def _half_made(
 
 
 def _readable(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Image | None]:
-    """Return the images; one that cannot be read is None, and no plan looks at it (`Actual.unread_images`)."""
+    """Return the images; an image that cannot be read is None, and no plan uses it (`Actual.unread_images`)."""
     return {ref: None if isinstance(image, Failure) else image for ref, image in found.items()}
 
 
 def _refused(found: Mapping[ImageRef, Image | Failure | None]) -> list[ImageRef]:
-    """Return the images that cannot be read; not those that a read has waited for in vain."""
+    """Return the images that cannot be read, except those for which a read has waited in vain."""
     return [ref for ref, why in _unread(found).items() if why.exit_code is ExitCode.FAILED]
 
 
@@ -217,7 +217,7 @@ def _unread(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRe
 
 
 def _pool_configs(cluster: Cluster, pools: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-    """Return each pool's own options; what is wrong with a pool is told by its images."""
+    """Return each pool's own options; the images report problems of a pool."""
     found = {pool: or_failure(f"pool {pool}", partial(pool_config, cluster, pool)) for pool in pools}
     return {pool: config for pool, config in found.items() if not isinstance(config, Failure)}
 
@@ -225,7 +225,7 @@ def _pool_configs(cluster: Cluster, pools: Sequence[str]) -> Mapping[str, Mappin
 def _with_details(
     actual: Actual, domains: tuple[Domain, ...], hypervisor: Hypervisor, state: StateDir, policy: Policy
 ) -> Actual:
-    """Return the world with what only domains need whose documents are to be looked at."""
+    """Return the world completed for domains whose documents must be compared."""
     open_ones = unjudged(domains, actual, policy)
     keys = capabilities_of_interest(open_ones, actual.domains)
     capabilities = {key: found for key in keys if (found := _capabilities(hypervisor, key))}
@@ -240,7 +240,7 @@ def _with_details(
 
 
 def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities | None:
-    """Return what the hypervisor offers to a machine, None where it knows none such: that fails its domains alone."""
+    """Return what the hypervisor offers to a machine, None where it does not know it: only its domains fail."""
     try:
         return hypervisor.capabilities(*key)
     except (HypervisorError, DocumentError):
@@ -250,9 +250,9 @@ def _capabilities(hypervisor: Hypervisor, key: CapabilitiesKey) -> Capabilities 
 def _sizes(
     files: Sequence[ImportFile], settings: Settings, give_up_at: float = math.inf
 ) -> tuple[Mapping[ImportFile, int], Mapping[ImportFile, Failure]]:
-    """Return the virtual size of the disk in each file, and what is wrong with the others.
+    """Return the virtual size of the disk in each file, and the problems of the others.
 
-    Each gets half of the time that is left, the last one all: one that never ends leaves some to those after it.
+    Each gets half of the time that is left, the last file all of it: so a file that never ends leaves time to others.
     """
     in_turn = files if give_up_at == math.inf else _in_turns(files)
     sizes: dict[ImportFile, int] = {}
@@ -272,7 +272,7 @@ def _half_way(at: float) -> float:
 
 
 def _in_turns(files: Sequence[ImportFile]) -> Sequence[ImportFile]:
-    """Return the files of this host, then the others, in another order each time: none is always late."""
+    """Return the files of this host, then the others, in another order each time, so that no file is always last."""
     import random
 
     return sorted(random.sample(files, len(files)), key=lambda file: file.is_url)
@@ -280,7 +280,7 @@ def _in_turns(files: Sequence[ImportFile]) -> Sequence[ImportFile]:
 
 def _size(file: ImportFile, settings: Settings, give_up_at: float) -> int:
     """Return the virtual size of the disk in the file. Raises VirtrbdError."""
-    # Here, not above: mostly nothing is imported.
+    # Here, not above: usually nothing is imported.
     from virtrbd.images.import_source import ImportWork, open_import
 
     work = ImportWork(settings=settings, give_up_at=give_up_at)
@@ -293,7 +293,7 @@ def _size(file: ImportFile, settings: Settings, give_up_at: float) -> int:
         return size()
     left_s = give_up_at - time.monotonic()
     try:
-        # In a thread: a server that says nothing, of files or of the web, lets nobody look at the clock.
+        # In a thread: a file or web server that does not answer would block the look at the clock.
         return call_within(left_s + min(left_s, _GRACE_S), str(file), size)
     except UnavailableError:
         work.require_time(file)
@@ -305,7 +305,7 @@ def _files(domains: tuple[Domain, ...], actual: Actual) -> Sequence[ImportFile]:
 
     One that was imported may be gone.
 
-    An intent tells of an import that may have been cut off before the image said so.
+    An intent shows an import that may have been interrupted before the image had its state.
     """
     files: dict[ImportFile, None] = {}
     for domain in domains:
@@ -323,7 +323,7 @@ def _seed_documents(domains: tuple[Domain, ...]) -> Iterator[SeedDocument]:
 
 
 def _seed_file(document: SeedDocument) -> SeedFile:
-    """Return what a document's file holds now: specs are remembered, what they point at is read in every run."""
+    """Return what a document's file holds now: specs are cached, but the files that they name are read in every run."""
     try:
         return SeedFile(raw=read_opened(open_beneath(document.file, document.beneath)))
     except OutsideError as error:

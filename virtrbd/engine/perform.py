@@ -1,4 +1,4 @@
-"""Actions performed: the one place where the world is changed."""
+"""Perform actions: the only place where the world is changed."""
 
 from dataclasses import replace
 from functools import partial
@@ -105,7 +105,7 @@ def _import(action: ImportImage, host: Host) -> None:
         looking_for_damage(source) as require_whole,
     ):
         if source.size_bytes != action.size_bytes:
-            raise VirtrbdError(f"{action.source}: is another file than the one that was planned with; run again")
+            raise VirtrbdError(f"{action.source}: is not the file of the plan; run again")
         require_whole()
         fill = partial(import_file, host.for_images, source)
         make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
@@ -118,7 +118,7 @@ def _change_image(
         case RemoveHalfImage():
             remove_half_made(host.for_images, action.ref, action.image_id)
         case MarkImage():
-            # What is taken over was not made here: its options are its own, unless its mark shows it to be a copy.
+            # An image that is taken over was not made here: its options are its own, unless its mark shows a copy.
             only_copies = Hazard.TAKES_OVER in action.hazards
             dropped = free_of_inherited(host.cluster, action.ref, only_copies=only_copies)
             host.for_images.tell_dropped(action.ref, dropped)
@@ -162,7 +162,7 @@ def _change_definition(
             if action.retirement:
                 host.state.write_retirement(action.retirement)
             host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
-            # Once its images go it may be made afresh; while they stay, one that is missing later is missed.
+            # Without its images it may be made again; while they are kept, a missing one is noticed later.
             if action.retirement:
                 host.state.drop_definition(action.domain_uuid)
 
@@ -220,7 +220,7 @@ def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) ->
 
 
 def _generation(domain: DefinedDomain | None) -> str:
-    """Return the generation of the guest that runs, "" where nothing says so."""
+    """Return the generation of the running guest, "" where it is unknown."""
     mark = read_mark(domain.live) if domain and domain.live else None
     return mark.generation if mark else ""
 
@@ -234,7 +234,7 @@ def _grow(action: GrowImage, host: Host) -> None:
 
 
 def _note_host(action: NoteHost, host: Host) -> None:
-    # Somebody may have started or stopped it since it was looked at.
+    # It may have been started or stopped since it was observed.
     domain = host.hypervisor.domain(action.domain_uuid)
     if domain is None or domain.state.is_active != action.runs:
         return
@@ -254,7 +254,7 @@ def _define(action: DefineDomain, host: Host) -> None:
 
 def _renew_mark(action: RenewMark, host: Host) -> None:
     _require_unchanged(action.domain_uuid, action.based_on, host)
-    # The digest of what was judged, not of what libvirt holds by now: a change in between must be found.
+    # The digest of the compared definition, not of libvirt's present one: a change in between must be found.
     digest = definition_digest(action.based_on)
 
     def renew(mark: DomainMark) -> DomainMark:
@@ -275,11 +275,11 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
 
 def _require_unchanged(domain_uuid: str, definition: str, host: Host) -> None:
     if host.hypervisor.definition(domain_uuid) != definition:
-        raise HypervisorError("the definition was changed meanwhile by somebody else; run again")
+        raise HypervisorError("the definition was changed meanwhile by another program; run again")
 
 
 def _keep_definition(domain_uuid: str, definition: str, host: Host) -> None:
     try:
         host.state.write_definition(domain_uuid, LastDefinition(xml=definition, hypervisor=host.hypervisor.digest()))
     except VirtrbdError as error:
-        host.say(f"domain {domain_uuid}: {error}. Until then changes by others are seen, but not explained")
+        host.say(f"domain {domain_uuid}: {error}. Until then changes by others are found, but not explained")

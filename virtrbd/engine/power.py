@@ -1,4 +1,4 @@
-"""Guests that start and stop, and what their images say of where they are."""
+"""Start and stop guests, and record on their images where they run."""
 
 import time
 import uuid
@@ -81,13 +81,13 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
         return
     if domain.state is PowerState.PAUSED:
         raise HypervisorError(
-            f"the guest is paused and hears nothing; {shell_command('virsh resume', domain.name)} lets it go on"
+            f"the guest is paused and does not react; {shell_command('virsh resume', domain.name)} resumes it"
         )
-    # Before it stops: what cannot be read could not be noted afterwards.
+    # Before it stops: an image that cannot be read could not be marked afterwards.
     images_by_cluster(parse_tree(domain.definition), host)
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
-        # Who does not answer is the guest: libvirt and Ceph do, so a run later is no way out by itself.
+        # The guest does not answer, while libvirt and Ceph do: so a later run alone is not a way out.
         raise HypervisorError(
             f"the guest of {domain.name} did not shut down within {timeout_s:g} s and still runs; look at "
             f"{shell_command('virtrbd console', domain.name)}, or end it with "
@@ -97,7 +97,7 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
 
 
 def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
-    """Wait until the domain has no QEMU any more; return whether that came to be in time."""
+    """Wait until the domain no longer has a QEMU; return whether that happened in time."""
     give_up_at = time.monotonic() + timeout_s
     while True:
         domain = host.hypervisor.domain(uuid)
@@ -109,10 +109,10 @@ def await_off(host: Host, uuid: str, timeout_s: float) -> bool:
 
 
 def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection[ImageRef] = ()) -> None:
-    """Say on the images that this host let go of them, so that another may start them without taking over;
+    """Record on the images that this host released them, so that another may start them without taking over;
     not on the `unreadable` ones.
 
-    Raises HypervisorError when it did not: a managed save holds memory that belongs to the disks as they are.
+    Raises HypervisorError when it has not released them: a managed save holds memory that needs the disks unchanged.
     """
     now = host.hypervisor.domain(domain.uuid)
     if now and now.state is PowerState.SAVED:
@@ -121,22 +121,22 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
             f"or drop it with {shell_command('virsh managedsave-remove', now.name)}"
         )
     if now and now.state.is_active:
-        raise HypervisorError(f"{now.name}: is {now.state.value} again; somebody started it meanwhile")
+        raise HypervisorError(f"{now.name}: is {now.state.value} again; it was started meanwhile")
     here, _ = images_by_cluster(parse_tree(domain.definition), host)
     clear_claims(host, [ref for ref in here if ref not in unreadable])
 
 
 def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
-    """Say on the images that a guest of this host let go of them; on those that another host claims nothing."""
+    """Record on the images that a guest of this host released them, except images that another host claims."""
     held = [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
     clear_running(host.cluster, held)
 
 
 def images_by_cluster(tree: Element, host: Host) -> tuple[tuple[ImageRef, ...], tuple[ImageRef, ...]]:
-    """Return the images of this cluster that a guest writes to, and those that may be this one's.
+    """Return the images of this cluster that a guest writes to, and those that may be this cluster's.
 
-    Of the latter a document names other monitors, and an image of that name is here too: monitors behind NAT have other
-    addresses, and a document may be older than its monitors.
+    For the latter a document names other monitors, but this cluster has an image of that name: monitors behind NAT have
+    other addresses, and a document may be older than its monitors.
     """
     written = written_images(tree)
     elsewhere = images_elsewhere(tree, host.cluster.facts().addresses) if written else ()

@@ -25,7 +25,7 @@ def images_of(host: Host, domain: DefinedDomain) -> tuple[list[Image], list[Imag
 
 
 def left_of(host: Host, retirement: Retirement) -> tuple[RetiredImage, ...]:
-    """Return the images that are still to go; what is in the trash already, or another image now, is struck off."""
+    """Return the images that still must be trashed; an image in the trash, or another of its name, is left out."""
     left = []
     for each in retirement.images:
         image = read_image(host.cluster, each.ref)
@@ -37,9 +37,9 @@ def left_of(host: Host, retirement: Retirement) -> tuple[RetiredImage, ...]:
 
 
 def removals_of(host: Host, domain: DefinedDomain, images: Sequence[Image], delay_s: float) -> list[RemovalPlan]:
-    """Return what keeps each image of the domain's own from the trash, the domain itself aside.
+    """Return what prevents trashing each image of the domain, the domain itself aside.
 
-    While its guest runs, that its QEMU has them open is no reason.
+    While its guest runs, its own QEMU does not count.
     """
     others = tuple(use for use in read_uses(host.hypervisor) if use.uuid != domain.uuid)
     found = []

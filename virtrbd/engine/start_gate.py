@@ -33,12 +33,12 @@ def through_gate(
     mapped: Sequence[ImageRef] = (),
     save: ManagedSave | None = None,
 ) -> None:
-    """Begin what lets a QEMU write to the images (a start, an attach) once nobody else has them open read-write.
+    """Begin what lets a QEMU write to the images (a start, an attach) once no other client has them open read-write.
 
     Register (open read-write), then look; a watcher that lingers after a crash is waited for, then named. QEMU's own
     watcher is not waited for on the `unsure` ones: an image in an argument of QEMU may be opened read-only.
     The `mapped` ones have a block device of this host, which is a client of its own: that one may stay.
-    `run` is what begins, and is kept with the images; `save` the memory that it resumes.
+    `run` is the run that begins, and is recorded on the images; `save` the memory that it resumes.
     Raises ImageBusyError, ClusterError, BlockedError (takes-over, loses-data), UnavailableError, HypervisorError.
     """
     give_up_at = None
@@ -48,22 +48,22 @@ def through_gate(
             if not others:
                 _refuse_obstacles(registration)
                 _check_images(cluster, refs, run, save, allowed, say)
-                # Cut off in between, a guest that never ran would be noted, or one that runs would look free.
+                # Interrupted in between, a guest that never ran would be recorded, or a running one look stopped.
                 with finishing():
                     set_running(cluster, refs, run)
                     begin()
-                    # Our own handle goes only when QEMU's is there: no moment in which the image looks free.
+                    # virtrbd's own handle is closed only when QEMU's is there: so the image never looks free.
                     _await_qemu(registration, refs)
                 return
         now = time.monotonic()
         if give_up_at is None:
             give_up_at = now + wait_s
             if wait_s:
-                say(f"{_names(others)}; waiting up to {wait_s:g} s in case it is what a crash left behind")
+                say(f"{_names(others)}; waiting up to {wait_s:g} s in case a crash left it behind")
         if now >= give_up_at:
             text = _message(others, wait_s, _hosts(cluster, list(others)))
             raise ImageBusyError(text, tuple(str(w) for found in others.values() for w in found))
-        # Two hosts that look at the same time see each other: both let go, and come back at different moments.
+        # Two hosts that look at the same time see each other: both release, and try again at different moments.
         time.sleep(random.uniform(0.2, 1.0))
 
 
@@ -93,12 +93,12 @@ def _take_over(image: Image, allowed: frozenset[Hazard], say: Callable[[str], No
     if Hazard.TAKES_OVER not in allowed:
         raise BlockedError(
             f"image {image.ref} was last started on host {host}, which never said that it stopped; "
-            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead, and is to lose a "
+            f"shut it down there with virtrbd, or --allow takes-over when that host is surely dead, and may lose a "
             f"managed save of it"
         )
     say(
         f"image {image.ref} is taken over from host {host}; where its domain holds a managed save there, drop that: "
-        f"resumed later, its old memory would destroy what is written from now on"
+        f"resumed later, its old memory would destroy data that is written from now on"
     )
 
 
@@ -113,12 +113,12 @@ def _await_qemu(registration: Registration, refs: Sequence[ImageRef]) -> None:
     give_up_at = time.monotonic() + 10
     while any(not registration.others()[ref] for ref in refs):
         if time.monotonic() >= give_up_at:
-            raise UnavailableError("libvirt says that it is done, but no QEMU shows as a watcher of the images")
+            raise UnavailableError("libvirt reports that it is done, but no QEMU is a watcher of the images")
         time.sleep(0.05)
 
 
 def beyond_mappings(found: Others, mapped: Collection[ImageRef], address: str) -> Others:
-    """Return the images that others have open, beside the one client of this host that a mapped image has."""
+    """Return the images that others have open, besides the one client of this host for a mapped image."""
     rest = {
         ref: tuple(each for each in placed(watchers, address) if ref not in mapped or not each.is_here)
         for ref, watchers in found.items()
@@ -131,7 +131,7 @@ def _names(others: Others) -> str:
 
 
 def _hosts(cluster: Cluster, refs: Sequence[ImageRef]) -> tuple[str, ...]:
-    """Return the hosts that the marks of the images name, as a message names them."""
+    """Return the hosts of the images' marks, for a message."""
     images = (image for image in read_images(cluster, refs).values() if isinstance(image, Image))
     return tuple(sorted({told for image in images for told in image.hosts_told.values()}))
 

@@ -11,13 +11,13 @@ from virtrbd.planning.two_writers import two_writers_told
 
 
 def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
-    """Return which images of the guest another client has open as well, and who that is. Raises UnavailableError."""
+    """Return the messages about images of the guest that another client has open as well. Raises UnavailableError."""
     if not domain.live:
         return ()
     root = parse_tree(domain.live)
     opened = opened_twice(host.cluster, written_images(root))
     twice = {ref: watchers for ref, watchers in opened.items() if len(watchers) > times_open(root, ref)}
-    # Asked only now: mostly no image is open twice, and then nobody needs to know whose cluster a disk is on.
+    # Only now: usually no image is open twice, and then the cluster of a disk does not matter.
     elsewhere = images_elsewhere(root, host.cluster.facts().addresses) if twice else ()
     images = read_images(host.cluster, [ref for ref in twice if ref not in elsewhere]).values()
     here, name = host.host_uuid, host.settings.host

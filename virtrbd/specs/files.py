@@ -126,7 +126,7 @@ def _read(named: _Named, rules: _Rules, problems: list[str]) -> SpecFile | None:
     try:
         # The folder too: everything that is derived from the path is written in UTF-8.
         if not (path.isprintable() and (path.startswith("/") or os.getcwd().isprintable())):
-            problems.append(f"{_shown(path)}: the name holds what is not UTF-8 or not printable; rename it")
+            problems.append(f"{_shown(path)}: the name holds bytes that are not UTF-8 or not printable; rename it")
             return None
         entry = open_entry(path) if named.is_entry else None
         descriptor = _open(named, rules) if entry is None else entry

@@ -126,7 +126,7 @@ def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host: LabHost, nam
     done = host.virtrbd("adopt", name, f"{name}-b", f"{name}-c", f"{name}-none", f"{name}-seed", *words)
     assert done.returncode == 65
     assert f"disk vda: image vms/{name}-seed.vda is already written by domain {name}-seed" in done.stderr
-    assert f"{name}-c: is transient, there is no definition to adopt" in done.stderr
+    assert f"{name}-c: is transient, it has no definition to adopt" in done.stderr
     assert f"{name}-none: no such domain on this host" in done.stderr
     assert f"{name}-seed: is virtrbd's already" in done.stderr
     assert sorted(file.name for file in (host.folder / "specs").iterdir()) == [f"{name}.yaml"]
@@ -139,7 +139,7 @@ def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host: LabHost, nam
     (host.folder / "specs" / f"{name}.yaml").write_text("name: mine\n")
     refused = host.virtrbd("adopt", name, *words)
     assert refused.returncode == 64
-    assert f"specs/{name}.yaml is there already and says something else" in refused.stderr
+    assert f"specs/{name}.yaml exists already with another content" in refused.stderr
 
 
 def test_a_whole_host_is_adopted_at_once(host: LabHost, name: str) -> None:

@@ -139,7 +139,7 @@ def test_saved_by_virsh(host: LabHost, name: str, spec: str) -> None:
     assert host.ok("virtrbd", "start", name) == f"{name}: started\n"
     seen(host, name, "running")
     # libvirt removes a save as it resumes from it; a fresh boot would have left it there.
-    assert "in force from the next boot" in host.ok("virtrbd", "define", spec)
+    assert "takes effect at the next boot" in host.ok("virtrbd", "define", spec)
     host.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
     seen(host, name, "shut off")
     assert running_mark(host, name) == ""

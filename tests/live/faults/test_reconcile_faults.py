@@ -100,7 +100,7 @@ def test_a_stopped_qemu_holds_up_its_own_domain_alone(fleet: Fleet, libvirt_vers
     if libvirt_version >= (11,):
         # It gives no XML of a domain that it waits for, so that it can't be looked at again either.
         unread = f"libvirt: reading domain {stuck}: no answer within {LIBVIRT_S / 2:g} s; libvirt waits for its QEMU"
-        told.append(f"{stuck}: UNKNOWN: look again whether all is as wanted: {unread}")
+        told.append(f"{stuck}: UNKNOWN: check whether everything is as wanted: {unread}")
     assert [line.partition(", which may")[0] for line in hung.err.splitlines()] == told
     assert (again.code, len(again.out.splitlines())) == (69, 4), again
     assert [line.split(":")[0] for line in again.err.splitlines()] == [stuck]
@@ -136,7 +136,7 @@ def test_virsh_in_the_window_between_looking_and_acting(fleet: Fleet) -> None:
     run = fleet.reconcile_with(window)
     assert run.code == 5, run
     assert "Traceback" not in run.err
-    changed = "the definition was changed meanwhile by somebody else; run again"
+    changed = "the definition was changed meanwhile by another program; run again"
     for name in (gone, renamed, dumped, edited):
         assert re.search(rf"^{name}: FAILED: .*: {changed}$", run.err, re.MULTILINE), (name, run)
     again = fleet.reconcile()

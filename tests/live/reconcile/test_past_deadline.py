@@ -82,6 +82,6 @@ def test_a_look_that_hangs_afterwards_leaves_what_was_done_in_the_document(fleet
     done = fleet.run("reconcile", "--output", "json", program=("-c", program))
     assert done.code == 69, done
     document = json.loads(done.out)
-    assert "looking whether all is as wanted" in document["errors"][0]
+    assert "checking whether everything is as wanted" in document["errors"][0]
     assert {"name": name, "text": "define domain", "result": "done"} in document["outcomes"]
     fleet.is_in_sync(f"specs/{name}.yaml")
