@@ -16,7 +16,7 @@ from virtrbd.specs.writing import spec_text
 class Adopted:
     """The spec of a domain, and what it states in its `xml:` or leaves to the definition.
 
-    `refusals` say why there can be no such spec.
+    `refusals` say why such a spec is not possible.
     """
 
     spec: str = ""

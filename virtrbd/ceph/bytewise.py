@@ -1,4 +1,4 @@
-"""Images copied by librbd itself: QEMU ends by an assertion where a size is no multiple of 512 (measured with 7.2)."""
+"""Copy images by librbd itself: QEMU ends with an assertion where a size is not a multiple of 512 (measured, 7.2)."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

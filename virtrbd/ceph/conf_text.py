@@ -39,7 +39,7 @@ def unsafe_line(text: bytes) -> tuple[int, str] | None:
 
 
 def refused_line(text: bytes, refuses: Callable[[bytes], bool]) -> tuple[int, str]:
-    """Return the first line for which Ceph refuses a text that it refuses, and why, as far as can be told."""
+    """Return the first line for which Ceph refuses the text, and why, as far as is known."""
     lines = text.split(b"\n")
     if not refuses(text + b"\n"):
         return len(lines), "has no line break at its end; add one"
@@ -59,7 +59,7 @@ def foreign_line(keyring: bytes) -> tuple[int, str] | None:
     for number, line in enumerate(keyring.split(b"\n"), 1):
         said = line.strip()
         if said.startswith(b"[") and not _ENTITY.match(said):
-            return number, "names no user of Ceph; write it like [client.virtrbd]"
+            return number, "is not the name of a Ceph user; write it like [client.virtrbd]"
         name, is_option, _ = said.partition(b"=")
         if is_option and said[:1] not in b"#;[" and not _KEYRING_WORD.fullmatch(name.strip()):
             return number, "is neither a `key` nor `caps`, which are all that a keyring holds; remove it"

@@ -31,7 +31,7 @@ def foreign_watchers(cluster: Cluster, image: Any) -> tuple[Watcher, ...]:
 
 
 def refuse_watched(cluster: Cluster, ref: ImageRef, image: Any) -> None:
-    """Raise ImageBusyError when somebody else has the image open."""
+    """Raise ImageBusyError when another client has the image open."""
     watchers = foreign_watchers(cluster, image)
     if watchers:
         raise busy_error(ref, watchers)

@@ -1,4 +1,4 @@
-"""The order of disks and interfaces: a guest boots from the first disk unless told otherwise, and numbers by it."""
+"""The order of disks and interfaces: a guest boots from the first disk by default, and numbers by it."""
 
 from collections.abc import Mapping, Sequence
 

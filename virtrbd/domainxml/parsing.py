@@ -120,8 +120,8 @@ def _require_bounded(xml: str) -> None:
 def _parse_leniently(xml: str, why: str, *, with_comments: bool) -> Parsed:
     """Return a document that lxml refuses and libvirt does not."""
     text, flaw = _mended(xml)
-    # lxml refuses namespaces that libvirt keeps, unless it is told to go on after errors; those of other kinds are seen
-    # in its log. A parser of its own: the log is the parser's, and other threads parse too.
+    # lxml refuses namespaces that libvirt keeps, unless it may go on after errors; its log shows errors of other
+    # kinds. A separate parser: the log is the parser's, and other threads parse too.
     parser = _parser(with_comments=with_comments, recover=True)
     try:
         root = etree.fromstring(text.encode(), parser)

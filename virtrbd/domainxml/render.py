@@ -113,7 +113,7 @@ def _bounded(pieces: Iterator[str]) -> str:
 
 
 def _tidy(xml: str) -> str:
-    """Return the document with even indentation, whatever blocks and parts it came from.
+    """Return the document with even indentation, for any blocks and parts.
 
     Raises DocumentError: text of others may not be XML, but a rendered document must be.
     """

@@ -22,7 +22,7 @@ _MORE_CPU_S = 10
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until stdin ends."""
     answers = os.dup(_STDOUT)
     _limit(resource.RLIMIT_AS, _MAX_MEMORY_BYTES)
     # A template writes no files.

@@ -176,7 +176,7 @@ def device_steps(root: Element) -> Iterator[tuple[str, Element]]:
 
 
 def children(parent: Element) -> Iterator[Element]:
-    """Yield the elements in an element, without comments and the like."""
+    """Yield the elements in an element, without comments and processing instructions."""
     return (child for child in parent if isinstance(child.tag, str))
 
 

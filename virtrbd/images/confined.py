@@ -32,7 +32,7 @@ _PACKAGES = {"gzip": "gzip", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"}
 class Rights:
     """The rights of a program: as another user or as virtrbd's own, with a network or without, up to these limits.
 
-    `memory_bytes` is address space, of which librbd's threads reserve 1.5 GiB; `file_bytes` None is no limit.
+    `memory_bytes` is address space, of which librbd's threads reserve 1.5 GiB; `file_bytes` None means no limit.
     """
 
     as_own_user: bool = False

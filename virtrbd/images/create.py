@@ -212,8 +212,8 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str, *, is_ended: bool) -
 def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
     """Write the intent down before the image is made; forget it where Ceph surely made none.
 
-    One that is left would prove that somebody else's image of that name is ours, also one that was made in between.
-    Where the outcome is unknown, no answer came in time, it stays: only the next run can tell.
+    An intent that is left would prove that another client's image of that name is virtrbd's, also one made in between.
+    Where the outcome is unknown, because no answer came in time, it stays: only the next run can decide.
     """
     host.state.write_intent(intent)
     try:

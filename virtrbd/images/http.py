@@ -78,7 +78,7 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body. Raises BrokenOffError, UnavailableError where it stands still."""
+        """Yield the body. Raises BrokenOffError, UnavailableError where it makes no progress."""
         moved_bytes, moved_at, done = 0, time.monotonic(), 0
         while True:
             obey_here()

@@ -70,7 +70,7 @@ def stale_save_of(domain: Domain, defined: DefinedDomain, actual: Actual) -> str
 def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> tuple[Hazard, ...]:
     """A start takes over from another host that ran the guest last and did not record a stop.
 
-    No watcher is no proof of death: a frozen client loses its watch and may come back. Old memory on a newer disk
+    No watcher does not prove death: a frozen client loses its watch and may come back. Old memory on a newer disk
     loses data.
     """
     elsewhere = bool(_elsewhere(domain, actual))

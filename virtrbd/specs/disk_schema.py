@@ -43,7 +43,7 @@ def _require_importable(name: str, checksum: str) -> None:
 
 
 class IoTuneSpec(Strict):
-    """Limits on what the guest may do with the disk, in libvirt's own words; 0 is no limit."""
+    """Limits on what the guest may do with the disk, in libvirt's own words; 0 means no limit."""
 
     total_bytes_sec: Rate | None = None
     read_bytes_sec: Rate | None = None
