@@ -1,9 +1,9 @@
 """Untrusted text, escaped for a line on a terminal, in a mail or in a log, and quoted for a shell.
 
-Names, titles, marks and messages of other programs may hold anything: escape sequences that repaint a
-terminal, line breaks that forge a line, letters that turn the reading direction, four megabytes.
-`commands/output/printing.py` sends each line through `printable`; long values are `cut` where they enter a message, and `shell_command`
-builds the commands that messages name.
+Names, titles, marks and messages of other programs may hold anything: escape sequences that repaint a terminal, line
+breaks that forge a line, letters that turn the reading direction, four megabytes. `commands/output/printing.py` sends
+each line through `printable`; long values are `cut` where they enter a message, and `shell_command` builds the
+commands that messages name.
 """
 
 import re

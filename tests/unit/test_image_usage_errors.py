@@ -27,7 +27,7 @@ REFUSED = (
     (("image", "resize", "vms/a@s", "1G"), "vms/a@s is a snapshot"),
     (("image", "flatten", "vms/a@s"), "vms/a@s is a snapshot"),
     (("image", "copy", "vms/a", "vms/b@s"), "vms/b@s is a snapshot"),
-    (("image", "clone", "vms/a", "vms/b"), "vms/a names no snapshot; write vms/a@NAME"),
+    (("image", "clone", "vms/a", "vms/b"), "vms/a is not a snapshot; write vms/a@NAME"),
     (("image", "clone", "vms/a@s", "vms/b@s"), "vms/b@s is a snapshot"),
     (("image", "clone", "vms/a@s", "vms/b", "vms/b"), "the same name twice"),
     (("image", "import", "disk.raw", "vms/a@s"), "import into vms/a, or write --as-base"),
@@ -36,13 +36,13 @@ REFUSED = (
     (("image", "remove", "vms/a", "--delay", "14"), "'14' is not a span of time"),
     (("image", "remove", "vms/a", "--allow", "everything"), "everything"),
     (("image", "restore", "vms/a@s"), "vms/a@s is a snapshot"),
-    (("image", "restore", "vms/a", "--as", "x/y/z"), "--as: 'x/y/z' is no name of an image"),
-    (("image", "restore", "vms/a", "--as", "golden/b"), "--as: 'golden/b' is no name of an image"),
-    (("image", "restore", "vms/a", "--as", "b@s"), "--as: 'b@s' is no name of an image"),
-    (("image", "snapshot", "create", "vms/a"), "vms/a names no snapshot"),
-    (("image", "snapshot", "remove", "vms/a"), "vms/a names no snapshot"),
-    (("image", "snapshot", "rollback", "vms/a"), "vms/a names no snapshot"),
-    (("image", "snapshot", "protect", "vms/a"), "vms/a names no snapshot"),
+    (("image", "restore", "vms/a", "--as", "x/y/z"), "--as: 'x/y/z' cannot be the name of an image"),
+    (("image", "restore", "vms/a", "--as", "golden/b"), "--as: 'golden/b' cannot be the name of an image"),
+    (("image", "restore", "vms/a", "--as", "b@s"), "--as: 'b@s' cannot be the name of an image"),
+    (("image", "snapshot", "create", "vms/a"), "vms/a is not a snapshot"),
+    (("image", "snapshot", "remove", "vms/a"), "vms/a is not a snapshot"),
+    (("image", "snapshot", "rollback", "vms/a"), "vms/a is not a snapshot"),
+    (("image", "snapshot", "protect", "vms/a"), "vms/a is not a snapshot"),
     (("image", "snapshot", "list", "vms/a@s"), "vms/a@s is a snapshot"),
     (("image", "rename", "vms/a", "vms/b"), "No such command 'rename'"),
 )
@@ -61,7 +61,7 @@ def test_a_wrong_command_line_is_refused_before_ceph_is_asked(
 def test_a_usage_error_is_a_document_too(virtrbd: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = virtrbd("image", "clone", "vms/a", "vms/b", "--output", "json")
     assert json.loads(done.stdout) == {
-        "schema": 1, "errors": ["vms/a names no snapshot; write vms/a@NAME"], "exit_code": 64
+        "schema": 1, "errors": ["vms/a is not a snapshot; write vms/a@NAME"], "exit_code": 64
     }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ with lazily():
     from virtrbd.model.plan import Result
 
 
-# Nobody reads more of an element in a terminal; the spec has it whole.
+# The length of an element that is readable in a terminal; the spec has it whole.
 _MAX_XML = 100
 
 
@@ -36,13 +36,13 @@ _MAX_XML = 100
 @click.option("--all", "is_all", is_flag=True, help="All domains of this host that are not virtrbd's yet.")
 @click.option("--into", type=FILE_TYPE, metavar="DIR", default=".", help="Folder for the specs; default: the current.")
 @click.option(
-    "--no-xml", is_flag=True, help="Leave what a spec has no word for to libvirt's definition alone, not in its xml:."
+    "--no-xml", is_flag=True, help="Leave what no field can express in libvirt's definition, not in the spec's xml:."
 )
 @ALLOW
 def adopt(run: Run, names: tuple[str, ...], is_all: bool, into: str, no_xml: bool, allow: tuple[str, ...]) -> None:
     """Write specs for domains that virsh or virt-install made.
 
-    With --allow takes-over they become virtrbd's. Nothing of the domains is changed but virtrbd's own mark.
+    With --allow takes-over they become virtrbd's. Only virtrbd's own mark is changed in the domains.
     """
     if bool(names) == is_all:
         raise UsageError("adopt takes names of domains, or --all")
@@ -66,7 +66,7 @@ def _names(host: Host, tally: _Tally) -> list[str]:
 
 
 class _Tally:
-    """What became of each domain: told at once, and summed up at the end."""
+    """The result of each domain: reported at once, and summed up at the end."""
 
     def __init__(self, run: Run, host: Host, into: str, *, carries: bool, is_brief: bool) -> None:
         self.answers: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ class _Tally:
         self._refused: list[str] = []
 
     def adopt(self, name: str) -> None:
-        """Adopt a domain, and say what became of it; one that cannot be adopted stops no other."""
+        """Adopt a domain, and report the result; a domain that cannot be adopted stops no other."""
         try:
             with contained(f"adopting domain {name}"):
                 adoption = adopt_domain(self._host, name, self._into, carries=self._carries)
@@ -101,7 +101,7 @@ class _Tally:
             print_lines(messages, to_stderr=True)
 
     def counts(self) -> dict[str, int]:
-        """Return how many domains came to what."""
+        """Return the number of domains by result."""
         with_xml = sum(1 for adoption in self._adopted if adoption.has_xml)
         return {
             "exact": len(self._adopted) - with_xml,
@@ -111,7 +111,7 @@ class _Tally:
         }
 
     def summary(self) -> list[str]:
-        """Return what a person reads at the end."""
+        """Return the last lines of the text."""
         counts = self.counts()
         count = sum(counts.values())
         lines = [
@@ -127,7 +127,7 @@ class _Tally:
 def _tell_briefly(run: Run, name: str, adoption: Adoption) -> None:
     how = "exact"
     if adoption.unexpressed:
-        how = "with xml:" if adoption.has_xml else "the rest is in libvirt's definition alone"
+        how = "with xml:" if adoption.has_xml else "the rest is only in libvirt's definition"
     print_lines([f"{name}: {adoption.spec_file} ({how})"])
     for outcome in adoption.outcomes:
         if outcome.result is not Result.BLOCKED:
@@ -137,8 +137,8 @@ def _tell_briefly(run: Run, name: str, adoption: Adoption) -> None:
 def _tell(run: Run, name: str, adoption: Adoption) -> None:
     lines = [f"{name}: spec: {adoption.spec_file}"]
     if adoption.unexpressed:
-        holder = "its xml:" if adoption.has_xml else "libvirt's definition alone:"
-        lines.append(f"{name}: what a spec has no word for is in {holder}")
+        holder = "in its xml:" if adoption.has_xml else "only in libvirt's definition:"
+        lines.append(f"{name}: what no field of a spec can express is {holder}")
     lines += [
         f"  {each.path}: {cut(each.xml, _MAX_XML)}" + (f" ({each.why})" if each.why else "")
         for each in adoption.unexpressed

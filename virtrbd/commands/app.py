@@ -26,8 +26,8 @@ _SNAPSHOT = Group(
             "create": "Create the snapshot; one that exists is left as it is.",
             "list": "List the snapshots of an image.",
             "protect": "Protect a snapshot from removal; clones v1 need that.",
-            "rollback": "Make an image what it was at a snapshot.",
-            "remove": "Remove a snapshot, or say what keeps it.",
+            "rollback": "Take an image back to its state at a snapshot.",
+            "remove": "Remove a snapshot, or show what keeps it.",
         }
     },
 )
@@ -36,7 +36,7 @@ _TRASH = Group(
     headings={
         "Commands": {
             "list": "List the trash of pools.",
-            "purge": "Remove for good what has waited its time in the trash.",
+            "purge": "Remove the images in the trash whose delay is over.",
         }
     },
 )
@@ -46,12 +46,12 @@ _IMAGE = Group(
         "Make": {
             "create": "Create an empty image of SIZE, like 20G.",
             "import": "Import FILE into a new image.",
-            "clone": "Clone a snapshot, as often as names are given.",
+            "clone": "Clone a snapshot to each of the names.",
             "copy": "Copy an image or a snapshot into a new image.",
         },
         "Look": {
             "list": "List the images of pools, with size and parent.",
-            "info": "Show all about an image, or about one snapshot.",
+            "info": "Show everything about an image, or about one snapshot.",
             "usage": "Show how much space images and their snapshots take.",
             "unreferenced": "Report images that no domain of this host uses.",
         },
@@ -59,11 +59,11 @@ _IMAGE = Group(
             "resize": "Grow an image to SIZE, also under a running guest.",
             "flatten": "Copy into a clone what it shares with its parent.",
             "snapshot": _SNAPSHOT,
-            "repair": "Mend what a crash left of an image.",
+            "repair": "Repair what a crash left of an image.",
         },
         "Take out": {
             "export": "Export an image or a snapshot into a new FILE.",
-            "remove": "Move an image to the trash, or say what keeps it.",
+            "remove": "Move an image to the trash, or show what keeps it.",
             "restore": "Bring an image back from the trash.",
             "trash": _TRASH,
         },
@@ -88,14 +88,14 @@ _TREE = Group(
             "hold": "Keep reconcile, apply, define and start off a domain.",
             "release": "End a hold.",
             "ignore": "Leave one PATH of a domain to virsh; without one, list them.",
-            "undefine": "Forget a domain that is shut off; its images stay.",
+            "undefine": "Forget a domain that is shut off; keep its images.",
             "remove": "Retire a domain, and move its images to the trash.",
         },
         "Power": {
             "start": "Start a domain, if no other client has its images open.",
             "shutdown": "Ask the guest to shut down, and wait for it.",
             "reboot": "Ask the guest to reboot.",
-            "destroy": "End the guest at once, as a power cut does.",
+            "destroy": "End the guest at once, like a power cut.",
             "console": "Open the guest's serial console; leave it with Ctrl-].",
         },
         "Images": {

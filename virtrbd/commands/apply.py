@@ -1,4 +1,4 @@
-"""The verb `apply`: what plan shows is done, or what a saved plan says."""
+"""The verb `apply`: do what plan shows, or what a saved plan says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     allowed, settings = parse_allowed(allow), run.settings()
     saved = read_plan(paths[0]) if is_saved_plan(paths) else None
     if saved and saved.host != settings.host:
-        raise UsageError(f"{paths[0]}: is a plan for host {saved.host}, and this is {settings.host}; apply it there")
+        raise UsageError(f"{paths[0]}: is a plan for host {saved.host}, but this is {settings.host}; apply it there")
     is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = saved.paths if saved else paths_of(paths, settings)
     fleet = load_fleet(paths, settings, strict=strict or saved is not None, is_owned=is_own)
@@ -58,6 +58,6 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
 def _check_unmoved(found: Plan, saved: SavedPlan | None) -> None:
     if saved and plan_digest(found) != saved.digest:
         raise HypervisorError(
-            "the world or the specs have moved on since this plan was saved; nothing was done. Look at it again with "
+            "the world or the specs have changed since this plan was saved; nothing was done. Make a new plan with "
             "virtrbd plan --save"
         )

@@ -1,4 +1,4 @@
-"""The verb `define`: images, secret and definition, as some specs say."""
+"""The verb `define`: make images, secret and definition as specs say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `destroy`: the guest is ended at once."""
+"""The verb `destroy`: end the guest at once."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ with lazily():
 @NAME
 @ALLOW
 def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
-    """End the guest at once, as a power cut does.
+    """End the guest at once, like a power cut.
 
-    The definition and the images stay.
+    The definition and the images are kept.
     """
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host:
         domain = find_domain(host.hypervisor, name)
         changed = domain.state.is_active
         if changed and Hazard.INTERRUPTS_GUEST not in allowed:
-            raise BlockedError(f"{name}: runs, and destroying it is a power cut; --allow interrupts-guest does it")
+            raise BlockedError(f"{name}: runs, and destroying it is like a power cut; --allow interrupts-guest does it")
         if changed:
             host.hypervisor.destroy(domain.uuid)
             await_off(host, domain.uuid, host.settings.timeouts.libvirt)
-        # A guest whose definition cannot be read can be destroyed; which images it let go of is not known then.
+        # A guest whose definition cannot be read can be destroyed; the images that it released are unknown then.
         with having_done(_ended(name) if changed else ""):
             note_clean_stop(host, require_readable(domain))
     run.answer_change(
@@ -48,4 +48,4 @@ def destroy(run: Run, name: str, allow: tuple[str, ...]) -> None:
 
 def _ended(name: str) -> str:
     way_out = shell_command("virtrbd shutdown", name)
-    return f"{name}: the guest was ended; {way_out} notes on its images that it was, which another host waits for"
+    return f"{name}: the guest was ended; {way_out} records that on its images, which another host needs"

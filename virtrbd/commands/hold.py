@@ -1,4 +1,4 @@
-"""The verb `hold`: hands off a domain, until it is released."""
+"""The verb `hold`: leave a domain alone, until it is released."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with lazily():
 @verb
 @DOMAIN
 @click.option("--until", metavar="TIME", default="", help="When it ends: a span like 2h, or 2027-01-31T06:00.")
-@click.option("--why", metavar="TEXT", default="", help="For whoever wonders.")
+@click.option("--why", metavar="TEXT", default="", help="The reason, for other operators.")
 def hold(run: Run, name: str, until: str, why: str) -> None:
     """Keep reconcile, apply, define and start off a domain.
 

@@ -25,7 +25,7 @@ with lazily():
 @verb
 @DOMAIN
 @click.argument("path", default="")
-@click.option("--undo", is_flag=True, help="Look after the path again.")
+@click.option("--undo", is_flag=True, help="Manage the path again.")
 def ignore(run: Run, name: str, path: str, undo: bool) -> None:
     """Leave one PATH of a domain to virsh; without one, list them.
 
@@ -38,8 +38,8 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
         if path:
             if not undo and not _is_known(domain, bare):
                 _require_possible(bare)
-                # Said, not refused: the spec may be about to state it. A slip would silence nothing unnoticed.
-                run.say(f"{name}: nothing here has /{bare} so far; plan shows the paths there are")
+                # Reported, not refused: the spec may be about to state it. A typo would not silence anything.
+                run.say(f"{name}: nothing here has /{bare} so far; plan shows the existing paths")
             hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
             domain = require_domain(hypervisor, name)
         mark = read_mark(domain.definition)
@@ -49,7 +49,7 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
 
 
 def _is_known(domain: DefinedDomain, bare: str) -> bool:
-    """Whether the definition, the guest or what the spec stated so far has the path."""
+    """Whether the definition, the guest or the stated paths have the path."""
     mark = read_mark(domain.definition)
     known = {*(mark.stated if mark else ()), *(change.path.strip("/") for change in (mark.foreign if mark else ()))}
     is_stated = any(path == bare or path.startswith(f"{bare}/") for path in known)
@@ -61,11 +61,11 @@ def _require_possible(bare: str) -> None:
     """Raise UsageError for a path that no definition could have, by libvirt's own schema."""
     if not can_exist(bare):
         example = "/devices/disk:vda/driver/@cache"
-        raise UsageError(f"PATH: no definition can have /{cut(bare)}; write one as plan shows it, like {example}")
+        raise UsageError(f"PATH: a definition cannot have /{cut(bare)}; write a path as plan shows it, like {example}")
 
 
 def _with_ignored(mark: DomainMark, bare: str, *, undo: bool) -> DomainMark:
     paths = {each for each in mark.ignored if each != bare} | (set() if undo else {bare})
     foreign = tuple(change for change in mark.foreign if change.path.strip("/") != bare.strip("/"))
-    # Without its inputs' digest the definition is held against the spec anew.
+    # Without its inputs' digest the definition is compared with the spec again.
     return replace(mark, ignored=tuple(sorted(paths - {"/"})), foreign=foreign, inputs="")

@@ -39,7 +39,7 @@ def inspect(run: Run, name: str) -> None:
 
 
 def inspection(host: Host, name: str) -> dict[str, Any]:
-    """Return all that is known of a domain: JSON-ready, sizes in bytes."""
+    """Return everything that is known of a domain: JSON-ready, sizes in bytes."""
     domain = require(host, name)
     memory_bytes, vcpus = parse_memory_and_vcpus(domain.definition)
     hypervisor, machine = parse_machine(domain.definition)
@@ -87,14 +87,14 @@ def _disk(host: Host, disk: DefinedDisk, uuid: str) -> dict[str, Any]:
             "parent": str(image.parent) if image.parent else None,
             "watchers": [str(watcher) for watcher in image.watchers],
             "owned": image.is_of(uuid),
-            # librbd's own options here beat ceph.conf and the cache mode.
+            # librbd's own options here override ceph.conf and the cache mode.
             "config": dict(image.config),
         }
     return data
 
 
 def inspection_lines(data: dict[str, Any]) -> list[str]:
-    """Return the screen for a person."""
+    """Return the screen as text."""
     head = [
         f"{data['name']}: {data['state']}",
         f"  memory {format_size(data['memory_bytes'])}, vcpus {data['vcpus']}, {data['hypervisor']} {data['machine']}"

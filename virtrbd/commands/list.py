@@ -107,7 +107,7 @@ def list_data(row: Row) -> dict[str, Any]:
 
 
 def list_lines(rows: Sequence[Row]) -> list[str]:
-    """Return the table for a person."""
+    """Return the table."""
     if not rows:
         return ["no domains"]
     return table(_TITLES, [_cells(row) for row in rows])

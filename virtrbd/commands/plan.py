@@ -33,14 +33,14 @@ with lazily():
 def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Show what differs from the specs; change nothing.
 
-    It says what apply would do, and what reconcile would leave for a person.
+    It shows what apply would do, and what reconcile would leave to the operator.
     """
     allowed, settings = parse_allowed(allow), run.settings()
     is_own = not paths  # The settings' spec_dir, which cron works by too.
     paths = paths_of(paths, settings)
     if save:
         refuse_target(save)
-        # apply takes them from any folder; and what names a file must read the same then.
+        # apply takes them from any folder, so the paths must be absolute.
         paths = _absolute(paths)
     fleet = load_fleet(paths, settings, strict=strict, is_owned=is_own)
     run.say(*fleet.warnings)
@@ -55,7 +55,7 @@ def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, 
     lines = [*broken, *plan_lines(found, allowed)]
     if save:
         if not fleet.is_whole:
-            raise UsageError("a plan over broken specs is not saved; mend them first:", *broken)
+            raise UsageError("a plan over broken specs cannot be saved; mend them first:", *broken)
         save_plan(save, SavedPlan(paths=paths, digest=plan_digest(found), host=settings.host), lines)
     code = worst(exit_code_of(found), fleet.exit_code)
     run.answer({**plan_data(found, allowed), "problems": broken, "exit_code": int(code)}, lines)

@@ -1,4 +1,4 @@
-"""The verb `reboot`: the guest is asked to reboot."""
+"""The verb `reboot`: ask the guest to reboot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `reconcile`: this host is brought into line with its specs, by cron."""
+"""The verb `reconcile`: bring this host into line with its specs, from cron."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ with lazily():
     from virtrbd.model.settings import Settings
 
 
-# No domain and no image is called so.
+# No domain and no image has this name.
 _HOST_LOCK = " reconcile"
 
-# A look that is nearly done when the run's deadline is over still lists what is not tried.
+# A look that is nearly done at the run's deadline still lists what is not tried.
 _GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One reconcile: what was asked for, completed from the settings, and since when it runs (monotonic clock)."""
+    """One reconcile: its options, completed from the settings, and its start (monotonic clock)."""
 
     run: Run
     settings: Settings
@@ -77,7 +77,7 @@ class _Job:
 
 @verb
 @PATHS
-@click.option("--splay", type=SecondsRange(0, 3600), default=0.0, help="Wait up to so many seconds first.")
+@click.option("--splay", type=SecondsRange(0, 3600), default=0.0, help="Wait up to this many seconds first.")
 @click.option(
     "--textfile", type=FILE_TYPE, metavar="FILE", default="", help="For node_exporter; default: the settings'."
 )
@@ -95,7 +95,7 @@ def reconcile(
 ) -> None:
     """Bring this host into line with its specs, from cron.
 
-    It does what is safe unwatched, and is silent when nothing is to be done.
+    It does what is safe unwatched, and is silent when there is nothing to do.
     """
     settings = run.settings()
     waiting_s = random.uniform(0, splay)
@@ -166,7 +166,7 @@ def _converge(job: _Job, teller: Teller) -> tuple[Fleet, Report]:
 
 
 def _recorded(run: Run, tell: Tell) -> Tell:
-    """Return what also keeps outcomes for the JSON document of a run that is ended before its report."""
+    """Return a function that also keeps outcomes for the JSON document of a run that ends before its report."""
     outcomes: list[dict[str, str]] = []
 
     def tell_and_keep(outcome: Outcome) -> None:
@@ -178,7 +178,7 @@ def _recorded(run: Run, tell: Tell) -> Tell:
 
 
 def _last_words(job: _Job, what: str) -> None:
-    """Say that the run's deadline ended it, and while it did what."""
+    """Report that the run's deadline ended it, and what it was doing."""
     line = (
         f"reconcile: {what}: not done within {job.settings.timeouts.reconcile:g} s (timeouts: reconcile); the run "
         f"was ended there, and the next one goes on"
@@ -188,7 +188,7 @@ def _last_words(job: _Job, what: str) -> None:
 
 
 def _check_holder(job: _Job, busy: BusyError) -> None:
-    """Say once, and in the summary, that the lock is held for longer than a run may take: nothing else would."""
+    """Report once, and in the summary, that the lock is held for longer than a run may take: nothing else does."""
     if time.time() - busy.since <= job.settings.timeouts.reconcile:
         return
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(busy.since))
@@ -198,7 +198,7 @@ def _check_holder(job: _Job, busy: BusyError) -> None:
         f"{job.settings.timeouts.reconcile:g} s), and no other run does anything; end it if it hangs"
     )
     if job.textfile:
-        # Mostly there is none, and its library takes long to import.
+        # Usually there is none, and its library takes long to import.
         from virtrbd.engine.metrics import write_held_up
 
         try:
@@ -208,7 +208,7 @@ def _check_holder(job: _Job, busy: BusyError) -> None:
 
 
 def _summarise(job: _Job, code: ExitCode, fleet: Fleet | None = None, report: Report | None = None) -> None:
-    """Write the summary where one is wanted; that it can't be written is told, and stops nothing."""
+    """Write the summary where one is wanted; a failure to write it is reported, and stops nothing."""
     if not job.textfile:
         return
     from virtrbd.engine.metrics import summary_of, write_summary

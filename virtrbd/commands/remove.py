@@ -1,4 +1,4 @@
-"""The verb `remove`: a domain is retired, and its images go to the trash."""
+"""The verb `remove`: retire a domain, and move its images to the trash."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """A domain to be retired, or with None for it the rest of a retirement that was cut off.
+    """A domain to retire, or with None for it the rest of an interrupted retirement.
 
     `stay`: images that an earlier spec gave the domain.
     """
@@ -104,7 +104,7 @@ def _look(host: Host, domain: DefinedDomain, wanted: _Wanted) -> DomainPlan:
 
 
 def _steps(host: Host, job: _Job, wanted: _Wanted) -> Iterator[Outcome]:
-    """Stop the guest, look again, and do the rest: what a guest that runs hides, its end may show."""
+    """Stop the guest, look again, and do the rest: a running guest may hide what its end shows."""
     stops = tuple(action for action in job.plan.actions if isinstance(action, ShutDownDomain | DropManagedSave))
     if job.domain is None or not stops or _missing(job, host.allowed):
         yield from _executed(host, job.plan)
@@ -127,7 +127,7 @@ def _missing(job: _Job, allowed: frozenset[Hazard]) -> set[Hazard]:
 def _closing_lines(job: _Job, outcomes: list[Outcome], allowed: frozenset[Hazard]) -> list[str]:
     name = job.name
     lines = [
-        f"{name}: image {ref} stays: it was the domain's by an earlier spec; "
+        f"{name}: image {ref} is kept: an earlier spec gave it to the domain;  "
         f"{shell_command('virtrbd image remove', ref)}"
         for ref in job.stay
     ]

@@ -1,4 +1,4 @@
-"""The verb `render`: what a spec becomes: XML, a QEMU command line, or where each value came from."""
+"""The verb `render`: the XML or QEMU command line of a spec, or the source of each value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ with lazily():
 # By image, and by pool.
 _Options = tuple[Mapping[ImageRef, Image | None], Mapping[str, Mapping[str, str]]]
 
-# What libvirt and Ceph know is used where they are quick to say it: a document can be rendered without.
+# Facts from libvirt and Ceph are used where they answer fast: a document can be rendered without.
 _ASKED_S = 3.0
 
 
@@ -50,16 +50,16 @@ _ASKED_S = 3.0
 @FILES
 @click.option("--for", "hypervisor", metavar="VERSIONS", default="", help="Like libvirt=11.6,qemu=10.0,machine=q35.")
 @click.option("--as", "form", type=click.Choice(["xml", "qemu"]), default="xml", help="XML, or a QEMU command line.")
-@click.option("--explain", is_flag=True, help="Say of every value where it came from, and what librbd will do.")
+@click.option("--explain", is_flag=True, help="Show where every value comes from, and what librbd will do.")
 def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain: bool) -> None:
     """Print the XML or the QEMU command that specs become.
 
     It is for this host's libvirt and QEMU, or for those of --for, and needs neither of them.
 
-    fsid and monitors come from ceph.conf; without one the XML has no monitors and a secret of no cluster.
+    fsid and monitors come from ceph.conf; without it the XML has no monitors, and its secret belongs to no cluster.
     """
     if explain and form != "xml":
-        raise UsageError("--explain tells of the spec, --as qemu of a command line; write one of the two")
+        raise UsageError("--explain describes the spec, --as qemu prints a command line; write one of the two")
     settings = run.settings()
     loaded = load(files, settings)
     domains = resolve(loaded, settings)
@@ -77,20 +77,20 @@ def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Hypervisor:
-    """What is rendered for; `is_here`: this host's, whose schema the XML can be held against."""
+    """The hypervisor of the rendering; `is_here`: this host's, whose schema can check the XML."""
 
     capabilities: Callable[[Domain], Capabilities]
     is_here: bool
     options: Callable[[Domain], _Options | None] = lambda _domain: None
 
     def fit(self, domain: Domain) -> Fit:
-        """Return the domain as it is there, with the lints that images and pools give rise to."""
+        """Return the domain adapted to it, with the lints of images and pools."""
         capabilities, options = self.capabilities(domain), self.options(domain)
         return fit(domain, capabilities, *options) if options else fit(domain, capabilities)
 
 
 class _Librbd:
-    """What images and pools say of librbd's options, which beat the spec's cache mode; asked while Ceph answers."""
+    """librbd's options of images and pools, which override the spec's cache mode; queried while Ceph answers."""
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
         self._settings, self._stack = settings, stack
@@ -98,7 +98,7 @@ class _Librbd:
         self._is_silent = False
 
     def options(self, domain: Domain) -> _Options | None:
-        """Return the options of the domain's images and pools, None where Ceph does not tell."""
+        """Return the options of the domain's images and pools, None where Ceph does not answer."""
         # Here, as libvirt's below: a machine that only writes specs has neither.
         from virtrbd.ceph.cluster import Cluster
         from virtrbd.ceph.images import pool_config, read_image
@@ -111,14 +111,14 @@ class _Librbd:
             self._cluster = cluster
             return {ref: read_image(cluster, ref) for ref in refs}, {pool: pool_config(cluster, pool) for pool in pools}
         except VirtrbdError as error:
-            # Of an image or a pool that is odd, others tell all the same.
+            # An odd image or pool does not stop the others.
             self._is_silent = self._cluster is None or isinstance(error, UnavailableError)
             return None
 
 
 @contextmanager
 def _known(run: Run, settings: Settings, by_hand: str) -> Iterator[_Hypervisor]:
-    """Yield what is rendered for: by hand, else this host's, else the newest with a word about it."""
+    """Yield the hypervisor of the rendering: the stated one, else this host's, else the newest, which is reported."""
     hasty = replace(settings, timeouts=replace(settings.timeouts, ceph=_ASKED_S, libvirt=_ASKED_S))
     elsewhere = _Hypervisor(capabilities=lambda d: capabilities_by_hand(by_hand, d.machine), is_here=False)
     if by_hand:
@@ -147,7 +147,7 @@ def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) ->
     if not cluster.monitors:
         run.say(f"no monitors in {settings.ceph.conf}: the XML of {domain.name} has none")
     elif cluster.fsid == NO_CLUSTER:
-        run.say(f"no fsid in {settings.ceph.conf}: the secret in the XML of {domain.name} is of no cluster")
+        run.say(f"no fsid in {settings.ceph.conf}: the secret in the XML of {domain.name} belongs to no cluster")
     fitted = known.fit(domain)
     document = render_document(
         fitted.fitted, cluster, secret_uuid_for(cluster.secret_usage), settings.template_dir, check_schema=known.is_here

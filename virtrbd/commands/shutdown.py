@@ -1,4 +1,4 @@
-"""The verb `shutdown`: the guest is asked to shut down, and waited for."""
+"""The verb `shutdown`: ask the guest to shut down, and wait for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `start`: a domain is started, where no other client has its images open."""
+"""The verb `start`: start a domain, if no other client has its images open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `undefine`: a domain goes, its images stay or go to the trash."""
+"""The verb `undefine`: forget a domain, and keep its images or move them to the trash."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ with lazily():
     from virtrbd.planning.retirement import plan_rest, plan_retirement
 
 
-# librbd's own default is no delay at all: a purge takes the image at once.
+# librbd's own default has no delay: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600
 
-# Undefining is what the verb was asked for; another owner's domain or image is not.
+# The verb itself allows undefining, but not another owner's domain or image.
 _ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
 
 
@@ -52,9 +52,9 @@ _ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
 @FORGET_SNAPSHOTS
 @ALLOW
 def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, allow: tuple[str, ...]) -> None:
-    """Forget a domain that is shut off; its images stay.
+    """Forget a domain that is shut off; keep its images.
 
-    With --trash-images those that it owns go to the trash.
+    With --trash-images those that it owns are moved to the trash.
     """
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host:
@@ -77,9 +77,9 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
 def undefine_domain(
     host: Host, domain: DefinedDomain, *, trash_images: bool, forget_snapshots: bool
 ) -> tuple[list[Outcome], list[str]]:
-    """Undefine; return what came of the steps that were not done, and a line for each thing that was.
+    """Undefine; return the outcomes of the steps that were not done, and a line for each step that was.
 
-    Images that stay need not be readable. Raises BlockedError, HypervisorError.
+    Images that are kept need not be readable. Raises BlockedError, HypervisorError.
     """
     _require_undefinable(host, domain)
     images = _images(host, domain, must_be_read=trash_images)
@@ -98,7 +98,7 @@ def undefine_domain(
     if plan.actions:
         note_clean_stop(host, domain, unreadable=unread)
     for image in owned if plan.actions else ():
-        # The definition goes, which was the proof for images of earlier versions.
+        # The definition, the proof for images of earlier versions, is removed.
         note_made(host.state, image.ref, image.image_id)
     failed, lines = _carried_out(host, plan)
     if not plan.actions:
@@ -110,9 +110,9 @@ def undefine_domain(
 
 
 def finish_undefining(host: Host, name: str) -> tuple[list[Outcome], list[str]] | None:
-    """Trash what a run left that was cut off once the domain was gone; return the same, None where there is no such.
+    """Trash what a run left that was interrupted after the undefine; return the same, None without such a run.
 
-    Its images and their hazards were looked at before the domain went.
+    Its images and their hazards were checked before the undefine.
     """
     retirement = host.state.read_retirement(name)
     if retirement is None or host.hypervisor.domain(name) is not None:
@@ -122,7 +122,7 @@ def finish_undefining(host: Host, name: str) -> tuple[list[Outcome], list[str]] 
 
 
 def _carried_out(host: Host, plan: DomainPlan) -> tuple[list[Outcome], list[str]]:
-    """Do the steps; return what came of those that were not done, and a line for each that was."""
+    """Do the steps; return the outcomes of those that were not done, and a line for each that was."""
     failed, lines = [], []
     outcomes = execute(Plan(domains=(plan,)), host.allowed | _ASKED_FOR, lambda action: perform(action, host))
     # What failed before any action was tried has none.
@@ -147,7 +147,7 @@ def _require_undefinable(host: Host, domain: DefinedDomain) -> None:
             f"{shell_command('virsh managedsave-remove', name)}"
         )
     if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
-        raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it all the same")
+        raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it anyway")
 
 
 def _done(action: Action) -> str:

@@ -1,4 +1,4 @@
-"""The verb `validate`: whether spec files are right, without libvirt and Ceph."""
+"""The verb `validate`: check spec files, without libvirt and Ceph."""
 
 from __future__ import annotations
 

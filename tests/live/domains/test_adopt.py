@@ -67,7 +67,7 @@ def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host: LabHost, na
     assert first.returncode == 4
     assert first.stdout.splitlines() == [
         f"{name}: spec: {name}.yaml",
-        f"{name}: what a spec has no word for is in its xml:",
+        f"{name}: what no field of a spec can express is in its xml:",
         "  /cputune: <cputune> <shares>512</shares> </cputune>",
         '  /clock/timer:rtc: <timer name="rtc" tickpolicy="catchup"/>',
         '  /devices/sound: <sound model="ich6"/>',

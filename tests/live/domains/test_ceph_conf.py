@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[str, type[VirtrbdError], str]] = {
     "a bare word": (
         "[client]\nmon_host = {mon_host}\nkeyring = {folder}/bare\n",
         ConfigError,
-        "bare: Ceph cannot read it: line 1 names no user of Ceph",
+        "bare: Ceph cannot read it: line 1 is not the name of a Ceph user",
     ),
 }
 

@@ -39,7 +39,7 @@ def test_a_copied_domain_is_not_ours(host: LabHost, name: str) -> None:
     assert host.inspect(copy)["disks"][0]["owned"] is False
     done = host.virtrbd("undefine", copy, "--trash-images")
     assert (done.returncode, done.stderr) == (
-        4, f"{copy}: is not virtrbd's; --allow takes-over undefines it all the same\n"
+        4, f"{copy}: is not virtrbd's; --allow takes-over undefines it anyway\n"
     )  # fmt: skip
     host.ok("virtrbd", "undefine", copy, "--trash-images", "--allow", "takes-over")
     assert f"{name}.vda" in host.ok("rbd", "ls", "vms").split(), "the image is the first domain's"

@@ -155,7 +155,7 @@ def test_a_saved_plan_is_applied_to_another_world(host: LabHost, name: str, spec
     before = definition(host, name)
     done = host.virtrbd("apply", "tonight.plan")
     assert (done.returncode, done.stdout) == (5, "")
-    assert "have moved on since this plan was saved; nothing was done" in done.stderr
+    assert "have changed since this plan was saved; nothing was done" in done.stderr
     assert definition(host, name) == before
     host.virtrbd("plan", spec, "--save", "tonight.plan")
     assert re.search(r"edit definition \(/vcpu: 1 -> 2\)", host.ok("virtrbd", "apply", "tonight.plan"))

@@ -330,7 +330,7 @@ def test_verbs_act_on_a_domain_of_virshs_and_leave_no_mark(host: LabHost, foreig
 
 def test_undefine_of_a_domain_of_virshs_needs_takes_over_and_keeps_its_image(host: LabHost, foreign: str) -> None:
     assert refused(host, 4, "undefine", foreign, "--trash-images") == (
-        f"{foreign}: is not virtrbd's; --allow takes-over undefines it all the same\n"
+        f"{foreign}: is not virtrbd's; --allow takes-over undefines it anyway\n"
     )
     assert listed(host, foreign)["state"] == "shut off"
     done = host.ok("virtrbd", "undefine", foreign, "--trash-images", "--allow", "takes-over")
@@ -345,7 +345,7 @@ def test_an_image_of_an_earlier_spec_is_named_when_its_domain_is_retired(host: L
     host.spec(name, DISK)
     host.ok("virtrbd", "define", spec, "--allow", "interrupts-guest")
     line = (
-        f"{name}: image vms/{name}.vdb stays: it was the domain's by an earlier spec; virtrbd image remove vms/{name}."
+        f"{name}: image vms/{name}.vdb is kept: an earlier spec gave it to the domain; virtrbd image remove vms/{name}."
     )
     assert line in host.run("virtrbd", "remove", name).stdout
     retired = as_json(host, "remove", name, "--allow", "forgets-domain,loses-data")

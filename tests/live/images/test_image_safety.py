@@ -73,7 +73,7 @@ def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world: World, 
     domain = world.libvirt.lookupByName(name)
     said = world.ok("image", "resize", image, "32M")
     assert said.splitlines() == [
-        f"{image}: grown from 16 MiB to 32 MiB, and domain {name} was told",
+        f"{image}: grown from 16 MiB to 32 MiB, and domain {name} sees the new size",
         f"{name}: raise the disk's size in its spec too, if it states one",
     ]
     assert domain.blockInfo("vda")[0] == 32 * MIB

@@ -250,7 +250,7 @@ def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: World, nam
         domain = world.libvirt.defineXML(xml)
         domain.create()
         before = domain.blockInfo("vda")[0]
-        assert "was told" in world.ok("image", "resize", f"vms/{name}", "48M")
+        assert "sees the new size" in world.ok("image", "resize", f"vms/{name}", "48M")
         assert domain.blockInfo("vda")[0] == before + 16 * MIB
         assert "is 48 MiB already" in world.ok("image", "resize", f"vms/{name}", "48M")
     finally:

@@ -85,7 +85,7 @@ def test_a_path_that_nothing_has_is_taken_and_said(fleet: Fleet) -> None:
     slip = fleet.run("ignore", name, "/devices/disk:vdz/iotune")
     assert (slip.code, slip.err) == (
         0,
-        f"{name}: nothing here has /devices/disk:vdz/iotune so far; plan shows the paths there are\n",
+        f"{name}: nothing here has /devices/disk:vdz/iotune so far; plan shows the existing paths\n",
     )
     for path in ("/devices/disk:vda/driver/@cache", "/os/boot", "/autostart", "/devices/disk:vda"):
         assert fleet.run("ignore", name, path).err == "", path

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class _Libvirt:
-    """libvirt, connected to when something is asked of it first; its bindings take longer to import than Ceph's."""
+    """libvirt, connected to at the first query; its bindings take longer to import than Ceph's."""
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
         self._settings, self._stack = settings, stack
-        # Clones are made by several threads, and each wants to know who we are.
+        # Several threads make clones, and each needs this host's UUID.
         self._lock = threading.RLock()
         self._refused: VirtrbdError | None = None
 
@@ -37,7 +37,7 @@ class _Libvirt:
             return self._connected
 
     def has_answered(self) -> bool:
-        """Whether libvirt was asked for something, and answers."""
+        """Whether libvirt was queried, and answers."""
         return bool(self.__dict__.get("_connected"))
 
     def require(self, what: str) -> None:
@@ -60,7 +60,7 @@ class _Libvirt:
 
             return self._stack.enter_context(Hypervisor.connect(self._settings))
         except (UnavailableError, DeniedError) as error:
-            # Verbs that must know what domains do say so.
+            # Verbs that need the domains' uses report that themselves.
             self._refused = error
             return None
 
@@ -83,15 +83,15 @@ class Session:
 
     def uses(self) -> tuple[DomainUse, ...] | None:
         """Return what the domains of this host use, None where libvirt does not answer."""
-        # It brings a parser of XML, which most verbs on images do without.
+        # It imports a parser of XML, which most verbs on images do not need.
         from virtrbd.images.users import read_uses
 
         return read_uses(self.hypervisor) if self.hypervisor else None
 
     def known_uses(self, ref: ImageRef, allowed: frozenset[Hazard]) -> tuple[DomainUse, ...] | None:
-        """Return what the domains of this host use, None where libvirt does not answer and that may be passed by.
+        """Return what the domains of this host use, None where libvirt does not answer and that is allowed.
 
-        Raises UnavailableError, DeniedError: on a machine for images alone a person says `--allow takes-over`.
+        Raises UnavailableError, DeniedError: on a machine without libvirt the operator writes `--allow takes-over`.
         """
         if "takes-over" not in allowed:
             self.libvirt.require(f"which domains of this host use image {ref.image}")
@@ -105,13 +105,13 @@ class Session:
             )
 
     def with_progress(self, progress: Progress) -> ImageHost:
-        """Return the host with what shows progress."""
+        """Return the host with its progress display."""
         return replace(self.host, progress=progress)
 
 
 @contextmanager
 def image_session(run: Run) -> Iterator[Session]:
-    """Connect to Ceph, and to libvirt once it is asked: it knows who we are and what its domains use.
+    """Connect to Ceph, and to libvirt at the first query: it knows this host's UUID and what its domains use.
 
     Raises UnavailableError, DeniedError, ConfigError for Ceph.
     """

@@ -10,7 +10,7 @@ from virtrbd.model.image import ImageRef
 if TYPE_CHECKING:
     from virtrbd.local.state_dir import StateDir
 
-# What an answer says of an image that an earlier run of the same made, and was ended before it could say so.
+# For an image that an earlier run of the same command made, which ended before it could report that.
 ALREADY_THERE = "already there, "
 
 
@@ -18,7 +18,7 @@ ALREADY_THERE = "already there, "
 def until_answered(state: "StateDir", ref: ImageRef) -> Iterator[None]:
     """Forget the intent of what was made when its answer is out, or cannot be written.
 
-    Only a run that is ended before leaves it: run again, it says that there is nothing left to do.
+    Only a run that ends before leaves it: run again, the verb reports that there is nothing left to do.
     """
     try:
         yield

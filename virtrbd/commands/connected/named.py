@@ -1,4 +1,4 @@
-"""A domain that a person named: found, locked, and in the state that the verb needs."""
+"""A domain that the operator named: found, locked, and in the state that the verb needs."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def require_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
 
 
 def find_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
-    """Return the domain, whatever its XML is. Raises HypervisorError when there is none."""
+    """Return the domain, with any XML. Raises HypervisorError when there is none."""
     domain = hypervisor.domain(name)
     if domain is None:
         raise HypervisorError(f"{cut(name) or quoted(name)}: no such domain on this host; see virtrbd list")
@@ -35,11 +35,11 @@ def find_domain(hypervisor: Hypervisor, name: str) -> DefinedDomain:
 
 @contextmanager
 def locked(host: Host, name: str, verb: str) -> Iterator[DefinedDomain]:
-    """Lock a domain that a person named, by name or UUID, with the images that it writes, for the verb.
+    """Lock a domain that the operator named, by name or UUID, with the images that it writes, for the verb.
 
     Raises HypervisorError, BusyError.
     """
-    # The lock is the name's, whatever the person typed.
+    # The lock is the name's, also where the operator gave a UUID.
     found = require(host, name)
     images = map(str, written_images(parse_tree(found.definition)))
     with host.state.locked([found.name, *images], verb):
@@ -47,7 +47,7 @@ def locked(host: Host, name: str, verb: str) -> Iterator[DefinedDomain]:
 
 
 def require_released(domain: DefinedDomain) -> None:
-    """Raise BlockedError while somebody keeps hands off the domain."""
+    """Raise BlockedError while the domain is held."""
     mark = read_mark(domain.definition)
     if mark and mark.hold and mark.hold.holds_at(time.time()):
         way_out = shell_command("virtrbd release", domain.name)
@@ -55,6 +55,6 @@ def require_released(domain: DefinedDomain) -> None:
 
 
 def require_awake(domain: DefinedDomain) -> None:
-    """Raise HypervisorError when the guest is paused: it hears nothing until somebody resumes it."""
+    """Raise HypervisorError when the guest is paused: it does not react until it is resumed."""
     if domain.state is PowerState.PAUSED:
-        raise HypervisorError(f"{domain.name}: is paused; {shell_command('virsh resume', domain.name)} lets it go on")
+        raise HypervisorError(f"{domain.name}: is paused; {shell_command('virsh resume', domain.name)} resumes it")

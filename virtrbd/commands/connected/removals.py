@@ -19,7 +19,7 @@ from virtrbd.planning.removal import RemovalPlan
 
 
 def require_details(session: Session, ref: ImageRef, image_id: str = "") -> ImageDetails:
-    """Return all of an image, its clones with their owners. Raises ClusterError when it is not there."""
+    """Return the details of an image, with the owners of its clones. Raises ClusterError when it does not exist."""
     details = read_details(session.host.cluster, ref, image_id)
     if details is None:
         raise missing_image_error(session.host.cluster, ref)
@@ -29,7 +29,7 @@ def require_details(session: Session, ref: ImageRef, image_id: str = "") -> Imag
 def plan_once_free(
     session: Session, make_plan: Callable[[], RemovalPlan], allowed: frozenset[Hazard], *, clear: bool
 ) -> RemovalPlan:
-    """Return the plan; one that only clients stand against which may have crashed is made again until they are gone."""
+    """Return the plan; while only clients that may have crashed prevent it, it is made again until they are gone."""
 
     def look() -> RemovalPlan:
         plan = make_plan()
@@ -68,7 +68,7 @@ def carry_out(
     clear: bool,
     only_plan: bool,
 ) -> None:
-    """Do the steps, unless something stands against them; either way say what there is and what was done."""
+    """Do the steps, unless something prevents them; in either case report the plan and what was done."""
     plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     done: list[str] = []

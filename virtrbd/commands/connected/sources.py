@@ -1,4 +1,4 @@
-"""An image that is to be read whole: there, ready, and of one moment."""
+"""An image that will be read whole: it exists, is ready, and does not change."""
 
 from virtrbd.ceph.details import missing_snapshot
 from virtrbd.ceph.images import read_image
@@ -10,7 +10,7 @@ from virtrbd.printable import shell_command
 
 
 def source_of(session: Session, ref: ImageRef) -> Image:
-    """Return what is to be read. Raises ClusterError when it is not there, or not ready."""
+    """Return the image to read. Raises ClusterError when it does not exist, or is not ready."""
     found = read_image(session.host.cluster, ref)
     if found is None:
         require_image(session.host, ref)
@@ -19,12 +19,10 @@ def source_of(session: Session, ref: ImageRef) -> Image:
     if found.state:
         raise not_ready_error(found)
     if found.obstacles and "journaling" in found.features and not ref.snapshot:
-        # Reading takes the lock of a journaled image, for qemu-img opens it read-write (measured with QEMU 7.2).
-        way_out = f"qemu-img reads no journaled image then, {shell_command('rbd export', ref)} does"
+        # Reading takes the lock of a journaled image, because qemu-img opens it read-write (measured with QEMU 7.2).
+        way_out = f"qemu-img can't read a journaled image then, {shell_command('rbd export', ref)} can"
         raise ClusterError(f"image {ref}: {found.obstacles[0].text}; {way_out}")
     if found.watchers and not ref.snapshot:
         who = ", ".join(map(str, found.watchers))
-        session.host.say(
-            f"image {ref} is open by {who}: what is read of it is of no single moment; make a snapshot, and name that"
-        )
+        session.host.say(f"image {ref} is open by {who}: it changes while it is read; make a snapshot, and name that")
     return found

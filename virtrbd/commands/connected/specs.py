@@ -12,12 +12,12 @@ from virtrbd.specs.directory import Fleet
 
 
 def policy_of(paths: Sequence[str], fleet: Fleet, settings: Settings, limit: str) -> Policy:
-    """Return what a run over these specs may do. Raises UsageError for a limit that is none."""
+    """Return what a run over these specs may do. Raises UsageError for an invalid limit."""
     return Policy(
         host=settings.host,
         template_dir=settings.template_dir,
         by_spec=True,
-        # Only a whole directory shows who has no spec; a broken file may be the one that names it.
+        # Only a whole directory shows which domains have no spec; a broken file may be the missing spec.
         with_orphans=all(map(os.path.isdir, paths)) and fleet.is_whole,
         limit_percent=parse_limit(limit),
     )
@@ -27,5 +27,5 @@ def parse_limit(text: str) -> int:
     """Return the percentage that `30%` means. Raises UsageError."""
     match = re.fullmatch(r"(\d{1,3})\s*%?", text.strip())
     if match is None or int(match[1]) > 100:
-        raise UsageError(f"--limit: {quoted(text)} is no share; write a number from 0 to 100, like 30%")
+        raise UsageError(f"--limit: {quoted(text)} is not a share; write a number from 0 to 100, like 30%")
     return int(match[1])

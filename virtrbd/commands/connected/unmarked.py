@@ -8,11 +8,11 @@ from virtrbd.images.traces import unmarked
 
 
 def mark_what_waits(host: ImageHost) -> None:
-    """Mark what was made while libvirt did not answer; mostly there is nothing."""
-    # Whoever may not read the state directory makes nothing there either.
+    """Mark what was made while libvirt did not answer; usually there is nothing."""
+    # A user who may not read the state directory makes nothing there either.
     with suppress(DeniedError):
         if next(unmarked(host.state), None):
-            # Mostly it is not needed, and takes long to import.
+            # Usually it is not needed, and takes long to import.
             from virtrbd.images.create import mark_unmarked
 
             mark_unmarked(host)

@@ -25,12 +25,12 @@ def answer_json(data: dict[str, Any]) -> None:
 
 
 def keep_so_far(data: dict[str, Any]) -> None:
-    """Keep what was done: the JSON document has it also when the run fails or is ended."""
+    """Record what was done: the JSON document has it also when the run fails or is ended."""
     _so_far.update(data)
 
 
 def refuse(code: ExitCode, lines: Sequence[str]) -> ExitCode:
-    """Say why the run ends; as the one JSON document too when that was asked for and no answer is out yet."""
+    """Report why the run ends; with --output json also as the one JSON document, unless an answer was written."""
     try:
         complain(lines)
     except OutputError:
@@ -42,7 +42,7 @@ def refuse(code: ExitCode, lines: Sequence[str]) -> ExitCode:
 
 
 def complain(lines: Sequence[str]) -> None:
-    """Say what is wrong, on standard error."""
+    """Report what is wrong, on standard error."""
     print_log(lines, is_error=True, event="problem", as_json=_wants_json("--log"))
 
 

@@ -1,4 +1,4 @@
-"""How a run ends: the exit code of what is raised, and what is said of it."""
+"""The ends of a run: the exit code and the message of what is raised."""
 
 import errno
 import os
@@ -17,20 +17,20 @@ from virtrbd.ending import EndedError, ask_again, asked, what_was_done
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.printable import quoted
 
-# What a write of click's own ends with where there is no room, or the disk is broken.
+# The errors of click's own writes where there is no room, or the disk is broken.
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # By signal: the exit code, and the word for it.
 _ENDS = {
-    signal.SIGHUP: (ExitCode.HUNG_UP, "the terminal is gone"),
+    signal.SIGHUP: (ExitCode.HUNG_UP, "the terminal is closed"),
     signal.SIGINT: (ExitCode.INTERRUPTED, "interrupted"),
     signal.SIGTERM: (ExitCode.TERMINATED, "terminated"),
-    signal.SIGPIPE: (ExitCode.CLOSED_PIPE, "nobody reads on"),
+    signal.SIGPIPE: (ExitCode.CLOSED_PIPE, "the reader closed the pipe"),
 }
 
 
 def ending_of(error: BaseException) -> ExitCode:
-    """Return the exit code that a run ends with which this ends."""
+    """Return the exit code of a run that this exception ends."""
     match error:
         case VirtrbdError():
             return error.exit_code
@@ -44,7 +44,7 @@ def ending_of(error: BaseException) -> ExitCode:
 
 
 def ended(invoke: Callable[[], ExitCode]) -> ExitCode:
-    """Run, and return the exit code also where not even the reason can be said."""
+    """Run, and return the exit code also where not even the reason can be written."""
     try:
         return guarded(invoke)
     except BrokenPipeError:
@@ -52,18 +52,18 @@ def ended(invoke: Callable[[], ExitCode]) -> ExitCode:
     except OSError:
         return ExitCode.FAILED
     except EndedError as error:
-        # While that was said.
+        # While that was written.
         return ending_of(error)
 
 
 def guarded(invoke: Callable[[], ExitCode]) -> ExitCode:
-    """Run, and return the exit code; whatever was raised is said."""
+    """Run, and return the exit code; report what was raised."""
     try:
         code = _spoken(invoke)
-        # It came while something was finished, and that failed, or what was told of it is lost.
+        # It came while a step was finished, and the step failed, or its report is lost.
         return worst(code, _say_ended(asked())) if asked() else code
     except BrokenPipeError:
-        # Python would complain once more when it flushes stdout at its end.
+        # Python would complain again when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.CLOSED_PIPE
     except click.Abort:
@@ -71,7 +71,7 @@ def guarded(invoke: Callable[[], ExitCode]) -> ExitCode:
     except EndedError as error:
         return _say_ended(error.number)
     except Exception as error:
-        # Whoever writes a file of ours tells of a full disk himself: this is the answer's, or click's help.
+        # Writers of virtrbd's files report a full disk themselves: this is the answer's, or click's help.
         if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS):
             fact = f"{error.filename or 'standard output'}: {(error.strerror or '').lower()}"
             return refuse(ExitCode.FAILED, [f"virtrbd: {fact}; make room or write elsewhere, then run again"])
@@ -80,7 +80,7 @@ def guarded(invoke: Callable[[], ExitCode]) -> ExitCode:
 
 
 def complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") -> None:
-    """Say what was raised where nothing can catch it; Python would do so by itself, with all that its text holds."""
+    """Report what was raised where nothing can catch it; Python would print its whole text."""
     if isinstance(lost.exc_value, EndedError):
         ask_again()
     elif lost.exc_value is not None:
@@ -88,11 +88,11 @@ def complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") 
 
 
 def _say_ended(number: int) -> ExitCode:
-    """Say what was done before a signal ended the run; the next one does the rest."""
+    """Report what was done before a signal ended the run; the next run does the rest."""
     code, word = _ENDS[signal.Signals(number)]
     lines = [*what_was_done(), f"virtrbd: {word}; run again to finish what was begun"]
     if number == signal.SIGHUP:
-        # A terminal that is gone takes no words, and what was to be said is no reason for another code.
+        # A closed terminal accepts no text, and that does not change the exit code.
         with suppress(OSError):
             refuse(code, lines)
         return code
@@ -100,7 +100,7 @@ def _say_ended(number: int) -> ExitCode:
 
 
 def _spoken(invoke: Callable[[], ExitCode]) -> ExitCode:
-    """Run, and return the exit code; what is wrong with the command line, or with the world, is said."""
+    """Run, and return the exit code; report what is wrong with the command line, or with the world."""
     try:
         return invoke()
     except click.exceptions.Exit as done:
@@ -115,7 +115,7 @@ def _spoken(invoke: Callable[[], ExitCode]) -> ExitCode:
     except VirtrbdError as error:
         complain(_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
-        # What was begun has its own words: whether it took effect is unknown, or what was done before.
+        # A run that began has its own message: that the effect is unknown, or what was done before.
         is_idle = error.exit_code is ExitCode.UNAVAILABLE and not has_begun()
         suffix = "; nothing was begun" if is_idle else ""
         return refuse(error.exit_code, [prefix + message + suffix for message in error.messages])
@@ -130,7 +130,7 @@ def _as_written(message: str) -> str:
 
 
 def _defect_lines(error: VirtrbdError) -> list[str]:
-    """Return where in the code virtrbd itself failed; it goes into no JSON, but to whoever reports it."""
+    """Return where in the code virtrbd itself failed: for the report of the bug, not for JSON."""
     defects = error.defects if isinstance(error, SpecError) else (error,)
     return [f"trace: {line}" for defect in defects if isinstance(defect, DefectError) for line in defect.trace]
 

@@ -1,4 +1,4 @@
-"""The environment of root's runs: what sudo or a shell hands on says neither what is read nor which code is loaded.
+"""The environment of root's runs: what sudo or a shell passes on must decide neither what is read nor which code loads.
 
 Ceph, libvirt, QEMU, OpenSSL and glibc take names of files to write and of code to load from it: CEPH_ARGS and
 CEPH_LIB, LIBVIRT_LOG_OUTPUTS, QEMU_MODULE_DIR, OPENSSL_CONF, GCONV_PATH. New ones come with their versions, so the few
@@ -21,7 +21,7 @@ _dropped: dict[str, str] = {}
 
 
 def drop_foreign() -> None:
-    """Drop what changes what root does, before any library reads it. Other users have theirs: they harm themselves."""
+    """Drop what changes what root does, before any library reads it. Other users keep theirs."""
     if os.geteuid() != 0:
         return
     for name in list(os.environ):

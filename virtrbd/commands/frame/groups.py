@@ -21,7 +21,7 @@ class Group:
 
     @property
     def verbs(self) -> dict[str, "str | Group"]:
-        """What may be typed behind the group's name."""
+        """The words that may follow the group's name."""
         return {word: verb for verbs in self.headings.values() for word, verb in verbs.items()}
 
 

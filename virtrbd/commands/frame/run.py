@@ -1,4 +1,4 @@
-"""One run of a verb: what the global options said, and how the verb speaks and answers."""
+"""One run of a verb: the global options, and how the verb reports and answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from virtrbd.model.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the global options said. `log`: the form of what goes to stderr."""
+    """The global options. `log`: the form of the lines on stderr."""
 
     config: str | None = None
     connect: str | None = None
@@ -31,7 +31,7 @@ class Run:
 
     def settings(self) -> Settings:
         """Return the settings with what the command line overrides."""
-        # No help needs settings.
+        # The help needs no settings.
         from virtrbd.specs.settings import load_settings
 
         settings = load_settings(self.config)
@@ -39,7 +39,7 @@ class Run:
         return replace(settings, connect=self.connect) if self.connect else settings
 
     def say(self, *lines: str) -> None:
-        """Tell the person something; never on stdout, where the answer goes."""
+        """Print a message for the operator; never on stdout, where the answer goes."""
         if not self.quiet:
             print_log(lines, is_error=False, event="note", as_json=self.log == "json")
 
@@ -49,7 +49,7 @@ class Run:
             answer_json(data)
         else:
             print_lines(lines)
-        # The work is done and said: to say now that it was ended would be wrong.
+        # The work is done and reported: a report now that it was ended would be wrong.
         ignore_signals()
 
     def answer_change(self, data: dict[str, Any], lines: Sequence[str], *, changed: bool) -> None:
@@ -57,24 +57,24 @@ class Run:
         self.answer({**data, "changed": changed}, lines if changed or not self.quiet else [])
 
     def answer_document(self, data: dict[str, Any], text: str) -> None:
-        """Print the answer: one JSON document, or a document in a form of its own, which may go into a file."""
+        """Print the answer: one JSON document, or a document in another form, which may go into a file."""
         if self.is_json:
             self.answer(data, [])
         else:
             print_document(text)
 
     def so_far(self, data: dict[str, Any]) -> None:
-        """Keep what was done: the one JSON document has it also when the run fails or is ended."""
+        """Record what was done: the one JSON document has it also when the run fails or is ended."""
         keep_so_far(data)
 
     def report_call(self, what: str, seconds: float, is_over: bool) -> None:
-        """Say which call was made, and how long it took; for -v."""
+        """Report a call, and how long it took; for -v."""
         fate = "" if is_over else ", and was given up"
         line = f"{what} took {seconds * 1000:.1f} ms{fate}"
         print_log([line], is_error=False, event="call", as_json=self.log == "json")
 
     def refuse(self, code: ExitCode, *lines: str) -> None:
-        """Say why the run ends, for a process that is left without coming back here."""
+        """Report why the run ends, for a process that ends without coming back here."""
         refuse(code, lines)
 
     def end(self, code: ExitCode) -> None:

@@ -18,13 +18,13 @@ GLOBAL_OPTIONS = (
     click.option("--config", type=FILE_TYPE, metavar="FILE", help="Settings file."),
     click.option("--connect", metavar="URI", help="libvirt connection."),
     click.option("--output", type=click.Choice(["text", "json"]), help="Form of the answer."),
-    click.option("-v", "--verbose", is_flag=True, help="Say which calls are made, and how long they took."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing where nothing is to be done."),
+    click.option("-v", "--verbose", is_flag=True, help="Show which calls are made, and how long they take."),
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing when there is nothing to do."),
 )
 
 
 def verb(function: Callable[..., None]) -> click.Command:
-    """Make a verb of a function, which gets a Run and what its own options say.
+    """Make a verb of a function, which gets a Run and the values of its own options.
 
     The verb has the global options too, which win over those before the verb.
     """
@@ -47,9 +47,9 @@ def verb(function: Callable[..., None]) -> click.Command:
 
 
 def require_text(context: click.Context, values: Mapping[str, Any]) -> None:
-    """Raise UsageError for a word on the command line that is no UTF-8, unless it names a file."""
+    """Raise UsageError for a word on the command line that is not UTF-8, unless it names a file."""
     for parameter in context.command.params:
         value = None if isinstance(parameter.type, click.Path) else values.get(parameter.name or "")
         for word in value if isinstance(value, tuple) else (value,):
             if isinstance(word, str) and not is_utf8(word):
-                raise UsageError(f"{parameter.human_readable_name}: {quoted(word)} is no UTF-8; check the encoding")
+                raise UsageError(f"{parameter.human_readable_name}: {quoted(word)} is not UTF-8; check the encoding")

@@ -23,9 +23,9 @@ with lazily():
 @click.argument("parent", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
 @click.argument("refs", metavar="NEW_IMAGE...", type=NEW_IMAGE_TYPE, nargs=-1, required=True)
 def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
-    """Clone a snapshot, as often as names are given.
+    """Clone a snapshot to each of the names.
 
-    Cut off, run it again: it makes those that are missing.
+    After an interruption, run it again: it makes the missing clones.
     """
     require_snapshot(parent)
     for ref in refs:
@@ -49,5 +49,5 @@ def _advise_flatten(session: Session, ref: ImageRef) -> None:
     if depth > limit:
         session.host.say(
             f"{ref}: {depth} images deep, over the limit of {limit}: each read may go through all of them; "
-            f"{shell_command('virtrbd image flatten', ref)} parts it from them"
+            f"{shell_command('virtrbd image flatten', ref)} ends that"
         )

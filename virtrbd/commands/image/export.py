@@ -1,4 +1,4 @@
-"""The verb `image export`: an image or a snapshot becomes a file."""
+"""The verb `image export`: write an image or a snapshot to a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with lazily():
 def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: bool, progress: str) -> None:
     """Export an image or a snapshot into a new FILE."""
     if file == "-":
-        raise UsageError("an export is written to a file, whose name it gets when it is whole; name one")
+        raise UsageError("an export needs a file, which gets its name when it is whole; name one")
     with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
         source = source_of(session, ref)
         host = session.with_progress(update)

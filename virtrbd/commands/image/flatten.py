@@ -1,4 +1,4 @@
-"""The verb `image flatten`: a clone gets what it shares with its parent."""
+"""The verb `image flatten`: copy into a clone what it shares with its parent."""
 
 from __future__ import annotations
 

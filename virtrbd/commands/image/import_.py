@@ -30,7 +30,7 @@ with lazily():
     from virtrbd.model.size import format_size
 
 
-# The snapshot of a base where none is named.
+# The default snapshot of a base.
 _BASE = "base"
 
 
@@ -42,13 +42,13 @@ _BASE = "base"
     "file_format",
     type=click.Choice([*FORMATS, DISC]),
     default=None,
-    help="What the disk is; else what it looks like, and a block device is raw. raw takes any bytes as they are.",
+    help="Format of the disk; default: by its bytes, raw for a block device. raw takes any bytes as they are.",
 )
 @click.option("--member", default="", help="The disk in an OVA or tar archive that has several.")
 @click.option(
     "--checksum",
     default="",
-    help="What FILE must have: sha256:HEX, or the file or https URL of a list like SHA256SUMS.",
+    help="Checksum of FILE: sha256:HEX, or the file or https URL of a list like SHA256SUMS.",
 )
 @click.option(
     "--repair-copy", is_flag=True, help="Import a repaired copy of a qcow2 that a crash left open; FILE stays as it is."
@@ -103,7 +103,7 @@ def import_image(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """What is imported, and into what."""
+    """The source and the target of the import."""
 
     file: ImportFile
     repair_copy: bool
@@ -115,7 +115,7 @@ class _Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Done:
-    """The size of the image, whether an earlier run had made it, and where the intent is until that is said."""
+    """The size of the image, whether an earlier run had made it, and the intent, kept until the answer is out."""
 
     size_bytes: int
     was_there: bool
@@ -124,7 +124,7 @@ class _Done:
 
 
 def _require_new(target: ImageRef) -> None:
-    """Raise UsageError for a name that no new image gets: of IMAGE@SNAPSHOT, the parser judges the snapshot's alone."""
+    """Raise UsageError for a name that a new image may not have: the parser checks only the snapshot's of both."""
     try:
         check_new_name(target.name)
     except ValueError as error:
@@ -132,7 +132,7 @@ def _require_new(target: ImageRef) -> None:
 
 
 def _require_sense(file: ImportFile) -> None:
-    """Raise UsageError for words that contradict each other, or cannot be meant."""
+    """Raise UsageError for options that contradict each other, or make no sense."""
     try:
         if file.checksum and is_checksum(file.checksum):
             parse_checksum(file.checksum)
@@ -141,9 +141,9 @@ def _require_sense(file: ImportFile) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if file.name == "-" and (file.member or file.checksum):
-        raise UsageError("standard input is raw data, of which nothing is taken and no checksum known; name a file")
+        raise UsageError("standard input is raw data, without members or a checksum; name a file")
     if file.member and file.format == "raw":
-        raise UsageError("--format raw takes the archive itself for the disk; leave out --format or --member")
+        raise UsageError("--format raw takes the archive itself as the disk; leave out --format or --member")
 
 
 def _import_file(run: Run, job: _Job, progress: str) -> _Done:

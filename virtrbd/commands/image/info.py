@@ -1,4 +1,4 @@
-"""The verb `image info`: all about an image, or about one snapshot."""
+"""The verb `image info`: everything about an image, or about one snapshot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with lazily():
 @verb
 @IMAGE
 def info(run: Run, ref: ImageRef) -> None:
-    """Show all about an image, or about one snapshot.
+    """Show everything about an image, or about one snapshot.
 
     That is its usage, watchers, parents, clones, owner and librbd's options.
     """

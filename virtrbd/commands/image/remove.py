@@ -1,4 +1,4 @@
-"""The verb `image remove`: an image goes to the trash, or for good."""
+"""The verb `image remove`: move an image to the trash, or remove it for good."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def remove(
     progress: str,
     allow: tuple[str, ...],
 ) -> None:
-    """Move an image to the trash, or say what keeps it.
+    """Move an image to the trash, or show what keeps it.
 
     It names the command that clears each obstacle.
     """

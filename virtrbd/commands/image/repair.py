@@ -1,4 +1,4 @@
-"""The verb `image repair`: what a crash left of an image is mended."""
+"""The verb `image repair`: repair what a crash left of an image."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ with lazily():
 @PLAN
 @ALLOW
 def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: tuple[str, ...]) -> None:
-    """Mend what a crash left of an image.
+    """Repair what a crash left of an image.
 
-    That is a half image, an invalid object map, a lock whose holder is gone, or an intent.
+    That is a half-made image, an invalid object map, a lock whose holder is gone, or an intent.
     """
     require_plain(ref)
     allowed = parse_allowed(allow)
@@ -54,7 +54,7 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
             for step in plan.steps:
                 perform_step(session.host, step)
                 done.append(step.text)
-            # What did not open before is looked at for the first time.
+            # An image that did not open before is looked at for the first time.
             plan = find_rest(session.host, ref)
             data["left"] = plan_data(plan)
     code = _exit_code(plan, allowed)
@@ -89,7 +89,7 @@ def plan_data(plan: RepairPlan) -> dict[str, Any]:
 
 
 def plan_lines(plan: RepairPlan, allowed: frozenset[Hazard]) -> list[str]:
-    """Return what is wrong, and what mends it."""
+    """Return the flaws, and the steps that mend them."""
     if not plan.found:
         return [f"{plan.subject}: nothing to mend"]
     lines = [f"{plan.subject}: {text}" for text in plan.found]

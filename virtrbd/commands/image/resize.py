@@ -1,4 +1,4 @@
-"""The verb `image resize`: an image grows, also under a running guest."""
+"""The verb `image resize`: grow an image, also under a running guest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with lazily():
 def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     """Grow an image to SIZE, also under a running guest.
 
-    The guest is told. Images never shrink.
+    The guest sees the new size. Images never shrink.
     """
     require_plain(ref)
     allowed = parse_allowed(allow)
@@ -35,9 +35,9 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
     grown = f"grown from {format_size(before)} to {format_size(size)}"
     line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"
-    lines = [line + (f", and domain {told} was told" if told else "")]
+    lines = [line + (f", and domain {told} sees the new size" if told else "")]
     if before != size:
-        # Images never shrink, so a plan over a spec that says less would stop there.
+        # Images never shrink, so a plan over a spec with a smaller size would stop there.
         lines += [
             f"{use.name}: raise the disk's size in its spec too, if it states one"
             for use in uses or ()

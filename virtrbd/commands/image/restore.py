@@ -40,7 +40,7 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
             if entry.ref == ref and image_id in ("", entry.image_id)
         ]
         if found and all(entry.source != "USER" for entry in found):
-            # What mirroring or a migration put there is theirs to bring back.
+            # Only mirroring or a migration may bring back what they moved there.
             raise missing_image_error(session.host.cluster, ref)
         found = [entry for entry in found if entry.source == "USER"]
         if not found:
@@ -67,7 +67,7 @@ def _renamed(ref: ImageRef, name: str) -> ImageRef:
         is_name = False
     if not is_name:
         raise UsageError(
-            f"--as: {quoted(name)} is no name of an image in {ref.room}, where it comes back; write one like "
+            f"--as: {quoted(name)} cannot be the name of an image in {ref.room}, where it is restored; write one like "
             f"{ref.name}-old"
         )
     return renamed

@@ -1,4 +1,4 @@
-"""The verb `image snapshot remove`: a snapshot goes."""
+"""The verb `image snapshot remove`: remove a snapshot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with lazily():
 def remove_snapshot(
     run: Run, ref: ImageRef, clear: bool, only_plan: bool, progress: str, allow: tuple[str, ...]
 ) -> None:
-    """Remove a snapshot, or say what keeps it.
+    """Remove a snapshot, or show what keeps it.
 
     It names the command that clears each obstacle.
     """

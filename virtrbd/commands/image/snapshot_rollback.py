@@ -1,4 +1,4 @@
-"""The verb `image snapshot rollback`: an image becomes what it was at a snapshot."""
+"""The verb `image snapshot rollback`: take an image back to its state at a snapshot."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ with lazily():
 @SNAPSHOT
 @ALLOW
 def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
-    """Make an image what it was at a snapshot.
+    """Take an image back to its state at a snapshot.
 
-    Cut off, run it again: no domain starts on the image before.
+    After an interruption, run it again: no domain starts on the image before that.
     """
     require_snapshot(ref)
     allowed = parse_allowed(allow)

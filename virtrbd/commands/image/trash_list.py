@@ -61,7 +61,7 @@ def list_trash_of(run: Run, pools: tuple[str, ...]) -> None:
 
 
 def _sizes(cluster: Cluster, rooms: Sequence[Room], found: Sequence[TrashEntry]) -> dict[str, int]:
-    """Return the sizes by image id, as far as their headers tell."""
+    """Return the sizes by image id, as far as their headers have them."""
     sizes: dict[str, int] = {}
     for pool, namespace in rooms:
         ids = [entry.image_id for entry in found if (entry.ref.pool, entry.ref.namespace) == (pool, namespace)]

@@ -1,4 +1,4 @@
-"""The verb `image trash purge`: what has waited its time in the trash goes for good."""
+"""The verb `image trash purge`: remove the images in the trash whose delay is over."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ with lazily():
 
 @verb
 @POOLS
-@click.option("--now", is_flag=True, help="Those too whose delay is not over; needs --allow loses-data.")
+@click.option("--now", is_flag=True, help="Also images whose delay is not over; needs --allow loses-data.")
 @CLEAR
 @PLAN
 @PROGRESS
@@ -49,9 +49,9 @@ def purge(
     progress: str,
     allow: tuple[str, ...],
 ) -> None:
-    """Remove for good what has waited its time in the trash.
+    """Remove the images in the trash whose delay is over.
 
-    What clones still need stays.
+    Images that clones still need are kept.
     """
     allowed = parse_allowed(allow)
     lines: list[str] = []
@@ -70,7 +70,7 @@ def purge(
                     told, plan = _purge(run, session, entry, allowed, progress, done, clear=clear, only_plan=only_plan)
                 data[-1] |= plan
             except VirtrbdError as error:
-                # The others are purged all the same.
+                # The others are still purged.
                 told = list(error.messages)
                 data[-1]["error"] = error.as_line
                 run.end(error.exit_code)
@@ -92,7 +92,7 @@ def _purge(
     clear: bool,
     only_plan: bool,
 ) -> tuple[list[str], dict[str, Any]]:
-    """Purge one image, and return what there is to say of it in lines, and the plan as data."""
+    """Purge one image, and return its lines, and the plan as data."""
     make_plan = partial(_purge_plan, session, entry, allowed)
     plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
@@ -105,17 +105,17 @@ def _purge(
 
 def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> list[TrashEntry]:
     found = [entry for pool, space in rooms for entry in list_trash(session.host.cluster, pool, space)]
-    # What mirroring or a migration put there is theirs to end.
+    # Only mirroring or a migration may end what they moved there.
     return [e for e in found if e.source == "USER" and (now or e.expires_at <= time.time())]
 
 
 def _purge_plan(session: Session, entry: TrashEntry, allowed: frozenset[Hazard]) -> RemovalPlan:
     cluster = session.host.cluster
     if all(other.image_id != entry.image_id for other in list_trash(cluster, entry.ref.pool, entry.ref.namespace)):
-        raise ClusterError(f"{entry.ref}: is in the trash no more; restored, or purged by another run")
+        raise ClusterError(f"{entry.ref}: is no longer in the trash; another run restored or purged it")
     details = read_details(cluster, entry.ref, entry.image_id)
     if details is None:
-        # A removal that was cut off behind the header: only the rest is left to remove.
+        # A removal that was interrupted after the header: only the rest is left to remove.
         rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
         return RemovalPlan(subject=entry.ref, blockers=(), steps=(rest,))
     session.require_owner(details.image, allowed)

@@ -24,7 +24,7 @@ with lazily():
 def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     """Report images that no domain of this host uses.
 
-    It says what removing them would free, and removes nothing.
+    It shows what removing them would free, and removes nothing.
     """
     with image_session(run) as session:
         uses = session.uses()
@@ -40,7 +40,7 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
     unread, unread_lines = show_unread(run, failed)
     unknown = [use for use in uses if use.unknown]
     for use in unknown:
-        run.say(f"{use.name}: {'; '.join(use.unknown)} cannot be read; any of these images may be its")
+        run.say(f"{use.name}: {'; '.join(use.unknown)} cannot be read; it may use any of these images")
     lines = _lines(found, freed, host.host_uuid) if found else []
     data = {"images": [_data(each) for each in found], "reclaimable_bytes": freed}
     more = {"unread": unread, "unread_domains": [use.name for use in unknown], "other_namespaces": others}

@@ -94,12 +94,12 @@ def _in_namespace(cluster: Cluster, pool: str, namespace: str) -> Listing:
     try:
         return list_images(cluster, pool, namespace)
     except ConfigError:
-        # Whoever named an image that is not there meant no namespace.
+        # The operator named an image that does not exist, not a namespace.
         return Listing()
 
 
 def usage_data(found: Mapping[ImageRef, Usage | None]) -> dict[str, Any]:
-    """Return the usage for programs, in bytes; null where it can't be told."""
+    """Return the usage for programs, in bytes; null where unknown."""
     known = [usage for usage in found.values() if usage]
     return {
         "images": [
@@ -118,7 +118,7 @@ def usage_data(found: Mapping[ImageRef, Usage | None]) -> dict[str, Any]:
 
 
 def usage_lines(found: Mapping[ImageRef, Usage | None]) -> list[str]:
-    """Return the table for a person, with a last line for all."""
+    """Return the table, with a last line for all."""
     if not found:
         return ["no images"]
     rows = [

@@ -1,4 +1,4 @@
-"""Hazards that a person allows: --allow."""
+"""Hazards that the operator allows: --allow."""
 
 from collections.abc import Sequence
 

@@ -13,7 +13,7 @@ FORGET_SNAPSHOTS = click.option(
 
 
 def require_plain_text(what: str, text: str) -> None:
-    """Raise UsageError for what no XML can hold, or no line of output."""
+    """Raise UsageError for text that XML or a line of output cannot hold."""
     try:
         check_plain(text)
     except ValueError as error:

@@ -14,7 +14,7 @@ NEW_IMAGE = click.argument("ref", metavar="IMAGE", type=NEW_IMAGE_TYPE)
 SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=IMAGE_TYPE)
 NEW_SNAPSHOT = click.argument("ref", metavar="IMAGE@SNAPSHOT", type=NEW_IMAGE_TYPE)
 VERIFY = click.option("--verify", is_flag=True, help="Read both again and compare them.")
-PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only say what would be done, and what keeps it.")
+PLAN = click.option("--plan", "only_plan", is_flag=True, help="Only show what would be done, and what keeps it.")
 CLEAR = click.option("--clear", is_flag=True, help="Also do the steps that clear the way: flatten clones, unprotect.")
 
 
@@ -27,4 +27,4 @@ def require_plain(ref: ImageRef) -> None:
 def require_snapshot(ref: ImageRef) -> None:
     """Raise UsageError when the name is not a snapshot's."""
     if not ref.snapshot:
-        raise UsageError(f"{ref} names no snapshot; write {ref}@NAME")
+        raise UsageError(f"{ref} is not a snapshot; write {ref}@NAME")

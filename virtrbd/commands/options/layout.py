@@ -1,4 +1,4 @@
-"""How a new image is to lie on the cluster: options that several verbs share."""
+"""The layout of a new image on the cluster: options that several verbs share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ def layout_of(values: Mapping[str, Any]) -> ImageLayout:
         raise UsageError("--object-size: write a power of two from 4K to 32M")
     stripe_unit, count = _size("--stripe-unit", values["stripe_unit"]), values["stripe_count"]
     if bool(stripe_unit) != bool(count) or (count and not (count.isdecimal() and int(count))):
-        raise UsageError("--stripe-unit and --stripe-count go together: a size and a number, like 64K and 4")
+        raise UsageError("--stripe-unit and --stripe-count need each other: a size and a number, like 64K and 4")
     if stripe_unit and (object_bytes or 4 * 1024**2) % stripe_unit:
         raise UsageError("--stripe-unit: must divide the object size")
     features = tuple(filter(None, values["features"].split(",")))

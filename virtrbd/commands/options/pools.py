@@ -20,7 +20,7 @@ def rooms_of(pools: Sequence[str], default: str) -> list[Room]:
     for text in pools or (default,):
         pool, _, namespace = text.partition("/")
         if not pool or "/" in namespace or "@" in text:
-            raise UsageError(f"{quoted(text)} names no pool; write pool or pool/namespace")
+            raise UsageError(f"{quoted(text)} is not the name of a pool; write pool or pool/namespace")
         try:
             check_name(pool)
             check_name(namespace, LONGEST_NAMESPACE)

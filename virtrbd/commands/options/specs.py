@@ -1,4 +1,4 @@
-"""Specs on the command line: which, how much of what they say may change, and what is allowed."""
+"""Specs on the command line: which, how much may change, and what is allowed."""
 
 from collections.abc import Callable, Sequence
 

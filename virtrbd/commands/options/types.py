@@ -12,12 +12,12 @@ from virtrbd.printable import quoted
 
 
 class SecondsRange(click.FloatRange):
-    """A number of seconds: nan is no number of anything, and click's own range lets it through."""
+    """A number of seconds: without nan, which click's own range accepts."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds: float = super().convert(value, param, ctx)
         if math.isnan(seconds):
-            self.fail(f"{quoted(value)} is no number of seconds; write one like 30", param, ctx)
+            self.fail(f"{quoted(value)} is not a number of seconds; write a number like 30", param, ctx)
         return seconds
 
 
@@ -37,7 +37,7 @@ class Parsed(click.ParamType[object]):
             self.fail(str(error), param, ctx)
 
 
-# A name that is no UTF-8 is no name in libvirt or Ceph; that of a file may be any bytes.
+# A name that is not UTF-8 cannot be a name in libvirt or Ceph; a file's name may have any bytes.
 FILE_TYPE = click.Path(readable=False)
 SIZE_TYPE = Parsed("size", parse_size)
 DURATION_TYPE = Parsed("duration", parse_duration)

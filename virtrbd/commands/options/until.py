@@ -22,4 +22,4 @@ def _parse_date(text: str) -> float:
     try:
         return datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError):
-        raise UsageError(f"--until: {quoted(text)} is no time; write a span like 2h, or 2027-01-31T06:00") from None
+        raise UsageError(f"--until: {quoted(text)} is not a time; write a span like 2h, or 2027-01-31T06:00") from None

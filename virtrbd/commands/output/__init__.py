@@ -1,1 +1,1 @@
-"""What a run says: tables, plans, screens, lines, progress, and the way out to the terminal."""
+"""The output of a run: tables, plans, screens, lines, progress, and the way out to the terminal."""

@@ -1,4 +1,4 @@
-"""Colour on a terminal, for the words that call for a person: states, what is blocked, what differs."""
+"""Colour on a terminal, for words that need attention: states, what is blocked, what differs."""
 
 import os
 import re
@@ -21,7 +21,7 @@ _WORD = re.compile(rf"(?:(?<=: )|^)(?:{_WORDS})(?=: )|(?<=  )(?:{_WORDS})(?=  |$
 
 
 def wants_colour(stream: TextIO | None) -> bool:
-    """Whether what is written there is for a person who wants colour (https://no-color.org)."""
+    """Whether the output goes to a terminal whose user wants colour (https://no-color.org)."""
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     return bool(stream and stream.isatty() and not is_plain)
 

@@ -11,7 +11,7 @@ from virtrbd.model.failure import Failure
 
 @contextmanager
 def having_done(text: str) -> Iterator[None]:
-    """Let what goes wrong in the block say first what was done before it; "" is nothing."""
+    """Put what was done before the block at the begin of the block's errors; "" is nothing."""
     try:
         yield
     except VirtrbdError as error:

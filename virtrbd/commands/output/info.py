@@ -17,22 +17,22 @@ def iso_time(seconds: float) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Return the time as a person reads it, in the machine's own zone."""
+    """Return the time as text, in the machine's own zone."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def state_of(image: Image | ListedImage) -> str:
-    """Return what an image is in the middle of, "ready" for nothing."""
+    """Return the state of an image, "ready" for none."""
     return image.state or ("migrating" if "migrating" in image.features else "ready")
 
 
 def exact_size_of(size_bytes: int) -> str:
-    """Return the size of an image, to the byte where it is no whole sectors of 512: many programs take none such."""
+    """Return the size of an image, to the byte where it is not a multiple of 512: many programs refuse that."""
     return f"{size_bytes} B" if size_bytes % 512 else format_size(size_bytes)
 
 
 def info_data(details: ImageDetails, names_by_uuid: Mapping[str, str], users: Sequence[str]) -> dict[str, Any]:
-    """Return all about the image for programs: sizes in bytes, times in UTC."""
+    """Return everything about the image for programs: sizes in bytes, times in UTC."""
     image, usage = details.image, details.usage
     return {
         "name": str(image.ref),
@@ -109,7 +109,7 @@ def snapshot_data(snapshot: Snapshot) -> dict[str, Any]:
 def info_lines(
     details: ImageDetails, names_by_uuid: Mapping[str, str], users: Sequence[str], depth_limit: int
 ) -> list[str]:
-    """Return the screen for a person."""
+    """Return the screen as text."""
     image = details.image
     copied = f" (a mark copied from another image says: {details.copied_state})" if details.copied_state else ""
     pairs = {
@@ -121,7 +121,7 @@ def info_lines(
         "used by": ", ".join(f"domain {name}" for name in users) or "no domain of this host",
         "last host": image.running_on_told or "-",
         "last run": _last_run(image),
-        "open by": ", ".join(map(str, image.watchers)) or "nobody",
+        "open by": ", ".join(map(str, image.watchers)) or "no client",
         "lock": ", ".join(details.lock) or "-",
         "state": cut(state_of(image)) + copied,
         "features": ", ".join(image.features),
@@ -153,7 +153,7 @@ def _flags(details: ImageDetails) -> str:
 
 
 def one_snapshot_lines(ref: ImageRef, snapshot: Snapshot) -> list[str]:
-    """Return a snapshot on a screen of its own, for a person."""
+    """Return a snapshot on a separate screen, as text."""
     return _screen(
         ref,
         {
@@ -195,14 +195,14 @@ def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
 
 
 def _own(options: Sequence[Option]) -> list[Option]:
-    """What was set for this pool or image: it beats ceph.conf, and QEMU's cache mode too."""
+    """What was set for this pool or image: it overrides ceph.conf and QEMU's cache mode."""
     return [option for option in options if option.source != "config"]
 
 
 def _used(details: ImageDetails) -> str:
     usage = details.usage
     if usage is None:
-        return "unknown: no valid fast-diff (rbd object-map rebuild makes it anew)"
+        return "unknown: no valid fast-diff (rbd object-map rebuild makes it again)"
     extra = f", {format_size(usage.total_bytes)} with snapshots" if usage.by_snapshot else ""
     return format_size(usage.used_bytes) + extra
 
@@ -219,7 +219,7 @@ def _parent(details: ImageDetails, depth_limit: int) -> str:
 def _owner(details: ImageDetails, names_by_uuid: Mapping[str, str]) -> str:
     mark = details.image.mark
     if mark is None:
-        return "nobody that virtrbd knows"
+        return "no owner that virtrbd knows"
     if not mark.domain_uuid:
         return f"made by hand on host {mark.host_told}"
     return f"domain {names_by_uuid.get(mark.domain_uuid, mark.domain_uuid)} of host {mark.host_told}"

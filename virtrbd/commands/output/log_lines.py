@@ -1,4 +1,4 @@
-"""Lines on standard error: for people, or for programs that read logs as one JSON object a line."""
+"""Lines on standard error: as text, or as one JSON object a line for programs that read logs."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime

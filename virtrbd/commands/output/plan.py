@@ -13,13 +13,13 @@ from virtrbd.model.plan import Plan
 
 
 def plan_digest(plan: Plan) -> str:
-    """Return the digest of all that would be done; what it is based on is part of its actions."""
+    """Return the digest of everything that would be done; its base is a part of its actions."""
     acting = (domain for domain in plan.domains if domain.actions or domain.problems or domain.failures)
     return digest_of(*(repr((domain.name, domain.actions, domain.problems, domain.failures)) for domain in acting))
 
 
 def plan_lines(plan: Plan, allowed: frozenset[Hazard]) -> list[str]:
-    """Return what would be done, why not, and what there is to know, domain by domain; and a line for all."""
+    """Return what would be done, why not, and the findings, domain by domain; and a line for all."""
     lines = [f"STOPPED: {plan.stopped}"] if plan.stopped else []
     for domain in plan.domains:
         lines += [f"{domain.name}: FAILED: {failure.text}" for failure in domain.failures]
@@ -98,7 +98,7 @@ def plan_data(plan: Plan, allowed: frozenset[Hazard]) -> dict[str, Any]:
 
 
 def exit_code_of(plan: Plan) -> ExitCode:
-    """Return what `plan` ends with: DRIFT when there is anything to do or to know."""
+    """Return the exit code of `plan`: DRIFT when there is anything to do or to report."""
     failed = [failure.exit_code for domain in plan.domains for failure in domain.failures]
     if any(domain.problems for domain in plan.domains):
         failed.append(ExitCode.SPEC)

@@ -1,4 +1,4 @@
-"""The one way out of virtrbd for text: nothing else writes to standard output or standard error.
+"""The only way out of virtrbd for text: nothing else writes to standard output or standard error.
 
 Except what belongs to others: help by click, bars by rich (whose titles go through `printable`), and `virsh console`.
 """
@@ -16,7 +16,7 @@ from virtrbd.printable import escape_controls, printable
 
 
 class OutputError(OSError):
-    """Standard output or standard error, which `filename` names, took not all: a full disk, a limit, a dead disk."""
+    """Standard output or standard error, by `filename`, did not take everything: a full disk, a limit, a dead disk."""
 
 
 def prepare_streams() -> None:
@@ -27,7 +27,7 @@ def prepare_streams() -> None:
 
 
 def print_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Print each as one line, whatever is in it; on a terminal with colour."""
+    """Print each as one line, with any content; on a terminal with colour."""
     dress = coloured if wants_colour(sys.stderr if to_stderr else sys.stdout) else str
     for line in lines:
         _echo(dress(printable(line)), to_stderr=to_stderr)
@@ -40,7 +40,7 @@ def print_json(data: dict[str, Any], *, indent: int | None = None, to_stderr: bo
 
 def print_document(text: str) -> None:
     """Print what is the answer itself: XML, YAML. A file or a pipe gets it as it is, in UTF-8."""
-    # There is none where whoever started the run closed it.
+    # There is none where the caller closed it.
     if sys.stdout and sys.stdout.isatty():
         _echo(escape_controls(text))
     else:

@@ -1,4 +1,4 @@
-"""Progress of what takes long: a bar on a terminal, JSON lines on request, nothing in cron."""
+"""Progress of long work: a bar on a terminal, JSON lines on request, nothing in cron."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ _LINE_EVERY_S = 1.0
 
 @contextmanager
 def showing_progress(run: Run, how: str, title: str) -> Iterator[_Progress]:
-    """Yield what takes the bytes done and in all (0 where that is not known)."""
+    """Yield a function that takes the bytes done and in all (0 where unknown)."""
     if how == "json":
         yield _json_lines(title)
     elif how == "auto" and not run.quiet and sys.stderr.isatty():
@@ -49,7 +49,7 @@ def _json_lines(title: str) -> _Progress:
 
 @contextmanager
 def _bar(title: str) -> Iterator[_Progress]:
-    # A run whose standard error is no terminal needs no bar.
+    # Without a terminal on standard error there is no bar.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

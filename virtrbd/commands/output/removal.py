@@ -1,4 +1,4 @@
-"""A removal as people and programs read it: what keeps the image, and the steps."""
+"""A removal as text and as data: what keeps the image, and the steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from virtrbd.planning.removal import Blocker, RemovalPlan
 
 
 def exit_code_of(standing: Sequence[Blocker]) -> ExitCode:
-    """Return how a removal ends that these keep from being done: as any verb on images does that is refused."""
+    """Return the exit code of a removal with these blockers, as for any refused verb on images."""
     if not standing:
         return ExitCode.OK
     return ExitCode.BLOCKED if all(blocker.is_for_a_flag for blocker in standing) else ExitCode.FAILED

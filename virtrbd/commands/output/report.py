@@ -1,4 +1,4 @@
-"""What a run did with domains, as text and as data."""
+"""The report of what a run did with domains, as text and as data."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tell_lints(run: Run, plan: Plan) -> None:
-    """Lints come when a definition is rendered anew, so a run that changes nothing is silent."""
+    """Lints are printed when a definition is rendered, so a run that changes nothing is silent."""
     for domain in plan.domains:
         for lint in domain.lints:
             if not run.is_json:
@@ -21,14 +21,14 @@ def tell_lints(run: Run, plan: Plan) -> None:
 
 
 def tell(run: Run, outcome: Outcome) -> None:
-    """Print what became of an action, on stderr unless it was done."""
+    """Print the outcome of an action, on stderr unless it was done."""
     if not (run.is_json or outcome.quiet):
         print_lines([outcome_line(outcome)], to_stderr=outcome.result is not Result.DONE)
     show_trace(run, outcome.domain, outcome.trace)
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """Return the line an operator reads: what, what became of it, why."""
+    """Return the line of an outcome: the action, its result, the reason."""
     word = "" if outcome.result is Result.DONE else f"{outcome.result.value.upper()}: "
     return f"{outcome.domain}: {word}{outcome.text}" + (f": {outcome.detail}" if outcome.detail else "")
 
@@ -62,9 +62,9 @@ def report_data(report: "Report") -> dict[str, Any]:
 
 
 def report_lines(report: "Report", *, quiet: bool) -> list[str]:
-    """Return what is to be said at the end: what all should know, and of which domains nothing was done.
+    """Return the last lines: the findings, and the domains of which nothing was done.
 
-    `quiet`: not of those with which all is well.
+    `quiet`: without domains that are in sync.
     """
     loud = {outcome.domain for outcome in report.outcomes if not outcome.quiet}
     lines = []

@@ -1,4 +1,4 @@
-"""What a run that nobody watches tells: what was done at once, what waits for a person once."""
+"""The reports of an unwatched run: outcomes at once, and what waits for the operator once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from virtrbd.engine.converge import Report
     from virtrbd.specs.directory import Fleet
 
-# A file of its own: the run that has the lock writes the other one.
+# A separate file: the run that has the lock writes the other.
 _HELD_UP = "told-held-up"
 
 
 @dataclass(slots=True, kw_only=True)
 class Teller:
-    """Tells what was done at once, and what waits for a person once, when it appears or changes."""
+    """Reports outcomes at once, and what waits for the operator once, when it appears or changes."""
 
     run: Run
     state: StateDir
     waiting: list[Outcome] = field(default_factory=list)
 
     def outcome(self, outcome: Outcome) -> None:
-        """Tell an outcome, or keep it until all are known."""
+        """Report an outcome, or keep it until all are known."""
         if outcome.quiet or (outcome.result is Result.NOT_TRIED and outcome.exit_code is ExitCode.OK):
             return
         if is_told_once(outcome):
@@ -40,9 +40,9 @@ class Teller:
             self._tell(outcome)
 
     def end(self, fleet: "Fleet", report: "Report", *, is_whole: bool) -> None:
-        """Tell what is new of all that waits for a person, and keep that it was told.
+        """Report what is new of everything that waits for the operator, and record that.
 
-        `is_whole`: the run was about all that there is, so that what it did not meet is gone.
+        `is_whole`: the run covered everything, so what it did not find is gone.
         """
         for failure in fleet.failures:
             self._failure(failure)
@@ -58,11 +58,11 @@ class Teller:
             self._keep(told)
 
     def problem(self, text: str) -> None:
-        """Tell what went wrong beside the domains."""
+        """Report what went wrong besides the domains."""
         self._say(text, is_error=True, event="problem")
 
     def held_up(self, text: str) -> None:
-        """Say once that another run has the lock for too long: when that begins, and when it is another run."""
+        """Report once that another run has the lock for too long: when that begins, and when it is another run."""
         before = self.state.read_told(_HELD_UP)
         fresh, told = news([Message(key="|lock|reconcile", text=text)], before)
         if fresh:
@@ -70,7 +70,7 @@ class Teller:
             self._keep(told, _HELD_UP)
 
     def _failure(self, failure: Failure) -> None:
-        """Say that virtrbd itself failed at a spec: every time, until it is reported and mended."""
+        """Report that virtrbd itself failed at a spec: every time, until it is reported and mended."""
         self.problem(failure.text)
         for line in failure.trace:
             self._say(f"specs: trace: {line}", is_error=True, event="trace")
@@ -79,7 +79,7 @@ class Teller:
         try:
             self.state.write_told(told, what)
         except VirtrbdError as error:
-            self.problem(f"{error}. Until then everything is told again each time")
+            self.problem(f"{error}. Until then everything is reported again each time")
 
     def _tell(self, item: Outcome | Finding | str) -> None:
         match item:
