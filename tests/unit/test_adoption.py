@@ -255,7 +255,7 @@ def test_what_can_have_no_spec_is_refused_with_the_reason(name: str, old: str, n
 
 def test_an_image_that_is_not_there_is_said() -> None:
     here = replace(circumstances(held("old-ide")), images={})
-    assert adopted(here).refusals == ("disk hda: there is no image vms/vm-104-disk-1",)
+    assert adopted(here).refusals == ("disk hda: image vms/vm-104-disk-1 does not exist",)
 
 
 def test_takes_back_what_settings_and_profiles_add() -> None:
