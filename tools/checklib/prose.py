@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """The check of virtrbd's English: phrases that its documents, messages, docstrings and comments avoid.
 
 Prints `file:line: 'phrase': write: what to write instead` for each, and exits with 1 where there is any.
