@@ -127,7 +127,7 @@ def _missing(job: _Job, allowed: frozenset[Hazard]) -> set[Hazard]:
 def _closing_lines(job: _Job, outcomes: list[Outcome], allowed: frozenset[Hazard]) -> list[str]:
     name = job.name
     lines = [
-        f"{name}: image {ref} is kept: an earlier spec gave it to the domain;  "
+        f"{name}: image {ref} is kept: an earlier spec gave it to the domain; "
         f"{shell_command('virtrbd image remove', ref)}"
         for ref in job.stay
     ]

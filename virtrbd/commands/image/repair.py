@@ -32,7 +32,7 @@ with lazily():
     default="1m",
     show_default=True,
     metavar="DURATION",
-    help="Leave a name alone that was written later than this: another client may be making the image.",
+    help="Leave alone a name younger than this: another client may be making the image.",
 )
 @PLAN
 @ALLOW
