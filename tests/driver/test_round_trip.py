@@ -130,6 +130,9 @@ def facts(definition: str, fitted: Fitted) -> set[str]:
     for path in chosen:
         for element in root.findall(path):
             parent_of(element).remove(element)
+    for driver in root.iterfind("devices/disk/driver[@discard='ignore']"):
+        # A disk without the word ignores discards as well: an edit does not write it where libvirt has none.
+        del driver.attrib["discard"]
     return set(sayings(root, ""))
 
 
