@@ -38,7 +38,7 @@ def test_buses_that_are_not_there_are_refused() -> None:
 
 
 def test_what_a_device_has_from_which_qemu_on() -> None:
-    ata = disk(Bus.SATA, serial="s,1", wwn="5000c50015ea71ac", rotation_rate=1, boot=2)
+    ata = disk(Bus.SCSI, serial="s,1", wwn="5000c50015ea71ac", rotation_rate=1, boot=2)
     text = values(command(ata, "2.11"), "-device")[-1]
     assert "serial=s,,1,wwn=0x5000c50015ea71ac,rotation_rate=1,bootindex=2," in text
     assert "disk sda: rotation_rate came with QEMU 2.11; left out" in command(ata, "2.10").notes

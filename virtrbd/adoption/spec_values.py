@@ -3,12 +3,13 @@
 Disks, CD-ROM drives and interfaces are mappings here, by target and MAC: their order is found at the end.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
+from virtrbd.model.attributes import DISK, INTERFACE, Attribute, Form
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
@@ -190,22 +191,26 @@ def _disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
         **shared,
     }
     yield Word(path=("disks", target), value=value, device=f"/devices/disk:{target}")
-    for name, found in _disk_details(disk):
-        if found not in ("", None, {}):
+    for name, found in (*_read(disk, DISK), ("iotune", _limits(disk))):
+        if name not in value and found not in ("", None, {}):
             yield Word(path=("disks", target, name), value=found)
 
 
-def _disk_details(disk: Element) -> Iterator[tuple[str, Value]]:
-    for name in ("detect_zeroes", "error_policy", "rerror_policy"):
-        yield name, attribute(disk, "driver", name)
-    for name in ("iothread", "queues"):
-        yield name, _number(attribute(disk, "driver", name))
-    yield "rotation_rate", _number(attribute(disk, "target", "rotation_rate"))
-    yield "serial", disk.findtext("serial")
-    yield "wwn", disk.findtext("wwn")
-    yield "ceph_config", attribute(disk, "source/config", "file")
-    yield "boot", _number(attribute(disk, "boot", "order"))
-    yield "iotune", {str(limit.tag): _limit(limit) for limit in disk.iterfind("iotune/*")}
+def _read(device: Element, rows: Iterable[Attribute]) -> Iterator[tuple[str, Value]]:
+    """Yield the spec's words for what the rows have a place for, with what the definition has there."""
+    for row in rows:
+        if not row.place:
+            continue
+        found = device.find(row.element)
+        if row.form is Form.FLAG:
+            yield row.spec_word, True if found is not None else None
+            continue
+        text = "" if found is None else found.get(row.name) if row.name else found.text
+        yield row.spec_word, _number(text) if row.form is Form.NUMBER else text
+
+
+def _limits(disk: Element) -> dict[str, Value]:
+    return {str(limit.tag): _limit(limit) for limit in disk.iterfind("iotune/*")}
 
 
 def _granularity(disk: Element) -> dict[str, Value]:
@@ -246,17 +251,13 @@ def _interface_words(interface: Element) -> Iterator[Word]:
     if kind == "direct":
         value["mode"] = attribute(interface, "source", "mode")
     yield Word(path=("interfaces", mac), value=value, device=f"/devices/interface:{mac}")
-    for field, found in _interface_details(interface):
-        if found not in ("", None, []):
+    for field, found in (*_read(interface, INTERFACE), *_interface_details(interface)):
+        if field not in value and found not in ("", None, []):
             yield Word(path=("interfaces", mac, field), value=found)
 
 
 def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
     yield "vlan", [_number(tag.get("id")) for tag in interface.iterfind("vlan/tag")]
-    yield "mtu", _number(attribute(interface, "mtu", "size"))
-    yield "queues", _number(attribute(interface, "driver", "queues"))
-    yield "link", attribute(interface, "link", "state")
-    yield "boot", _number(attribute(interface, "boot", "order"))
     if name := attribute(interface, "filterref", "filter"):
         parameters = {str(p.get("name")): str(p.get("value")) for p in interface.iterfind("filterref/parameter")}
         yield "filterref", {"name": name, **({"parameters": parameters} if parameters else {})}

@@ -1,4 +1,4 @@
-"""The features of a spec that need a newer libvirt or QEMU: one row for each.
+"""The features of a spec that need a newer libvirt or QEMU: the rows of model/attributes, and some values.
 
 The versions are those of libvirt's docs/formatdomain.rst ("Since"), and of QEMU's history.
 """
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from virtrbd.model import attributes
+from virtrbd.model.attributes import ANY, Attribute
 from virtrbd.model.capabilities import Capabilities, Version, version_text
-from virtrbd.model.domain import Bus, DetectZeroes, Discard, Disk, Domain, Interface
+from virtrbd.model.domain import Bus, Discard, Disk, Domain, Interface
 
-S = TypeVar("S")
-
-ANY: Version = (0, 0, 0)
+S = TypeVar("S", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +44,20 @@ def _any_tuned(tail: str) -> Callable[[Disk], object]:
     return lambda disk: any(name.endswith(tail) for name in disk.iotune)
 
 
+def _of_attributes(rows: tuple[Attribute, ...]) -> Iterator[Requirement[object]]:
+    for row in rows:
+        if (row.libvirt, row.qemu) != (ANY, ANY):
+            yield Requirement(feature=row.spec_word, is_asked=row.is_asked, libvirt=row.libvirt, qemu=row.qemu)
+
+
 DISK: tuple[Requirement[Disk], ...] = (
+    *_of_attributes(attributes.DISK),
     Requirement(
         feature="a snapshot as image",
         is_asked=lambda disk: disk.image.snapshot,
         libvirt=(1, 2, 11),
         way_out="clone it instead",
     ),
-    Requirement(feature="ceph_config", is_asked=lambda disk: disk.ceph_config, libvirt=(1, 2, 11)),
     Requirement(
         feature="discard: unmap",
         is_asked=lambda disk: disk.discard is Discard.UNMAP,
@@ -59,26 +65,12 @@ DISK: tuple[Requirement[Disk], ...] = (
         qemu=(1, 5, 0),
         way_out="write discard: ignore",
     ),
-    Requirement(
-        feature="detect_zeroes",
-        is_asked=lambda disk: disk.detect_zeroes not in (None, DetectZeroes.OFF),
-        libvirt=(2, 0, 0),
-        qemu=(2, 1, 0),
-    ),
     Requirement(feature="iotune's _max", is_asked=_any_tuned("_max"), libvirt=(1, 2, 11), qemu=(1, 7, 0)),
     Requirement(
         feature="iotune.size_iops_sec", is_asked=_any_tuned("size_iops_sec"), libvirt=(1, 2, 11), qemu=(1, 7, 0)
     ),
     Requirement(feature="iotune's _max_length", is_asked=_any_tuned("_max_length"), libvirt=(2, 4, 0), qemu=(2, 6, 0)),
     Requirement(feature="iotune.group_name", is_asked=_any_tuned("group_name"), libvirt=(3, 0, 0), qemu=(2, 4, 0)),
-    Requirement(
-        feature="rotation_rate",
-        is_asked=lambda disk: disk.rotation_rate is not None,
-        libvirt=(7, 3, 0),
-        qemu=(2, 11, 0),
-    ),
-    Requirement(feature="iothread", is_asked=lambda disk: disk.iothread, libvirt=(1, 2, 8), qemu=(2, 1, 0)),
-    Requirement(feature="queues", is_asked=lambda disk: disk.queues, libvirt=(3, 9, 0), qemu=(2, 7, 0)),
     Requirement(
         feature="bus scsi (virtio-scsi)",
         is_asked=lambda disk: disk.bus is Bus.SCSI,
@@ -127,7 +119,7 @@ DOMAIN: tuple[Requirement[Domain], ...] = (
 )
 
 INTERFACE: tuple[Requirement[Interface], ...] = (
-    Requirement(feature="mtu", is_asked=lambda interface: interface.mtu is not None, libvirt=(3, 1, 0)),
+    *_of_attributes(attributes.INTERFACE),
     Requirement(
         feature="vlan on a plain bridge",
         is_asked=lambda interface: interface.bridge and interface.vlan,

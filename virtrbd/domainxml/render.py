@@ -25,6 +25,7 @@ from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.tree import to_text
 from virtrbd.errors import DocumentError, SpecError
 from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.attributes import xml_attributes, xml_elements
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 
@@ -48,7 +49,7 @@ def _environment(template_dir: str) -> ImmutableSandboxedEnvironment:
         loaders.append(FileSystemLoader(template_dir))
     # autoescape=True: select_autoescape() does not know *.xml.j2, and an image's name may hold `&`.
     # Immutable: a template can't change the domain that other code goes on with.
-    return ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([*loaders, package]),
         autoescape=True,
         undefined=StrictUndefined,
@@ -56,6 +57,8 @@ def _environment(template_dir: str) -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"attributes_of": xml_attributes, "elements_beside": xml_elements}
+    return environment
 
 
 def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> str:

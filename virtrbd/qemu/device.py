@@ -1,10 +1,9 @@
 """What the guest sees: controllers, and a device for each disk and CD-ROM drive."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+from virtrbd.model.attributes import DISK, Attribute, Property
 from virtrbd.model.cache import CACHE_FACTS
-from virtrbd.model.capabilities import Version
 from virtrbd.model.domain import Bus, Cache, Discard, Disk
 from virtrbd.qemu.backend import backend_id, error_policies, option_text
 from virtrbd.qemu.era import Era
@@ -24,59 +23,12 @@ _SCSI_GRANULARITY = 4096  # hw/scsi/scsi-disk.c: DEFAULT_DISCARD_GRANULARITY, fr
 _IDE_GRANULARITY = 512  # hw/ide: nothing else is accepted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Property:
-    """A property of a device that a spec may state: the buses that have it, and the first QEMU with it."""
-
-    name: str
-    field: str
-    buses: frozenset[Bus]
-    since: Version
-    value: Callable[[Disk], str]
-
-
-_ATA_AND_SCSI = frozenset({Bus.IDE, Bus.SATA, Bus.SCSI})
-_VIRTIO = frozenset({Bus.VIRTIO})
-PROPERTIES = (
-    Property(name="serial", field="serial", buses=frozenset(Bus), since=(1, 0, 0), value=lambda disk: disk.serial),
-    Property(name="wwn", field="wwn", buses=_ATA_AND_SCSI, since=(1, 2, 0), value=lambda disk: _hex(disk.wwn)),
-    Property(
-        name="rotation_rate",
-        field="rotation_rate",
-        buses=_ATA_AND_SCSI,
-        since=(2, 11, 0),
-        value=lambda disk: _number(disk.rotation_rate),
-    ),
-    Property(
-        name="iothread",
-        field="iothread",
-        buses=_VIRTIO,
-        since=(2, 1, 0),
-        value=lambda disk: f"iothread{disk.iothread}" if disk.iothread else "",
-    ),
-    Property(
-        name="num-queues", field="queues", buses=_VIRTIO, since=(2, 7, 0), value=lambda disk: _number(disk.queues)
-    ),
-    # Not needed before 2.10: QEMU let two devices open one image.
-    Property(
-        name="share-rw",
-        field="shareable",
-        buses=frozenset(Bus),
-        since=(2, 10, 0),
-        value=lambda disk: "on" if disk.shareable else "",
-    ),
-    Property(
-        name="bootindex", field="boot", buses=frozenset(Bus), since=(1, 0, 0), value=lambda disk: _number(disk.boot)
-    ),
-)
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _hex(wwn: str) -> str:
-    return f"0x{wwn.removeprefix('0x')}" if wwn else ""
+def properties(disk: Disk) -> Iterator[tuple[Attribute, Property, str]]:
+    """Yield what the disk states that is a property of its device, with the value as QEMU writes it."""
+    for row in DISK:
+        value = row.stated(disk)
+        if row.qemu_property and value is not None:
+            yield row, row.qemu_property, row.qemu_property.text(value)
 
 
 def controllers(buses: Sequence[Bus], era: Era) -> list[tuple[str, str]]:
@@ -115,7 +67,7 @@ def disk_device(disk: Disk, index: int, era: Era) -> tuple[str, str]:
         pairs.append(("write-cache", "on" if CACHE_FACTS[disk.cache].write_cache else "off"))
     if era.has_blockdev:
         pairs += error_policies(disk)
-    pairs += [(item.name, item.value(disk)) for item in PROPERTIES if era.qemu >= item.since and item.value(disk)]
+    pairs += [(item.name, text) for _, item, text in properties(disk) if era.qemu >= item.since]
     return _device(_MODELS[disk.bus], [*pairs, ("id", disk.target), *address(disk.bus, index)])
 
 

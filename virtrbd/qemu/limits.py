@@ -5,7 +5,7 @@ from virtrbd.model.capabilities import Version, version_text
 from virtrbd.model.domain import Bus, Cdrom, DetectZeroes, Discard, Disk, Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.backend import Client, is_readonly
-from virtrbd.qemu.device import PROPERTIES, tells_granularity
+from virtrbd.qemu.device import properties, tells_granularity
 from virtrbd.qemu.era import OLDEST, Era
 from virtrbd.qemu.throttle import missing_limits
 
@@ -59,9 +59,9 @@ def _disk_problems(disk: Disk, client: Client, era: Era) -> list[str]:
     if disk.bus in (Bus.IDE, Bus.SATA) and disk.discard_granularity_bytes not in (None, 512):
         found.append(f"{disk.bus} disks have a discard_granularity of 512 only in QEMU; write scsi or virtio for more")
     found += [
-        f"{item.field} does not exist for {disk.bus} disks; write {', '.join(sorted(item.buses))}"
-        for item in PROPERTIES
-        if item.value(disk) and disk.bus not in item.buses
+        f"{row.spec_word} does not exist for {disk.bus} disks; write {', '.join(sorted(row.buses))}"
+        for row, _, _ in properties(disk)
+        if disk.bus not in row.buses
     ]
     if not era.has_blockdev:
         found += _file_name_problems(disk, client)
@@ -120,9 +120,7 @@ def _discard_notes(disk: Disk, era: Era) -> list[str]:
 
 
 def _property_notes(disk: Disk, era: Era) -> list[str]:
-    since = [
-        (item.field, item.since) for item in PROPERTIES if disk.bus in item.buses and item.value(disk)
-    ]  # fmt: skip
+    since = [(row.spec_word, item.since) for row, item, _ in properties(disk)]
     if disk.detect_zeroes not in (None, DetectZeroes.OFF):
         since.append(("detect_zeroes", (2, 1, 0)))
     found = [

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from virtrbd.model.attributes import DISK, Attribute
 from virtrbd.model.domain import Bus, Cache, Cdrom, Disk
 from virtrbd.specs.disk_schema import TARGET_PREFIX
 from virtrbd.specs.document import Path
@@ -34,11 +35,6 @@ _RULES = (
         message=lambda disk: f"target {disk.target} does not fit bus {disk.bus}; write {TARGET_PREFIX[disk.bus]}a",
     ),
     _DiskRule(
-        field="readonly",
-        is_broken=lambda disk: disk.readonly and disk.bus in (Bus.IDE, Bus.SATA),
-        message=lambda disk: f"a {disk.bus} disk can't be readonly (libvirt refuses it); use virtio or scsi",
-    ),
-    _DiskRule(
         field="image",
         is_broken=lambda disk: disk.image.snapshot and not disk.readonly,
         message=lambda disk: f"{disk.image} is a snapshot; write readonly: true beside it",
@@ -52,29 +48,9 @@ _RULES = (
         ),
     ),
     _DiskRule(
-        field="iothread",
-        is_broken=lambda disk: disk.iothread and disk.bus is not Bus.VIRTIO,
-        message=lambda disk: f"only virtio disks have I/O threads, not {disk.bus}; leave it out",
-    ),
-    _DiskRule(
-        field="queues",
-        is_broken=lambda disk: disk.queues and disk.bus is not Bus.VIRTIO,
-        message=lambda disk: f"only virtio disks have queues, not {disk.bus}; leave it out",
-    ),
-    _DiskRule(
-        field="rotation_rate",
-        is_broken=lambda disk: disk.rotation_rate is not None and disk.bus in (Bus.VIRTIO, Bus.USB),
-        message=lambda disk: f"{disk.bus} disks have no rotation_rate; use scsi or sata, or leave it out",
-    ),
-    _DiskRule(
         field="rotation_rate",
         is_broken=lambda disk: disk.rotation_rate not in (None, 1) and disk.rotation_rate not in _RPM,
         message=lambda _disk: "rotation_rate is 1 for an SSD or 1025 to 65534 rpm (ATA)",
-    ),
-    _DiskRule(
-        field="wwn",
-        is_broken=lambda disk: disk.wwn and disk.bus not in (Bus.IDE, Bus.SCSI),
-        message=lambda disk: f"only ide and scsi disks have a wwn, not {disk.bus}; write serial",
     ),
     _DiskRule(
         field="serial",
@@ -115,6 +91,15 @@ def disk_problems(disks: Sequence[Disk]) -> Iterator[Problem]:
         for rule in _RULES:
             if rule.is_broken(disk):
                 yield ("disks", index, rule.field), rule.message(disk)
+        for row in DISK:
+            if disk.bus not in row.buses and row.stated(disk) is not None:
+                yield ("disks", index, row.spec_word), _not_of_the_bus(disk.bus, row)
+
+
+def _not_of_the_bus(bus: Bus, row: Attribute) -> str:
+    *most, last = (each for each in Bus if each in row.buses)
+    buses = f"{', '.join(most)} and {last}" if most else last
+    return f"only {buses} disks have {row.spec_word}, not {bus}; {row.instead}"
 
 
 def group_problems(disks: Sequence[Disk]) -> Iterator[Problem]:

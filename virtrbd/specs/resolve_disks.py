@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import ascii_lowercase
 
-from virtrbd.model.domain import Bus, Cache, Cdrom, Discard, Disk
+from virtrbd.model.attributes import DISK, copied
+from virtrbd.model.domain import Bus, Cdrom, Disk
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
 from virtrbd.specs.cloud_init_schema import CloudInitSpec
@@ -90,31 +91,12 @@ def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, fil
         target=target,
         bus=spec.bus or Bus.VIRTIO,
         image=image,
-        size_bytes=spec.size,
-        clone=spec.clone,
         import_file=file.path,
         import_beneath=file.beneath,
-        import_format=spec.format or "",
-        import_member=spec.member or "",
-        import_checksum=spec.checksum or "",
         existing=bool(spec.existing or image.snapshot),
-        cache=spec.cache or Cache.WRITEBACK,
-        discard=spec.discard or Discard.UNMAP,
-        discard_granularity_bytes=spec.discard_granularity,
-        detect_zeroes=spec.detect_zeroes,
         iotune=_iotune(spec.iotune),
-        serial=spec.serial or "",
-        wwn=spec.wwn or "",
-        rotation_rate=spec.rotation_rate,
-        iothread=spec.iothread,
-        queues=spec.queues,
-        error_policy=spec.error_policy or "",
-        rerror_policy=spec.rerror_policy or "",
-        ceph_config=spec.ceph_config or "",
-        boot=spec.boot,
-        readonly=bool(spec.readonly),
-        shareable=bool(spec.shareable),
         line=line,
+        **copied(spec, DISK),
     )
 
 

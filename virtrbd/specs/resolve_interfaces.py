@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 
+from virtrbd.model.attributes import INTERFACE, copied
 from virtrbd.model.domain import Filter, Interface
 from virtrbd.specs.interface_schema import InterfaceSpec
 from virtrbd.specs.schema import DomainSpec
@@ -27,15 +28,11 @@ def _interface(domain: str, name: str, spec: InterfaceSpec) -> Interface:
         bridge=spec.bridge or "",
         direct=spec.direct or "",
         direct_mode=spec.mode or "bridge",
-        model=spec.model or "virtio",
         vlan=spec.vlan or (),
-        mtu=spec.mtu,
-        queues=spec.queues,
-        link=spec.link or "",
         filterref=Filter(name=spec.filterref.name, parameters=spec.filterref.parameters or {})
         if spec.filterref
         else None,
-        boot=spec.boot,
+        **copied(spec, INTERFACE),
     )
 
 

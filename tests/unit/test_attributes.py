@@ -1,0 +1,146 @@
+"""No attribute of a disk or an interface is forgotten where it must be: each test names what is missing."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+from support.eras import era
+from support.whole_domains import disks, interfaces
+
+from virtrbd.adoption.spec_values import spec_words
+from virtrbd.compat.adapt import fit
+from virtrbd.domainxml.render import render
+from virtrbd.domainxml.tree import parse_tree
+from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.attributes import ATTRIBUTES, Attribute, Form
+from virtrbd.model.domain import Bus, Disk, Domain, Interface
+from virtrbd.model.settings import Settings
+from virtrbd.specs.checked import Strict
+from virtrbd.specs.disk_schema import DiskSpec
+from virtrbd.specs.interface_schema import InterfaceSpec
+from virtrbd.specs.load import load
+from virtrbd.specs.resolve import resolve
+
+TESTS = Path(__file__).parent.parent
+SETTINGS = Settings(host="kvm-1", ceph_configs=("/etc/ceph/guests.conf",))
+CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
+SECRET = "11111111-1111-1111-1111-111111111111"
+# Decided by specs/resolve_disks and resolve_interfaces, from more than one word of the spec.
+DECIDED = {
+    Disk: {"target", "bus", "image", "import_file", "import_beneath", "existing", "iotune", "line"},
+    Interface: {"mac", "network", "bridge", "direct", "direct_mode", "vlan", "filterref"},
+}
+SCHEMAS: dict[type, type[Strict]] = {Disk: DiskSpec, Interface: InterfaceSpec}
+LISTS = {Disk: "disks", Interface: "interfaces"}
+STRATEGIES: dict[type, st.SearchStrategy[object]] = {
+    Disk: disks("a", tuple(Bus)),
+    Interface: interfaces("52:54:00:00:00:01"),
+}
+# Given by the strategy of the whole domain: no order is taken twice.
+BY_DOMAIN = {"boot"}
+KINDS = pytest.mark.parametrize("kind", [Disk, Interface], ids=lambda kind: kind.__name__)
+
+
+@cache
+def valid_domains() -> tuple[Domain, ...]:
+    return resolve(load([str(TESTS / "specs/valid")], SETTINGS), SETTINGS)
+
+
+def rows(kind: type) -> tuple[Attribute, ...]:
+    return ATTRIBUTES[kind]
+
+
+def default(field: "Field[object]") -> object:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def stating(kind: type, field: "Field[object]") -> Iterator[tuple[str, object]]:
+    """The names of valid specs, and what in them has another value than the default."""
+    for domain in valid_domains():
+        for device in getattr(domain, LISTS[kind]):
+            if getattr(device, field.name) != default(field):
+                yield domain.name, device
+
+
+@KINDS
+def test_every_field_has_a_row(kind: type) -> None:
+    named = {field.name for field in fields(kind)}
+    missing = named - {row.field for row in rows(kind)} - DECIDED[kind]
+    assert missing == set(), f"virtrbd/model/attributes.py: no row for {sorted(missing)}"
+    assert {row.field for row in rows(kind)} <= named - DECIDED[kind]
+
+
+@KINDS
+def test_every_row_has_a_word_in_the_schema(kind: type) -> None:
+    missing = {row.spec_word for row in rows(kind)} - SCHEMAS[kind].model_fields.keys()
+    assert missing == set(), f"virtrbd/specs: no word in {SCHEMAS[kind].__name__} for {sorted(missing)}"
+
+
+@KINDS
+def test_every_word_is_in_the_manual(kind: type) -> None:
+    section = (TESTS.parent / "docs/spec.md").read_text().partition(f"\n## `{LISTS[kind]}`\n")[2].partition("\n## ")[0]
+    named = set(section.replace("`", "|").split("|"))
+    missing = {row.spec_word for row in rows(kind)} - named
+    assert missing == set(), f"docs/spec.md: no {sorted(missing)} under {LISTS[kind]}"
+
+
+@KINDS
+def test_every_field_is_in_a_valid_spec(kind: type) -> None:
+    missing = [field.name for field in fields(kind) if not list(stating(kind, field))]
+    assert missing == [], f"tests/specs/valid: none states {missing}"
+
+
+@KINDS
+def test_every_limit_is_in_an_invalid_spec(kind: type) -> None:
+    texts = [file.read_text() for file in (TESTS / "specs/invalid").glob("*.yaml")]
+    stated = {word for text in texts for device in yaml.safe_load(text).get(LISTS[kind], ()) for word in device}
+    missing = {row.spec_word for row in rows(kind) if row.buses != frozenset(Bus)} - stated
+    assert missing == set(), f"tests/specs/invalid: none states {sorted(missing)}"
+
+
+@KINDS
+def test_the_laws_meet_every_row_with_a_place_in_the_xml(kind: type) -> None:
+    quick = settings(phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    by_name = {field.name: field for field in fields(kind)}
+    missing = []
+    for row in rows(kind):
+        if row.place and row.field not in BY_DOMAIN:
+            usual = default(by_name[row.field])
+            try:
+                find(STRATEGIES[kind], lambda each: getattr(each, row.field) != usual, settings=quick)  # noqa: B023
+            except NoSuchExample:
+                missing.append(row.field)
+    assert missing == [], f"tests/whole_domains.py: no strategy draws {missing}"
+
+
+@KINDS
+def test_what_is_stated_is_rendered_and_read_back(kind: type) -> None:
+    newest = {machine: era("12.8", machine) for machine in ("pc", "q35")}
+    for domain in valid_domains():
+        xml = render(fit(domain, newest[domain.machine]).fitted, CLUSTER, SECRET)
+        elements = parse_tree(xml).findall(f"devices/{LISTS[kind].removesuffix('s')}")
+        images = {disk.image.image: disk.size_bytes or 1 for disk in domain.disks}
+        words = spec_words(xml, images, frozenset(monitor.address for monitor in CLUSTER.monitors))
+        said: dict[str, dict[str, object]] = {}
+        for word in words.more:
+            if word.path[:1] == (LISTS[kind],):
+                found = word.value if word.device else {word.path[2]: word.value}
+                assert isinstance(found, dict)
+                said.setdefault(word.path[1], {}).update(found)
+        devices = getattr(domain, LISTS[kind])
+        for device, element in zip(devices, [e for e in elements if e.get("device") != "cdrom"], strict=True):
+            key = getattr(device, "target", "") or device.mac
+            for row in rows(kind):
+                if not row.place or (value := row.stated(device)) is None:
+                    continue
+                held = element.find(row.element)
+                assert held is not None, f"{domain.name}: {row.place} is not rendered"
+                if row.form is not Form.FLAG:
+                    assert (held.get(row.name) if row.name else held.text) == str(value)
+                assert said[key].get(row.spec_word) == value, f"{domain.name}: adopt does not read {row.place}"
