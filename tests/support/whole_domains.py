@@ -69,13 +69,16 @@ def iotunes(draw: st.DrawFn) -> dict[str, int | str]:
 def disks(draw: st.DrawFn, letter: str, buses: Sequence[Bus]) -> Disk:
     bus = draw(st.sampled_from(buses))
     is_virtio, has_media = bus is Bus.VIRTIO, bus not in (Bus.VIRTIO, Bus.USB)
+    cache = draw(st.sampled_from(Cache))
+    native = ["native"] if cache in (Cache.NONE, Cache.DIRECTSYNC) else []
     return Disk(
         target={Bus.VIRTIO: "vd", Bus.IDE: "hd"}.get(bus, "sd") + letter,
         bus=bus,
         image=draw(images),
-        cache=draw(st.sampled_from(Cache)),
+        cache=cache,
         discard=draw(st.sampled_from(Discard)),
         detect_zeroes=draw(st.none() | st.sampled_from(DetectZeroes)),
+        io=draw(st.sampled_from(["", "threads", "io_uring", *native])),
         iotune=draw(iotunes()),
         serial=draw(st.just("") | words),
         wwn=draw(st.just("") | st.from_regex(r"\A[0-9a-f]{16}\Z")) if has_media else "",

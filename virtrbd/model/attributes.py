@@ -105,6 +105,13 @@ DISK = (
     Attribute(field="cache", place="driver/@cache"),
     Attribute(field="discard", place="driver/@discard"),
     Attribute(
+        field="io",
+        place="driver/@io",
+        libvirt=(6, 3, 0),
+        qemu=(5, 0, 0),
+        asks=lambda value: value == "io_uring",
+    ),
+    Attribute(
         field="detect_zeroes",
         place="driver/@detect_zeroes",
         libvirt=(2, 0, 0),

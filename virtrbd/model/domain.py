@@ -93,6 +93,7 @@ class Disk:
     discard: Discard = Discard.UNMAP
     discard_granularity_bytes: int | None = None
     detect_zeroes: DetectZeroes | None = None
+    io: str = ""
     iotune: Mapping[str, int | str] = field(default_factory=dict)
     serial: str = ""
     wwn: str = ""

@@ -70,6 +70,14 @@ _RULES = (
         ),
     ),
     _DiskRule(
+        field="io",
+        is_broken=lambda disk: disk.io == "native" and disk.cache not in (Cache.NONE, Cache.DIRECTSYNC),
+        message=lambda disk: (
+            f"libvirt takes io: native with cache none or directsync only, not with {disk.cache}; leave it out, for it "
+            f"has no effect on RBD"
+        ),
+    ),
+    _DiskRule(
         field="shareable",
         is_broken=lambda disk: disk.shareable and disk.cache is not Cache.NONE,
         message=lambda disk: (

@@ -87,7 +87,6 @@ class DiskSpec(Strict):
     # libvirt's attributes without a field in specs, and why (libvirt's disk validation, or no effect on RBD).
     refused: ClassVar[dict[str, str]] = {
         "snapshot": "write it behind the image: image: pool/image@snapshot",
-        "io": "has no effect on RBD (libvirt drops it silently, or wants cache none); leave it out",
         "device": "write a CD-ROM under cdroms:; libvirt refuses lun on RBD",
         "transient": "libvirt has it for files only; clone a snapshot instead",
         "startup_policy": "libvirt has it for files only; leave it out",
@@ -129,6 +128,10 @@ class DiskSpec(Strict):
     ] = None
     detect_zeroes: Annotated[
         DetectZeroes | None, BeforeValidator(_on_off), Field(description="Turn writes of zeroes into discards.")
+    ] = None
+    io: Annotated[
+        Literal["native", "threads", "io_uring"] | None,
+        Field(description="libvirt keeps it, and it has no effect on RBD; native needs cache none or directsync."),
     ] = None
     iotune: Annotated[IoTuneSpec | None, Field(description="Limits, in libvirt's words.")] = None
     serial: Annotated[
