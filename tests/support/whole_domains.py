@@ -144,6 +144,14 @@ def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
     )
 
 
+timers = st.fixed_dictionaries(
+    {},
+    optional={
+        "rtc": st.booleans() | st.sampled_from(["delay", "catchup"]),
+        "pit": st.booleans() | st.sampled_from(["delay", "discard"]),
+        **dict.fromkeys(("hpet", "tsc", "kvmclock", "hypervclock"), st.booleans()),
+    },
+)
 features = st.dictionaries(
     st.sampled_from(["acpi", "apic", "pae", "hap", "smm", "vmport", "pmu", "hyperv", "kvm_hidden"]), st.booleans()
 )
@@ -195,6 +203,7 @@ def domains(
             cpu=draw(st.none() | cpus(vcpus)),
             firmware=firmware,
             clock=draw(st.sampled_from(["utc", "localtime", "Europe/Berlin", "America/Indiana/Knox"])),
+            timers=draw(timers),
             features=draw(features),
             on_poweroff=draw(st.sampled_from(["", "destroy", "restart"])),
             on_reboot=draw(st.sampled_from(["", "destroy", "restart"])),

@@ -116,6 +116,12 @@ def _machine_words(root: Element) -> Iterator[Word]:
         if secure := attribute(root, "os/firmware/feature[@name='secure-boot']", "enabled"):
             yield Word(path=("firmware", "secure_boot"), value=secure == "yes")
     offset = attribute(root, "clock", "offset")
+    for timer in root.iterfind("clock/timer"):
+        # A timer of which more is said needs the spec's own XML.
+        if policy := timer.get("tickpolicy"):
+            yield Word(path=("timers", timer.get("name", "")), value=policy)
+        elif present := timer.get("present"):
+            yield Word(path=("timers", timer.get("name", "")), value=present == "yes")
     yield Word(path=("clock",), value=attribute(root, "clock", "timezone") if offset == "timezone" else offset)
 
 

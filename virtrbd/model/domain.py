@@ -217,7 +217,8 @@ class Domain:
 
     `memory_bytes` and `vcpus` are its maxima, the `current_` fields what it starts with, None for all.
     `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features`: what is
-    switched on or off, in libvirt's words. `silence`: the codes of lints that are not reported.
+    switched on or off, in libvirt's words. `timers`: whether the guest has one, or what happens to ticks that it
+    missed. `silence`: the codes of lints that are not reported.
     """
 
     name: str
@@ -237,6 +238,7 @@ class Domain:
     machine_upgrade: bool = False
     firmware: Firmware = field(default_factory=Firmware)
     clock: str = "utc"
+    timers: Mapping[str, bool | str] = field(default_factory=dict)
     features: Mapping[str, bool] = field(default_factory=lambda: {"acpi": True, "apic": True})
     on_poweroff: str = ""
     on_reboot: str = ""

@@ -74,6 +74,17 @@ class FeaturesSpec(Strict):
     kvm_hidden: Annotated[StrictBool | None, Field(description="Hide KVM from the guest.")] = None
 
 
+class TimersSpec(Strict):
+    """The guest's timers: whether it has one, or what happens to ticks that it missed."""
+
+    rtc: Literal[True, False, "delay", "catchup"] | None = None
+    pit: Literal[True, False, "delay", "discard"] | None = None
+    hpet: StrictBool | None = None
+    tsc: StrictBool | None = None
+    kvmclock: StrictBool | None = None
+    hypervclock: StrictBool | None = None
+
+
 class GraphicsSpec(Strict):
     """A screen, without a password: reach it over SSH."""
 

@@ -107,6 +107,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         hypervisor=hypervisor,
         firmware=resolve_firmware(spec.firmware),
         clock=spec.clock or "utc",
+        timers=spec.timers.model_dump(exclude_none=True) if spec.timers else {},
         features=resolve_features(spec.features),
         on_poweroff=spec.on_poweroff or "",
         on_reboot=spec.on_reboot or "",

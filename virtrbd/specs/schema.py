@@ -21,6 +21,7 @@ from virtrbd.specs.machine_schema import (
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
+    TimersSpec,
     TpmSpec,
     WatchdogSpec,
 )
@@ -143,6 +144,9 @@ class DomainSpec(Strict):
         Field(description="bios unless stated."),
     ] = None
     clock: Annotated[Clock | None, Field(description="utc unless stated; or a zone.")] = None
+    timers: Annotated[
+        TimersSpec | None, Field(description="Like {rtc: catchup, pit: delay, hpet: false}; libvirt's unless stated.")
+    ] = None
     features: FeaturesSpec | None = None
     on_poweroff: Power | None = None
     on_reboot: Power | None = None
