@@ -208,6 +208,7 @@ def domains(
             on_poweroff=draw(st.sampled_from(["", "destroy", "restart"])),
             on_reboot=draw(st.sampled_from(["", "destroy", "restart"])),
             on_crash=draw(st.sampled_from(["", "destroy", "restart", "preserve", "coredump-destroy"])),
+            pm=draw(st.dictionaries(st.sampled_from(["suspend_to_mem", "suspend_to_disk"]), st.booleans())),
             cdroms=tuple(draw(cdroms(letter)) for letter in sorted(drives)),
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
             graphics=draw(st.none() | graphics),

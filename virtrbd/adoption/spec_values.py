@@ -105,6 +105,9 @@ def _machine_words(root: Element) -> Iterator[Word]:
     for path in ("title", "description", "on_poweroff", "on_reboot", "on_crash"):
         if text := root.findtext(path):
             yield Word(path=(path,), value=text)
+    for name in ("suspend_to_mem", "suspend_to_disk"):
+        if enabled := attribute(root, f"pm/{name.replace('_', '-')}", "enabled"):
+            yield Word(path=("pm", name), value=enabled == "yes")
     if (current := root.findtext("currentMemory")) and current != root.findtext("memory"):
         yield Word(path=("current_memory",), value=_kib(current))
     yield from _hugepages(root)

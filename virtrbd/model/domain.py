@@ -243,6 +243,7 @@ class Domain:
     on_poweroff: str = ""
     on_reboot: str = ""
     on_crash: str = ""
+    pm: Mapping[str, bool] = field(default_factory=dict)
     cdroms: tuple[Cdrom, ...] = ()
     seed: Seed | None = None
     interfaces: tuple[Interface, ...] = ()

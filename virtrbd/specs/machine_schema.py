@@ -85,6 +85,13 @@ class TimersSpec(Strict):
     hypervclock: StrictBool | None = None
 
 
+class PowerSpec(Strict):
+    """Which ways of sleeping the guest is offered."""
+
+    suspend_to_mem: StrictBool | None = None
+    suspend_to_disk: StrictBool | None = None
+
+
 class GraphicsSpec(Strict):
     """A screen, without a password: reach it over SSH."""
 

@@ -112,6 +112,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         on_poweroff=spec.on_poweroff or "",
         on_reboot=spec.on_reboot or "",
         on_crash=spec.on_crash or "",
+        pm=spec.pm.model_dump(exclude_none=True) if spec.pm else {},
         host=spec.host or settings.host,
         disks=tuple(sorted(drives.disks, key=lambda disk: disk.target)),
         cdroms=tuple(sorted(drives.all_cdroms, key=lambda cdrom: cdrom.target)),

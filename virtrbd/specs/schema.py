@@ -21,6 +21,7 @@ from virtrbd.specs.machine_schema import (
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
+    PowerSpec,
     TimersSpec,
     TpmSpec,
     WatchdogSpec,
@@ -151,6 +152,7 @@ class DomainSpec(Strict):
     on_poweroff: Power | None = None
     on_reboot: Power | None = None
     on_crash: Literal["destroy", "restart", "preserve", "coredump-destroy", "coredump-restart"] | None = None
+    pm: Annotated[PowerSpec | None, Field(description="Which ways of sleeping the guest is offered.")] = None
     autostart: Annotated[StrictBool | None, Field(description="Start with the host; false unless stated.")] = None
     state: Annotated[
         WantedState | None,
