@@ -18,6 +18,7 @@ from virtrbd.model.domain import (
     Filter,
     Firmware,
     Graphics,
+    Input,
     Interface,
     Topology,
     Tpm,
@@ -161,6 +162,7 @@ graphics = st.builds(
     listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1", "default"]),
     port=st.none() | st.integers(5900, 65535),
 )
+inputs = st.builds(Input, type=st.sampled_from(["tablet", "mouse", "keyboard"]), bus=st.sampled_from(["usb", "virtio"]))
 watchdogs = st.builds(
     Watchdog,
     model=st.sampled_from(["i6300esb", "ib700"]),
@@ -213,6 +215,7 @@ def domains(
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
             graphics=draw(st.none() | graphics),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
+            inputs=tuple(draw(st.lists(inputs, max_size=2))),
             serial_console=draw(st.booleans()),
             guest_agent=draw(st.booleans()),
             rng=draw(st.booleans()),

@@ -195,13 +195,12 @@ UNEXPRESSED = {
     "old-ide": "",
     "scsi-iotune": "/vcpu/@cpuset /iothreads /devices/disk:sdb/blockio /devices/disk:vda/driver/@queue_size "
     "/devices/controller:scsi:0/driver",
-    "spice": "/devices/channel:com.redhat.spice.0 /devices/input /devices/graphics /devices/sound /devices/audio "
-    "/devices/redirdev",
+    "spice": "/devices/channel:com.redhat.spice.0 /devices/graphics /devices/sound /devices/audio /devices/redirdev",
     "tuned": "/genid /blkiotune /memtune /cputune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
     "/qemu:commandline",
     "uefi-loader": "/os/loader /os/nvram /os/bootmenu",
     "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",
-    "virt-install": "/devices/controller:usb:0 /devices/input",
+    "virt-install": "/devices/controller:usb:0",
     "virtiofs": "/memoryBacking/source /memoryBacking/access /devices/filesystem:share "
     "/devices/interface:52:54:00:00:00:81 /devices/shmem",
 }

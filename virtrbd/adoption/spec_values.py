@@ -6,10 +6,11 @@ Disks, CD-ROM drives and interfaces are mappings here, by target and MAC: their 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
-from virtrbd.model.attributes import DISK, INTERFACE, Attribute, Form
+from virtrbd.model.attributes import DISK, INPUT, INTERFACE, Attribute, Form
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
@@ -272,7 +273,15 @@ def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
         yield "filterref", {"name": name, **({"parameters": parameters} if parameters else {})}
 
 
+def _records(root: Element, path: str, rows: Iterable[Attribute]) -> list[dict[str, Value]]:
+    """Return what the rows say of each of the elements, without those that libvirt adds by itself."""
+    elements = [element for element in root.iterfind(path) if not is_own(element)]
+    return [{word: value for word, value in _read(element, rows) if value} for element in elements]
+
+
 def _small_words(root: Element) -> Iterator[Word]:
+    if inputs := _records(root, "devices/input", INPUT):
+        yield Word(path=("inputs",), value=inputs)
     for video in root.iterfind("devices/video"):
         yield Word(path=("video",), value=attribute(video, "model", "type"))
     for graphics in root.iterfind("devices/graphics"):

@@ -1,4 +1,4 @@
-"""The attributes of disks and interfaces: one row each says its word, its limits, and its places in XML and QEMU.
+"""The attributes of disks, interfaces and small devices: a row each has word, limits, and places in XML and QEMU.
 
 What reads a row: specs (a plain copy from the spec, and the buses that have none), compat (since which libvirt and
 QEMU), the templates (the XML, in the order of the rows), adoption (back from the XML), and `render --as qemu`.
@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 
 from virtrbd.model.capabilities import Version
-from virtrbd.model.domain import Bus, DetectZeroes, Disk, Interface
+from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface
 
 ANY: Version = (0, 0, 0)
 
@@ -58,13 +58,13 @@ class Attribute:
 
     @property
     def element(self) -> str:
-        """The path of the element from the device on."""
-        return self.place.partition("/@")[0]
+        """The path of the element from the device on, "." for the device itself."""
+        return self.place.rpartition("@")[0].rstrip("/") or "." if "@" in self.place else self.place
 
     @property
     def name(self) -> str:
         """The name of the XML attribute, "" where the element itself says it."""
-        return self.place.partition("/@")[2]
+        return self.place.partition("@")[2]
 
     def is_asked(self, device: object) -> bool:
         """Whether the device has a value that needs the libvirt and the QEMU of the row."""
@@ -162,7 +162,9 @@ INTERFACE = (
     Attribute(field="boot", place="boot/@order", form=Form.NUMBER),
 )
 
-ATTRIBUTES: Mapping[type, tuple[Attribute, ...]] = {Disk: DISK, Interface: INTERFACE}
+INPUT = (Attribute(field="type", place="@type"), Attribute(field="bus", place="@bus"))
+
+ATTRIBUTES: Mapping[type, tuple[Attribute, ...]] = {Disk: DISK, Interface: INTERFACE, Input: INPUT}
 
 
 def copied(spec: object, rows: tuple[Attribute, ...]) -> dict[str, Any]:

@@ -198,6 +198,14 @@ class Graphics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A pointer or a keyboard beside those that every machine has."""
+
+    type: str
+    bus: str = "usb"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
     model: str
     action: str
@@ -249,6 +257,7 @@ class Domain:
     interfaces: tuple[Interface, ...] = ()
     graphics: Graphics | None = None
     video: str = ""
+    inputs: tuple[Input, ...] = ()
     serial_console: bool = True
     guest_agent: bool = True
     rng: bool = True

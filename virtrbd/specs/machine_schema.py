@@ -102,6 +102,13 @@ class GraphicsSpec(Strict):
     port: Annotated[StrictInt | None, Field(ge=5900, le=65535, description="libvirt chooses unless stated.")] = None
 
 
+class InputSpec(Strict):
+    """A pointer or a keyboard beside those that every machine has."""
+
+    type: Literal["tablet", "mouse", "keyboard"]
+    bus: Annotated[Literal["usb", "virtio"] | None, Field(description="usb unless stated.")] = None
+
+
 class WatchdogSpec(Strict):
     """The watchdog, which acts when the guest hangs."""
 

@@ -21,6 +21,7 @@ from virtrbd.specs.machine_schema import (
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
+    InputSpec,
     PowerSpec,
     TimersSpec,
     TpmSpec,
@@ -177,6 +178,10 @@ class DomainSpec(Strict):
     video: Annotated[
         Literal["none", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"] | None,
         Field(description="virtio on q35, vga on pc, when there are graphics."),
+    ] = None
+    inputs: Annotated[
+        list[Annotated[InputSpec, BeforeValidator(short_for("type"), json_schema_input_type=InputSpec | str)]] | None,
+        Field(max_length=16, description="tablet: a pointer that follows the one of the person; mouse, keyboard."),
     ] = None
     serial_console: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
     guest_agent: Annotated[StrictBool | None, Field(description="true unless stated: its channel.")] = None
