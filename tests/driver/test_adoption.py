@@ -71,7 +71,7 @@ def test_the_spec_of_any_definition_changes_nothing_in_it(
     here = Circumstances(
         definition=definition,
         autostart=False,
-        settings=Settings(host="kvm-1"),
+        settings=Settings(host="kvm-1", ceph_configs=("/etc/ceph/other.conf",)),
         file="law.yaml",
         profiles=None,
         capabilities=NEWEST,

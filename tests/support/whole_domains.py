@@ -22,6 +22,7 @@ from virtrbd.model.domain import (
     Interface,
     Topology,
     Tpm,
+    UsbController,
     Watchdog,
 )
 from virtrbd.model.fitted import Fitted
@@ -162,6 +163,9 @@ graphics = st.builds(
     listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1", "default"]),
     port=st.none() | st.integers(5900, 65535),
 )
+usb_controllers = st.builds(
+    UsbController, model=st.sampled_from(["qemu-xhci", "nec-xhci"]), ports=st.none() | st.integers(1, 15)
+)
 inputs = st.builds(Input, type=st.sampled_from(["tablet", "mouse", "keyboard"]), bus=st.sampled_from(["usb", "virtio"]))
 watchdogs = st.builds(
     Watchdog,
@@ -215,6 +219,7 @@ def domains(
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
             graphics=draw(st.none() | graphics),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
+            usb_controller=draw(st.none() | usb_controllers),
             inputs=tuple(draw(st.lists(inputs, max_size=2))),
             serial_console=draw(st.booleans()),
             guest_agent=draw(st.booleans()),

@@ -200,7 +200,7 @@ UNEXPRESSED = {
     "/qemu:commandline",
     "uefi-loader": "/os/loader /os/nvram /os/bootmenu",
     "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",
-    "virt-install": "/devices/controller:usb:0",
+    "virt-install": "",
     "virtiofs": "/memoryBacking/source /memoryBacking/access /devices/filesystem:share "
     "/devices/interface:52:54:00:00:00:81 /devices/shmem",
 }

@@ -10,7 +10,7 @@ from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
-from virtrbd.model.attributes import DISK, INPUT, INTERFACE, Attribute, Form
+from virtrbd.model.attributes import DISK, INPUT, INTERFACE, USB_CONTROLLER, Attribute, Form
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
@@ -280,6 +280,8 @@ def _records(root: Element, path: str, rows: Iterable[Attribute]) -> list[dict[s
 
 
 def _small_words(root: Element) -> Iterator[Word]:
+    for usb in _records(root, "devices/controller[@type='usb'][@index='0']", USB_CONTROLLER):
+        yield Word(path=("usb_controller",), value=usb)
     if inputs := _records(root, "devices/input", INPUT):
         yield Word(path=("inputs",), value=inputs)
     for video in root.iterfind("devices/video"):

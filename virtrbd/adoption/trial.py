@@ -31,6 +31,7 @@ _SHORT = (
     {"firmware": ["type"]},
     {"graphics": ["type"]},
     {"watchdog": ["model"]},
+    {"usb_controller": ["model"]},
     {"filterref": ["name"]},
 )
 

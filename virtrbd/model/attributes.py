@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 
 from virtrbd.model.capabilities import Version
-from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface
+from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface, UsbController
 
 ANY: Version = (0, 0, 0)
 
@@ -162,9 +162,19 @@ INTERFACE = (
     Attribute(field="boot", place="boot/@order", form=Form.NUMBER),
 )
 
+USB_CONTROLLER = (
+    Attribute(field="model", place="@model"),
+    Attribute(field="ports", place="@ports", form=Form.NUMBER),
+)
+
 INPUT = (Attribute(field="type", place="@type"), Attribute(field="bus", place="@bus"))
 
-ATTRIBUTES: Mapping[type, tuple[Attribute, ...]] = {Disk: DISK, Interface: INTERFACE, Input: INPUT}
+ATTRIBUTES: Mapping[type, tuple[Attribute, ...]] = {
+    Disk: DISK,
+    Interface: INTERFACE,
+    Input: INPUT,
+    UsbController: USB_CONTROLLER,
+}
 
 
 def copied(spec: object, rows: tuple[Attribute, ...]) -> dict[str, Any]:

@@ -206,6 +206,14 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsbController:
+    """The first USB controller, where libvirt is not to choose it."""
+
+    model: str = "qemu-xhci"
+    ports: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
     model: str
     action: str
@@ -257,6 +265,7 @@ class Domain:
     interfaces: tuple[Interface, ...] = ()
     graphics: Graphics | None = None
     video: str = ""
+    usb_controller: UsbController | None = None
     inputs: tuple[Input, ...] = ()
     serial_console: bool = True
     guest_agent: bool = True

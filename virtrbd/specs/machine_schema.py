@@ -102,6 +102,21 @@ class GraphicsSpec(Strict):
     port: Annotated[StrictInt | None, Field(ge=5900, le=65535, description="libvirt chooses unless stated.")] = None
 
 
+class UsbControllerSpec(Strict):
+    """The first USB controller, where libvirt is not to choose it."""
+
+    model: Annotated[
+        Literal["qemu-xhci", "nec-xhci", "piix3-uhci"] | None, Field(description="qemu-xhci unless stated.")
+    ] = None
+    ports: Annotated[StrictInt | None, Field(ge=1, le=15, description="Of an xhci; 4 unless stated.")] = None
+
+    @model_validator(mode="after")
+    def _has_ports_where_it_can(self) -> Self:
+        if self.ports and self.model == "piix3-uhci":
+            raise ValueError("a piix3-uhci has 2 ports; leave ports out, or write model: qemu-xhci")
+        return self
+
+
 class InputSpec(Strict):
     """A pointer or a keyboard beside those that every machine has."""
 

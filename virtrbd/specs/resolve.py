@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
 from virtrbd.errors import DefectError, SpecError
-from virtrbd.model.attributes import INPUT, copied
+from virtrbd.model.attributes import INPUT, USB_CONTROLLER, copied
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Bus, Domain, Input, Interface, WantedState
+from virtrbd.model.domain import Bus, Domain, Input, Interface, UsbController, WantedState
 from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
 from virtrbd.specs.disk_rules import Problem, disk_problems, drive_problems, group_problems
@@ -121,6 +121,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         interfaces=resolve_interfaces(spec),
         graphics=graphics,
         video=resolve_video(spec.video, has_graphics=graphics is not None, is_pc=is_i440fx(machine)),
+        usb_controller=UsbController(**copied(spec.usb_controller, USB_CONTROLLER)) if spec.usb_controller else None,
         inputs=tuple(Input(**copied(each, INPUT)) for each in spec.inputs or ()),
         serial_console=spec.serial_console is not False,
         guest_agent=spec.guest_agent is not False,

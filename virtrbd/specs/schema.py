@@ -25,6 +25,7 @@ from virtrbd.specs.machine_schema import (
     PowerSpec,
     TimersSpec,
     TpmSpec,
+    UsbControllerSpec,
     WatchdogSpec,
 )
 
@@ -178,6 +179,11 @@ class DomainSpec(Strict):
     video: Annotated[
         Literal["none", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"] | None,
         Field(description="virtio on q35, vga on pc, when there are graphics."),
+    ] = None
+    usb_controller: Annotated[
+        UsbControllerSpec | None,
+        BeforeValidator(short_for("model"), json_schema_input_type=UsbControllerSpec | str),
+        Field(description="libvirt's choice unless stated, and qemu-xhci where a disk is on usb."),
     ] = None
     inputs: Annotated[
         list[Annotated[InputSpec, BeforeValidator(short_for("type"), json_schema_input_type=InputSpec | str)]] | None,
