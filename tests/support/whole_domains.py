@@ -176,6 +176,20 @@ tpms = st.sampled_from([Tpm(model="tpm-crb", version="2.0"), Tpm(model="tpm-tis"
 
 
 @st.composite
+def screens(draw: st.DrawFn) -> dict[str, Any]:
+    """Graphics, and what goes through SPICE only."""
+    screen = draw(st.none() | graphics)
+    if screen is None or screen.kind != "spice":
+        return {"graphics": screen}
+    compression = draw(st.sampled_from(["", "auto_glz", "off"]))
+    return {
+        "graphics": replace(screen, image_compression=compression),
+        "spice_agent": draw(st.booleans()),
+        "usb_redirections": draw(st.integers(0, 2)),
+    }
+
+
+@st.composite
 def domains(
     draw: st.DrawFn, hypervisor: str, machine: str = "pc", buses: Sequence[Bus] = tuple(Bus), name: str = "law"
 ) -> Domain:
@@ -217,7 +231,8 @@ def domains(
             pm=draw(st.dictionaries(st.sampled_from(["suspend_to_mem", "suspend_to_disk"]), st.booleans())),
             cdroms=tuple(draw(cdroms(letter)) for letter in sorted(drives)),
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
-            graphics=draw(st.none() | graphics),
+            **draw(screens()),
+            sound=draw(st.sampled_from(["", "ich9", "ich6", "ac97"])),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
             usb_controller=draw(st.none() | usb_controllers),
             inputs=tuple(draw(st.lists(inputs, max_size=2))),

@@ -188,14 +188,14 @@ UNEXPRESSED = {
     "file-disks": "/devices/disk:vdb /devices/disk:vdc /devices/disk:sda /devices/disk:fda",
     "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/auth",
     "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic /cpu/model/@fallback "
-    "/devices/sound /devices/hostdev /devices/hostdev#2",
+    "/devices/hostdev /devices/hostdev#2",
     "nets": "/devices/interface:52:54:00:00:00:c2/vlan /devices/interface:52:54:00:00:00:c2/virtualport "
     "/devices/interface:52:54:00:00:00:c4/bandwidth /devices/interface:52:54:00:00:00:c5 "
     "/devices/interface:52:54:00:00:00:c6",
     "old-ide": "",
     "scsi-iotune": "/vcpu/@cpuset /iothreads /devices/disk:sdb/blockio /devices/disk:vda/driver/@queue_size "
     "/devices/controller:scsi:0/driver",
-    "spice": "/devices/channel:com.redhat.spice.0 /devices/graphics /devices/sound /devices/audio /devices/redirdev",
+    "spice": "/devices/graphics#2 /devices/audio",
     "tuned": "/genid /blkiotune /memtune /cputune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
     "/qemu:commandline",
     "uefi-loader": "/os/loader /os/nvram /os/bootmenu",

@@ -290,6 +290,8 @@ def _small_words(root: Element) -> Iterator[Word]:
         port = _number(graphics.get("port")) if graphics.get("autoport") != "yes" else None
         listen = graphics.get("listen") or attribute(graphics, "listen", "address") or "default"
         value = {"type": graphics.get("type"), "listen": listen, **({"port": port} if port else {})}
+        if compression := attribute(graphics, "image", "compression"):
+            value["image_compression"] = compression
         yield Word(path=("graphics",), value=value)
         # The card may have attributes that a spec cannot express.
         yield Word(path=(), value={"graphics": value, "video": "none"})
@@ -300,6 +302,12 @@ def _small_words(root: Element) -> Iterator[Word]:
     ):
         if root.find(f"devices/{path}") is not None:
             yield Word(path=(word,), value=True)
+    for sound in root.iterfind("devices/sound"):
+        yield Word(path=("sound",), value=sound.get("model"))
+    if root.find("devices/channel[@type='spicevmc']/target[@name='com.redhat.spice.0']") is not None:
+        yield Word(path=("spice_agent",), value=True)
+    if redirections := root.findall("devices/redirdev[@bus='usb'][@type='spicevmc']"):
+        yield Word(path=("usb_redirections",), value=len(redirections))
     if root.find("sysinfo") is not None:
         yield Word(path=("asset_tag",), value=True)
     for watchdog in root.iterfind("devices/watchdog"):

@@ -195,6 +195,7 @@ class Graphics:
     kind: str
     listen: str = "127.0.0.1"
     port: int | None = None
+    image_compression: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +268,9 @@ class Domain:
     video: str = ""
     usb_controller: UsbController | None = None
     inputs: tuple[Input, ...] = ()
+    sound: str = ""
+    spice_agent: bool = False
+    usb_redirections: int = 0
     serial_console: bool = True
     guest_agent: bool = True
     rng: bool = True

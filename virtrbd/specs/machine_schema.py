@@ -99,7 +99,18 @@ class GraphicsSpec(Strict):
     listen: Annotated[
         str | None, Field(pattern=r"^[A-Za-z0-9_.:-]+$", description="127.0.0.1 unless stated; default is libvirt's.")
     ] = None
+    image_compression: Annotated[
+        Literal["auto_glz", "auto_lz", "quic", "glz", "lz", "off"] | None,
+        BeforeValidator(lambda value: "off" if value is False else value, json_schema_input_type=bool | str),
+        Field(description="Of spice."),
+    ] = None
     port: Annotated[StrictInt | None, Field(ge=5900, le=65535, description="libvirt chooses unless stated.")] = None
+
+    @model_validator(mode="after")
+    def _compresses_spice_only(self) -> Self:
+        if self.image_compression and self.type != "spice":
+            raise ValueError(f"{self.type} has no image_compression; leave it out, or write type: spice")
+        return self
 
 
 class UsbControllerSpec(Strict):

@@ -28,7 +28,14 @@ def resolve_features(spec: FeaturesSpec | None) -> Mapping[str, bool]:
 
 
 def resolve_graphics(spec: GraphicsSpec | None) -> Graphics | None:
-    return Graphics(kind=spec.type, listen=spec.listen or "127.0.0.1", port=spec.port) if spec else None
+    if spec is None:
+        return None
+    return Graphics(
+        kind=spec.type,
+        listen=spec.listen or "127.0.0.1",
+        port=spec.port,
+        image_compression=spec.image_compression or "",
+    )
 
 
 def resolve_video(stated: str | None, *, has_graphics: bool, is_pc: bool) -> str:

@@ -189,6 +189,16 @@ class DomainSpec(Strict):
         list[Annotated[InputSpec, BeforeValidator(short_for("type"), json_schema_input_type=InputSpec | str)]] | None,
         Field(max_length=16, description="tablet: a pointer that follows the one of the person; mouse, keyboard."),
     ] = None
+    sound: Annotated[
+        Literal["none", "ich9", "ich6", "ac97", "es1370", "sb16", "usb"] | None,
+        Field(description="none unless stated."),
+    ] = None
+    spice_agent: Annotated[
+        StrictBool | None, Field(description="The channel of SPICE's agent: clipboard, size of the screen.")
+    ] = None
+    usb_redirections: Annotated[
+        StrictInt | None, Field(ge=0, le=16, description="USB devices of the person at the screen, through SPICE.")
+    ] = None
     serial_console: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
     guest_agent: Annotated[StrictBool | None, Field(description="true unless stated: its channel.")] = None
     rng: Annotated[StrictBool | None, Field(description="true unless stated: entropy from /dev/urandom.")] = None
@@ -245,6 +255,9 @@ class DomainSpec(Strict):
             raise ValueError("firmware uefi needs acpi; leave features.acpi on")
         if (self.on_poweroff, self.on_reboot) == ("restart", "destroy"):
             raise ValueError("libvirt refuses on_poweroff: restart with on_reboot: destroy; change one of the two")
+        for word in ("spice_agent", "usb_redirections"):
+            if getattr(self, word) and not (self.graphics and self.graphics.type == "spice"):
+                raise ValueError(f"{word} goes through SPICE; write graphics: spice, or leave {word} out")
         topology = self.cpu.topology if self.cpu else None
         most = self.max_vcpus or vcpus
         if topology and topology.sockets * topology.cores * topology.threads != most:
