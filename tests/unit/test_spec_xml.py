@@ -141,7 +141,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><a>&c;</a>'
         ("<clock/>\n<title>", 7, "cannot be read"),
         ("</domain><domain>", 6, "cannot be read"),
         ("<clock/>\n<?php evil ?>", 7, "a processing instruction or an entity"),
-        ("<clock/> words", 6, "'words' is no element"),
+        ("<clock/> words", 6, "'words' is not an element"),
         ("<xi:include xmlns:xi='http://www.w3.org/2001/XInclude' href='/etc/shadow'/>", 6, "of a namespace"),
         ("<clock xmlns='urn:x'/>", 6, "of a namespace"),
         ("<clock x:y='z' xmlns:x='urn:x'/>", 6, "of a namespace"),
@@ -203,7 +203,7 @@ def test_a_mac_belongs_to_one_domain_in_whatever_words() -> None:
 @pytest.mark.parametrize("screen", ["<graphics type='vnc' passwd='s3cr3t'/>", "<graphics type='spice' passwd=''/>"])
 def test_a_password_is_refused_and_not_told(screen: str) -> None:
     (problem,) = problems(spec(f"<clock/>\n<devices>{screen}</devices>"))
-    assert problem.startswith("s/0.yaml:7: xml: passwd belongs in no spec")
+    assert problem.startswith("s/0.yaml:7: xml: passwd does not belong into a spec")
     assert "virsh edit" in problem
     assert "s3cr3t" not in problem
 
