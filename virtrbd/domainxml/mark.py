@@ -129,8 +129,7 @@ def read_mark(xml: str) -> DomainMark | None:
         host=element.get("host", ""),
         inputs=element.get("inputs", ""),
         definition=element.get("definition", ""),
-        # In the order of stated_paths; the element has them by device.
-        stated=tuple(sorted(path_now(path, now) for path in stated)),
+        stated=tuple(path_now(path, now) for path in stated),
         foreign=tuple(_foreign(element, now)),
         ignored=tuple(path_now(child.get("path", ""), now) for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
         hold=_hold(element),
