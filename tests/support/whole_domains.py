@@ -177,15 +177,15 @@ tpms = st.sampled_from([Tpm(model="tpm-crb", version="2.0"), Tpm(model="tpm-tis"
 
 @st.composite
 def screens(draw: st.DrawFn) -> dict[str, Any]:
-    """Graphics, and what goes through SPICE only."""
-    screen = draw(st.none() | graphics)
+    """Graphics, what goes through SPICE only, and the USB controller, which libvirt's test driver does not add."""
+    screen, controller = draw(st.none() | graphics), draw(st.none() | usb_controllers)
     if screen is None or screen.kind != "spice":
-        return {"graphics": screen}
-    compression = draw(st.sampled_from(["", "auto_glz", "off"]))
+        return {"graphics": screen, "usb_controller": controller}
     return {
-        "graphics": replace(screen, image_compression=compression),
+        "graphics": replace(screen, image_compression=draw(st.sampled_from(["", "auto_glz", "off"]))),
         "spice_agent": draw(st.booleans()),
-        "usb_redirections": draw(st.integers(0, 2)),
+        "usb_redirections": draw(st.integers(0, 2)) if controller else 0,
+        "usb_controller": controller,
     }
 
 
@@ -234,7 +234,6 @@ def domains(
             **draw(screens()),
             sound=draw(st.sampled_from(["", "ich9", "ich6", "ac97"])),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
-            usb_controller=draw(st.none() | usb_controllers),
             inputs=tuple(draw(st.lists(inputs, max_size=2))),
             serial_console=draw(st.booleans()),
             guest_agent=draw(st.booleans()),
