@@ -139,6 +139,9 @@ def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
     return Cpu(
         mode=mode,
         model=draw(words) if mode == "custom" else "",
+        match=draw(st.sampled_from(["", "exact", "minimum", "strict"])) if mode == "custom" else "",
+        fallback=draw(st.sampled_from(["", "forbid", "allow"])) if mode == "custom" else "",
+        check=draw(st.sampled_from(["", "none", "partial", "full"])),
         topology=draw(st.none() | st.just(Topology(sockets=vcpus // cores, cores=cores, threads=1))),
         features=draw(
             st.dictionaries(words, st.sampled_from(["force", "require", "optional", "disable", "forbid"]), max_size=3)

@@ -187,7 +187,7 @@ UNEXPRESSED = {
     "/devices/channel#2 /devices/hostdev /devices/rng#2",
     "file-disks": "/devices/disk:vdb /devices/disk:vdc /devices/disk:sda /devices/disk:fda",
     "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/auth",
-    "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic /cpu/model/@fallback "
+    "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic "
     "/devices/hostdev /devices/hostdev#2",
     "nets": "/devices/interface:52:54:00:00:00:c2/vlan /devices/interface:52:54:00:00:00:c2/virtualport "
     "/devices/interface:52:54:00:00:00:c4/bandwidth /devices/interface:52:54:00:00:00:c5 "

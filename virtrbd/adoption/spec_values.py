@@ -163,6 +163,10 @@ def _cpu(root: Element) -> Iterator[Word]:
         return
     mode, model = cpu.get("mode", "custom"), cpu.findtext("model") or ""
     yield Word(path=("cpu",), value={"mode": mode, **({"model": model} if mode == "custom" else {})})
+    found = {"match": cpu.get("match"), "fallback": attribute(cpu, "model", "fallback"), "check": cpu.get("check")}
+    for name, said in found.items():
+        if said:
+            yield Word(path=("cpu", name), value=said)
     if (topology := cpu.find("topology")) is not None:
         counts = {name: _number(topology.get(name)) for name in ("sockets", "cores", "threads")}
         yield Word(path=("cpu", "topology"), value=counts)

@@ -176,6 +176,9 @@ class Cpu:
 
     mode: str
     model: str = ""
+    match: str = ""
+    fallback: str = ""
+    check: str = ""
     topology: Topology | None = None
     features: Mapping[str, str] = field(default_factory=dict)
 

@@ -27,6 +27,16 @@ class CpuSpec(Strict):
         Field(description="host-model unless stated, so that a guest can move between hosts; custom with a model."),
     ] = None
     model: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Like EPYC-Rome, for custom.")] = None
+    match: Annotated[
+        Literal["exact", "minimum", "strict"] | None, Field(description="Of a model; exact unless stated.")
+    ] = None
+    fallback: Annotated[
+        Literal["forbid", "allow"] | None,
+        Field(description="Of a model: allow takes a lesser model where the host has less; forbid unless stated."),
+    ] = None
+    check: Annotated[
+        Literal["none", "partial", "full"] | None, Field(description="How libvirt compares it with the host's.")
+    ] = None
     topology: TopologySpec | None = None
     features: Annotated[
         dict[
@@ -44,6 +54,9 @@ class CpuSpec(Strict):
             raise ValueError(f"mode {self.mode} does not take a model; write mode: custom, or leave the model out")
         if self.mode == "custom" and not self.model:
             raise ValueError("mode custom needs a model; see virsh domcapabilities")
+        for word in ("match", "fallback"):
+            if getattr(self, word) and not self.model:
+                raise ValueError(f"{word} needs a model beside it; leave it out, or write a model")
         return self
 
 

@@ -15,7 +15,15 @@ def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
         return Cpu(mode="host-model") if hypervisor == "kvm" else None
     mode = spec.mode or ("custom" if spec.model else "host-model" if hypervisor == "kvm" else "maximum")
     topology = Topology(**spec.topology.model_dump()) if spec.topology else None
-    return Cpu(mode=mode, model=spec.model or "", topology=topology, features=spec.features or {})
+    return Cpu(
+        mode=mode,
+        model=spec.model or "",
+        match=spec.match or "",
+        fallback=spec.fallback or "",
+        check=spec.check or "",
+        topology=topology,
+        features=spec.features or {},
+    )
 
 
 def resolve_firmware(spec: FirmwareSpec | None) -> Firmware:
