@@ -17,7 +17,7 @@ from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import parse_tree, to_text
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import Image

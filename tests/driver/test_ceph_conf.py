@@ -16,7 +16,7 @@ from virtrbd.ceph.keyring import Key, find_key, key_in, read_key
 from virtrbd.ceph.offline import NO_CLUSTER, read_cluster_facts
 from virtrbd.ceph.plain_conf import plain_options
 from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
-from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.settings import CephSettings, Settings
 
 FSID = "b370290b-7470-525e-9051-f8ab7b076b1c"

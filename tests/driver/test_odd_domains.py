@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.strategies import EMPTY, HERE, WEB
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.hypervisor.marks import record
 from virtrbd.images.users import read_uses
-from virtrbd.model.domain import DefinedDomain, DomainMark, Hold
+from virtrbd.model.domain import DomainMark, Hold
 from virtrbd.model.image_use import Unread
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan

@@ -15,7 +15,7 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef

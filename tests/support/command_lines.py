@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from virtrbd.errors import SpecError
-from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.capabilities import Capabilities, parse_version
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.command import QemuCommand, qemu_command

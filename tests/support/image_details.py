@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from virtrbd.images.users import use_of as all_of
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
+from virtrbd.planning.world import World
 
 HERE, THERE = "here", "there"
 REF = ImageRef.parse("vms/web.vda")
@@ -104,6 +104,6 @@ states = st.sampled_from([PowerState.RUNNING, PowerState.SHUT_OFF, PowerState.SA
 uses = st.none() | st.lists(st.builds(use_of, states, st.sampled_from(["web", "db"])), max_size=2).map(tuple)
 
 
-def uses_in(actual: Actual) -> Actual:
+def uses_in(actual: World) -> World:
     """Return the world with what its domains use, as `observe` finds it where libvirt has no storage pools."""
     return replace(actual, uses=tuple(all_of(domain, (), lambda _pool: None) for domain in actual.domains))

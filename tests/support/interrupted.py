@@ -22,6 +22,7 @@ from support.simulate import (
     written_images,
 )
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.model.actions import (
     Action,
     CloneImage,
@@ -34,16 +35,16 @@ from virtrbd.model.actions import (
     StartDomain,
     WriteSeed,
 )
-from virtrbd.model.actual import Actual, Secret
-from virtrbd.model.domain import DefinedDomain
+from virtrbd.model.cluster import Secret
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.live_actions import (
     AttachDevice,
     DetachDevice,
 )
+from virtrbd.planning.world import World
 
 
-def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
+def interrupted(action: Action, actual: World) -> Iterator[World]:
     """Yield the worlds that a kill -9 during the action can leave, its beginning included, its end not."""
     yield actual
     match action:
@@ -76,7 +77,7 @@ def interrupted(action: Action, actual: Actual) -> Iterator[Actual]:
             pass
 
 
-def _half_made(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Iterator[Actual]:
+def _half_made(action: CreateImage | CloneImage | ImportImage, actual: World) -> Iterator[World]:
     intent = _intent(action)
     intended = replace(actual, intents={**actual.intents, action.ref: intent})
     yield intended

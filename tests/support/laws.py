@@ -8,26 +8,26 @@ from support.strategies import BY_SPEC, HERE, HOST, STARTING, fleets, worlds
 
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import Action
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.plan import Plan
+from virtrbd.planning.world import World
 
 laws = settings.get_profile("laws")
 policies = st.sampled_from([HERE, STARTING, BY_SPEC])
 
 
 @st.composite
-def cases(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[tuple[Domain, ...], Actual]:
+def cases(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[tuple[Domain, ...], World]:
     """Desired domains and a world to bring them into."""
     fleet = draw(fleets(hosts))
     return fleet, draw(worlds(fleet))
 
 
-def mark_of(domain: Domain, actual: Actual) -> DomainMark | None:
+def mark_of(domain: Domain, actual: World) -> DomainMark | None:
     return next((read_mark(found.definition) for found in actual.domains if found.uuid == domain.uuid), None)
 
 
-def is_held(mark: DomainMark | None, actual: Actual) -> bool:
+def is_held(mark: DomainMark | None, actual: World) -> bool:
     return bool(mark and mark.hold and mark.hold.holds_at(actual.now))
 
 

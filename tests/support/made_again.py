@@ -20,8 +20,8 @@ from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.parse import parse_machine
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree
 from virtrbd.domainxml.type_changes import lift_auth
-from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
 from virtrbd.model.settings import Settings

@@ -8,16 +8,16 @@ from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.host import Host
 from virtrbd.engine.observe import observe
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.planning.plan import Policy
+from virtrbd.planning.world import World
 
 
-def look(domain: Domain, here: Host, policy: Policy) -> Actual:
+def look(domain: Domain, here: Host, policy: Policy) -> World:
     return observe((domain,), here.hypervisor, here.cluster, here.state, policy, {})
 
 
-def picture(domain: Domain, actual: Actual) -> dict[str, object]:
+def picture(domain: Domain, actual: World) -> dict[str, object]:
     """What of a world the planner decides by, without what libvirt adds and what names itself by chance."""
     found: dict[str, object] = {
         str(ref): image

@@ -13,6 +13,7 @@ from lxml import etree
 from support.xml import at
 
 from virtrbd.domainxml.canonical import make_canonical
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.live import with_link
 from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
 from virtrbd.domainxml.own_devices import live_mark, own_device, place_of, settled
@@ -40,9 +41,10 @@ from virtrbd.model.actions import (
     UndefineDomain,
     WriteSeed,
 )
-from virtrbd.model.actual import Actual, LastDefinition, Secret
-from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.cluster import Secret
+from virtrbd.model.domain import DomainMark, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, LastRun
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,
@@ -56,12 +58,13 @@ from virtrbd.model.live_actions import (
     SetVcpus,
 )
 from virtrbd.model.seed import SEED_BYTES
+from virtrbd.planning.world import World
 
 NOW = 1_700_000_000.0
 MACHINES = {"pc": "pc-i440fx-7.2", "q35": "pc-q35-7.2"}
 
 
-def simulate(action: Action, actual: Actual) -> Actual:
+def simulate(action: Action, actual: World) -> World:
     """Return the world after the action."""
     match action:
         case (
@@ -91,7 +94,7 @@ def simulate(action: Action, actual: Actual) -> Actual:
             assert_never(action)
 
 
-def _of_images(action: Action, actual: Actual) -> Actual:
+def _of_images(action: Action, actual: World) -> World:
     match action:
         case CreateImage() | CloneImage() | ImportImage():
             return made_of(action, actual)
@@ -120,7 +123,7 @@ def _of_images(action: Action, actual: Actual) -> Actual:
             raise AssertionError(action)
 
 
-def _of_guest(action: LiveAction, actual: Actual) -> Actual:
+def _of_guest(action: LiveAction, actual: World) -> World:
     after = changed(actual, action.domain_uuid, lambda found: replace(found, live=changed_live(action, found)))
     match action:
         case AttachDevice(image=ImageRef() as image):
@@ -131,18 +134,18 @@ def _of_guest(action: LiveAction, actual: Actual) -> Actual:
             return after
 
 
-def _runs_with(action: GrowImage, actual: Actual) -> bool:
+def _runs_with(action: GrowImage, actual: World) -> bool:
     [found] = [domain for domain in actual.domains if domain.uuid == action.domain_uuid]
     held = parse_disks(found.live) if found.live else ()
     return (action.target, action.ref) in [(disk.target, disk.image) for disk in held]
 
 
-def _started(actual: Actual, uuid: str) -> Actual:
+def _started(actual: World, uuid: str) -> World:
     started = changed(actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=d.definition))
     return noted(started, written_images(started, uuid), actual.host_uuid)
 
 
-def _shut_down(actual: Actual, uuid: str) -> Actual:
+def _shut_down(actual: World, uuid: str) -> World:
     return changed(noted(actual, written_images(actual, uuid), ""), uuid, off)
 
 
@@ -150,13 +153,13 @@ def off(found: DefinedDomain) -> DefinedDomain:
     return replace(found, state=PowerState.SHUT_OFF, live="")
 
 
-def written_images(actual: Actual, uuid: str) -> list[ImageRef]:
+def written_images(actual: World, uuid: str) -> list[ImageRef]:
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
     written = (disk.image for disk in parse_disks(found.definition) if disk.is_written)
     return [image for image in written if image and image in actual.images]
 
 
-def noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
+def noted(actual: World, refs: Sequence[ImageRef], host: str) -> World:
     for ref in refs:
         if image := actual.images.get(ref):
             last_run = LastRun(host=host) if host else image.last_run
@@ -164,7 +167,7 @@ def noted(actual: Actual, refs: Sequence[ImageRef], host: str) -> Actual:
     return actual
 
 
-def _kept(actual: Actual, uuid: str) -> Actual:
+def _kept(actual: World, uuid: str) -> World:
     """virtrbd keeps the definition as libvirt gave it back."""
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
     last = LastDefinition(xml=found.definition, hypervisor=actual.hypervisor_digest)
@@ -247,7 +250,7 @@ def creation(action: WriteSeed) -> CreateImage:
     return CreateImage(ref=action.ref, domain_uuid=action.domain_uuid, size_bytes=SEED_BYTES)
 
 
-def seed_image(actual: Actual, action: WriteSeed) -> Image:
+def seed_image(actual: World, action: WriteSeed) -> Image:
     """The seed's image, which is the domain's before anything is written to it."""
     image = image_at(actual, action.ref)
     assert image.is_of(action.domain_uuid), f"{action.ref} is not the domain's"
@@ -255,13 +258,13 @@ def seed_image(actual: Actual, action: WriteSeed) -> Image:
     return image
 
 
-def made_of(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Actual:
+def made_of(action: CreateImage | CloneImage | ImportImage, actual: World) -> World:
     assert actual.images.get(action.ref) is None, f"{action.ref} exists: rbd refuses"
     made = with_image(actual, action.ref, new_image(action, actual))
     return _without_intent(marked_image(made, action.ref, action.domain_uuid), action.ref)
 
 
-def new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) -> Image:
+def new_image(action: CreateImage | CloneImage | ImportImage, actual: World) -> Image:
     parent = action.parent if isinstance(action, CloneImage) else None
     return Image(
         ref=action.ref,
@@ -274,40 +277,40 @@ def new_image(action: CreateImage | CloneImage | ImportImage, actual: Actual) ->
     )
 
 
-def marked_image(actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
+def marked_image(actual: World, ref: ImageRef, domain_uuid: str) -> World:
     image = image_at(actual, ref)
     mark = ImageMark(domain_uuid=domain_uuid, image_id=image.image_id, host=actual.host_uuid)
     return with_image(replace(actual, unknown_marks=actual.unknown_marks - {ref}), ref, replace(image, mark=mark))
 
 
-def image_at(actual: Actual, ref: ImageRef) -> Image:
+def image_at(actual: World, ref: ImageRef) -> Image:
     image = actual.images[ref]
     assert image is not None, f"{ref} does not exist"
     return image
 
 
-def with_image(actual: Actual, ref: ImageRef, image: Image | None) -> Actual:
+def with_image(actual: World, ref: ImageRef, image: Image | None) -> World:
     return replace(actual, images={**actual.images, ref: image})
 
 
-def _without_intent(actual: Actual, ref: ImageRef) -> Actual:
+def _without_intent(actual: World, ref: ImageRef) -> World:
     return replace(actual, intents={known: intent for known, intent in actual.intents.items() if known != ref})
 
 
-def with_secret(actual: Actual, secret: Secret) -> Actual:
+def with_secret(actual: World, secret: Secret) -> World:
     others = [known for known in actual.secrets if known.uuid != secret.uuid]
     assert secret.usage not in {known.usage for known in others}, "libvirt refuses a second secret for one usage"
     return replace(actual, secrets=tuple(sorted([*others, secret], key=lambda known: known.uuid)))
 
 
-def changed(actual: Actual, domain_uuid: str, change: Callable[[DefinedDomain], DefinedDomain]) -> Actual:
+def changed(actual: World, domain_uuid: str, change: Callable[[DefinedDomain], DefinedDomain]) -> World:
     assert domain_uuid in {found.uuid for found in actual.domains}, "the planner acts on a domain that is not there"
     return replace(
         actual, domains=tuple(change(found) if found.uuid == domain_uuid else found for found in actual.domains)
     )
 
 
-def _defined(action: DefineDomain, actual: Actual) -> Actual:
+def _defined(action: DefineDomain, actual: World) -> World:
     root = parse_tree(action.xml)
     held = next((found for found in actual.domains if found.uuid == action.domain_uuid), None)
     assert (held.definition if held else "") == action.based_on, "a definition is edited, never replaced"

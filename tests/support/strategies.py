@@ -8,26 +8,18 @@ from hypothesis import strategies as st
 from support.simulate import MACHINES, NOW, simulate
 from support.xml import parent_of
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.mark import read_mark, set_mark
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
-from virtrbd.model.actual import Actual, ClusterFacts, Monitor, Secret
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import (
-    Bus,
-    Cdrom,
-    DefinedDomain,
-    Disk,
-    Domain,
-    Hold,
-    Interface,
-    PowerState,
-    WantedState,
-)
+from virtrbd.model.cluster import ClusterFacts, Monitor, Secret
+from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Hold, Interface, PowerState, WantedState
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.world import World
 
 MIB = 1024**2
 HOST, OTHER_HOST = "kvm-1", "kvm-2"
@@ -39,7 +31,7 @@ GOLDEN_BYTES = 64 * MIB
 ISO, OTHER_ISO = ImageRef(pool="golden", name="iso"), ImageRef(pool="golden", name="other-iso")
 FILE, FILE_BYTES = "/srv/images/web.qcow2", 32 * MIB
 USER_DATA = "/srv/seeds/user-data"
-EMPTY = Actual(
+EMPTY = World(
     host_uuid=HOST_UUID,
     hypervisor_digest="h",
     cluster=CLUSTER,
@@ -167,7 +159,7 @@ def fleets(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[Domain, ...
     return tuple(draw(domains(name, hosts)) for name in names)
 
 
-def done(plan_of: Sequence[Domain], actual: Actual, policy: Policy = HERE, *, in_guests: bool = True) -> Actual:
+def done(plan_of: Sequence[Domain], actual: World, policy: Policy = HERE, *, in_guests: bool = True) -> World:
     """Return the world after the whole plan, every hazard allowed; or after all of it but what is done in guests."""
     for domain in make_plan(plan_of, actual, policy).domains:
         for action in domain.actions:
@@ -177,7 +169,7 @@ def done(plan_of: Sequence[Domain], actual: Actual, policy: Policy = HERE, *, in
 
 
 @st.composite
-def worlds(draw: st.DrawFn, fleet: Sequence[Domain]) -> Actual:
+def worlds(draw: st.DrawFn, fleet: Sequence[Domain]) -> World:
     """A world in which each domain was never made, was made from an older spec, or was meddled with since.
 
     A guest may run with what was defined when it started, older than its definition.
@@ -201,7 +193,7 @@ def worlds(draw: st.DrawFn, fleet: Sequence[Domain]) -> Actual:
     return replace(actual, seed_files={USER_DATA: file})
 
 
-def changed_domain(actual: Actual, domain_uuid: str, change: Callable[[DefinedDomain], DefinedDomain | None]) -> Actual:
+def changed_domain(actual: World, domain_uuid: str, change: Callable[[DefinedDomain], DefinedDomain | None]) -> World:
     """Return the world with one domain changed, or gone; as it is where there is none."""
     domains = [change(found) if found.uuid == domain_uuid else found for found in actual.domains]
     return replace(actual, domains=tuple(found for found in domains if found))
@@ -217,7 +209,7 @@ FOREIGN_SECRETS = (Secret(uuid=SOMEBODY, usage="client.virtrbd secret", is_set=T
 
 
 @st.composite
-def _meddled_images(draw: st.DrawFn, actual: Actual, ref: ImageRef, domain_uuid: str) -> Actual:
+def _meddled_images(draw: st.DrawFn, actual: World, ref: ImageRef, domain_uuid: str) -> World:
     held = actual.images.get(ref)
     image = held or Image(
         ref=ref, image_id="foreign", size_bytes=draw(sizes), created_at=NOW - 3600, allocated_bytes=MIB
@@ -250,7 +242,7 @@ def _meddled_images(draw: st.DrawFn, actual: Actual, ref: ImageRef, domain_uuid:
 
 
 @st.composite
-def _meddled_domains(draw: st.DrawFn, actual: Actual, domain: Domain) -> Actual:
+def _meddled_domains(draw: st.DrawFn, actual: World, domain: Domain) -> World:
     held = next((found for found in actual.domains if found.uuid == domain.uuid), None)
     if held is None:
         return actual

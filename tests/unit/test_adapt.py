@@ -10,7 +10,6 @@ from support.strategies import EMPTY, HERE, WEB, done
 
 from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.capabilities import parse_capabilities
-from virtrbd.model.actual import Actual
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import (
     Bus,
@@ -29,6 +28,7 @@ from virtrbd.model.domain import (
 from virtrbd.model.plan import DomainPlan
 from virtrbd.planning.machine_type import capabilities_key, capabilities_of_interest
 from virtrbd.planning.plan import make_plan
+from virtrbd.planning.world import World
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -171,7 +171,7 @@ def test_ide_is_where_the_machine_has_it() -> None:
     )
 
 
-def planned(subject: Domain, world: Actual = EMPTY) -> DomainPlan:
+def planned(subject: Domain, world: World = EMPTY) -> DomainPlan:
     [found] = make_plan([replace(subject, digest=repr(subject))], world, HERE).domains
     return found
 

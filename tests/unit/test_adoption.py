@@ -20,7 +20,7 @@ from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import SpecError
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
 from virtrbd.model.settings import Settings

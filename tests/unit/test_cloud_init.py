@@ -18,13 +18,13 @@ from support.strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB,
 from virtrbd.errors import SpecError
 from virtrbd.images.seed_iso import seed_iso
 from virtrbd.model.actions import WriteSeed
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Bus, Domain, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.seed import SEED_BYTES, Seed, SeedDocument, SeedFile, seed_digest
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan
+from virtrbd.planning.world import World
 from virtrbd.specs.load import load
 from virtrbd.specs.resolve import resolve
 
@@ -168,16 +168,16 @@ SEEDED = replace(
 )
 
 
-def planned(domain: Domain, actual: Actual) -> DomainPlan:
+def planned(domain: Domain, actual: World) -> DomainPlan:
     [plan] = make_plan([domain], actual, HERE).domains
     return plan
 
 
-def writes(domain: Domain, actual: Actual) -> list[WriteSeed]:
+def writes(domain: Domain, actual: World) -> list[WriteSeed]:
     return [action for action in planned(domain, actual).actions if isinstance(action, WriteSeed)]
 
 
-def with_file(actual: Actual, file: SeedFile) -> Actual:
+def with_file(actual: World, file: SeedFile) -> World:
     return replace(actual, seed_files={USER_DATA: file})
 
 
@@ -255,7 +255,7 @@ def image(**facts: Any) -> Image:
     return replace(Image(ref=SEED, image_id="i", size_bytes=SEED_BYTES, created_at=0), **facts)
 
 
-def in_place(found: Image) -> Actual:
+def in_place(found: Image) -> World:
     return replace(EMPTY, images={**EMPTY.images, found.ref: found})
 
 

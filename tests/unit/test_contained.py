@@ -7,16 +7,18 @@ from support.image_details import uses_in
 from support.strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uuid_of
 
 from virtrbd.contained import contained
+from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
 from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.engine.execute import execute
 from virtrbd.errors import ClusterError, DefectError, ExitCode
 from virtrbd.model.actions import Action, SetAutostart
-from virtrbd.model.actual import Actual, LastDefinition
-from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, Domain, PowerState, UnreadDomain
+from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan, Result
 from virtrbd.planning.plan import make_plan
+from virtrbd.planning.world import World
 
 APP = replace(
     WEB,
@@ -82,11 +84,11 @@ def test_a_defect_in_one_action_fails_its_domain_alone() -> None:
     assert web.result is Result.DONE
 
 
-def _plans(*desired: Domain, actual: Actual) -> dict[str, DomainPlan]:
+def _plans(*desired: Domain, actual: World) -> dict[str, DomainPlan]:
     return {plan.name: plan for plan in make_plan(desired, uses_in(actual), HERE).domains}
 
 
-def _unread(name: str, uuid: str, failure: Failure = UNREADABLE) -> Actual:
+def _unread(name: str, uuid: str, failure: Failure = UNREADABLE) -> World:
     unread = UnreadDomain(name=name, uuid=uuid, state=PowerState.SHUT_OFF, failure=failure)
     return replace(EMPTY, unread_domains=(unread,))
 
@@ -125,7 +127,7 @@ def test_a_foreign_domain_that_cannot_be_read_is_a_finding_and_a_defect_is_a_fai
     assert (plan.findings, plan.failures) == ((), (defect,))
 
 
-def _held(xml: str, *, name: str = "odd", live: str = "") -> Actual:
+def _held(xml: str, *, name: str = "odd", live: str = "") -> World:
     state = PowerState.RUNNING if live else PowerState.SHUT_OFF
     odd = DefinedDomain(name=name, uuid=uuid_of(name), state=state, definition=xml, live=live)
     # With a secret that is there: else the first domain that is planned makes it.

@@ -11,12 +11,12 @@ from support.simulate import simulate
 from support.strategies import BY_SPEC, EMPTY, MIB, WEB, changed_domain, domains, done, started
 
 from virtrbd.model.actions import NoteHost
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import MarkLive, SetMemory
 from virtrbd.model.plan import FindingKind, Plan
 from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixture
 @laws
 @given(case=cases(), policy=policies, data=st.data())
 def test_a_crash_at_any_point_is_finished_by_the_next_run(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+    case: tuple[tuple[Domain, ...], World], policy: Policy, data: st.DataObject
 ) -> None:
     fleet, before = case
     plan = make_plan(fleet, before, policy)
@@ -38,7 +38,7 @@ def test_a_crash_at_any_point_is_finished_by_the_next_run(
 @laws
 @given(case=cases(), policy=policies, data=st.data())
 def test_a_crash_is_no_hindrance_to_another_spec(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+    case: tuple[tuple[Domain, ...], World], policy: Policy, data: st.DataObject
 ) -> None:
     """Somebody wrote another spec before the next run: it is brought about as if there had been no crash."""
     fleet, before = case
@@ -74,7 +74,7 @@ def test_a_guest_is_asked_for_memory_after_a_crash_and_once() -> None:
 
 
 @st.composite
-def crashes(draw: st.DrawFn, plan: Plan, world: Actual) -> Actual:
+def crashes(draw: st.DrawFn, plan: Plan, world: World) -> World:
     """A world that a run of the plan leaves when it is killed."""
     steps = actions_of(plan)
     cut = draw(st.integers(0, len(steps)))
@@ -98,7 +98,7 @@ def hazards(plan: Plan) -> set[tuple[str, Hazard]]:
     return {(domain.name, hazard) for domain in plan.domains for a in domain.actions for hazard in a.hazards}
 
 
-def summary(actual: Actual) -> dict[str, object]:
+def summary(actual: World) -> dict[str, object]:
     """All that may not depend on how often a run was cut off."""
     images = {
         str(ref): image

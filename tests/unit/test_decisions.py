@@ -6,10 +6,11 @@ import pytest
 from support.strategies import EMPTY as NOWHERE
 from support.strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result

@@ -11,7 +11,7 @@ from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
 from virtrbd.domainxml.render import render
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Cpu, Discard, Disk, Domain, DomainMark, Firmware, Graphics, Interface
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef

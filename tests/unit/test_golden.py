@@ -8,7 +8,7 @@ from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import SCHEMA, schema_problems
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.specs.load import load

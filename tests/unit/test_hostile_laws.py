@@ -26,17 +26,19 @@ from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
 from virtrbd.commands.app import invoke
 from virtrbd.commands.frame.ends import guarded
 from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_lines
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError
 from virtrbd.local.saved_plan import read_plan
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.actions import DefineSecret
-from virtrbd.model.actual import Actual, LastDefinition
-from virtrbd.model.domain import DefinedDomain, Domain, PowerState
+from virtrbd.model.domain import Domain, PowerState
 from virtrbd.model.image import Image
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import Policy, make_plan, still_judged
 from virtrbd.planning.report_once import message_of, news
+from virtrbd.planning.world import World
 from virtrbd.specs.directory import load_fleet
 from virtrbd.specs.files import SpecFile, SpecFiles
 from virtrbd.specs.load import check_files
@@ -46,7 +48,7 @@ from virtrbd.specs.schema import DomainSpec
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
 
 # Given a domain, the world, and draws: the world with one odd datum in that domain, or in an image of its.
-Place = Callable[[st.DataObject, Domain, Actual], Actual]
+Place = Callable[[st.DataObject, Domain, World], World]
 
 chances = st.integers(0, 2**32 - 1).map(random.Random)
 odd_texts = st.sampled_from(ODD_TEXTS) | st.text(max_size=40)
@@ -61,14 +63,14 @@ odd_json = st.recursive(
 odd_bytes = st.binary(max_size=60) | odd_texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-def _held(domain: Domain, actual: Actual) -> DefinedDomain:
+def _held(domain: Domain, actual: World) -> DefinedDomain:
     found = next((found for found in actual.domains if found.uuid == domain.uuid), None)
     return found or DefinedDomain(
         name=domain.name, uuid=domain.uuid, state=PowerState.SHUT_OFF, definition="<domain></domain>", persistent=True
     )
 
 
-def _with(actual: Actual, changed: DefinedDomain) -> Actual:
+def _with(actual: World, changed: DefinedDomain) -> World:
     if changed.uuid in {found.uuid for found in actual.domains}:
         return changed_domain(actual, changed.uuid, lambda _: changed)
     return replace(actual, domains=(*actual.domains, changed))
@@ -80,18 +82,18 @@ def _odd_document(data: st.DataObject, text: str) -> str:
     return data.draw(st.sampled_from([mutated, mutated, text[: len(text) // 2], "", "not XML"]) | st.text(max_size=40))
 
 
-def odd_definition(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_definition(data: st.DataObject, domain: Domain, actual: World) -> World:
     found = _held(domain, actual)
     return _with(actual, replace(found, definition=_odd_document(data, found.definition)))
 
 
-def odd_live(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_live(data: st.DataObject, domain: Domain, actual: World) -> World:
     found = _held(domain, actual)
     text = _odd_document(data, found.live or found.definition)
     return _with(actual, replace(found, live=text, state=PowerState.RUNNING))
 
 
-def odd_words(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_words(data: st.DataObject, domain: Domain, actual: World) -> World:
     """A title, a description, or metadata of another program's, as libvirt lets anybody set them."""
     found = _held(domain, actual)
     text, tag = data.draw(xml_texts), data.draw(st.sampled_from(["title", "description", "metadata"]))
@@ -104,13 +106,13 @@ def odd_words(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
     return _with(actual, replace(found, definition=document, live=document if found.live else ""))
 
 
-def _with_image(domain: Domain, actual: Actual, **changes: Any) -> Actual:
+def _with_image(domain: Domain, actual: World, **changes: Any) -> World:
     ref = domain.disks[0].image
     image = actual.images.get(ref) or Image(ref=ref, image_id="odd", size_bytes=2**26, created_at=0)
     return replace(actual, images={**actual.images, ref: replace(image, **changes)})
 
 
-def odd_metadata(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_metadata(data: st.DataObject, domain: Domain, actual: World) -> World:
     """The marks that any client with write access to the pool may have set, with the image's own id or without."""
     image = actual.images.get(domain.disks[0].image)
     image_id = image.image_id if image else "odd"
@@ -132,16 +134,16 @@ def odd_metadata(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
     )
 
 
-def odd_snapshots(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_snapshots(data: st.DataObject, domain: Domain, actual: World) -> World:
     return _with_image(domain, actual, snapshots=tuple(data.draw(st.lists(odd_texts))))
 
 
-def odd_last_definition(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_last_definition(data: st.DataObject, domain: Domain, actual: World) -> World:
     last = LastDefinition(xml=_odd_document(data, _held(domain, actual).definition), hypervisor=data.draw(odd_texts))
     return replace(actual, last_definitions={**actual.last_definitions, domain.uuid: last})
 
 
-def odd_intent(data: st.DataObject, domain: Domain, actual: Actual) -> Actual:
+def odd_intent(data: st.DataObject, domain: Domain, actual: World) -> World:
     """The file that a killed run left, as a disk or another user left it then."""
     ref = domain.disks[0].image
     whole = {

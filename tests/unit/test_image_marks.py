@@ -26,13 +26,13 @@ from virtrbd.ceph.metadata import (
 from virtrbd.ceph.texts import as_bytes, as_text
 from virtrbd.errors import ClusterError
 from virtrbd.model.actions import FinishRollback, MarkImage, RemoveHalfImage
-from virtrbd.model.actual import Actual
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
 from virtrbd.planning.interrupted import is_half
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.unready import not_ready_message
+from virtrbd.planning.world import World
 
 ID = "abc123"
 DISK = WEB.disks[0].image
@@ -100,14 +100,14 @@ def test_a_name_that_crashes_the_bindings_never_reaches_them() -> None:
         as_bytes("x\ud800")
 
 
-def _world(**image: Any) -> Actual:
+def _world(**image: Any) -> World:
     world = done([WEB], EMPTY)
     held = world.images[DISK]
     assert held is not None
     return replace(world, images={**world.images, DISK: replace(held, **image)})
 
 
-def _actions(world: Actual) -> tuple[object, ...]:
+def _actions(world: World) -> tuple[object, ...]:
     [plan] = make_plan([WEB], world, HERE).domains
     return plan.actions
 

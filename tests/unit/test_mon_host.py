@@ -6,7 +6,7 @@ from virtrbd.ceph.conf_text import refused_line, unsafe_line
 from virtrbd.ceph.monitors import addresses_of_map, host_names, monitors_of_conf, monitors_of_map
 from virtrbd.ceph.plain_conf import plain_options
 from virtrbd.errors import ConfigError
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 
 FSID = "b370290b-7470-525e-9051-f8ab7b076b1c"
 

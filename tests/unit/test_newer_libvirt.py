@@ -14,7 +14,7 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import rendered_places, settled
 from virtrbd.domainxml.render import render
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Firmware, Tpm, Watchdog
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef

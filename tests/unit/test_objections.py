@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from support.image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.images.users import use_of as use_of_domain
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_use import DomainUse, Role, Unread

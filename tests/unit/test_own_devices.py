@@ -19,7 +19,7 @@ from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
 from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, place_of, rendered_places, settled, twins
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree, to_text
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.difference import Mend
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, ForeignChange, Graphics, Interface, Watchdog
 from virtrbd.model.fitted import Fitted

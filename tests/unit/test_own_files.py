@@ -20,8 +20,8 @@ from virtrbd.errors import BusyError, ConfigError, UsageError, VirtrbdError
 from virtrbd.local.folders import is_own
 from virtrbd.local.state_dir import StateDir
 from virtrbd.local.write_whole import write_unless_taken, write_whole
-from virtrbd.model.actual import LastDefinition
 from virtrbd.model.image import ImageRef, Intent
+from virtrbd.model.last_definition import LastDefinition
 
 REF = ImageRef(pool="vms", name="web.vda")
 INTENT = Intent(ref=REF, domain_uuid="u", size_bytes=1, parent=None, nonce="n", written_at=1.5, what="filling")

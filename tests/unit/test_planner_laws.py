@@ -40,7 +40,6 @@ from virtrbd.model.actions import (
     UndefineDomain,
     WriteSeed,
 )
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain, PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
@@ -48,6 +47,7 @@ from virtrbd.model.live_actions import ChangeMedia, DetachDevice, SetLink, SetMe
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan
 from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan, still_judged
+from virtrbd.planning.world import World
 
 # Some hundred worlds, each planned several times: more than one test's minute on a machine that has other work.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]
@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixture
 
 @laws
 @given(case=cases(), policy=policies)
-def test_after_a_run_there_is_nothing_left_to_do(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_after_a_run_there_is_nothing_left_to_do(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, before = case
     first = make_plan(fleet, before, policy)
     second = make_plan(fleet, done(fleet, before, policy), policy)
@@ -66,7 +66,7 @@ def test_after_a_run_there_is_nothing_left_to_do(case: tuple[tuple[Domain, ...],
 @laws
 @given(case=cases(hosts=(HOST, OTHER_HOST)), policy=policies, data=st.data())
 def test_the_order_of_inputs_is_irrelevant(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+    case: tuple[tuple[Domain, ...], World], policy: Policy, data: st.DataObject
 ) -> None:
     fleet, actual = case
     shuffled = replace(
@@ -81,7 +81,7 @@ def test_the_order_of_inputs_is_irrelevant(
 @laws
 @given(case=cases(), policy=policies)
 def test_a_run_that_may_take_over_nothing_leaves_what_is_not_ours_as_it_was(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy
+    case: tuple[tuple[Domain, ...], World], policy: Policy
 ) -> None:
     fleet, before = case
     after = run(make_plan(fleet, before, policy), before, frozenset(Hazard) - {Hazard.TAKES_OVER})
@@ -102,7 +102,7 @@ def images_of(domain: Domain) -> set[ImageRef]:
     return {disk.image for disk in domain.disks} | ({domain.seed.image} if domain.seed else set())
 
 
-def run(plan: Plan, actual: Actual, allowed: frozenset[Hazard]) -> Actual:
+def run(plan: Plan, actual: World, allowed: frozenset[Hazard]) -> World:
     """Execute the plan as a run does, on the simulated host; return the world after it."""
     world = [actual]
 
@@ -115,7 +115,7 @@ def run(plan: Plan, actual: Actual, allowed: frozenset[Hazard]) -> Actual:
 
 @laws
 @given(case=cases(), policy=policies)
-def test_images_never_shrink(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_images_never_shrink(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, world = case
     for action in actions_of(make_plan(fleet, world, policy)):
         after = simulate(action, world)
@@ -135,7 +135,7 @@ def test_images_never_shrink(case: tuple[tuple[Domain, ...], Actual], policy: Po
 
 @laws
 @given(case=cases(), policy=policies)
-def test_secret_then_images_then_definition_then_start(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_secret_then_images_then_definition_then_start(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     images = (CreateImage, CloneImage, ImportImage, MarkImage, RemoveHalfImage, GrowImage, WriteSeed)
     stages = ((DefineSecret,), images, (DefineDomain,), (StartDomain,))
     for domain in make_plan(*case, policy).domains:
@@ -146,7 +146,7 @@ def test_secret_then_images_then_definition_then_start(case: tuple[tuple[Domain,
 @laws
 @given(case=cases(), policy=policies, data=st.data())
 def test_changing_one_spec_leaves_the_plans_of_the_others_alike(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy, data: st.DataObject
+    case: tuple[tuple[Domain, ...], World], policy: Policy, data: st.DataObject
 ) -> None:
     fleet, actual = case
     changed = data.draw(st.sampled_from(fleet))
@@ -166,7 +166,7 @@ def others(plan: Plan, changed: Domain) -> list[DomainPlan]:
 
 @laws
 @given(case=cases(hosts=(HOST, OTHER_HOST)), policy=policies)
-def test_domains_of_other_hosts_get_no_action(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_domains_of_other_hosts_get_no_action(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, actual = case
     plans = {domain.name: domain for domain in make_plan(fleet, actual, policy).domains}
     assert plans.keys() == {domain.name for domain in fleet}
@@ -178,7 +178,7 @@ def test_domains_of_other_hosts_get_no_action(case: tuple[tuple[Domain, ...], Ac
 
 @laws
 @given(case=cases(), policy=policies)
-def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, before = case
     plan = make_plan(fleet, before, policy)
     held_back = {name for name, _ in problems(plan)} | {domain.name for domain in plan.domains if domain.held_back}
@@ -202,7 +202,7 @@ def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], A
             assert disk.size_bytes is None or image.size_bytes == disk.size_bytes
 
 
-def digest_of_seed(domain: Domain, actual: Actual) -> str:
+def digest_of_seed(domain: Domain, actual: World) -> str:
     assert domain.seed is not None
     contents = {
         name: actual.seed_files[document.file].raw if document.file else document.text.encode()
@@ -213,7 +213,7 @@ def digest_of_seed(domain: Domain, actual: Actual) -> str:
 
 @laws
 @given(case=cases(), policy=policies)
-def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     for domain in make_plan(*case, policy).domains:
         for action in domain.actions:
             assert not isinstance(action, UndefineDomain | DropManagedSave | TrashImage), (
@@ -234,7 +234,7 @@ def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], Act
 @laws
 @given(case=cases(), policy=policies)
 def test_a_cron_run_takes_no_device_from_a_guest_and_no_guest_down(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy
+    case: tuple[tuple[Domain, ...], World], policy: Policy
 ) -> None:
     fleet, before = case
     after = {found.uuid: found for found in run(make_plan(fleet, before, policy), before, frozenset()).domains}
@@ -257,7 +257,7 @@ def devices_of(live: str) -> set[tuple[str | None, ImageRef | None]]:
 
 @laws
 @given(case=cases(), policy=policies)
-def test_hands_are_kept_off_a_held_domain(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_hands_are_kept_off_a_held_domain(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, actual = case
     plans = {domain.name: domain for domain in make_plan(fleet, actual, policy).domains}
     for domain in fleet:
@@ -268,7 +268,7 @@ def test_hands_are_kept_off_a_held_domain(case: tuple[tuple[Domain, ...], Actual
 
 @laws
 @given(case=cases(), policy=policies)
-def test_ignored_paths_are_never_touched(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_ignored_paths_are_never_touched(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, before = case
     after = {found.uuid: found for found in done(fleet, before, policy).domains}
     for found in before.domains:
@@ -296,7 +296,7 @@ def at(xml: str, path: str) -> str | None:
 
 @laws
 @given(case=cases(), policy=policies)
-def test_what_others_added_stays(case: tuple[tuple[Domain, ...], Actual], policy: Policy) -> None:
+def test_what_others_added_stays(case: tuple[tuple[Domain, ...], World], policy: Policy) -> None:
     fleet, before = case
     plan = make_plan(fleet, before, policy)
     after = {found.uuid: found for found in done(fleet, before, policy).domains}
@@ -316,7 +316,7 @@ def test_what_others_added_stays(case: tuple[tuple[Domain, ...], Actual], policy
 @laws
 @given(case=cases(), policy=policies)
 def test_what_was_judged_is_planned_as_if_it_had_not_been(
-    case: tuple[tuple[Domain, ...], Actual], policy: Policy
+    case: tuple[tuple[Domain, ...], World], policy: Policy
 ) -> None:
     fleet, before = case
     actual = done(fleet, before, policy)

@@ -8,14 +8,16 @@ from support.strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WI
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import CloneImage, CreateImage, DefineDomain
-from virtrbd.model.actual import Actual, LastDefinition, Monitor
+from virtrbd.model.cluster import Monitor
 from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import DetachDevice, LiveAction
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.plan import FindingKind
 from virtrbd.planning.plan import make_plan, plan_secret
+from virtrbd.planning.world import World
 
 
 def test_a_world_without_anything_gets_everything() -> None:
@@ -180,12 +182,12 @@ def test_a_device_that_virsh_added_before_a_killed_define_was_recorded_is_told_o
     assert [finding.subject for finding in planned.findings] == ["/devices/hostdev"]
 
 
-def with_definition(world: Actual, definition: str) -> Actual:
+def with_definition(world: World, definition: str) -> World:
     [found] = world.domains
     return replace(world, domains=(replace(found, definition=definition),))
 
 
-def gone(world: Actual) -> Actual:
+def gone(world: World) -> World:
     """The same world without the image of web's disk."""
     return replace(world, images={**world.images, WEB.disks[0].image: None})
 

@@ -11,7 +11,7 @@ from virtrbd.domainxml import renderer
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.templates import templates_digest
 from virtrbd.errors import ConfigError, DefectError, SpecError
-from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef

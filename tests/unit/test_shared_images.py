@@ -8,14 +8,15 @@ import pytest
 from support.image_details import uses_in
 from support.strategies import EMPTY, HERE, MIB, WEB, uuid_of
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode
 from virtrbd.images.users import use_of
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Bus, Cdrom, DefinedDomain, Disk, Domain, PowerState
+from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.shared_images import neighbours
+from virtrbd.planning.world import World
 
 GOLD = ImageRef(pool="vms", name="gold & silver")
 APP = replace(
@@ -45,7 +46,7 @@ SHARING = (
 )
 
 
-def world(devices: str = "", *, inside: str = "", live: str = "") -> Actual:
+def world(devices: str = "", *, inside: str = "", live: str = "") -> World:
     xml = "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>other</name>{}</domain>"
     other = DefinedDomain(
         name="other",
@@ -58,7 +59,7 @@ def world(devices: str = "", *, inside: str = "", live: str = "") -> Actual:
     return replace(uses_in(replace(EMPTY, domains=found)), domains=(other,))
 
 
-def problems(actual: Actual, domain: Domain = APP) -> tuple[str, ...]:
+def problems(actual: World, domain: Domain = APP) -> tuple[str, ...]:
     [plan] = [plan for plan in make_plan((domain,), actual, HERE).domains if plan.name == "app"]
     return plan.problems
 

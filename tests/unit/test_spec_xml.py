@@ -11,7 +11,7 @@ from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import SpecError
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.settings import Settings

@@ -7,16 +7,16 @@ from support.strategies import EMPTY, HERE, WEB, done, edited
 
 from virtrbd.domainxml.parse import secret_xml
 from virtrbd.domainxml.plain import host_uuid_in, secret_told
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.planning.plan import make_plan, still_judged, unjudged
+from virtrbd.planning.world import World
 
 WORLD = done((WEB,), EMPTY)
 IN_ORDER = make_plan((WEB,), WORLD, HERE)
 JUDGED = {domain.uuid: domain.judged for domain in IN_ORDER.domains}
 
 
-def again(domain: Domain, world: Actual) -> Actual:
+def again(domain: Domain, world: World) -> World:
     """The world of a later run, with what holds of the earlier one's judgements."""
     return replace(world, judged=still_judged((domain,), world, HERE, JUDGED))
 

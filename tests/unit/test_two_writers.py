@@ -10,13 +10,13 @@ from support.strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, 
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import StartDomain
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, LastRun, Watcher
 from virtrbd.model.plan import DomainPlan
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.two_writers import beyond_guests, images_of_guests
+from virtrbd.planning.world import World
 
 IMAGE = WEB.disks[0].image
 OURS, THEIRS = Watcher(address="10.0.0.1:0/1", client_id=4), Watcher(address="10.0.0.2:0/7", client_id=9)
@@ -26,12 +26,12 @@ RAN_THERE = LastRun(host=OTHER_HOST_UUID, host_name="kvm-2")
 RUNNING = done([WEB], EMPTY, STARTING)
 
 
-def world(*watchers: Watcher, **marks: Any) -> Actual:
+def world(*watchers: Watcher, **marks: Any) -> World:
     image = replace(image_at(RUNNING, IMAGE), **marks)
     return replace(RUNNING, images={**RUNNING.images, IMAGE: image}, open_twice={IMAGE: watchers} if watchers else {})
 
 
-def plan(actual: Actual) -> DomainPlan:
+def plan(actual: World) -> DomainPlan:
     [found] = make_plan([replace(WEB, title="new", state=WantedState.SHUT_OFF)], actual, BY_SPEC).domains
     return found
 

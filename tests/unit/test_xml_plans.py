@@ -8,12 +8,12 @@ from support.strategies import BY_SPEC, EMPTY, HERE, WEB, done
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.model.actions import Action, DefineDomain
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain, Interface, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.overlay import Overlay
 from virtrbd.planning.plan import make_plan
+from virtrbd.planning.world import World
 
 MAC = "52:54:00:00:00:01"
 RBD = "<disk type='network'><source protocol='rbd' name='vms/one'>{}</source><target dev='vdb' bus='virtio'/></disk>"
@@ -29,7 +29,7 @@ def devices(xml: str) -> Domain:
     return with_xml(f"<devices>{xml}</devices>")
 
 
-def hazards(domain: Domain, world: Actual) -> tuple[Hazard, ...]:
+def hazards(domain: Domain, world: World) -> tuple[Hazard, ...]:
     [planned] = make_plan([domain], world, HERE).domains
     [edit] = [action for action in planned.actions if isinstance(action, DefineDomain)]
     return edit.hazards
@@ -80,7 +80,7 @@ RUNNING = replace(
 )
 
 
-def live_plan(before: str, after: str) -> tuple[Sequence[Action], Actual]:
+def live_plan(before: str, after: str) -> tuple[Sequence[Action], World]:
     """Return what a running guest gets when its `xml:` changes, and the world after it."""
     world = done([with_xml(before, RUNNING)], EMPTY, BY_SPEC)
     wanted = with_xml(after, RUNNING)

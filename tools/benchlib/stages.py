@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from virtrbd.domainxml.render import render
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.settings import Settings

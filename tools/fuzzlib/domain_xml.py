@@ -15,6 +15,7 @@ from virtrbd.adoption.adopt import adopted
 from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.assumed import capabilities_by_hand
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.ignoring import has_path, pruned
@@ -27,9 +28,9 @@ from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.plain import monitor_addresses
 from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
 from virtrbd.errors import VirtrbdError
-from virtrbd.model.actual import LastDefinition
-from virtrbd.model.domain import DefinedDomain, DomainMark, PowerState
+from virtrbd.model.domain import DomainMark, PowerState
 from virtrbd.model.image import Image
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.settings import Settings
 
 WORDS = (

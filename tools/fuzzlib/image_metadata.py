@@ -17,7 +17,7 @@ from virtrbd.ceph.metadata import (
     seed_of,
     seed_value,
 )
-from virtrbd.model.actual import Actual
+from virtrbd.planning.world import World
 
 WORDS = (
     'virtrbd.owner={"domain": "', '"image": "', '"host": "', '"host_name": "', "virtrbd.state=rolling back to ",
@@ -33,7 +33,7 @@ def split_metadata(data: bytes) -> dict[str, bytes]:
     return {text_of(key): value for key, _, value in pairs}
 
 
-def world_with(metadata: dict[str, str], snapshots: tuple[str, ...] = ()) -> Actual:
+def world_with(metadata: dict[str, str], snapshots: tuple[str, ...] = ()) -> World:
     """Return the world in which the odd domain's image says this of itself."""
     image_id = odd_image().image_id
     return with_image(

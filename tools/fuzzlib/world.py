@@ -28,15 +28,16 @@ from support.strategies import (
 from fuzzlib.target import require
 from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_digest, plan_lines
 from virtrbd.domainxml import document
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import schema_problems
 from virtrbd.errors import DefectError, ExitCode
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import Bus, DefinedDomain, Disk, Interface, WantedState
+from virtrbd.model.domain import Bus, Disk, Interface, WantedState
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.world import World
 
 # Inputs that change what is rendered are many, and what they render to is not met again.
 _MOST_KNOWN = 200
@@ -83,7 +84,7 @@ NEWER = (
 
 
 @cache
-def world() -> Actual:
+def world() -> World:
     """Return the host with all three as older specs had them; the first one runs."""
     actual = EMPTY
     for domain in make_plan(FLEET, actual, POLICY).domains:
@@ -97,13 +98,13 @@ def odd_domain() -> DefinedDomain:
     return next(found for found in world().domains if found.uuid == ODD.uuid)
 
 
-def with_domain(changed: DefinedDomain) -> Actual:
+def with_domain(changed: DefinedDomain) -> World:
     """Return the world with the odd domain in its place."""
     kept = (found for found in world().domains if found.uuid != ODD.uuid)
     return replace(world(), domains=tuple(sorted((*kept, changed), key=lambda found: found.name)))
 
 
-def with_image(**changes: Any) -> Actual:
+def with_image(**changes: Any) -> World:
     """Return the world with the odd domain's image changed."""
     ref = ODD.disks[0].image
     image = world().images[ref]
@@ -128,7 +129,7 @@ def names_others(text: str) -> bool:
     return any(word in text for other in (DB, MAIL) for word in (other.uuid, f"vms/{other.name}."))
 
 
-def plan_in(actual: Actual, *, strangers: Collection[str] = (), odd: str = "") -> Plan:
+def plan_in(actual: World, *, strangers: Collection[str] = (), odd: str = "") -> Plan:
     """Return the plan of the odd world, in which the other domains must fare as ever. Raises DefectError.
 
     `strangers`: names of domains beside the three that may have a plan of their own. `odd`: the odd document.

@@ -10,8 +10,8 @@ from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.overlay import lay_over, renamed_sources
 from virtrbd.domainxml.render import render
 from virtrbd.errors import SpecError
-from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.image import Image, ImageRef

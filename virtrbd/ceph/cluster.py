@@ -25,7 +25,7 @@ from virtrbd.printable import shell_command
 
 # It brings all nouns of domains along, and work on images needs none.
 with lazily():
-    from virtrbd.model.actual import ClusterFacts
+    from virtrbd.model.cluster import ClusterFacts
 
 T = TypeVar("T")
 Moved = Callable[[], None]

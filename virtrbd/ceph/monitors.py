@@ -10,7 +10,7 @@ from virtrbd.model.address import address_of
 
 # It brings all nouns of domains along, and work on images needs none.
 with lazily():
-    from virtrbd.model.actual import Monitor
+    from virtrbd.model.cluster import Monitor
 
 # `v2:10.0.0.1:3300/0`, `[fd00::1]:3301`, `fd00::1`, `mon-b`.
 _ADDRESS = re.compile(

@@ -7,7 +7,7 @@ from virtrbd.ceph.conf import NO_KEYRING, auth_methods, read_file, reader_of
 from virtrbd.ceph.monitors import monitors_of_conf
 from virtrbd.errors import ConfigError, UnavailableError
 from virtrbd.lazily import lazily
-from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.settings import Settings
 
 # Where librados is, it reads the file.

@@ -15,11 +15,12 @@ from virtrbd.printable import cut
 
 with lazily():
     from virtrbd.commands.connected.named import require_domain
+    from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.domainxml.ignoring import has_path
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.domainxml.schema_paths import can_exist
     from virtrbd.hypervisor.connection import Hypervisor
-    from virtrbd.model.domain import DefinedDomain, DomainMark
+    from virtrbd.model.domain import DomainMark
 
 
 @verb

@@ -18,12 +18,13 @@ with lazily():
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.connected.named import require
     from virtrbd.commands.output.table import table
+    from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_memory_and_vcpus
     from virtrbd.engine.host import Host
     from virtrbd.engine.writers import writers_told
     from virtrbd.images.users import use_of
-    from virtrbd.model.domain import DefinedDisk, DefinedDomain
+    from virtrbd.model.domain import DefinedDisk
     from virtrbd.model.failure import Failure
     from virtrbd.model.image import ImageRef
     from virtrbd.model.size import format_size

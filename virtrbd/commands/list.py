@@ -17,10 +17,10 @@ with lazily():
     from virtrbd.commands.output.printing import print_lines
     from virtrbd.commands.output.table import table
     from virtrbd.contained import contained
+    from virtrbd.domainxml.defined import DefinedDomain, HostDomains, UnreadDomain
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
     from virtrbd.hypervisor.connection import Hypervisor
-    from virtrbd.model.domain import DefinedDomain, HostDomains, UnreadDomain
     from virtrbd.model.failure import Failure, failure_of
     from virtrbd.model.size import format_size
 

@@ -21,12 +21,12 @@ with lazily():
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.connected.named import locked, require, require_released
     from virtrbd.commands.output.report import outcome_line, tell
+    from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
     from virtrbd.engine.retire import images_of, left_of, removals_of
     from virtrbd.model.actions import DropManagedSave, ShutDownDomain
-    from virtrbd.model.domain import DefinedDomain
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef
     from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result

@@ -23,6 +23,7 @@ with lazily():
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.connected.named import locked, require_released
     from virtrbd.commands.output.report import tell
+    from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.domainxml.mark import read_mark
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
@@ -32,7 +33,7 @@ with lazily():
     from virtrbd.images.traces import note_made
     from virtrbd.images.users import images_named_by
     from virtrbd.model.actions import Action, TrashImage
-    from virtrbd.model.domain import DefinedDomain, PowerState
+    from virtrbd.model.domain import PowerState
     from virtrbd.model.failure import Failure
     from virtrbd.model.image import Image, ImageRef
     from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result

@@ -9,7 +9,7 @@ from virtrbd.domainxml.render import STOCK, render
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.domainxml.validate import refused, schema_problems
 from virtrbd.errors import SpecError
-from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.overlay import Overlay

@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Collection
 
 from virtrbd.domainxml.tree import Element, parse_tree, remove, to_text
-from virtrbd.model.actual import Monitor
+from virtrbd.model.cluster import Monitor
 
 _USUAL_PORTS = frozenset({("port", "3300"), ("port", "6789")})
 

@@ -2,10 +2,11 @@
 
 from lxml import etree
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.plain import SECRET_NOT_SET, SECRET_SET
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text, whole_number
 from virtrbd.errors import DocumentError, HypervisorError
-from virtrbd.model.domain import DefinedDisk, DefinedDomain
+from virtrbd.model.domain import DefinedDisk
 from virtrbd.model.image import ImageRef
 
 

@@ -24,8 +24,8 @@ from virtrbd.domainxml.overlay import lay_over
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.tree import to_text
 from virtrbd.errors import DocumentError, SpecError
-from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.attributes import xml_attributes, xml_elements
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from virtrbd.errors import DefectError, SpecError
-from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.fitted import Fitted
 
 # A domain takes milliseconds.

@@ -14,6 +14,7 @@ from virtrbd.adoption.trial import Circumstances
 from virtrbd.adoption.unexpressed import Unexpressed
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.deadline import call_within
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.monitors import monitor_names
 from virtrbd.domainxml.parse import parse_machine, require_readable
@@ -26,9 +27,9 @@ from virtrbd.engine.perform import perform
 from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
 from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
-from virtrbd.model.actual import ClusterFacts
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.domain import PowerState
 from virtrbd.model.file_name import typed_file_name
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.names import check_domain_name

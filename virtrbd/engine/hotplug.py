@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
@@ -13,7 +14,6 @@ from virtrbd.domainxml.own_devices import device_at, own_device, place_of
 from virtrbd.domainxml.tree import Element, to_text
 from virtrbd.errors import HypervisorError, NotLiveError
 from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.live_actions import SetLink
 
 # How long a guest may take to release a device, or to give memory back.

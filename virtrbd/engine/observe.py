@@ -15,13 +15,14 @@ from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watchers import opened_twice
 from virtrbd.contained import contained
 from virtrbd.deadline import call_within
+from virtrbd.domainxml.defined import DefinedDomain, HostDomains
 from virtrbd.errors import DocumentError, ExitCode, HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.traces import rollbacks_begun, unknown_marks
 from virtrbd.local.state_dir import StateDir
-from virtrbd.model.actual import Actual, ClusterFacts, Secret
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import DefinedDomain, Domain, HostDomains
+from virtrbd.model.cluster import ClusterFacts, Secret
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
@@ -35,6 +36,7 @@ from virtrbd.planning.machine_type import CapabilitiesKey, capabilities_of_inter
 from virtrbd.planning.plan import Policy, still_judged, unjudged
 from virtrbd.planning.shared_images import Kept, neighbours
 from virtrbd.planning.two_writers import beyond_guests, images_of_guests
+from virtrbd.planning.world import World
 from virtrbd.specs.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
 
@@ -52,7 +54,7 @@ def observe(
     policy: Policy,
     judged: Mapping[str, str],
     ends: float = math.inf,
-) -> Actual:
+) -> World:
     """Return what libvirt and Ceph hold of these domains and their images.
 
     `judged`: what earlier runs found in sync: of these domains less must be read.
@@ -65,7 +67,7 @@ def observe(
         theirs = _read_cluster(domains, cluster, state)
         defined = ours.result()
     held = defined.domains.read
-    actual = Actual(
+    actual = World(
         host_uuid=defined.host_uuid,
         hypervisor_digest=defined.digest,
         cluster=theirs.facts,
@@ -96,7 +98,7 @@ def observe(
     return _with_details(actual, domains, hypervisor, state, policy)
 
 
-def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: Actual) -> Mapping[ImageRef, tuple[Watcher, ...]]:
+def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: World) -> Mapping[ImageRef, tuple[Watcher, ...]]:
     """Return the images of guests that another client has open too, with the clients.
 
     Where no mark names another host, it may be what a crash left: that disappears within the wait of a start.
@@ -108,11 +110,11 @@ def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: Actual) -> M
     return {ref: watchers for ref, watchers in {**found, **lasting}.items() if ref in lasting or ref not in unnamed}
 
 
-def _marked_here(actual: Actual) -> list[Image]:
+def _marked_here(actual: World) -> list[Image]:
     return [image for image in actual.images.values() if image and image.mark and image.mark.host == actual.host_uuid]
 
 
-def _opened(actual: Actual, cluster: Cluster) -> Mapping[ImageRef, Image | Failure | None]:
+def _opened(actual: World, cluster: Cluster) -> Mapping[ImageRef, Image | Failure | None]:
     """Return the images of other hosts again, with their watchers, which a header does not show."""
     others = [ref for ref, image in actual.images.items() if image and image.is_of_other_host(actual.host_uuid)]
     return {ref: _read(cluster, ref) for ref in others}
@@ -203,7 +205,7 @@ def _half_made(
 
 
 def _readable(found: Mapping[ImageRef, Image | Failure | None]) -> Mapping[ImageRef, Image | None]:
-    """Return the images; an image that cannot be read is None, and no plan uses it (`Actual.unread_images`)."""
+    """Return the images; an image that cannot be read is None, and no plan uses it (`World.unread_images`)."""
     return {ref: None if isinstance(image, Failure) else image for ref, image in found.items()}
 
 
@@ -223,8 +225,8 @@ def _pool_configs(cluster: Cluster, pools: Sequence[str]) -> Mapping[str, Mappin
 
 
 def _with_details(
-    actual: Actual, domains: tuple[Domain, ...], hypervisor: Hypervisor, state: StateDir, policy: Policy
-) -> Actual:
+    actual: World, domains: tuple[Domain, ...], hypervisor: Hypervisor, state: StateDir, policy: Policy
+) -> World:
     """Return the world completed for domains whose documents must be compared."""
     open_ones = unjudged(domains, actual, policy)
     keys = capabilities_of_interest(open_ones, actual.domains)
@@ -300,7 +302,7 @@ def _size(file: ImportFile, settings: Settings, give_up_at: float) -> int:
         raise
 
 
-def _files(domains: tuple[Domain, ...], actual: Actual) -> Sequence[ImportFile]:
+def _files(domains: tuple[Domain, ...], actual: World) -> Sequence[ImportFile]:
     """Return the files that may have to be imported, each once.
 
     One that was imported may be gone.

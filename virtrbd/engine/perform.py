@@ -7,6 +7,7 @@ from typing import assert_never
 from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.trash import trash_image
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import images_of_disk
 from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.domainxml.own_devices import settled
@@ -46,10 +47,10 @@ from virtrbd.model.actions import (
     UndefineDomain,
     WriteSeed,
 )
-from virtrbd.model.actual import LastDefinition
-from virtrbd.model.domain import DefinedDomain, DomainMark
+from virtrbd.model.domain import DomainMark
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import (
     AttachDevice,
     ChangeMedia,

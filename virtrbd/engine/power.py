@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from virtrbd.ceph.images import clear_running, is_taken, read_image
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.tree import Element, parse_tree
@@ -14,7 +15,7 @@ from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.images.mapped import images_of_sources
-from virtrbd.model.domain import DefinedDomain, ManagedSave, PowerState
+from virtrbd.model.domain import ManagedSave, PowerState
 from virtrbd.model.image import ImageRef, LastRun
 from virtrbd.printable import shell_command
 

@@ -6,9 +6,9 @@ from virtrbd.ceph.children import with_owners
 from virtrbd.ceph.details import read_details
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.listing import list_images
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.engine.host import Host
 from virtrbd.images.users import images_named_by, read_uses
-from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.retirement import RetiredImage, Retirement
 from virtrbd.planning.removal import RemovalPlan, plan_removal

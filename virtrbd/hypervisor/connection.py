@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.keyring import Key
 from virtrbd.deadline import call_within, is_abandoned
+from virtrbd.domainxml.defined import DefinedDomain, HostDomains, UnreadDomain
 from virtrbd.domainxml.plain import host_uuid_in
 from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
@@ -26,10 +27,10 @@ from virtrbd.hypervisor.reading import (
 )
 from virtrbd.hypervisor.secrets import read_secret
 from virtrbd.lazily import lazily
-from virtrbd.model.actual import Secret
 from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.cluster import Secret
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, DomainMark, HostDomains, UnreadDomain
+from virtrbd.model.domain import DomainMark
 from virtrbd.model.failure import Failure
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from virtrbd.contained import contained
+from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
 from virtrbd.errors import HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import DefinedDomain, PowerState, UnreadDomain
+from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.retirement import Kept
 from virtrbd.printable import shell_command

@@ -5,7 +5,7 @@ from typing import Any
 from virtrbd.ceph.keyring import Key
 from virtrbd.domainxml.plain import secret_told
 from virtrbd.hypervisor.bindings import libvirt
-from virtrbd.model.actual import Secret
+from virtrbd.model.cluster import Secret
 
 
 def read_secret(secret: Any, key: Key) -> Secret | None:

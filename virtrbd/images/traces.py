@@ -6,9 +6,10 @@ A trace has the image's id, so it does not apply to another image that has the n
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.plain import names_source
 from virtrbd.local.state_dir import StateDir
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageRef
 
 _MADE, _ROLLBACKS, _UNMARKED = "made", "rollbacks", "unmarked"

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from virtrbd.contained import contained
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import named_images
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import VirtrbdError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.block_devices import images_behind
-from virtrbd.model.domain import DefinedDomain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread

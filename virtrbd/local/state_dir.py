@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from virtrbd.errors import BusyError, DeniedError, VirtrbdError
-from virtrbd.lazily import lazily
 from virtrbd.local.folders import make_private, refuse_shared
 from virtrbd.local.write_whole import cannot_write, opened_folder, remove_half_files, write_whole
 from virtrbd.model.file_name import file_name_of
 from virtrbd.model.image import ImageRef, Intent
-
-# It brings all nouns of domains along, and work on images needs none.
-with lazily():
-    from virtrbd.model.actual import LastDefinition
+from virtrbd.model.last_definition import LastDefinition
 
 if TYPE_CHECKING:
     from virtrbd.model.retirement import Retirement
@@ -163,12 +159,12 @@ class StateDir:
         except OSError as error:
             raise cannot_write(file, error, _WAY_OUT) from error
 
-    def write_definition(self, uuid: str, last: "LastDefinition") -> None:
+    def write_definition(self, uuid: str, last: LastDefinition) -> None:
         """Keep a definition, to find later what others changed in it. Raises VirtrbdError."""
         content = _DefinitionFile(hypervisor=last.hypervisor, xml=last.xml)
         self._write("definitions", uuid, msgspec.json.encode(content))
 
-    def read_definition(self, uuid: str) -> "LastDefinition | None":
+    def read_definition(self, uuid: str) -> LastDefinition | None:
         """Return the definition that was kept; without it a change is found but not explained."""
         found = self._read("definitions", uuid, _DefinitionFile)
         return LastDefinition(xml=found.xml, hypervisor=found.hypervisor) if found else None

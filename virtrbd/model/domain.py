@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.overlay import Overlay
@@ -359,37 +358,6 @@ class ManagedSave:
 
     domain: str
     generation: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefinedDomain:
-    """A domain as libvirt holds it. `definition` is the persistent XML, `live` the running one or empty."""
-
-    name: str
-    uuid: str
-    state: PowerState
-    definition: str
-    live: str = ""
-    autostart: bool = False
-    persistent: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadDomain:
-    """A domain that libvirt has and virtrbd cannot read: its devices, and the images that it uses, are unknown."""
-
-    name: str
-    uuid: str
-    state: PowerState
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostDomains:
-    """All domains of a host by name: those that could be read, and those that exist but could not."""
-
-    read: tuple[DefinedDomain, ...] = ()
-    unread: tuple[UnreadDomain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.disk_sources import moved_disks
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
@@ -16,16 +17,17 @@ from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import DocumentError
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import DefineDomain, RenewMark
-from virtrbd.model.actual import Actual, LastDefinition
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, ForeignChange
+from virtrbd.model.domain import Domain, DomainMark, ForeignChange
 from virtrbd.model.hazard import Hazard
+from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.lint import Lint
 from virtrbd.model.live_actions import device_words
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import plan_live
 from virtrbd.planning.machine_type import capabilities_key
+from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 # A run in which nothing changed needs no Jinja2, and fits nothing.
@@ -47,7 +49,7 @@ def plan_definition(
     mark: DomainMark | None,
     inputs: str,
     secret_uuid: str,
-    actual: Actual,
+    actual: World,
     template_dir: str,
 ) -> DefinitionPlan:
     """Return what brings definition and guest into line."""
@@ -91,7 +93,7 @@ def _with_pending(edit: DefineDomain, waiting: Collection[str]) -> DefineDomain:
     return replace(edit, pending=any(difference.path in waiting for difference in edit.differences))
 
 
-def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: str, actual: Actual) -> DomainMark:
+def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: str, actual: World) -> DomainMark:
     ignored = mark.ignored if mark else ()
     return DomainMark(
         uuid=domain.uuid,
@@ -124,7 +126,7 @@ def _plan_edit(
     rendered: _Rendered,
     inputs: str,
     mark: DomainMark | None,
-    actual: Actual,
+    actual: World,
 ) -> DefinitionPlan:
     new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
     edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
@@ -186,7 +188,7 @@ def _left_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
 
 
 def _foreign(
-    defined: DefinedDomain, edited: str, mark: DomainMark | None, rendered: str, actual: Actual
+    defined: DefinedDomain, edited: str, mark: DomainMark | None, rendered: str, actual: World
 ) -> tuple[ForeignChange, ...]:
     """Return the changes by others. A domain without a mark belongs to others entirely: it has none."""
     if mark is None:
@@ -235,7 +237,7 @@ def _foreign_findings(domain: Domain, foreign: Sequence[ForeignChange]) -> tuple
 
 
 def _render(
-    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: Actual, template_dir: str
+    domain: Domain, defined: DefinedDomain | None, secret_uuid: str, actual: World, template_dir: str
 ) -> _Rendered:
     capabilities = actual.capabilities.get(capabilities_key(domain, defined))
     if capabilities is None:
@@ -262,7 +264,7 @@ def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
 
 
 def _with_images(
-    differences: Sequence[Difference], domain: Domain, defined: DefinedDomain, actual: Actual
+    differences: Sequence[Difference], domain: Domain, defined: DefinedDomain, actual: World
 ) -> tuple[Difference, ...]:
     """Name the images that disks leave behind, and the existing images that disks get: no other message does."""
     held = parse_disks(defined.definition)
@@ -292,7 +294,7 @@ def _with_owners(differences: Sequence[Difference], taken: Sequence[str]) -> tup
 
 
 def _edit_hazards(
-    domain: Domain, defined: DefinedDomain, mark: DomainMark | None, edit: Edit, actual: Actual
+    domain: Domain, defined: DefinedDomain, mark: DomainMark | None, edit: Edit, actual: World
 ) -> tuple[Hazard, ...]:
     differences = edit.differences
     hazards = [Hazard.TAKES_OVER] if mark is None or edit.taken else []

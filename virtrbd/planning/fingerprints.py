@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 
 from virtrbd import __version__
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.templates import templates_digest
-from virtrbd.model.actual import Actual
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import Domain
+from virtrbd.planning.world import World
 
 
-def common_digest(actual: Actual, secret_uuid: str, template_dir: str) -> str:
+def common_digest(actual: World, secret_uuid: str, template_dir: str) -> str:
     """Return the digest of what every definition of this host is rendered from. Raises ConfigError."""
     return digest_of(
         templates_digest(template_dir), __version__, actual.hypervisor_digest, repr(actual.cluster), secret_uuid
     )
 
 
-def inputs_digest(domain: Domain, uuid: str, actual: Actual, common: str) -> str:
+def inputs_digest(domain: Domain, uuid: str, actual: World, common: str) -> str:
     """Return the digest of everything that a definition is rendered from; the domain gets this UUID."""
     return digest_of(common, domain.digest, repr(_cache_options(domain, actual)), uuid)
 
@@ -26,7 +27,7 @@ def documents_digest(inputs: str, defined: DefinedDomain) -> str:
     return digest_of(inputs, defined.definition, defined.live)
 
 
-def _cache_options(domain: Domain, actual: Actual) -> list[tuple[str, str, str]]:
+def _cache_options(domain: Domain, actual: World) -> list[tuple[str, str, str]]:
     """Return the cache options of images and pools: when they are set later, their lint must still be reported."""
     found: list[tuple[str, str, str]] = []
     for disk in domain.disks:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.plain import names_source
 from virtrbd.errors import ExitCode
 from virtrbd.lazily import lazily
@@ -17,8 +18,7 @@ from virtrbd.model.actions import (
     MarkImage,
     RemoveHalfImage,
 )
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Disk, Domain
+from virtrbd.model.domain import Disk, Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
@@ -27,6 +27,7 @@ from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
 from virtrbd.planning.interrupted import as_it_is, is_half, is_unclear
 from virtrbd.planning.unready import not_ready_message, ready_again, without_a_byte
+from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 # Only a run that lacks an image, or has one to grow, parses for it.
@@ -48,7 +49,7 @@ class ImagePlan:
     failures: list[Failure] = field(default_factory=list)
 
 
-def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
+def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: World) -> ImagePlan:
     """Return the actions that make the disk's image as the spec wants it."""
     where = f"{domain.origin.rpartition(':')[0]}:{disk.line}: disk {disk.target}: "
     image = actual.images.get(disk.image.image)
@@ -74,7 +75,7 @@ def plan_image(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual
     )
 
 
-def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actual) -> bool:
+def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: World) -> bool:
     """Whether the domain had this image when it was defined or last observed: then the image is not new, it is lost.
 
     Law 15: an empty disk in its place would look like lost data, and the operator would not look in the trash.
@@ -86,13 +87,13 @@ def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Actu
     )
 
 
-def plan_half_made(ref: ImageRef, actual: Actual) -> list[Action]:
+def plan_half_made(ref: ImageRef, actual: World) -> list[Action]:
     """Return the actions that remove what a run of this host left under the name of the image."""
     image_id = actual.half_made.get(ref)
     return [RemoveHalfImage(ref=ref, image_id=image_id)] if image_id else []
 
 
-def _plan_missing(domain: Domain, disk: Disk, actual: Actual, hazards: tuple[Hazard, ...] = ()) -> ImagePlan:
+def _plan_missing(domain: Domain, disk: Disk, actual: World, hazards: tuple[Hazard, ...] = ()) -> ImagePlan:
     ref = disk.image.image
     if disk.existing:
         return ImagePlan(problems=[f"image {ref} does not exist; existing: true only uses an existing image"])
@@ -134,7 +135,7 @@ def _make(domain: Domain, disk: Disk, size_bytes: int, hazards: tuple[Hazard, ..
     )
 
 
-def _source_size(disk: Disk, actual: Actual) -> tuple[int, str]:
+def _source_size(disk: Disk, actual: World) -> tuple[int, str]:
     """Return the size of the image's source, or why the image can't be made from it."""
     if not disk.clone:
         if failure := actual.file_failures.get(disk.import_source):
@@ -169,7 +170,7 @@ def _plan_existing(disk: Disk, image: Image) -> ImagePlan:
     return ImagePlan()
 
 
-def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
+def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDomain | None, actual: World) -> ImagePlan:
     intent = actual.intents.get(image.ref)
     if is_half(image, intent):
         again = _plan_missing(domain, disk, actual)
@@ -205,14 +206,14 @@ def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
     return bool(live) and any((d.target, d.image) == (disk.target, disk.image.image) for d in parse_disks(live))
 
 
-def _unfinished_rollback(domain: Domain, image: Image, actual: Actual) -> str:
+def _unfinished_rollback(domain: Domain, image: Image, actual: World) -> str:
     """Return the snapshot of an interrupted rollback of this host, or ""."""
     is_ours = image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
     snapshot = image.state.removeprefix(ROLLING_BACK)
     return snapshot if is_ours and snapshot != image.state and snapshot in image.snapshots else ""
 
 
-def plan_mark(domain: Domain, image: Image, actual: Actual) -> list[Action]:
+def plan_mark(domain: Domain, image: Image, actual: World) -> list[Action]:
     """Return the actions that make the image the domain's: none, the mark alone, or a take-over."""
     intent = actual.intents.get(image.ref)
     is_marked = image.mark is not None and image.is_of(domain.uuid) and image.mark.host == actual.host_uuid
@@ -253,7 +254,7 @@ def _grow(domain: Domain, disk: Disk, from_bytes: int, *, live: bool) -> GrowIma
     )
 
 
-def cdrom_problems(domain: Domain, actual: Actual) -> list[str]:
+def cdrom_problems(domain: Domain, actual: World) -> list[str]:
     """Return the problems with images of CD-ROM drives: of these virtrbd makes only a seed."""
     problems = []
     for cdrom in domain.cdroms:
@@ -304,7 +305,7 @@ def pools_of_interest(domains: tuple[Domain, ...]) -> tuple[str, ...]:
     return tuple(sorted({disk.image.pool for domain in domains for disk in domain.disks}))
 
 
-def rebuild_findings(domain: Domain, actual: Actual) -> tuple[Finding, ...]:
+def rebuild_findings(domain: Domain, actual: World) -> tuple[Finding, ...]:
     """Return what only a new image would have: another parent than the image's."""
     found = []
     for disk in domain.disks:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.disk_sources import medium
 from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.image_uses import images_elsewhere
@@ -25,9 +26,8 @@ from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.plain import are_all_gone, monitor_addresses
 from virtrbd.domainxml.tree import device_steps, parse_tree
 from virtrbd.model.actions import Action
-from virtrbd.model.actual import Actual
 from virtrbd.model.difference import Difference, Mend
-from virtrbd.model.domain import DefinedDomain, Domain, DomainMark
+from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (
@@ -43,6 +43,7 @@ from virtrbd.model.live_actions import (
 )
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.size import format_size
+from virtrbd.planning.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def plan_live(
     defined: DefinedDomain,
     desired: str,
     new_mark: DomainMark,
-    actual: Actual,
+    actual: World,
     left_out: Sequence[str] = (),
 ) -> LivePlan:
     """Return what brings the running guest into line, as far as that can be done while it runs."""
@@ -89,7 +90,7 @@ def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
         yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
 
 
-def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit, actual: Actual) -> Iterator[Action]:
+def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit, actual: World) -> Iterator[Action]:
     """Yield one action for each device with differences: controllers first, detaching last."""
     differences, places = edit.differences, edit.places
     by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
@@ -140,7 +141,7 @@ def _device_actions(
         yield ChangeMedia(domain_uuid=domain.uuid, device=device, medium=said, hazards=_unless(bool(said)))
 
 
-def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, actual: Actual) -> Action:
+def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, actual: World) -> Action:
     return DetachDevice(
         domain_uuid=domain.uuid,
         device=device,
@@ -150,7 +151,7 @@ def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, a
     )
 
 
-def _written_image(document: str, device: str, actual: Actual) -> ImageRef | None:
+def _written_image(document: str, device: str, actual: World) -> ImageRef | None:
     """Return the image of this cluster that a device writes to; a template or `xml:` may name other clusters."""
     elsewhere = images_elsewhere(parse_tree(document), actual.cluster.addresses)
     images = {f"disk:{disk.target}": disk.image for disk in parse_disks(document) if disk.is_written}
@@ -257,7 +258,7 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
         )
 
 
-def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: Actual) -> Iterator[Finding]:
+def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: World) -> Iterator[Finding]:
     held, now = monitor_addresses(defined.live), actual.cluster.addresses
     if are_all_gone(held, now):
         if not are_all_gone(monitor_addresses(defined.definition), now):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import DocumentError
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import Domain
 
 # A run that finds all in order parses nothing.
 with lazily():

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
+from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
 from virtrbd.domainxml.plain import NAMESPACE, are_all_gone, may_be_no_xml, monitor_addresses
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.lazily import lazily
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Domain, UnreadDomain
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
+from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 # A run that finds all in order parses nothing.
@@ -18,7 +19,7 @@ with lazily():
     from virtrbd.domainxml.parsing import parse
 
 
-def others(desired: Sequence[Domain], actual: Actual, *, here: str, with_orphans: bool) -> Iterator[DomainPlan]:
+def others(desired: Sequence[Domain], actual: World, *, here: str, with_orphans: bool) -> Iterator[DomainPlan]:
     """Yield the findings about domains that no spec puts on this host."""
     names, uuids = {domain.name for domain in desired}, {domain.uuid for domain in desired}
     elsewhere = {domain.name: domain.host for domain in desired if domain.host != here}
@@ -85,7 +86,7 @@ def _orphan(found: DefinedDomain, host: str) -> Finding:
     return Finding(domain=found.name, kind=FindingKind.ORPHAN, text=text)
 
 
-def _stale_monitors(found: DefinedDomain, actual: Actual) -> Iterator[Finding]:
+def _stale_monitors(found: DefinedDomain, actual: World) -> Iterator[Finding]:
     held = monitor_addresses(found.definition)
     if are_all_gone(held, actual.cluster.addresses):
         state = "runs, and would not survive a restart" if found.state.is_active else "will not start"

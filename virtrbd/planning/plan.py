@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from virtrbd.contained import contained
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import VirtrbdError
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
-from virtrbd.model.actual import Actual, Secret
-from virtrbd.model.domain import DefinedDomain, Domain, DomainMark, Hold, PowerState
+from virtrbd.model.cluster import Secret
+from virtrbd.model.domain import Domain, DomainMark, Hold, PowerState
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
@@ -23,6 +24,7 @@ from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
 from virtrbd.planning.shared_images import shared_images
 from virtrbd.planning.two_writers import two_writers
+from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 # What was judged before needs neither lxml nor Jinja2.
@@ -58,10 +60,10 @@ def secret_uuid_for(usage: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _World:
+class _Basis:
     """What the plan of one domain needs to know of all."""
 
-    actual: Actual
+    actual: World
     policy: Policy
     secret_uuid: str
     secret_actions: tuple[Action, ...]
@@ -70,7 +72,7 @@ class _World:
     by_name: Mapping[str, DefinedDomain]
 
     @classmethod
-    def of(cls, actual: Actual, policy: Policy) -> Self:
+    def of(cls, actual: World, policy: Policy) -> Self:
         """Return the world, indexed once."""
         secret_uuid, actions = plan_secret(actual)
         return cls(
@@ -99,9 +101,9 @@ class _World:
         return defined is not None and defined.persistent and defined.uuid in self.actual.judged
 
 
-def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan:
+def make_plan(desired: Sequence[Domain], actual: World, policy: Policy) -> Plan:
     """Return what each desired domain needs, by name, and the findings about the other domains of this host."""
-    world = _World.of(actual, policy)
+    world = _Basis.of(actual, policy)
     plans = [_plan_or_fail(domain, world) for domain in sorted(desired, key=lambda d: d.name)]
     stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
     rest = others(desired, actual, here=policy.host, with_orphans=policy.with_orphans)
@@ -112,11 +114,9 @@ def make_plan(desired: Sequence[Domain], actual: Actual, policy: Policy) -> Plan
     )
 
 
-def still_judged(
-    desired: Sequence[Domain], actual: Actual, policy: Policy, judged: Mapping[str, str]
-) -> dict[str, str]:
+def still_judged(desired: Sequence[Domain], actual: World, policy: Policy, judged: Mapping[str, str]) -> dict[str, str]:
     """Return the results of earlier comparisons that are still valid for the documents as they are now."""
-    world = _World.of(actual, policy)
+    world = _Basis.of(actual, policy)
     held = [(domain, defined) for domain in desired if (defined := world.held(domain)) and defined.uuid in judged]
     return {
         defined.uuid: judged[defined.uuid]
@@ -125,9 +125,9 @@ def still_judged(
     }
 
 
-def unjudged(desired: Sequence[Domain], actual: Actual, policy: Policy) -> tuple[Domain, ...]:
+def unjudged(desired: Sequence[Domain], actual: World, policy: Policy) -> tuple[Domain, ...]:
     """Return the domains of this host whose documents must be compared: more must be read of these."""
-    world = _World.of(actual, policy)
+    world = _Basis.of(actual, policy)
     return tuple(d for d in desired if d.host == policy.host and not world.is_judged(world.held(d)))
 
 
@@ -140,7 +140,7 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
         yield plan if len(actions) == len(plan.actions) else replace(plan, actions=actions)
 
 
-def _plan_or_fail(domain: Domain, world: _World) -> DomainPlan:
+def _plan_or_fail(domain: Domain, world: _Basis) -> DomainPlan:
     """Return what the domain needs; an odd domain fails alone (law 12)."""
     policy = world.policy
     if domain.host != policy.host:
@@ -156,7 +156,7 @@ def _plan_or_fail(domain: Domain, world: _World) -> DomainPlan:
         return DomainPlan(name=domain.name, failures=(failure_of(error),))
 
 
-def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
+def _unread(domain: Domain, actual: World) -> Iterator[Failure]:
     """Yield why the domain, or an image of it, is unknown: what cannot be read is not absent."""
     images = actual.unread_images
     named = [disk.image.image for disk in domain.disks] + ([domain.seed.image] if domain.seed else [])
@@ -166,7 +166,7 @@ def _unread(domain: Domain, actual: Actual) -> Iterator[Failure]:
     yield from (images[ref] for ref in dict.fromkeys(named) if ref in images)
 
 
-def _plan_domain(domain: Domain, world: _World) -> DomainPlan:
+def _plan_domain(domain: Domain, world: _Basis) -> DomainPlan:
     defined = world.held(domain)
     is_judged = world.is_judged(defined)
     if defined and defined.uuid != domain.uuid:
@@ -188,7 +188,7 @@ def _plan_all(
     domain: Domain,
     defined: DefinedDomain | None,
     mark: DomainMark | None,
-    world: _World,
+    world: _Basis,
     *,
     is_judged: bool,
 ) -> DomainPlan:
@@ -234,7 +234,7 @@ def _read_mark(defined: DefinedDomain) -> DomainMark | None:
 
 
 def _plan_definition(
-    domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None, world: _World
+    domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None, world: _Basis
 ) -> DefinitionPlan:
     actual, template_dir = world.actual, world.policy.template_dir
     inputs = inputs_digest(domain, domain.uuid, actual, world.common)
@@ -308,7 +308,7 @@ def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | N
     return ()
 
 
-def plan_secret(actual: Actual) -> tuple[str, list[Action]]:
+def plan_secret(actual: World) -> tuple[str, list[Action]]:
     """Return the UUID of the secret to use, and the action that makes it.
 
     A secret of others for the same user is used as it is: libvirt refuses a second secret with the same usage name. A

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.plain import names_source
 from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Domain, PowerState, WantedState
+from virtrbd.model.domain import Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, LastRun
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.saves import is_newer, stale_save
+from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 
@@ -22,7 +23,7 @@ class PowerPlan:
 def plan_power(
     domain: Domain,
     defined: DefinedDomain | None,
-    actual: Actual,
+    actual: World,
     *,
     marked: frozenset[ImageRef],
     start: bool,
@@ -57,7 +58,7 @@ def _paused(domain: Domain) -> Finding:
     return Finding(domain=domain.name, kind=FindingKind.PAUSED, text=text)
 
 
-def stale_save_of(domain: Domain, defined: DefinedDomain, actual: Actual) -> str:
+def stale_save_of(domain: Domain, defined: DefinedDomain, actual: World) -> str:
     """Return why the domain's managed save must not be resumed, as far as hosts show it; the gate knows the rest."""
     if defined.state is not PowerState.SAVED:
         return ""
@@ -67,7 +68,7 @@ def stale_save_of(domain: Domain, defined: DefinedDomain, actual: Actual) -> str
     return next((stale_save(image.ref, image.last_run, domain.name) for image in newer if image.last_run), "")
 
 
-def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> tuple[Hazard, ...]:
+def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: World) -> tuple[Hazard, ...]:
     """A start takes over from another host that ran the guest last and did not record a stop.
 
     No watcher does not prove death: a frozen client loses its watch and may come back. Old memory on a newer disk
@@ -78,7 +79,7 @@ def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: Actual)
     return (*((Hazard.TAKES_OVER,) if elsewhere else ()), *((Hazard.LOSES_DATA,) if is_stale else ()))
 
 
-def _elsewhere(domain: Domain, actual: Actual) -> str:
+def _elsewhere(domain: Domain, actual: World) -> str:
     """Return the other host that the domain's images were last started on, and that did not record a stop."""
     images = (actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written)
     hosts = (image.running_on_told for image in images if image and image.running_on not in ("", actual.host_uuid))
@@ -86,7 +87,7 @@ def _elsewhere(domain: Domain, actual: Actual) -> str:
 
 
 def _notes(
-    domain: Domain, defined: DefinedDomain | None, actual: Actual, marked: frozenset[ImageRef]
+    domain: Domain, defined: DefinedDomain | None, actual: World, marked: frozenset[ImageRef]
 ) -> tuple[Action, ...]:
     """A guest powered itself off, or virsh started it: its images do not record where it runs."""
     if defined is None:
@@ -100,7 +101,7 @@ def _notes(
     return ()
 
 
-def _refs(domain: Domain, actual: Actual, marked: frozenset[ImageRef], running_on: str) -> tuple[ImageRef, ...]:
+def _refs(domain: Domain, actual: World, marked: frozenset[ImageRef], running_on: str) -> tuple[ImageRef, ...]:
     found = []
     for disk in domain.disks:
         image = actual.images.get(disk.image.image) if disk.is_written else None
@@ -109,7 +110,7 @@ def _refs(domain: Domain, actual: Actual, marked: frozenset[ImageRef], running_o
     return tuple(found)
 
 
-def _is_ours(image: Image, domain: Domain, actual: Actual) -> bool:
+def _is_ours(image: Image, domain: Domain, actual: World) -> bool:
     return image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
 
 

@@ -6,10 +6,11 @@ trash) come after steps that cannot be done in halves (libvirt's undefine).
 
 from collections.abc import Iterator, Sequence
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, TrashImage, UndefineDomain
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import Action, MarkImage, WriteSeed
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
 from virtrbd.planning.images import ImagePlan, plan_half_made, plan_mark
 from virtrbd.planning.unready import not_ready_message
+from virtrbd.planning.world import World
 
 # A run that makes no seed reads no YAML.
 with lazily():
@@ -21,7 +22,7 @@ with lazily():
 _BEGINNINGS = (b"#", b"<", b"rem ", b"\x1f\x8b")
 
 
-def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: Actual) -> ImagePlan:
+def plan_seed(domain: Domain, defined: DefinedDomain | None, actual: World) -> ImagePlan:
     """Return the actions that make the seed as the spec and its files want it."""
     seed = domain.seed
     if seed is None:
@@ -68,7 +69,7 @@ def _overwriting(action: Action, domain: Domain, image: Image) -> Action:
     return action
 
 
-def _contents(seed: Seed, actual: Actual) -> tuple[dict[str, bytes], list[str]]:
+def _contents(seed: Seed, actual: World) -> tuple[dict[str, bytes], list[str]]:
     """Return the contents, by the documents' names, and the problems with the files."""
     contents, problems = {}, []
     for name, document in seed.documents.items():

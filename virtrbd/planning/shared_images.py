@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.plain import may_name_more, sources_in
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, Role

@@ -6,13 +6,14 @@ count; the image's marks say which hosts they are on.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.plain import names_source
 from virtrbd.errors import ExitCode
 from virtrbd.lazily import lazily
-from virtrbd.model.actual import Actual
-from virtrbd.model.domain import DefinedDomain, Domain
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageRef, Watcher
+from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 # Usually nothing is open twice, and a run that finds everything in sync parses nothing.
@@ -39,7 +40,7 @@ def beyond_guests(
     return {ref: found for ref, found in watchers.items() if len(found) > of_guests(ref)}
 
 
-def two_writers(domain: Domain, held: DefinedDomain, actual: Actual, host_name: str) -> Iterator[Failure]:
+def two_writers(domain: Domain, held: DefinedDomain, actual: World, host_name: str) -> Iterator[Failure]:
     """Yield the images of the domain's guest that another client has open too, with the message about it."""
     for ref in _open(domain, {domain.uuid: held.live}):
         image, watchers = actual.images.get(ref), actual.open_twice.get(ref, ())

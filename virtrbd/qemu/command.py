@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from virtrbd.errors import SpecError
-from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.capabilities import Capabilities
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Cache, Cdrom, Discard, Disk, Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.backend import DEFAULT_CONF, Client, backend_id, backend_words

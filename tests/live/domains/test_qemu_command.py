@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import pytest
 from support.lab import LabHost
 
-from virtrbd.model.actual import ClusterFacts
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.capabilities import Capabilities, parse_version
+from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Cache, Cdrom, DetectZeroes, Discard, Disk, Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.command import qemu_command

@@ -20,7 +20,7 @@ from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.model.actual import ClusterFacts, Monitor
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, DomainMark
 from virtrbd.model.settings import Settings
 from virtrbd.specs.load import load

@@ -11,11 +11,12 @@ from support.waiting import eventually
 from support.worlds import World
 
 from virtrbd.ceph.cluster import Cluster
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.engine.host import Host
 from virtrbd.engine.writers import writers_told
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.local.state_dir import StateDir
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.domain import PowerState
 from virtrbd.specs.settings import load_settings
 
 BARE = "disks:\n  - size: 16M\n"

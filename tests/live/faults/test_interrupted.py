@@ -18,12 +18,12 @@ from virtrbd.commands.connected.domains import connected
 from virtrbd.commands.frame.run import Run
 from virtrbd.engine.host import Host
 from virtrbd.local.state_dir import StateDir
-from virtrbd.model.actual import Actual
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.settings import Settings
+from virtrbd.planning import world as observed
 from virtrbd.planning.plan import Policy, make_plan
 from virtrbd.specs.desired import desired_domains
 from virtrbd.specs.settings import load_settings
@@ -39,7 +39,7 @@ RUNS = "machine: pc\ndisks:\n  - size: 8M\n"
 GROWN = RUNS + "  - size: 8M\n"
 
 
-def whole(domain: Domain, actual: Actual) -> dict[str, str]:
+def whole(domain: Domain, actual: observed.World) -> dict[str, str]:
     """The picture of the domain and its own images, with what a crash leaves besides."""
     intents = {ref: intent for ref, intent in actual.intents.items() if ref.name.startswith(f"{domain.name}.")}
     found = {**picture(domain, actual), **{f"intent {ref}": intent.importing for ref, intent in intents.items()}}
@@ -47,9 +47,9 @@ def whole(domain: Domain, actual: Actual) -> dict[str, str]:
     return {key: repr(value).partition("importing")[0] for key, value in found.items()}
 
 
-def worlds_of(plan: DomainPlan, actual: Actual) -> list[Actual]:
+def worlds_of(plan: DomainPlan, actual: observed.World) -> list[observed.World]:
     """All that the model lets a run of the plan leave when it is killed, in order."""
-    found: list[Actual] = []
+    found: list[observed.World] = []
     for action in plan.actions:
         found += interrupted(action, actual)
         actual = simulate(action, actual)

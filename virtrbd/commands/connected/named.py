@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import written_images
 from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.parse import require_readable
@@ -11,7 +12,7 @@ from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.host import Host
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.model.domain import DefinedDomain, PowerState
+from virtrbd.model.domain import PowerState
 from virtrbd.printable import cut, quoted, shell_command
 
 

@@ -1,0 +1,45 @@
+"""What domains must know of the Ceph cluster: its monitors, its user, and libvirt's secrets for them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """A monitor's address; `port` None lets librados try v2 (3300) and v1 (6789)."""
+
+    address: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFacts:
+    """The cluster, for a domain's XML. Without `cephx` clients do not authenticate: no user, no secret.
+
+    A monitor is rendered with one address; `map_addresses` are all its addresses.
+    """
+
+    fsid: str
+    monitors: tuple[Monitor, ...]
+    user: str
+    cephx: bool = True
+    map_addresses: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses and names by which a document may name the monitors, as the cluster spells them."""
+        return frozenset(monitor.address for monitor in self.monitors).union(self.map_addresses)
+
+    @property
+    def secret_usage(self) -> str:
+        """The secret's usage name: unique in libvirt, and the same on all hosts."""
+        return f"client.{self.user}@{self.fsid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A libvirt secret of usage type ceph. `is_set`: it has a value, as far as is known."""
+
+    uuid: str
+    usage: str
+    is_set: bool
+    holds_key: bool = False
