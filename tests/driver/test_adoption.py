@@ -14,6 +14,7 @@ from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
+from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import parse_tree, to_text
@@ -43,7 +44,7 @@ def connection() -> Iterator[libvirt.virConnect]:
 
 def made_by_hand(connection: libvirt.virConnect, domain: Domain) -> str:
     """What libvirt gives back of a domain without a mark; the test driver has one machine only, and no QEMU."""
-    xml = render(Fitted(domain=domain), CLUSTER, SECRET).replace('arch="x86_64" machine="pc"', 'arch="i686"')
+    xml = render(Fitted(domain=domain), CLUSTER, SECRET).text.replace('arch="x86_64" machine="pc"', 'arch="i686"')
     defined = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
     root = parse_tree(defined.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     defined.undefine()
@@ -67,7 +68,7 @@ def made_by_hand(connection: libvirt.virConnect, domain: Domain) -> str:
 def test_the_spec_of_any_definition_changes_nothing_in_it(
     connection: libvirt.virConnect, domain: Domain, carries: bool
 ) -> None:
-    definition = made_by_hand(connection, domain)
+    definition = Definition(made_by_hand(connection, domain))
     here = Circumstances(
         definition=definition,
         autostart=False,

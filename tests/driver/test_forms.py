@@ -11,11 +11,12 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from virtrbd.domainxml.document import Definition, Edited, Rendered
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition
 from virtrbd.domainxml.given_back import forms_of
 from virtrbd.domainxml.managed_paths import stated_paths
-from virtrbd.domainxml.mark import read_mark, set_mark
+from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.domain import DomainMark
 
@@ -63,16 +64,16 @@ def defined(connection: libvirt.virConnect, xml: str) -> str:
 
 def mark_for(xml: str, held: str) -> DomainMark:
     """A mark as virtrbd records it once libvirt holds what it defined, and reads it again."""
-    mark = DomainMark(uuid=UUID, host="h", stated=stated_paths(xml))
+    mark = DomainMark(uuid=UUID, host="h", stated=stated_paths(Rendered(xml)))
     root = parse_tree(held)
-    set_mark(root, replace(mark, forms=forms_of(held, xml, mark)))
-    read = read_mark(to_text(root))
+    set_mark(root, replace(mark, forms=forms_of(Definition(held), Rendered(xml), mark)))
+    read = Definition(to_text(root)).mark
     assert read is not None
     return read
 
 
 def edit(held: str, xml: str, mark: DomainMark) -> Edit:
-    return edit_definition(held, xml, mark, mark)
+    return edit_definition(Definition(held), Rendered(xml), mark, mark)
 
 
 def test_the_corpus_is_large() -> None:
@@ -91,7 +92,7 @@ def test_what_libvirt_made_of_it_is_no_difference(element: str, connection: libv
     assert again.forms == mark.forms
     # In libvirt's words it is the same to a guest, beside what libvirt left out.
     bare = replace(mark, forms=())
-    assert not edit_definition(held, again.normal, bare, replace(bare, ignored=again.left_out)).differences
+    assert not edit_definition(Definition(held), again.normal, bare, replace(bare, ignored=again.left_out)).differences
 
 
 @pytest.mark.parametrize("element", DOCUMENTS)
@@ -168,9 +169,9 @@ def test_no_password_of_a_template_is_shown(connection: libvirt.virConnect) -> N
     assert [str(each) for each in found.differences if "passwd" in each.path] == [
         "/devices/graphics/@passwd: absent -> (hidden)"
     ]
-    assert 'passwd="s3cr3t"' in found.xml
+    assert 'passwd="s3cr3t"' in found.document.text
     # After a run that was killed before it recorded the definition, this is what others changed.
-    changes = foreign_changes(xml, held, held, (), stated=(), ignored=())
+    changes = foreign_changes(Definition(xml), Definition(held), Edited(held), (), stated=(), ignored=())
     assert "/devices/graphics/@passwd" in [each.path for each in changes]
     assert "s3cr3t" not in repr(changes)
 
@@ -182,4 +183,4 @@ def test_a_mark_of_an_older_version_has_none(connection: libvirt.virConnect) -> 
     root = parse_tree(held)
     set_mark(root, old)
     assert "forms" not in to_text(root).replace("<name>forms</name>", "")
-    assert read_mark(to_text(root)) == old
+    assert Definition(to_text(root)).mark == old

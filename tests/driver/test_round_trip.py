@@ -10,9 +10,9 @@ from lxml.etree import QName
 from support.whole_domains import UUID, domains, fittings
 from support.xml import parent_of
 
+from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.cluster import ClusterFacts, Monitor
@@ -38,7 +38,7 @@ def connection() -> Iterator[libvirt.virConnect]:
 
 def rendered(fitted: Fitted) -> str:
     """The document, for the only machine that the test driver has; it knows nothing of qemu: elements."""
-    xml = render(fitted, CLUSTER, "11111111-1111-1111-1111-111111111111")
+    xml = render(fitted, CLUSTER, "11111111-1111-1111-1111-111111111111").text
     root = parse_tree(xml.replace('arch="x86_64" machine="pc"', 'arch="i686"'))
     for child in list(root.iterchildren("*")):
         if QName(child).namespace:
@@ -47,7 +47,7 @@ def rendered(fitted: Fitted) -> str:
 
 
 def mark_for(xml: str) -> DomainMark:
-    return DomainMark(uuid=UUID, host="h", stated=stated_paths(xml))
+    return DomainMark(uuid=UUID, host="h", stated=stated_paths(Rendered(xml)))
 
 
 def define(connection: libvirt.virConnect, xml: str) -> str:
@@ -64,7 +64,7 @@ def undefine(connection: libvirt.virConnect) -> None:
 
 
 def edit(definition: str, wanted: str) -> Edit:
-    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+    return edit_definition(Definition(definition), Rendered(wanted), Definition(definition).mark, mark_for(wanted))
 
 
 @fast
@@ -72,12 +72,12 @@ def edit(definition: str, wanted: str) -> Edit:
 def test_what_libvirt_gives_back_is_what_was_rendered(connection: libvirt.virConnect, fitted: Fitted) -> None:
     wanted = rendered(fitted)
     try:
-        given_back = define(connection, with_mark(wanted, mark_for(wanted)))
+        given_back = define(connection, with_mark(Rendered(wanted), mark_for(wanted)).text)
         assert edit(given_back, wanted).differences == ()
-        mark = read_mark(given_back)
+        mark = Definition(given_back).mark
         assert mark is not None
         # In the mark they are in the order of the devices.
-        assert sorted(mark.stated) == sorted(stated_paths(wanted))
+        assert sorted(mark.stated) == sorted(stated_paths(Rendered(wanted)))
     finally:
         undefine(connection)
 
@@ -89,11 +89,11 @@ def test_an_edit_leads_to_what_a_fresh_define_holds(
 ) -> None:
     first, wanted = rendered(before), rendered(after)
     try:
-        given_back = define(connection, with_mark(first, mark_for(first)))
-        edited = define(connection, edit(given_back, wanted).xml)
+        given_back = define(connection, with_mark(Rendered(first), mark_for(first)).text)
+        edited = define(connection, edit(given_back, wanted).document.text)
         assert edit(edited, wanted).differences == ()
         undefine(connection)
-        fresh = define(connection, with_mark(wanted, mark_for(wanted)))
+        fresh = define(connection, with_mark(Rendered(wanted), mark_for(wanted)).text)
         assert facts(edited, after) == facts(fresh, after)
     finally:
         undefine(connection)
@@ -114,8 +114,8 @@ def test_a_limit_comes_in_beside_its_like(connection: libvirt.virConnect) -> Non
     length = {"read_iops_sec_max_length": 1, "write_iops_sec_max_length": 1}
     wanted = rendered(limited(read_iops_sec=1, write_iops_sec=1, **burst, **length))
     try:
-        given_back = define(connection, with_mark(first, mark_for(first)))
-        edited = define(connection, edit(given_back, wanted).xml)
+        given_back = define(connection, with_mark(Rendered(first), mark_for(first)).text)
+        edited = define(connection, edit(given_back, wanted).document.text)
         assert edit(edited, wanted).differences == ()
     finally:
         undefine(connection)
@@ -152,10 +152,10 @@ def test_devices_and_metadata_of_others_live_through_any_edit(
     first, wanted = rendered(data.draw(whole)), rendered(data.draw(whole))
     theirs = "<interface type='bridge'><mac address='52:54:00:aa:bb:cc'/><source bridge='theirs'/></interface>"
     try:
-        given_back = define(connection, with_mark(first, mark_for(first)))
+        given_back = define(connection, with_mark(Rendered(first), mark_for(first)).text)
         meddled = given_back.replace("</devices>", f"{theirs}<input type='tablet'/></devices>")
         meddled = define(connection, meddled.replace("</metadata>", "<note xmlns='urn:theirs'/></metadata>"))
-        edited = parse_tree(define(connection, edit(meddled, wanted).xml))
+        edited = parse_tree(define(connection, edit(meddled, wanted).document.text))
         assert edited.find("devices/interface/source[@bridge='theirs']") is not None
         assert edited.find("devices/input[@type='tablet']") is not None
         assert edited.find("metadata/{urn:theirs}note") is not None

@@ -6,7 +6,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from support.strategies import BY_SPEC, HERE, HOST, STARTING, fleets, worlds
 
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import Action
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.plan import Plan
@@ -24,7 +23,7 @@ def cases(draw: st.DrawFn, hosts: Sequence[str] = (HOST,)) -> tuple[tuple[Domain
 
 
 def mark_of(domain: Domain, actual: World) -> DomainMark | None:
-    return next((read_mark(found.definition) for found in actual.domains if found.uuid == domain.uuid), None)
+    return next((found.definition.mark for found in actual.domains if found.uuid == domain.uuid), None)
 
 
 def is_held(mark: DomainMark | None, actual: World) -> bool:

@@ -15,9 +15,9 @@ from virtrbd.adoption.adopt import Adopted, adopted
 from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.adapt import fit
-from virtrbd.domainxml.document import render_document
+from virtrbd.domainxml.document import Definition, Document
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.parse import parse_machine
+from virtrbd.domainxml.rendered import render_document
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree
 from virtrbd.domainxml.type_changes import lift_auth
 from virtrbd.model.capabilities import Capabilities
@@ -60,7 +60,7 @@ class Host:
 
     connection: Any
     capabilities_of: Callable[[str, str], Capabilities | None]
-    made_of: Callable[[str], str | None]
+    made_of: Callable[[Document], str | None]
     known: dict[tuple[str, str], Capabilities | None] = field(default_factory=dict)
 
     def define_secret(self) -> None:
@@ -84,10 +84,10 @@ class Host:
 
 def made_again(host: Host, xml: str) -> Again:
     """Define a domain, adopt it, undefine it, and define it again from its spec alone. Raises libvirtError."""
-    definition = host.define(xml)
-    capabilities = host.capabilities(parse_machine(definition))
+    definition = Definition(host.define(xml))
+    capabilities = host.capabilities((definition.hypervisor_type, definition.machine))
     if capabilities is None:
-        return Again(definition=definition, found=Adopted(refusals=("libvirt knows no such machine",)))
+        return Again(definition=definition.text, found=Adopted(refusals=("libvirt knows no such machine",)))
     refs = images_of(definition, {MONITOR})
     here = Circumstances(
         definition=definition,
@@ -104,18 +104,21 @@ def made_again(host: Host, xml: str) -> Again:
     )
     found = adopted(here)
     if found.refusals:
-        return Again(definition=definition, found=found)
+        return Again(definition=definition.text, found=found)
     files = SpecFiles(specs=(SpecFile(path="it.yaml", raw=found.spec.encode()),))
     (domain,) = resolve(check_files(files, here.settings), here.settings)
     fitted = fit(domain, capabilities)
-    document = render_document(fitted.fitted, CLUSTER, SECRET)
-    edit = edit_definition(definition, document.xml, None, DomainMark(uuid=domain.uuid, host="h"))
-    changes = (*fitted.problems, *document.problems, *map(str, edit.differences), *edit.unclear)
+    rendering = render_document(fitted.fitted, CLUSTER, SECRET)
+    assert rendering.document is not None
+    edit = edit_definition(definition, rendering.document, None, DomainMark(uuid=domain.uuid, host="h"))
+    changes = (*fitted.problems, *rendering.problems, *map(str, edit.differences), *edit.unclear)
     try:
-        again = host.define(document.xml)
+        again = host.define(rendering.document.text)
     except libvirt.libvirtError as error:
-        return Again(definition=definition, found=found, changes=changes, differences=(f"not defined: {error}",))
-    return Again(definition=definition, found=found, changes=changes, differences=differences(definition, again))
+        return Again(definition=definition.text, found=found, changes=changes, differences=(f"not defined: {error}",))
+    return Again(
+        definition=definition.text, found=found, changes=changes, differences=differences(definition.text, again)
+    )
 
 
 def differences(before: str, after: str) -> tuple[str, ...]:

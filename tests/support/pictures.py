@@ -2,10 +2,8 @@
 
 from support.xml import at
 
+from virtrbd.domainxml.document import Document
 from virtrbd.domainxml.live import current_memory, current_vcpus, titles
-from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
-from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.host import Host
 from virtrbd.engine.observe import observe
 from virtrbd.model.domain import Domain
@@ -35,26 +33,26 @@ def picture(domain: Domain, actual: World) -> dict[str, object]:
     }
     for held in actual.domains:
         if held.uuid == domain.uuid:
-            mark = read_mark(held.definition)
+            mark = held.definition.mark
             found |= {"state": held.state, "autostart": held.autostart, "inputs": mark and mark.inputs}
             found |= {"stated": mark and mark.stated, **_document("definition", held.definition)}
-            live = read_mark(held.live) if held.live else None
+            live = held.live.mark if held.live else None
             found |= {"live stated": live and live.stated, **(_document("live", held.live) if held.live else {})}
     return found
 
 
-def _document(what: str, xml: str) -> dict[str, object]:
+def _document(what: str, held: Document) -> dict[str, object]:
     limits = {
         f"{at(disk, 'target').get('dev')} {limit.tag}": limit.text
-        for disk in parse_tree(xml).iterfind("devices/disk")
+        for disk in held.tree.iterfind("devices/disk")
         for limit in disk.iterfind("iotune/*")
     }
     return {
-        f"{what} disks": parse_disks(xml), f"{what} size": parse_memory_and_vcpus(xml),
-        f"{what} vcpus": current_vcpus(xml),
-        f"{what} titles": titles(xml), f"{what} limits": limits, f"{what} memory": current_memory(xml),
+        f"{what} disks": held.disks, f"{what} size": (held.memory_bytes, held.vcpus),
+        f"{what} vcpus": current_vcpus(held.tree),
+        f"{what} titles": titles(held), f"{what} limits": limits, f"{what} memory": current_memory(held.tree),
         f"{what} links": {
             at(interface, "mac").get("address"): [link.get("state") for link in interface.findall("link")]
-            for interface in parse_tree(xml).iterfind("devices/interface")
+            for interface in held.tree.iterfind("devices/interface")
         },
     }  # fmt: skip

@@ -14,10 +14,10 @@ from support.xml import at
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.domainxml.live import with_link
-from virtrbd.domainxml.mark import definition_digest, read_mark, set_mark
+from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.own_devices import live_mark, own_device, place_of, settled
-from virtrbd.domainxml.parse import parse_disks
 from virtrbd.domainxml.tree import devices_of, key_of, parse_tree, steps, to_text
 from virtrbd.model.actions import (
     Action,
@@ -136,12 +136,14 @@ def _of_guest(action: LiveAction, actual: World) -> World:
 
 def _runs_with(action: GrowImage, actual: World) -> bool:
     [found] = [domain for domain in actual.domains if domain.uuid == action.domain_uuid]
-    held = parse_disks(found.live) if found.live else ()
+    held = found.live.disks if found.live else ()
     return (action.target, action.ref) in [(disk.target, disk.image) for disk in held]
 
 
 def _started(actual: World, uuid: str) -> World:
-    started = changed(actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=d.definition))
+    started = changed(
+        actual, uuid, lambda d: replace(d, state=PowerState.RUNNING, live=LiveDocument(d.definition.text))
+    )
     return noted(started, written_images(started, uuid), actual.host_uuid)
 
 
@@ -150,12 +152,12 @@ def _shut_down(actual: World, uuid: str) -> World:
 
 
 def off(found: DefinedDomain) -> DefinedDomain:
-    return replace(found, state=PowerState.SHUT_OFF, live="")
+    return replace(found, state=PowerState.SHUT_OFF, live=None)
 
 
 def written_images(actual: World, uuid: str) -> list[ImageRef]:
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
-    written = (disk.image for disk in parse_disks(found.definition) if disk.is_written)
+    written = (disk.image for disk in found.definition.disks if disk.is_written)
     return [image for image in written if image and image in actual.images]
 
 
@@ -170,12 +172,14 @@ def noted(actual: World, refs: Sequence[ImageRef], host: str) -> World:
 def _kept(actual: World, uuid: str) -> World:
     """virtrbd keeps the definition as libvirt gave it back."""
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
-    last = LastDefinition(xml=found.definition, hypervisor=actual.hypervisor_digest)
+    last = LastDefinition(xml=found.definition.text, hypervisor=actual.hypervisor_digest)
     return replace(actual, last_definitions={**actual.last_definitions, uuid: last})
 
 
-def changed_live(action: LiveAction, found: DefinedDomain) -> str:
-    root, definition = parse_tree(found.live), parse_tree(found.definition)
+def changed_live(action: LiveAction, found: DefinedDomain) -> LiveDocument:
+    live = found.live
+    assert live, "the planner changes what runs"
+    root, definition = live.copy(), found.definition.copy()
     devices = at(root, "devices")
     match action:
         case AttachDevice():
@@ -191,11 +195,12 @@ def changed_live(action: LiveAction, found: DefinedDomain) -> str:
         case SetLink():
             interface = _device_at(devices, action.device, action.place)
             devices.replace(
-                interface, parse_tree(with_link(to_text(interface), up=action.up, is_stated=action.is_stated))
+                interface,
+                parse_tree(with_link(interface, up=action.up, is_stated=action.is_stated)),
             )
         case SetMemory():
             _set_text(root, "currentMemory", str(action.to_bytes // 1024))
-            if mark := read_mark(found.live):
+            if mark := live.mark:
                 set_mark(root, replace(mark, balloon_bytes=action.to_bytes))
         case SetVcpus():
             at(root, "vcpu").set("current", str(action.to_count))
@@ -203,10 +208,10 @@ def changed_live(action: LiveAction, found: DefinedDomain) -> str:
             _set_text(root, "title", action.title)
             _set_text(root, "description", action.description)
         case MarkLive():
-            mark = live_mark(found.live, found.definition, action.stated, dict(action.places))
+            mark = live_mark(live, found.definition, action.stated, dict(action.places))
             assert mark is not None, "the planner marks what has a mark"
             set_mark(root, mark)
-    return to_text(root)
+    return LiveDocument(to_text(root))
 
 
 def _device_at(devices: etree._Element, device: str, place: str) -> etree._Element:
@@ -313,17 +318,17 @@ def changed(actual: World, domain_uuid: str, change: Callable[[DefinedDomain], D
 def _defined(action: DefineDomain, actual: World) -> World:
     root = parse_tree(action.xml)
     held = next((found for found in actual.domains if found.uuid == action.domain_uuid), None)
-    assert (held.definition if held else "") == action.based_on, "a definition is edited, never replaced"
+    assert (held.definition.text if held else "") == action.based_on, "a definition is edited, never replaced"
     name = root.findtext("name") or ""
     assert held or name not in {found.name for found in actual.domains}, "libvirt refuses a second one of that name"
     definition = _as_given_back(root)
-    found = held or DefinedDomain(name=name, uuid=action.domain_uuid, state=PowerState.SHUT_OFF, definition="")
+    found = held or DefinedDomain(name=name, uuid=action.domain_uuid, state=PowerState.SHUT_OFF, definition=definition)
     others = [known for known in actual.domains if known.uuid != action.domain_uuid]
     domains = [*others, _recorded(replace(found, definition=definition, persistent=True), action.inputs)]
     return replace(actual, domains=tuple(sorted(domains, key=lambda known: known.name)))
 
 
-def _as_given_back(root: etree._Element) -> str:
+def _as_given_back(root: etree._Element) -> Definition:
     """libvirt has words of its own, writes the machine's version, and gives every device an address that it keeps."""
     make_canonical(root)
     os_type = at(root, "os/type")
@@ -335,15 +340,15 @@ def _as_given_back(root: etree._Element) -> str:
     for device in devices:
         if device.find("address") is None:
             etree.SubElement(device, "address", type="pci", slot=next(free))
-    return to_text(root)
+    return Definition(to_text(root))
 
 
 def _recorded(found: DefinedDomain, inputs: str) -> DefinedDomain:
     """The second half of defining: the digest of what libvirt gave back goes into our element."""
-    mark = read_mark(found.definition)
+    mark = found.definition.mark
     assert mark is not None, "the planner marks what it defines"
     mark = settled(found.definition, mark)
-    return remarked(found, inputs=inputs, definition=definition_digest(found.definition), places=mark.places)
+    return remarked(found, inputs=inputs, definition=found.definition.digest, places=mark.places)
 
 
 def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
@@ -352,8 +357,8 @@ def _renewed(found: DefinedDomain, action: RenewMark) -> DefinedDomain:
 
 
 def remarked(found: DefinedDomain, **changes: Any) -> DefinedDomain:
-    mark: DomainMark | None = read_mark(found.definition)
+    mark: DomainMark | None = found.definition.mark
     assert mark is not None, "the planner marks what it defines"
-    root = parse_tree(found.definition)
+    root = found.definition.copy()
     set_mark(root, replace(mark, **changes))
-    return replace(found, definition=to_text(root))
+    return replace(found, definition=Definition(to_text(root)))

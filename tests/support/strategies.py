@@ -9,8 +9,9 @@ from support.simulate import MACHINES, NOW, simulate
 from support.xml import parent_of
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.mark import read_mark, set_mark
-from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
+from virtrbd.domainxml.document import Definition, LiveDocument
+from virtrbd.domainxml.mark import set_mark
+from virtrbd.domainxml.tree import MARK_TAG, to_text
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts, Monitor, Secret
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Hold, Interface, PowerState, WantedState
@@ -201,7 +202,7 @@ def changed_domain(actual: World, domain_uuid: str, change: Callable[[DefinedDom
 
 def started(found: DefinedDomain) -> DefinedDomain:
     """The domain as `virsh start` leaves it."""
-    return replace(found, state=PowerState.RUNNING, live=found.definition)
+    return replace(found, state=PowerState.RUNNING, live=LiveDocument(found.definition.text))
 
 
 WITHOUT_CEPHX = replace(EMPTY, cluster=replace(CLUSTER, cephx=False))
@@ -248,7 +249,7 @@ def _meddled_domains(draw: st.DrawFn, actual: World, domain: Domain) -> World:
         return actual
     outcomes = [held, held, without_mark(held), replace(held, autostart=not held.autostart)]
     outcomes += [edited(held), edited(held), guest_edited(held)]
-    saved = replace(held, state=PowerState.SAVED, live="")
+    saved = replace(held, state=PowerState.SAVED, live=None)
     outcomes += [saved, replace(held, state=PowerState.PAUSED) if held.live else held]
     if held.live and is_ours(held):
         # After `virsh undefine` of a guest that runs on.
@@ -274,36 +275,40 @@ ignored_paths = st.sets(
 
 def marked(found: DefinedDomain, **changes: Any) -> DefinedDomain:
     """The domain after virtrbd hold or ignore."""
-    mark = read_mark(found.definition)
+    mark = found.definition.mark
     assert mark is not None
     if "ignored" in changes:
         changes["inputs"] = ""
-    root = parse_tree(found.definition)
+    root = found.definition.copy()
     set_mark(root, replace(mark, **changes))
-    return replace(found, definition=to_text(root))
+    return replace(found, definition=Definition(to_text(root)))
 
 
 def without_mark(found: DefinedDomain) -> DefinedDomain:
     """The domain as somebody would have defined it without virtrbd."""
-    root = parse_tree(found.definition)
+    root = found.definition.copy()
     for mark in root.iter(MARK_TAG):
         parent_of(mark).remove(mark)
-    return replace(found, definition=to_text(root))
+    return replace(found, definition=Definition(to_text(root)))
 
 
 def edited(found: DefinedDomain) -> DefinedDomain:
     """The domain after `virsh edit`: fewer CPUs, another limit and title, and devices of somebody's own."""
-    definition = found.definition.replace(">2</vcpu>", ">1</vcpu>").replace(">shop<", ">kiosk<")
+    definition = found.definition.text.replace(">2</vcpu>", ">1</vcpu>").replace(">shop<", ">kiosk<")
     definition = definition.replace(">100</read_iops_sec>", ">150</read_iops_sec>")
-    return replace(found, definition=definition.replace("</devices>", "<watchdog model='i6300esb'/></devices>"))
+    return replace(
+        found, definition=Definition(definition.replace("</devices>", "<watchdog model='i6300esb'/></devices>"))
+    )
 
 
 def guest_edited(found: DefinedDomain) -> DefinedDomain:
     """The domain after `virsh attach-disk --live`, `blkdeviotune` and `setmem`: the guest alone is another one."""
     foreign = "<disk type='network' device='disk'><target dev='vdz' bus='virtio'/></disk>"
-    live = found.live.replace("</devices>", f"{foreign}</devices>").replace(">100</read_iops", ">150</read_iops")
-    return replace(found, live=live.replace(">65536</currentMemory>", ">32768</currentMemory>"))
+    if found.live is None:
+        return found
+    live = found.live.text.replace("</devices>", f"{foreign}</devices>").replace(">100</read_iops", ">150</read_iops")
+    return replace(found, live=LiveDocument(live.replace(">65536</currentMemory>", ">32768</currentMemory>")))
 
 
 def is_ours(found: DefinedDomain) -> bool:
-    return read_mark(found.definition) is not None
+    return found.definition.mark is not None

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import is_hypothesis_test
 
+from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.render import render
 
 
@@ -19,14 +20,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def rendered_once() -> Iterator[None]:
     """Rendering takes most of a plan's time, and returns the same for the same."""
-    known: dict[str, str] = {}
+    known: dict[str, Rendered] = {}
 
-    def once(*arguments: Any) -> str:
+    def once(*arguments: Any) -> Rendered:
         key = repr(arguments)
         if key not in known:
             known[key] = render(*arguments)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("virtrbd.domainxml.document.render", once)
+        patch.setattr("virtrbd.domainxml.rendered.render", once)
         yield

@@ -14,10 +14,11 @@ from virtrbd.adoption.trial import Circumstances
 from virtrbd.adoption.unexpressed import unexpressed_xml
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
-from virtrbd.domainxml.document import render_document
+from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
+from virtrbd.domainxml.rendered import render_document
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import SpecError
 from virtrbd.model.cluster import ClusterFacts, Monitor
@@ -35,8 +36,8 @@ CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="
 SECRET = "11111111-1111-1111-1111-111111111111"
 
 
-def circumstances(definition: str, versions: str = "libvirt=9.0,qemu=7.2") -> Circumstances:
-    machine = "pc" if "pc-i440fx" in definition else "q35"
+def circumstances(xml: str, versions: str = "libvirt=9.0,qemu=7.2") -> Circumstances:
+    machine, definition = "pc" if "pc-i440fx" in xml else "q35", Definition(xml)
     images = {ref: Image(ref=ref, image_id="i", size_bytes=20 * 2**30, created_at=0) for ref in images_of(definition)}
     return Circumstances(
         definition=definition,
@@ -70,14 +71,15 @@ def changes(here: Circumstances, found: Adopted, *, check_schema: bool = True) -
     files = SpecFiles(specs=(SpecFile(path="it.yaml", raw=found.spec.encode()),))
     (domain,) = resolve(check_files(files, here.settings), here.settings)
     fitted = fit(domain, here.capabilities)
-    document = render_document(fitted.fitted, CLUSTER, SECRET, check_schema=check_schema)
-    assert (fitted.problems, document.problems) == ((), ())
-    edit = edit_definition(here.definition, document.xml, None, DomainMark(uuid=domain.uuid, host="h"))
+    rendering = render_document(fitted.fitted, CLUSTER, SECRET, check_schema=check_schema)
+    assert (fitted.problems, rendering.problems) == ((), ())
+    assert rendering.document is not None
+    edit = edit_definition(here.definition, rendering.document, None, DomainMark(uuid=domain.uuid, host="h"))
     # What the monitors are called comes from the cluster's map.
     own = [each for each in edit.differences if not each.path.endswith("/source/host")]
     # What libvirt's definition alone would hold is lost with it.
     held = with_own_monitors(here.definition, here.monitors, here.cluster.monitors)
-    lost = unexpressed_xml(held, document.xml, here.places).unexpressed if here.carries else ()
+    lost = unexpressed_xml(held, rendering.document, here.places).unexpressed if here.carries else ()
     return (*map(str, own), *edit.unclear, *(each.path for each in lost))
 
 
@@ -126,7 +128,7 @@ def test_two_devices_of_one_key_are_adopted_without_loss_or_refused(more: list[s
     definition = held("failover").replace("  </devices>", "".join(more) + "  </devices>")
     here = replace(circumstances(definition), carries=carries)
     found = adopted(here)
-    alike = twins(definition) if carries else ()
+    alike = twins(Definition(definition)) if carries else ()
     assert [refusal.partition(",")[0] for refusal in found.refusals] == [
         f"it has several devices with the key {key.replace(':', ' ', 1)}" for key in alike
     ]
@@ -157,8 +159,10 @@ def test_a_disk_on_another_cluster_or_with_a_ceph_conf_of_its_own_keeps_its_moni
         return f"<domain><devices>{''.join(map(disk, disks))}</devices></domain>"
 
     other, ours = '<host name="192.0.2.1" port="6789"/>', '<host name="10.0.0.1" port="6790"/>'
-    found = with_own_monitors(domain(ours, other, ""), {"10.0.0.1"}, [Monitor(address="10.0.0.1", port=3301)])
-    assert to_text(parse_tree(found)) == to_text(parse_tree(domain(ours.replace("6790", "3301"), other, "")))
+    found = with_own_monitors(
+        Definition(domain(ours, other, "")), {"10.0.0.1"}, [Monitor(address="10.0.0.1", port=3301)]
+    )
+    assert to_text(found.tree) == to_text(parse_tree(domain(ours.replace("6790", "3301"), other, "")))
 
 
 def test_another_user_needs_xml() -> None:

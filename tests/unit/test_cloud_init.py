@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pycdlib import PyCdlib
 from support.strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB, done, seed_drive
 
+from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import SpecError
 from virtrbd.images.seed_iso import seed_iso
 from virtrbd.model.actions import WriteSeed
@@ -203,7 +204,9 @@ def test_a_file_that_changes_is_written_and_then_there_is_nothing_to_do() -> Non
     [write] = writes(SEEDED, changed)
     assert write.text == "rewrite cloud-init seed vms/web.seed (meta-data, user-data)"
     [defined] = changed.domains
-    running = replace(changed, domains=(replace(defined, state=PowerState.RUNNING, live=defined.definition),))
+    running = replace(
+        changed, domains=(replace(defined, state=PowerState.RUNNING, live=LiveDocument(defined.definition.text)),)
+    )
     assert writes(SEEDED, running)[0].text == f"{write.text}; the guest reads it at its next boot"
     assert planned(SEEDED, done([SEEDED], changed)).actions == ()
 

@@ -8,7 +8,7 @@ from support.strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uui
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
-from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.domainxml.document import NAMESPACE, Definition, LiveDocument
 from virtrbd.engine.execute import execute
 from virtrbd.errors import ClusterError, DefectError, ExitCode
 from virtrbd.model.actions import Action, SetAutostart
@@ -129,7 +129,13 @@ def test_a_foreign_domain_that_cannot_be_read_is_a_finding_and_a_defect_is_a_fai
 
 def _held(xml: str, *, name: str = "odd", live: str = "") -> World:
     state = PowerState.RUNNING if live else PowerState.SHUT_OFF
-    odd = DefinedDomain(name=name, uuid=uuid_of(name), state=state, definition=xml, live=live)
+    odd = DefinedDomain(
+        name=name,
+        uuid=uuid_of(name),
+        state=state,
+        definition=Definition(xml),
+        live=LiveDocument(live) if live else None,
+    )
     # With a secret that is there: else the first domain that is planned makes it.
     return replace(EMPTY, domains=(odd,), secrets=FOREIGN_SECRETS)
 
@@ -186,7 +192,10 @@ def test_a_definition_that_libvirt_would_not_read_again_is_told_before_libvirtd_
     whole = done([APP], EMPTY)
     (app,) = whole.domains
     broken = replace(
-        app, name=name, uuid=uuid_of(name), definition=app.definition.replace("</name>", "</name><title>\x1b</title>")
+        app,
+        name=name,
+        uuid=uuid_of(name),
+        definition=Definition(app.definition.text.replace("</name>", "</name><title>\x1b</title>")),
     )
     plan = _plans(APP, actual=replace(whole, domains=(broken,)))[name]
     assert "the character U+001B: when libvirtd is restarted" in plan.findings[-1].text
@@ -197,7 +206,7 @@ def test_a_definition_that_libvirt_would_not_read_again_is_told_before_libvirtd_
 def test_a_definition_is_not_changed_where_that_would_lose_what_others_wrote() -> None:
     whole = done([APP], EMPTY)
     (app,) = whole.domains
-    broken = replace(app, definition=app.definition.replace("</name>", "</name><title>\x1b</title>"))
+    broken = replace(app, definition=Definition(app.definition.text.replace("</name>", "</name><title>\x1b</title>")))
     larger = replace(APP, memory_bytes=2 * APP.memory_bytes, digest="two")
     (failure,) = _plans(larger, actual=replace(whole, domains=(broken,)))["app"].failures
     assert failure.exit_code is ExitCode.FAILED
@@ -209,7 +218,9 @@ def test_a_definition_is_not_changed_where_that_would_lose_what_others_wrote() -
 def test_a_last_definition_that_is_damaged_costs_the_explanation_alone() -> None:
     whole = done([APP], EMPTY)
     (app,) = whole.domains
-    changed = replace(app, definition=app.definition.replace("</name>", "</name><title>theirs</title>"))
+    changed = replace(
+        app, definition=Definition(app.definition.text.replace("</name>", "</name><title>theirs</title>"))
+    )
     last = LastDefinition(xml="<dom", hypervisor="h")
     plan = _plans(APP, actual=replace(whole, domains=(changed,), last_definitions={app.uuid: last}))["app"]
     assert plan.failures == ()

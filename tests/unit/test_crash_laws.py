@@ -10,6 +10,8 @@ from support.laws import actions_of, cases, laws, policies, problems
 from support.simulate import simulate
 from support.strategies import BY_SPEC, EMPTY, MIB, WEB, changed_domain, domains, done, started
 
+from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import LiveDocument
 from virtrbd.model.actions import NoteHost
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
@@ -66,7 +68,12 @@ def test_a_guest_is_asked_for_memory_after_a_crash_and_once() -> None:
     assert [type(action) for action in again] == [type(action) for action in rest] == [SetMemory, MarkLive, NoteHost]
     told = done(less, crashed, BY_SPEC)
     some, full = (f"<currentMemory>{size // 1024}</currentMemory>" for size in (128 * MIB, 256 * MIB))
-    deaf = changed_domain(told, WEB.uuid, lambda found: replace(found, live=found.live.replace(some, full)))
+
+    def unheard(found: DefinedDomain) -> DefinedDomain:
+        assert found.live is not None
+        return replace(found, live=LiveDocument(found.live.text.replace(some, full)))
+
+    deaf = changed_domain(told, WEB.uuid, unheard)
     assert deaf != told
     plan = make_plan(less, deaf, BY_SPEC)
     assert actions_of(plan) == []

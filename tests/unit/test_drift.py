@@ -2,6 +2,7 @@
 
 import pytest
 
+from virtrbd.domainxml.document import Definition, Edited
 from virtrbd.domainxml.drift import UNKNOWN, foreign_changes
 from virtrbd.model.domain import ForeignChange
 
@@ -20,7 +21,14 @@ def changes(
     stated: tuple[str, ...] = (),
     ignored: tuple[str, ...] = (),
 ) -> list[str]:
-    found = foreign_changes(last, now, edited or now, known, stated=stated, ignored=ignored)
+    found = foreign_changes(
+        Definition(last) if last is not None else None,
+        Definition(now),
+        Edited(edited or now),
+        known,
+        stated=stated,
+        ignored=ignored,
+    )
     return [str(change) for change in found]
 
 
@@ -93,14 +101,14 @@ def test_without_the_last_definition_only_that_something_changed_is_known() -> N
 def test_what_a_new_libvirt_adds_by_itself_is_nobodys_change() -> None:
     nic = "<interface type='bridge'><mac address='52:54:00:00:00:01'/></interface>"
     now = with_device(f"{WATCHDOG}{nic}").replace("<vcpu>2", "<vcpu>3")
-    found = foreign_changes(LAST, now, now, (), stated=(), ignored=(), is_upgraded=True)
+    found = foreign_changes(Definition(LAST), Definition(now), Edited(now), (), stated=(), ignored=(), is_upgraded=True)
     assert [change.path for change in found] == ["/devices/interface:52:54:00:00:00:01", "/vcpu"]
 
 
 def test_another_device_of_the_host_is_a_change() -> None:
     hostdev = "<hostdev type='pci'><source><address bus='0x41'/></source><address slot='0x5'/></hostdev>"
     before, after = with_device(hostdev), with_device(hostdev.replace("0x41", "0x42").replace("0x5", "0x6"))
-    found = foreign_changes(before, after, after, (), stated=(), ignored=())
+    found = foreign_changes(Definition(before), Definition(after), Edited(after), (), stated=(), ignored=())
     assert [str(change) for change in found] == ["/devices/hostdev/source/address/@bus: 0x41 -> 0x42"]
 
 

@@ -1,5 +1,6 @@
 """What is rendered twice is one: the later is laid over the earlier."""
 
+from virtrbd.domainxml.document import Definition, Edited
 from virtrbd.domainxml.duplicates import lay_parts
 from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.tree import parse_tree, to_text
@@ -68,4 +69,7 @@ def test_qemu_arguments_are_added_once() -> None:
 def test_the_password_of_a_screen_goes_back_to_the_same_screen() -> None:
     held = "<domain><devices><graphics type='spice' passwd='a'/><graphics type='vnc' passwd='b'/></devices></domain>"
     new = "<domain><devices><graphics type='vnc' port='-1'/><graphics type='vnc'/></devices></domain>"
-    assert [screen.get("passwd") for screen in parse_tree(with_passwords(new, held)).iter("graphics")] == ["b", None]
+    assert [screen.get("passwd") for screen in with_passwords(Edited(new), Definition(held)).tree.iter("graphics")] == [
+        "b",
+        None,
+    ]

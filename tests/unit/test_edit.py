@@ -7,9 +7,10 @@ from typing import Any
 from lxml import etree
 from support.xml import at
 
+from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths
-from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
+from virtrbd.domainxml.mark import mark_text
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Cpu, Discard, Disk, Domain, DomainMark, Firmware, Graphics, Interface
@@ -35,17 +36,17 @@ DOMAIN = Domain(
 
 
 def rendered(domain: Domain = DOMAIN, cluster: ClusterFacts = CLUSTER) -> str:
-    return render(Fitted(domain=domain), cluster, SECRET)
+    return render(Fitted(domain=domain), cluster, SECRET).text
 
 
 def mark_for(xml: str) -> DomainMark:
-    return DomainMark(uuid=DOMAIN.uuid, host="h", inputs="i", stated=stated_paths(xml))
+    return DomainMark(uuid=DOMAIN.uuid, host="h", inputs="i", stated=stated_paths(Rendered(xml)))
 
 
 def held(xml: str | None = None) -> str:
     """The definition as libvirt gives it back: with addresses and its own machine version."""
     xml = xml or rendered()
-    root = etree.fromstring(with_mark(xml, mark_for(xml)))
+    root = etree.fromstring(with_mark(Rendered(xml), mark_for(xml)).text)
     at(root, "os/type").set("machine", "pc-i440fx-7.1")
     for slot, device in enumerate(at(root, "devices")):
         etree.SubElement(device, "address", type="pci", slot=hex(slot))
@@ -54,7 +55,7 @@ def held(xml: str | None = None) -> str:
 
 def edited(definition: str, domain: Domain = DOMAIN, cluster: ClusterFacts = CLUSTER) -> Edit:
     wanted = rendered(domain, cluster)
-    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+    return edit_definition(Definition(definition), Rendered(wanted), Definition(definition).mark, mark_for(wanted))
 
 
 def test_finds_no_difference_in_what_was_rendered() -> None:
@@ -65,12 +66,12 @@ def test_an_interface_that_goes_moves_no_other_device() -> None:
     edit = edited(held(), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
     assert [d.path for d in edit.differences] == ["/devices/interface:52:54:00:00:00:01"]
     before = {at(d, "address").get("slot") for d in at(etree.fromstring(held()), "devices")}
-    after = {at(d, "address").get("slot") for d in at(etree.fromstring(edit.xml), "devices")}
+    after = {at(d, "address").get("slot") for d in at(etree.fromstring(edit.document.text), "devices")}
     assert before - after == {"0x1"}
 
 
 def test_keeps_the_machine_version_that_libvirt_chose() -> None:
-    root = etree.fromstring(edited(held(), replace(DOMAIN, vcpus=4)).xml)
+    root = etree.fromstring(edited(held(), replace(DOMAIN, vcpus=4)).document.text)
     assert at(root, "os/type").get("machine") == "pc-i440fx-7.1"
     assert root.findtext("vcpu") == "4"
 
@@ -79,7 +80,7 @@ def test_lays_a_canonical_machine_over_an_older_one() -> None:
     upgraded = replace(DOMAIN, machine="pc-i440fx-7.2")
     edit = edited(held(), upgraded)
     assert [str(d) for d in edit.differences] == ["/os/type/@machine: pc-i440fx-7.1 -> pc-i440fx-7.2"]
-    assert edited(edit.xml, upgraded).differences == ()
+    assert edited(edit.document.text, upgraded).differences == ()
 
 
 def test_keeps_devices_and_metadata_of_others() -> None:
@@ -88,8 +89,8 @@ def test_keeps_devices_and_metadata_of_others() -> None:
     etree.SubElement(foreign, "mac", address="52:54:00:aa:bb:cc")
     etree.SubElement(at(root, "metadata"), "{urn:other}note").text = "by hand"
     edit = edited(etree.tostring(root, encoding="unicode"), replace(DOMAIN, memory_bytes=2 * 1024**3))
-    assert "52:54:00:aa:bb:cc" in edit.xml
-    assert "by hand" in edit.xml
+    assert "52:54:00:aa:bb:cc" in edit.document.text
+    assert "by hand" in edit.document.text
     assert [d.path for d in edit.differences] == ["/memory"]
 
 
@@ -97,25 +98,25 @@ def test_follows_monitors_that_moved() -> None:
     moved = replace(CLUSTER, monitors=(Monitor(address="10.0.0.9", port=3301),))
     edit = edited(held(), cluster=moved)
     assert [str(d) for d in edit.differences] == ["/devices/disk:vda/source/host: 10.0.0.1 -> 10.0.0.9:3301"]
-    assert edited(edit.xml, cluster=moved).differences == ()
+    assert edited(edit.document.text, cluster=moved).differences == ()
 
 
 def test_a_mark_counts_only_for_its_own_domain() -> None:
     definition = held()
-    assert read_mark(definition) is not None
-    assert read_mark(definition.replace(DOMAIN.uuid, "3" * 8 + DOMAIN.uuid[8:], 1)) is None
+    assert Definition(definition).mark is not None
+    assert Definition(definition.replace(DOMAIN.uuid, "3" * 8 + DOMAIN.uuid[8:], 1)).mark is None
 
 
 def test_the_digest_sees_changes_but_neither_order_nor_our_own_element() -> None:
     root = etree.fromstring(held())
-    digest = definition_digest(held())
+    digest = Definition(held()).digest
     devices = at(root, "devices")
     devices[:] = reversed(devices)
-    assert definition_digest(etree.tostring(root, encoding="unicode")) == digest
+    assert Definition(etree.tostring(root, encoding="unicode")).digest == digest
     at(root, "metadata").clear()
-    assert definition_digest(etree.tostring(root, encoding="unicode")) == digest
+    assert Definition(etree.tostring(root, encoding="unicode")).digest == digest
     at(root, "memory").text = "1"
-    assert definition_digest(etree.tostring(root, encoding="unicode")) != digest
+    assert Definition(etree.tostring(root, encoding="unicode")).digest != digest
 
 
 def test_image_names_are_escaped() -> None:
@@ -148,14 +149,14 @@ def test_what_is_stated_no_more_goes_and_what_others_added_beside_it_stays() -> 
         "/devices/disk:vda/serial: S1 -> absent",
         "/iothreads: 1 -> absent",
     ]
-    disk = at(etree.fromstring(edit.xml), "devices/disk")
+    disk = at(etree.fromstring(edit.document.text), "devices/disk")
     assert disk.findtext("iotune/write_iops_sec") == "50"
     assert disk.find("driver/metadata_cache") is not None
 
 
 def test_an_element_that_becomes_empty_goes() -> None:
     edit = edited(held(rendered(with_disk(iotune={"read_iops_sec": 100}))))
-    assert etree.fromstring(edit.xml).find("devices/disk/iotune") is None
+    assert etree.fromstring(edit.document.text).find("devices/disk/iotune") is None
 
 
 def test_what_nobody_stated_is_not_taken_away() -> None:
@@ -164,25 +165,25 @@ def test_what_nobody_stated_is_not_taken_away() -> None:
     )
     edit = edited(definition)
     assert edit.differences == ()
-    assert "BY-HAND" in edit.xml
+    assert "BY-HAND" in edit.document.text
 
 
 def test_a_cpu_that_is_stated_no_more_goes_with_what_libvirt_added() -> None:
     definition = held(rendered(replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))))
     definition = changed(definition, lambda root: at(root, "cpu").set("migratable", "on"))
-    assert etree.fromstring(edited(definition).xml).find("cpu") is None
+    assert etree.fromstring(edited(definition).document.text).find("cpu") is None
 
 
 def test_another_cpu_mode_keeps_nothing_of_the_old_one() -> None:
     definition = held(rendered(replace(DOMAIN, cpu=Cpu(mode="custom", model="EPYC"))))
-    root = etree.fromstring(edited(definition, replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))).xml)
+    root = etree.fromstring(edited(definition, replace(DOMAIN, cpu=Cpu(mode="host-passthrough"))).document.text)
     assert root.find("cpu/model") is None
     assert dict(at(root, "cpu").attrib.items()) == {"mode": "host-passthrough"}
 
 
 def test_an_interface_that_moves_to_a_network_keeps_its_place() -> None:
     moved = replace(DOMAIN.interfaces[0], bridge="", network="lan")
-    root = etree.fromstring(edited(held(), replace(DOMAIN, interfaces=(moved, DOMAIN.interfaces[1]))).xml)
+    root = etree.fromstring(edited(held(), replace(DOMAIN, interfaces=(moved, DOMAIN.interfaces[1]))).document.text)
     interface = at(root, "devices/interface")
     assert interface.get("type") == "network"
     assert [dict(source.attrib) for source in interface.findall("source")] == [{"network": "lan"}]
@@ -195,13 +196,13 @@ def test_a_cdrom_is_filled_and_emptied() -> None:
         DOMAIN, cdroms=(Cdrom(target="sda", bus=Bus.SATA, image=ImageRef(pool="iso", name="i", snapshot="s")),)
     )
     filled = edited(held(rendered(empty)), full)
-    drive = at(etree.fromstring(filled.xml), "devices/disk[@device='cdrom']")
+    drive = at(etree.fromstring(filled.document.text), "devices/disk[@device='cdrom']")
     assert (drive.get("type"), at(drive, "source").get("name")) == ("network", "iso/i")
-    ejected = edited(filled.xml, empty)
-    drive = at(etree.fromstring(ejected.xml), "devices/disk[@device='cdrom']")
+    ejected = edited(filled.document.text, empty)
+    drive = at(etree.fromstring(ejected.document.text), "devices/disk[@device='cdrom']")
     assert drive.get("type") == "file"
     assert drive.find("source") is None
-    assert edited(ejected.xml, empty).differences == ()
+    assert edited(ejected.document.text, empty).differences == ()
 
 
 def test_another_kind_of_screen_replaces_the_old_one_and_its_sound() -> None:
@@ -209,7 +210,7 @@ def test_another_kind_of_screen_replaces_the_old_one_and_its_sound() -> None:
         held(rendered(replace(DOMAIN, graphics=Graphics(kind="spice", port=5950)))),
         lambda root: etree.SubElement(at(root, "devices"), "audio", id="1", type="spice"),
     )
-    root = etree.fromstring(edited(definition, replace(DOMAIN, graphics=Graphics(kind="vnc"))).xml)
+    root = etree.fromstring(edited(definition, replace(DOMAIN, graphics=Graphics(kind="vnc"))).document.text)
     screens = [dict(graphics.attrib) for graphics in root.findall("devices/graphics")]
     assert screens == [{"type": "vnc", "autoport": "yes", "listen": "127.0.0.1"}]
     assert root.find("devices/audio") is None
@@ -224,8 +225,8 @@ def test_the_loader_that_libvirt_chose_stays_until_the_firmware_is_another() -> 
 
     definition = changed(held(rendered(uefi)), fill_in)
     assert edited(definition, uefi).differences == ()
-    assert "OVMF_CODE" in edited(definition, replace(uefi, title="t")).xml
-    os = at(etree.fromstring(edited(definition).xml), "os")
+    assert "OVMF_CODE" in edited(definition, replace(uefi, title="t")).document.text
+    os = at(etree.fromstring(edited(definition).document.text), "os")
     assert [os.find(tag) for tag in ("loader", "nvram")] == [None, None]
     assert os.get("firmware") is None
 
@@ -235,14 +236,14 @@ SET = Fitted(domain=DOMAIN, set_device={"vda": 65536}, drops_json_device=True)
 
 
 def fitted_edit(definition: str, fitted: Fitted) -> Edit:
-    wanted = render(fitted, CLUSTER, SECRET)
-    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+    wanted = render(fitted, CLUSTER, SECRET).text
+    return edit_definition(Definition(definition), Rendered(wanted), Definition(definition).mark, mark_for(wanted))
 
 
 def test_an_override_gives_way_to_what_a_newer_libvirt_has_for_it() -> None:
-    definition = held(render(OVERRIDDEN, CLUSTER, SECRET))
+    definition = held(render(OVERRIDDEN, CLUSTER, SECRET).text)
     edit = fitted_edit(definition, Fitted(domain=DOMAIN, blockio={"vda": 65536}))
-    root = etree.fromstring(edit.xml)
+    root = etree.fromstring(edit.document.text)
     assert root.find("{*}override") is None
     assert root.find("devices/disk/alias") is None
     assert at(root, "devices/disk/blockio").get("discard_granularity") == "65536"
@@ -254,12 +255,12 @@ def test_arguments_of_others_stay_where_ours_come_and_go() -> None:
         for index, value in enumerate(("-device", "theirs")):
             commandline.insert(index, commandline.makeelement(commandline[0].tag, value=value))
 
-    definition = changed(held(render(SET, CLUSTER, SECRET)), add_theirs)
+    definition = changed(held(render(SET, CLUSTER, SECRET).text), add_theirs)
     assert fitted_edit(definition, SET).differences == ()
     edit = fitted_edit(definition, Fitted(domain=DOMAIN))
-    arguments = [argument.get("value") for argument in at(etree.fromstring(edit.xml), "{*}commandline")]
+    arguments = [argument.get("value") for argument in at(etree.fromstring(edit.document.text), "{*}commandline")]
     assert arguments == ["-device", "theirs"]
-    assert etree.fromstring(edit.xml).find("{*}capabilities") is None
+    assert etree.fromstring(edit.document.text).find("{*}capabilities") is None
 
 
 def with_hostdevs(*slots: int) -> str:
@@ -272,7 +273,7 @@ def with_hostdevs(*slots: int) -> str:
 
 
 def edited_to(definition: str, wanted: str) -> Edit:
-    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+    return edit_definition(Definition(definition), Rendered(wanted), Definition(definition).mark, mark_for(wanted))
 
 
 def slots_of(xml: str) -> list[tuple[str | None, str | None]]:
@@ -287,37 +288,37 @@ def test_of_devices_without_a_key_the_one_that_is_left_stays_in_its_place() -> N
     definition = held(with_hostdevs(1, 2))
     _, second = slots_of(definition)
     edit = edited_to(definition, with_hostdevs(2))
-    assert slots_of(edit.xml) == [second]
+    assert slots_of(edit.document.text) == [second]
     assert [d.path for d in edit.differences] == ["/devices/hostdev"]
 
 
 def test_a_device_of_others_is_not_taken_for_ours() -> None:
     theirs = held(with_hostdevs(9))
     foreign = theirs.replace('<virtrbd:states of="devices/hostdev"', '<virtrbd:states of="devices/other"')
-    once = edited_to(foreign, with_hostdevs(1)).xml
+    once = edited_to(foreign, with_hostdevs(1)).document.text
     slots = [at(hostdev, "source/address").get("slot") for hostdev in etree.fromstring(once).findall("devices/hostdev")]
     assert slots == ["1", "9"]
-    gone = edited_to(once, rendered()).xml
+    gone = edited_to(once, rendered()).document.text
     slots = [at(hostdev, "source/address").get("slot") for hostdev in etree.fromstring(gone).findall("devices/hostdev")]
     assert slots == ["9"]
 
 
 def test_another_chipset_keeps_no_address() -> None:
-    root = etree.fromstring(edited(held(), replace(DOMAIN, machine="q35")).xml)
+    root = etree.fromstring(edited(held(), replace(DOMAIN, machine="q35")).document.text)
     assert root.find("devices/*/address") is None
 
 
 def test_the_mark_reads_as_it_was_written() -> None:
-    wanted = render(SET, CLUSTER, SECRET)
+    wanted = render(SET, CLUSTER, SECRET).text
     mark = mark_for(wanted)
-    assert read_mark(with_mark(wanted, mark)) == mark
+    assert with_mark(Rendered(wanted), mark).mark == mark
     assert 'of="devices/disk:vda" parts=". alias/@name driver/@cache driver/@discard"' in mark_text(mark)
 
 
 def test_a_mark_of_the_first_version_still_counts() -> None:
     definition = held().replace("virtrbd:states of=", "virtrbd:x was=")
     definition = definition.replace("virtrbd:x was=", 'virtrbd:device key="interface:52:54:00:00:00:01" was=', 1)
-    mark = read_mark(definition)
+    mark = Definition(definition).mark
     assert mark is not None
     assert "devices/interface:52:54:00:00:00:01" in mark.stated
 
@@ -337,7 +338,7 @@ def test_a_user_named_beside_the_source_is_the_one_in_it() -> None:
     disk.append(at(disk, "source/auth"))
     edit = edited(etree.tostring(root, encoding="unicode"))
     assert edit.differences == ()
-    assert len(etree.fromstring(edit.xml).findall("devices/disk//auth")) == 1
+    assert len(etree.fromstring(edit.document.text).findall("devices/disk//auth")) == 1
 
 
 def test_a_disk_that_says_nothing_of_discard_ignores_it() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
+from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import SCHEMA, schema_problems
 from virtrbd.model.cluster import ClusterFacts, Monitor
@@ -44,7 +45,7 @@ def document(domain: Domain, era: str) -> tuple[str, str]:
     if fitted.problems:
         # Without the place of the spec, which is where the checkout is.
         return f"{domain.name}.refused", "".join(f"{text.partition(': ')[2]}\n" for text in fitted.problems)
-    return f"{domain.name}.xml", render(fitted.fitted, CLUSTER, SECRET)
+    return f"{domain.name}.xml", render(fitted.fitted, CLUSTER, SECRET).text
 
 
 def documents(era: str) -> dict[str, str]:
@@ -71,7 +72,7 @@ def test_specs_become_the_golden_documents(era: str, request: pytest.FixtureRequ
 def test_golden_documents_are_what_the_schema_takes(era: str) -> None:
     knows_granularity = "discard_granularity" in SCHEMA.with_name("domaincommon.rng").read_text()
     problems = {
-        name: schema_problems(content)
+        name: schema_problems(Rendered(content))
         for name, content in documents(era).items()
         if name.endswith(".xml") and (knows_granularity or "<blockio discard_granularity" not in content)
     }

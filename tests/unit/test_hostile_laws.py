@@ -27,6 +27,7 @@ from virtrbd.commands.app import invoke
 from virtrbd.commands.frame.ends import guarded
 from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_lines
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError
 from virtrbd.local.saved_plan import read_plan
 from virtrbd.local.state_dir import StateDir
@@ -66,7 +67,11 @@ odd_bytes = st.binary(max_size=60) | odd_texts.map(lambda text: text.encode("utf
 def _held(domain: Domain, actual: World) -> DefinedDomain:
     found = next((found for found in actual.domains if found.uuid == domain.uuid), None)
     return found or DefinedDomain(
-        name=domain.name, uuid=domain.uuid, state=PowerState.SHUT_OFF, definition="<domain></domain>", persistent=True
+        name=domain.name,
+        uuid=domain.uuid,
+        state=PowerState.SHUT_OFF,
+        definition=Definition("<domain></domain>"),
+        persistent=True,
     )
 
 
@@ -84,13 +89,13 @@ def _odd_document(data: st.DataObject, text: str) -> str:
 
 def odd_definition(data: st.DataObject, domain: Domain, actual: World) -> World:
     found = _held(domain, actual)
-    return _with(actual, replace(found, definition=_odd_document(data, found.definition)))
+    return _with(actual, replace(found, definition=Definition(_odd_document(data, found.definition.text))))
 
 
 def odd_live(data: st.DataObject, domain: Domain, actual: World) -> World:
     found = _held(domain, actual)
-    text = _odd_document(data, found.live or found.definition)
-    return _with(actual, replace(found, live=text, state=PowerState.RUNNING))
+    text = _odd_document(data, (found.live or found.definition).text)
+    return _with(actual, replace(found, live=LiveDocument(text), state=PowerState.RUNNING))
 
 
 def odd_words(data: st.DataObject, domain: Domain, actual: World) -> World:
@@ -101,9 +106,10 @@ def odd_words(data: st.DataObject, domain: Domain, actual: World) -> World:
     odd = f"<{tag}>{escape(text)}</{tag}>"
     if tag == "metadata":
         odd = f"<metadata><a:x xmlns:a={quoteattr(data.draw(namespaces))} b={quoteattr(text)}/></metadata>"
-    whole = re.sub(f"<{tag}>.*?</{tag}>", "", found.definition, flags=re.DOTALL)
+    whole = re.sub(f"<{tag}>.*?</{tag}>", "", found.definition.text, flags=re.DOTALL)
     document = whole.replace("</domain>", f"{odd}</domain>")
-    return _with(actual, replace(found, definition=document, live=document if found.live else ""))
+    live = LiveDocument(document) if found.live else None
+    return _with(actual, replace(found, definition=Definition(document), live=live))
 
 
 def _with_image(domain: Domain, actual: World, **changes: Any) -> World:
@@ -139,7 +145,9 @@ def odd_snapshots(data: st.DataObject, domain: Domain, actual: World) -> World:
 
 
 def odd_last_definition(data: st.DataObject, domain: Domain, actual: World) -> World:
-    last = LastDefinition(xml=_odd_document(data, _held(domain, actual).definition), hypervisor=data.draw(odd_texts))
+    last = LastDefinition(
+        xml=_odd_document(data, _held(domain, actual).definition.text), hypervisor=data.draw(odd_texts)
+    )
     return replace(actual, last_definitions={**actual.last_definitions, domain.uuid: last})
 
 

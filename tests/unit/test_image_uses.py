@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from virtrbd.domainxml.document import Document
 from virtrbd.domainxml.image_uses import images_elsewhere, named_images, sources_written, written_images
-from virtrbd.domainxml.plain import FORBIDDEN, may_name_more, sources_in
+from virtrbd.domainxml.parsing import FORBIDDEN
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.start_gate import beyond_mappings
@@ -197,11 +198,11 @@ def test_no_look_at_the_text_alone_misses_what_the_tree_names(data: st.DataObjec
     inside = "".join(each.format(**quoted) for each in data.draw(st.lists(st.sampled_from(NAMINGS), max_size=3)))
     xml = f"<domain {QEMU}>{inside}</domain>"
     found = named_images(parse_tree(xml))
-    if may_name_more(xml):
+    if Document(xml).may_name_more:
         return
     assert (found.volumes, found.unread) == ((), ())
     assert {device.path for device in found.devices} <= {"/dev/urandom", "/dev/pts/3"}
-    assert {f"{use.ref.pool}/{use.ref.path}" for use in found.images} <= sources_in(xml)
+    assert {f"{use.ref.pool}/{use.ref.path}" for use in found.images} <= Document(xml).sources
 
 
 def _kept(text: str) -> str:

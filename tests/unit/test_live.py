@@ -2,6 +2,7 @@
 
 import pytest
 
+from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, pruned
 from virtrbd.domainxml.live import (
     current_memory,
@@ -15,7 +16,6 @@ from virtrbd.domainxml.live import (
 from virtrbd.domainxml.live_drift import live_only_devices, media_of_others, words_of_others
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.own_devices import own_device, still_there
-from virtrbd.domainxml.plain import monitor_addresses
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference, Mend
@@ -39,7 +39,10 @@ def domain(*devices: str, head: str = "<memory unit='KiB'>1024</memory><vcpu>2</
 
 def found(live: str, desired: str, *, ignored: tuple[str, ...] = ()) -> list[tuple[str, Mend]]:
     mark = DomainMark(uuid="u", host="h", ignored=ignored)
-    return [(each.path, each.mend) for each in live_edit(live, live, desired, mark).differences]
+    return [
+        (each.path, each.mend)
+        for each in live_edit(LiveDocument(live), Definition(live), Rendered(desired), mark).differences
+    ]
 
 
 @pytest.mark.parametrize(
@@ -140,42 +143,57 @@ def test_limits_are_given_whole(held: str, wanted: str, limits: dict[str, int | 
     stated = " ".join(f"devices/disk:vda/iotune/{limit.tag}" for limit in parse_tree(f"<x>{held}</x>"))
     live = domain(disk(more=f"<iotune>{held}</iotune>" if held else ""), mark=f"devices/disk:vda {stated}")
     desired = domain(disk(more=f"<iotune>{wanted}</iotune>" if wanted else ""))
-    assert live_limits(live, desired, "disk:vda", live_edit(live, live, desired, MARK).differences) == limits
+    assert (
+        live_limits(
+            LiveDocument(live),
+            Rendered(desired),
+            "disk:vda",
+            live_edit(LiveDocument(live), Definition(live), Rendered(desired), MARK).differences,
+        )
+        == limits
+    )
 
 
 def test_limits_are_of_one_disk() -> None:
     of_another = Difference(path="/devices/disk:vdb/iotune/read_iops_sec", wanted="1", found="")
-    assert live_limits(domain(disk()), domain(disk()), "disk:vda", (of_another,)) == {}
+    assert live_limits(LiveDocument(domain(disk())), Rendered(domain(disk())), "disk:vda", (of_another,)) == {}
 
 
 def test_devices_that_only_the_guest_has_are_somebodys() -> None:
-    live = domain(disk(), disk("vdb"), disk("vdc"), "<rng model='virtio'/>", "<controller type='scsi'/>")
-    definition, ours = domain(disk()), DomainMark(uuid="u", host="h", stated=("devices/disk:vdb",))
-    assert live_only_devices(live, definition, ours, ()) == ("disk:vdc", "rng")
-    assert live_only_devices(live, definition, None, ("devices/disk:vdc",)) == ("disk:vdb", "rng")
+    others = disk("vdb"), disk("vdc"), "<rng model='virtio'/>", "<controller type='scsi'/>"
+    live, definition = domain(disk(), *others, mark="devices/disk:vdb"), domain(disk())
+    assert live_only_devices(LiveDocument(live), Definition(definition), ()) == ("disk:vdc", "rng")
+    unmarked = LiveDocument(domain(disk(), *others))
+    assert live_only_devices(unmarked, Definition(definition), ("devices/disk:vdc",)) == ("disk:vdb", "rng")
 
 
 def test_a_file_in_an_empty_drive_is_somebodys() -> None:
     empty = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
     filled = empty.replace("<target", "<source file='/x.iso'/><target")
-    assert media_of_others(domain(filled), domain(empty), domain(empty)) == ("disk:sda",)
-    assert media_of_others(domain(empty), domain(empty), domain(empty)) == ()
-    assert media_of_others(domain(filled), domain(filled), domain(empty)) == (), "the definition tells of it"
+    assert media_of_others(LiveDocument(domain(filled)), Definition(domain(empty)), Rendered(domain(empty))) == (
+        "disk:sda",
+    )
+    assert media_of_others(LiveDocument(domain(empty)), Definition(domain(empty)), Rendered(domain(empty))) == ()
+    assert media_of_others(LiveDocument(domain(filled)), Definition(domain(filled)), Rendered(domain(empty))) == (), (
+        "the definition tells of it"
+    )
 
 
 def test_words_that_the_running_domain_alone_has_are_somebodys() -> None:
     theirs = '<title>theirs</title><metadata><x:y xmlns:x="http://x.org" by="a"/></metadata>'
     live, bare, ours = domain(head=theirs), domain(head=""), domain(head="<title>ours</title>")
-    changes = words_of_others(live, bare, bare, None)
+    changes = words_of_others(LiveDocument(live), Definition(bare), Rendered(bare))
     assert [(change.path, change.found) for change in changes] == [
         ("/title", "theirs"),
         ("/metadata/%7Bhttp:%2F%2Fx.org%7Dy", "by=a"),
     ]
-    assert words_of_others(live, live, bare, None) == (), "the definition tells of them"
-    assert words_of_others(live, bare, ours, None) == changes[1:]
-    assert words_of_others(bare, live, bare, None) == (), "of a title for the next boot too"
-    stated = DomainMark(uuid="u", host="h", stated=("title",))
-    assert words_of_others(live, bare, bare, stated) == changes[1:]
+    assert words_of_others(LiveDocument(live), Definition(live), Rendered(bare)) == (), "the definition tells of them"
+    assert words_of_others(LiveDocument(live), Definition(bare), Rendered(ours)) == changes[1:]
+    assert words_of_others(LiveDocument(bare), Definition(live), Rendered(bare)) == (), (
+        "of a title for the next boot too"
+    )
+    marked = domain(head=theirs, mark="title")
+    assert words_of_others(LiveDocument(marked), Definition(bare), Rendered(bare)) == changes[1:]
 
 
 def test_an_empty_drive_has_no_format() -> None:
@@ -185,38 +203,38 @@ def test_an_empty_drive_has_no_format() -> None:
 
 def test_a_path_into_a_device_that_is_gone_is_not_stated_any_more() -> None:
     stated = ("title", "devices/disk:vda", "devices/disk:vdb", "devices/disk:vdb/iotune/x")
-    assert still_there(domain(disk()), domain(), stated) == ("title", "devices/disk:vda")
+    assert still_there(LiveDocument(domain(disk())), Definition(domain()), stated) == ("title", "devices/disk:vda")
 
 
 def test_a_devices_element_is_given_as_libvirt_takes_it() -> None:
     held = domain(disk(more="<address type='pci'/>"))
-    assert own_device(held, "disk:vdb") is None
-    found = own_device(held, "disk:vda")
+    assert own_device(Definition(held), "disk:vdb") is None
+    found = own_device(Definition(held), "disk:vda")
     assert found is not None
     device = to_text(found)
     assert "<address" in device
-    assert "<address" not in without_address(device)
+    assert "<address" not in without_address(parse_tree(device))
 
 
 def test_a_link_is_up_unless_it_says_down() -> None:
     nic = NIC.format(link="<link state='down'/>")
-    assert "<link" not in with_link(nic, up=True, is_stated=False)
-    assert with_link(nic, up=True, is_stated=True).count('<link state="up"/>') == 1
-    assert with_link(nic, up=False, is_stated=True).count('<link state="down"/>') == 1
+    assert "<link" not in with_link(parse_tree(nic), up=True, is_stated=False)
+    assert with_link(parse_tree(nic), up=True, is_stated=True).count('<link state="up"/>') == 1
+    assert with_link(parse_tree(nic), up=False, is_stated=True).count('<link state="down"/>') == 1
 
 
 def test_what_a_guest_has_of_memory_vcpus_and_titles() -> None:
     head = "<title>t</title><memory unit='KiB'>4</memory><currentMemory unit='KiB'>2</currentMemory>"
     live = domain(head=f"{head}<vcpu current='1'>3</vcpu>")
-    assert (current_memory(live), current_vcpus(live)) == ((2048, 4096), (1, 3))
-    assert titles(live) == {"title": "t", "description": ""}
-    assert (current_memory(domain()), current_vcpus(domain())) == ((1024**2, 1024**2), (2, 2))
+    assert (current_memory(parse_tree(live)), current_vcpus(parse_tree(live))) == ((2048, 4096), (1, 3))
+    assert titles(LiveDocument(live)) == {"title": "t", "description": ""}
+    assert (current_memory(parse_tree(domain())), current_vcpus(parse_tree(domain()))) == ((1024**2, 1024**2), (2, 2))
 
 
 def test_monitors_are_those_of_rbd_disks() -> None:
     source = "<source protocol='rbd' name='p/i'><host name='10.0.0.1' port='6789'/><host name='m'/></source>"
-    assert monitor_addresses(domain(disk(more=source))) == {"10.0.0.1", "m"}
-    assert monitor_addresses(domain(disk(more="<source protocol='nbd'><host name='x'/></source>"))) == frozenset()
+    assert Document(domain(disk(more=source))).monitors == {"10.0.0.1", "m"}
+    assert Document(domain(disk(more="<source protocol='nbd'><host name='x'/></source>"))).monitors == frozenset()
 
 
 @pytest.mark.parametrize(("path", "is_it"), [("/vcpu", True), ("/vcpu/@current", True), ("/vcpus", False)])
@@ -227,9 +245,10 @@ def test_a_path_is_ignored_with_all_below(path: str, is_it: bool) -> None:
 
 def test_what_is_ignored_is_taken_out_of_a_document() -> None:
     xml = domain(disk(), disk("vdb"), head="<vcpu current='1'>2</vcpu>")
-    left = pruned(xml, ("vcpu/@current", "devices/disk:vdb", "no/such/path"))
-    assert left == domain(disk(), head="<vcpu>2</vcpu>")
-    assert pruned(xml, ()) is xml
+    whole = Rendered(xml)
+    left = pruned(whole, ("vcpu/@current", "devices/disk:vdb", "no/such/path"))
+    assert left.text == domain(disk(), head="<vcpu>2</vcpu>")
+    assert pruned(whole, ()) is whole
 
 
 @pytest.mark.parametrize(

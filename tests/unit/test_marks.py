@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
-from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.domainxml.document import NAMESPACE, Definition
+from virtrbd.domainxml.mark import mark_text, set_mark
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 
@@ -35,16 +35,16 @@ def domain(mark: str = "") -> str:
 def test_what_a_mark_says_comes_back(mark: DomainMark) -> None:
     root = parse_tree(domain())
     set_mark(root, mark)
-    assert read_mark(to_text(root)) == mark
+    assert Definition(to_text(root)).mark == mark
     # libvirt puts the namespace on the element that setMetadata was given, and so on all in it.
     given_to_libvirt = mark_text(mark).replace("<domain", f'<domain xmlns="{NAMESPACE}"', 1)
-    assert read_mark(domain(given_to_libvirt)) == mark
+    assert Definition(domain(given_to_libvirt)).mark == mark
 
 
 @pytest.mark.parametrize("until", ["soon", "nan", "inf", "-1", "1e300", ""])
 def test_a_hold_until_no_time_holds_until_it_is_released(until: str) -> None:
     hold = f'<v:hold until="{until}"/>'
-    mark = read_mark(domain(f'<v:domain xmlns:v="{NAMESPACE}" uuid="u">{hold}</v:domain>'))
+    mark = Definition(domain(f'<v:domain xmlns:v="{NAMESPACE}" uuid="u">{hold}</v:domain>')).mark
     assert mark is not None
     assert mark.hold == Hold()
     assert mark.hold.holds_at(4e9)
@@ -55,4 +55,4 @@ def test_a_hold_ends_when_it_says() -> None:
 
 
 def test_a_copied_mark_counts_for_nobody() -> None:
-    assert read_mark(domain(f'<v:domain xmlns:v="{NAMESPACE}" uuid="of another"/>')) is None
+    assert Definition(domain(f'<v:domain xmlns:v="{NAMESPACE}" uuid="of another"/>')).mark is None

@@ -7,11 +7,11 @@ from lxml import etree
 from support.xml import at, parent_of
 
 from virtrbd.adoption.unexpressed import unexpressed_xml
+from virtrbd.domainxml.document import Definition, Edited, LiveDocument, Rendered
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.live import live_edit
 from virtrbd.domainxml.managed_paths import stated_paths
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import rendered_places, settled
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
@@ -39,11 +39,17 @@ ITCO = "<watchdog model='itco' action='{}'/>"
 def rendered(watchdog: str = "", machine: str = "q35") -> str:
     model, _, action = watchdog.partition(" ")
     stated = Watchdog(model=model, action=action or "reset") if model else None
-    return render(Fitted(domain=replace(DOMAIN, machine=machine, watchdog=stated)), CLUSTER, SECRET)
+    return render(Fitted(domain=replace(DOMAIN, machine=machine, watchdog=stated)), CLUSTER, SECRET).text
 
 
 def mark_for(xml: str) -> DomainMark:
-    return DomainMark(uuid=DOMAIN.uuid, host="h", inputs="i", stated=stated_paths(xml), places=rendered_places(xml))
+    return DomainMark(
+        uuid=DOMAIN.uuid,
+        host="h",
+        inputs="i",
+        stated=stated_paths(Rendered(xml)),
+        places=rendered_places(Rendered(xml)),
+    )
 
 
 def definition(stated: str, *watchdogs: str) -> str:
@@ -55,11 +61,11 @@ def definition(stated: str, *watchdogs: str) -> str:
         at(root, "devices").remove(watchdog)
     at(root, "devices").extend(etree.fromstring(each) for each in watchdogs)
     held = etree.tostring(root, encoding="unicode")
-    return with_mark(held, settled(held, mark_for(xml)))
+    return with_mark(Rendered(held), settled(Definition(held), mark_for(xml))).text
 
 
 def edited(definition: str, wanted: str) -> Edit:
-    return edit_definition(definition, wanted, read_mark(definition), mark_for(wanted))
+    return edit_definition(Definition(definition), Rendered(wanted), Definition(definition).mark, mark_for(wanted))
 
 
 def watchdogs(xml: str) -> list[tuple[str | None, str | None]]:
@@ -86,7 +92,7 @@ def watchdogs(xml: str) -> list[tuple[str | None, str | None]]:
 def test_the_chipsets_watchdog_gives_way_to_what_a_spec_asks_for(
     was: str, held: list[str], stated: str, machine: str, left: list[tuple[str | None, str | None]]
 ) -> None:
-    assert watchdogs(edited(definition(was, *held), rendered(stated, machine)).xml) == left
+    assert watchdogs(edited(definition(was, *held), rendered(stated, machine)).document.text) == left
 
 
 def test_the_chipsets_watchdog_is_no_difference() -> None:
@@ -95,16 +101,16 @@ def test_the_chipsets_watchdog_is_no_difference() -> None:
     wanted = rendered("i6300esb pause")
     held = definition("i6300esb pause", I6300.format("pause"), ITCO.format("pause"))
     assert edited(held, wanted).differences == ()
-    assert live_edit(held, held, wanted, mark_for(wanted)).differences == ()
+    assert live_edit(LiveDocument(held), Definition(held), Rendered(wanted), mark_for(wanted)).differences == ()
     assert (
-        unexpressed_xml(held, wanted).weight
-        == unexpressed_xml(definition("i6300esb pause", I6300.format("pause")), wanted).weight
+        unexpressed_xml(Definition(held), Rendered(wanted)).weight
+        == unexpressed_xml(Definition(definition("i6300esb pause", I6300.format("pause"))), Rendered(wanted)).weight
     )
 
 
 def test_a_guest_that_has_the_chipsets_alone_lacks_the_one_that_is_asked_for() -> None:
     held, wanted = definition("", ITCO.format("reset")), rendered("i6300esb reset")
-    [found] = live_edit(held, held, wanted, mark_for(wanted)).differences
+    [found] = live_edit(LiveDocument(held), Definition(held), Rendered(wanted), mark_for(wanted)).differences
     assert (found.path, found.found) == ("/devices/watchdog", "")
 
 
@@ -117,8 +123,8 @@ FLASH = "<loader readonly='yes' type='pflash' format='raw'>/OVMF_CODE.fd</loader
 
 def uefi(loader: str) -> str:
     fitted = Fitted(domain=replace(DOMAIN, firmware=Firmware(kind="uefi", secure_boot=False)))
-    xml = render(fitted, CLUSTER, SECRET)
-    root = etree.fromstring(with_mark(xml, mark_for(xml)))
+    xml = render(fitted, CLUSTER, SECRET).text
+    root = etree.fromstring(with_mark(Rendered(xml), mark_for(xml)).text)
     os = at(root, "os")
     parent_of(os).replace(os, etree.fromstring(FIRMWARE.format(loader=loader)))
     return etree.tostring(root, encoding="unicode")
@@ -126,14 +132,16 @@ def uefi(loader: str) -> str:
 
 def with_variables() -> str:
     firmware = Firmware(kind="uefi", secure_boot=False)
-    return render(
-        Fitted(domain=replace(DOMAIN, firmware=firmware, asset_tag=False), states_variables=True), CLUSTER, SECRET
-    )
+    domain = replace(DOMAIN, firmware=firmware, asset_tag=False)
+    return render(Fitted(domain=domain, states_variables=True), CLUSTER, SECRET).text
 
 
 def test_a_flash_that_libvirt_chose_needs_no_word_for_its_variables() -> None:
     held = uefi(FLASH)
-    assert edit_definition(held, with_variables(), None, DomainMark(uuid="u", host="")).differences == ()
+    assert (
+        edit_definition(Definition(held), Rendered(with_variables()), None, DomainMark(uuid="u", host="")).differences
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_a_flash_that_libvirt_chose_needs_no_word_for_its_variables() -> None:
 def test_a_loader_without_variables_is_chosen_again(loader: str) -> None:
     edit = edited(uefi(loader), with_variables())
     assert "/os/loader" in {each.path for each in edit.differences}
-    [left] = etree.fromstring(edit.xml).findall("os/loader")
+    [left] = etree.fromstring(edit.document.text).findall("os/loader")
     assert (dict(left.attrib.items()), left.text) == ({"stateless": "no"}, None)
 
 
@@ -162,12 +170,14 @@ BACKEND = "<backend type='emulator' version='2.0'>{}</backend>"
     ],
 )
 def test_the_profile_that_swtpm_took_is_nobodys_change(profile: str, told: list[str]) -> None:
-    xml = render(Fitted(domain=replace(DOMAIN, tpm=Tpm(model="tpm-crb", version="2.0"))), CLUSTER, SECRET)
+    xml = render(Fitted(domain=replace(DOMAIN, tpm=Tpm(model="tpm-crb", version="2.0"))), CLUSTER, SECRET).text
     root = etree.fromstring(xml)
     backend = at(root, "devices/tpm/backend")
     parent_of(backend).replace(backend, etree.fromstring(BACKEND.format(profile)))
     found = etree.tostring(root, encoding="unicode")
-    changes = foreign_changes(xml, found, found, (), stated=stated_paths(xml), ignored=())
+    changes = foreign_changes(
+        Definition(xml), Definition(found), Edited(found), (), stated=stated_paths(Rendered(xml)), ignored=()
+    )
     assert [change.path for change in changes] == told
-    left = unexpressed_xml(found, xml)
-    assert (left.weight == unexpressed_xml(xml, xml).weight) is (told == [])
+    left = unexpressed_xml(Definition(found), Rendered(xml))
+    assert (left.weight == unexpressed_xml(Definition(xml), Rendered(xml)).weight) is (told == [])

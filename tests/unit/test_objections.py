@@ -7,6 +7,7 @@ import pytest
 from support.image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
 
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.images.users import use_of as use_of_domain
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
@@ -145,9 +146,11 @@ def test_a_domain_that_cannot_be_read_counts_as_use_of_what_its_text_names(text:
 
 def test_what_a_definition_says_is_a_use_and_what_cannot_be_parsed_is_one_by_its_text() -> None:
     xml = "<domain><devices><disk><source protocol='rbd' name='vms/web.vda'/></disk></devices></domain>"
-    domain = DefinedDomain(name="a", uuid="u", state=PowerState.RUNNING, definition=xml, live=xml)
+    domain = DefinedDomain(
+        name="a", uuid="u", state=PowerState.RUNNING, definition=Definition(xml), live=LiveDocument(xml)
+    )
     assert use_of_domain(domain, (), no_pool).refs == {ImageRef(pool="vms", name="web.vda")}
-    broken = use_of_domain(replace(domain, live=xml.replace("</domain>", "")), (), no_pool)
+    broken = use_of_domain(replace(domain, live=LiveDocument(xml.replace("</domain>", ""))), (), no_pool)
     [unread] = broken.unread
     assert unread.may_name(ImageRef(pool="vms", name="web.vda"))
     assert unread.what.startswith("its XML (")

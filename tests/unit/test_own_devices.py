@@ -11,11 +11,12 @@ from lxml import etree
 from support.xml import at, parent_of
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text
+from virtrbd.domainxml.document import Definition, Edited, LiveDocument, Rendered
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition
 from virtrbd.domainxml.live import live_edit
 from virtrbd.domainxml.managed_paths import every_path, stated_paths
-from virtrbd.domainxml.mark import mark_text, read_mark, set_mark
+from virtrbd.domainxml.mark import mark_text, set_mark
 from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, place_of, rendered_places, settled, twins
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree, to_text
@@ -87,11 +88,11 @@ SPECS = st.builds(
 
 
 def rendered(domain: Domain) -> str:
-    return render(Fitted(domain=domain), CLUSTER, "11111111-1111-1111-1111-111111111111")
+    return render(Fitted(domain=domain), CLUSTER, "11111111-1111-1111-1111-111111111111").text
 
 
 def mark_for(xml: str) -> DomainMark:
-    return DomainMark(uuid=DOMAIN.uuid, host="h", stated=stated_paths(xml))
+    return DomainMark(uuid=DOMAIN.uuid, host="h", stated=stated_paths(Rendered(xml)))
 
 
 def with_addresses(root: Element) -> Element:
@@ -108,7 +109,7 @@ def defined(domain: Domain) -> str:
     """A definition that is all virtrbd's, as libvirt gives it back, and as virtrbd marks it then."""
     xml = rendered(domain)
     root = with_addresses(parse_tree(xml))
-    set_mark(root, settled(to_text(root), replace(mark_for(xml), places=rendered_places(xml))))
+    set_mark(root, settled(Definition(to_text(root)), replace(mark_for(xml), places=rendered_places(Rendered(xml)))))
     return to_text(root)
 
 
@@ -126,7 +127,9 @@ def joined(definition: str, theirs: Sequence[str], place: int) -> str:
 
 def edited(definition: str, domain: Domain, mark: DomainMark | None = None) -> Edit:
     wanted = rendered(domain)
-    return edit_definition(definition, wanted, mark or read_mark(definition), mark_for(wanted))
+    return edit_definition(
+        Definition(definition), Rendered(wanted), mark or Definition(definition).mark, mark_for(wanted)
+    )
 
 
 def of_others(xml: str) -> list[str]:
@@ -153,28 +156,28 @@ def test_what_others_have_stays_as_it_is_or_nothing_is_touched(
     before: Domain, after: Domain, theirs: list[str], place: int, is_older: bool
 ) -> None:
     definition = joined(defined(before), theirs, place)
-    mark = read_mark(definition)
+    mark = Definition(definition).mark
     assert mark is not None
     if is_older:
         mark = replace(mark, places=())
     edit = edited(definition, after, mark)
-    assert edit.unclear or edit.taken or of_others(edit.xml) == of_others(definition)
+    assert edit.unclear or edit.taken or of_others(edit.document.text) == of_others(definition)
     if not is_older:
         assert (edit.unclear, edit.left) == ((), ())
     if edit.unclear:
         return
     # And what is virtrbd's is as the spec says, so that the next run finds nothing to do.
-    root = with_addresses(parse_tree(edit.xml))
-    held = read_mark(to_text(root))
+    root = with_addresses(parse_tree(edit.document.text))
+    held = Definition(to_text(root)).mark
     assert held is not None
-    set_mark(root, settled(to_text(root), replace(held, stated=mark_for(rendered(after)).stated)))
+    set_mark(root, settled(Definition(to_text(root)), replace(held, stated=mark_for(rendered(after)).stated)))
     again = edited(to_text(root), after)
     assert (again.differences, again.unclear, again.left) == ((), (), ())
     # Nor does what virtrbd made stay when nothing of it is stated any more.
     bare = replace(DOMAIN, interfaces=(), serial_console=False, guest_agent=False, rng=False)
     if not edit.taken:
         last = edited(to_text(root), bare)
-        left = {device.tag for device in devices_of(parse_tree(last.xml)) if not device.get("theirs")}
+        left = {device.tag for device in devices_of(parse_tree(last.document.text)) if not device.get("theirs")}
         assert left <= {"disk", "controller"}
 
 
@@ -185,14 +188,16 @@ def test_taking_ours_out_leaves_theirs(name: str, place: int) -> None:
     after = replace(DOMAIN, interfaces=(), serial_console=False, guest_agent=False, rng=False, graphics=None)
     definition = joined(defined(before), [THEIRS[name]], place)
     edit = edited(definition, after)
-    assert of_others(edit.xml) == of_others(definition)
+    assert of_others(edit.document.text) == of_others(definition)
     assert (edit.unclear, edit.left) == ((), ())
-    assert {device.get("theirs") for device in devices_of(parse_tree(edit.xml)) if device.tag != "disk"} == {"yes"}
+    assert {device.get("theirs") for device in devices_of(parse_tree(edit.document.text)) if device.tag != "disk"} == {
+        "yes"
+    }
 
 
 def test_an_older_mark_does_not_say_which_of_two_is_ours() -> None:
     definition = joined(defined(DOMAIN), [PLAIN.format("br9")], 0)
-    mark = read_mark(definition)
+    mark = Definition(definition).mark
     assert mark is not None
     older = replace(mark, places=())
     assert edited(definition, replace(DOMAIN, interfaces=()), older).unclear == (f"interface:{MAC}",)
@@ -200,10 +205,10 @@ def test_an_older_mark_does_not_say_which_of_two_is_ours() -> None:
     assert edited(definition, DOMAIN, older).differences == ()
     queues = replace(DOMAIN, interfaces=(replace(DOMAIN.interfaces[0], queues=2), DOMAIN.interfaces[1]))
     twin = joined(defined(queues), [PLAIN.format("br9")], 0)
-    mark = read_mark(twin)
+    mark = Definition(twin).mark
     assert mark is not None
     edit = edited(twin, replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]), replace(mark, places=()))
-    assert of_others(edit.xml) == of_others(twin)
+    assert of_others(edit.document.text) == of_others(twin)
     assert edit.unclear == ()
 
 
@@ -215,7 +220,7 @@ def test_what_took_the_place_of_ours_by_its_key_is_not_taken_out() -> None:
     edit = edited(to_text(root), replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]))
     assert (edit.left, edit.differences) == ((f"interface:{MAC}",), ())
     assert edited(to_text(root), DOMAIN).taken == (f"interface:{MAC}",)
-    assert of_others(edit.xml) == of_others(to_text(root))
+    assert of_others(edit.document.text) == of_others(to_text(root))
 
 
 def test_a_stated_interface_that_others_made_is_taken_over_only_where_that_changes_it() -> None:
@@ -230,7 +235,7 @@ def test_a_serial_ports_console_comes_before_those_of_others() -> None:
     without = defined(replace(DOMAIN, serial_console=False))
     theirs = THEIRS["a console of the same number"]
     edit = edited(joined(without, [theirs], 0), replace(DOMAIN, serial_console=True))
-    consoles = parse_tree(edit.xml).findall("devices/console")
+    consoles = parse_tree(edit.document.text).findall("devices/console")
     assert [console.get("theirs") for console in consoles] == [None, "yes"]
 
 
@@ -250,7 +255,7 @@ def test_an_older_mark_is_read_by_the_keys_of_today() -> None:
         if device.tag == "interface" and not device.get("theirs"):
             parent_of(device).remove(device)
     set_mark(root, DomainMark(uuid=DOMAIN.uuid, host="h", stated=paths, ignored=("devices/channel:/source",)))
-    mark = read_mark(to_text(root))
+    mark = Definition(to_text(root)).mark
     assert mark is not None
     assert mark.ignored == ("devices/channel/source",)
     assert mark.stated == (
@@ -271,12 +276,12 @@ def test_ours_that_is_gone_is_not_the_others_half_of_a_pair() -> None:
     older = replace(mark_for(rendered(DOMAIN)), places=())
     set_mark(root, older)
     edit = edited(to_text(root), replace(DOMAIN, interfaces=()))
-    assert of_others(edit.xml) == of_others(to_text(root))
+    assert of_others(edit.document.text) == of_others(to_text(root))
 
 
 def test_where_a_device_is_comes_back_with_the_mark() -> None:
     definition = defined(replace(DOMAIN, graphics=Graphics(kind="vnc")))
-    mark = read_mark(definition)
+    mark = Definition(definition).mark
     assert mark is not None
     places = dict(mark.places)
     assert places[f"interface:{MAC}"] == "pci 0x2"
@@ -287,20 +292,20 @@ def test_where_a_device_is_comes_back_with_the_mark() -> None:
 
 def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key() -> None:
     definition = joined(defined(DOMAIN), [PLAIN.format("br9")], 0)
-    mark = read_mark(definition)
+    mark = Definition(definition).mark
     assert mark is not None
-    own = own_device(definition, f"interface:{MAC}")
+    own = own_device(Definition(definition), f"interface:{MAC}")
     assert own is not None
     assert at(own, "source").get("bridge") == "br0"
     seen = {f"interface:{MAC}": place_of(own)}
-    found = device_at(definition, f"interface:{MAC}", place_of(own))
+    found = device_at(LiveDocument(definition), f"interface:{MAC}", place_of(own))
     assert found is not None
     assert found.get("theirs") is None
     root = parse_tree(definition)
     for device in devices_of(root):
         if place_of(device) == place_of(own):
             parent_of(device).remove(device)
-    after = live_mark(to_text(root), definition, mark.stated, seen)
+    after = live_mark(LiveDocument(to_text(root)), Definition(definition), mark.stated, seen)
     assert after is not None
     assert f"devices/interface:{MAC}" not in after.stated
     assert f"devices/interface:{DOMAIN.interfaces[1].mac}" in after.stated
@@ -309,12 +314,14 @@ def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key()
 @pytest.mark.parametrize("place", [0, 99])
 def test_of_a_running_guest_ours_is_changed_and_goes_by_its_place(place: int) -> None:
     definition = defined(DOMAIN)
-    own = own_device(definition, f"interface:{MAC}")
+    own = own_device(Definition(definition), f"interface:{MAC}")
     assert own is not None
     live = joined(definition, [PLAIN.format("br9")], place)
     down = replace(DOMAIN, interfaces=(replace(DOMAIN.interfaces[0], link="down"), DOMAIN.interfaces[1]))
     for domain, path in ((down, "/link"), (replace(DOMAIN, interfaces=DOMAIN.interfaces[1:]), "")):
-        edit = live_edit(live, definition, rendered(domain), mark_for(rendered(domain)))
+        edit = live_edit(
+            LiveDocument(live), Definition(definition), Rendered(rendered(domain)), mark_for(rendered(domain))
+        )
         assert [(each.path, each.mend) for each in edit.differences] == [(f"/devices/interface:{MAC}{path}", Mend.LIVE)]
         assert edit.places[f"interface:{MAC}"] == place_of(own)
         assert edit.unclear == ()
@@ -323,7 +330,9 @@ def test_of_a_running_guest_ours_is_changed_and_goes_by_its_place(place: int) ->
 def test_a_device_that_others_gave_the_guest_alone_is_not_changed_for_ours() -> None:
     bare = replace(DOMAIN, interfaces=())
     live = joined(defined(bare), [PLAIN.format("br9")], 99)
-    edit = live_edit(live, defined(DOMAIN), rendered(DOMAIN), mark_for(rendered(DOMAIN)))
+    edit = live_edit(
+        LiveDocument(live), Definition(defined(DOMAIN)), Rendered(rendered(DOMAIN)), mark_for(rendered(DOMAIN))
+    )
     assert [each.path for each in edit.differences] == [f"/devices/interface:{DOMAIN.interfaces[1].mac}"]
     assert edit.unclear == (f"interface:{MAC}",)
 
@@ -334,8 +343,15 @@ def test_what_others_added_is_told_by_one_path_until_ours_goes_and_by_its_own_th
     definition = joined(last, [PLAIN.format("br9")], place)
 
     def told(after: Domain, before: str, known: tuple[ForeignChange, ...]) -> tuple[ForeignChange, ...]:
-        stated = every_path(rendered(after))
-        return foreign_changes(last, before, edited(before, after).xml, known, stated=stated, ignored=())
+        stated = every_path(Rendered(rendered(after)))
+        return foreign_changes(
+            Definition(last),
+            Definition(before),
+            Edited(edited(before, after).document.text),
+            known,
+            stated=stated,
+            ignored=(),
+        )
 
     found = told(DOMAIN, definition, ())
     assert [change.path for change in found] == [f"/devices/interface:{MAC}#2"]
@@ -347,24 +363,30 @@ def test_what_the_spec_has_more_of_than_the_definition_is_nobodys_change() -> No
     bare, more = replace(DOMAIN, interfaces=(), rng=False), rendered(DOMAIN)
     definition = defined(bare)
     found = foreign_changes(
-        more, definition, edited(definition, DOMAIN).xml, (), stated=every_path(more), ignored=(), is_upgraded=True
+        Definition(more),
+        Definition(definition),
+        Edited(edited(definition, DOMAIN).document.text),
+        (),
+        stated=every_path(Rendered(more)),
+        ignored=(),
+        is_upgraded=True,
     )
     assert found == ()
 
 
 def test_where_a_device_came_again_is_known_though_a_run_was_cut_off() -> None:
     definition = defined(DOMAIN)
-    live, mark = parse_tree(definition), read_mark(definition)
+    live, mark = parse_tree(definition), Definition(definition).mark
     assert mark is not None
     set_mark(live, replace(mark, places=tuple((name, "pci 0x77") for name, _ in mark.places)))
-    after = live_mark(to_text(live), definition, mark.stated, {})
+    after = live_mark(LiveDocument(to_text(live)), Definition(definition), mark.stated, {})
     assert after is not None
     assert (after.places, after.stated) == (mark.places, mark.stated)
 
 
 def test_what_was_attached_elsewhere_than_the_mark_says_is_ours_and_has_its_place() -> None:
     definition = defined(DOMAIN)
-    mark = read_mark(definition)
+    mark = Definition(definition).mark
     assert mark is not None
     live = parse_tree(definition)
     interfaces = live.findall("devices/interface")
@@ -375,7 +397,7 @@ def test_what_was_attached_elsewhere_than_the_mark_says_is_ours_and_has_its_plac
         address.set("slot", slot)
     set_mark(live, mark)
     seen = {f"interface:{each.mac}": "" for each in DOMAIN.interfaces}
-    after = live_mark(to_text(live), definition, mark.stated, {**seen, "disk:vdz": ""})
+    after = live_mark(LiveDocument(to_text(live)), Definition(definition), mark.stated, {**seen, "disk:vdz": ""})
     assert after is not None
     assert after.stated == mark.stated
     places = dict(after.places)
@@ -383,10 +405,10 @@ def test_what_was_attached_elsewhere_than_the_mark_says_is_ours_and_has_its_plac
 
 
 def test_twins_are_named() -> None:
-    assert twins(joined(defined(DOMAIN), [PLAIN.format("br9"), HALF.format("hostdev", SOURCE)], 0)) == (
+    assert twins(Definition(joined(defined(DOMAIN), [PLAIN.format("br9"), HALF.format("hostdev", SOURCE)], 0))) == (
         f"interface:{MAC}",
     )
-    assert twins(defined(DOMAIN)) == ()
+    assert twins(Definition(defined(DOMAIN))) == ()
 
 
 def test_a_number_is_the_same_with_zeros_before_it() -> None:

@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text, walked_canonical_text
+from virtrbd.domainxml.document import NAMESPACE, Definition, Document, Edited, Rendered
 from virtrbd.domainxml.drift import TOO_MUCH, foreign_changes
 from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.ignoring import pruned
-from virtrbd.domainxml.mark import definition_digest, read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
 from virtrbd.domainxml.parsing import parse
 from virtrbd.domainxml.passwords import with_passwords
-from virtrbd.domainxml.plain import NAMESPACE, may_be_no_xml, monitor_addresses
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import DocumentError
 from virtrbd.model.digest import digest_of
@@ -51,12 +49,12 @@ KEPT = {
 
 @pytest.mark.parametrize("xml", KEPT.values(), ids=KEPT)
 def test_what_libvirt_keeps_is_read_and_has_a_digest_of_its_own(xml: str) -> None:
-    assert parse_memory_and_vcpus(xml) == (1024**2, 1)
-    assert parse_disks(xml) == ()
-    digests = {definition_digest(other) for other in (*KEPT.values(), domain())}
+    assert (Definition(xml).memory_bytes, Definition(xml).vcpus) == (1024**2, 1)
+    assert Definition(xml).disks == ()
+    digests = {Definition(other).digest for other in (*KEPT.values(), domain())}
     assert len(digests) == len(KEPT) + 1
-    assert read_mark(with_mark(xml, MARK)) == MARK
-    assert definition_digest(with_mark(xml, MARK)) == definition_digest(to_text(parse(xml).root))
+    assert with_mark(Rendered(xml), MARK).mark == MARK
+    assert with_mark(Rendered(xml), MARK).digest == Definition(to_text(parse(xml).root)).digest
 
 
 ATTRIBUTES = [f"a{n}=''" for n in range(6000)]
@@ -88,7 +86,7 @@ def test_what_is_beyond_the_limits_is_refused_in_a_sentence_and_at_once(xml: str
 @pytest.mark.parametrize("written", ["<memory>lots</memory>", "<memory>\u0663</memory>", "<memory>-1</memory>"])
 def test_a_number_that_libvirt_never_writes_is_refused_in_a_sentence(written: str) -> None:
     with pytest.raises(DocumentError, match="where libvirt writes a whole number"):
-        parse_memory_and_vcpus(f"<domain>{written}</domain>")
+        _ = Definition(f"<domain>{written}</domain>").memory_bytes
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -111,7 +109,7 @@ def test_digests_are_those_that_earlier_versions_left_in_marks(file: Path) -> No
     devices = root.find("devices")
     assert devices is not None
     devices[:] = sorted(devices, key=lambda child: etree.tostring(child, method="c14n"))
-    assert definition_digest(file.read_text()) == digest_of(etree.tostring(root, method="c14n"))
+    assert Definition(file.read_text()).digest == digest_of(etree.tostring(root, method="c14n"))
 
 
 # A tag, its attributes, its text, and what is in it.
@@ -144,14 +142,16 @@ def test_a_digest_of_many_namespaces_takes_no_minutes() -> None:
     for uri in ("urn:u", "u"):
         levels = "".join(f"<m xmlns:a{n}='{uri}{n}'>" for n in range(200))
         began = time.monotonic()
-        definition_digest(domain(metadata=f"{levels}{inner}{'</m>' * 200}"))
+        _ = Definition(domain(metadata=f"{levels}{inner}{'</m>' * 200}")).digest
         assert time.monotonic() - began < 10
 
 
 def test_what_others_wrote_into_metadata_stays_in_an_edit() -> None:
     foreign = "<a:m xmlns:a='app1'><!-- c --><?p i?>a&lt;b<a:n x='1&#10;2'/></a:m>"
-    edit = edit_definition(domain(metadata=foreign), domain().replace(">1024<", ">2048<"), None, MARK)
-    assert foreign.replace("'", '"') in edit.xml
+    edit = edit_definition(
+        Definition(domain(metadata=foreign)), Rendered(domain().replace(">1024<", ">2048<")), None, MARK
+    )
+    assert foreign.replace("'", '"') in edit.document.text
     assert edit.loss == ""
 
 
@@ -165,21 +165,21 @@ def test_what_others_wrote_into_metadata_stays_in_an_edit() -> None:
     ],
 )
 def test_an_edit_says_what_it_would_lose(held: str, loss: str) -> None:
-    edit = edit_definition(held, domain().replace(">1024<", ">2048<"), None, MARK)
+    edit = edit_definition(Definition(held), Rendered(domain().replace(">1024<", ">2048<")), None, MARK)
     assert edit.loss.startswith(loss.replace("\\", ""))
 
 
 def test_an_edit_that_writes_the_flaw_over_loses_nothing() -> None:
-    edit = edit_definition(domain(title="a\x1bb"), domain(title="mine"), None, MARK)
-    assert (edit.loss, parse_tree(edit.xml).findtext("title")) == ("", "mine")
+    edit = edit_definition(Definition(domain(title="a\x1bb")), Rendered(domain(title="mine")), None, MARK)
+    assert (edit.loss, parse_tree(edit.document.text).findtext("title")) == ("", "mine")
 
 
 def test_passwords_are_laid_into_a_document_without_losing_comments() -> None:
     screen = "<graphics type='vnc'/>"
     held = f"<domain><devices>{screen.replace('/>', ' passwd=_x_/>').replace('_', chr(39))}</devices></domain>"
     xml = f"<domain><metadata><m><!-- c --></m></metadata><devices>{screen}</devices></domain>"
-    assert 'passwd="x"' in with_passwords(xml, held)
-    assert "<!-- c -->" in with_passwords(xml, held)
+    assert 'passwd="x"' in with_passwords(Edited(xml), Definition(held)).text
+    assert "<!-- c -->" in with_passwords(Edited(xml), Definition(held)).text
 
 
 ODD_PATHS = ["@id", "@", "devices/disk:vda/@", "devices/@x/@y", "", "/", "//", "@a b", "@{", "a/" * 5000, "\u0663", "%"]
@@ -192,45 +192,61 @@ def test_odd_paths_in_a_mark_lead_nowhere(path: str) -> None:
         f'<v:ignores path="{path}"/><v:foreign path="{path}/@{path}" found="x"/><v:foreign/></v:domain>'
     )
     held = domain(metadata=mark)
-    found = read_mark(held)
+    found = Definition(held).mark
     assert found is not None
-    edit = edit_definition(held, domain(), found, found)
-    foreign_changes(held, held, edit.xml, found.foreign, stated=found.stated, ignored=found.ignored)
-    pruned(held, found.ignored)
+    edit = edit_definition(Definition(held), Rendered(domain()), found, found)
+    foreign_changes(
+        Definition(held),
+        Definition(held),
+        Edited(edit.document.text),
+        found.foreign,
+        stated=found.stated,
+        ignored=found.ignored,
+    )
+    pruned(Rendered(held), found.ignored)
 
 
 @pytest.mark.parametrize("mark", ["", "uuid=''", "uuid='u' hold='x' balloon='9e99' inputs='\u0663'", "uuid='U'"])
 def test_a_mark_with_odd_attributes_is_one_or_is_none(mark: str) -> None:
-    found = read_mark(domain(metadata=f'<v:domain xmlns:v="{NAMESPACE}" {mark}/>'))
+    found = Definition(domain(metadata=f'<v:domain xmlns:v="{NAMESPACE}" {mark}/>')).mark
     assert (found is None) == ("'u'" not in mark)
-    assert read_mark(f'<domain><metadata><v:domain xmlns:v="{NAMESPACE}"/></metadata></domain>') is None
+    assert Definition(f'<domain><metadata><v:domain xmlns:v="{NAMESPACE}"/></metadata></domain>').mark is None
 
 
 def test_a_long_foreign_text_is_kept_by_its_beginning_and_a_change_at_its_end_is_seen() -> None:
     text = "x" * 1000
-    (change,) = foreign_changes(domain(), domain(title=text), domain(title=text), (), stated=(), ignored=())
+    (change,) = foreign_changes(
+        Definition(domain()), Definition(domain(title=text)), Edited(domain(title=text)), (), stated=(), ignored=()
+    )
     assert len(change.found) < 200
     longer = domain(title=f"{text}y")
-    (again,) = foreign_changes(domain(title=text), longer, longer, (change,), stated=(), ignored=())
+    (again,) = foreign_changes(
+        Definition(domain(title=text)), Definition(longer), Edited(longer), (change,), stated=(), ignored=()
+    )
     assert again.found != change.found
-    assert foreign_changes(domain(), domain(), domain(), (again,), stated=(), ignored=()) == ()
+    assert (
+        foreign_changes(Definition(domain()), Definition(domain()), Edited(domain()), (again,), stated=(), ignored=())
+        == ()
+    )
 
 
 @pytest.mark.parametrize("number", [1000, 20_000])
 def test_of_many_foreign_changes_a_mark_keeps_some_and_that_there_are_more(number: int) -> None:
     before, after = (domain(metadata=f"<m>{f'<d a={chr(39)}{n}{chr(39)}/>' * number}</m>") for n in (1, 2))
     began = time.monotonic()
-    found = foreign_changes(before, after, after, (), stated=(), ignored=())
+    found = foreign_changes(Definition(before), Definition(after), Edited(after), (), stated=(), ignored=())
     assert found[0] == TOO_MUCH
     assert len(found) < 250
-    assert foreign_changes(after, after, after, found, stated=(), ignored=()) == found
+    assert foreign_changes(Definition(after), Definition(after), Edited(after), found, stated=(), ignored=()) == found
     assert time.monotonic() - began < 20
 
 
 def test_a_foreign_change_with_a_long_path_is_not_kept_by_its_path() -> None:
     deep = domain(metadata=f"<m>{'<abcdefghij>' * 100}{'</abcdefghij>' * 100}</m>")
     changed = deep.replace("<abcdefghij></abcdefghij>", "<abcdefghij>x</abcdefghij>")
-    assert foreign_changes(deep, changed, changed, (), stated=(), ignored=()) == (TOO_MUCH,)
+    assert foreign_changes(Definition(deep), Definition(changed), Edited(changed), (), stated=(), ignored=()) == (
+        TOO_MUCH,
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +255,7 @@ def test_a_foreign_change_with_a_long_path_is_not_kept_by_its_path() -> None:
 )
 def test_reading_monitors_takes_time_by_the_length_of_the_text(hostile: str) -> None:
     began = time.monotonic()
-    monitor_addresses(f"<metadata><![CDATA[{hostile * 100_000}]]></metadata>")
+    _ = Document(f"<metadata><![CDATA[{hostile * 100_000}]]></metadata>").monitors
     assert time.monotonic() - began < 3
 
 
@@ -247,13 +263,13 @@ def test_monitors_are_those_of_rbd_sources() -> None:
     source = "<source protocol='rbd' name='p/i'>\n <host name='10.0.0.1' port='6789'/><host name='::1'/>\n</source>"
     others = "<source protocol='nbd'><host name='x'/></source><host name='y'/>"
     others += "<source protocol='rbd' name='p/j'/><host name='z'/>"
-    assert monitor_addresses(source + others) == {"10.0.0.1", "::1"}
+    assert Document(source + others).monitors == {"10.0.0.1", "::1"}
 
 
 @pytest.mark.parametrize("xml", KEPT.values(), ids=KEPT)
 def test_what_may_be_no_xml_is_found_without_a_parser(xml: str) -> None:
     if parse(xml).flaw:
-        assert may_be_no_xml(xml)
+        assert Document(xml).may_be_no_xml
 
 
 @settings(max_examples=100, deadline=None)
@@ -261,6 +277,6 @@ def test_what_may_be_no_xml_is_found_without_a_parser(xml: str) -> None:
 def test_any_text_between_tags_is_read_or_refused_in_a_sentence(text: str) -> None:
     for xml in (domain(title=text), domain(metadata=text), text):
         try:
-            definition_digest(xml)
+            _ = Definition(xml).digest
         except DocumentError:
             continue

@@ -18,10 +18,9 @@ from support.strategies import (
     is_ours,
 )
 
+from virtrbd.domainxml.document import Document, LiveDocument
 from virtrbd.domainxml.live import current_memory, current_vcpus
-from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
-from virtrbd.domainxml.tree import parse_tree, steps
+from virtrbd.domainxml.tree import steps
 from virtrbd.engine.execute import execute
 from virtrbd.model.actions import (
     Action,
@@ -188,8 +187,9 @@ def test_what_is_planned_is_what_the_spec_says(case: tuple[tuple[Domain, ...], W
         mark = mark_of(domain, before)
         if domain.name in held_back or (mark and (mark.ignored or is_held(mark, before))):
             continue
-        assert parse_memory_and_vcpus(found[domain.name].definition) == (domain.memory_bytes, domain.vcpus)
-        assert {d.image for d in parse_disks(found[domain.name].definition)} >= {d.image for d in domain.disks}
+        definition = found[domain.name].definition
+        assert (definition.memory_bytes, definition.vcpus) == (domain.memory_bytes, domain.vcpus)
+        assert {d.image for d in found[domain.name].definition.disks} >= {d.image for d in domain.disks}
         if domain.seed:
             seed = after.images[domain.seed.image]
             assert seed is not None
@@ -242,16 +242,18 @@ def test_a_cron_run_takes_no_device_from_a_guest_and_no_guest_down(
         left = after[found.uuid]
         assert left.state is found.state or (left.state is PowerState.RUNNING and not found.state.is_active)
         assert devices_of(found.live) <= devices_of(left.live)
-        assert not found.live or current_memory(left.live)[0] >= current_memory(found.live)[0]
-        assert not found.live or current_vcpus(left.live)[0] >= current_vcpus(found.live)[0]
+        if found.live:
+            assert left.live is not None
+            assert current_memory(left.live.tree)[0] >= current_memory(found.live.tree)[0]
+            assert current_vcpus(left.live.tree)[0] >= current_vcpus(found.live.tree)[0]
 
 
-def devices_of(live: str) -> set[tuple[str | None, ImageRef | None]]:
+def devices_of(live: LiveDocument | None) -> set[tuple[str | None, ImageRef | None]]:
     """The disks of a guest with their images, media apart, and its interfaces."""
     if not live:
         return set()
-    macs = [mac.get("address") for mac in parse_tree(live).iterfind("devices/interface/mac")]
-    disks = [(disk.target, disk.image if disk.device == "disk" else None) for disk in parse_disks(live)]
+    macs = [mac.get("address") for mac in live.tree.iterfind("devices/interface/mac")]
+    disks = [(disk.target, disk.image if disk.device == "disk" else None) for disk in live.disks]
     return {*((mac, None) for mac in macs), *disks}
 
 
@@ -272,16 +274,16 @@ def test_ignored_paths_are_never_touched(case: tuple[tuple[Domain, ...], World],
     fleet, before = case
     after = {found.uuid: found for found in done(fleet, before, policy).domains}
     for found in before.domains:
-        mark = read_mark(found.definition)
+        mark = found.definition.mark
         for path in mark.ignored if mark else ():
             assert at(after[found.uuid].definition, path) == at(found.definition, path)
-            if found.live and after[found.uuid].live:
-                assert at(after[found.uuid].live, path) == at(found.live, path)
+            if found.live and (live := after[found.uuid].live):
+                assert at(live, path) == at(found.live, path)
 
 
-def at(xml: str, path: str) -> str | None:
+def at(document: Document, path: str) -> str | None:
     """What stands at a path, without what libvirt gives and takes by itself."""
-    element = parse_tree(xml)
+    element = document.copy()
     for name in path.split("/"):
         if name.startswith("@"):
             return element.get(name[1:])
@@ -302,14 +304,14 @@ def test_what_others_added_stays(case: tuple[tuple[Domain, ...], World], policy:
     after = {found.uuid: found for found in done(fleet, before, policy).domains}
     told = {(each.domain, each.subject) for domain in plan.domains for each in domain.findings}
     for found in before.domains:
-        mark = read_mark(found.definition)
-        if "<watchdog" in found.definition:
-            assert "<watchdog" in after[found.uuid].definition
+        mark = found.definition.mark
+        if "<watchdog" in found.definition.text:
+            assert "<watchdog" in after[found.uuid].definition.text
             is_silent = mark is None or "devices/watchdog" in mark.ignored or is_held(mark, before)
             is_silent |= found.name in {name for name, _ in problems(plan)}
             assert is_silent or (found.name, "/devices/watchdog") in told
-        if "vdz" in found.live and after[found.uuid].live:
-            assert "vdz" in after[found.uuid].live
+        if found.live and "vdz" in found.live.text and (live := after[found.uuid].live):
+            assert "vdz" in live.text
             assert is_held(mark, before) or any("vdz" in subject for _, subject in told) or problems(plan)
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from support.strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WITHOUT_CEPHX, done
 
+from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.domainxml.edit import with_mark
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.model.actions import CloneImage, CreateImage, DefineDomain
 from virtrbd.model.cluster import Monitor
 from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState, WantedState
@@ -90,10 +90,10 @@ def test_a_cache_option_set_on_an_image_later_is_told_once() -> None:
 def test_a_disk_of_the_spec_whose_place_is_ignored_is_told_of() -> None:
     world = done([WEB], EMPTY)
     [found] = world.domains
-    mark = read_mark(found.definition)
+    mark = found.definition.mark
     assert mark is not None
     theirs = replace(mark, ignored=("devices/disk:vdb",))
-    world = replace(world, domains=(replace(found, definition=with_mark(found.definition, theirs)),))
+    world = replace(world, domains=(replace(found, definition=Definition(with_mark(found.definition, theirs).text)),))
     assert make_plan([WEB], world, HERE).domains[0].findings == ()
     disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"))
     [planned] = make_plan([replace(WEB, disks=(*WEB.disks, disk), digest="two")], world, HERE).domains
@@ -155,8 +155,9 @@ def test_a_detached_disk_of_another_cluster_says_nothing_of_an_image_here() -> N
     disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"))
     world = done([replace(web, disks=(*WEB.disks, disk), digest="two")], EMPTY, BY_SPEC)
     [found] = world.domains
+    assert found.live is not None
     for monitor, image in (("10.0.0.1", disk.image), ("::ffff:10.0.0.1", disk.image), ("10.9.9.9", None)):
-        live = replace(found, live=found.live.replace("10.0.0.1", monitor))
+        live = replace(found, live=LiveDocument(found.live.text.replace("10.0.0.1", monitor)))
         [planned] = make_plan([web], replace(world, domains=(live,)), BY_SPEC).domains
         [detach] = [action for action in planned.actions if isinstance(action, DetachDevice)]
         assert (detach.device, detach.image) == ("disk:vdb", image)
@@ -173,9 +174,9 @@ def test_a_foreign_guest_whose_monitors_are_all_gone_is_named() -> None:
 def test_a_device_that_virsh_added_before_a_killed_define_was_recorded_is_told_of() -> None:
     world = done([WEB], EMPTY)
     [found] = world.domains
-    mark = read_mark(found.definition)
+    mark = found.definition.mark
     assert mark is not None
-    unrecorded = with_mark(found.definition, replace(mark, definition=""))
+    unrecorded = with_mark(found.definition, replace(mark, definition="")).text
     assert make_plan([WEB], with_definition(world, unrecorded), HERE).domains[0].findings == ()
     theirs = unrecorded.replace("</devices>", "<hostdev mode='subsystem' type='usb'/></devices>")
     [planned] = make_plan([WEB], with_definition(world, theirs), HERE).domains
@@ -184,7 +185,7 @@ def test_a_device_that_virsh_added_before_a_killed_define_was_recorded_is_told_o
 
 def with_definition(world: World, definition: str) -> World:
     [found] = world.domains
-    return replace(world, domains=(replace(found, definition=definition),))
+    return replace(world, domains=(replace(found, definition=Definition(definition)),))
 
 
 def gone(world: World) -> World:
@@ -204,7 +205,7 @@ def test_an_image_that_only_the_last_definition_had_is_gone_too() -> None:
     """virsh took the disk out of the domain, or undefined it, and a person removed the image."""
     world = done([WEB], EMPTY)
     [found] = world.domains
-    last = {found.uuid: LastDefinition(xml=found.definition, hypervisor="")}
+    last = {found.uuid: LastDefinition(xml=found.definition.text, hypervisor="")}
     undefined = gone(replace(world, domains=(), last_definitions=last))
     [planned] = make_plan([WEB], undefined, HERE).domains
     assert [a.hazards for a in planned.actions if isinstance(a, CloneImage)] == [(Hazard.LOSES_DATA,)]

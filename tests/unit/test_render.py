@@ -7,8 +7,8 @@ import pytest
 from lxml import etree
 from support.xml import at
 
-from virtrbd.domainxml.document import render_document
 from virtrbd.domainxml.render import render
+from virtrbd.domainxml.rendered import render_document
 from virtrbd.domainxml.templates import templates_digest
 from virtrbd.errors import ConfigError, SpecError
 from virtrbd.model.cluster import ClusterFacts
@@ -41,7 +41,7 @@ def rendered(folder: Path, **templates: str) -> etree._Element:
 def text_of(folder: Path, **templates: str) -> str:
     for name, content in templates.items():
         (folder / f"{name}.xml.j2").write_text(content)
-    return render(Fitted(domain=DOMAIN), CLUSTER, SECRET, str(folder))
+    return render(Fitted(domain=DOMAIN), CLUSTER, SECRET, str(folder)).text
 
 
 def message_of(folder: Path, **templates: str) -> str:
@@ -58,7 +58,7 @@ def test_a_site_adds_devices_without_copying_the_template(tmp_path: Path) -> Non
 
 def test_without_cephx_there_is_no_user_and_no_secret() -> None:
     with_it, without = (
-        etree.fromstring(render(Fitted(domain=replace(DOMAIN, template="domain.xml.j2")), cluster, SECRET))
+        render(Fitted(domain=replace(DOMAIN, template="domain.xml.j2")), cluster, SECRET).tree
         for cluster in (CLUSTER, replace(CLUSTER, cephx=False))
     )
     assert with_it.find("devices/disk/source/auth") is not None
@@ -143,7 +143,7 @@ def test_what_is_no_xml_is_refused(tmp_path: Path) -> None:
 def test_names_are_escaped_in_a_sites_template_too(tmp_path: Path) -> None:
     hostile = replace(DOMAIN, title="</title><evil a='&'/>", template="my.xml.j2")
     (tmp_path / "my.xml.j2").write_text(MINE + "{% block extra %}<keep>{{ domain.title }}</keep>{% endblock %}")
-    root = etree.fromstring(render(Fitted(domain=hostile), CLUSTER, SECRET, str(tmp_path)))
+    root = render(Fitted(domain=hostile), CLUSTER, SECRET, str(tmp_path)).tree
     assert root.find("evil") is None
     assert root.findtext("title") == root.findtext("keep") == hostile.title
 

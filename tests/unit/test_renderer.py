@@ -58,7 +58,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def text_of(folder: Path, content: str, domain: Domain = DOMAIN) -> str:
     (folder / "my.xml.j2").write_text(content)
-    return render(Fitted(domain=domain), CLUSTER, SECRET, str(folder))
+    return render(Fitted(domain=domain), CLUSTER, SECRET, str(folder)).text
 
 
 def message_of(folder: Path, content: str) -> str:
@@ -120,7 +120,7 @@ def test_what_was_not_foreseen_there_is_a_defect(tmp_path: Path, monkeypatch: py
 
 def test_what_is_rendered_apart_is_what_is_rendered_here(tmp_path: Path) -> None:
     stock = replace(DOMAIN, template="domain.xml.j2")
-    assert text_of(tmp_path, GOOD) == render(Fitted(domain=stock), CLUSTER, SECRET)
+    assert text_of(tmp_path, GOOD) == render(Fitted(domain=stock), CLUSTER, SECRET).text
 
 
 def test_a_template_dir_that_holds_more_than_templates_is_refused(tmp_path: Path) -> None:

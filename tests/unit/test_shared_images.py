@@ -9,6 +9,7 @@ from support.image_details import uses_in
 from support.strategies import EMPTY, HERE, MIB, WEB, uuid_of
 
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, Document, LiveDocument
 from virtrbd.errors import ExitCode
 from virtrbd.images.users import use_of
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, PowerState
@@ -52,8 +53,8 @@ def world(devices: str = "", *, inside: str = "", live: str = "") -> World:
         name="other",
         uuid=uuid_of("other"),
         state=PowerState.RUNNING if live else PowerState.SHUT_OFF,
-        definition=xml.format(f"{inside}<devices>{devices}</devices>"),
-        live=xml.format(f"<devices>{live}</devices>") if live else "",
+        definition=Definition(xml.format(f"{inside}<devices>{devices}</devices>")),
+        live=LiveDocument(xml.format(f"<devices>{live}</devices>") if live else ""),
     )
     found = neighbours((APP,), (other,), {})
     return replace(uses_in(replace(EMPTY, domains=found)), domains=(other,))
@@ -93,9 +94,12 @@ def test_who_shares_an_image_or_has_a_snapshot_of_it_is_no_reason(devices: str) 
 
 def test_a_save_or_a_snapshot_of_another_domain_is_named_as_that() -> None:
     other = DefinedDomain(
-        name="other", uuid=uuid_of("other"), state=PowerState.SAVED, definition="<domain><name>other</name></domain>"
+        name="other",
+        uuid=uuid_of("other"),
+        state=PowerState.SAVED,
+        definition=Definition("<domain><name>other</name></domain>"),
     )
-    kept = (f"<domain><devices>{DISK.format(more='')}</devices></domain>",)
+    kept = (Document(f"<domain><devices>{DISK.format(more='')}</devices></domain>"),)
     assert neighbours((APP,), (other,), {}) == ()
     assert neighbours((APP,), (other,), {other.uuid: kept}) == (other,)
     [problem] = problems(replace(EMPTY, uses=(use_of(other, kept, lambda _pool: None),)))
@@ -124,7 +128,7 @@ def test_a_volume_is_the_image_that_its_storage_pool_says() -> None:
 def test_a_domain_is_not_its_own_neighbour() -> None:
     own = DefinedDomain(
         name="app", uuid=APP.uuid, state=PowerState.SHUT_OFF,
-        definition=f"<domain><name>app</name><devices>{DISK.format(more='')}</devices></domain>",
+        definition=Definition(f"<domain><name>app</name><devices>{DISK.format(more='')}</devices></domain>"),
     )  # fmt: skip
     assert neighbours((APP,), (own,), {}) == ()
 

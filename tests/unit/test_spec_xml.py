@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from support.xml import at
 
-from virtrbd.domainxml.document import render_document
+from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.managed_paths import stated_paths
+from virtrbd.domainxml.rendered import render_document
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import SpecError
 from virtrbd.model.cluster import ClusterFacts, Monitor
@@ -51,7 +52,8 @@ def problems(*texts: str, settings: Settings = SETTINGS, profiles: str = "") -> 
 def rendered(text: str) -> str:
     document = render_document(Fitted(domain=domain(text)), CLUSTER, SECRET)
     assert document.problems == ()
-    return document.xml
+    assert document.document
+    return document.document.text
 
 
 def test_is_laid_over_what_virtrbd_renders_by_the_rules_of_templates() -> None:
@@ -89,8 +91,8 @@ def test_goes_from_the_definition_when_it_goes_from_the_spec() -> None:
     with_xml = rendered(
         spec("<clock><timer name='hpet' present='no'/></clock><devices><sound model='ich9'/></devices>")
     )
-    mark = DomainMark(uuid="u", host="h", stated=stated_paths(with_xml))
-    edit = edit_definition(with_xml, rendered(BEGIN), mark, mark)
+    mark = DomainMark(uuid="u", host="h", stated=stated_paths(Rendered(with_xml)))
+    edit = edit_definition(Definition(with_xml), Rendered(rendered(BEGIN)), mark, mark)
     assert [str(each) for each in edit.differences] == [
         "/clock/timer:hpet/@present: no -> absent",
         "/clock/timer:hpet: present -> absent",

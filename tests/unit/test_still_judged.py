@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from support.strategies import EMPTY, HERE, WEB, done, edited
 
+from virtrbd.domainxml.document import LiveDocument
 from virtrbd.domainxml.parse import secret_xml
-from virtrbd.domainxml.plain import host_uuid_in, secret_told
+from virtrbd.hypervisor.reading import host_uuid_in
+from virtrbd.hypervisor.secrets import SECRET_NOT_SET, SECRET_SET, secret_told
 from virtrbd.model.domain import Domain
 from virtrbd.planning.plan import make_plan, still_judged, unjudged
 from virtrbd.planning.world import World
@@ -31,7 +33,7 @@ def test_the_same_documents_are_judged_once() -> None:
 CHANGED = {
     "spec": (replace(WEB, digest="another"), WORLD),
     "definition": (WEB, replace(WORLD, domains=(edited(WORLD.domains[0]),))),
-    "guest": (WEB, replace(WORLD, domains=(replace(WORLD.domains[0], live="<domain/>"),))),
+    "guest": (WEB, replace(WORLD, domains=(replace(WORLD.domains[0], live=LiveDocument("<domain/>")),))),
     "hypervisor": (WEB, replace(WORLD, hypervisor_digest="another")),
     "cluster": (WEB, replace(WORLD, cluster=replace(WORLD.cluster, monitors=()))),
 }
@@ -46,7 +48,10 @@ def test_a_change_of_any_document_is_looked_at(what: str) -> None:
 
 @pytest.mark.parametrize("is_set", [True, False])
 def test_a_secret_tells_whose_it_is_and_whether_it_has_its_value(is_set: bool) -> None:
-    assert secret_told(secret_xml("b3", "client.virtrbd@fsid", is_set=is_set)) == (True, is_set)
+    assert secret_told(secret_xml("b3", "client.virtrbd@fsid", SECRET_SET if is_set else SECRET_NOT_SET)) == (
+        True,
+        is_set,
+    )
 
 
 @pytest.mark.parametrize("description", ["", "<description>for nova</description>"])

@@ -8,6 +8,7 @@ from support.image_details import uses_in
 from support.simulate import image_at
 from support.strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, STARTING, WEB, done, uuid_of
 
+from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import StartDomain
 from virtrbd.model.domain import PowerState, WantedState
@@ -64,7 +65,7 @@ def test_where_no_mark_names_another_host_it_is_another_client() -> None:
 def test_a_guest_alone_and_a_guest_that_is_off_fail_nothing() -> None:
     assert plan(world(running_on=OTHER_HOST_UUID)).failures == ()
     off = replace(
-        world(OURS, THEIRS), domains=tuple(replace(d, live="", state=PowerState.SHUT_OFF) for d in RUNNING.domains)
+        world(OURS, THEIRS), domains=tuple(replace(d, live=None, state=PowerState.SHUT_OFF) for d in RUNNING.domains)
     )
     assert plan(off).failures == ()
 
@@ -110,9 +111,11 @@ def test_a_host_is_told_by_the_name_that_any_mark_has() -> None:
 
 def test_a_guest_that_has_its_disk_in_a_drive_too_is_two_clients_by_itself() -> None:
     [web] = RUNNING.domains
-    start = web.live.index("<disk ")
-    drive = web.live[start : web.live.index("</disk>") + 7].replace('dev="vda"', 'dev="sdz"')
-    twice = replace(web, live=web.live[:start] + drive + web.live[start:])
+    assert web.live is not None
+    xml = web.live.text
+    start = xml.index("<disk ")
+    drive = xml[start : xml.index("</disk>") + 7].replace('dev="vda"', 'dev="sdz"')
+    twice = replace(web, live=LiveDocument(xml[:start] + drive + xml[start:]))
     assert beyond_guests({IMAGE: (OURS, THEIRS)}, [web]) == {IMAGE: (OURS, THEIRS)}
     assert beyond_guests({IMAGE: (OURS, THEIRS)}, [twice]) == {}
     assert plan(replace(world(OURS, THEIRS, running_on=HOST_UUID), domains=(twice,))).failures == ()

@@ -1,5 +1,6 @@
 """libvirt's schema, and who is to blame."""
 
+from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.validate import schema_problems
 
 GOOD = """<domain type="kvm">
@@ -18,7 +19,7 @@ GOOD = """<domain type="kvm">
 
 def problems(old: str = "", new: str = "") -> tuple[str, ...]:
     assert old in GOOD
-    return schema_problems(GOOD.replace(old, new) if old else GOOD)
+    return schema_problems(Rendered(GOOD.replace(old, new) if old else GOOD))
 
 
 def test_what_the_schema_takes_has_no_problems() -> None:

@@ -112,9 +112,10 @@ def test_a_balloon_is_marked_as_the_document_says() -> None:
         [with_xml("<currentMemory unit='MiB'>128</currentMemory><vcpu current='2'>4</vcpu>", RUNNING)], EMPTY, BY_SPEC
     )
     [found] = world.domains
-    assert 'balloon="134217728"' in found.live
-    assert current_memory(found.live)[0] == 128 * 1024**2
-    assert current_vcpus(found.live)[0] == 2
+    assert found.live is not None
+    assert 'balloon="134217728"' in found.live.text
+    assert current_memory(found.live.tree)[0] == 128 * 1024**2
+    assert current_vcpus(found.live.tree)[0] == 2
 
 
 def test_a_file_in_a_drive_is_inserted_not_ejected() -> None:

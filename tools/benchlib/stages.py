@@ -58,7 +58,7 @@ def seconds_of(folder: str) -> dict[str, float]:
 
 def rendered(domain: Domain) -> str:
     """Return the domain's XML."""
-    return render(Fitted(domain=domain), CLUSTER, SECRET_UUID)
+    return render(Fitted(domain=domain), CLUSTER, SECRET_UUID).text
 
 
 def peak_bytes() -> int:

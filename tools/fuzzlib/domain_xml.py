@@ -16,17 +16,17 @@ from virtrbd.adoption.spec_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, Edited, LiveDocument, Rendered
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.ignoring import has_path, pruned
 from virtrbd.domainxml.live import current_memory, current_vcpus, live_edit, titles
 from virtrbd.domainxml.managed_paths import every_path, stated_paths
-from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark, set_mark
+from virtrbd.domainxml.mark import mark_text, set_mark
 from virtrbd.domainxml.own_devices import own_device
-from virtrbd.domainxml.parse import parse_console, parse_disks, parse_machine, parse_memory_and_vcpus
+from virtrbd.domainxml.parse import parse_console
 from virtrbd.domainxml.passwords import with_passwords
-from virtrbd.domainxml.plain import monitor_addresses
-from virtrbd.domainxml.tree import MARK_TAG, parse_tree, to_text
+from virtrbd.domainxml.tree import MARK_TAG, to_text
 from virtrbd.errors import VirtrbdError
 from virtrbd.model.domain import DomainMark, PowerState
 from virtrbd.model.image import Image
@@ -45,7 +45,9 @@ STRANGERS_UUID = "ffffffff-0000-0000-0000-00000000000e"
 def try_definition(data: bytes) -> None:
     """A definition of virtrbd's own domain, as a virsh user left it, and every reader of definitions."""
     text = text_of(data)
-    plan_in(with_domain(replace(odd_domain(), definition=text, live="", state=PowerState.SHUT_OFF)), odd=text)
+    plan_in(
+        with_domain(replace(odd_domain(), definition=Definition(text), live=None, state=PowerState.SHUT_OFF)), odd=text
+    )
     last = {ODD.uuid: LastDefinition(xml=text, hypervisor="h")}
     plan_in(replace(world(), last_definitions=last))
     _read(text)
@@ -54,22 +56,30 @@ def try_definition(data: bytes) -> None:
 def try_live(data: bytes) -> None:
     """The live XML of a domain that runs."""
     text = text_of(data)
-    found = replace(odd_domain(), live=text, state=PowerState.RUNNING)
+    found = replace(odd_domain(), live=LiveDocument(text), state=PowerState.RUNNING)
     plan_in(with_domain(found), odd=text)
-    with_passwords(found.definition, text)
-    mark = read_mark(found.definition)
+    with_passwords(Edited(found.definition.text), Definition(text))
+    mark = found.definition.mark
     assert mark is not None
-    live_edit(text, found.definition, found.definition, mark)
-    for read in (current_memory, current_vcpus, titles, parse_console):
-        read(text)
-    own_device(text, "disk:vda")
+    live = LiveDocument(text)
+    live_edit(live, found.definition, Rendered(found.definition.text), mark)
+    current_memory(live.tree)
+    current_vcpus(live.tree)
+    titles(live)
+    parse_console(live)
+    own_device(live, "disk:vda")
 
 
 def try_stranger(data: bytes) -> None:
     """The definition and live XML of a domain that no spec names."""
     text = text_of(data)
     found = DefinedDomain(
-        name=STRANGER, uuid=STRANGERS_UUID, state=PowerState.RUNNING, definition=text, live=text, persistent=True
+        name=STRANGER,
+        uuid=STRANGERS_UUID,
+        state=PowerState.RUNNING,
+        definition=Definition(text),
+        live=LiveDocument(text),
+        persistent=True,
     )
     if "vms/web." not in text:
         plan_in(replace(world(), domains=(*world().domains, found)), strangers=[STRANGER], odd=text)
@@ -78,37 +88,39 @@ def try_stranger(data: bytes) -> None:
 
 def try_mark(data: bytes) -> None:
     """What is in a domain's <metadata>, virtrbd's own element among it."""
-    root = parse_tree(odd_domain().definition)
+    root = odd_domain().definition.copy()
     held = root.find("metadata")
     assert held is not None
     root.replace(held, etree.fromstring(b"<metadata>" + data + b"</metadata>"))
     text = to_text(root)
-    mark = read_mark(text)
+    mark = Definition(text).mark
     if mark is not None:
         mark_text(mark)
         set_mark(root, mark)
-        again = read_mark(to_text(root))
+        again = Definition(to_text(root)).mark
         require(again == mark, f"the mark changes when it is written again: {mark} {again}")
     found = odd_domain()
-    plan_in(with_domain(replace(found, definition=text, live=text)), odd=text)
-    plan_in(with_domain(replace(found, definition=text, live="", state=PowerState.SHUT_OFF)), odd=text)
+    plan_in(with_domain(replace(found, definition=Definition(text), live=LiveDocument(text))), odd=text)
+    plan_in(with_domain(replace(found, definition=Definition(text), live=None, state=PowerState.SHUT_OFF)), odd=text)
 
 
 def try_hold(data: bytes) -> None:
     """A path that is ignored."""
     text = text_of(data)
     has_path(odd_domain().definition, text)
-    pruned(odd_domain().definition, (text,))
+    pruned(Rendered(odd_domain().definition.text), (text,))
     plan_in(with_domain(marked(odd_domain(), ignored=(text,))))
 
 
 def try_adopt(data: bytes) -> None:
     """A definition for which a spec is sought."""
     text = text_of(data)
-    images = {ref: Image(ref=ref, image_id="i", size_bytes=64 * MIB, created_at=0) for ref in images_of(text)}
+    images = {
+        ref: Image(ref=ref, image_id="i", size_bytes=64 * MIB, created_at=0) for ref in images_of(Definition(text))
+    }
     found = adopted(
         Circumstances(
-            definition=text,
+            definition=Definition(text),
             autostart=False,
             settings=Settings(host="kvm-1"),
             file="it.yaml",
@@ -125,23 +137,23 @@ def try_adopt(data: bytes) -> None:
 
 
 @cache
-def _held() -> str:
+def _held() -> Definition:
     return odd_domain().definition
 
 
 def _read(text: str) -> None:
     """Everything that reads a definition by itself. Raises ValueError for what is not XML, as it is documented."""
-    monitor_addresses(text)
-    parse_tree(text)
-    digest = definition_digest(text)
-    require(digest == definition_digest(text), "two digests of one definition")
-    mark = read_mark(text)
-    for read in (parse_disks, parse_memory_and_vcpus, parse_machine, images_of, stated_paths, every_path):
-        read(text)
+    found = Definition(text)
+    require(found.digest == Definition(text).digest, "two digests of one definition")
+    mark = found.mark
+    _ = (found.monitors, found.disks, found.memory_bytes, found.vcpus, found.machine, found.hypervisor_type)
+    images_of(found)
+    for read in (stated_paths, every_path):
+        read(Rendered(text))
     new_mark = mark or DomainMark(uuid=ODD.uuid, host=HOST_UUID)
-    edit = edit_definition(text, _held(), mark, new_mark)
-    foreign_changes(_held(), text, edit.xml, (), stated=(), ignored=())
-    require(parse_tree(edit.xml).find(f"metadata/{MARK_TAG}") is not None, "an edit without virtrbd's mark")
+    edit = edit_definition(found, Rendered(_held().text), mark, new_mark)
+    foreign_changes(_held(), found, edit.document, (), stated=(), ignored=())
+    require(edit.document.tree.find(f"metadata/{MARK_TAG}") is not None, "an edit without virtrbd's mark")
 
 
 # What a stream of bytes is to a pure reader that documents ValueError.

@@ -11,7 +11,7 @@ from fuzzlib.target import Target
 from fuzzlib.world import NEWER, ODD, POLICY, raise_defects
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
-from virtrbd.domainxml.document import render_document
+from virtrbd.domainxml.rendered import render_document
 from virtrbd.errors import VirtrbdError
 from virtrbd.model.domain import Domain
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile

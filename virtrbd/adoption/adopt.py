@@ -69,10 +69,10 @@ def _same_again(here: Circumstances, words: Words) -> tuple[Search, Trial | None
     if is_like is None:
         return _searched(said, words)
     search, best = _searched(here, words)
-    if best is None or here.made_of(best.xml) == is_like:
+    if best is None or here.made_of(best.document) == is_like:
         return search, best
     with_controllers = try_spec(best.spec, replace(here, places=Places.CONTROLLERS))
-    if here.made_of(with_controllers.xml) == is_like:
+    if here.made_of(with_controllers.document) == is_like:
         return search, with_controllers
     return _searched(said, words)
 

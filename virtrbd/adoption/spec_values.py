@@ -6,10 +6,11 @@ Disks, CD-ROM drives and interfaces are mappings here, by target and MAC: their 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
-from virtrbd.domainxml.tree import Element, attribute, parse_tree, whole_number
+from virtrbd.domainxml.tree import Element, attribute, whole_number
 from virtrbd.model.attributes import DISK, INPUT, INTERFACE, USB_CONTROLLER, Attribute, Form
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
@@ -53,12 +54,12 @@ class Words:
     refusals: tuple[str, ...] = ()
 
 
-def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collection[str]) -> Words:
+def spec_words(definition: Definition, sizes: Mapping[ImageRef, int], monitors: Collection[str]) -> Words:
     """Return what a spec may state of a definition; `sizes` holds the existing images, by reference.
 
     `monitors`: the names and addresses that mean this cluster.
     """
-    root = parse_tree(definition)
+    root = definition.tree
     if (arch := attribute(root, "os/type", "arch")) not in _ARCHITECTURES:
         return Words(base={}, more=(), refusals=(f"it is for {arch}, and specs have only the machines of x86_64",))
     unknown: list[Unknown] = []
@@ -78,9 +79,9 @@ def spec_words(definition: str, sizes: Mapping[ImageRef, int], monitors: Collect
     return Words(base=_base(root), more=tuple(more), unknown=tuple(unknown))
 
 
-def images_of(definition: str, monitors: Collection[str] | None = None) -> tuple[ImageRef, ...]:
+def images_of(definition: Definition, monitors: Collection[str] | None = None) -> tuple[ImageRef, ...]:
     """Return the images behind the disks of a definition, sorted; where `monitors` are given, only their cluster's."""
-    disks = list(parse_tree(definition).iterfind("devices/disk"))
+    disks = list(definition.tree.iterfind("devices/disk"))
     if monitors is not None:
         disks = [disk for disk in disks if is_of_this_cluster(disk, monitors)]
     return tuple(sorted({image.image for disk in disks if (image := parse_image(disk)) is not None}))

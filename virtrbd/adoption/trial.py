@@ -6,6 +6,7 @@ from pathlib import Path
 
 from virtrbd.adoption.unexpressed import Places, UnexpressedXml, unexpressed_xml
 from virtrbd.compat.adapt import fit
+from virtrbd.domainxml.document import Definition, Document, Rendered
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.overlay import lay_over, renamed_sources
 from virtrbd.domainxml.render import render
@@ -45,7 +46,7 @@ class Circumstances:
     document, as a text to compare, None where libvirt gives none.
     """
 
-    definition: str
+    definition: Definition
     autostart: bool
     settings: Settings
     file: str
@@ -58,12 +59,12 @@ class Circumstances:
     pool_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     carries: bool = True
     places: Places = Places.CHOSEN
-    made_of: Callable[[str], str | None] = lambda _xml: None
+    made_of: Callable[[Document], str | None] = lambda _document: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """The result of a trial: `differences` that the spec would make, the `rest` that it does not express, its `xml`.
+    """The result of a trial: `differences` it would make, the `rest` it does not express, the `document` it becomes.
 
     `elsewhere`: the places where settings and profiles state what the spec does not.
     """
@@ -72,7 +73,7 @@ class Trial:
     domain: Domain
     differences: tuple[Difference, ...]
     rest: UnexpressedXml
-    xml: str
+    document: Rendered
     elsewhere: tuple[FieldPath, ...] = ()
 
     @property
@@ -126,7 +127,7 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
         domain=domain,
         differences=edit.differences + unclear,
         rest=rest,
-        xml=wanted,
+        document=wanted,
         elsewhere=elsewhere,
     )
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from lxml import etree
 
 from virtrbd.domainxml.canonical import make_canonical
+from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.libvirt_defaults import is_own, is_own_attribute
 from virtrbd.domainxml.managed_paths import LISTS
 from virtrbd.domainxml.order import out_of_order
@@ -19,7 +20,6 @@ from virtrbd.domainxml.tree import (
     device_steps,
     devices_of,
     key_name,
-    parse_tree,
     steps,
 )
 from virtrbd.domainxml.type_changes import lift_auth
@@ -63,9 +63,9 @@ class _Rest:
     base: Element | None = None
 
 
-def unexpressed_xml(definition: str, rendered: str, places: Places = Places.CHOSEN) -> UnexpressedXml:
+def unexpressed_xml(definition: Definition, rendered: Rendered, places: Places = Places.CHOSEN) -> UnexpressedXml:
     """Return what must be merged into the rendered document so that it has everything of the definition."""
-    found, wanted = parse_tree(definition), parse_tree(rendered)
+    found, wanted = definition.copy(), rendered.copy()
     make_canonical(wanted)
     for disk in found.iterfind("devices/disk[@type='network']"):
         lift_auth(disk)

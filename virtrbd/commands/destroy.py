@@ -14,7 +14,7 @@ with lazily():
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.connected.named import find_domain
     from virtrbd.commands.output.failures import having_done
-    from virtrbd.domainxml.parse import require_readable
+    from virtrbd.domainxml.defined import require_readable
     from virtrbd.engine.power import await_off, note_clean_stop
     from virtrbd.model.hazard import Hazard
 

@@ -17,7 +17,6 @@ with lazily():
     from virtrbd.commands.connected.named import require_domain
     from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.domainxml.ignoring import has_path
-    from virtrbd.domainxml.mark import read_mark
     from virtrbd.domainxml.schema_paths import can_exist
     from virtrbd.hypervisor.connection import Hypervisor
     from virtrbd.model.domain import DomainMark
@@ -43,7 +42,7 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
                 run.say(f"{name}: nothing here has /{bare} so far; plan shows the existing paths")
             hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
             domain = require_domain(hypervisor, name)
-        mark = read_mark(domain.definition)
+        mark = domain.definition.mark
     ignored = mark.ignored if mark else ()
     lines = [f"{name}: ignores /{cut(each.strip('/'))}" for each in ignored] or [f"{name}: ignores nothing"]
     run.answer({"name": name, "ignored": list(ignored)}, lines)
@@ -51,11 +50,10 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
 
 def _is_known(domain: DefinedDomain, bare: str) -> bool:
     """Whether the definition, the guest or the stated paths have the path."""
-    mark = read_mark(domain.definition)
+    mark = domain.definition.mark
     known = {*(mark.stated if mark else ()), *(change.path.strip("/") for change in (mark.foreign if mark else ()))}
     is_stated = any(path == bare or path.startswith(f"{bare}/") for path in known)
-    documents = [text for text in (domain.definition, domain.live) if text]
-    return bare in ("/", "autostart") or is_stated or any(has_path(text, bare) for text in documents)
+    return bare in ("/", "autostart") or is_stated or any(has_path(document, bare) for document in domain.documents)
 
 
 def _require_possible(bare: str) -> None:

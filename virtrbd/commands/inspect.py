@@ -19,8 +19,6 @@ with lazily():
     from virtrbd.commands.connected.named import require
     from virtrbd.commands.output.table import table
     from virtrbd.domainxml.defined import DefinedDomain
-    from virtrbd.domainxml.mark import read_mark
-    from virtrbd.domainxml.parse import parse_disks, parse_machine, parse_memory_and_vcpus
     from virtrbd.engine.host import Host
     from virtrbd.engine.writers import writers_told
     from virtrbd.images.users import use_of
@@ -42,19 +40,17 @@ def inspect(run: Run, name: str) -> None:
 def inspection(host: Host, name: str) -> dict[str, Any]:
     """Return everything that is known of a domain: JSON-ready, sizes in bytes."""
     domain = require(host, name)
-    memory_bytes, vcpus = parse_memory_and_vcpus(domain.definition)
-    hypervisor, machine = parse_machine(domain.definition)
-    disks = parse_disks(domain.live or domain.definition)
+    definition, disks = domain.definition, (domain.live or domain.definition).disks
     return {
         "name": domain.name,
         "uuid": domain.uuid,
         "state": domain.state.value,
-        "memory_bytes": memory_bytes,
-        "vcpus": vcpus,
-        "hypervisor": hypervisor,
-        "machine": machine,
+        "memory_bytes": definition.memory_bytes,
+        "vcpus": definition.vcpus,
+        "hypervisor": definition.hypervisor_type,
+        "machine": definition.machine,
         "autostart": domain.autostart,
-        "owned": read_mark(domain.definition) is not None,
+        "owned": definition.mark is not None,
         "disks": [_disk(host, disk, domain.uuid) for disk in disks],
         "two_writers": list(writers_told(host, domain)),
         "other_images": _other_images(host, domain, {disk.image for disk in disks}),

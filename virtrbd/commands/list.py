@@ -18,8 +18,6 @@ with lazily():
     from virtrbd.commands.output.table import table
     from virtrbd.contained import contained
     from virtrbd.domainxml.defined import DefinedDomain, HostDomains, UnreadDomain
-    from virtrbd.domainxml.mark import read_mark
-    from virtrbd.domainxml.parse import parse_disks, parse_memory_and_vcpus
     from virtrbd.hypervisor.connection import Hypervisor
     from virtrbd.model.failure import Failure, failure_of
     from virtrbd.model.size import format_size
@@ -68,15 +66,15 @@ def listed(domains: HostDomains, now: float) -> tuple[Row, ...]:
 def _row(domain: DefinedDomain, now: float) -> Row:
     try:
         with contained(f"listing domain {domain.name}"):
-            memory_bytes, vcpus = parse_memory_and_vcpus(domain.definition)
-            mark = read_mark(domain.definition)
+            definition = domain.definition
+            mark = definition.mark
             return Row(
                 name=domain.name,
                 uuid=domain.uuid,
                 state=domain.state.value,
-                memory_bytes=memory_bytes,
-                vcpus=vcpus,
-                disks=tuple(str(disk.image or "-") for disk in parse_disks(domain.definition)),
+                memory_bytes=definition.memory_bytes,
+                vcpus=definition.vcpus,
+                disks=tuple(str(disk.image or "-") for disk in definition.disks),
                 autostart=domain.autostart,
                 owned=mark is not None,
                 held=bool(mark and mark.hold and mark.hold.holds_at(now)),

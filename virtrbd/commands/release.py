@@ -11,7 +11,6 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.named import require_domain
-    from virtrbd.domainxml.mark import read_mark
     from virtrbd.hypervisor.connection import Hypervisor
 
 
@@ -21,7 +20,7 @@ def release(run: Run, name: str) -> None:
     """End a hold."""
     with Hypervisor.connect(run.settings()) as hypervisor:
         domain = require_domain(hypervisor, name)
-        mark = read_mark(domain.definition)
+        mark = domain.definition.mark
         changed = bool(mark and mark.hold)
         if changed:
             hypervisor.set_mark(domain.uuid, lambda mark: replace(mark, hold=None))

@@ -27,7 +27,7 @@ with lazily():
     from virtrbd.compat.adapt import Fit, fit
     from virtrbd.compat.assumed import capabilities_by_hand
     from virtrbd.compat.explain import explain_cache
-    from virtrbd.domainxml.document import render_document
+    from virtrbd.domainxml.rendered import render_document
     from virtrbd.model.capabilities import Capabilities, version_text
     from virtrbd.model.domain import Domain
     from virtrbd.model.settings import Settings
@@ -149,16 +149,17 @@ def _as_xml(run: Run, domain: Domain, settings: Settings, known: _Hypervisor) ->
     elif cluster.fsid == NO_CLUSTER:
         run.say(f"no fsid in {settings.ceph.conf}: the secret in the XML of {domain.name} belongs to no cluster")
     fitted = known.fit(domain)
-    document = render_document(
+    rendering = render_document(
         fitted.fitted, cluster, secret_uuid_for(cluster.secret_usage), settings.template_dir, check_schema=known.is_here
     )
-    if fitted.problems or document.problems:
-        raise SpecError(*fitted.problems, *document.problems)
+    if fitted.problems or rendering.problems or rendering.document is None:
+        raise SpecError(*fitted.problems, *rendering.problems)
+    xml = rendering.document.text
     if not run.is_json:
         for lint in fitted.lints:
             run.say(str(lint))
-    data = {"name": domain.name, "xml": document.xml, "lints": [asdict(lint) for lint in fitted.lints]}
-    return data, document.xml.rstrip()
+    data = {"name": domain.name, "xml": xml, "lints": [asdict(lint) for lint in fitted.lints]}
+    return data, xml.rstrip()
 
 
 def _as_qemu(domain: Domain, settings: Settings, known: _Hypervisor) -> tuple[dict[str, Any], str]:

@@ -24,7 +24,6 @@ with lazily():
     from virtrbd.commands.connected.named import locked, require_released
     from virtrbd.commands.output.report import tell
     from virtrbd.domainxml.defined import DefinedDomain
-    from virtrbd.domainxml.mark import read_mark
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
@@ -147,7 +146,7 @@ def _require_undefinable(host: Host, domain: DefinedDomain) -> None:
             f"{name}: holds a managed save; resume it, or drop it with "
             f"{shell_command('virsh managedsave-remove', name)}"
         )
-    if read_mark(domain.definition) is None and Hazard.TAKES_OVER not in host.allowed:
+    if domain.definition.mark is None and Hazard.TAKES_OVER not in host.allowed:
         raise BlockedError(f"{name}: is not virtrbd's; --allow takes-over undefines it anyway")
 
 

@@ -2,21 +2,28 @@
 
 from dataclasses import dataclass
 
+from virtrbd.domainxml.document import Definition, Document, LiveDocument
+from virtrbd.errors import DocumentError, HypervisorError
 from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefinedDomain:
-    """A domain as libvirt holds it. `definition` is the persistent XML, `live` the running one or empty."""
+    """A domain as libvirt holds it; `live` is None where no guest runs."""
 
     name: str
     uuid: str
     state: PowerState
-    definition: str
-    live: str = ""
+    definition: Definition
+    live: LiveDocument | None = None
     autostart: bool = False
     persistent: bool = True
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """What libvirt holds of it: the definition, and what runs."""
+        return (self.definition, self.live) if self.live else (self.definition,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +42,13 @@ class HostDomains:
 
     read: tuple[DefinedDomain, ...] = ()
     unread: tuple[UnreadDomain, ...] = ()
+
+
+def require_readable(domain: DefinedDomain) -> DefinedDomain:
+    """Return the domain when what libvirt holds of it can be read. Raises HypervisorError."""
+    try:
+        for document in domain.documents:
+            _ = document.tree
+    except DocumentError as error:
+        raise HypervisorError(f"{domain.name}: {error}; look with virsh dumpxml, and mend it") from error
+    return domain

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 
+from virtrbd.domainxml.document import Definition, Edited
 from virtrbd.domainxml.parse import parse_image
-from virtrbd.domainxml.tree import Element, attribute, device_steps, parse_tree
+from virtrbd.domainxml.tree import Element, attribute, device_steps
 
 # The parts of a <source> that identify the data (libvirt's docs/formatdomain); the rest says how to reach them.
 _NAMES = ("protocol", "name", "query", "file", "dev", "dir", "pool", "volume", "path", "namespace")
@@ -12,15 +13,15 @@ _PARTS = ("snapshot", "slices/slice", "address")
 _DRIVES = frozenset({"cdrom", "floppy"})
 
 
-def moved_disks(before: str, after: str, monitors: Collection[str], own: Collection[str]) -> frozenset[str]:
+def moved_disks(before: Definition, after: Edited, monitors: Collection[str], own: Collection[str]) -> frozenset[str]:
     """Return the steps of the disks whose source an edit changes.
 
     `monitors` are the addresses of this cluster's; the `own` disks, by step, are on it, with any earlier monitors.
     """
-    held = dict(device_steps(parse_tree(before)))
+    held = dict(device_steps(before.tree))
     return frozenset(
         name
-        for name, disk in device_steps(parse_tree(after))
+        for name, disk in device_steps(after.tree)
         if disk.tag == "disk"
         and name in held
         and not {disk.get("device", ""), held[name].get("device", "")} <= _DRIVES

@@ -1,90 +1,166 @@
-"""A domain's rendered document, checked against libvirt's schema, with the source of each problem."""
+"""A domain's XML: a text, and what it says, found out once and only when it is asked for.
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+Patterns read what libvirt always writes in one form: importing lxml costs more than reading all documents of a host.
+Only a parser knows the rest.
+"""
 
-from virtrbd.domainxml.image_uses import images_elsewhere, images_of_disk
-from virtrbd.domainxml.overlay import disks_with_monitors, laid_over
-from virtrbd.domainxml.render import STOCK, render
-from virtrbd.domainxml.tree import parse_tree
-from virtrbd.domainxml.validate import refused, schema_problems
-from virtrbd.errors import SpecError
-from virtrbd.model.cluster import ClusterFacts
-from virtrbd.model.domain import Domain
-from virtrbd.model.fitted import Fitted
-from virtrbd.model.overlay import Overlay
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from html import unescape
+from typing import Final
+
+from virtrbd.lazily import lazily
+from virtrbd.model.domain import DefinedDisk, DomainMark
+from virtrbd.model.image import ImageRef
+
+# A run that finds all in order parses no XML, and needs no lxml.
+with lazily():
+    from virtrbd.domainxml.canonical_text import writer_for
+    from virtrbd.domainxml.mark import digest_without_mark, read_mark
+    from virtrbd.domainxml.parse import disks_of
+    from virtrbd.domainxml.parsing import Parsed, parse
+    from virtrbd.domainxml.tree import Element, attribute, whole_number
+
+NAMESPACE: Final = "urn:virtrbd:domain:1"
+
+# One token after the other, each ending before the next tag: time grows with the text's length, for any text.
+_SOURCE_TOKEN = re.compile(
+    r"""(?P<begin><source protocol=['"]rbd['"][^<>]*[^/<>]>)|(?P<end></source>)|<host name=['"](?P<host>[^'"<>]+)"""
+)
+
+_RBD_SOURCE = re.compile(r"""<source protocol=['"]rbd['"] name=(['"])(.*?)\1""")
+_RBD_PROTOCOL = re.compile(r"""protocol=['"]rbd['"]""")
+# Each begins with plain letters, for which a text is looked through a hundred times as fast as for a choice of them.
+_DEVICE = re.compile(r"/dev/(?!urandom|random|hwrng|pts/|net/tun|vhost-|kvm)")
+_ARGUMENT = re.compile(r"<qemu:[a-z]+ [^<>]*(?i:rbd|/dev/|readconfig|\\)")
+
+# Of parsing.FORBIDDEN libvirt itself drops U+0000 to U+0019 when it writes; the others are very rare.
+_CONTROLS: Final = (*map(chr, range(0x1A, 0x20)), "\ufffe", "\uffff")
+# All except the five entities of XML itself and references to characters.
+FOREIGN_REFERENCE: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)[^;<>'\"\s]{0,40};?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Document:
-    """The rendered XML, and why it can't be defined: each `file:line: name: reason`."""
+    """A domain's XML, equal to another of the same kind and text. What a parser finds raises DocumentError."""
 
-    xml: str
-    problems: tuple[str, ...] = ()
+    text: str
 
+    @cached_property
+    def _parsed(self) -> Parsed:
+        return parse(self.text)
 
-def render_document(
-    fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "", *, check_schema: bool = True
-) -> Document:
-    """Return the document; a template's error is a problem like one of the schema's.
+    @property
+    def tree(self) -> Element:
+        """The root, without comments, shared by its readers: a caller that changes a tree takes a copy."""
+        return self._parsed.root
 
-    The schema is this machine's libvirt's: it proves nothing for another version.
-    """
-    domain = fitted.domain
-    where = f"{domain.origin}: {domain.name}"
-    try:
-        xml = render(fitted, cluster, secret_uuid, template_dir)
-    except SpecError as error:
-        return Document(xml="", problems=tuple(f"{domain.origin}: {message}" for message in error.messages))
-    problems = schema_problems(xml) if check_schema else ()
-    if problems and domain.xml:
-        beneath = replace(fitted, domain=replace(domain, xml=None))
-        xml_beneath = render(beneath, cluster, secret_uuid, template_dir)
-        problems = schema_problems(xml_beneath)
-        said = {_without_line(problem) for problem in problems}
-        of_overlay = [found for found in _refused_of(domain.xml, xml_beneath) if found[1] not in said]
-        own = tuple(f"{place}: {domain.name}: xml: {text}" for place, text in of_overlay)
-    else:
-        own = ()
-    if domain.xml and cluster.monitors:
-        found = _moved_disks(domain, domain.xml, xml, cluster)
-        own += tuple(f"{place}: {domain.name}: xml: {text}" for place, text in found)
-    if problems and (template_dir or domain.template != STOCK):
-        plain = replace(fitted, domain=replace(domain, template=STOCK, xml=None))
-        # The packaged templates' document of the same spec shows whose part it is.
-        stock = {_without_line(problem) for problem in schema_problems(render(plain, cluster, secret_uuid))}
-        problems = tuple(
-            problem if _without_line(problem) in stock else f"in template {domain.template}: {problem}"
-            for problem in problems
+    @property
+    def flaw(self) -> str:
+        """What in the text is no XML and was replaced in the tree, empty where it is XML."""
+        return self._parsed.flaw
+
+    def copy(self) -> Element:
+        """Return the root of a tree that is the caller's to change."""
+        return deepcopy(self.tree.getroottree()).getroot()
+
+    def with_comments(self) -> Parsed:
+        """Return a tree that is the caller's to change, with the comments that others wrote into it."""
+        return parse(self.text, with_comments=True)
+
+    @cached_property
+    def mark(self) -> DomainMark | None:
+        """virtrbd's mark, None without one that counts."""
+        return read_mark(self.tree)
+
+    @cached_property
+    def disks(self) -> tuple[DefinedDisk, ...]:
+        """The disks by target; `image` is None for those not on RBD."""
+        return disks_of(self.tree)
+
+    @property
+    def hypervisor_type(self) -> str:
+        return self.tree.get("type", "")
+
+    @property
+    def machine(self) -> str:
+        """The machine, version and all."""
+        return attribute(self.tree, "os/type", "machine")
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory; libvirt writes it in KiB whatever it was given."""
+        return whole_number(self.tree.findtext("memory"), 0) * 1024
+
+    @property
+    def vcpus(self) -> int:
+        return whole_number(self.tree.findtext("vcpu"), 1)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of all but the mark, the devices sorted."""
+        return digest_without_mark(self.copy(), writer_for(self.text))
+
+    @property
+    def may_be_marked(self) -> bool:
+        """Whether the text may have a mark; quick."""
+        return NAMESPACE in self.text
+
+    @cached_property
+    def monitors(self) -> frozenset[str]:
+        """The addresses of monitors that the RBD disks name; quick."""
+        found, is_inside = set(), False
+        for token in _SOURCE_TOKEN.finditer(self.text):
+            if token["host"] is None:
+                is_inside = token["begin"] is not None
+            elif is_inside:
+                found.add(token["host"])
+        return frozenset(found)
+
+    @cached_property
+    def sources(self) -> frozenset[str]:
+        """The RBD sources, `pool/[namespace/]image`, that the text names; those with options behind a colon without
+        them too; quick.
+        """
+        names = {unescape(match[2]) for match in _RBD_SOURCE.finditer(self.text)}
+        return frozenset(names | {name.partition(":")[0] for name in names})
+
+    def names(self, ref: ImageRef) -> bool:
+        """Whether an RBD source in the text is the image, or a snapshot of it; quick."""
+        return f"{ref.pool}/{ref.path}" in self.sources
+
+    @property
+    def may_name_more(self) -> bool:
+        """Whether the text may name an image in any way that `sources` does not see; quick."""
+        is_all = len(_RBD_PROTOCOL.findall(self.text)) == len(_RBD_SOURCE.findall(self.text))
+        is_volume = " volume=" in self.text
+        # The kernel's rbd driver, or a device built on it; QEMU's own arguments, or a file with more of them.
+        return (
+            not is_all or is_volume or _DEVICE.search(self.text) is not None or _ARGUMENT.search(self.text) is not None
         )
-    return Document(xml=xml, problems=(*(f"{where}: {problem}" for problem in problems), *own))
+
+    @property
+    def may_be_no_xml(self) -> bool:
+        """Whether the text may hold what XML forbids; quick."""
+        # Usually there is none, and a search for single characters is far quicker than for a class.
+        return any(character in self.text for character in _CONTROLS) or FOREIGN_REFERENCE.search(self.text) is not None
 
 
-def _moved_disks(domain: Domain, overlay: Overlay, xml: str, cluster: ClusterFacts) -> Iterator[tuple[str, str]]:
-    """Yield the spec's own drives that its XML puts on other monitors, where no gate would check their images.
-
-    Some of this cluster's monitors, or other ports, count as all.
-    """
-    own = {disk.target for disk in domain.disks} | {cdrom.target for cdrom in domain.cdroms}
-    named = [(line, target) for line, target in disks_with_monitors(overlay.text) if target in own]
-    if not named:
-        return
-    root = parse_tree(xml)
-    elsewhere = images_elsewhere(root, cluster.addresses)
-    for line, target in named:
-        if images_of_disk(root, f"disk:{target}") & elsewhere:
-            why = f"disk {target} is in the spec, so on this cluster, and these are not its monitors"
-            yield overlay.place(line), f"{why}; leave out <host>"
+class Definition(Document):
+    """What libvirt's persistent definition says."""
 
 
-def _refused_of(overlay: Overlay, beneath: str) -> Iterator[tuple[str, str]]:
-    """Yield what the schema refuses after a spec's XML was merged into a document: its place in the spec, and why."""
-    root = parse_tree(beneath)
-    lines = laid_over(root, overlay.text)
-    for element, text in refused(root):
-        touched = (lines[each] for each in (element, *element.iterancestors()) if each in lines)
-        yield overlay.place(next(touched, 1)), text
+class LiveDocument(Document):
+    """What libvirt says of the guest that runs."""
 
 
-def _without_line(problem: str) -> str:
-    return problem.partition(" (line ")[0]
+class Rendered(Document):
+    """What a domain's spec becomes."""
+
+
+class Edited(Document):
+    """What virtrbd defines: what was rendered, or an edit of a definition, with the mark."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from functools import cache
 
+from virtrbd.domainxml.document import Definition, Edited, Rendered
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.libvirt_defaults import is_chosen_profile
 from virtrbd.domainxml.own_devices import own_first
@@ -32,9 +33,9 @@ _LIBVIRTS_OWN = frozenset({"address", "alias"})
 
 
 def foreign_changes(
-    last: str | None,
-    definition: str,
-    edited: str,
+    last: Definition | Rendered | None,
+    definition: Definition,
+    edited: Edited,
     known: Sequence[ForeignChange],
     *,
     stated: Collection[str],

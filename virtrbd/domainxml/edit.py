@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
+from virtrbd.domainxml.document import Definition, Document, Edited, Rendered
 from virtrbd.domainxml.drift import brief_element
 from virtrbd.domainxml.forms import absence_of, form_of, says_otherwise, take_form
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, prune
@@ -20,7 +21,7 @@ from virtrbd.domainxml.managed_paths import LISTS, NOTHING, Stated, argument_gro
 from virtrbd.domainxml.mark import drop_mark, set_mark
 from virtrbd.domainxml.monitors import monitor_key
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices, own_devices, place_of, places_to_be
-from virtrbd.domainxml.parsing import parse, shows_scars
+from virtrbd.domainxml.parsing import shows_scars
 from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import (
     Element,
@@ -30,7 +31,6 @@ from virtrbd.domainxml.tree import (
     has_attribute,
     key_name,
     key_of,
-    parse_tree,
     remove,
     steps,
     to_text,
@@ -59,18 +59,20 @@ _LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A definition edited: the XML to define and every difference that was mended in it.
+    """A definition edited: the document to define and every difference that was mended in it.
 
     `loss`: what libvirt holds in it and would not accept again, so that the edit would differ; empty for none.
     `unclear`: the devices, by step, that may be any of several, so that none of them was changed. `left`: the devices
     that are no longer stated and were not found where the mark saw them, while others of their key stayed. `taken`:
     devices that others gave to virtrbd's domain, and that were changed. `held`: where the devices that are wanted, or
-    were removed, were in the definition, by step. `places`: where the wanted devices are in the XML, for a mark.
+    were removed, were in the definition, by step. `places`: where the wanted devices are in
+    it, for a mark.
     `forms`: what libvirt has in another form than it is stated, whether the mark knew it or not;
     `normal`: the desired document in the forms that it knew; `left_out`: the paths in it that libvirt left out.
     """
 
-    xml: str
+    document: Edited
+    normal: Rendered
     differences: tuple[Difference, ...]
     loss: str = ""
     unclear: tuple[str, ...] = ()
@@ -79,18 +81,26 @@ class Edit:
     held: Mapping[str, str] = field(default_factory=dict)
     places: tuple[tuple[str, str], ...] = ()
     forms: tuple[str, ...] = ()
-    normal: str = ""
     left_out: tuple[str, ...] = ()
 
 
-def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
+def edit_definition(definition: Definition, desired: Rendered, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
     """Return the definition with everything that `desired` states, and without what only `mark` says was stated.
 
     Raises DocumentError where the definition cannot be read, or is not a domain's.
     """
     # Comments that others wrote into metadata stay.
-    held, wanted = parse(definition, with_comments=True), parse_tree(desired)
-    root = held.root
+    held = definition.with_comments()
+    edit = edit_tree(held.root, desired.copy(), mark, new_mark)
+    loss = held.dropped or (held.flaw if held.flaw and shows_scars(_without_mark(held.root)) else "")
+    return replace(edit, loss=loss)
+
+
+def edit_tree(root: Element, wanted: Element, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
+    """Edit a tree so that it has all that `wanted` states, which is made canonical, and return what that took.
+
+    Raises DocumentError where it is no domain's.
+    """
     # A default namespace would become that of everything that is merged in: lxml writes no xmlns="" against it.
     if root.tag != "domain":
         raise DocumentError(f"its root element is {root.tag}, not domain; libvirt does not write such a definition")
@@ -109,20 +119,18 @@ def edit_definition(definition: str, desired: str, mark: DomainMark | None, new_
     editor.follow_memory(root, wanted)
     editor.follow_vcpus(root, wanted)
     editor.lay_boot(root, wanted)
-    loss = held.dropped or (held.flaw if held.flaw and shows_scars(_without_mark(root)) else "")
     places = places_to_be(root, editor.devices)
     set_mark(root, replace(new_mark, places=places))
     return Edit(
-        xml=to_text(root),
+        document=Edited(to_text(root)),
         differences=tuple(editor.differences),
-        loss=loss,
         unclear=tuple(sorted(editor.unclear)),
         left=tuple(sorted(editor.left)),
         taken=tuple(sorted(editor.taken)),
         held=editor.held,
         places=places,
         forms=tuple(sorted(editor.forms)),
-        normal=to_text(wanted),
+        normal=Rendered(to_text(wanted)),
         # The last first: `rng#2` becomes `rng` when the one before it is removed.
         left_out=tuple(path.strip("/") for path in reversed(editor.left_out)),
     )
@@ -135,11 +143,11 @@ def _without_mark(root: Element) -> str:
     return to_text(bare)
 
 
-def with_mark(xml: str, mark: DomainMark) -> str:
-    """Return a document with the mark, instead of an older mark."""
-    root = parse(xml, with_comments=True).root
+def with_mark(document: Document, mark: DomainMark) -> Edited:
+    """Return a document to define with the mark, instead of an older mark."""
+    root = document.with_comments().root
     set_mark(root, mark)
-    return to_text(root)
+    return Edited(to_text(root))
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.model.domain import DomainMark
 
@@ -11,7 +12,7 @@ _MOST_FORMS = 2000
 _MOST_ROUNDS = 4
 
 
-def forms_of(held: str, rendered: str, mark: DomainMark) -> tuple[str, ...]:
+def forms_of(held: Definition, rendered: Rendered, mark: DomainMark) -> tuple[str, ...]:
     """Return the forms (domainxml/forms) in which a definition holds what the document states."""
     forms: tuple[str, ...] = ()
     for _ in range(_MOST_ROUNDS):

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from virtrbd.domainxml.tree import Element, has_attribute, parse_tree, remove, steps, to_text
+from virtrbd.domainxml.document import Document, Rendered
+from virtrbd.domainxml.tree import Element, has_attribute, remove, steps, to_text
 
 
 def is_ignored(path: str, ignored: Sequence[str]) -> bool:
@@ -11,9 +12,9 @@ def is_ignored(path: str, ignored: Sequence[str]) -> bool:
     return any(bare == mine or bare.startswith(f"{mine}/") for mine in ignored)
 
 
-def has_path(xml: str, path: str) -> bool:
+def has_path(document: Document, path: str) -> bool:
     """Whether a document has an element or attribute at the path."""
-    element = parse_tree(xml)
+    element = document.tree
     *names, last = path.split("/")
     for name in names if last.startswith("@") else (*names, last):
         child = dict(steps(element)).get(name)
@@ -28,13 +29,13 @@ def not_ignored(paths: Sequence[str], ignored: Sequence[str]) -> tuple[str, ...]
     return tuple(path for path in paths if not is_ignored(path, ignored))
 
 
-def pruned(xml: str, ignored: Sequence[str]) -> str:
-    """Return a document without what is ignored."""
+def pruned(rendered: Rendered, ignored: Sequence[str]) -> Rendered:
+    """Return a rendered document without what is ignored."""
     if not ignored:
-        return xml
-    root = parse_tree(xml)
+        return rendered
+    root = rendered.copy()
     prune(root, ignored)
-    return to_text(root)
+    return Rendered(to_text(root))
 
 
 def prune(root: Element, ignored: Sequence[str]) -> None:

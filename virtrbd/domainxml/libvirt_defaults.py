@@ -6,7 +6,8 @@ Only what it would write again into the same definition: anything else is stated
 import re
 from collections.abc import Callable, Mapping
 
-from virtrbd.domainxml.tree import Element, attribute, children, devices_of, parse_tree
+from virtrbd.domainxml.document import Document
+from virtrbd.domainxml.tree import Element, attribute, children, devices_of
 
 _EMULATORS = frozenset({"/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm"})
 _LIFECYCLE = {"on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy"}
@@ -43,9 +44,9 @@ _PLAIN = frozenset({
 _PLAIN_ENDS = frozenset({"bridge", "direct", "ethernet", "network", "user"})
 
 
-def is_plain(definition: str) -> bool:
+def is_plain(document: Document) -> bool:
     """Whether the query of what libvirt would make of a domain is harmless."""
-    devices = devices_of(parse_tree(definition))
+    devices = devices_of(document.tree)
     ends = [device.get("type") for device in devices if device.tag == "interface"]
     return _PLAIN.issuperset(str(device.tag) for device in devices) and _PLAIN_ENDS.issuperset(map(str, ends))
 

@@ -1,14 +1,15 @@
 """A running guest compared with what is desired, and its devices as XML for changes by libvirt."""
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.canonical import make_canonical
-from virtrbd.domainxml.edit import edit_definition
-from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
+from virtrbd.domainxml.edit import edit_tree
 from virtrbd.domainxml.own_devices import known_places
-from virtrbd.domainxml.tree import attribute, device_steps, parse_tree, remove, to_text, whole_number
+from virtrbd.domainxml.tree import Element, attribute, device_steps, remove, to_text, whole_number
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
@@ -30,14 +31,20 @@ class LiveEdit:
     unclear: tuple[str, ...] = ()
 
 
-def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, left_out: Sequence[str] = ()) -> LiveEdit:
+def live_edit(
+    live: LiveDocument,
+    definition: Definition,
+    desired: Rendered,
+    new_mark: DomainMark,
+    left_out: Sequence[str] = (),
+) -> LiveEdit:
     """Return how the running guest differs from what is desired, and how each is mended.
 
     `left_out`: what libvirt left out of the definition, and may still have put into the guest.
     The guest's own mark, of its start, records what virtrbd stated then and no longer desires.
     """
-    root = parse_tree(live)
-    wanted = parse_tree(desired)
+    root = live.copy()
+    wanted = desired.copy()
     cpu, its_cpu = wanted.find("cpu"), root.find("cpu")
     if cpu is not None and cpu.get("mode") in _EXPANDED and its_cpu is not None and its_cpu.get("mode") not in _FIXED:
         # From both: its mark says that the CPU is virtrbd's, and a CPU removed from `desired` alone would be absent.
@@ -57,11 +64,11 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, le
     if memory is not None and memory.get("unit", "KiB") == "KiB":
         # A guest gets whole MiB (qemuDomainAlignMemorySizes); its definition keeps what was written.
         memory.text = str(-(-whole_number(memory.text, 0) // 1024) * 1024)
-    mark = read_mark(live)
+    mark = live.mark
     if mark is not None:
         mark = replace(mark, places=tuple(known_places(live, definition).items()))
     new_mark = replace(new_mark, ignored=(*new_mark.ignored, *left_out))
-    edit = edit_definition(to_text(root), to_text(wanted), mark, new_mark)
+    edit = edit_tree(copy.deepcopy(root), copy.deepcopy(wanted), mark, new_mark)
     devices = {name: device for tree in (root, wanted) for name, device in device_steps(tree)}
     return LiveEdit(
         differences=tuple(
@@ -74,7 +81,9 @@ def live_edit(live: str, definition: str, desired: str, new_mark: DomainMark, le
     )
 
 
-def live_limits(live: str, desired: str, device: str, differences: tuple[Difference, ...]) -> dict[str, int | str]:
+def live_limits(
+    live: LiveDocument, desired: Rendered, device: str, differences: tuple[Difference, ...]
+) -> dict[str, int | str]:
     """Return a disk's desired I/O limits for libvirt; none where none differs.
 
     All of them, not only those that differ: libvirt clears the limits of a kind (bytes, iops, their bursts) that it
@@ -91,22 +100,24 @@ def live_limits(live: str, desired: str, device: str, differences: tuple[Differe
     return {name: value if name == "group_name" else whole_number(value, 0) for name, value in sorted(limits.items())}
 
 
-def _limits(xml: str, device: str) -> dict[str, str]:
-    found = dict(device_steps(parse_tree(xml))).get(device)
+def _limits(document: Document, device: str) -> dict[str, str]:
+    found = dict(device_steps(document.tree)).get(device)
     return {str(limit.tag): limit.text or "" for limit in (found.findall("iotune/*") if found is not None else ())}
 
 
-def without_address(device: str) -> str:
-    """Return a device's element without its address, so that libvirt chooses a free one."""
-    element = parse_tree(device)
+def without_address(device: Element) -> str:
+    """Return the text of a device's element without its address, so that libvirt chooses a free one."""
+    element = copy.deepcopy(device)
     for address in element.findall("address"):
         remove(address)
     return to_text(element)
 
 
-def with_link(device: str, *, up: bool, is_stated: bool) -> str:
-    """Return an interface's element with its link up, libvirt's default, or down."""
-    element = parse_tree(device)
+def with_link(device: Element, *, up: bool, is_stated: bool) -> str:
+    """Return the text of an interface's element with its link up, libvirt's takes for granted where none is
+    stated, or down.
+    """
+    element = copy.deepcopy(device)
     for link in element.findall("link"):
         remove(link)
     if is_stated or not up:
@@ -114,44 +125,43 @@ def with_link(device: str, *, up: bool, is_stated: bool) -> str:
     return to_text(element)
 
 
-def current_vcpus(live: str) -> tuple[int, int]:
+def current_vcpus(root: Element) -> tuple[int, int]:
     """Return the vcpus that a guest has, and its maximum."""
-    vcpu = parse_tree(live).find("vcpu")
+    vcpu = root.find("vcpu")
     most = whole_number(vcpu.text if vcpu is not None else None, 1)
     return whole_number(vcpu.get("current") if vcpu is not None else None, most), most
 
 
-def current_memory(live: str) -> tuple[int, int]:
+def current_memory(root: Element) -> tuple[int, int]:
     """Return the bytes of memory that a guest has, and its maximum."""
-    root = parse_tree(live)
     most = whole_number(root.findtext("memory"), 0)
     return whole_number(root.findtext("currentMemory"), most) * 1024, most * 1024
 
 
-def wanted_memory(desired: str) -> int:
+def wanted_memory(desired: Rendered) -> int:
     """Return the bytes of memory that a guest should have by a rendered document, in any unit."""
     return current_memory(_canonical(desired))[0]
 
 
-def wanted_vcpus(desired: str) -> int:
+def wanted_vcpus(desired: Rendered) -> int:
     """Return the vcpus that a guest should have by a rendered document."""
     return current_vcpus(_canonical(desired))[0]
 
 
-def wanted_link(desired: str, device: str) -> str:
+def wanted_link(desired: Rendered, device: str) -> str:
     """Return the state of an interface's link by a rendered document, "" where it states none."""
-    return attribute(dict(device_steps(parse_tree(desired))).get(device), "link", "state")
+    return attribute(dict(device_steps(desired.tree)).get(device), "link", "state")
 
 
-def _canonical(desired: str) -> str:
-    root = parse_tree(desired)
+def _canonical(desired: Rendered) -> Element:
+    root = desired.copy()
     make_canonical(root)
-    return to_text(root)
+    return root
 
 
-def titles(xml: str) -> dict[str, str]:
+def titles(document: Document) -> dict[str, str]:
     """Return title and description, empty where there is none."""
-    root = parse_tree(xml)
+    root = document.tree
     return {name: root.findtext(name) or "" for name in ("title", "description")}
 
 

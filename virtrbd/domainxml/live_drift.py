@@ -1,9 +1,10 @@
 """Drift of a running guest alone: changes by `virsh … --live`, which its definition does not show."""
 
+from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
 from virtrbd.domainxml.drift import brief_element, shortened
 from virtrbd.domainxml.ignoring import is_ignored
-from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, parse_tree, steps
-from virtrbd.model.domain import DomainMark, ForeignChange
+from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, steps
+from virtrbd.model.domain import ForeignChange
 
 # What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
 _SET_LIVE = ("iotune", "link", "bandwidth")
@@ -11,13 +12,13 @@ _SET_LIVE = ("iotune", "link", "bandwidth")
 _IMPLIED = frozenset({"controller"})
 
 
-def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignored: tuple[str, ...]) -> tuple[str, ...]:
+def live_only_devices(live: LiveDocument, definition: Definition, ignored: tuple[str, ...]) -> tuple[str, ...]:
     """Return the devices that others attached only to the guest, by step."""
-    stated = set(ours.stated) if ours else set()
-    known = {name for name, _ in device_steps(parse_tree(definition))}
+    stated = set(live.mark.stated) if live.mark else set()
+    known = {name for name, _ in device_steps(definition.tree)}
     return tuple(
         name
-        for name, device in device_steps(parse_tree(live))
+        for name, device in device_steps(live.tree)
         if device.tag not in _IMPLIED
         and name not in known
         and f"devices/{name}" not in stated
@@ -25,23 +26,23 @@ def live_only_devices(live: str, definition: str, ours: DomainMark | None, ignor
     )
 
 
-def media_of_others(live: str, definition: str, desired: str) -> tuple[str, ...]:
+def media_of_others(live: LiveDocument, definition: Definition, desired: Rendered) -> tuple[str, ...]:
     """Return the drives, by step, that should be empty and into which others put a file, only in the guest."""
-    held, wanted = dict(device_steps(parse_tree(definition))), dict(device_steps(parse_tree(desired)))
+    held, wanted = dict(device_steps(definition.tree)), dict(device_steps(desired.tree))
     empty = {name for name in held.keys() & wanted.keys() if _is_empty(held[name]) and _is_empty(wanted[name])}
     return tuple(
         name
-        for name, drive in device_steps(parse_tree(live))
+        for name, drive in device_steps(live.tree)
         if name in empty and drive.get("type") == "file" and not _is_empty(drive)
     )
 
 
-def settings_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
+def settings_of_others(live: LiveDocument, definition: Definition, desired: Rendered) -> tuple[ForeignChange, ...]:
     """Return what others set on a disk or an interface of the running guest alone, where the spec states nothing."""
-    held, wanted = dict(device_steps(parse_tree(definition))), dict(device_steps(parse_tree(desired)))
-    stated = ours.stated if ours else ()
+    held, wanted = dict(device_steps(definition.tree)), dict(device_steps(desired.tree))
+    stated = live.mark.stated if live.mark else ()
     found = []
-    for name, device in device_steps(parse_tree(live)):
+    for name, device in device_steps(live.tree):
         for word in _SET_LIVE if name in held else ():
             path, was, now = f"devices/{name}/{word}", _setting(held[name], word), _setting(device, word)
             is_ours = any(each == path or each.startswith(f"{path}/") for each in stated)
@@ -65,10 +66,10 @@ def _is_empty(device: Element) -> bool:
     return device.get("device") == "cdrom" and (source is None or set(map(str, source.attrib)) <= {"index"})
 
 
-def words_of_others(live: str, definition: str, desired: str, ours: DomainMark | None) -> tuple[ForeignChange, ...]:
+def words_of_others(live: LiveDocument, definition: Definition, desired: Rendered) -> tuple[ForeignChange, ...]:
     """Return the title, description and metadata that others gave only to the running domain."""
     held, wanted = _words(definition), _words(desired)
-    stated = ours.stated if ours else ()
+    stated = live.mark.stated if live.mark else ()
     return tuple(
         ForeignChange(path=f"/{path}", was=held.get(path, ""), found=found)
         for path, found in _words(live).items()
@@ -76,9 +77,9 @@ def words_of_others(live: str, definition: str, desired: str, ours: DomainMark |
     )
 
 
-def _words(xml: str) -> dict[str, str]:
+def _words(document: Document) -> dict[str, str]:
     """Return by path, in short, a domain's texts that its guest does not see."""
-    root = parse_tree(xml)
+    root = document.tree
     found = {name: shortened(root.findtext(name) or "") for name in ("title", "description")}
     metadata = root.find("metadata")
     for name, element in steps(metadata) if metadata is not None else ():

@@ -5,10 +5,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from urllib.parse import quote
 
-from virtrbd.domainxml.tree import Element, children, key_name, parse_tree, steps, word
+from virtrbd.domainxml.document import Rendered
+from virtrbd.domainxml.tree import Element, children, key_name, steps, word
 
 # These are one value each: they are compared and removed as a whole.
 LISTS = {"source": "host", "vlan": "tag"}
@@ -48,11 +48,9 @@ class Stated:
 NOTHING = Stated()
 
 
-# One run asks for a document's paths several times.
-@lru_cache(maxsize=64)
-def stated_paths(xml: str) -> tuple[str, ...]:
+def stated_paths(rendered: Rendered) -> tuple[str, ...]:
     """Return the paths of everything that a document states and could leave out, sorted."""
-    root = parse_tree(xml)
+    root = rendered.tree
     always = _ALWAYS["domain"]
     paths = [path for path in _paths(root) if path not in always and not path.startswith("devices")]
     devices = root.find("devices")
@@ -63,13 +61,12 @@ def stated_paths(xml: str) -> tuple[str, ...]:
     return tuple(sorted(set(paths)))
 
 
-@lru_cache(maxsize=64)
-def every_path(xml: str) -> frozenset[str]:
+def every_path(rendered: Rendered) -> frozenset[str]:
     """Return all paths of a document, also of elements that every domain has.
 
     A single number of memory, or of vcpus, is the current number as well: virsh setmem and setvcpus are put back.
     """
-    root = parse_tree(xml)
+    root = rendered.tree
     devices = root.find("devices")
     paths = [*_paths(root), *(f"devices/{name}" for name, _ in (steps(devices) if devices is not None else ()))]
     return frozenset([*paths, *(str(child.tag) for child in children(root)), "currentMemory", "vcpu/@current"])

@@ -1,15 +1,13 @@
 """virtrbd's own metadata element in a domain's XML."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lxml import etree
 
-from virtrbd.domainxml.canonical_text import writer_for
+from virtrbd.domainxml.document import NAMESPACE
 from virtrbd.domainxml.former_steps import path_now, steps_now
-from virtrbd.domainxml.plain import NAMESPACE
-from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, parse_tree, remove
+from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, remove
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 from virtrbd.model.duration import LATEST
@@ -109,14 +107,11 @@ def mark_text(mark: DomainMark) -> str:
     return etree.tostring(element, encoding="unicode")
 
 
-# Lists, plans and actions read the mark of the same text.
-@lru_cache(maxsize=64)
-def read_mark(xml: str) -> DomainMark | None:
+def read_mark(root: Element) -> DomainMark | None:
     """Return the domain's mark, or None when there is none that counts.
 
     `virsh dumpxml | edit | define` copies the element into another domain: it counts only for its own UUID.
     """
-    root = parse_tree(xml)
     element = root.find(f"metadata/{MARK_TAG}")
     if element is None or not element.get("uuid") or element.get("uuid") != root.findtext("uuid"):
         return None
@@ -170,13 +165,11 @@ def drop_mark(root: Element) -> None:
         remove(old)
 
 
-@lru_cache(maxsize=64)
-def definition_digest(xml: str) -> str:
-    """Return the digest of a definition without the mark, with its devices sorted.
+def digest_without_mark(root: Element, text_of: Callable[[Element], str]) -> str:
+    """Return the digest of a definition without the mark, with its devices sorted; the tree is left like that.
 
     libvirt re-orders devices over a restart; sorted by content the document is stable.
     """
-    root, text_of = parse_tree(xml), writer_for(xml)
     drop_mark(root)
     metadata = root.find("metadata")
     if metadata is not None and len(metadata) == 0:

@@ -4,15 +4,16 @@ import contextlib
 import ipaddress
 from collections.abc import Collection
 
-from virtrbd.domainxml.tree import Element, parse_tree, remove, to_text
+from virtrbd.domainxml.document import Definition
+from virtrbd.domainxml.tree import Element, remove, to_text
 from virtrbd.model.cluster import Monitor
 
 _USUAL_PORTS = frozenset({("port", "3300"), ("port", "6789")})
 
 
-def monitor_names(definition: str) -> frozenset[str]:
+def monitor_names(definition: Definition) -> frozenset[str]:
     """Return the names and addresses of the monitors that the disks of a definition name."""
-    hosts = parse_tree(definition).iterfind("devices/disk/source[@protocol='rbd']/host")
+    hosts = definition.tree.iterfind("devices/disk/source[@protocol='rbd']/host")
     return frozenset(host.get("name", "") for host in hosts)
 
 
@@ -30,12 +31,12 @@ def is_of_this_cluster(disk: Element, monitors: Collection[str]) -> bool:
     return not hosts or any(host in monitors for host in hosts)
 
 
-def with_own_monitors(definition: str, names: Collection[str], monitors: Collection[Monitor]) -> str:
+def with_own_monitors(definition: Definition, names: Collection[str], monitors: Collection[Monitor]) -> Definition:
     """Return the definition as it is with the cluster's map in its disks of this cluster, whose monitors go by `names`.
 
     Monitors move, and a spec does not name them: their names are not a part of what a definition means.
     """
-    root = parse_tree(definition)
+    root = definition.copy()
     for disk in root.iterfind("devices/disk"):
         source, hosts = disk.find("source[@protocol='rbd']"), disk.findall("source/host")
         if source is None or not hosts or not is_of_this_cluster(disk, names):
@@ -45,4 +46,4 @@ def with_own_monitors(definition: str, names: Collection[str], monitors: Collect
         for index, monitor in enumerate(monitors):
             port = {"port": str(monitor.port)} if monitor.port else {}
             source.insert(index, source.makeelement("host", {"name": monitor.address, **port}))
-    return to_text(root)
+    return Definition(to_text(root))

@@ -11,19 +11,18 @@ from textwrap import indent
 
 from lxml import etree
 
+from virtrbd.domainxml.document import NAMESPACE, Rendered
 from virtrbd.domainxml.duplicates import lay_parts
 from virtrbd.domainxml.image_uses import named_images
 from virtrbd.domainxml.order import set_in_order
 from virtrbd.domainxml.parsing import UnparsedError, parse_strictly
 from virtrbd.domainxml.passwords import PASSWORD
-from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.domainxml.tree import (
     Element,
     attribute,
     children,
     device_steps,
     devices_of,
-    parse_tree,
     steps,
     to_text,
     word,
@@ -101,11 +100,11 @@ def _why_not(element: Element, root: Element) -> str:
     return f"{foreign.localname} is of a namespace that libvirt does not know; leave it out" if foreign else ""
 
 
-def lay_over(rendered: str, text: str) -> str:
+def lay_over(rendered: Rendered, text: str) -> Rendered:
     """Return the rendered document with the elements of an `xml:` merged into it."""
-    root = parse_tree(rendered)
+    root = rendered.copy()
     laid_over(root, text)
-    return to_text(root)
+    return Rendered(to_text(root))
 
 
 def laid_over(root: Element, text: str) -> Mapping[Element, int]:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text
+from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
 from virtrbd.domainxml.managed_paths import Stated, read_stated
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.tree import (
     Element,
     device_key,
@@ -21,7 +21,6 @@ from virtrbd.domainxml.tree import (
     has_attribute,
     key_of,
     number_of,
-    parse_tree,
     remove,
     steps,
 )
@@ -123,37 +122,39 @@ def places_to_be(root: Element, devices: Mapping[str, Element]) -> tuple[tuple[s
     return tuple(sorted((name, place if _is_address(place) else order[name]) for name, place in found.items()))
 
 
-def rendered_places(rendered: str) -> tuple[tuple[str, str], ...]:
+def rendered_places(rendered: Rendered) -> tuple[tuple[str, str], ...]:
     """Return the places of the devices of a document that is all virtrbd's."""
-    root = parse_tree(rendered)
+    root = rendered.tree
     return places_to_be(root, dict(device_steps(root)))
 
 
-def settled(definition: str, mark: DomainMark) -> DomainMark:
+def settled(definition: Definition, mark: DomainMark) -> DomainMark:
     """Return the mark with the places that its devices have in a definition."""
-    own = own_devices(parse_tree(definition), _devices(mark.stated), dict(mark.places))
+    own = own_devices(definition.tree, _devices(mark.stated), dict(mark.places))
     return replace(mark, places=_places(own))
 
 
-def live_mark(live: str, definition: str, stated: Sequence[str], seen: Mapping[str, str]) -> DomainMark | None:
+def live_mark(
+    live: LiveDocument, definition: Definition, stated: Sequence[str], seen: Mapping[str, str]
+) -> DomainMark | None:
     """Return the mark of a running guest with these stated paths, without the devices that it no longer has.
 
     `seen`: where its devices were when it was observed, by step; empty for a device that was attached since.
     """
-    mark = read_mark(live) or read_mark(definition)
+    mark = live.mark or definition.mark
     if mark is None:
         return None
     places = known_places(live, definition) | {name: place for name, place in seen.items() if place}
     for name, place in seen.items():
         if not place and device_at(live, name, places.get(name, "")) is None:
             places.pop(name, "")
-    own = own_devices(parse_tree(live), _devices(stated), places)
+    own = own_devices(live.tree, _devices(stated), places)
     return replace(mark, stated=_still_there(own, stated), places=_places(own))
 
 
-def still_there(live: str, definition: str, stated: Sequence[str]) -> tuple[str, ...]:
+def still_there(live: LiveDocument, definition: Definition, stated: Sequence[str]) -> tuple[str, ...]:
     """Return the stated paths without those into devices that the guest no longer has."""
-    own = own_devices(parse_tree(live), _devices(stated), known_places(live, definition))
+    own = own_devices(live.tree, _devices(stated), known_places(live, definition))
     return _still_there(own, stated)
 
 
@@ -162,23 +163,23 @@ def _still_there(own: OwnDevices, stated: Sequence[str]) -> tuple[str, ...]:
     return tuple(path for path in stated if not path.startswith("devices/") or path.split("/")[1] in there)
 
 
-def known_places(live: str, definition: str) -> dict[str, str]:
+def known_places(live: LiveDocument, definition: Definition) -> dict[str, str]:
     """Return where the devices of a running guest are, by step: by its own mark, else by the definition's.
 
     Its own may be of a device that was removed and added at another place before a run was interrupted.
     """
-    seen = {(key_of(name), place_of(device)) for name, device in device_steps(parse_tree(live))}
-    held, defined = (dict(mark.places) if (mark := read_mark(xml)) else {} for xml in (live, definition))
+    seen = {(key_of(name), place_of(device)) for name, device in device_steps(live.tree)}
+    held, defined = (dict(mark.places) if mark else {} for mark in (live.mark, definition.mark))
     there = [{name: at for name, at in places.items() if (key_of(name), at) in seen} for places in (defined, held)]
     return held | there[0] | there[1]
 
 
-def own_first(xml: str) -> tuple[Element, Counter[str]]:
+def own_first(document: Document) -> tuple[Element, Counter[str]]:
     """Return a document with virtrbd's devices, as its mark says, before others of their key, and their number.
 
     So a device keeps its step when others are added or removed.
     """
-    root, mark = parse_tree(xml), read_mark(xml)
+    root, mark = document.copy(), document.mark
     found = own_devices(root, _devices(mark.stated if mark else ()), dict(mark.places if mark else ())).found
     devices, own = root.find("devices"), set(found.values())
     if devices is not None:
@@ -186,9 +187,9 @@ def own_first(xml: str) -> tuple[Element, Counter[str]]:
     return root, Counter(map(key_of, found))
 
 
-def own_device(xml: str, device: str) -> Element | None:
+def own_device(document: Definition | LiveDocument, device: str) -> Element | None:
     """Return virtrbd's device of a key in a definition or live XML, as its mark says; without a record the only one."""
-    root, mark = parse_tree(xml), read_mark(xml)
+    root, mark = document.tree, document.mark
     own = own_devices(root, _devices(mark.stated if mark else ()), dict(mark.places if mark else ()))
     if device in own.found:
         return own.found[device]
@@ -196,15 +197,15 @@ def own_device(xml: str, device: str) -> Element | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def device_at(xml: str, device: str, place: str) -> Element | None:
+def device_at(live: LiveDocument, device: str, place: str) -> Element | None:
     """Return the device of a key at a place, or anywhere where no place is given."""
-    alike = [each for name, each in device_steps(parse_tree(xml)) if key_of(name) == key_of(device)]
+    alike = [each for name, each in device_steps(live.tree) if key_of(name) == key_of(device)]
     return next((each for each in alike if place in ("", place_of(each))), None)
 
 
-def twins(xml: str) -> tuple[str, ...]:
+def twins(definition: Definition) -> tuple[str, ...]:
     """Return the keys that several devices of a document have."""
-    named = Counter(device_key(each) for each in devices_of(parse_tree(xml)) if each.tag not in UNIQUE)
+    named = Counter(device_key(each) for each in devices_of(definition.tree) if each.tag not in UNIQUE)
     return tuple(sorted(key for key, count in named.items() if key and count > 1))
 
 

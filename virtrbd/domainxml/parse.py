@@ -2,27 +2,10 @@
 
 from lxml import etree
 
-from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.plain import SECRET_NOT_SET, SECRET_SET
-from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text, whole_number
-from virtrbd.errors import DocumentError, HypervisorError
+from virtrbd.domainxml.document import LiveDocument
+from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text
 from virtrbd.model.domain import DefinedDisk
 from virtrbd.model.image import ImageRef
-
-
-def require_readable(domain: DefinedDomain) -> DefinedDomain:
-    """Return the domain when what libvirt holds of it can be read. Raises HypervisorError."""
-    try:
-        for xml in filter(None, (domain.definition, domain.live)):
-            parse_tree(xml)
-    except DocumentError as error:
-        raise HypervisorError(f"{domain.name}: {error}; look with virsh dumpxml, and mend it") from error
-    return domain
-
-
-def parse_disks(xml: str) -> tuple[DefinedDisk, ...]:
-    """Return the disks of a definition by target; `image` is None for a disk that is not on RBD."""
-    return disks_of(parse_tree(xml))
 
 
 def disks_of(root: Element) -> tuple[DefinedDisk, ...]:
@@ -31,21 +14,9 @@ def disks_of(root: Element) -> tuple[DefinedDisk, ...]:
     return tuple(sorted(disks, key=lambda disk: disk.target))
 
 
-def parse_memory_and_vcpus(xml: str) -> tuple[int, int]:
-    """Return memory in bytes and vcpus. libvirt always writes memory in KiB. Raises DocumentError."""
-    root = parse_tree(xml)
-    return whole_number(root.findtext("memory"), 0) * 1024, whole_number(root.findtext("vcpu"), 1)
-
-
-def parse_machine(xml: str) -> tuple[str, str]:
-    """Return the hypervisor type and the machine, version and all."""
-    root = parse_tree(xml)
-    return root.get("type", ""), attribute(root, "os/type", "machine")
-
-
-def is_encrypted(xml: str, target: str) -> bool:
+def is_encrypted(live: LiveDocument, target: str) -> bool:
     """Whether the domain's disk is decrypted by libvirt: its guest then has less of it than the image is large."""
-    disks = (disk for disk in parse_tree(xml).iterfind("devices/disk") if attribute(disk, "target", "dev") == target)
+    disks = (disk for disk in live.tree.iterfind("devices/disk") if attribute(disk, "target", "dev") == target)
     return any(disk.find(path) is not None for disk in disks for path in ("encryption", "source/encryption"))
 
 
@@ -82,18 +53,18 @@ def ceph_pool_in(xml: str) -> str:
     return root.findtext("source/name", "") if root.get("type") == "rbd" else ""
 
 
-def secret_xml(uuid: str, usage: str, *, is_set: bool) -> str:
-    """Return the XML of a ceph secret; its description records whether it has its value.
+def secret_xml(uuid: str, usage: str, description: str) -> str:
+    """Return the XML of a ceph secret.
 
     private: libvirt gives the value to QEMU only, so a crash between defining and setting could not be seen.
     """
     root = etree.Element("secret", ephemeral="no", private="yes")
     etree.SubElement(root, "uuid").text = uuid
-    etree.SubElement(root, "description").text = SECRET_SET if is_set else SECRET_NOT_SET
+    etree.SubElement(root, "description").text = description
     etree.SubElement(etree.SubElement(root, "usage", type="ceph"), "name").text = usage
     return to_text(root)
 
 
-def parse_console(live: str) -> str:
+def parse_console(live: LiveDocument) -> str:
     """Return the pty of a running guest's serial console, empty when it has none."""
-    return attribute(parse_tree(live), "devices/console/source", "path")
+    return attribute(live.tree, "devices/console/source", "path")

@@ -7,11 +7,15 @@ not a URI. It gives all of that back as it is.
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from lxml import etree
 
-from virtrbd.domainxml.plain import FORBIDDEN, FOREIGN_REFERENCE
+from virtrbd.domainxml.document import FOREIGN_REFERENCE
 from virtrbd.errors import DocumentError
+
+# What XML 1.0 forbids, though libvirt keeps it.
+FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 
 # libvirt sends no longer string (REMOTE_STRING_MAX).
 _MOST_CHARACTERS = 4 * 1024**2

@@ -1,7 +1,7 @@
 """Passwords of screens: libvirt shows them only on request, and forgets one that a new definition leaves out."""
 
-from virtrbd.domainxml.parsing import parse
-from virtrbd.domainxml.tree import Element, parse_tree, to_text
+from virtrbd.domainxml.document import Definition, Edited
+from virtrbd.domainxml.tree import Element, to_text
 
 PASSWORD = "passwd"
 _HIDDEN = (PASSWORD, "passwdValidTo")
@@ -13,17 +13,17 @@ def shown(name: str, value: str) -> str:
     return _SHOWN if name == PASSWORD and value else value
 
 
-def with_passwords(xml: str, held: str) -> str:
-    """Return the XML with the passwords that `held` (with VIR_DOMAIN_XML_SECURE) has for the same screens."""
-    root, old = parse(xml, with_comments=True).root, parse_tree(held)
+def with_passwords(edited: Edited, held: Definition) -> Edited:
+    """Return what is to be defined, with the passwords that `held` (VIR_DOMAIN_XML_SECURE) has for the same screens."""
+    root, old = edited.with_comments().root, held.tree
     if old.find("devices/graphics[@passwd]") is None:
-        return xml
+        return edited
     for kind in {str(screen.get("type")) for screen in old.iterfind("devices/graphics[@passwd]")}:
         for screen, known in zip(_screens(root, kind), _screens(old, kind), strict=False):
             for name in _HIDDEN:
                 if name in known.attrib and name not in screen.attrib:
                     screen.set(name, known.get(name, ""))
-    return to_text(root)
+    return Edited(to_text(root))
 
 
 def _screens(root: Element, kind: str) -> list[Element]:

@@ -19,6 +19,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.duplicates import lay_parts
 from virtrbd.domainxml.overlay import lay_over
 from virtrbd.domainxml.parsing import parse
@@ -61,14 +62,14 @@ def _environment(template_dir: str) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> str:
-    """Return the domain's XML, without addresses: libvirt gives those at the first define.
+def render(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str = "") -> Rendered:
+    """Return the domain's document, without addresses: libvirt gives those at the first define.
 
     The site's `template_dir` is searched before the packaged templates; with one, the work is done under limits in a
     process of its own. Raises SpecError naming template and line.
     """
-    xml = _render_beneath(fitted, cluster, secret_uuid, template_dir)
-    return lay_over(xml, fitted.domain.xml.text) if fitted.domain.xml else xml
+    beneath = Rendered(_render_beneath(fitted, cluster, secret_uuid, template_dir))
+    return lay_over(beneath, fitted.domain.xml.text) if fitted.domain.xml else beneath
 
 
 def _render_beneath(fitted: Fitted, cluster: ClusterFacts, secret_uuid: str, template_dir: str) -> str:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from lxml import etree
 
+from virtrbd.domainxml.document import NAMESPACE
 from virtrbd.domainxml.parsing import parse
-from virtrbd.domainxml.plain import NAMESPACE
 from virtrbd.errors import DocumentError
 from virtrbd.printable import quoted
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lxml import etree
 
+from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.passwords import shown
-from virtrbd.domainxml.tree import Element, children, device_key, parse_tree, word
+from virtrbd.domainxml.tree import Element, children, device_key, word
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 
@@ -20,9 +21,9 @@ _LEAST = {"name": "<name>x</name>", "memory": "<memory>1024</memory>", "os": "<o
 
 
 @lru_cache(maxsize=64)
-def schema_problems(xml: str) -> tuple[str, ...]:
+def schema_problems(rendered: Rendered) -> tuple[str, ...]:
     """Return what libvirt's schema refuses of a document, each with its line; nothing where none is installed."""
-    return tuple(f"{text} (line {element.sourceline} of the XML)" for element, text in refused(parse_tree(xml)))
+    return tuple(f"{text} (line {element.sourceline} of the XML)" for element, text in refused(rendered.tree))
 
 
 def refused(root: Element) -> tuple[tuple[Element, str], ...]:

@@ -14,10 +14,8 @@ from virtrbd.adoption.trial import Circumstances
 from virtrbd.adoption.unexpressed import Unexpressed
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.deadline import call_within
-from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.defined import DefinedDomain, require_readable
 from virtrbd.domainxml.monitors import monitor_names
-from virtrbd.domainxml.parse import parse_machine, require_readable
 from virtrbd.engine.converge import look
 from virtrbd.engine.execute import execute
 from virtrbd.engine.host import Host
@@ -63,7 +61,7 @@ def _make_folder(folder: Path) -> None:
 def is_adopted(domain: DefinedDomain) -> bool:
     """Whether the domain is virtrbd's already; a domain that cannot be read is not."""
     try:
-        return read_mark(domain.definition) is not None
+        return domain.definition.mark is not None
     except DocumentError:
         return False
 
@@ -114,7 +112,7 @@ def _adoptable(host: Host, name: str) -> DefinedDomain:
     require_readable(domain)
     if not domain.persistent:
         raise HypervisorError(f"{name}: is transient, it has no definition to adopt; virsh define makes one")
-    if read_mark(domain.definition):
+    if domain.definition.mark:
         raise HypervisorError(f"{name}: is virtrbd's already; change it by its spec, with virtrbd define")
     if domain.state is PowerState.SAVED:
         raise HypervisorError(
@@ -129,7 +127,7 @@ def _adoptable(host: Host, name: str) -> DefinedDomain:
 
 
 def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carries: bool) -> Circumstances:
-    key = parse_machine(domain.definition)
+    key = domain.definition.hypervisor_type, domain.definition.machine
     capabilities = host.hypervisor.capabilities(*key)
     if capabilities is None:
         raise SpecError(f"{domain.name}: libvirt knows no machine {key[1]} with hypervisor {key[0]} here")

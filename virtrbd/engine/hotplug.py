@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import LiveDocument
 from virtrbd.domainxml.live import (
     current_memory,
     current_vcpus,
@@ -26,12 +27,12 @@ def attach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
 
     Raises NotLiveError when QEMU does not take it now: the next boot has it.
     """
-    xml = _text(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
+    found = _known(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
-        hypervisor.attach_live(uuid, xml)
+        hypervisor.attach_live(uuid, to_text(found))
     except HypervisorError:
         try:
-            hypervisor.attach_live(uuid, without_address(xml))
+            hypervisor.attach_live(uuid, without_address(found))
         except HypervisorError as error:
             raise NotLiveError(f"{_without_slots(error)}; takes effect at the next boot") from error
 
@@ -49,7 +50,7 @@ def detach(hypervisor: Hypervisor, uuid: str, device: str, place: str) -> None:
     libvirt gets the live element with its address and alias: by a MAC alone it refuses where two have it
     ("multiple devices matching MAC address").
     """
-    found = device_at(_domain(hypervisor, uuid).live, device, place)
+    found = device_at(_running(hypervisor, uuid), device, place)
     if found is None:
         return
     try:
@@ -58,37 +59,38 @@ def detach(hypervisor: Hypervisor, uuid: str, device: str, place: str) -> None:
         raise NotLiveError(f"{error}; it is removed at the next boot") from error
     # libvirt succeeds after 5 s also where the guest has not released it.
     at = place_of(found)
-    if not _await(hypervisor, uuid, lambda domain: device_at(domain.live, device, at) is None):
+    if not _await(hypervisor, uuid, lambda live: device_at(live, device, at) is None):
         raise NotLiveError("the guest does not release it; it is removed when the guest does, or at the next boot")
 
 
 def change_media(hypervisor: Hypervisor, uuid: str, device: str) -> None:
     """Put the definition's medium into a drive of the running guest. Raises NotLiveError: the guest may lock it."""
-    xml = _text(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
+    found = _known(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
-        hypervisor.update_live(uuid, without_address(xml))
+        hypervisor.update_live(uuid, without_address(found))
     except HypervisorError as error:
         raise NotLiveError(f"{error}; takes effect at the next boot, or when the guest releases the drive") from error
 
 
 def set_link(hypervisor: Hypervisor, uuid: str, action: SetLink) -> None:
     """Set an interface's link. Raises HypervisorError."""
-    xml = _text(device_at(_domain(hypervisor, uuid).live, action.device, action.place), action.device, "running guest")
-    hypervisor.update_live(uuid, with_link(xml, up=action.up, is_stated=action.is_stated))
+    at = device_at(_running(hypervisor, uuid), action.device, action.place)
+    found = _known(at, action.device, "running guest")
+    hypervisor.update_live(uuid, with_link(found, up=action.up, is_stated=action.is_stated))
 
 
 def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
     """Set the balloon, up to the guest's maximum. Raises NotLiveError when the guest does not follow."""
-    _, most = current_memory(_domain(hypervisor, uuid).live)
+    _, most = current_memory(_running(hypervisor, uuid).tree)
     wanted = min(to_bytes, most)
     hypervisor.set_memory_live(uuid, wanted)
-    if not _await(hypervisor, uuid, lambda domain: current_memory(domain.live)[0] == wanted):
+    if not _await(hypervisor, uuid, lambda live: current_memory(live.tree)[0] == wanted):
         raise NotLiveError("the guest's balloon does not follow; is its driver loaded?")
 
 
 def set_vcpus(hypervisor: Hypervisor, uuid: str, count: int) -> None:
     """Plug vcpus in or out, up to the guest's maximum. Raises NotLiveError when it does not release them."""
-    _, most = current_vcpus(_domain(hypervisor, uuid).live)
+    _, most = current_vcpus(_running(hypervisor, uuid).tree)
     try:
         hypervisor.set_vcpus_live(uuid, min(count, most))
     except HypervisorError as error:
@@ -102,17 +104,23 @@ def _domain(hypervisor: Hypervisor, uuid: str) -> DefinedDomain:
     return domain
 
 
-def _text(found: Element | None, device: str, what: str) -> str:
+def _running(hypervisor: Hypervisor, uuid: str) -> LiveDocument:
+    live = _domain(hypervisor, uuid).live
+    assert live, "of a domain that runs"
+    return live
+
+
+def _known(found: Element | None, device: str, what: str) -> Element:
     if found is None:
         raise HypervisorError(f"the {what} no longer has {device}; another program changed it meanwhile: run again")
-    return to_text(found)
+    return found
 
 
-def _await(hypervisor: Hypervisor, uuid: str, is_so: Callable[[DefinedDomain], bool]) -> bool:
+def _await(hypervisor: Hypervisor, uuid: str, is_so: Callable[[LiveDocument], bool]) -> bool:
     give_up_at = time.monotonic() + _PATIENCE_S
     while True:
         domain = hypervisor.domain(uuid)
-        if domain is None or not domain.live or is_so(domain):
+        if domain is None or not domain.live or is_so(domain.live):
             return True
         if time.monotonic() >= give_up_at:
             return False

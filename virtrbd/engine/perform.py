@@ -8,10 +8,9 @@ from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_r
 from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, Edited, Rendered
 from virtrbd.domainxml.image_uses import images_of_disk
-from virtrbd.domainxml.mark import definition_digest, read_mark
 from virtrbd.domainxml.own_devices import settled
-from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine import hotplug, power
 from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
@@ -196,7 +195,7 @@ def _change_guest(action: LiveAction, host: Host) -> None:
 def _attach(action: AttachDevice, host: Host) -> None:
     domain = host.hypervisor.domain(action.domain_uuid)
     # Where it is gone, attaching says so.
-    tree = parse_tree(domain.definition if domain else "<domain/>")
+    tree = (domain.definition if domain else Definition("<domain/>")).tree
     volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of, action.device)
     through_gate(
         host.cluster,
@@ -215,14 +214,14 @@ def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) ->
     """Return the image of a disk that names another cluster's monitors, where one of that name is here."""
     if action.image or domain is None or not action.device.startswith("disk:"):
         return ()
-    tree = parse_tree(domain.definition)
+    tree = domain.definition.tree
     _, doubtful = power.images_by_cluster(tree, host)
     return tuple(ref for ref in doubtful if ref in images_of_disk(tree, action.device))
 
 
 def _generation(domain: DefinedDomain | None) -> str:
     """Return the generation of the running guest, "" where it is unknown."""
-    mark = read_mark(domain.live) if domain and domain.live else None
+    mark = domain.live.mark if domain and domain.live else None
     return mark.generation if mark else ""
 
 
@@ -247,16 +246,18 @@ def _note_host(action: NoteHost, host: Host) -> None:
 
 def _define(action: DefineDomain, host: Host) -> None:
     if action.based_on:
-        _require_unchanged(action.domain_uuid, action.based_on, host)
-    mark = read_mark(action.xml)
+        _require_unchanged(action.domain_uuid, Definition(action.based_on), host)
+    edited = Edited(action.xml)
+    mark = edited.mark
     assert mark is not None, "the planner marks what it plans to define"
-    _keep_definition(action.domain_uuid, host.hypervisor.define(action.xml, mark, action.rendered), host)
+    _keep_definition(action.domain_uuid, host.hypervisor.define(edited, mark, Rendered(action.rendered)), host)
 
 
 def _renew_mark(action: RenewMark, host: Host) -> None:
-    _require_unchanged(action.domain_uuid, action.based_on, host)
+    judged = Definition(action.based_on)
+    _require_unchanged(action.domain_uuid, judged, host)
     # The digest of the compared definition, not of libvirt's present one: a change in between must be found.
-    digest = definition_digest(action.based_on)
+    digest = judged.digest
 
     def renew(mark: DomainMark) -> DomainMark:
         renewed = replace(
@@ -268,19 +269,21 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
             places=action.places,
             forms=action.forms,
         )
-        return settled(action.based_on, renewed)
+        return settled(judged, renewed)
 
     host.hypervisor.set_mark(action.domain_uuid, renew)
-    _keep_definition(action.domain_uuid, action.based_on, host)
+    _keep_definition(action.domain_uuid, judged, host)
 
 
-def _require_unchanged(domain_uuid: str, definition: str, host: Host) -> None:
+def _require_unchanged(domain_uuid: str, definition: Definition, host: Host) -> None:
     if host.hypervisor.definition(domain_uuid) != definition:
         raise HypervisorError("the definition was changed meanwhile by another program; run again")
 
 
-def _keep_definition(domain_uuid: str, definition: str, host: Host) -> None:
+def _keep_definition(domain_uuid: str, definition: Definition, host: Host) -> None:
     try:
-        host.state.write_definition(domain_uuid, LastDefinition(xml=definition, hypervisor=host.hypervisor.digest()))
+        host.state.write_definition(
+            domain_uuid, LastDefinition(xml=definition.text, hypervisor=host.hypervisor.digest())
+        )
     except VirtrbdError as error:
         host.say(f"domain {domain_uuid}: {error}. Until then changes by others are found, but not explained")

@@ -9,8 +9,7 @@ from functools import partial
 from virtrbd.ceph.images import clear_running, is_taken, read_image
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
-from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.tree import Element, parse_tree
+from virtrbd.domainxml.tree import Element
 from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.errors import BlockedError, HypervisorError
@@ -27,7 +26,7 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     domain = host.hypervisor.domain(domain_uuid)
     if domain is None:
         raise HypervisorError(f"domain {domain_uuid} is gone; define it again")
-    mark, tree = read_mark(domain.definition), parse_tree(domain.definition)
+    mark, tree = domain.definition.mark, domain.definition.tree
     if mark and mark.hold and mark.hold.holds_at(time.time()):
         # Since the plan was made.
         raise BlockedError(f"{domain.name} is held now; {shell_command('virtrbd release', domain.name)} ends that")
@@ -60,8 +59,8 @@ def _save_of(domain: DefinedDomain, host: Host) -> ManagedSave | None:
     """Return the save that a start resumes, None where there is none."""
     if domain.state is not PowerState.SAVED:
         return None
-    xml = host.hypervisor.managed_save(domain.uuid)
-    mark = read_mark(xml) if xml else None
+    save = host.hypervisor.managed_save(domain.uuid)
+    mark = save.mark if save else None
     return ManagedSave(domain=domain.name, generation=mark.generation if mark else "")
 
 
@@ -85,7 +84,7 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
             f"the guest is paused and does not react; {shell_command('virsh resume', domain.name)} resumes it"
         )
     # Before it stops: an image that cannot be read could not be marked afterwards.
-    images_by_cluster(parse_tree(domain.definition), host)
+    images_by_cluster(domain.definition.tree, host)
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
         # The guest does not answer, while libvirt and Ceph do: so a later run alone is not a way out.
@@ -123,7 +122,7 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; it was started meanwhile")
-    here, _ = images_by_cluster(parse_tree(domain.definition), host)
+    here, _ = images_by_cluster(domain.definition.tree, host)
     clear_claims(host, [ref for ref in here if ref not in unreadable])
 
 

@@ -4,7 +4,6 @@ from virtrbd.ceph.named_images import read_images
 from virtrbd.ceph.watchers import opened_twice
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import images_elsewhere, times_open, written_images
-from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.host import Host
 from virtrbd.model.image import Image
 from virtrbd.planning.two_writers import two_writers_told
@@ -14,7 +13,7 @@ def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
     """Return the messages about images of the guest that another client has open as well. Raises UnavailableError."""
     if not domain.live:
         return ()
-    root = parse_tree(domain.live)
+    root = domain.live.tree
     opened = opened_twice(host.cluster, written_images(root))
     twice = {ref: watchers for ref, watchers in opened.items() if len(watchers) > times_open(root, ref)}
     # Only now: usually no image is open twice, and then the cluster of a disk does not matter.

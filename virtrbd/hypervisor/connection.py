@@ -9,23 +9,25 @@ from typing import Any, Self, TypeVar
 from virtrbd.ceph.keyring import Key
 from virtrbd.deadline import call_within, is_abandoned
 from virtrbd.domainxml.defined import DefinedDomain, HostDomains, UnreadDomain
-from virtrbd.domainxml.plain import host_uuid_in
+from virtrbd.domainxml.document import Definition, Document, Edited, Rendered
 from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
-from virtrbd.hypervisor.marks import mark_of, record, with_passwords_of, write_mark
+from virtrbd.hypervisor.marks import record, with_passwords_of, write_mark
 from virtrbd.hypervisor.patience import read_each
 from virtrbd.hypervisor.reading import (
     Flags,
     answers,
+    definition_of,
     describe_domain,
+    host_uuid_in,
     kept_of,
     kept_or_failure,
-    saved_xml,
-    snapshots_xml,
-    xml_of,
+    live_of,
+    saved_documents,
+    snapshot_documents,
 )
-from virtrbd.hypervisor.secrets import read_secret
+from virtrbd.hypervisor.secrets import SECRET_NOT_SET, SECRET_SET, read_secret
 from virtrbd.lazily import lazily
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import Secret
@@ -40,7 +42,6 @@ from virtrbd.printable import cut, shell_command
 with lazily():
     from virtrbd.domainxml.capabilities import parse_capabilities
     from virtrbd.domainxml.libvirt_defaults import is_plain
-    from virtrbd.domainxml.mark import read_mark
     from virtrbd.domainxml.own_devices import live_mark
     from virtrbd.domainxml.parse import ceph_pool_in, is_encrypted, secret_xml
 
@@ -178,28 +179,31 @@ class Hypervisor:
 
         return self._call(f"looking up {name}", read)
 
-    def kept_documents(self) -> dict[str, tuple[str | Failure, ...]]:
+    def kept_documents(self) -> dict[str, tuple[Document | Failure, ...]]:
         """Return, by UUID, what libvirt keeps of domains besides their definition and live XML.
 
-        That is the XML of a managed save, which may hold disks that only the saved guest had, and of snapshots, to
+        That is a managed save, which may hold disks that only the saved guest had, and of snapshots, to
         which the domain may be reverted; or why they cannot be read.
         """
         connection = self._connection
 
-        def read() -> dict[str, tuple[str | Failure, ...]]:
+        def read() -> dict[str, tuple[Document | Failure, ...]]:
             saved = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
             with_snapshots = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
-            kept: dict[str, tuple[str | Failure, ...]] = {}
-            for domain, read_of in (*((d, saved_xml) for d in saved), *((d, snapshots_xml) for d in with_snapshots)):
+            kept: dict[str, tuple[Document | Failure, ...]] = {}
+            for domain, read_of in (
+                *((d, saved_documents) for d in saved),
+                *((d, snapshot_documents) for d in with_snapshots),
+            ):
                 uuid = domain.UUIDString()
                 kept[uuid] = (*kept.get(uuid, ()), *kept_or_failure(connection, domain, read_of))
             return kept
 
         return self._call("reading managed saves and snapshots", read)
 
-    def managed_save(self, uuid: str) -> str | None:
-        """Return the XML with which the domain's managed save would be resumed, None without a save."""
-        return next(iter(self._on(uuid, "reading the managed save", saved_xml)), None)
+    def managed_save(self, uuid: str) -> Document | None:
+        """Return the document with which the domain's managed save would be resumed, None without a save."""
+        return next(iter(self._on(uuid, "reading the managed save", saved_documents)), None)
 
     def ceph_pool_of(self, storage_pool: str) -> str | None:
         """Return the Ceph pool of a libvirt storage pool, "" for another kind of pool, None for an unknown pool."""
@@ -214,12 +218,12 @@ class Hypervisor:
 
         return self._call(f"looking up the storage pool {storage_pool}", read)
 
-    def definition(self, uuid: str) -> str | None:
+    def definition(self, uuid: str) -> Definition | None:
         """Return only the definition, or None when there is no such domain."""
 
-        def read() -> str | None:
+        def read() -> Definition | None:
             try:
-                return xml_of(self._connection.lookupByUUIDString(uuid), libvirt.VIR_DOMAIN_XML_INACTIVE)
+                return definition_of(self._connection.lookupByUUIDString(uuid))
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
@@ -227,17 +231,17 @@ class Hypervisor:
 
         return self._call(f"reading the definition of {uuid}", read)
 
-    def made_of(self, xml: str) -> str | None:
+    def made_of(self, document: Document) -> str | None:
         """Return the QEMU command line that libvirt would make of a domain, without what changes each time.
 
         None where libvirt gives none, or the query would harm it. Nothing is defined or started.
         """
-        if not is_plain(xml):
+        if not is_plain(document):
             return None
 
         def read() -> str | None:
             try:
-                argv = self._connection.domainXMLToNative("qemu-argv", xml, 0)
+                argv = self._connection.domainXMLToNative("qemu-argv", document.text, 0)
             except libvirt.libvirtError:
                 if not answers(self._connection):
                     raise
@@ -246,16 +250,16 @@ class Hypervisor:
 
         return self._call("reading a command line", read)
 
-    def define(self, xml: str, mark: DomainMark, rendered: str) -> str:
+    def define(self, edited: Edited, mark: DomainMark, rendered: Rendered) -> Definition:
         """Define (or redefine) a domain, checked against libvirt's schema, and record its definition's digest, and what
         libvirt made of what was rendered.
 
         Return the definition as libvirt holds it then.
         """
 
-        def define(own: Any) -> str:
-            whole = with_passwords_of(own, xml, mark.uuid) if "<graphics" in xml else xml
-            return record(own.defineXMLFlags(whole, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark, rendered)
+        def define(own: Any) -> Definition:
+            whole = with_passwords_of(own, edited, mark.uuid) if "<graphics" in edited.text else edited
+            return record(own.defineXMLFlags(whole.text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), mark, rendered)
 
         return self._call_apart("defining the domain", define)
 
@@ -313,7 +317,7 @@ class Hypervisor:
                 return False
             domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
             before, (held, _, _) = held, domain.blockInfo(target)
-            if held < to_bytes and is_encrypted(domain.XMLDesc(), target):
+            if held < to_bytes and is_encrypted(live_of(domain), target):
                 # The guest does not read the header: it does not see that the image was as large already.
                 return bool(held > before)
             if held < to_bytes:
@@ -343,7 +347,7 @@ class Hypervisor:
 
         def tell(domain: Any) -> None:
             domain.setMemoryFlags(to_bytes // 1024, _LIVE)
-            if mark := read_mark(xml_of(domain)):
+            if mark := live_of(domain).mark:
                 write_mark(domain, replace(mark, balloon_bytes=to_bytes), _LIVE)
 
         self._on(uuid, "setting memory", tell)
@@ -371,7 +375,7 @@ class Hypervisor:
         """
 
         def write(domain: Any) -> None:
-            mark = live_mark(xml_of(domain), xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE), stated, seen)
+            mark = live_mark(live_of(domain), definition_of(domain), stated, seen)
             if mark:
                 write_mark(domain, mark, _LIVE)
 
@@ -381,7 +385,7 @@ class Hypervisor:
         """Change the definition's mark. Raises HypervisorError when it has none."""
 
         def write(domain: Any) -> None:
-            mark = mark_of(domain)
+            mark = definition_of(domain).mark
             if mark is None:
                 name = domain.name()
                 raise HypervisorError(f"{name}: is not virtrbd's; adopt it with {shell_command('virtrbd adopt', name)}")
@@ -409,9 +413,9 @@ class Hypervisor:
         def define() -> None:
             # An existing secret may be another run's, which is about to find it set.
             there = [secret for secret in self._connection.listAllSecrets() if secret.UUIDString() == uuid]
-            made = there or [self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=False))]
+            made = there or [self._connection.secretDefineXML(secret_xml(uuid, usage, SECRET_NOT_SET))]
             made[0].setValue(key.raw)
-            self._connection.secretDefineXML(secret_xml(uuid, usage, is_set=True))
+            self._connection.secretDefineXML(secret_xml(uuid, usage, SECRET_SET))
 
         self._call(f"defining secret {uuid}", define, changes=True)
 

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from virtrbd.domainxml.plain import NAMESPACE
+from virtrbd.domainxml.document import NAMESPACE, Definition, Edited, Rendered
 from virtrbd.errors import HypervisorError
 from virtrbd.hypervisor.bindings import libvirt
-from virtrbd.hypervisor.reading import xml_of
+from virtrbd.hypervisor.reading import definition_of, xml_of
 from virtrbd.lazily import lazily
 from virtrbd.model.domain import DomainMark
 
 # A run that finds all in order parses no XML, and needs no lxml.
 with lazily():
     from virtrbd.domainxml.given_back import forms_of
-    from virtrbd.domainxml.mark import definition_digest, mark_text, read_mark
+    from virtrbd.domainxml.mark import mark_text
     from virtrbd.domainxml.own_devices import settled
     from virtrbd.domainxml.passwords import with_passwords
 
@@ -21,20 +21,15 @@ with lazily():
 _MOST_BYTES = 4 * 1024**2
 
 
-def mark_of(domain: Any) -> DomainMark | None:
-    """Return the mark in the domain's definition, None without a mark."""
-    return read_mark(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
-
-
-def record(domain: Any, mark: DomainMark, rendered: str) -> str:
+def record(domain: Any, mark: DomainMark, rendered: Rendered) -> Definition:
     """Write the mark with the definition's digest, where its devices are and how libvirt wrote what was rendered, and
     return the definition as libvirt holds it then.
     """
-    held = xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
-    new_mark = settled(held, replace(mark, definition=definition_digest(held)))
+    held = definition_of(domain)
+    new_mark = settled(held, replace(mark, definition=held.digest))
     new_mark = replace(new_mark, forms=forms_of(held, rendered, new_mark))
     write_mark(domain, new_mark, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
-    return xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+    return definition_of(domain)
 
 
 def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
@@ -54,8 +49,8 @@ def write_mark(domain: Any, mark: DomainMark, where: int) -> None:
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "virtrbd", NAMESPACE, where)
 
 
-def with_passwords_of(connection: Any, xml: str, uuid: str) -> str:
-    """Return the XML with the passwords that the domain's definition holds.
+def with_passwords_of(connection: Any, edited: Edited, uuid: str) -> Edited:
+    """Return what is to be defined with the passwords that the domain's definition holds.
 
     They come from libvirt and return there; no file, plan or log ever contains them.
     """
@@ -63,6 +58,7 @@ def with_passwords_of(connection: Any, xml: str, uuid: str) -> str:
         domain = connection.lookupByUUIDString(uuid)
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return xml
+            return edited
         raise
-    return with_passwords(xml, xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+    held = Definition(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+    return with_passwords(edited, held)

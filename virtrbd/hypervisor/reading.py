@@ -6,18 +6,14 @@ from typing import Any
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
+from virtrbd.domainxml.document import Definition, Document, LiveDocument
 from virtrbd.errors import HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
-from virtrbd.lazily import lazily
 from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.retirement import Kept
 from virtrbd.printable import shell_command
-
-# A run that finds all in order parses no XML, and needs no lxml.
-with lazily():
-    from virtrbd.domainxml.parse import parse_disks
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
@@ -59,6 +55,22 @@ def answers(connection: Any) -> bool:
     except libvirt.libvirtError:
         return False
     return True
+
+
+def definition_of(domain: Any) -> Definition:
+    """Return the domain's definition; of a transient one, which has none, that is what runs."""
+    return Definition(xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def live_of(domain: Any) -> LiveDocument:
+    """Return what runs of the domain."""
+    return LiveDocument(xml_of(domain))
+
+
+def host_uuid_in(capabilities: str) -> str:
+    """Return the host's UUID from libvirt's capabilities; the test driver has none."""
+    match = re.search(r"<host>\s*<uuid>([^<]+)</uuid>", capabilities)
+    return match[1] if match else "00000000-0000-0000-0000-000000000000"
 
 
 class Flags:
@@ -108,8 +120,8 @@ class Flags:
                 name=name,
                 uuid=uuid,
                 state=self._state(uuid),
-                definition=xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE),
-                live=xml_of(domain) if uuid in self._running else "",
+                definition=definition_of(domain),
+                live=live_of(domain) if uuid in self._running else None,
                 autostart=uuid in self._autostart,
                 persistent=uuid in self._persistent,
             )
@@ -137,27 +149,26 @@ def describe_domain(domain: Any) -> DefinedDomain:
         name=domain.name(),
         uuid=domain.UUIDString(),
         state=state,
-        # a transient domain also answers INACTIVE, with its live XML
-        definition=xml_of(domain, libvirt.VIR_DOMAIN_XML_INACTIVE),
-        live=xml_of(domain) if active else "",
+        definition=definition_of(domain),
+        live=live_of(domain) if active else None,
         autostart=bool(persistent and domain.autostart()),
         persistent=persistent,
     )
 
 
-def saved_xml(domain: Any) -> tuple[str, ...]:
-    """Return the XML of the domain's managed save; nothing where that was just removed."""
-    return _unless_gone(lambda: (str(domain.managedSaveGetXMLDesc(0)),))
+def saved_documents(domain: Any) -> tuple[Document, ...]:
+    """Return the document of the domain's managed save; nothing where that was just removed."""
+    return _unless_gone(lambda: (Document(str(domain.managedSaveGetXMLDesc(0))),))
 
 
-def snapshots_xml(domain: Any) -> tuple[str, ...]:
-    """Return the XML of the domain's snapshots; nothing where they were just removed."""
-    return _unless_gone(lambda: tuple(str(snapshot.getXMLDesc(0)) for snapshot in domain.listAllSnapshots()))
+def snapshot_documents(domain: Any) -> tuple[Document, ...]:
+    """Return the documents of the domain's snapshots; nothing where they were just removed."""
+    return _unless_gone(lambda: tuple(Document(str(snapshot.getXMLDesc(0))) for snapshot in domain.listAllSnapshots()))
 
 
 def kept_or_failure(
-    connection: Any, domain: Any, read: Callable[[Any], tuple[str, ...]]
-) -> tuple[str, ...] | tuple[Failure]:
+    connection: Any, domain: Any, read: Callable[[Any], tuple[Document, ...]]
+) -> tuple[Document, ...] | tuple[Failure]:
     """Return what `read` finds, or why it found nothing: a damaged save fails only its domain.
 
     Raises UnavailableError when libvirt no longer answers.
@@ -172,7 +183,7 @@ def kept_or_failure(
         return (failure_of(error),)
 
 
-def _unless_gone(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+def _unless_gone(read: Callable[[], tuple[Document, ...]]) -> tuple[Document, ...]:
     gone = (
         libvirt.VIR_ERR_NO_DOMAIN,
         libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
@@ -212,4 +223,4 @@ def _targets(domain: Any) -> list[str]:
     """Return the targets of a running guest's disks; a guest that is off has no block jobs."""
     if not domain.isActive():
         return []
-    return [disk.target for disk in parse_disks(domain.XMLDesc()) if disk.target]
+    return [disk.target for disk in live_of(domain).disks if disk.target]

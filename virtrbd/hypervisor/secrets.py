@@ -1,11 +1,21 @@
-"""libvirt's secrets."""
+"""libvirt's secrets of Ceph: read, and described so that a later run knows whether they have their value."""
 
+import re
 from typing import Any
 
 from virtrbd.ceph.keyring import Key
-from virtrbd.domainxml.plain import secret_told
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.model.cluster import Secret
+
+SECRET_SET = "virtrbd: cephx key"
+SECRET_NOT_SET = "virtrbd: cephx key, value not set yet"
+
+
+def secret_told(xml: str) -> tuple[bool, bool]:
+    """Return whether virtrbd made the secret, and if so whether it got its value."""
+    match = re.search(r"<description>([^<]*)</description>", xml)
+    description = match[1] if match else ""
+    return description.startswith("virtrbd: "), description == SECRET_SET
 
 
 def read_secret(secret: Any, key: Key) -> Secret | None:

@@ -8,7 +8,6 @@ from virtrbd.ceph.images import grow_image, read_image, set_state
 from virtrbd.ceph.long_calls import flatten_image, roll_back_image
 from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import registered
-from virtrbd.domainxml.parse import parse_disks
 from virtrbd.ending import did, finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.hypervisor.connection import Hypervisor
@@ -111,7 +110,7 @@ def grow(
 
 def _target(hypervisor: Hypervisor, use: DomainUse, ref: ImageRef) -> str:
     domain = hypervisor.domain(use.uuid)
-    disks = parse_disks(domain.live) if domain and domain.live else ()
+    disks = domain.live.disks if domain and domain.live else ()
     targets = [disk.target for disk in disks if disk.image == ref]
     if not targets:
         raise HypervisorError(f"domain {use.name} no longer has image {ref}; run again")

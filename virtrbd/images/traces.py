@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.plain import names_source
+from virtrbd.domainxml.document import Definition
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageRef
@@ -69,7 +69,7 @@ def unknown_marks(
         for domain in domains
         for ref in _refs(domain)
         if (image := by_ref.get(ref))
-        and not _is_known(state, image, definitions.get(domain.uuid) or definitions.get(domain.name, ""))
+        and not _is_known(state, image, definitions.get(domain.uuid) or definitions.get(domain.name))
     )
 
 
@@ -79,7 +79,7 @@ def _refs(domain: Domain) -> Iterator[ImageRef]:
         yield domain.seed.image
 
 
-def _is_known(state: StateDir, image: Image, definition: str) -> bool:
+def _is_known(state: StateDir, image: Image, definition: Definition | None) -> bool:
     if trace := state.read_trace(_MADE, image.ref):
         return trace.get("image") == image.image_id
-    return names_source(definition, image.ref)
+    return definition is not None and definition.names(image.ref)

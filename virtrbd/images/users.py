@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Document
 from virtrbd.domainxml.image_uses import named_images
-from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import VirtrbdError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.block_devices import images_behind
@@ -38,19 +38,19 @@ def images_named_by(hypervisor: Hypervisor, domain: DefinedDomain) -> tuple[Imag
     return tuple(sorted({ref.image for ref in use_of(domain, (), hypervisor.ceph_pool_of).refs}))
 
 
-def use_of(domain: DefinedDomain, kept: Sequence[str | Failure], ceph_pool_of: CephPoolOf) -> DomainUse:
+def use_of(domain: DefinedDomain, kept: Sequence[Document | Failure], ceph_pool_of: CephPoolOf) -> DomainUse:
     """Return what the domain names; a document that cannot be read may use what its text names, or any image."""
     images: dict[tuple[ImageRef, Role, str], ImageUse] = {}
     unread = {Unread(what=f"everything that it names ({each.text})") for each in kept if isinstance(each, Failure)}
-    of_domain = dict.fromkeys(filter(None, (domain.definition, domain.live)), False)
-    documents = of_domain | dict.fromkeys((each for each in kept if isinstance(each, str)), True)
-    for xml, is_kept in documents.items():
+    documents = [(each, False) for each in domain.documents]
+    documents += [(each, True) for each in kept if isinstance(each, Document)]
+    for document, is_kept in documents:
         try:
             with contained(f"reading what domain {domain.name} uses"):
-                root = parse_tree(xml)
+                root = document.tree
                 found = tuple(_uses(named_images(root), ceph_pool_of))
         except VirtrbdError as error:
-            unread.add(Unread(what=f"its XML ({error.as_line})", text=xml))
+            unread.add(Unread(what=f"its XML ({error.as_line})", text=document.text))
             continue
         unread |= {use for use in found if isinstance(use, Unread)}
         for use in (use for use in found if isinstance(use, ImageUse)):

@@ -1,5 +1,6 @@
 """What domains must know of the Ceph cluster: its monitors, its user, and libvirt's secrets for them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -28,6 +29,18 @@ class ClusterFacts:
     def addresses(self) -> frozenset[str]:
         """The addresses and names by which a document may name the monitors, as the cluster spells them."""
         return frozenset(monitor.address for monitor in self.monitors).union(self.map_addresses)
+
+    def has_none_of(self, named: Collection[str]) -> bool:
+        """Whether all monitors that a document names are others than the cluster's; a name may lead to any."""
+        if not named or not self.addresses.isdisjoint(named):
+            return False
+        # Here, not above: usually they are the cluster's, word for word.
+        import ipaddress
+
+        try:
+            return {ipaddress.ip_address(name) for name in named}.isdisjoint(map(ipaddress.ip_address, self.addresses))
+        except ValueError:
+            return False
 
     @property
     def secret_usage(self) -> str:

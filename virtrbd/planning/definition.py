@@ -2,30 +2,28 @@
 
 import shlex
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.disk_sources import moved_disks
+from virtrbd.domainxml.document import Definition, Edited, Rendered
 from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.ignoring import not_ignored
 from virtrbd.domainxml.live import wanted_memory
 from virtrbd.domainxml.managed_paths import every_path, stated_paths
-from virtrbd.domainxml.mark import definition_digest
 from virtrbd.domainxml.own_devices import rendered_places
-from virtrbd.domainxml.parse import parse_disks
 from virtrbd.errors import DocumentError
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import DefineDomain, RenewMark
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import Domain, DomainMark, ForeignChange
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.lint import Lint
 from virtrbd.model.live_actions import device_words
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.planning.definition_plan import DefinitionPlan
-from virtrbd.planning.live import plan_live
+from virtrbd.planning.live import Guest, plan_live
 from virtrbd.planning.machine_type import capabilities_key
 from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
@@ -33,14 +31,16 @@ from virtrbd.printable import shell_command
 # A run in which nothing changed needs no Jinja2, and fits nothing.
 with lazily():
     from virtrbd.compat.adapt import fit
-    from virtrbd.domainxml.document import render_document
+    from virtrbd.domainxml.rendered import render_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rendered:
-    xml: str = ""
+    """What the spec was rendered to, None where it cannot be."""
+
+    document: Rendered | None = None
     problems: tuple[str, ...] = ()
-    lints: tuple[Lint, ...] = field(default=())
+    lints: tuple[Lint, ...] = ()
 
 
 def plan_definition(
@@ -57,30 +57,29 @@ def plan_definition(
         defined
         and defined.persistent
         and mark
-        and (mark.inputs, mark.definition) == (inputs, definition_digest(defined.definition))
+        and (mark.inputs, mark.definition) == (inputs, defined.definition.digest)
     )
     if defined and mark and is_known and not defined.live:
         return DefinitionPlan(findings=_foreign_findings(domain, mark.foreign))
     rendered = _render(domain, defined, secret_uuid, actual, template_dir)
-    if rendered.problems:
+    if rendered.document is None or rendered.problems:
         return DefinitionPlan(problems=rendered.problems, lints=rendered.lints)
+    desired = rendered.document
+    new_mark = _new_mark(domain, mark, desired, inputs, actual)
     if defined is None:
-        new_mark = _new_mark(domain, None, rendered.xml, inputs, actual)
-        xml = with_mark(rendered.xml, new_mark)
-        return DefinitionPlan(
-            actions=(DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs, rendered=rendered.xml),),
-            lints=rendered.lints,
-        )
+        xml = with_mark(desired, new_mark).text
+        define = DefineDomain(domain_uuid=domain.uuid, xml=xml, inputs=inputs, rendered=desired.text)
+        return DefinitionPlan(actions=(define,), lints=rendered.lints)
     if mark and is_known:
         # Only the guest must be looked at, and lints were reported before.
         found = DefinitionPlan(findings=_foreign_findings(domain, mark.foreign))
     else:
-        found = _plan_edit(domain, defined, rendered, inputs, mark, actual)
+        found = replace(_plan_edit(domain, defined, desired, mark, new_mark, actual), lints=rendered.lints)
     if not defined.live:
         return found
-    new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
-    normal, left_out = _in_libvirts_words(defined, rendered.xml, mark, new_mark)
-    live = plan_live(domain, defined, normal, new_mark, actual, left_out)
+    normal, left_out = _in_libvirts_words(defined, desired, mark, new_mark)
+    guest = Guest(domain=domain, live=defined.live, definition=defined.definition, desired=normal)
+    live = plan_live(guest, new_mark, actual, left_out)
     waiting = {finding.subject for finding in live.findings if finding.kind is FindingKind.PENDING}
     actions = tuple(
         _with_pending(action, waiting) if isinstance(action, DefineDomain) else action for action in found.actions
@@ -93,7 +92,7 @@ def _with_pending(edit: DefineDomain, waiting: Collection[str]) -> DefineDomain:
     return replace(edit, pending=any(difference.path in waiting for difference in edit.differences))
 
 
-def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: str, actual: World) -> DomainMark:
+def _new_mark(domain: Domain, mark: DomainMark | None, rendered: Rendered, inputs: str, actual: World) -> DomainMark:
     ignored = mark.ignored if mark else ()
     return DomainMark(
         uuid=domain.uuid,
@@ -111,8 +110,8 @@ def _new_mark(domain: Domain, mark: DomainMark | None, rendered: str, inputs: st
 
 
 def _in_libvirts_words(
-    defined: DefinedDomain, rendered: str, mark: DomainMark | None, new_mark: DomainMark
-) -> tuple[str, tuple[str, ...]]:
+    defined: DefinedDomain, rendered: Rendered, mark: DomainMark | None, new_mark: DomainMark
+) -> tuple[Rendered, tuple[str, ...]]:
     """Return the rendered document in the forms that the mark records, and what libvirt left out: a guest starts so."""
     if mark is None or not mark.forms:
         return rendered, ()
@@ -123,41 +122,40 @@ def _in_libvirts_words(
 def _plan_edit(
     domain: Domain,
     defined: DefinedDomain,
-    rendered: _Rendered,
-    inputs: str,
+    desired: Rendered,
     mark: DomainMark | None,
+    new_mark: DomainMark,
     actual: World,
 ) -> DefinitionPlan:
-    new_mark = _new_mark(domain, mark, rendered.xml, inputs, actual)
-    edit = edit_definition(defined.definition, rendered.xml, mark, new_mark)
+    edit = edit_definition(defined.definition, desired, mark, new_mark)
     if edit.unclear:
         raise DocumentError(_unclear(domain, edit.unclear))
-    foreign = _foreign(defined, edit.xml, mark, rendered.xml, actual)
+    foreign = _foreign(defined, edit.document, mark, desired, actual)
     findings = (*_left_findings(domain, edit.left), *_foreign_findings(domain, foreign))
     if mark and not edit.differences and defined.persistent:
         renew = RenewMark(
             domain_uuid=domain.uuid,
-            inputs=inputs,
-            based_on=defined.definition,
+            inputs=new_mark.inputs,
+            based_on=defined.definition.text,
             stated=new_mark.stated,
             foreign=foreign,
             places=edit.places,
             forms=edit.forms,
         )
-        return DefinitionPlan(actions=(renew,), findings=findings, lints=rendered.lints)
+        return DefinitionPlan(actions=(renew,), findings=findings)
     if edit.loss:
         raise DocumentError(_lossy(domain, edit.loss))
     action = DefineDomain(
         domain_uuid=domain.uuid,
-        xml=with_mark(edit.xml, replace(new_mark, foreign=foreign, places=edit.places)),
-        inputs=inputs,
-        rendered=rendered.xml,
-        based_on=defined.definition,
+        xml=with_mark(edit.document, replace(new_mark, foreign=foreign, places=edit.places)).text,
+        inputs=new_mark.inputs,
+        rendered=desired.text,
+        based_on=defined.definition.text,
         was_undefined=not defined.persistent,
         differences=_with_owners(_with_images(edit.differences, domain, defined, actual), edit.taken),
         hazards=_edit_hazards(domain, defined, mark, edit, actual),
     )
-    return DefinitionPlan(actions=(action,), findings=findings, lints=rendered.lints)
+    return DefinitionPlan(actions=(action,), findings=findings)
 
 
 def _lossy(domain: Domain, loss: str) -> str:
@@ -188,25 +186,25 @@ def _left_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
 
 
 def _foreign(
-    defined: DefinedDomain, edited: str, mark: DomainMark | None, rendered: str, actual: World
+    defined: DefinedDomain, edited: Edited, mark: DomainMark | None, rendered: Rendered, actual: World
 ) -> tuple[ForeignChange, ...]:
     """Return the changes by others. A domain without a mark belongs to others entirely: it has none."""
     if mark is None:
         return ()
     last = actual.last_definitions.get(defined.uuid)
     is_upgraded = bool(last and last.hypervisor != actual.hypervisor_digest)
-    text: str | None = None
+    before: Definition | Rendered | None = None
     if mark.definition == "":
         # The run that defined it was killed before it could record what libvirt made of it. What libvirt added and
         # what others added are distinguished as after an upgrade.
-        text, is_upgraded = rendered, True
-    elif definition_digest(defined.definition) == mark.definition:
-        text = defined.definition
-    elif last and _digest_of_last(last) == mark.definition:
+        before, is_upgraded = rendered, True
+    elif defined.definition.digest == mark.definition:
+        before = defined.definition
+    elif last and _digest_of(kept := Definition(last.xml)) == mark.definition:
         # After a crash it may be of an older definition: virtrbd's own changes would be taken for others'.
-        text = last.xml
+        before = kept
     return foreign_changes(
-        text,
+        before,
         defined.definition,
         edited,
         mark.foreign,
@@ -216,10 +214,10 @@ def _foreign(
     )
 
 
-def _digest_of_last(last: LastDefinition) -> str:
+def _digest_of(kept: Definition) -> str:
     """Return the digest of the definition that was kept; a lost file costs only the explanation."""
     try:
-        return definition_digest(last.xml)
+        return kept.digest
     except DocumentError:
         return ""
 
@@ -248,8 +246,8 @@ def _render(
     fitted = fit(domain, capabilities, actual.images, actual.pool_config)
     if fitted.problems:
         return _Rendered(problems=fitted.problems, lints=fitted.lints)
-    document = render_document(fitted.fitted, actual.cluster, secret_uuid, template_dir)
-    return _Rendered(xml=document.xml, problems=document.problems, lints=fitted.lints)
+    rendering = render_document(fitted.fitted, actual.cluster, secret_uuid, template_dir)
+    return _Rendered(document=rendering.document, problems=rendering.problems, lints=fitted.lints)
 
 
 def _unknown_machine(domain: Domain, defined: DefinedDomain | None) -> str:
@@ -267,7 +265,7 @@ def _with_images(
     differences: Sequence[Difference], domain: Domain, defined: DefinedDomain, actual: World
 ) -> tuple[Difference, ...]:
     """Name the images that disks leave behind, and the existing images that disks get: no other message does."""
-    held = parse_disks(defined.definition)
+    held = defined.definition.disks
     leave = {f"/devices/disk:{disk.target}": f"{disk.image}, an image that is kept" for disk in held if disk.image}
     come = {
         f"/devices/disk:{disk.target}": f"{disk.image}, an image that exists already"
@@ -302,13 +300,13 @@ def _edit_hazards(
     named = {disk.image for disk in domain.disks}
     disks = {
         f"/devices/disk:{disk.target}"
-        for disk in parse_disks(defined.definition)
+        for disk in defined.definition.disks
         if disk.device == "disk" and disk.image not in named
     }
     if any(difference.path in disks and not difference.wanted for difference in differences):
         hazards.append(Hazard.INTERRUPTS_GUEST)
     # Another image or file behind a known target: the guest would boot into other data.
     own = {f"disk:{disk.target}" for disk in domain.disks}
-    if moved_disks(defined.definition, edit.xml, {monitor.address for monitor in actual.cluster.monitors}, own):
+    if moved_disks(defined.definition, edit.document, {monitor.address for monitor in actual.cluster.monitors}, own):
         hazards.append(Hazard.LOSES_DATA)
     return tuple(hazards)

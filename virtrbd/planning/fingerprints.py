@@ -24,7 +24,7 @@ def inputs_digest(domain: Domain, uuid: str, actual: World, common: str) -> str:
 
 def documents_digest(inputs: str, defined: DefinedDomain) -> str:
     """Return the digest of a domain's three documents: desired, definition and live."""
-    return digest_of(inputs, defined.definition, defined.live)
+    return digest_of(inputs, defined.definition.text, defined.live.text if defined.live else "")
 
 
 def _cache_options(domain: Domain, actual: World) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.plain import names_source
+from virtrbd.domainxml.document import Definition, Document
 from virtrbd.errors import ExitCode
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import (
@@ -33,8 +33,6 @@ from virtrbd.printable import shell_command
 # Only a run that lacks an image, or has one to grow, parses for it.
 with lazily():
     from virtrbd.domainxml.image_uses import named_images
-    from virtrbd.domainxml.parse import parse_disks
-    from virtrbd.domainxml.tree import parse_tree
 
 # Errors about a spec's file for which the spec may still be right.
 _OF_THE_WORLD = (ExitCode.UNAVAILABLE, ExitCode.DENIED, ExitCode.CONFIG, ExitCode.BUG)
@@ -81,10 +79,8 @@ def _had(domain: Domain, disk: Disk, defined: DefinedDomain | None, actual: Worl
     Law 15: an empty disk in its place would look like lost data, and the operator would not look in the trash.
     """
     last = actual.last_definitions.get(domain.uuid)
-    documents = (defined.definition if defined else "", defined.live if defined else "", last.xml if last else "")
-    return any(
-        use.ref.image == disk.image.image for xml in documents if xml for use in named_images(parse_tree(xml)).images
-    )
+    documents: list[Document] = [*(defined.documents if defined else ()), *([Definition(last.xml)] if last else [])]
+    return any(use.ref.image == disk.image.image for each in documents for use in named_images(each.tree).images)
 
 
 def plan_half_made(ref: ImageRef, actual: World) -> list[Action]:
@@ -189,7 +185,8 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
     if disk.size_bytes is not None and disk.size_bytes < image.size_bytes:
         return ImagePlan(problems=[_too_small(disk, f"image {image.ref}", image.size_bytes)])
     # One of them is the guest of this host, where that runs with the image.
-    own = 1 if defined and defined.state.is_active and names_source(defined.live, image.ref) else 0
+    live = defined.live if defined and defined.state.is_active else None
+    own = 1 if live and live.names(image.ref) else 0
     if len(image.watchers) > own and image.mark and image.is_of_other_host(actual.host_uuid):
         who = ", ".join(map(str, image.watchers))
         text = f"image {image.ref} belongs to host {image.mark.host_told}, and is open by {who}"
@@ -202,8 +199,8 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
 
 def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
     """Whether the guest runs with the image: an image that is attached only now is grown before that."""
-    live = defined.live if defined and defined.state.is_active else ""
-    return bool(live) and any((d.target, d.image) == (disk.target, disk.image.image) for d in parse_disks(live))
+    live = defined.live if defined and defined.state.is_active else None
+    return live is not None and any((d.target, d.image) == (disk.target, disk.image.image) for d in live.disks)
 
 
 def _unfinished_rollback(domain: Domain, image: Image, actual: World) -> str:

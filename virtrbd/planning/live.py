@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.disk_sources import medium
+from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
 from virtrbd.domainxml.ignoring import is_ignored, pruned
 from virtrbd.domainxml.image_uses import images_elsewhere
 from virtrbd.domainxml.live import (
@@ -20,11 +20,8 @@ from virtrbd.domainxml.live import (
     wanted_vcpus,
 )
 from virtrbd.domainxml.live_drift import live_only_devices, media_of_others, settings_of_others, words_of_others
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.domainxml.own_devices import still_there
-from virtrbd.domainxml.parse import parse_disks
-from virtrbd.domainxml.plain import are_all_gone, monitor_addresses
-from virtrbd.domainxml.tree import device_steps, parse_tree
+from virtrbd.domainxml.tree import device_steps
 from virtrbd.model.actions import Action
 from virtrbd.model.difference import Difference, Mend
 from virtrbd.model.domain import Domain, DomainMark
@@ -47,6 +44,16 @@ from virtrbd.planning.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A domain that runs, with its three documents."""
+
+    domain: Domain
+    live: LiveDocument
+    definition: Definition
+    desired: Rendered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LivePlan:
     """The changes to a running guest, and what must wait."""
 
@@ -54,30 +61,23 @@ class LivePlan:
     findings: tuple[Finding, ...] = ()
 
 
-def plan_live(
-    domain: Domain,
-    defined: DefinedDomain,
-    desired: str,
-    new_mark: DomainMark,
-    actual: World,
-    left_out: Sequence[str] = (),
-) -> LivePlan:
+def plan_live(guest: Guest, new_mark: DomainMark, actual: World, left_out: Sequence[str] = ()) -> LivePlan:
     """Return what brings the running guest into line, as far as that can be done while it runs."""
-    desired = pruned(desired, new_mark.ignored)
-    edit = live_edit(defined.live, defined.definition, desired, new_mark, left_out)
+    guest = replace(guest, desired=pruned(guest.desired, new_mark.ignored))
+    edit = live_edit(guest.live, guest.definition, guest.desired, new_mark, left_out)
     differences = edit.differences
     now = replace(edit, differences=tuple(each for each in differences if each.mend is Mend.LIVE))
-    actions = list(_actions(domain, defined, desired, now, actual))
+    actions = list(_actions(guest, now, actual))
     # Also what an earlier run attached or set and was killed before it marked it: unmarked it would be others'.
-    kept = still_there(defined.live, defined.definition, new_mark.stated)
-    if actions or not set(kept) <= set(_live_stated(defined)):
+    kept = still_there(guest.live, guest.definition, new_mark.stated)
+    if actions or not set(kept) <= set(_live_stated(guest)):
         # The place that libvirt chose is seen later; the mark has the place of an earlier device.
         attached = {action.device: "" for action in actions if isinstance(action, AttachDevice)}
-        actions.append(_mark(defined, new_mark, {**edit.places, **attached}))
+        actions.append(_mark(guest, new_mark, {**edit.places, **attached}))
     waiting = [each for each in differences if each.mend is not Mend.LIVE]
-    pending = [*_pending(domain, waiting), *_asked(domain, defined, desired, differences)]
-    findings = [*pending, *_unclear(domain, edit.unclear), *_foreign(domain, defined, desired, new_mark)]
-    findings += _monitors(domain, defined, desired, actual)
+    pending = [*_pending(guest.domain, waiting), *_asked(guest, differences)]
+    findings = [*pending, *_unclear(guest.domain, edit.unclear), *_foreign(guest, new_mark)]
+    findings += _monitors(guest, actual)
     return LivePlan(actions=tuple(actions), findings=tuple(findings))
 
 
@@ -90,27 +90,27 @@ def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
         yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
 
 
-def _actions(domain: Domain, defined: DefinedDomain, desired: str, edit: LiveEdit, actual: World) -> Iterator[Action]:
+def _actions(guest: Guest, edit: LiveEdit, actual: World) -> Iterator[Action]:
     """Yield one action for each device with differences: controllers first, detaching last."""
-    differences, places = edit.differences, edit.places
+    differences, places, uuid = edit.differences, edit.places, guest.domain.uuid
     by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
     for device, found in by_device:
         if device:
             whole = next((each for each in found if each.path == f"/devices/{device}"), None)
             if whole and whole.wanted:
-                image = _written_image(desired, device, actual)
-                yield AttachDevice(domain_uuid=domain.uuid, device=device, image=image)
+                image = _written_image(guest.desired, device, actual)
+                yield AttachDevice(domain_uuid=uuid, device=device, image=image)
             elif whole:
-                yield _detached(domain, defined, device, places.get(device, ""), actual)
+                yield _detached(guest, device, places.get(device, ""), actual)
             else:
-                yield from _device_actions(domain, defined, desired, device, found, places.get(device, ""))
+                yield from _device_actions(guest, device, found, places.get(device, ""))
     rest = {each.path: each for each in differences if not _device(each)}
     if "/currentMemory" in rest:
-        yield from _memory(domain, defined, desired)
+        yield from _memory(guest)
     if "/vcpu/@current" in rest:
-        yield from _vcpus(domain, defined, desired)
+        yield from _vcpus(guest)
     if rest.keys() & {"/title", "/description"}:
-        yield _title(domain, defined, rest)
+        yield _title(guest, rest)
 
 
 def _order(difference: Difference) -> tuple[bool, bool, str]:
@@ -124,37 +124,35 @@ def _device(difference: Difference) -> str:
     return parts[2] if parts[1] == "devices" else ""
 
 
-def _device_actions(
-    domain: Domain, defined: DefinedDomain, desired: str, device: str, found: tuple[Difference, ...], place: str
-) -> Iterator[Action]:
+def _device_actions(guest: Guest, device: str, found: tuple[Difference, ...], place: str) -> Iterator[Action]:
     kind, _, key = device.partition(":")
     if kind == "interface":
-        link = wanted_link(desired, device)
+        link = wanted_link(guest.desired, device)
         up = link != "down"
         yield SetLink(
-            domain_uuid=domain.uuid, device=device, place=place, up=up, is_stated=bool(link), hazards=_unless(up)
+            domain_uuid=guest.domain.uuid, device=device, place=place, up=up, is_stated=bool(link), hazards=_unless(up)
         )
-    elif limits := live_limits(defined.live, desired, device, found):
-        yield LimitDisk(domain_uuid=domain.uuid, target=key, limits=tuple(limits.items()))
+    elif limits := live_limits(guest.live, guest.desired, device, found):
+        yield LimitDisk(domain_uuid=guest.domain.uuid, target=key, limits=tuple(limits.items()))
     if any("/source" in each.path or each.path.endswith("/@type") for each in found):
-        said = medium(dict(device_steps(parse_tree(desired))).get(device))
-        yield ChangeMedia(domain_uuid=domain.uuid, device=device, medium=said, hazards=_unless(bool(said)))
+        said = medium(dict(device_steps(guest.desired.tree)).get(device))
+        yield ChangeMedia(domain_uuid=guest.domain.uuid, device=device, medium=said, hazards=_unless(bool(said)))
 
 
-def _detached(domain: Domain, defined: DefinedDomain, device: str, place: str, actual: World) -> Action:
+def _detached(guest: Guest, device: str, place: str, actual: World) -> Action:
     return DetachDevice(
-        domain_uuid=domain.uuid,
+        domain_uuid=guest.domain.uuid,
         device=device,
         place=place,
-        image=_written_image(defined.live, device, actual),
+        image=_written_image(guest.live, device, actual),
         hazards=(Hazard.INTERRUPTS_GUEST,),
     )
 
 
-def _written_image(document: str, device: str, actual: World) -> ImageRef | None:
+def _written_image(document: Document, device: str, actual: World) -> ImageRef | None:
     """Return the image of this cluster that a device writes to; a template or `xml:` may name other clusters."""
-    elsewhere = images_elsewhere(parse_tree(document), actual.cluster.addresses)
-    images = {f"disk:{disk.target}": disk.image for disk in parse_disks(document) if disk.is_written}
+    elsewhere = images_elsewhere(document.tree, actual.cluster.addresses)
+    images = {f"disk:{disk.target}": disk.image for disk in document.disks if disk.is_written}
     image = images.get(device)
     return None if image is None or image.snapshot or image in elsewhere else image
 
@@ -163,64 +161,60 @@ def _unless(is_harmless: bool) -> tuple[Hazard, ...]:
     return () if is_harmless else (Hazard.INTERRUPTS_GUEST,)
 
 
-def _memory(domain: Domain, defined: DefinedDomain, desired: str) -> Iterator[Action]:
-    has, wanted = _balloon(defined, desired)
-    if wanted != has and not _is_asked(defined, has, wanted):
+def _memory(guest: Guest) -> Iterator[Action]:
+    has, wanted = _balloon(guest)
+    if wanted != has and not _is_asked(guest, has, wanted):
         hazards = _unless(wanted > has)
-        yield SetMemory(domain_uuid=domain.uuid, from_bytes=has, to_bytes=wanted, hazards=hazards)
+        yield SetMemory(domain_uuid=guest.domain.uuid, from_bytes=has, to_bytes=wanted, hazards=hazards)
 
 
-def _balloon(defined: DefinedDomain, desired: str) -> tuple[int, int]:
+def _balloon(guest: Guest) -> tuple[int, int]:
     """Return the memory that a guest has, and the memory that it should have, in bytes."""
-    has, most = current_memory(defined.live)
-    return has, min(wanted_memory(desired), most)
+    has, most = current_memory(guest.live.tree)
+    return has, min(wanted_memory(guest.desired), most)
 
 
-def _is_asked(defined: DefinedDomain, has: int, wanted: int) -> bool:
+def _is_asked(guest: Guest, has: int, wanted: int) -> bool:
     """Whether the guest should give memory back, and was asked to: at its start or since, as its own mark records."""
-    mark = read_mark(defined.live)
-    told = mark.balloon_bytes if mark else 0
-    return wanted < has and current_memory(defined.definition)[0] == wanted and told in (0, wanted)
+    told = guest.live.mark.balloon_bytes if guest.live.mark else 0
+    return wanted < has and current_memory(guest.definition.tree)[0] == wanted and told in (0, wanted)
 
 
-def _asked(
-    domain: Domain, defined: DefinedDomain, desired: str, differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _asked(guest: Guest, differences: Sequence[Difference]) -> Iterator[Finding]:
     """A guest gives memory back when its driver runs; until then there is nothing to ask again."""
     if not any(each.path == "/currentMemory" for each in differences):
         return
-    has, wanted = _balloon(defined, desired)
-    if _is_asked(defined, has, wanted):
+    has, wanted = _balloon(guest)
+    if _is_asked(guest, has, wanted):
         text = (
             f"/currentMemory: it has {format_size(has)} and should have {format_size(wanted)}; takes effect when its "
             f"balloon driver gives the rest back"
         )
-        yield Finding(domain=domain.name, kind=FindingKind.ASKED, subject="/currentMemory", text=text)
+        yield Finding(domain=guest.domain.name, kind=FindingKind.ASKED, subject="/currentMemory", text=text)
 
 
-def _vcpus(domain: Domain, defined: DefinedDomain, desired: str) -> Iterator[Action]:
-    has, most = current_vcpus(defined.live)
-    wanted = min(wanted_vcpus(desired), most)
+def _vcpus(guest: Guest) -> Iterator[Action]:
+    has, most = current_vcpus(guest.live.tree)
+    wanted = min(wanted_vcpus(guest.desired), most)
     if wanted != has:
-        yield SetVcpus(domain_uuid=domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
+        yield SetVcpus(domain_uuid=guest.domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
 
 
-def _title(domain: Domain, defined: DefinedDomain, differences: Mapping[str, Difference]) -> SetTitle:
+def _title(guest: Guest, differences: Mapping[str, Difference]) -> SetTitle:
     # Both are set at once: a value that does not differ, or that virtrbd does not state, stays as it is.
-    wanted = titles(defined.live) | {path[1:]: each.wanted for path, each in differences.items()}
-    return SetTitle(domain_uuid=domain.uuid, title=wanted["title"], description=wanted["description"])
+    wanted = titles(guest.live) | {path[1:]: each.wanted for path, each in differences.items()}
+    return SetTitle(domain_uuid=guest.domain.uuid, title=wanted["title"], description=wanted["description"])
 
 
-def _mark(defined: DefinedDomain, new_mark: DomainMark, places: Mapping[str, str]) -> MarkLive:
+def _mark(guest: Guest, new_mark: DomainMark, places: Mapping[str, str]) -> MarkLive:
     """What the guest has of virtrbd's from now on, including devices that the guest has not released yet."""
-    stated = tuple(sorted({*_live_stated(defined), *new_mark.stated}))
+    stated = tuple(sorted({*_live_stated(guest), *new_mark.stated}))
     return MarkLive(domain_uuid=new_mark.uuid, stated=stated, places=tuple(sorted(places.items())))
 
 
-def _live_stated(defined: DefinedDomain) -> tuple[str, ...]:
+def _live_stated(guest: Guest) -> tuple[str, ...]:
     """Return what of the running guest is marked as virtrbd's."""
-    mark = read_mark(defined.live)
-    return mark.stated if mark else ()
+    return guest.live.mark.stated if guest.live.mark else ()
 
 
 def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]:
@@ -233,24 +227,24 @@ def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]
         yield Finding(domain=domain.name, kind=kind, subject=each.path, text=f"{each}; {when}")
 
 
-def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: DomainMark) -> Iterator[Finding]:
-    for device in live_only_devices(defined.live, defined.definition, read_mark(defined.live), new_mark.ignored):
+def _foreign(guest: Guest, new_mark: DomainMark) -> Iterator[Finding]:
+    for device in live_only_devices(guest.live, guest.definition, new_mark.ignored):
         words = device.replace(":", " ", 1)
         yield Finding(
-            domain=domain.name,
+            domain=guest.domain.name,
             kind=FindingKind.FOREIGN,
             subject=f"live/devices/{device}",
             text=f"{words} is only in the running guest; left alone, lost at its next boot",
         )
 
-    documents = defined.live, defined.definition, desired, read_mark(defined.live)
+    documents = guest.live, guest.definition, guest.desired
     for change in (*words_of_others(*documents), *settings_of_others(*documents)):
         if not is_ignored(change.path, new_mark.ignored):
             text = f"{change} only in the running guest; left alone, lost at its next boot"
-            yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=f"live{change.path}", text=text)
-    for device in media_of_others(defined.live, defined.definition, desired):
+            yield Finding(domain=guest.domain.name, kind=FindingKind.FOREIGN, subject=f"live{change.path}", text=text)
+    for device in media_of_others(*documents):
         yield Finding(
-            domain=domain.name,
+            domain=guest.domain.name,
             kind=FindingKind.FOREIGN,
             subject=f"live/devices/{device}/source",
             text=f"{device.partition(':')[2]} of the running guest holds a medium that others inserted; left alone, "
@@ -258,17 +252,17 @@ def _foreign(domain: Domain, defined: DefinedDomain, desired: str, new_mark: Dom
         )
 
 
-def _monitors(domain: Domain, defined: DefinedDomain, desired: str, actual: World) -> Iterator[Finding]:
-    held, now = monitor_addresses(defined.live), actual.cluster.addresses
-    if are_all_gone(held, now):
-        if not are_all_gone(monitor_addresses(defined.definition), now):
+def _monitors(guest: Guest, actual: World) -> Iterator[Finding]:
+    held, cluster = guest.live.monitors, actual.cluster
+    if cluster.has_none_of(held):
+        if not cluster.has_none_of(guest.definition.monitors):
             way_out = "the definition has the new addresses: restart it"
-        elif not are_all_gone(monitor_addresses(desired), now):
+        elif not cluster.has_none_of(guest.desired.monitors):
             way_out = "its definition does not have the new addresses yet: define it, then restart it"
         else:
             way_out = "the spec's xml: or template names them: remove them there, then restart it"
         yield Finding(
-            domain=domain.name,
+            domain=guest.domain.name,
             kind=FindingKind.MONITORS,
             text=f"the running guest was started with monitors that are all gone ({', '.join(sorted(held))}); it would "
             f"not find the cluster again after losing it, nor migrate; {way_out}",

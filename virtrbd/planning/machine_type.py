@@ -5,12 +5,7 @@ from contextlib import suppress
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import DocumentError
-from virtrbd.lazily import lazily
 from virtrbd.model.domain import Domain
-
-# A run that finds all in order parses nothing.
-with lazily():
-    from virtrbd.domainxml.parse import parse_machine
 
 CapabilitiesKey = tuple[str, str]
 
@@ -20,7 +15,7 @@ _FAMILIES = {"pc": "pc-i440fx-", "q35": "pc-q35-"}
 def capabilities_key(domain: Domain, defined: DefinedDomain | None) -> CapabilitiesKey:
     """Return the hypervisor type and the machine that the domain is rendered for."""
     if defined and not domain.machine_upgrade:
-        pinned = parse_machine(defined.definition)[1]
+        pinned = defined.definition.machine
         if pinned.startswith(_FAMILIES.get(domain.machine, "\n")):
             return domain.hypervisor, pinned
     return domain.hypervisor, domain.machine

@@ -4,19 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
-from virtrbd.domainxml.plain import NAMESPACE, are_all_gone, may_be_no_xml, monitor_addresses
 from virtrbd.errors import ExitCode, VirtrbdError
-from virtrbd.lazily import lazily
 from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind
 from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
-
-# A run that finds all in order parses nothing.
-with lazily():
-    from virtrbd.domainxml.mark import read_mark
-    from virtrbd.domainxml.parsing import parse
 
 
 def others(desired: Sequence[Domain], actual: World, *, here: str, with_orphans: bool) -> Iterator[DomainPlan]:
@@ -55,9 +48,9 @@ def _no_xml(found: DefinedDomain) -> Iterator[Finding]:
 
 def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
     """Return the finding about a definition that libvirt itself could not read again: measured, it loses the domain."""
-    if not (found.persistent and may_be_no_xml(found.definition)):
+    if not (found.persistent and found.definition.may_be_no_xml):
         return None
-    flaw = parse(found.definition).flaw
+    flaw = found.definition.flaw
     text = (
         f"its definition holds {flaw}: when libvirtd is restarted, it loses the domain; write title, "
         f"description and metadata without it now (virsh desc, virsh metadata)"
@@ -66,9 +59,7 @@ def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
 
 
 def _is_ours(found: DefinedDomain) -> bool:
-    if NAMESPACE not in found.definition:
-        return False
-    return read_mark(found.definition) is not None
+    return found.definition.may_be_marked and found.definition.mark is not None
 
 
 def _orphan(found: DefinedDomain, host: str) -> Finding:
@@ -87,8 +78,8 @@ def _orphan(found: DefinedDomain, host: str) -> Finding:
 
 
 def _stale_monitors(found: DefinedDomain, actual: World) -> Iterator[Finding]:
-    held = monitor_addresses(found.definition)
-    if are_all_gone(held, actual.cluster.addresses):
+    held = found.definition.monitors
+    if actual.cluster.has_none_of(held):
         state = "runs, and would not survive a restart" if found.state.is_active else "will not start"
         yield Finding(
             domain=found.name,

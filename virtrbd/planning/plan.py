@@ -30,8 +30,6 @@ from virtrbd.printable import shell_command
 # What was judged before needs neither lxml nor Jinja2.
 with lazily():
     from virtrbd.domainxml.ignoring import is_ignored
-    from virtrbd.domainxml.mark import read_mark
-    from virtrbd.domainxml.parse import parse_disks
     from virtrbd.planning.definition import plan_definition
 
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
@@ -172,7 +170,8 @@ def _plan_domain(domain: Domain, world: _Basis) -> DomainPlan:
     if defined and defined.uuid != domain.uuid:
         domain = replace(domain, uuid=defined.uuid)
     is_other = defined is not None and defined.autostart != domain.autostart
-    mark = _read_mark(defined) if defined and (is_other or not is_judged) else None
+    # What was judged before needs neither lxml nor Jinja2, here and below.
+    mark = defined.definition.mark if defined and (is_other or not is_judged) else None
     if mark and mark.hold and mark.hold.holds_at(world.actual.now):
         return DomainPlan(name=domain.name, findings=(_held_finding(domain, mark.hold),), uuid=domain.uuid, exists=True)
     plan = _plan_all(domain, defined, mark, world, is_judged=is_judged)
@@ -229,10 +228,6 @@ def _plan_all(
     )
 
 
-def _read_mark(defined: DefinedDomain) -> DomainMark | None:
-    return read_mark(defined.definition)
-
-
 def _plan_definition(
     domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None, world: _Basis
 ) -> DefinitionPlan:
@@ -254,7 +249,7 @@ def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMa
     """Yield the spec's disks that no run attaches: their path is ignored, and holds another image."""
     if defined is None or mark is None or not mark.ignored:
         return
-    held = {disk.target: disk.image for disk in parse_disks(defined.definition)}
+    held = {disk.target: disk.image for disk in defined.definition.disks}
     for disk in domain.disks:
         path = f"devices/disk:{disk.target}"
         if is_ignored(path, mark.ignored) and held.get(disk.target) != disk.image:

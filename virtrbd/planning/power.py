@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.plain import names_source
 from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
 from virtrbd.model.domain import Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
@@ -116,4 +115,4 @@ def _is_ours(image: Image, domain: Domain, actual: World) -> bool:
 
 def _is_attached(ref: ImageRef, defined: DefinedDomain) -> bool:
     # A look at the text: a wrong yes only records the host of a disk that will be attached to its guest here.
-    return names_source(defined.live, ref)
+    return defined.live is not None and defined.live.names(ref)

@@ -7,7 +7,6 @@ trash) come after steps that cannot be done in halves (libvirt's undefine).
 from collections.abc import Iterator, Sequence
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.mark import read_mark
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, TrashImage, UndefineDomain
 from virtrbd.model.domain import PowerState
@@ -42,7 +41,7 @@ def plan_retirement(
     failures = tuple(_refused(name, kept, removals))
     if blocked or failures:
         return DomainPlan(name=name, uuid=uuid, held_back=blocked, failures=failures, exists=True)
-    takes_over = () if read_mark(defined.definition) else (Hazard.TAKES_OVER,)
+    takes_over = () if defined.definition.mark else (Hazard.TAKES_OVER,)
     actions: list[Action] = []
     if defined.state.is_active:
         actions.append(ShutDownDomain(domain_uuid=uuid, hazards=(Hazard.INTERRUPTS_GUEST, *takes_over)))

@@ -4,14 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.plain import may_name_more, sources_in
+from virtrbd.domainxml.document import Document
 from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
 
 # What libvirt keeps of domains besides their definition and live XML, by UUID, or why it cannot be read.
-Kept = Mapping[str, Sequence[str | Failure]]
+Kept = Mapping[str, Sequence[Document | Failure]]
 
 
 def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: Kept) -> tuple[DefinedDomain, ...]:
@@ -25,10 +25,11 @@ def neighbours(desired: Sequence[Domain], held: Sequence[DefinedDomain], kept: K
             owners[f"{ref.pool}/{ref.path}"] |= {domain.uuid, domain.name}
 
     def may_use(found: DefinedDomain) -> bool:
-        texts = [each for each in (found.definition, found.live, *kept.get(found.uuid, ())) if isinstance(each, str)]
-        if any(map(may_name_more, texts)):
+        of_libvirt = [each for each in kept.get(found.uuid, ()) if isinstance(each, Document)]
+        documents = (*found.documents, *of_libvirt)
+        if any(each.may_name_more for each in documents):
             return True
-        named = (owners.get(source) for text in texts for source in sources_in(text))
+        named = (owners.get(source) for each in documents for source in each.sources)
         return any(each and each.isdisjoint((found.uuid, found.name)) for each in named)
 
     return tuple(filter(may_use, held))

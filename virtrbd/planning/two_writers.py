@@ -7,7 +7,7 @@ count; the image's marks say which hosts they are on.
 from collections.abc import Iterator, Mapping, Sequence
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.plain import names_source
+from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import ExitCode
 from virtrbd.lazily import lazily
 from virtrbd.model.domain import Domain
@@ -19,7 +19,6 @@ from virtrbd.printable import shell_command
 # Usually nothing is open twice, and a run that finds everything in sync parses nothing.
 with lazily():
     from virtrbd.domainxml.image_uses import times_open
-    from virtrbd.domainxml.tree import parse_tree
 
 
 def images_of_guests(desired: Sequence[Domain], held: Sequence[DefinedDomain]) -> tuple[ImageRef, ...]:
@@ -35,7 +34,7 @@ def beyond_guests(
 
     def of_guests(ref: ImageRef) -> int:
         lives = (found.live for found in held if found.state.is_active and found.live)
-        return sum(_times_open(live, ref) for live in lives if names_source(live, ref))
+        return sum(_times_open(live, ref) for live in lives if live.names(ref))
 
     return {ref: found for ref, found in watchers.items() if len(found) > of_guests(ref)}
 
@@ -70,11 +69,11 @@ def two_writers_told(name: str, image: Image, watchers: Sequence[Watcher], host_
     )
 
 
-def _open(domain: Domain, live: Mapping[str, str]) -> Iterator[ImageRef]:
-    xml = live.get(domain.uuid) or live.get(domain.name, "")
+def _open(domain: Domain, live: Mapping[str, LiveDocument | None]) -> Iterator[ImageRef]:
+    running = live.get(domain.uuid) or live.get(domain.name)
     refs = (disk.image.image for disk in domain.disks if disk.is_written)
-    return (ref for ref in refs if xml and names_source(xml, ref))
+    return (ref for ref in refs if running and running.names(ref))
 
 
-def _times_open(live: str, ref: ImageRef) -> int:
-    return times_open(parse_tree(live), ref)
+def _times_open(live: LiveDocument | None, ref: ImageRef) -> int:
+    return times_open(live.tree, ref) if live else 0

@@ -15,10 +15,10 @@ from support.lab import LabHost
 from support.whole_domains import domains
 
 from virtrbd.compat.adapt import fit
-from virtrbd.domainxml.document import render_document
+from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.edit import edit_definition, with_mark
 from virtrbd.domainxml.managed_paths import stated_paths
-from virtrbd.domainxml.mark import read_mark
+from virtrbd.domainxml.rendered import render_document
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, DomainMark
@@ -79,11 +79,17 @@ def test_every_valid_spec_comes_back_as_it_was_rendered(
             assert capabilities is not None
             fitted = fit(domain, capabilities)
             assert fitted.problems == ()
-            document = render_document(fitted.fitted, CLUSTER, SECRET)
-            assert document.problems == ()
-            mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(document.xml))
-            given_back = define(with_mark(document.xml, mark))
-            assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()
+            rendering = render_document(fitted.fitted, CLUSTER, SECRET)
+            assert rendering.problems == ()
+            assert rendering.document is not None
+            mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(rendering.document))
+            given_back = define(with_mark(rendering.document, mark).text)
+            assert (
+                edit_definition(
+                    Definition(given_back), rendering.document, Definition(given_back).mark, mark
+                ).differences
+                == ()
+            )
 
 
 _Drive = TypeVar("_Drive", Disk, Cdrom)
@@ -125,11 +131,14 @@ def test_any_domain_that_is_taken_comes_back_as_it_was_rendered(
     assert capabilities is not None
     fitted = fit(domain, capabilities)
     assume(not fitted.problems)
-    document = render_document(fitted.fitted, CLUSTER, SECRET)
-    assert document.problems == ()
-    mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(document.xml))
+    rendering = render_document(fitted.fitted, CLUSTER, SECRET)
+    assert rendering.problems == ()
+    assert rendering.document is not None
+    mark = DomainMark(uuid=domain.uuid, host="h", stated=stated_paths(rendering.document))
     try:
-        given_back = define(with_mark(document.xml, mark))
+        given_back = define(with_mark(rendering.document, mark).text)
     except libvirt.libvirtError:
         assume(False)
-    assert edit_definition(given_back, document.xml, read_mark(given_back), mark).differences == ()
+    assert (
+        edit_definition(Definition(given_back), rendering.document, Definition(given_back).mark, mark).differences == ()
+    )

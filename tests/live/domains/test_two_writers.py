@@ -12,6 +12,7 @@ from support.worlds import World
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.engine.host import Host
 from virtrbd.engine.writers import writers_told
 from virtrbd.hypervisor.connection import Hypervisor
@@ -114,7 +115,9 @@ def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
         def told(monitor: str) -> int:
             source = f"<source protocol='rbd' name='vms/{name}'><host name='{monitor}'/></source>"
             live = f"<domain><devices><disk type='network'>{source}<target dev='vda'/></disk></devices></domain>"
-            domain = DefinedDomain(name=name, uuid="u", state=PowerState.RUNNING, definition=live, live=live)
+            domain = DefinedDomain(
+                name=name, uuid="u", state=PowerState.RUNNING, definition=Definition(live), live=LiveDocument(live)
+            )
             return len(writers_told(host, domain))
 
         assert (told("127.0.0.1"), told("10.9.9.9")) == (1, 0)

@@ -4,11 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from virtrbd.domainxml.defined import DefinedDomain
+from virtrbd.domainxml.defined import DefinedDomain, require_readable
 from virtrbd.domainxml.image_uses import written_images
-from virtrbd.domainxml.mark import read_mark
-from virtrbd.domainxml.parse import require_readable
-from virtrbd.domainxml.tree import parse_tree
 from virtrbd.engine.host import Host
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.hypervisor.connection import Hypervisor
@@ -42,14 +39,14 @@ def locked(host: Host, name: str, verb: str) -> Iterator[DefinedDomain]:
     """
     # The lock is the name's, also where the operator gave a UUID.
     found = require(host, name)
-    images = map(str, written_images(parse_tree(found.definition)))
+    images = map(str, written_images(found.definition.tree))
     with host.state.locked([found.name, *images], verb):
         yield require(host, found.uuid)
 
 
 def require_released(domain: DefinedDomain) -> None:
     """Raise BlockedError while the domain is held."""
-    mark = read_mark(domain.definition)
+    mark = domain.definition.mark
     if mark and mark.hold and mark.hold.holds_at(time.time()):
         way_out = shell_command("virtrbd release", domain.name)
         raise BlockedError(f"{domain.name}: is held{mark.hold.why_told}; {way_out} ends that")
