@@ -16,10 +16,10 @@ from support.whole_domains import disks, domains, interfaces
 
 from virtrbd.adoption.spec_values import spec_words
 from virtrbd.compat.adapt import fit
+from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.render import render
-from virtrbd.domainxml.tree import parse_tree
-from virtrbd.model.actual import ClusterFacts, Monitor
 from virtrbd.model.attributes import ATTRIBUTES, Attribute, Form
+from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, Interface
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict
@@ -139,9 +139,9 @@ def test_what_is_stated_is_rendered_and_read_back(kind: type) -> None:
     newest = {machine: era("12.8", machine) for machine in ("pc", "q35")}
     for domain in valid_domains():
         xml = render(fit(domain, newest[domain.machine]).fitted, CLUSTER, SECRET)
-        elements = parse_tree(xml).findall(f"devices/{LISTS[kind].removesuffix('s')}")
+        elements = xml.tree.findall(f"devices/{LISTS[kind].removesuffix('s')}")
         images = {disk.image.image: disk.size_bytes or 1 for disk in domain.disks}
-        words = spec_words(xml, images, frozenset(monitor.address for monitor in CLUSTER.monitors))
+        words = spec_words(Definition(xml.text), images, frozenset(monitor.address for monitor in CLUSTER.monitors))
         said: dict[str, dict[str, object]] = {}
         for word in words.more:
             if word.path[:1] == (LISTS[kind],):

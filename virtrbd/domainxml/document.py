@@ -61,7 +61,7 @@ class Document:
 
     @property
     def flaw(self) -> str:
-        """What in the text is no XML and was replaced in the tree, empty where it is XML."""
+        """What in the text XML forbids and was replaced in the tree, empty where the text is XML."""
         return self._parsed.flaw
 
     def copy(self) -> Element:

@@ -99,7 +99,7 @@ def edit_definition(definition: Definition, desired: Rendered, mark: DomainMark 
 def edit_tree(root: Element, wanted: Element, mark: DomainMark | None, new_mark: DomainMark) -> Edit:
     """Edit a tree so that it has all that `wanted` states, which is made canonical, and return what that took.
 
-    Raises DocumentError where it is no domain's.
+    Raises DocumentError where the root is not that of a domain.
     """
     # A default namespace would become that of everything that is merged in: lxml writes no xmlns="" against it.
     if root.tag != "domain":
