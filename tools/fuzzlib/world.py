@@ -27,7 +27,7 @@ from support.strategies import (
 
 from fuzzlib.target import require
 from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_digest, plan_lines
-from virtrbd.domainxml import document
+from virtrbd.domainxml import rendered
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import schema_problems
@@ -162,7 +162,7 @@ def _of_others(plan: Plan, names: Collection[str]) -> list[DomainPlan]:
 def rendered_once() -> Iterator[None]:
     """Render and validate each document once: both take most of a plan's time, and return the same for the same."""
     once, check = _once(render), _once(schema_problems)
-    with patch.object(document, "render", once), patch.object(document, "schema_problems", check):
+    with patch.object(rendered, "render", once), patch.object(rendered, "schema_problems", check):
         yield
 
 
