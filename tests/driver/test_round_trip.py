@@ -141,7 +141,8 @@ def sayings(element: Element, path: str) -> Iterator[str]:
     yield f"{path} {(element.text or '').strip()}"
     yield from (f"{path}/@{name}={element.get(name)}" for name in map(str, element.attrib))
     for name, child in steps(element):
-        yield from sayings(child, f"{path}/{name}")
+        # Of devices without a key the one that was there before stays the first.
+        yield from sayings(child, f"{path}/{name.partition('#')[0]}")
 
 
 @given(data=st.data())
