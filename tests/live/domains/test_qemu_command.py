@@ -254,7 +254,7 @@ def test_everything_that_a_spec_can_state_is_taken(
              detect_zeroes=DetectZeroes.UNMAP, shareable=True, cache=Cache.NONE),
         Disk(target="sda", bus=Bus.SCSI, image=refs[1], wwn="5000c50015ea71ac", rotation_rate=1, error_policy="stop",
              rerror_policy="report", discard_granularity_bytes=2**22),
-        Disk(target="sdb", bus=Bus.SATA, image=refs[2], wwn="5000c50015ea71ad", rotation_rate=7200, serial="sata-1"),
+        Disk(target="sdb", bus=Bus.SATA, image=refs[2], rotation_rate=7200, serial="sata-1"),
         Disk(target="sdc", bus=Bus.USB, image=refs[3], serial="usb-1", readonly=True),
     )  # fmt: skip
     cdroms = (
