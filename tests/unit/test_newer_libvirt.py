@@ -12,7 +12,7 @@ from virtrbd.domainxml.drift import foreign_changes
 from virtrbd.domainxml.edit import Edit, edit_definition, with_mark
 from virtrbd.domainxml.live import live_edit
 from virtrbd.domainxml.managed_paths import stated_paths
-from virtrbd.domainxml.own_devices import rendered_places, settled
+from virtrbd.domainxml.own_devices import live_mark, rendered_places, settled
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Firmware, Tpm, Watchdog
@@ -111,6 +111,17 @@ def test_the_chipsets_watchdog_is_no_difference() -> None:
 def test_a_guest_that_has_the_chipsets_alone_lacks_the_one_that_is_asked_for() -> None:
     held, wanted = definition("", ITCO.format("reset")), rendered("i6300esb reset")
     [found] = live_edit(LiveDocument(held), Definition(held), Rendered(wanted), mark_for(wanted)).differences
+    assert (found.path, found.found) == ("/devices/watchdog", "")
+
+
+def test_the_chipsets_is_not_taken_for_one_that_waits_for_the_next_boot() -> None:
+    live, wanted = definition("", ITCO.format("reset")), Rendered(rendered("i6300esb reset"))
+    held = Definition(definition("i6300esb reset", I6300.format("reset"), ITCO.format("reset")))
+    mark = live_mark(LiveDocument(live), held, stated_paths(wanted), {})
+    assert mark is not None
+    assert not [path for path in mark.stated if "watchdog" in path]
+    marked = LiveDocument(with_mark(Rendered(live), mark).text)
+    [found] = live_edit(marked, held, wanted, mark_for(wanted.text)).differences
     assert (found.path, found.found) == ("/devices/watchdog", "")
 
 
