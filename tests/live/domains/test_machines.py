@@ -7,6 +7,7 @@ import pytest
 from support.fleets import Fleet
 from support.guests import FILL, FORMAT, Guest
 from support.lab import LabHost
+from support.waiting import eventually
 from support.xml import at
 
 UEFI_BOOT_TIMEOUT_S = 100
@@ -86,8 +87,10 @@ def test_a_guest_gets_its_address_from_a_libvirt_network(
     guest = boot(f"interfaces:\n  - {{network: {network}, mtu: 1400}}\ndisks:\n  - clone: {golden}\n")
     guest.await_up(1, 60)
     mac = at(ET.fromstring(host.ok("virsh", "dumpxml", name)), "devices/interface/mac").get("address", "no MAC")
-    # The agent tells what the guest itself sees: the MAC that was derived from the spec.
-    assert mac in host.ok("virsh", "domifaddr", name, "--source", "agent", "--full")
+    # The agent tells what the guest itself sees, the MAC that was derived from the spec, once its driver is loaded.
+    eventually(
+        f"{mac} is in the guest", lambda: mac in host.ok("virsh", "domifaddr", name, "--source", "agent", "--full")
+    )
     assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
 
 
