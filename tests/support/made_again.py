@@ -136,6 +136,9 @@ def _said(root: Element) -> Mapping[str, object]:
     said: dict[str, object] = {}
     for disk in root.iterfind("devices/disk[@type='network']"):
         lift_auth(disk)
+    for loader in root.iterfind("os/loader[@type='pflash'][@stateless='no']"):
+        # A flash keeps its variables by default; virtrbd says so, or libvirt 9.2 and later choose another loader.
+        del loader.attrib["stateless"]
     for features in root.findall("cpu"):
         features[:] = sorted(features, key=lambda feature: (str(feature.tag), feature.get("name", "")))
     for child in root:
