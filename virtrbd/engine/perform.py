@@ -227,7 +227,7 @@ def _generation(domain: DefinedDomain | None) -> str:
 
 def _grow(action: GrowImage, host: Host) -> None:
     if action.live:
-        host.hypervisor.block_resize(action.domain_uuid, action.target, action.to_bytes)
+        host.hypervisor.block_resize(action.domain_uuid, action.target, action.from_bytes, action.to_bytes)
     else:
         grow = partial(grow_image, host.cluster, action.ref, action.to_bytes)
         once_free(grow, wait_s=host.settings.timeouts.watcher, say=host.say)

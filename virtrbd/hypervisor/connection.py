@@ -13,6 +13,7 @@ from virtrbd.domainxml.document import Definition, Document, Edited, Rendered
 from virtrbd.errors import HypervisorError, UnavailableError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
+from virtrbd.hypervisor.growing import grow_disk
 from virtrbd.hypervisor.marks import record, with_passwords_of, write_mark
 from virtrbd.hypervisor.patience import read_each
 from virtrbd.hypervisor.reading import (
@@ -43,7 +44,7 @@ with lazily():
     from virtrbd.domainxml.capabilities import parse_capabilities
     from virtrbd.domainxml.libvirt_defaults import is_plain
     from virtrbd.domainxml.own_devices import live_mark
-    from virtrbd.domainxml.parse import ceph_pool_in, is_encrypted, secret_xml
+    from virtrbd.domainxml.parse import ceph_pool_in, secret_xml
 
 T = TypeVar("T")
 
@@ -304,27 +305,12 @@ class Hypervisor:
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         self._on(uuid, "undefining the domain", lambda domain: domain.undefineFlags(flags))
 
-    def block_resize(self, uuid: str, target: str, to_bytes: int) -> bool:
+    def block_resize(self, uuid: str, target: str, from_bytes: int, to_bytes: int) -> bool:
         """Grow a running guest's disk: QEMU resizes the image, and the guest sees the new size. Never shrinks.
 
         Return whether the guest had less. Raises HypervisorError when QEMU does not show the new size afterwards.
         """
-
-        def resize(domain: Any) -> bool:
-            held, _, _ = domain.blockInfo(target)
-            # libvirt shrinks silently
-            if held >= to_bytes:
-                return False
-            domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-            before, (held, _, _) = held, domain.blockInfo(target)
-            if held < to_bytes and is_encrypted(live_of(domain), target):
-                # The guest does not read the header: it does not see that the image was as large already.
-                return bool(held > before)
-            if held < to_bytes:
-                raise HypervisorError(f"growing {target}: QEMU still says {held} bytes; restart the guest")
-            return True
-
-        return self._on(uuid, f"growing {target}", resize)
+        return self._on(uuid, f"growing {target}", lambda domain: grow_disk(domain, target, from_bytes, to_bytes))
 
     def attach_live(self, uuid: str, xml: str) -> None:
         """Attach a device to the running guest only."""

@@ -100,7 +100,8 @@ def grow(
     running, _ = growth_objections(image, uses, host.host_uuid)
     if running and hypervisor:
         # Also an image of that size already: after a growth by rbd alone the guest does not know it.
-        was_told = hypervisor.block_resize(running.uuid, _target(hypervisor, running, ref), to_bytes)
+        target = _target(hypervisor, running, ref)
+        was_told = hypervisor.block_resize(running.uuid, target, image.size_bytes, to_bytes)
         return image.size_bytes, running.name if was_told else ""
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)

@@ -252,6 +252,8 @@ def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: World, nam
         before = domain.blockInfo("vda")[0]
         assert "sees the new size" in world.ok("image", "resize", f"vms/{name}", "48M")
         assert domain.blockInfo("vda")[0] == before + 16 * MIB
+        with rbd.Image(world.vms, name, read_only=True) as opened:
+            assert opened.size() == 48 * MIB
         assert "is 48 MiB already" in world.ok("image", "resize", f"vms/{name}", "48M")
     finally:
         secret.undefine()
