@@ -27,8 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
-    # The same examples in every run, so that a red one is the change's fault; --explore draws new ones.
-    settings.register_profile("default", derandomize=not config.getoption("--explore"))
+    # The same examples in every run, so that a red one is the change's fault; --explore draws new ones. No example has
+    # a limit of time: how long it takes is the machine's affair.
+    settings.register_profile("default", derandomize=not config.getoption("--explore"), deadline=None)
     settings.load_profile("default")
     settings.register_profile(
         "laws",
