@@ -142,7 +142,7 @@ def test_a_start_waits_out_the_watch_of_a_killed_qemu(host: LabHost, name: str) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == f"{name}: started\n"
     assert re.search(
-        rf"image vms/{name}\.vda is open by client\.\d+ at \S+; waiting up to 15 s in case it is what a crash left",
+        rf"image vms/{name}\.vda is open by client\.\d+ at \S+; waiting up to 15 s in case a crash left it behind",
         done.stderr,
     )
     assert len(qemus(name)) == 1

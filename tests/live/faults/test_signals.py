@@ -130,7 +130,7 @@ def test_a_destroy_that_ceph_cuts_off_says_that_the_guest_was_ended(world: World
     cut = world.virtrbd("destroy", "--allow", "interrupts-guest", name, program=("-c", SILENT))
     assert cut.returncode == 69
     said, why = cut.stderr.splitlines()
-    assert said.startswith(f"{name}: the guest was ended; virtrbd shutdown {name} notes"), said
+    assert said.startswith(f"{name}: the guest was ended; virtrbd shutdown {name} records"), said
     assert why == "Ceph: no answer", "something was begun"
     assert not world.libvirt.lookupByName(name).isActive()
     world.ok("shutdown", name)

@@ -190,7 +190,7 @@ def test_a_mirror_and_its_snapshots_keep_an_image(cluster: World) -> None:
         (("snapshot", "create", "vms/mirrored@v2"), "it is not primary"),
         (("snapshot", "protect", "vms/mirrored@v1"), "it is not primary"),
         (("snapshot", "remove", "vms/mirrored@v1"), "it is not primary"),
-        (("snapshot", "remove", snapshot), "what ends it: rbd mirror image disable vms/mirrored"),
+        (("snapshot", "remove", snapshot), "to end it: rbd mirror image disable vms/mirrored"),
     ):
         done = cluster.virtrbd("image", *words)
         assert (done.returncode, said in done.stdout + done.stderr) == (5, True), done
