@@ -6,7 +6,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from virtrbd.engine.metrics import Summary, write_summary
 from virtrbd.engine.new_files import write_new
 from virtrbd.errors import BusyError, ConfigError, UsageError, VirtrbdError
 from virtrbd.local.folders import is_own
-from virtrbd.local.state_dir import StateDir
+from virtrbd.local.state_dir import MARKING, StateDir
 from virtrbd.local.write_whole import write_unless_taken, write_whole
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.last_definition import LastDefinition
@@ -242,6 +244,26 @@ def test_a_lock_file_that_may_not_be_opened_is_denied(tmp_path: Path) -> None:
         pass
     (tmp_path / "locks" / "linked").symlink_to("/dev/null")
     with pytest.raises(VirtrbdError, match="symbolic links"), StateDir(str(tmp_path)).locked(["linked"], "apply"):
+        pass
+
+
+def test_a_command_waits_for_the_moment_in_which_another_run_marks_the_image(tmp_path: Path) -> None:
+    with ExitStack() as marking:
+        marking.enter_context(StateDir(str(tmp_path)).locked([str(REF)], MARKING))
+        ends = threading.Timer(0.2, marking.close)
+        ends.start()
+        with StateDir(str(tmp_path)).locked([str(REF)], "image resize"):
+            ends.join()
+
+
+def test_no_command_waits_for_a_run_that_hangs_while_it_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("virtrbd.local.state_dir._MARKING_ENDS_S", 0.1)
+    other = StateDir(str(tmp_path)).locked([str(REF)], "image resize")
+    with (
+        StateDir(str(tmp_path)).locked([str(REF)], MARKING),
+        pytest.raises(BusyError, match="virtrbd image mark"),
+        other,
+    ):
         pass
 
 

@@ -20,6 +20,7 @@ from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyErro
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.traces import drop_unmarked, note_made, note_unmarked, unmarked
 from virtrbd.images.wait import once_free
+from virtrbd.local.state_dir import MARKING
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.planning.interrupted import is_half
 from virtrbd.printable import shell_command
@@ -147,7 +148,7 @@ def mark_unmarked(host: ImageHost) -> None:
     """Mark what this host made while libvirt, which knows its UUID, did not answer; the rest waits."""
     with suppress(VirtrbdError):
         for ref, image_id, domain_uuid in list(unmarked(host.state)):
-            with suppress(VirtrbdError), host.state.locked([str(ref)], "image mark"):
+            with suppress(VirtrbdError), host.state.locked([str(ref)], MARKING):
                 image = read_image(host.cluster, ref)
                 if image and image.image_id == image_id and image.mark is None and not image.state:
                     finish_made(host, ref, image_id, domain_uuid, is_unsaid=True)

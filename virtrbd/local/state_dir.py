@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from virtrbd.model.retirement import Retirement
 
 T = TypeVar("T")
+
+# What every run does beside its own work, to any image: no command that names the image fails for that moment.
+MARKING = "image mark"
+_MARKING_ENDS_S = 3.0
+_LOOK_AGAIN_S = 0.02
+_NAMELESS = "another run"
 
 _WAY_OUT = "free space, or set state_dir to another place"
 # Of the 255 bytes of a file's name; an image's may have more.
@@ -273,14 +280,16 @@ class StateDir:
         except OSError as error:
             raise cannot_write(file, error, _WAY_OUT) from error
         with open(descriptor, "r+b", buffering=0):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another run"
+            ends = time.monotonic() + _MARKING_ENDS_S
+            while holder := _holder(descriptor):
+                # A holder is nameless for a moment after it has the lock, and before it gives it up.
+                if time.monotonic() < ends and holder.startswith((_named(MARKING), _NAMELESS)):
+                    time.sleep(_LOOK_AGAIN_S)
+                    continue
                 message = f"{name.strip()}: {holder} is at work on it; try again when it is done"
                 # The holder wrote its name when it got the lock, and nothing since.
-                raise BusyError(message, holder=holder, since=os.fstat(descriptor).st_mtime) from None
-            _note(descriptor, f"virtrbd {verb} (pid {os.getpid()})")
+                raise BusyError(message, holder=holder, since=os.fstat(descriptor).st_mtime)
+            _note(descriptor, f"{_named(verb)}{os.getpid()})")
             # The lock ends with the process, even after a kill; the file stays, so that no run locks a removed file.
             yield
             _note(descriptor, "")
@@ -290,6 +299,19 @@ def _unreadable(file: Path, error: OSError) -> VirtrbdError:
     if isinstance(error, PermissionError):
         return DeniedError(f"{file}: permission denied; run as root, or set state_dir")
     return VirtrbdError(f"{file}: {error.strerror}; set state_dir to a folder that can be written")
+
+
+def _holder(descriptor: int) -> str:
+    """Take the lock, or return who holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or _NAMELESS
+    return ""
+
+
+def _named(verb: str) -> str:
+    return f"virtrbd {verb} (pid "
 
 
 def _note(descriptor: int, text: str) -> None:
