@@ -9,16 +9,16 @@ import builtins
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from msgspec import Struct
 
 # One block at a time: what it replaces is the whole process's.
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """What a module has under a name, in the place of which this is until it is imported."""
 
     module: str

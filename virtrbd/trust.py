@@ -8,7 +8,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.printable import shell_command
@@ -27,8 +28,7 @@ _KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weakness:
+class Weakness(Struct, frozen=True, kw_only=True):
     """What lets another user change a file: a part of its path, what is wrong with it, and the way out."""
 
     path: str

@@ -5,7 +5,6 @@ differed, and none does now.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import libvirt
@@ -19,6 +18,7 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.record import replace
 
 UUID = "5d1d0d9e-6a4b-4d0e-9d3a-0a5f2d6f6f01"
 OS = '<os><type arch="i686">hvm</type></os>'

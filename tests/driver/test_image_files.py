@@ -6,7 +6,6 @@ import os
 import subprocess
 import tarfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from virtrbd.images.repaired_copy import repaired_copy
 from virtrbd.images.source_check import looking_for_damage
 from virtrbd.images.source_file import Source
 from virtrbd.images.source_node import readable_node
+from virtrbd.model.record import replace
 from virtrbd.model.settings import ImportSettings
 
 KINDS = {

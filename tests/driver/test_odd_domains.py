@@ -4,7 +4,6 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -21,6 +20,7 @@ from virtrbd.hypervisor.marks import record
 from virtrbd.images.users import read_uses
 from virtrbd.model.domain import DomainMark, Hold
 from virtrbd.model.image_use import Unread
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan
 

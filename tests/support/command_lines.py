@@ -1,7 +1,6 @@
 """QEMU command lines for tests, and what is on them."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from virtrbd.model.capabilities import Capabilities, parse_version
 from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 from virtrbd.qemu.command import QemuCommand, qemu_command
 
 ADMIN = ClusterFacts(fsid="f51d", monitors=(), user="admin")

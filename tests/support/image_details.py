@@ -1,6 +1,5 @@
 """Images as the planner of removals sees them, one by one and as hypothesis strategies."""
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
+from virtrbd.model.record import replace
 from virtrbd.planning.world import World
 
 HERE, THERE = "here", "there"

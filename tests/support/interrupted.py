@@ -1,7 +1,6 @@
 """What a kill -9 in the middle of an action leaves of the world that simulate.py models."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from support.simulate import (
     NOW,
@@ -41,6 +40,7 @@ from virtrbd.model.live_actions import (
     AttachDevice,
     DetachDevice,
 )
+from virtrbd.model.record import replace
 from virtrbd.planning.world import World
 
 

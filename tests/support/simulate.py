@@ -6,7 +6,6 @@ The only double of the test suite; the live tests hold it against the lab.
 import copy
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, assert_never
 
 from lxml import etree
@@ -57,6 +56,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.record import replace
 from virtrbd.model.seed import SEED_BYTES
 from virtrbd.planning.world import World
 

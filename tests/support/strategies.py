@@ -1,7 +1,6 @@
 """Hypothesis strategies: desired domains, and worlds that hold them whole, older, changed, or somebody else's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Hold, Interface, Powe
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import LiveAction
+from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.planning.plan import Policy, make_plan
 from virtrbd.planning.world import World

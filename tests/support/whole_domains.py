@@ -1,7 +1,6 @@
 """Hypothesis strategies over the whole Domain model: everything that a spec can make of it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,6 +26,7 @@ from virtrbd.model.domain import (
 )
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 from virtrbd.specs.disk_schema import IoTuneSpec
 
 MIB = 1024**2

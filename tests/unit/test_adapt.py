@@ -1,6 +1,5 @@
 """What a domain becomes on each era of libvirt and QEMU: rendered right, or refused with the reason."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from virtrbd.model.domain import (
     Watchdog,
 )
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.record import replace
 from virtrbd.planning.machine_type import capabilities_key, capabilities_of_interest
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.world import World

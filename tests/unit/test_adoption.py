@@ -1,6 +1,5 @@
 """Domains of the kinds that people have, as libvirt gives them back: each gets a spec that changes nothing in it."""
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from virtrbd.errors import SpecError
 from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.files import SpecFile, SpecFiles
 from virtrbd.specs.load import check_files

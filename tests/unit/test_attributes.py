@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import yaml
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, NoSuchExample
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import FieldInfo, fields
 from support.eras import era
 from support.whole_domains import disks, domains, interfaces
 
@@ -37,9 +38,9 @@ DECIDED = {
     Disk: {"target", "bus", "image", "import_file", "import_beneath", "existing", "iotune", "line"},
     Interface: {"mac", "network", "bridge", "direct", "direct_mode", "vlan", "filterref"},
 }
-SCHEMAS: dict[type, type[Strict]] = {Disk: DiskSpec, Interface: InterfaceSpec}
+SCHEMAS: dict[type[Struct], type[Strict]] = {Disk: DiskSpec, Interface: InterfaceSpec}
 LISTS = {Disk: "disks", Interface: "interfaces"}
-STRATEGIES: dict[type, st.SearchStrategy[object]] = {
+STRATEGIES: dict[type[Struct], st.SearchStrategy[object]] = {
     Disk: disks("a", tuple(Bus)),
     Interface: interfaces("52:54:00:00:00:01"),
 }
@@ -53,15 +54,15 @@ def valid_domains() -> tuple[Domain, ...]:
     return resolve(load([str(TESTS / "specs/valid")], SETTINGS), SETTINGS)
 
 
-def rows(kind: type) -> tuple[Attribute, ...]:
+def rows(kind: type[Struct]) -> tuple[Attribute, ...]:
     return ATTRIBUTES[kind]
 
 
-def default(field: "Field[object]") -> object:
-    return field.default_factory() if field.default_factory is not MISSING else field.default
+def default(field: FieldInfo) -> object:
+    return field.default_factory() if field.default_factory is not NODEFAULT else field.default
 
 
-def stating(kind: type, field: "Field[object]") -> Iterator[tuple[str, object]]:
+def stating(kind: type[Struct], field: FieldInfo) -> Iterator[tuple[str, object]]:
     """The names of valid specs, and what in them has another value than the default."""
     for domain in valid_domains():
         for device in getattr(domain, LISTS[kind]):
@@ -70,7 +71,7 @@ def stating(kind: type, field: "Field[object]") -> Iterator[tuple[str, object]]:
 
 
 @KINDS
-def test_every_field_has_a_row(kind: type) -> None:
+def test_every_field_has_a_row(kind: type[Struct]) -> None:
     named = {field.name for field in fields(kind)}
     missing = named - {row.field for row in rows(kind)} - DECIDED[kind]
     assert missing == set(), f"virtrbd/model/attributes.py: no row for {sorted(missing)}"
@@ -78,13 +79,13 @@ def test_every_field_has_a_row(kind: type) -> None:
 
 
 @KINDS
-def test_every_row_has_a_word_in_the_schema(kind: type) -> None:
+def test_every_row_has_a_word_in_the_schema(kind: type[Struct]) -> None:
     missing = {row.spec_word for row in rows(kind)} - SCHEMAS[kind].model_fields.keys()
     assert missing == set(), f"virtrbd/specs: no word in {SCHEMAS[kind].__name__} for {sorted(missing)}"
 
 
 @KINDS
-def test_every_word_is_in_the_manual(kind: type) -> None:
+def test_every_word_is_in_the_manual(kind: type[Struct]) -> None:
     section = (TESTS.parent / "docs/spec.md").read_text().partition(f"\n## `{LISTS[kind]}`\n")[2].partition("\n## ")[0]
     named = set(section.replace("`", "|").split("|"))
     missing = {row.spec_word for row in rows(kind)} - named
@@ -92,13 +93,13 @@ def test_every_word_is_in_the_manual(kind: type) -> None:
 
 
 @KINDS
-def test_every_field_is_in_a_valid_spec(kind: type) -> None:
+def test_every_field_is_in_a_valid_spec(kind: type[Struct]) -> None:
     missing = [field.name for field in fields(kind) if not list(stating(kind, field))]
     assert missing == [], f"tests/specs/valid: none states {missing}"
 
 
 @KINDS
-def test_every_limit_is_in_an_invalid_spec(kind: type) -> None:
+def test_every_limit_is_in_an_invalid_spec(kind: type[Struct]) -> None:
     texts = [file.read_text() for file in (TESTS / "specs/invalid").glob("*.yaml")]
     stated = {word for text in texts for device in yaml.safe_load(text).get(LISTS[kind], ()) for word in device}
     missing = {row.spec_word for row in rows(kind) if row.buses != frozenset(Bus)} - stated
@@ -127,7 +128,7 @@ def undrawn(strategy: st.SearchStrategy[object], usual: Mapping[str, object]) ->
 
 
 @KINDS
-def test_the_laws_meet_every_row_with_a_place_in_the_xml(kind: type) -> None:
+def test_the_laws_meet_every_row_with_a_place_in_the_xml(kind: type[Struct]) -> None:
     placed = {row.field for row in rows(kind) if row.place} - BY_DOMAIN
     usual = {field.name: default(field) for field in fields(kind) if field.name in placed}
     missing = undrawn(STRATEGIES[kind], usual)
@@ -135,7 +136,7 @@ def test_the_laws_meet_every_row_with_a_place_in_the_xml(kind: type) -> None:
 
 
 @KINDS
-def test_what_is_stated_is_rendered_and_read_back(kind: type) -> None:
+def test_what_is_stated_is_rendered_and_read_back(kind: type[Struct]) -> None:
     newest = {machine: era("12.8", machine) for machine in ("pc", "q35")}
     for domain in valid_domains():
         xml = render(fit(domain, newest[domain.machine]).fitted, CLUSTER, SECRET)
@@ -187,6 +188,6 @@ def test_the_laws_meet_every_field_of_a_domain_with_a_place_in_the_xml() -> None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ATTRIBUTES if kind not in LISTS], ids=lambda kind: kind.__name__)
-def test_every_field_of_a_small_device_has_a_row(kind: type) -> None:
+def test_every_field_of_a_small_device_has_a_row(kind: type[Struct]) -> None:
     missing = {field.name for field in fields(kind)} - {row.field for row in ATTRIBUTES[kind]}
     assert missing == set(), f"virtrbd/model/attributes.py: no row for {sorted(missing)}"

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,6 +21,7 @@ from virtrbd.model.actions import WriteSeed
 from virtrbd.model.domain import Bus, Domain, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.record import replace
 from virtrbd.model.seed import SEED_BYTES, Seed, SeedDocument, SeedFile, seed_digest
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan

@@ -1,7 +1,5 @@
 """What virtrbd did not foresee fails one domain, image or action; the others go on."""
 
-from dataclasses import replace
-
 import pytest
 from support.image_details import uses_in
 from support.strategies import EMPTY, FOREIGN_SECRETS, HERE, MIB, WEB, done, uuid_of
@@ -17,6 +15,7 @@ from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan, Result
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.world import World
 

@@ -1,7 +1,5 @@
 """The planner's laws of a crash: wherever a run was cut off, the next one finishes the work, or brings other about."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +15,7 @@ from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import MarkLive, SetMemory
 from virtrbd.model.plan import FindingKind, Plan
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import Policy, make_plan
 from virtrbd.planning.world import World
 

@@ -1,13 +1,13 @@
 """Deadlines: of one call, and of many in a row."""
 
 import threading
-from dataclasses import replace
 
 import pytest
 
 from virtrbd import deadline
 from virtrbd.ceph.cluster import Cluster, Moved
 from virtrbd.errors import UnavailableError
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings, Timeouts
 
 CLUSTER = Cluster(None, replace(Settings(host="h"), timeouts=Timeouts(ceph=0.2)), None)

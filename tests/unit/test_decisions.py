@@ -1,7 +1,5 @@
 """What a run may do at once, what it tells again, and how a domain is retired."""
 
-from dataclasses import replace
-
 import pytest
 from support.strategies import EMPTY as NOWHERE
 from support.strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
@@ -14,6 +12,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
+from virtrbd.model.record import replace
 from virtrbd.model.retirement import Kept
 from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.removal import Blocker, RemovalPlan

@@ -1,7 +1,6 @@
 """A redefinition is an edit of what libvirt holds."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from lxml import etree
@@ -16,6 +15,7 @@ from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Cpu, Discard, Disk, Domain, DomainMark, Firmware, Graphics, Interface
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
 SECRET = "11111111-1111-1111-1111-111111111111"

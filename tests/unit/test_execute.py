@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -23,6 +22,7 @@ from virtrbd.errors import (
 from virtrbd.model.actions import Action, DefineSecret, RenewMark, SetAutostart, StartDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
+from virtrbd.model.record import replace
 
 TAKES_OVER = (Hazard.TAKES_OVER,)
 

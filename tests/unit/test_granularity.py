@@ -1,7 +1,5 @@
 """Discard granularity on each era of libvirt and QEMU: told in the way it has, or refused with the reason."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, Cache, Discard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.lint import all_codes
+from virtrbd.model.record import replace
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +35,7 @@ from virtrbd.model.domain import Domain, PowerState
 from virtrbd.model.image import Image
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, Plan
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import Policy, make_plan, still_judged
 from virtrbd.planning.report_once import message_of, news

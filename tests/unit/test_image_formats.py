@@ -4,7 +4,6 @@ import io
 import os
 import socket
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from support.hostile_images import MIB, descriptor, hostile_images, qcow2, vdi, 
 from support.sources import as_disk, open_source
 
 from virtrbd.errors import SpecError, VirtrbdError
+from virtrbd.model.record import replace
 from virtrbd.printable import printable
 from virtrbd.qemu.formats import FORMATS
 from virtrbd.qemu.formats.image_bytes import ImageBytes

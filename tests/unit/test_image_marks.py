@@ -1,7 +1,6 @@
 """Marks on images as any client of the pool may write them: read within bounds, and only what is said of this image."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +28,7 @@ from virtrbd.model.actions import FinishRollback, MarkImage, RemoveHalfImage
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
+from virtrbd.model.record import replace
 from virtrbd.planning.interrupted import is_half
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.unready import not_ready_message

@@ -1,6 +1,5 @@
 """What the parts of an image that a crash left add up to, and what mends it."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.model.record import replace
 from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.interrupted import ImageOrigin, is_half_made
 from virtrbd.planning.repair import (

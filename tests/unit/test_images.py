@@ -1,13 +1,12 @@
 """How images are named, and when an image is what an intent says."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
 from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE
+from virtrbd.model.record import replace
 
 # What RBD lists and libvirt's XML holds: measured with Ceph 16.2 and libvirt 9.0, a guest opens the right image.
 HELD = [

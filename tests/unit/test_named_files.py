@@ -1,7 +1,6 @@
 """Files that a spec names: they lie where specs may read, whatever they are written like."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -11,6 +10,7 @@ from support.sources import open_source
 from virtrbd.engine.observe import _seed_file
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Domain
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.desired import desired_domains
 from virtrbd.trust import OutsideError

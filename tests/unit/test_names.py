@@ -1,12 +1,11 @@
 """Names of domains: what libvirt holds is taken as it is, what is to be made is judged."""
 
-from dataclasses import replace
-
 import pytest
 from support.strategies import EMPTY, HERE, WEB, done
 
 from virtrbd.model.image import ImageRef
 from virtrbd.model.names import check_domain_name, check_new_domain_name
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.printable import quoted
 

@@ -1,7 +1,5 @@
 """What a newer libvirt adds to a definition or chooses for it by itself: q35's watchdog, a loader, a TPM's profile."""
 
-from dataclasses import replace
-
 import pytest
 from lxml import etree
 from support.xml import at, parent_of
@@ -18,6 +16,7 @@ from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Firmware, Tpm, Watchdog
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
 SECRET = "11111111-1111-1111-1111-111111111111"

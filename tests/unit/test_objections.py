@@ -1,7 +1,6 @@
 """What stands against changing an image under whoever uses it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from support.image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, used
@@ -13,6 +12,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_use import DomainUse, Role, Unread
+from virtrbd.model.record import replace
 from virtrbd.planning.objections import growth_objections, objections, owner_objections, snapshot_objections
 
 

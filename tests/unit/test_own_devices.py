@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +24,7 @@ from virtrbd.model.difference import Mend
 from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, ForeignChange, Graphics, Interface, Watchdog
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
 DOMAIN = Domain(

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from virtrbd.local.state_dir import MARKING, StateDir
 from virtrbd.local.write_whole import write_unless_taken, write_whole
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.last_definition import LastDefinition
+from virtrbd.model.record import replace
 
 REF = ImageRef(pool="vms", name="web.vda")
 INTENT = Intent(ref=REF, domain_uuid="u", size_bytes=1, parent=None, nonce="n", written_at=1.5, what="filling")

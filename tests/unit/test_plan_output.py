@@ -1,7 +1,6 @@
 """A plan as people and programs read it."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -17,6 +16,7 @@ from virtrbd.model.difference import Difference
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import DetachDevice
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
+from virtrbd.model.record import replace
 
 EDIT = DefineDomain(
     domain_uuid="u", xml="<x/>", inputs="i", based_on="<y/>",

@@ -1,7 +1,6 @@
 """The planner's laws: what holds of every plan, for all specs and all worlds."""
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +43,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import ChangeMedia, DetachDevice, SetLink, SetMemory, SetVcpus
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan
+from virtrbd.model.record import replace
 from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan, still_judged
 from virtrbd.planning.world import World

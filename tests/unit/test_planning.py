@@ -1,7 +1,5 @@
 """Plans for worlds of one's own, line by line."""
 
-from dataclasses import replace
-
 import pytest
 from support.strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WITHOUT_CEPHX, done
 
@@ -16,6 +14,7 @@ from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import DetachDevice, LiveAction
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.plan import FindingKind
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan, plan_secret
 from virtrbd.planning.world import World
 

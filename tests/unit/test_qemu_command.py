@@ -1,7 +1,6 @@
 """The same disks on a plain QEMU command line, right for each era of QEMU."""
 
 import subprocess
-from dataclasses import replace
 
 import pytest
 from support.command_lines import ADMIN, OURS, command, device, disk, domain, drive, node, refusal, values
@@ -9,6 +8,7 @@ from support.command_lines import ADMIN, OURS, command, device, disk, domain, dr
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.domain import Bus, Cache, Cpu, Discard, Firmware, Topology
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 from virtrbd.qemu.command import command_text
 
 

@@ -1,12 +1,12 @@
 """The devices of a plain QEMU command line: what each has, and from which QEMU on."""
 
 import json
-from dataclasses import replace
 
 from support.command_lines import command, device, disk, domain, drive, node, refusal, values
 
 from virtrbd.model.domain import Bus, Cache, Cdrom, DetectZeroes, Discard
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 
 
 def test_controllers_and_addresses() -> None:

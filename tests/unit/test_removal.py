@@ -1,7 +1,5 @@
 """How an image is removed: every blocker by name, and the steps that clear what steps can clear."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +26,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark
 from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
 from virtrbd.model.image_use import DomainUse
+from virtrbd.model.record import replace
 from virtrbd.planning.removal import (
     FlattenClone,
     MoveToTrash,

@@ -1,6 +1,5 @@
 """Templates: the packaged one, and what a site makes of it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(), user="virtrbd")
 SECRET = "11111111-1111-1111-1111-111111111111"

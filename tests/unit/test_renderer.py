@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Bus, Disk, Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,6 @@ import os
 import re
 import typing
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import yaml
 
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Bus, Cpu, Domain
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict, check
 from virtrbd.specs.document import Document

@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -11,6 +10,7 @@ import pytest
 
 from virtrbd.errors import ConfigError
 from virtrbd.model.domain import Cache
+from virtrbd.model.record import replace
 from virtrbd.model.settings import CephSettings, Settings
 from virtrbd.specs import settings as module
 from virtrbd.specs.desired import desired_domains

@@ -1,7 +1,6 @@
 """No spec gets an image that another domain uses in a way that needs it for itself, whatever way that is (law 14)."""
 
 import ast
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from virtrbd.images.users import use_of
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.shared_images import neighbours
 from virtrbd.planning.world import World

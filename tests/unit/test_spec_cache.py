@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Never
 
@@ -16,6 +15,7 @@ import virtrbd
 from virtrbd.errors import SpecError
 from virtrbd.local import folders, spec_cache
 from virtrbd.model.domain import Domain
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.desired import desired_domains
 

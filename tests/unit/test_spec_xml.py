@@ -1,6 +1,5 @@
 """A spec's own XML: laid over what is rendered, told with its place, and refused where it is hostile."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from virtrbd.errors import SpecError
 from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Domain, DomainMark
 from virtrbd.model.fitted import Fitted
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.explain import explain
 from virtrbd.specs.files import SpecFile, SpecFiles

@@ -1,7 +1,5 @@
 """What an earlier run found in order is not looked at again, unless any of its documents changed."""
 
-from dataclasses import replace
-
 import pytest
 from support.strategies import EMPTY, HERE, WEB, done, edited
 
@@ -10,6 +8,7 @@ from virtrbd.domainxml.parse import secret_xml
 from virtrbd.hypervisor.reading import host_uuid_in
 from virtrbd.hypervisor.secrets import SECRET_NOT_SET, SECRET_SET, secret_told
 from virtrbd.model.domain import Domain
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan, still_judged, unjudged
 from virtrbd.planning.world import World
 

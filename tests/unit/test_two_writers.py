@@ -1,6 +1,5 @@
 """Who has an image open beside its guest is named, by the hosts that the image's marks know."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from virtrbd.model.domain import PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, LastRun, Watcher
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.planning.world import World

@@ -2,7 +2,6 @@
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from virtrbd.errors import SpecError
 from virtrbd.images.repaired_copy import _allowed_s, _judge, repaired_copy
 from virtrbd.images.source_file import Source, open_file
 from virtrbd.images.verify import wanted_checksum
+from virtrbd.model.record import replace
 from virtrbd.model.settings import ImportSettings
 from virtrbd.qemu.formats.look import Look
 

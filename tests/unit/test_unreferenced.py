@@ -1,7 +1,5 @@
 """Which images nothing here uses: what is told, and what is left alone."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from support.image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, details_of, snapshot, use_of
@@ -10,6 +8,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Obstacle
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
 from virtrbd.model.image_use import DomainUse, Unread
+from virtrbd.model.record import replace
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
 
 USAGE = Usage(ref=REF, size_bytes=100, used_bytes=10, by_snapshot={"s1": 5})

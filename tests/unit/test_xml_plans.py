@@ -1,7 +1,6 @@
 """Plans for what a spec's `xml:` says: by the document, whatever the spec's fields say."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from support.strategies import BY_SPEC, EMPTY, HERE, WEB, done
@@ -12,6 +11,7 @@ from virtrbd.model.domain import Domain, Interface, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.overlay import Overlay
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.world import World
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fuzzlib.target import Target, require
 from virtrbd.ceph.keyring import key_in
 from virtrbd.ceph.offline import read_cluster_facts
 from virtrbd.errors import VirtrbdError
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 
 

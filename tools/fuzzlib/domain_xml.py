@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 from lxml import etree
@@ -31,6 +30,7 @@ from virtrbd.errors import VirtrbdError
 from virtrbd.model.domain import DomainMark, PowerState
 from virtrbd.model.image import Image
 from virtrbd.model.last_definition import LastDefinition
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 
 WORDS = (

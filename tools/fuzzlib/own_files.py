@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from unittest.mock import patch
@@ -16,6 +15,7 @@ from virtrbd.local.spec_cache import _key, recall
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Domain
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning.report_once import message_of, news
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from support.strategies import CLUSTER, EMPTY, FILE_BYTES, USER_DATA
 
 from fuzzlib.mutate import mutate_yaml
@@ -14,6 +12,7 @@ from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.rendered import render_document
 from virtrbd.errors import VirtrbdError
 from virtrbd.model.domain import Domain
+from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -35,6 +34,7 @@ from virtrbd.errors import DefectError, ExitCode
 from virtrbd.model.domain import Bus, Disk, Interface, WantedState
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan, Plan
+from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.planning.plan import Policy, make_plan
 from virtrbd.planning.world import World

@@ -1,6 +1,6 @@
 """The spec for a definition, as a text, with `xml:` for what no field can express."""
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
 
 from virtrbd.adoption.search import Search
 from virtrbd.adoption.spec_values import Words, spec_words
@@ -9,11 +9,11 @@ from virtrbd.adoption.unexpressed import Places, Unexpressed
 from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
 from virtrbd.model.live_actions import device_words
+from virtrbd.model.record import replace
 from virtrbd.specs.writing import spec_text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopted:
+class Adopted(Struct, frozen=True, kw_only=True):
     """The spec of a domain, and what it states in its `xml:` or leaves to the definition.
 
     `refusals` say why such a spec is not possible.

@@ -2,7 +2,8 @@
 removes each that is not needed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.adoption.spec_values import Path, Word, Words
 from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
@@ -14,8 +15,7 @@ from virtrbd.model.difference import Difference
 _KEPT = (("name",), ("machine",), ("xml",))
 
 
-@dataclass(slots=True)
-class Search:
+class Search(Struct):
     """A search for the spec of one domain; `why`: the reasons of each refused device; `general`: the domain's."""
 
     here: Circumstances

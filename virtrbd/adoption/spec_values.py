@@ -4,7 +4,8 @@ Disks, CD-ROM drives and interfaces are mappings here, by target and MAC: their 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.libvirt_defaults import is_own
@@ -22,8 +23,7 @@ Path = tuple[str, ...]
 Value = object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(Struct, frozen=True, kw_only=True):
     """A value for a place in a spec, or without a place several values that belong together.
 
     `device` names the device that it makes known to the spec.
@@ -34,16 +34,14 @@ class Word:
     device: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
+class Unknown(Struct, frozen=True, kw_only=True):
     """A device that a spec cannot express, and why."""
 
     path: str
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class Words(Struct, frozen=True, kw_only=True):
     """All candidate values of a definition: `base` is always stated, each of `more` where it helps.
 
     `refusals` say why no spec is possible."""

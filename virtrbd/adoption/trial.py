@@ -1,8 +1,9 @@
 """The trial of a spec: what it would change in a definition, and what of the definition it does not express."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from virtrbd.adoption.unexpressed import Places, UnexpressedXml, unexpressed_xml
 from virtrbd.compat.adapt import fit
@@ -37,8 +38,7 @@ _SHORT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True, kw_only=True):
     """What a spec is tried against; `file` is the spec's file, and `profiles` lies beside it already.
 
     `monitors` are the names and addresses that mean this cluster. `carries`: elements without a field may go into
@@ -62,8 +62,7 @@ class Circumstances:
     made_of: Callable[[Document], str | None] = lambda _document: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Struct, frozen=True, kw_only=True):
     """The result of a trial: `differences` it would make, the `rest` it does not express, the `document` it becomes.
 
     `elsewhere`: the places where settings and profiles state what the spec does not.

@@ -2,10 +2,10 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from lxml import etree
+from msgspec import Struct
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.document import Definition, Rendered
@@ -36,8 +36,7 @@ class Places(Enum):
     SAID = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unexpressed:
+class Unexpressed(Struct, frozen=True, kw_only=True):
     """An element or attribute of a definition that no field of a spec expresses; `why` where that is not obvious."""
 
     path: str
@@ -45,8 +44,7 @@ class Unexpressed:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnexpressedXml:
+class UnexpressedXml(Struct, frozen=True, kw_only=True):
     """The XML of elements to merge into a rendered document, a line each; `weight` counts their content."""
 
     xml: str = ""
@@ -54,8 +52,7 @@ class UnexpressedXml:
     weight: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rest:
+class _Rest(Struct, frozen=True, kw_only=True):
     """The part of an element that does not hold in `base`, its counterpart."""
 
     path: str

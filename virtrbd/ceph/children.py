@@ -1,6 +1,5 @@
 """Whose the clones of an image are, and whether they are whole: a flatten changes them."""
 
-from dataclasses import replace
 from typing import Any
 
 from virtrbd.ceph.bindings import rados, rbd
@@ -11,6 +10,7 @@ from virtrbd.ceph.metadata import mark_of, state_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.errors import DeniedError
 from virtrbd.model.image_details import Child, ImageDetails
+from virtrbd.model.record import replace
 
 
 def with_owners(cluster: Cluster, details: ImageDetails) -> ImageDetails:

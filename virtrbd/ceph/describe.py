@@ -1,6 +1,5 @@
 """The description of an open image: reads an `Image` through an open handle."""
 
-from dataclasses import replace
 from typing import Any
 
 from virtrbd.ceph.bindings import rbd
@@ -10,6 +9,7 @@ from virtrbd.ceph.features import feature_names, seconds_of
 from virtrbd.ceph.metadata import config_of, last_run_of, mark_of, running_on, seed_of, state_of
 from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.model.image import Image, ImageRef, Watcher
+from virtrbd.model.record import replace
 
 
 def describe_image(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, usage: bool) -> Image:

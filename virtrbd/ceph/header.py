@@ -6,10 +6,12 @@ A header that looks different is None, and the image is opened instead.
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.texts import as_text
+from virtrbd.model.record import Keyed
 
 # How many keys a read asks for. Snapshots and metadata are keys too; an image with more of them is opened.
 MOST_KEYS = 256
@@ -20,8 +22,7 @@ _SNAPSHOT_VERSION = 8
 _USER_KIND = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParentKey:
+class ParentKey(Keyed, frozen=True, kw_only=True):
     """A parent as in the header: by numbers, which other objects translate into names.
 
     `is_of_head`: it is the parent of the image itself, not only of its snapshots, as after a flatten.
@@ -31,11 +32,15 @@ class ParentKey:
     namespace: str
     image_id: str
     snapshot_id: int
-    is_of_head: bool = field(default=True, compare=False)
+    is_of_head: bool = True
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is compared by."""
+        return (self.pool_id, self.namespace, self.image_id, self.snapshot_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """The content of a header; `snapshots`: the names of the user's snapshots, by id."""
 
     size_bytes: int

@@ -4,7 +4,6 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from virtrbd.ceph import class_calls
@@ -20,6 +19,7 @@ from virtrbd.ceph.texts import is_utf8
 from virtrbd.errors import ClusterError, ConfigError
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.model.record import replace
 from virtrbd.printable import quoted
 
 # Names of objects that are read before the deadline starts again.

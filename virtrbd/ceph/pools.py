@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
 
 from virtrbd.ceph.bindings import rados
 from virtrbd.ceph.cluster import Cluster, no_pool, refuse_missing_namespace
 from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 from virtrbd.model.size import format_size
 
 

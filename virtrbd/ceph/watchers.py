@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster
@@ -17,6 +18,7 @@ from virtrbd.ceph.unread import image_or_failure
 from virtrbd.errors import ClusterError, ImageBusyError
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef, Obstacle, Watcher
+from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
 
 _AT_A_TIME = 8
@@ -43,8 +45,7 @@ def busy_error(ref: ImageRef, watchers: Sequence[Watcher]) -> ImageBusyError:
     return ImageBusyError(f"image {ref} is open by {who}; stop that client first", tuple(map(str, watchers)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class Registration(Struct, frozen=True, kw_only=True):
     """Images that are open read-write, so that other clients see us."""
 
     cluster: Cluster

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import datetime
 
 import click
@@ -13,6 +12,7 @@ from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import DOMAIN, require_plain_text
 from virtrbd.commands.options.until import parse_until
 from virtrbd.lazily import lazily
+from virtrbd.model.record import replace
 
 with lazily():
     from virtrbd.commands.connected.named import require_domain

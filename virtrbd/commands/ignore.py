@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from virtrbd.commands.frame.run import Run
@@ -11,6 +9,7 @@ from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import DOMAIN, require_plain_text
 from virtrbd.errors import UsageError
 from virtrbd.lazily import lazily
+from virtrbd.model.record import replace
 from virtrbd.printable import cut
 
 with lazily():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
@@ -41,8 +42,7 @@ def list_domains(run: Run) -> None:
     run.end(worst(*(failure.exit_code for failure in failed.values())))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A domain as it is listed; with a `failure`, all but the first three are unknown."""
 
     name: str

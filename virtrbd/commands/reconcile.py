@@ -6,10 +6,10 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 from virtrbd.commands.frame.ends import ending_of
 from virtrbd.commands.frame.run import Run
@@ -20,6 +20,7 @@ from virtrbd.commands.options.types import FILE_TYPE, SecondsRange
 from virtrbd.deadline import PROCESS_BEGAN, ended_at
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
 from virtrbd.lazily import lazily
+from virtrbd.model.record import replace
 
 if TYPE_CHECKING:
     from virtrbd.engine.converge import Report, Tell
@@ -40,8 +41,7 @@ _HOST_LOCK = " reconcile"
 _GRACE_S = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Job(Struct, frozen=True, kw_only=True):
     """One reconcile: its options, completed from the settings, and its start (monotonic clock)."""
 
     run: Run

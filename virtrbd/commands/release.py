@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import DOMAIN
 from virtrbd.lazily import lazily
+from virtrbd.model.record import replace
 
 with lazily():
     from virtrbd.commands.connected.named import require_domain

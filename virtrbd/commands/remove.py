@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import click
+from msgspec import Struct
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
@@ -15,6 +15,7 @@ from virtrbd.commands.options.domains import FORGET_SNAPSHOTS
 from virtrbd.commands.options.types import DURATION_TYPE
 from virtrbd.errors import worst
 from virtrbd.lazily import lazily
+from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
 
 with lazily():
@@ -57,14 +58,12 @@ def remove(run: Run, name: str, delay: float, forget_snapshots: bool, allow: tup
     run.end(worst(*(outcome.exit_code for outcome in outcomes)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class _Wanted(Struct, frozen=True, kw_only=True):
     delay_s: float
     forget_snapshots: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Job(Struct, frozen=True, kw_only=True):
     """A domain to retire, or with None for it the rest of an interrupted retirement.
 
     `stay`: images that an earlier spec gave the domain.

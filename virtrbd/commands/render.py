@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
@@ -16,6 +17,7 @@ from virtrbd.commands.options.specs import FILES
 from virtrbd.errors import DeniedError, SpecError, UnavailableError, UsageError, VirtrbdError
 from virtrbd.lazily import lazily
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.record import replace
 from virtrbd.printable import cut
 
 if TYPE_CHECKING:
@@ -75,8 +77,7 @@ def render(run: Run, files: tuple[str, ...], hypervisor: str, form: str, explain
     run.answer_document({"domains": [data for data, _ in answers]}, "\n".join(text for _, text in answers))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Hypervisor:
+class _Hypervisor(Struct, frozen=True, kw_only=True):
     """The hypervisor of the rendering; `is_here`: this host's, whose schema can check the XML."""
 
     capabilities: Callable[[Domain], Capabilities]

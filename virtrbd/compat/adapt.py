@@ -1,8 +1,9 @@
 """Adapt a desired domain to this host's libvirt and QEMU."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from virtrbd.compat.domcapabilities import bus_problem, not_offered
 from virtrbd.compat.granularity import (
@@ -23,8 +24,7 @@ Images = Mapping[ImageRef, Image | None]
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Struct, frozen=True, kw_only=True):
     """The adapted domain, why it is not possible (each `file:line: subject: reason`), and lints."""
 
     fitted: Fitted

@@ -1,8 +1,8 @@
 """Values that a domain may use only if libvirt lists them: one row for each enum of its domcapabilities."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
+
+from msgspec import Struct
 
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.domain import Bus, Domain
@@ -13,8 +13,7 @@ _SPICE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """An enum, the value that a domain takes from it (empty for none), its name in a spec, and the way out.
 
     `modules`: how to install the QEMU module for a value, where that is a separate package.
@@ -24,7 +23,7 @@ class Offer:
     value: Callable[[Domain], str]
     field: str
     way_out: str
-    modules: Mapping[str, str] = dataclass_field(default_factory=dict)
+    modules: Mapping[str, str] = {}
 
 
 OFFERS = (

@@ -1,7 +1,8 @@
 """The lints: values that work, but may not do what the operator expects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.compat.explain import drops_write_cache
 from virtrbd.compat.granularity import (
@@ -19,8 +20,7 @@ from virtrbd.model.size import format_size
 from virtrbd.qemu.era import Era
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(Struct, frozen=True, kw_only=True):
     """A disk, with everything that decides its lints."""
 
     disk: Disk
@@ -70,8 +70,7 @@ _OVERRIDES: Mapping[str, Callable[[str, Cache], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LintRule:
+class _LintRule(Struct, frozen=True, kw_only=True):
     """A lint of a disk: its code, when it applies, and its message."""
 
     code: str

@@ -4,8 +4,9 @@ The versions are those of libvirt's docs/formatdomain.rst ("Since"), and of QEMU
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from virtrbd.model import attributes
 from virtrbd.model.attributes import ANY, Attribute
@@ -15,8 +16,7 @@ from virtrbd.model.domain import Bus, Discard, Disk, Domain, Interface
 S = TypeVar("S", contravariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement(Generic[S]):
+class Requirement(Struct, Generic[S], frozen=True, kw_only=True):
     """A feature, when a spec uses it, and since which version it exists."""
 
     feature: str

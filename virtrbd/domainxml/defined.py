@@ -1,6 +1,6 @@
 """Domains of a host as libvirt holds them: read, or there and not readable."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from virtrbd.domainxml.document import Definition, Document, LiveDocument
 from virtrbd.errors import DocumentError, HypervisorError
@@ -8,8 +8,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefinedDomain:
+class DefinedDomain(Struct, frozen=True, kw_only=True):
     """A domain as libvirt holds it; `live` is None where no guest runs."""
 
     name: str
@@ -26,8 +25,7 @@ class DefinedDomain:
         return (self.definition, self.live) if self.live else (self.definition,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadDomain:
+class UnreadDomain(Struct, frozen=True, kw_only=True):
     """A domain that libvirt has and virtrbd cannot read: its devices, and the images that it uses, are unknown."""
 
     name: str
@@ -36,8 +34,7 @@ class UnreadDomain:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostDomains:
+class HostDomains(Struct, frozen=True, kw_only=True):
     """All domains of a host by name: those that could be read, and those that exist but could not."""
 
     read: tuple[DefinedDomain, ...] = ()

@@ -1,7 +1,8 @@
 """Pairs of wanted devices and the devices of a document."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.own_devices import UNIQUE, OwnDevices
 from virtrbd.domainxml.tree import Element, device_key, steps
@@ -12,8 +13,7 @@ _SINGLE = frozenset({"graphics", "video", "tpm", "watchdog", "vsock", "memballoo
 _BESIDE = frozenset({"rng", "panic"})
 
 
-@dataclass(slots=True)
-class DevicePairs:
+class DevicePairs(Struct):
     """The held device of each wanted device, where there is one, by the wanted device's step.
 
     `unclear`: the wanted devices that may be any of several, none of which has everything that is wanted.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import cached_property
 from html import unescape
 from typing import Final
+
+from msgspec import Struct
 
 from virtrbd.lazily import lazily
 from virtrbd.model.domain import DefinedDisk, DomainMark
@@ -44,8 +45,7 @@ _CONTROLS: Final = (*map(chr, range(0x1A, 0x20)), "\ufffe", "\uffff")
 FOREIGN_REFERENCE: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)[^;<>'\"\s]{0,40};?")
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True, dict=True):
     """A domain's XML, equal to another of the same kind and text. What a parser finds raises DocumentError."""
 
     text: str
@@ -150,17 +150,17 @@ class Document:
         return any(character in self.text for character in _CONTROLS) or FOREIGN_REFERENCE.search(self.text) is not None
 
 
-class Definition(Document):
+class Definition(Document, frozen=True):
     """What libvirt's persistent definition says."""
 
 
-class LiveDocument(Document):
+class LiveDocument(Document, frozen=True):
     """What libvirt says of the guest that runs."""
 
 
-class Rendered(Document):
+class Rendered(Document, frozen=True):
     """What a domain's spec becomes."""
 
 
-class Edited(Document):
+class Edited(Document, frozen=True):
     """What virtrbd defines: what was rendered, or an edit of a definition, with the mark."""

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 
 from virtrbd.domainxml.document import Definition, Edited, Rendered
@@ -14,6 +13,7 @@ from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import ForeignChange
+from virtrbd.model.record import replace
 
 # For the whole definition, where the last one is lost: it is known that something changed, but not what.
 UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")

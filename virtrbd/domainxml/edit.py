@@ -8,7 +8,8 @@ the last tree stated is removed, and everything else stays.
 import copy
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.device_pairs import DevicePairs, pair_devices
@@ -46,6 +47,7 @@ from virtrbd.domainxml.type_changes import (
 from virtrbd.errors import DocumentError
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.record import replace
 
 # When a spec no longer states these, libvirt's additions are removed too: a CPU without a mode is invalid.
 _WHOLE = frozenset({"cpu", "topology", "source", *LISTS})
@@ -57,8 +59,7 @@ _TAKEN_FOR_GRANTED = frozenset({("driver", "discard", "ignore"), ("loader", "sta
 _LIBVIRTS_OWN = {"hyperv": frozenset({"mode"})}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(Struct, frozen=True, kw_only=True):
     """A definition edited: the document to define and every difference that was mended in it.
 
     `loss`: what libvirt holds in it and would not accept again, so that the edit would differ; empty for none.
@@ -150,8 +151,7 @@ def with_mark(document: Document, mark: DomainMark) -> Edited:
     return Edited(to_text(root))
 
 
-@dataclass(slots=True)
-class _Editor:
+class _Editor(Struct):
     """Merges one tree into another, and records what it changed."""
 
     ignored: tuple[str, ...] = ()

@@ -1,10 +1,9 @@
 """The forms in which libvirt gave back a document that it was just given, for the mark."""
 
-from dataclasses import replace
-
 from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.edit import edit_definition
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.record import replace
 
 # Further ones are not recorded, and differ: libvirt sends no XML larger than 4 MiB.
 _MOST_FORMS = 2000

@@ -3,7 +3,8 @@
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.canonical import make_canonical
 from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
@@ -13,14 +14,14 @@ from virtrbd.domainxml.tree import Element, attribute, device_steps, remove, to_
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.record import replace
 
 # libvirt replaces these in the live XML: for example the host's CPU by a model with features.
 _EXPANDED = frozenset({"host-model"})
 _FIXED = frozenset({"host-passthrough", "maximum"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveEdit:
+class LiveEdit(Struct, frozen=True, kw_only=True):
     """What a running guest lacks. `places`: where its devices are that are wanted, or will be removed, by step.
 
     `unclear`: the devices of which there are several, or that others gave the guest: they show no difference.

@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from urllib.parse import quote
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.tree import Element, children, key_name, steps, word
@@ -29,8 +30,7 @@ _ALWAYS: Mapping[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stated:
+class Stated(Struct, frozen=True):
     """What was stated of one element: `itself`, its attributes and its children by step."""
 
     itself: bool = False

@@ -6,10 +6,10 @@ The rules are those of templates (parts): an element of which a domain has one i
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from textwrap import indent
 
 from lxml import etree
+from msgspec import Struct
 
 from virtrbd.domainxml.document import NAMESPACE, Rendered
 from virtrbd.domainxml.duplicates import lay_parts
@@ -51,8 +51,7 @@ _DEVICES = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(Struct, frozen=True, kw_only=True):
     """An element of the text: its path in the domain, and the line of the text that it begins in."""
 
     path: str

@@ -8,7 +8,8 @@ address, which libvirt chooses once and keeps, or the content of a device withou
 import copy
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.canonical_text import quick_canonical_text
 from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
@@ -26,6 +27,7 @@ from virtrbd.domainxml.tree import (
 )
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.record import replace
 
 # Of these libvirt itself refuses two of one key ("target 'vda' duplicated", "Multiple 'scsi' controllers with index").
 UNIQUE = frozenset({"disk", "controller"})
@@ -35,8 +37,7 @@ _BY_CONTENT = "="
 _BY_ORDER = "#"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnDevices:
+class OwnDevices(Struct, frozen=True, kw_only=True):
     """The devices that a mark records, by its step.
 
     `lost`: nothing is where they were, and others of their key are elsewhere. `unclear`: the mark does not say where

@@ -6,10 +6,10 @@ not a URI. It gives all of that back as it is.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from lxml import etree
+from msgspec import Struct
 
 from virtrbd.domainxml.document import FOREIGN_REFERENCE
 from virtrbd.errors import DocumentError
@@ -41,8 +41,7 @@ _SCAR = re.compile("[\u2400-\u241f\ufffd]")
 _NOT_UTF_8 = "bytes that are not UTF-8, or the character U+001A"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
+class Parsed(Struct, frozen=True, kw_only=True):
     """A document's root. `flaw`: what in its text is not XML and was replaced, empty where it is XML.
 
     `dropped`: what libvirt has in it, but the tree does not.

@@ -1,7 +1,8 @@
 """A spec's rendered document: held against libvirt's schema, with the source of each problem."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.domainxml.document import Rendered
 from virtrbd.domainxml.image_uses import images_elsewhere, images_of_disk
@@ -13,10 +14,10 @@ from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.overlay import Overlay
+from virtrbd.model.record import replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendering:
+class Rendering(Struct, frozen=True, kw_only=True):
     """What a spec was rendered to, None where that fails; why it can't be defined: each `file:line: name: reason`."""
 
     document: Rendered | None

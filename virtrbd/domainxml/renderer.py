@@ -12,9 +12,9 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from virtrbd.errors import DefectError, SpecError
 from virtrbd.model.cluster import ClusterFacts
@@ -31,8 +31,7 @@ _LENGTH_BYTES = 8
 _MAX_ANSWER_BYTES = 64 * 1024**2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderRequest:
+class RenderRequest(Struct, frozen=True, kw_only=True):
     """What to render, in how many seconds."""
 
     fitted: Fitted
@@ -42,8 +41,7 @@ class RenderRequest:
     limit_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderAnswer:
+class RenderAnswer(Struct, frozen=True, kw_only=True):
     """The XML, or why there is none; `trace`: of a defect.
 
     `is_endless`: the template took too long, or too much. `is_spent`: the process ends, having had too little memory.

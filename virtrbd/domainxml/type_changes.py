@@ -4,7 +4,8 @@ A bridge's source beside a network's, a qxl's memory beside a virtio's: libvirt 
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.domainxml.tree import Element, attribute, children, remove, whole_number
 
@@ -13,8 +14,7 @@ _ALL = "*"
 _CHOSEN_FIRMWARE = ("loader", "firmware")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
+class _Kind(Struct, frozen=True, kw_only=True):
     """The attribute `name` at `path` of elements of a tag; `drops` are paths, `@name` or `*`, to remove with it."""
 
     tag: str

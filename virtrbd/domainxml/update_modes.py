@@ -6,7 +6,8 @@ qemuDomainChangeDiskLive (libvirt's qemu_driver.c, qemu_hotplug.c); of disks nea
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.tree import Element, attribute
 from virtrbd.model.difference import Mend
@@ -17,8 +18,7 @@ _PLUGGABLE = frozenset({"virtio", "scsi", "usb"})
 _DISKS = frozenset({"", "disk", "lun"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _UpdateMode:
+class _UpdateMode(Struct, frozen=True, kw_only=True):
     """Paths that a pattern matches whole; `where` narrows it to devices whose attribute is among these values."""
 
     path: str

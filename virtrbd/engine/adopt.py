@@ -4,9 +4,10 @@ import contextlib
 import os
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.adoption.adopt import Adopted, adopted
 from virtrbd.adoption.spec_values import images_of
@@ -39,8 +40,7 @@ from virtrbd.specs.load import check_files
 from virtrbd.specs.resolve import resolve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adoption:
+class Adoption(Struct, frozen=True, kw_only=True):
     """The result of adopting a domain: its spec, what the spec cannot express, and the outcomes of the marks."""
 
     spec_file: str

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.engine.execute import Perform, execute
 from virtrbd.engine.host import Host
@@ -15,6 +16,7 @@ from virtrbd.local.in_sync_cache import keep_judged, recall_judged
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
+from virtrbd.model.record import replace
 from virtrbd.planning.plan import Policy, make_plan
 
 # A run that changes nothing needs none of what changes the world.
@@ -31,8 +33,7 @@ Watched = Callable[[str, float], AbstractContextManager[float]]
 _LAST_LOOK_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """What a run found, did, and left. `seconds` by phase."""
 
     plan: Plan

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 
 from virtrbd.contained import contained
 from virtrbd.deadline import abandon
@@ -13,6 +12,7 @@ from virtrbd.model.actions import Action, DefineSecret
 from virtrbd.model.failure import failure_of
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
+from virtrbd.model.record import replace
 
 Perform = Callable[[Action], None]
 

@@ -1,7 +1,8 @@
 """The host of a run: its libvirt, its cluster, its state directory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.hypervisor.connection import Hypervisor
@@ -11,8 +12,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """The host of a run: its libvirt, its cluster, its state directory."""
 
     hypervisor: Hypervisor

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
 from prometheus_client.registry import Collector
 
@@ -22,8 +22,7 @@ _HELD_UP = "held_up_since_timestamp_seconds"
 _HELD_UP_HELP = "Since when another run has the lock, for longer than a run may take; 0 where none has."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(Struct, frozen=True, kw_only=True):
     """The summary of a run. Times in seconds, `last_success` since 1970 and 0 for never; the rest are counts.
 
     What a failed run could not learn is empty; what it knows has every label, also where it is 0: an alert cannot use

@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
@@ -28,6 +29,7 @@ from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.import_file import ImportFile, without_query
+from virtrbd.model.record import replace
 from virtrbd.model.seed import SeedDocument, SeedFile
 from virtrbd.model.settings import Settings
 from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
@@ -124,8 +126,7 @@ def _read(cluster: Cluster, ref: ImageRef, *, usage: bool = False) -> Image | Fa
     return image_or_failure(cluster, ref, lambda: read_image(cluster, ref, usage=usage))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Defined:
+class _Defined(Struct, frozen=True, kw_only=True):
     host_uuid: str
     digest: str
     secrets: tuple[Secret, ...]
@@ -133,8 +134,7 @@ class _Defined:
     kept: Kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stored:
+class _Stored(Struct, frozen=True, kw_only=True):
     facts: ClusterFacts
     intents: Mapping[ImageRef, Intent]
     half_made: Mapping[ImageRef, str]

@@ -1,6 +1,5 @@
 """Perform actions: the only place where the world is changed."""
 
-from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -62,6 +61,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.record import replace
 
 
 def perform(action: Action, host: Host) -> None:

@@ -3,7 +3,6 @@
 import time
 import uuid
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 
 from virtrbd.ceph.images import clear_running, is_taken, read_image
@@ -16,6 +15,7 @@ from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.images.mapped import images_of_sources
 from virtrbd.model.domain import ManagedSave, PowerState
 from virtrbd.model.image import ImageRef, LastRun
+from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
 
 _LOOK_EVERY_S = 0.2

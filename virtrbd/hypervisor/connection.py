@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from virtrbd.ceph.keyring import Key
@@ -35,6 +34,7 @@ from virtrbd.model.cluster import Secret
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark
 from virtrbd.model.failure import Failure
+from virtrbd.model.record import replace
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings
 from virtrbd.printable import cut, shell_command

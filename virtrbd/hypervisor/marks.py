@@ -1,6 +1,5 @@
 """The marks of domains in libvirt, and the passwords of their screens."""
 
-from dataclasses import replace
 from typing import Any
 
 from virtrbd.domainxml.document import NAMESPACE, Definition, Edited, Rendered
@@ -9,6 +8,7 @@ from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.reading import definition_of, xml_of
 from virtrbd.lazily import lazily
 from virtrbd.model.domain import DomainMark
+from virtrbd.model.record import replace
 
 # A run that finds all in order parses no XML, and needs no lxml.
 with lazily():

@@ -4,7 +4,8 @@ import base64
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.ceph.conf import read_file
 from virtrbd.images.confined import other_user
@@ -12,8 +13,7 @@ from virtrbd.images.image_host import ImageHost
 from virtrbd.model.image import ImageRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CephAccess:
+class CephAccess(Struct, frozen=True, kw_only=True):
     """The cephx user, and descriptors of ceph.conf and of a keyring with only its key; None without cephx."""
 
     user: str

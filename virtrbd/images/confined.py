@@ -8,8 +8,9 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.errors import UnavailableError
 
@@ -28,8 +29,7 @@ _GIB = 1024**3
 _PACKAGES = {"gzip": "gzip", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rights:
+class Rights(Struct, frozen=True, kw_only=True):
     """The rights of a program: as another user or as virtrbd's own, with a network or without, up to these limits.
 
     `memory_bytes` is address space, of which librbd's threads reserve 1.5 GiB; `file_bytes` None means no limit.

@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 
 from virtrbd.ceph.images import clone_image, create_image, mark_image, read_image, set_state
@@ -22,6 +21,7 @@ from virtrbd.images.traces import drop_unmarked, note_made, note_unmarked, unmar
 from virtrbd.images.wait import once_free
 from virtrbd.local.state_dir import MARKING
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
+from virtrbd.model.record import replace
 from virtrbd.planning.interrupted import is_half
 from virtrbd.printable import shell_command
 

@@ -6,7 +6,8 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd import ending
 from virtrbd.errors import SpecError, UnavailableError
@@ -173,8 +174,7 @@ class _ChangedError(UnavailableError):
     """The server's file is not the file of which the cache has a part."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Noted:
+class _Noted(Struct, frozen=True, kw_only=True):
     """The server's data about the file of which the cache has a part: its validator and its length, 0 if unknown."""
 
     validator: str = ""

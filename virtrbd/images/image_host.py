@@ -1,7 +1,8 @@
 """What work on images needs of a host: the cluster, the state directory, and this host's name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.local.state_dir import StateDir
@@ -12,8 +13,7 @@ from virtrbd.model.settings import Settings
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageHost:
+class ImageHost(Struct, frozen=True, kw_only=True):
     """`identify` returns libvirt's UUID of the host, "" where there is no libvirt; it may have to connect first."""
 
     cluster: Cluster

@@ -8,9 +8,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from virtrbd.deadline import call_within
 from virtrbd.errors import UnavailableError, VirtrbdError
@@ -35,8 +36,7 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportWork:
+class ImportWork(Struct, frozen=True, kw_only=True):
     """The context of preparing a source: the settings, the progress to report to, and the deadline."""
 
     settings: Settings

@@ -6,8 +6,9 @@ import select
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.errors import ClusterError, DeniedError, UnavailableError
 from virtrbd.images.confined import Rights, start_confined
@@ -19,8 +20,7 @@ _DENIED = re.compile("Operation not permitted|Permission denied")
 _SHOWN_BYTES = 8192
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(Struct, frozen=True, kw_only=True):
     """The work of qemu-img: its arguments, `what` for messages, its rights, and the descriptors that it needs.
 
     `nodes` are the files among the arguments: messages name them by their paths.

@@ -6,8 +6,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.errors import UnavailableError
 from virtrbd.images.confined import Rights, start_confined
@@ -18,8 +19,7 @@ _SERVES_WITHIN_S = 10.0
 _RIGHTS = Rights(as_own_user=True, cpu_s=24 * 3600)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(Struct, frozen=True, kw_only=True):
     """The descriptor of a connection, for one client, and the process at its other end."""
 
     connection: int

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import assert_never
 
 from virtrbd.ceph import mending
@@ -17,6 +16,7 @@ from virtrbd.images.create import LOOK_AGAIN_AFTER_S, finish_made, remove_half_m
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.wait import once_free
 from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.record import replace
 from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.interrupted import is_half_made, origin_of
 from virtrbd.planning.objections import owner_objections

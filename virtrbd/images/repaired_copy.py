@@ -3,7 +3,6 @@
 import os
 import subprocess
 from contextlib import ExitStack
-from dataclasses import replace
 
 from virtrbd.ending import obey_here
 from virtrbd.errors import SpecError
@@ -14,6 +13,7 @@ from virtrbd.images.source_file import OpenFile, Source
 from virtrbd.images.source_node import own_node
 from virtrbd.images.verify import read_chunk
 from virtrbd.local.image_cache import ImageCache, opened_cache
+from virtrbd.model.record import replace
 from virtrbd.model.settings import ImportSettings
 from virtrbd.qemu.formats.look import look
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import read_image
@@ -11,6 +10,7 @@ from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.images.image_host import ImageHost
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.record import replace
 from virtrbd.planning import unready
 from virtrbd.planning.interrupted import HALF_MADE, as_it_is
 

@@ -1,7 +1,8 @@
 """Resume work on an image that the operator names: made once, and finished after an earlier run was cut off."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.ceph.images import free_of_inherited, is_taken, read_image
 from virtrbd.ceph.mending import complete_made
@@ -14,8 +15,7 @@ from virtrbd.planning.interrupted import ImageOrigin, is_half_made, origin_of
 from virtrbd.planning.unready import not_ready_message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class Left(Struct, frozen=True, kw_only=True):
     """What an interrupted run of this host left of an image: half of it, all but the mark, or all but its answer."""
 
     image_id: str

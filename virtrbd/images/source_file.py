@@ -10,10 +10,12 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.deadline import call_within
 from virtrbd.errors import DeniedError, SpecError, VirtrbdError
+from virtrbd.model.record import replace
 from virtrbd.printable import quoted
 from virtrbd.qemu.formats.image_bytes import ImageBytes
 from virtrbd.qemu.formats.look import Look
@@ -31,8 +33,7 @@ _NEVER_OPENED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFile:
+class OpenFile(Struct, frozen=True, kw_only=True):
     """An open file, or a part of it: `descriptor` is what is read, from `at` on; `path` is its name for messages.
 
     `stat` is from its opening. `is_leased`: the kernel delays a program that wants to write to it, and reports that.
@@ -97,8 +98,7 @@ class OpenFile:
             raise VirtrbdError(f"{self.path}: changed while it was read; wait until it is whole, then run again")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """A file that is a disk, and its facts."""
 
     file: OpenFile

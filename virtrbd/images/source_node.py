@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.images.confined import other_user
 from virtrbd.images.source_file import OpenFile, Source
+from virtrbd.model.record import replace
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES
 from virtrbd.qemu.formats.look import Look
 
@@ -14,8 +16,7 @@ from virtrbd.qemu.formats.look import Look
 _HAVE_BACKING = ("qcow2", "vmdk")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """The name of an open image file, and the descriptor that the program needs for it; `path` is for messages.
 
     `server` is the process that reads the file for it, if there is one.

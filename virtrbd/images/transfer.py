@@ -5,7 +5,6 @@ import struct
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from virtrbd.images.qemu_img import Work, run_qemu_img
 from virtrbd.images.source_file import Source
 from virtrbd.images.source_node import Node, own_node, readable_node
 from virtrbd.model.image import ImageRef
+from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
 
 # -n and --target-is-zero: the target was just made by librbd, and no zeroes are written to it; -W with -m 16: out of

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 
 from virtrbd.deadline import abandon
 from virtrbd.ending import obey_here
@@ -24,6 +23,7 @@ from virtrbd.images.source_file import OpenFile
 from virtrbd.images.verify import digest_of_file
 from virtrbd.local.image_cache import ImageCache
 from virtrbd.model.digest import digest_of
+from virtrbd.model.record import replace
 
 # zstd refuses windows of more than 128 MiB by default; here the limit of memory applies instead.
 # xz of version 5.6 and newer takes a thread for each core, and as much memory for each.

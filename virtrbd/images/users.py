@@ -1,7 +1,6 @@
 """The users of an image among this host's domains: the one answer, over all that libvirt keeps of them (law 14)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain
@@ -13,6 +12,7 @@ from virtrbd.images.block_devices import images_behind
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
+from virtrbd.model.record import replace
 
 # Returns the Ceph pool of a libvirt storage pool, "" for another kind of pool, None for an unknown pool.
 CephPoolOf = Callable[[str], str | None]

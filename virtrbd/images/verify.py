@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 
 from virtrbd.deadline import call_within
 from virtrbd.ending import obey_here
@@ -10,6 +9,7 @@ from virtrbd.errors import SpecError
 from virtrbd.images.source_file import ANSWERS_WITHIN_S, OpenFile, open_file, unreadable
 from virtrbd.model.checksum import Checksum, find_checksum, is_checksum, parse_checksum
 from virtrbd.model.import_file import is_url, without_query
+from virtrbd.model.record import replace
 
 _CHUNK_BYTES = 4 * 1024**2
 # Debian's list of all images of a release has 20 KiB.

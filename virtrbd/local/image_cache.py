@@ -13,8 +13,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
 from virtrbd.local.folders import cache_folder, is_own, make_private
@@ -35,8 +36,7 @@ _BLOCK_BYTES = 64 * 1024
 _ZEROES = bytes(_BLOCK_BYTES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageCache:
+class ImageCache(Struct, frozen=True, kw_only=True):
     """The open folder, and how much it may hold; `largest_bytes` is the limit for one file."""
 
     path: str

@@ -5,11 +5,11 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from virtrbd.errors import ConfigError, DeniedError, UsageError
 from virtrbd.local.write_whole import cannot_write, opened_folder, refuse_special, write_whole
@@ -29,8 +29,7 @@ class _PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     plan: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedPlan:
+class SavedPlan(Struct, frozen=True, kw_only=True):
     """The specs that a plan was made from, and the digest of what it would do."""
 
     paths: tuple[str, ...]

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +17,7 @@ from virtrbd.local.write_whole import cannot_write, opened_folder, remove_half_f
 from virtrbd.model.file_name import file_name_of
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.last_definition import LastDefinition
+from virtrbd.model.record import replace
 
 if TYPE_CHECKING:
     from virtrbd.model.retirement import Retirement

@@ -1,1 +1,1 @@
-"""The nouns: frozen dataclasses, standard library only, no I/O."""
+"""The nouns: frozen records (msgspec), no I/O."""

@@ -1,6 +1,5 @@
 """Actions, the steps of a plan. What must never happen has no action: there is no ShrinkImage."""
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from virtrbd.model.base_action import BaseAction
@@ -25,8 +24,7 @@ from virtrbd.model.size import format_size
 from virtrbd.printable import shell_command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefineSecret(BaseAction):
+class DefineSecret(BaseAction, frozen=True, kw_only=True):
     uuid: str
     usage: str
 
@@ -35,8 +33,7 @@ class DefineSecret(BaseAction):
         return f"define secret {self.uuid} for {self.usage.split('@')[0]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateImage(BaseAction):
+class CreateImage(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     domain_uuid: str
     size_bytes: int
@@ -46,8 +43,7 @@ class CreateImage(BaseAction):
         return f"create image {self.ref} ({format_size(self.size_bytes)}){_instead_of_a_lost_one(self)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloneImage(BaseAction):
+class CloneImage(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     parent: ImageRef
     domain_uuid: str
@@ -59,8 +55,7 @@ class CloneImage(BaseAction):
         return f"clone image {self.ref} from {self.parent} ({format_size(self.size_bytes)}){lost}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportImage(BaseAction):
+class ImportImage(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     source: ImportFile
     domain_uuid: str
@@ -82,8 +77,7 @@ def _instead_of_a_lost_one(action: "CreateImage | CloneImage | ImportImage") -> 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveHalfImage(BaseAction):
+class RemoveHalfImage(BaseAction, frozen=True, kw_only=True):
     """Remove what an interrupted run of this host began to make or to fill; its intent proves that."""
 
     ref: ImageRef
@@ -94,8 +88,7 @@ class RemoveHalfImage(BaseAction):
         return f"remove half-made image {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkImage(BaseAction):
+class MarkImage(BaseAction, frozen=True, kw_only=True):
     """Mark an image as the domain's: the end of an interrupted creation, or a take-over."""
 
     ref: ImageRef
@@ -108,8 +101,7 @@ class MarkImage(BaseAction):
         return f"mark image {self.ref} as owned ({self.reason})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropIntent(BaseAction):
+class DropIntent(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     quiet: ClassVar[bool] = True
 
@@ -118,8 +110,7 @@ class DropIntent(BaseAction):
         return f"drop the intent for image {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrowImage(BaseAction):
+class GrowImage(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     domain_uuid: str
     target: str
@@ -132,8 +123,7 @@ class GrowImage(BaseAction):
         return f"grow image {self.ref} from {format_size(self.from_bytes)} to {format_size(self.to_bytes)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishRollback(BaseAction):
+class FinishRollback(BaseAction, frozen=True, kw_only=True):
     """Finish an interrupted rollback: until then the image is a mix of old and new. `ref` names the snapshot.
 
     A rollback that this host did not begin is requested by the image's mark alone, which every client can write.
@@ -152,8 +142,7 @@ class FinishRollback(BaseAction):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteSeed(BaseAction):
+class WriteSeed(BaseAction, frozen=True, kw_only=True):
     """Write a domain's cloud-init seed, into an image that is made for it where there is none.
 
     `documents` are name and content: the content may be secret, and is never shown.
@@ -162,9 +151,12 @@ class WriteSeed(BaseAction):
     ref: ImageRef
     domain_uuid: str
     digest: str
-    documents: tuple[tuple[str, bytes], ...] = field(repr=False)
+    documents: tuple[tuple[str, bytes], ...]
     is_new: bool = False
     is_read_later: bool = False
+
+    def __repr__(self) -> str:
+        return f"WriteSeed({self.ref}, {self.digest})"
 
     @property
     def text(self) -> str:
@@ -173,8 +165,7 @@ class WriteSeed(BaseAction):
         return f"{'make' if self.is_new else 'rewrite'} cloud-init seed {self.ref} ({names}){later}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefineDomain(BaseAction):
+class DefineDomain(BaseAction, frozen=True, kw_only=True):
     """Define `xml`: the rendered document for a new domain, else libvirt's own `based_on`, edited to match
     `rendered`.
 
@@ -201,8 +192,7 @@ class DefineDomain(BaseAction):
         return f"edit definition ({changes})" + (", takes effect at the next boot" if self.pending else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewMark(BaseAction):
+class RenewMark(BaseAction, frozen=True, kw_only=True):
     """Record the digests of `based_on`, a definition that is as desired, and what it states; changes nothing for
     the guest."""
 
@@ -220,8 +210,7 @@ class RenewMark(BaseAction):
         return "renew digests"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAutostart(BaseAction):
+class SetAutostart(BaseAction, frozen=True, kw_only=True):
     domain_uuid: str
     autostart: bool
 
@@ -230,8 +219,7 @@ class SetAutostart(BaseAction):
         return f"set autostart {'on' if self.autostart else 'off'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartDomain(BaseAction):
+class StartDomain(BaseAction, frozen=True, kw_only=True):
     """Start a domain; `elsewhere` is the host of the last start, where that host has not released its images."""
 
     domain_uuid: str
@@ -248,8 +236,7 @@ class StartDomain(BaseAction):
         return "start domain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShutDownDomain(BaseAction):
+class ShutDownDomain(BaseAction, frozen=True, kw_only=True):
     domain_uuid: str
 
     @property
@@ -257,8 +244,7 @@ class ShutDownDomain(BaseAction):
         return "shut down domain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteHost(BaseAction):
+class NoteHost(BaseAction, frozen=True, kw_only=True):
     """Record on images that their guest runs on this host, or stopped here: another program did that."""
 
     refs: tuple[ImageRef, ...]
@@ -271,8 +257,7 @@ class NoteHost(BaseAction):
         return f"record on the images that the guest {'runs' if self.runs else 'stopped'} here"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropManagedSave(BaseAction):
+class DropManagedSave(BaseAction, frozen=True, kw_only=True):
     domain_uuid: str
 
     @property
@@ -280,8 +265,7 @@ class DropManagedSave(BaseAction):
         return "drop the managed save: the memory of the guest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndefineDomain(BaseAction):
+class UndefineDomain(BaseAction, frozen=True, kw_only=True):
     """Forget the definition. `retirement`: what the next run finishes where this run ends in between."""
 
     domain_uuid: str
@@ -293,8 +277,7 @@ class UndefineDomain(BaseAction):
         return "undefine domain" + (" and forget its snapshots and checkpoints" if self.forget_snapshots else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrashImage(BaseAction):
+class TrashImage(BaseAction, frozen=True, kw_only=True):
     """Move an image to the trash. `retires`: the domain that is retired with it."""
 
     ref: ImageRef

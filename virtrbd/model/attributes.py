@@ -5,9 +5,10 @@ QEMU), the templates (the XML, in the order of the rows), adoption (back from th
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
+
+from msgspec import Struct
 
 from virtrbd.model.capabilities import Version
 from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface, UsbController
@@ -23,8 +24,7 @@ class Form(Enum):
     FLAG = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Property:
+class Property(Struct, frozen=True, kw_only=True):
     """The property of QEMU's device, the first QEMU with it, and how it writes the value."""
 
     name: str
@@ -32,8 +32,7 @@ class Property:
     text: Callable[[object], str] = str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
+class Attribute(Struct, frozen=True, kw_only=True):
     """A field that the spec's `word` is copied to, the field's own name where it is empty.
 
     `place` is libvirt's, from the device on: `target/@rotation_rate`, `serial`; empty for what no XML says. `libvirt`

@@ -1,13 +1,13 @@
 """What a disk's cache mode means to QEMU and librbd."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.model.domain import Cache
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheFacts:
+class CacheFacts(Struct, frozen=True, kw_only=True):
     """A cache mode in QEMU's own words: the node's cache.direct and cache.no-flush, the device's write-cache."""
 
     direct: bool

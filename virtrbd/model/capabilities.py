@@ -1,15 +1,15 @@
 """The capabilities of this host's hypervisor: the facts that a rendering depends on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.printable import quoted
 
 Version = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True, kw_only=True):
     """One emulator with one machine type under one libvirt.
 
     `machine` is the canonical name (`pc-q35-7.2` for `q35`). `offers` holds what domcapabilities lists, by

@@ -1,7 +1,8 @@
 """Checksums of files, as users write them and as distributions publish them."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.printable import quoted
 
@@ -14,8 +15,7 @@ _GNU = re.compile(r"([0-9A-Fa-f]{32,128})(?:[ \t]+\*?(\S.*))?")
 _BSD = re.compile(r"(SHA2?-?(?:256|384|512)|MD5|SHA1) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checksum:
+class Checksum(Struct, frozen=True, kw_only=True):
     """The digest that a file must have: `algorithm` as hashlib names it, `digest` in small hexadecimal digits."""
 
     algorithm: str

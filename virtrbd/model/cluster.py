@@ -1,19 +1,18 @@
 """What domains must know of the Ceph cluster: its monitors, its user, and libvirt's secrets for them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monitor:
+class Monitor(Struct, frozen=True, kw_only=True):
     """A monitor's address; `port` None lets librados try v2 (3300) and v1 (6789)."""
 
     address: str
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterFacts:
+class ClusterFacts(Struct, frozen=True, kw_only=True):
     """The cluster, for a domain's XML. Without `cephx` clients do not authenticate: no user, no secret.
 
     A monitor is rendered with one address; `map_addresses` are all its addresses.
@@ -48,8 +47,7 @@ class ClusterFacts:
         return f"client.{self.user}@{self.fsid}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
+class Secret(Struct, frozen=True, kw_only=True):
     """A libvirt secret of usage type ceph. `is_set`: it has a value, as far as is known."""
 
     uuid: str

@@ -1,7 +1,8 @@
 """Differences between documents, and how they are mended."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from virtrbd.printable import cut
 
@@ -14,8 +15,7 @@ class Mend(StrEnum):
     REBUILD = "rebuild"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """One difference from what is desired: where, what was wanted, what was found, how it is mended."""
 
     path: str

@@ -1,8 +1,9 @@
 """Domains: as specs want them, and as libvirt holds them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from virtrbd.model.image import ImageRef
 from virtrbd.model.import_file import ImportFile
@@ -68,8 +69,7 @@ class WantedState(StrEnum):
     UNMANAGED = "unmanaged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class Disk(Struct, frozen=True, kw_only=True):
     """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
 
     `discard_granularity_bytes` is announced to the guest, None where the spec has none; `iotune` holds libvirt's own
@@ -124,8 +124,7 @@ class Disk:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cdrom:
+class Cdrom(Struct, frozen=True, kw_only=True):
     """A CD-ROM drive; `image` None: empty. `is_seed`: virtrbd makes the image, from the spec's cloud_init."""
 
     target: str
@@ -136,16 +135,14 @@ class Cdrom:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(Struct, frozen=True, kw_only=True):
     """A network filter of libvirt's with its parameters."""
 
     name: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class Interface(Struct, frozen=True, kw_only=True):
     """A network interface, keyed by MAC; exactly one of `network`, `bridge` and `direct` is not empty."""
 
     mac: str
@@ -162,15 +159,13 @@ class Interface:
     boot: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(Struct, frozen=True, kw_only=True):
     sockets: int
     cores: int
     threads: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
+class Cpu(Struct, frozen=True, kw_only=True):
     """The guest's CPU; `mode` in libvirt's words, `model` for `custom` only, `features` by libvirt's policy."""
 
     mode: str
@@ -182,16 +177,14 @@ class Cpu:
     features: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Firmware:
+class Firmware(Struct, frozen=True, kw_only=True):
     """`bios`, or `uefi` with a loader that libvirt chooses; `secure_boot` None leaves that to it too."""
 
     kind: str = "bios"
     secure_boot: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Graphics:
+class Graphics(Struct, frozen=True, kw_only=True):
     """A screen; `port` None lets libvirt choose one, `listen` `default` takes the address of qemu.conf."""
 
     kind: str
@@ -200,38 +193,33 @@ class Graphics:
     image_compression: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class Input(Struct, frozen=True, kw_only=True):
     """A pointer or a keyboard beside those that every machine has."""
 
     type: str
     bus: str = "usb"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsbController:
+class UsbController(Struct, frozen=True, kw_only=True):
     """The first USB controller, where libvirt is not to choose it."""
 
     model: str = "qemu-xhci"
     ports: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watchdog:
+class Watchdog(Struct, frozen=True, kw_only=True):
     model: str
     action: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tpm:
+class Tpm(Struct, frozen=True, kw_only=True):
     """An emulated TPM, by swtpm."""
 
     model: str
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
+class Domain(Struct, frozen=True, kw_only=True):
     """A domain as its spec wants it, with every default decided.
 
     `memory_bytes` and `vcpus` are its maxima, the `current_` fields what it starts with, None for all.
@@ -294,8 +282,7 @@ class Domain:
         return max((disk.iothread or 0 for disk in self.disks), default=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Struct, frozen=True, kw_only=True):
     """A hold, for maintenance. `until` in seconds since 1970, None until it is released."""
 
     until: float | None = None
@@ -311,8 +298,7 @@ class Hold:
         return f" ({cut(self.why)})" if self.why else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignChange:
+class ForeignChange(Struct, frozen=True, kw_only=True):
     """A change by others in a definition where no spec states anything: at `path`, from `was` to `found`.
 
     An empty `was` is an addition, an empty `found` a removal.
@@ -326,8 +312,7 @@ class ForeignChange:
         return f"{cut(self.path)}: {cut(self.was) or 'absent'} -> {cut(self.found) or 'absent'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainMark:
+class DomainMark(Struct, frozen=True, kw_only=True):
     """virtrbd's own metadata element; it counts only where `uuid` is the domain's: copies carry it too.
 
     `stated`: the paths of everything that the last rendering stated: virtrbd may remove nothing else again.
@@ -352,16 +337,14 @@ class DomainMark:
     forms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagedSave:
+class ManagedSave(Struct, frozen=True, kw_only=True):
     """The managed save of a domain: the generation of its guest, "" where its XML has none."""
 
     domain: str
     generation: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefinedDisk:
+class DefinedDisk(Struct, frozen=True, kw_only=True):
     """A disk as a definition has it."""
 
     target: str

@@ -1,12 +1,11 @@
 """The failure of one domain, image or spec, as data: the run goes on with the others."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from virtrbd.errors import DefectError, ExitCode, VirtrbdError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why one thing failed. `trace` is empty except for a defect of virtrbd itself; it holds no values."""
 
     text: str

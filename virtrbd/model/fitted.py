@@ -1,13 +1,13 @@
 """A domain adapted to this host's hypervisor: what a template needs beside the domain itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.model.domain import Domain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class Fitted(Struct, frozen=True, kw_only=True):
     """A domain, and the way in which QEMU gets each disk's discard granularity there, in bytes by target.
 
     `blockio`: libvirt's own element; `override`: <qemu:override>; `set_device`: `-set device.`, which needs

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Self
 
+from msgspec import Struct
+
 from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE, check_name, check_new_name
+from virtrbd.model.record import Keyed, replace
 from virtrbd.printable import cut, quoted
 
 # As rbd reads it: the first `@` begins the snapshot, which may hold any character.
@@ -14,8 +16,7 @@ _REF = re.compile(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ImageRef:
+class ImageRef(Struct, frozen=True, kw_only=True, order=True):
     """A name of an image: `pool[/namespace]/name[@snapshot]`."""
 
     pool: str
@@ -69,8 +70,7 @@ def tell_host(host: str, host_name: str) -> str:
     return f"{cut(host_name)} ({cut(host)})" if host_name else cut(host)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageMark:
+class ImageMark(Keyed, frozen=True, kw_only=True):
     """The owner of an image. It counts only where `image_id` is the image's own: clones inherit marks.
 
     `host` is libvirt's UUID of the host and decides; `host_name` is for messages, and empty in
@@ -80,7 +80,12 @@ class ImageMark:
     domain_uuid: str
     image_id: str
     host: str
-    host_name: str = field(default="", compare=False)
+    host_name: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is compared by."""
+        return (self.domain_uuid, self.image_id, self.host)
 
     @property
     def host_told(self) -> str:
@@ -100,8 +105,7 @@ FEATURES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLayout:
+class ImageLayout(Struct, frozen=True, kw_only=True):
     """The layout of a new image on the cluster; an empty field or 0 means the cluster's own default.
 
     `data_pool` takes the data of images whose pool can't hold it: an erasure-coded one.
@@ -118,20 +122,23 @@ class ImageLayout:
 ROLLING_BACK = "rolling back to "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watcher:
+class Watcher(Keyed, frozen=True, kw_only=True):
     """A client that has an image open read-write; `is_here`: it is surely a client of this host."""
 
     address: str
     client_id: int
-    is_here: bool = field(default=False, compare=False)
+    is_here: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is compared by."""
+        return (self.address, self.client_id)
 
     def __str__(self) -> str:
         return f"client.{self.client_id} at {self.address.split('/')[0]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastRun:
+class LastRun(Keyed, frozen=True, kw_only=True):
     """The last run of a guest on an image: on which host, since when (seconds since 1970), and its generation.
 
     A clean stop ends the claim of the host (`running_on`), not this trace (law 17). A managed save belongs to the run
@@ -139,9 +146,14 @@ class LastRun:
     """
 
     host: str
-    host_name: str = field(default="", compare=False)
-    generation: str = field(default="", compare=False)
-    started_at: float = field(default=0.0, compare=False)
+    host_name: str = ""
+    generation: str = ""
+    started_at: float = 0.0
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is compared by."""
+        return (self.host,)
 
     @property
     def host_told(self) -> str:
@@ -149,8 +161,7 @@ class LastRun:
         return tell_host(self.host, self.host_name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Obstacle(Struct, frozen=True, kw_only=True):
     """Why RBD lets no client write to an image now, and the way out."""
 
     text: str
@@ -160,8 +171,7 @@ class Obstacle:
         return f"{self.text}; {self.way_out}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     """An image as the cluster holds it; `allocated_bytes` is None where it was not queried.
 
     `config` holds the image's own librbd options, which beat ceph.conf and QEMU; `seed` the digest of the cloud-init
@@ -184,7 +194,7 @@ class Image:
     features: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
-    config: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = {}
 
     def is_of(self, domain_uuid: str) -> bool:
         """Whether the mark says that this image belongs to the domain."""
@@ -215,8 +225,7 @@ class Image:
 _LONGEST_ID, _MOST_RANDOM = 14, 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(Struct, frozen=True, kw_only=True):
     """What a run wrote down before it made an image: only an image of this intent may be marked by a later run.
 
     `what` identifies the filling: only a run that would do the same may take it for done. `client_id` is the

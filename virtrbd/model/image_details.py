@@ -1,11 +1,13 @@
 """Details of images: snapshots, clones, parents, options; lists, usage and the trash."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
+from virtrbd.model.record import Keyed
 
 
 class SnapshotKind(StrEnum):
@@ -18,8 +20,7 @@ class SnapshotKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Child:
+class Child(Keyed, frozen=True, kw_only=True):
     """A clone; a clone in the trash still needs its parent.
 
     Its mark and its state are known only where it may have to be flattened.
@@ -28,15 +29,22 @@ class Child:
     ref: ImageRef
     image_id: str
     in_trash: bool = False
-    mark: ImageMark | None = field(default=None, compare=False)
-    state: str = field(default="", compare=False)
+    mark: ImageMark | None = None
+    state: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is compared by."""
+        return (self.ref, self.image_id, self.in_trash)
+
+    def __lt__(self, other: "Child") -> bool:
+        return (self.ref, self.image_id, self.in_trash) < (other.ref, other.image_id, other.in_trash)
 
     def __str__(self) -> str:
         return f"{self.ref} (in the trash, id {self.image_id})" if self.in_trash else str(self.ref)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """A snapshot; `used_bytes`: what was written since the snapshot before it, None where unknown.
 
     `label`: its name for messages, which for a snapshot in the trash is its former name.
@@ -53,8 +61,7 @@ class Snapshot:
     used_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """A librbd option in force on an image, and who set it: `config` (ceph.conf, the monitors), `pool` or `image`."""
 
     name: str
@@ -62,14 +69,13 @@ class Option:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Bytes in allocated objects: of the image since its last snapshot, and of its snapshots by name, oldest first."""
 
     ref: ImageRef
     size_bytes: int
     used_bytes: int
-    by_snapshot: Mapping[str, int] = field(default_factory=dict)
+    by_snapshot: Mapping[str, int] = {}
 
     @property
     def total_bytes(self) -> int:
@@ -77,8 +83,7 @@ class Usage:
         return self.used_bytes + sum(self.by_snapshot.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageDetails:
+class ImageDetails(Struct, frozen=True, kw_only=True):
     """All that the cluster knows of an image. `parents` begins with its own parent; `clone_format` 0: not a clone.
 
     `copied_state` came with a copy of another image, and does not count. Times are seconds since 1970.
@@ -109,8 +114,7 @@ class ImageDetails:
         return tuple(sorted({child for snapshot in self.snapshots for child in snapshot.children}))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedImage:
+class ListedImage(Struct, frozen=True, kw_only=True):
     """An image as a list shows it; `snapshots` counts the user's."""
 
     ref: ImageRef
@@ -125,8 +129,7 @@ class ListedImage:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadImage:
+class UnreadImage(Struct, frozen=True, kw_only=True):
     """An image that exists and cannot be read; `image_id` is empty where it is unknown too."""
 
     ref: ImageRef
@@ -134,16 +137,14 @@ class UnreadImage:
     image_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(Struct, frozen=True, kw_only=True):
     """The images of a pool's namespace by name, and the images that could not be read."""
 
     images: tuple[ListedImage, ...] = ()
     unread: tuple[UnreadImage, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrashEntry:
+class TrashEntry(Struct, frozen=True, kw_only=True):
     """An image in the trash. `source`: what moved it there; virtrbd leaves all but USER alone."""
 
     ref: ImageRef

@@ -6,8 +6,9 @@ trash's entry, and removes the id object and the directory's entry; a removal go
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from virtrbd.model.image import ImageRef, Obstacle
 
@@ -26,8 +27,7 @@ class TrashState(Enum):
         return self in (TrashState.NORMAL, TrashState.REMOVING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
+class Lock(Struct, frozen=True, kw_only=True):
     """The holder of a lock on an image; `is_exclusive`: librbd's own lock, which it takes and releases by itself."""
 
     client: str
@@ -36,8 +36,7 @@ class Lock:
     is_exclusive: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LostClone:
+class LostClone(Struct, frozen=True, kw_only=True):
     """A clone that a snapshot of its parent lists, and that has no header or has another parent.
 
     `is_old`: it is listed like clones of format 1, in its own pool, and `pool_id` has no meaning.
@@ -53,8 +52,7 @@ class LostClone:
         return f"{self.room.room}/(id {self.image_id})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageParts:
+class ImageParts(Struct, frozen=True, kw_only=True):
     """What a pool's namespace holds under one name; the image's id comes from the id object, else from the directory.
 
     `id_object`: the id that `rbd_id.NAME` holds, "" where it cannot be read, None where there is no such object.
@@ -92,8 +90,7 @@ class ImageParts:
         return self.id_object is not None or bool(self.listed_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageTroubles:
+class ImageTroubles(Struct, frozen=True, kw_only=True):
     """What is wrong with an image that opens.
 
     `bad_maps`: the snapshots whose object map is not valid, "" for the image's own. `unlisted_in`: its parent's

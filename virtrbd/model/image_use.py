@@ -1,8 +1,9 @@
 """The uses of RBD images by a domain: every way in which its XML can name an image."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from html import unescape
+
+from msgspec import Struct
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import ImageRef
@@ -22,8 +23,7 @@ class Role(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ImageUse:
+class ImageUse(Struct, frozen=True, kw_only=True, order=True):
     """An image that a domain names. `place` says where, for messages: `disk vda`, `NVRAM`.
 
     `kept_in` is empty where the definition or the guest names it, else the only document that does: the managed save.
@@ -39,8 +39,7 @@ class ImageUse:
         return f"{role}{self.place}" + (f" of {self.kept_in}" if self.kept_in else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class NamedVolume:
+class NamedVolume(Struct, frozen=True, kw_only=True, order=True):
     """A volume of a libvirt storage pool. Only libvirt knows whether it is an image, and which."""
 
     pool: str
@@ -49,8 +48,7 @@ class NamedVolume:
     place: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class NamedDevice:
+class NamedDevice(Struct, frozen=True, kw_only=True, order=True):
     """A block device of this host. Only this host knows whether an image is behind it (the kernel's rbd driver)."""
 
     path: str
@@ -58,8 +56,7 @@ class NamedDevice:
     place: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Unread:
+class Unread(Struct, frozen=True, kw_only=True, order=True):
     """What may name an image and cannot be read. `text`: its text, where known; else it may name any image."""
 
     what: str
@@ -70,8 +67,7 @@ class Unread:
         return self.text is None or ref.name in self.text or ref.name in unescape(self.text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedImages:
+class NamedImages(Struct, frozen=True, kw_only=True):
     """What a domain's XML names. `unread` counts as use (law 14)."""
 
     images: tuple[ImageUse, ...] = ()
@@ -80,8 +76,7 @@ class NamedImages:
     unread: tuple[Unread, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainUse:
+class DomainUse(Struct, frozen=True, kw_only=True):
     """A domain of this host with every image that libvirt's documents of it name.
 
     `unread`: what may name an image and cannot be read. Law 14: it counts as use.

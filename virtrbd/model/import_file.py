@@ -1,7 +1,8 @@
 """The source of an import: a file or a URL, and what the user stated about it."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.model.checksum import is_checksum, parse_checksum
 from virtrbd.printable import quoted
@@ -13,8 +14,7 @@ _PRINTABLE_ASCII = re.compile(r"[!-~]+")
 _WITH_A_SERVER = re.compile(r"[^:]+://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?:[/?]|\Z)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportFile:
+class ImportFile(Struct, frozen=True, kw_only=True):
     """A file or a URL: `name`. What was not stated is empty.
 
     `format`: of the disk in it; with "raw" the file's bytes are the disk, as they are. `member`: the disk's name

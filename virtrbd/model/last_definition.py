@@ -1,10 +1,9 @@
 """The definition that virtrbd last saw of a domain, as the state directory keeps it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastDefinition:
+class LastDefinition(Struct, frozen=True, kw_only=True):
     """A definition as libvirt gave it back when virtrbd last looked, and the hypervisor's digest at that time."""
 
     xml: str

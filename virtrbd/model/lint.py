@@ -1,7 +1,8 @@
 """Lints: remarks on values that work, but may not do what the operator expects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # Every lint: the code that silences it, and why it exists.
 REASONS: Mapping[str, str] = {
@@ -23,8 +24,7 @@ REASONS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lint:
+class Lint(Struct, frozen=True, kw_only=True):
     """One remark. `where` is `file:line`, `subject` its object (`disk vda`), `code` silences it."""
 
     code: str

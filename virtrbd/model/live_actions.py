@@ -1,6 +1,5 @@
 """Actions in a running guest."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from virtrbd.model.base_action import BaseAction
@@ -8,16 +7,14 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveAction(BaseAction):
+class LiveAction(BaseAction, frozen=True, kw_only=True):
     """A change in a running guest; a blocked change holds back nothing else of its domain."""
 
     domain_uuid: str
     separable: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttachDevice(LiveAction):
+class AttachDevice(LiveAction, frozen=True, kw_only=True):
     """Attach a device of the definition to the running guest. `device` is its step: `disk:vdb`.
 
     `image`: the image that the guest will write to, opened through the start gate.
@@ -31,8 +28,7 @@ class AttachDevice(LiveAction):
         return f"attach {device_words(self.device)}" + (f" (image {self.image})" if self.image else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetachDevice(LiveAction):
+class DetachDevice(LiveAction, frozen=True, kw_only=True):
     """Detach what the definition no longer has. Blocked, it holds back the whole domain: a typo must not unplug a disk.
 
     `place`: where it was in the guest when that was observed (own_devices): others may have the same key.
@@ -48,8 +44,7 @@ class DetachDevice(LiveAction):
         return f"detach {device_words(self.device)}" + (f" (image {self.image}, which is kept)" if self.image else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeMedia(LiveAction):
+class ChangeMedia(LiveAction, frozen=True, kw_only=True):
     """Put another medium, or none, into a CD-ROM drive. `medium`: the image or file, for messages, empty for none."""
 
     device: str
@@ -61,8 +56,7 @@ class ChangeMedia(LiveAction):
         return f"insert {self.medium} into {target}" if self.medium else f"eject {target}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitDisk(LiveAction):
+class LimitDisk(LiveAction, frozen=True, kw_only=True):
     """Set I/O limits, in libvirt's words; 0 is none."""
 
     target: str
@@ -73,8 +67,7 @@ class LimitDisk(LiveAction):
         return f"limit disk {self.target} ({', '.join(f'{name} {value}' for name, value in self.limits)})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetLink(LiveAction):
+class SetLink(LiveAction, frozen=True, kw_only=True):
     """Set the link of an interface at its place."""
 
     device: str
@@ -87,8 +80,7 @@ class SetLink(LiveAction):
         return f"set link of {device_words(self.device)} {'up' if self.up else 'down'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetMemory(LiveAction):
+class SetMemory(LiveAction, frozen=True, kw_only=True):
     from_bytes: int
     to_bytes: int
 
@@ -97,8 +89,7 @@ class SetMemory(LiveAction):
         return f"set the guest's memory from {format_size(self.from_bytes)} to {format_size(self.to_bytes)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetVcpus(LiveAction):
+class SetVcpus(LiveAction, frozen=True, kw_only=True):
     from_count: int
     to_count: int
 
@@ -107,8 +98,7 @@ class SetVcpus(LiveAction):
         return f"set the guest's vcpus from {self.from_count} to {self.to_count}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetTitle(LiveAction):
+class SetTitle(LiveAction, frozen=True, kw_only=True):
     title: str
     description: str
 
@@ -117,8 +107,7 @@ class SetTitle(LiveAction):
         return "set title and description of the running domain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkLive(LiveAction):
+class MarkLive(LiveAction, frozen=True, kw_only=True):
     """Record in the live XML what of the running guest is virtrbd's; `places`: where its devices were seen, by step."""
 
     stated: tuple[str, ...]

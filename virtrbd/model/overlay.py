@@ -1,12 +1,11 @@
 """The XML that a spec adds to what virtrbd renders, and where it is written."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from virtrbd.model.image import ImageRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlay:
+class Overlay(Struct, frozen=True, kw_only=True):
     """The text of a spec's `xml:`, elements of a libvirt domain.
 
     `line` of `file` holds its first line; `is_block`: each line of the text is one of the file too (`xml: |`).

@@ -1,7 +1,8 @@
 """Plans: what would be done, as data, and its outcome."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action
@@ -26,8 +27,7 @@ class FindingKind(StrEnum):
     NOT_XML = "not XML"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True, order=True):
     """One fact that the operator should know. `subject` distinguishes it from others of its kind (a path)."""
 
     domain: str
@@ -39,8 +39,7 @@ class Finding:
         return f"{self.domain}: {self.kind}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainPlan:
+class DomainPlan(Struct, frozen=True, kw_only=True):
     """What one domain needs, in order. A problem holds back the whole domain; lints and findings hold back nothing.
 
     `failures`: why it cannot be planned: it, or an image of it, cannot be read. `held_back`: why nothing of it
@@ -61,8 +60,7 @@ class DomainPlan:
     judged: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What all domains need, by name. `stopped`: why nothing may be done. `states`: of all domains of this host."""
 
     domains: tuple[DomainPlan, ...] = ()
@@ -80,8 +78,7 @@ class Result(StrEnum):
     BUSY = "busy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """The outcome of one action; `exit_code`: the run's, if this were its only action.
 
     `trace`: where in the code a defect occurred.

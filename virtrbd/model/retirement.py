@@ -1,12 +1,11 @@
 """Facts for the retirement of a domain: what libvirt keeps of it, and which images are trashed with it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from virtrbd.model.image import ImageRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """What libvirt keeps of a domain besides its definition: while there is any, libvirt refuses to undefine."""
 
     snapshots: tuple[str, ...] = ()
@@ -14,16 +13,14 @@ class Kept:
     block_jobs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetiredImage:
+class RetiredImage(Struct, frozen=True, kw_only=True):
     """An image that is trashed with its domain; the id shows that it is still the same image."""
 
     ref: ImageRef
     image_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retirement:
+class Retirement(Struct, frozen=True, kw_only=True):
     """What a run wrote down before it undefined a domain: after a crash the next run knows which images to trash."""
 
     name: str

@@ -1,6 +1,6 @@
 """Cloud-init seeds: the data for a guest's cloud-init, as a NoCloud disc in a separate image."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from virtrbd.model.digest import digest_of
 from virtrbd.model.image import ImageLayout, ImageRef
@@ -16,25 +16,26 @@ MAX_DOCUMENT_BYTES = 1024**2
 USER_DATA, META_DATA, NETWORK_CONFIG = "user-data", "meta-data", "network-config"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedDocument:
+class SeedDocument(Struct, frozen=True, kw_only=True):
     """One document, as text or as the file that holds it; `where` is its place in a spec: `web.yaml:7`.
 
     The file must lie beneath one of the folders in `beneath`. The text may hold keys and hashes of
     passwords: it is in no repr.
     """
 
-    text: str = field(default="", repr=False)
+    text: str = ""
     file: str = ""
     beneath: tuple[str, ...] = ()
     where: str = ""
+
+    def __repr__(self) -> str:
+        return f"SeedDocument({self})"
 
     def __str__(self) -> str:
         return self.file or f"inline, {len(self.text.encode())} bytes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seed:
+class Seed(Struct, frozen=True, kw_only=True):
     """A domain's seed: its image, and the documents of the spec; None where the spec has none."""
 
     image: ImageRef
@@ -50,12 +51,14 @@ class Seed:
         return {name: document for name, document in named.items() if document}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedFile:
+class SeedFile(Struct, frozen=True, kw_only=True):
     """A document's file as it was read, or why it could not be read."""
 
-    raw: bytes = field(default=b"", repr=False)
+    raw: bytes = b""
     problem: str = ""
+
+    def __repr__(self) -> str:
+        return f"SeedFile({len(self.raw)} bytes, {self.problem!r})"
 
 
 def seed_digest(domain_uuid: str, name: str, contents: dict[str, bytes]) -> str:

@@ -1,10 +1,9 @@
 """The settings of a host: where libvirt and Ceph are, and what specs need not state."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """Deadlines in seconds. `watcher`: how long a start waits for a crashed client to disappear;
     a killed client's watch lasts about 30 s. `shutdown`: for a guest to shut down; `reconcile`: for a whole run."""
 
@@ -16,8 +15,7 @@ class Timeouts:
     reconcile: float = 300.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CephSettings:
+class CephSettings(Struct, frozen=True, kw_only=True):
     """How Ceph is reached. An empty `keyring` means ceph.conf's.
 
     `clone_depth`: virtrbd advises a flatten of longer chains of clones; each read of a clone may go through all of it.
@@ -30,8 +28,7 @@ class CephSettings:
     clone_depth: int = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportSettings:
+class ImportSettings(Struct, frozen=True, kw_only=True):
     """What is fetched and unpacked for an import: where it is kept, how much of it, and how large one file may be.
 
     An empty `cache_dir` means: beside the cache of specs.
@@ -42,8 +39,7 @@ class ImportSettings:
     largest: int = 256 * 1024**3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """The settings of one host; `host` is its name in specs, `raw` the bytes of `file`, `digest` theirs.
 
     Defaults and profiles of specs are in the same file; the reader of specs parses them from there. `spec_dir` holds

@@ -2,7 +2,8 @@
 
 import shlex
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.disk_sources import moved_disks
@@ -22,6 +23,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.lint import Lint
 from virtrbd.model.live_actions import device_words
 from virtrbd.model.plan import Finding, FindingKind
+from virtrbd.model.record import replace
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.live import Guest, plan_live
 from virtrbd.planning.machine_type import capabilities_key
@@ -34,8 +36,7 @@ with lazily():
     from virtrbd.domainxml.rendered import render_document
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rendered:
+class _Rendered(Struct, frozen=True, kw_only=True):
     """What the spec was rendered to, None where it cannot be."""
 
     document: Rendered | None = None

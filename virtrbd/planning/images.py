@@ -1,7 +1,8 @@
 """What the image behind one disk needs."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, Document
@@ -24,6 +25,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
 from virtrbd.model.names import check_new_name
 from virtrbd.model.plan import Finding, FindingKind
+from virtrbd.model.record import replace
 from virtrbd.model.size import format_size
 from virtrbd.planning.interrupted import as_it_is, is_half, is_unclear
 from virtrbd.planning.unready import not_ready_message, ready_again, without_a_byte
@@ -38,8 +40,7 @@ with lazily():
 _OF_THE_WORLD = (ExitCode.UNAVAILABLE, ExitCode.DENIED, ExitCode.CONFIG, ExitCode.BUG)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagePlan:
+class ImagePlan(Struct, frozen=True, kw_only=True):
     """The actions for one image, or why there are none: what is wrong with the spec, or what fails for now."""
 
     actions: list[Action] = field(default_factory=list)

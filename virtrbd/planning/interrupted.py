@@ -1,10 +1,10 @@
 """What an interrupted run left of an image, by the intent that it wrote."""
 
-from dataclasses import replace
 from enum import Enum
 
 from virtrbd.model.image import Image, Intent
 from virtrbd.model.image_parts import ImageParts
+from virtrbd.model.record import replace
 from virtrbd.planning.image_shape import Shape, shape_of
 
 # The state of a half-made image without a state mark, as an intent of this host shows.

@@ -1,8 +1,9 @@
 """What a running guest needs: the live changes, and what waits for its next boot."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
+
+from msgspec import Struct
 
 from virtrbd.domainxml.disk_sources import medium
 from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
@@ -39,12 +40,12 @@ from virtrbd.model.live_actions import (
     SetVcpus,
 )
 from virtrbd.model.plan import Finding, FindingKind
+from virtrbd.model.record import replace
 from virtrbd.model.size import format_size
 from virtrbd.planning.world import World
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class Guest(Struct, frozen=True, kw_only=True):
     """A domain that runs, with its three documents."""
 
     domain: Domain
@@ -53,8 +54,7 @@ class Guest:
     desired: Rendered
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LivePlan:
+class LivePlan(Struct, frozen=True, kw_only=True):
     """The changes to a running guest, and what must wait."""
 
     actions: tuple[Action, ...] = ()

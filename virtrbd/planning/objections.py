@@ -1,19 +1,20 @@
 """Objections to changing an image that is in use. librbd itself allows most of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Obstacle
 from virtrbd.model.image_details import Child
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
+from virtrbd.model.record import replace
 from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objection:
+class Objection(Struct, frozen=True, kw_only=True):
     """One reason against a change, and the way out; where it has a hazard, allowing that is another.
 
     An objection that `lingers` may be what a crash left, and disappear by itself.

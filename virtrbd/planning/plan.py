@@ -2,8 +2,9 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Self
+
+from msgspec import Struct
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain
@@ -15,6 +16,7 @@ from virtrbd.model.domain import Domain, DomainMark, Hold, PowerState
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
+from virtrbd.model.record import replace
 from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.definition_plan import DefinitionPlan
 from virtrbd.planning.fingerprints import common_digest, documents_digest, inputs_digest
@@ -35,8 +37,7 @@ with lazily():
 _SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """What this run may do besides bringing definitions into line.
 
     `start`: every domain should run. `by_spec`: apply the specs' `state`. `with_orphans`: these are all specs of the
@@ -57,8 +58,7 @@ def secret_uuid_for(usage: str) -> str:
     return str(uuid.uuid5(_SECRETS, usage))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Basis:
+class _Basis(Struct, frozen=True, kw_only=True):
     """What the plan of one domain needs to know of all."""
 
     actual: World

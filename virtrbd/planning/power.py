@@ -1,6 +1,6 @@
 """What a domain's power needs: by its spec's `state`, or because the operator requested a start."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
@@ -13,8 +13,7 @@ from virtrbd.planning.world import World
 from virtrbd.printable import shell_command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerPlan:
+class PowerPlan(Struct, frozen=True, kw_only=True):
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
 

@@ -1,14 +1,16 @@
 """The removal of an image or a snapshot: what keeps it, and the steps that would clear that, in order. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import assert_never
+
+from msgspec import Struct
 
 from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
 from virtrbd.model.image_use import DomainUse, Role
+from virtrbd.model.record import replace
 from virtrbd.planning.objections import (
     Objection,
     clone_objections,
@@ -22,8 +24,7 @@ from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlattenClone:
+class FlattenClone(Struct, frozen=True, kw_only=True):
     """Flatten a clone of the snapshot; it then takes space for all its data."""
 
     child: Child
@@ -37,8 +38,7 @@ class FlattenClone:
         return f"flattened {self.child}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnprotectSnapshot:
+class UnprotectSnapshot(Struct, frozen=True, kw_only=True):
     ref: ImageRef
     image_id: str
 
@@ -51,8 +51,7 @@ class UnprotectSnapshot:
         return f"unprotected {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveSnapshot:
+class RemoveSnapshot(Struct, frozen=True, kw_only=True):
     """`snapshot_id`: of a snapshot whose removal was interrupted, and that no longer has a name; else 0."""
 
     ref: ImageRef
@@ -68,8 +67,7 @@ class RemoveSnapshot:
         return f"removed snapshot {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveToTrash:
+class MoveToTrash(Struct, frozen=True, kw_only=True):
     ref: ImageRef
     image_id: str
     delay_s: float
@@ -83,8 +81,7 @@ class MoveToTrash:
         return f"moved to the trash for {format_duration(self.delay_s)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveImage:
+class RemoveImage(Struct, frozen=True, kw_only=True):
     """Remove for good, by way of the trash: after an interruption there the image can be seen and removed."""
 
     ref: ImageRef
@@ -103,8 +100,7 @@ class RemoveImage:
 Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | MoveToTrash | RemoveImage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
+class Blocker(Struct, frozen=True, kw_only=True):
     """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, only by the operator.
 
     A blocker that `lingers` may be what a crash left, and disappear by itself.
@@ -126,8 +122,7 @@ class Blocker:
         return self.is_cleared_by_steps or self.hazard is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemovalPlan:
+class RemovalPlan(Struct, frozen=True, kw_only=True):
     subject: ImageRef
     blockers: tuple[Blocker, ...] = ()
     steps: tuple[Step, ...] = ()

@@ -1,11 +1,13 @@
 """The repair of an image: what an interruption left or what is wrong with it, and the steps that mend that. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.model.record import replace
 from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.interrupted import ImageOrigin, is_unclear
 from virtrbd.planning.objections import Objection
@@ -20,16 +22,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
+class _Step(Struct, frozen=True, kw_only=True):
     """What all steps share: the image by its name and id."""
 
     ref: ImageRef
     image_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveRemains(_Step):
+class RemoveRemains(_Step, frozen=True, kw_only=True):
     """Remove the name of an image without a header, and the data under its id."""
 
     data_objects: int = 0
@@ -40,36 +40,31 @@ class RemoveRemains(_Step):
         return f"remove what is left under the name {self.ref} (id {self.image_id or 'unknown'}){data}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteIdObject(_Step):
+class WriteIdObject(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"make the name {self.ref} lead to its image (id {self.image_id}) again"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropIdObject(_Step):
+class DropIdObject(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"remove the second name {self.ref} of the image with id {self.image_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListImage(_Step):
+class ListImage(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"list {self.ref} (id {self.image_id}) among the images of {self.ref.room}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnlistImage(_Step):
+class UnlistImage(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"remove {self.ref} (id {self.image_id}) from the images of {self.ref.room}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettleTrash(_Step):
+class SettleTrash(_Step, frozen=True, kw_only=True):
     """Set the image's state in the trash to normal: librbd neither restores nor removes it before."""
 
     state: TrashState
@@ -79,15 +74,13 @@ class SettleTrash(_Step):
         return f"finish the move of {self.ref} (id {self.image_id}) to the trash"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropTrashEntry(_Step):
+class DropTrashEntry(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"take {self.ref} (id {self.image_id}) out of the trash"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RebuildObjectMap(_Step):
+class RebuildObjectMap(_Step, frozen=True, kw_only=True):
     """Rebuild the object map of the image, or of the snapshot that `ref` names."""
 
     @property
@@ -95,8 +88,7 @@ class RebuildObjectMap(_Step):
         return f"rebuild the object map of {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakLock(_Step):
+class BreakLock(_Step, frozen=True, kw_only=True):
     lock: Lock
 
     @property
@@ -105,8 +97,7 @@ class BreakLock(_Step):
         return f"break the lock of {holder} on {self.ref}, and have Ceph blocklist that client"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetClone(_Step):
+class ForgetClone(_Step, frozen=True, kw_only=True):
     clone: LostClone
 
     @property
@@ -114,8 +105,7 @@ class ForgetClone(_Step):
         return f"remove the clone {self.clone}, which is gone, from the list of {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteClone(_Step):
+class NoteClone(_Step, frozen=True, kw_only=True):
     parent: ImageRef
 
     @property
@@ -123,8 +113,7 @@ class NoteClone(_Step):
         return f"add the clone {self.ref} to the list of {self.parent}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetParent(_Step):
+class ForgetParent(_Step, frozen=True, kw_only=True):
     """Data that the clone had not copied is already lost with its parent; detached, the rest can be read."""
 
     parent: str
@@ -134,8 +123,7 @@ class ForgetParent(_Step):
         return f"detach {self.ref} from its parent {self.parent}: data that only the parent held reads as zeroes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishMaking(_Step):
+class FinishMaking(_Step, frozen=True, kw_only=True):
     """Mark what an earlier run of this host made, and drop its intent."""
 
     domain_uuid: str
@@ -145,15 +133,13 @@ class FinishMaking(_Step):
         return f"mark {self.ref}, which an earlier run made and could not mark"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveHalf(_Step):
+class RemoveHalf(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"remove the half-made {self.ref}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetIntent(_Step):
+class ForgetIntent(_Step, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         return f"forget the intent to make {self.ref}"
@@ -199,8 +185,7 @@ def is_perhaps_under_way(plan: "RepairPlan") -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepairPlan:
+class RepairPlan(Struct, frozen=True, kw_only=True):
     """What is wrong, in sentences, and the steps that mend it.
 
     `problem`: what no step of virtrbd mends, and the way out. `open_by`: the clients that have the image open, and so

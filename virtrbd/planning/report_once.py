@@ -1,14 +1,14 @@
 """Report once: which findings a cron run has not reported yet. Pure."""
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.plan import Finding, Outcome, Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """A message to be reported once. `key` identifies its subject, `text` is the message."""
 
     key: str

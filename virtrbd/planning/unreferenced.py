@@ -1,8 +1,9 @@
 """The images that nothing uses, as far as one host can know. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from virtrbd.model.image import ImageRef, tell_host
 from virtrbd.model.image_details import ImageDetails, ListedImage
@@ -22,8 +23,7 @@ class Verdict(StrEnum):
     TRASHED = "in the trash"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreferenced:
+class Unreferenced(Struct, frozen=True, kw_only=True):
     """An image that nothing here uses. `reclaimable_bytes` None: unknown without fast-diff.
 
     `owner`, `host` and `host_name` come from its mark, empty without one; `expires_at` is for the trash,

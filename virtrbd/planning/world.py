@@ -1,7 +1,8 @@
 """The world as it was observed, once, for the domains and images of a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
 from virtrbd.model.capabilities import Capabilities
@@ -14,8 +15,7 @@ from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.seed import SeedFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class World(Struct, frozen=True, kw_only=True):
     """The world; an image that was looked for and does not exist is None.
 
     What exists and cannot be read is not absent: `unread_domains` and `unread_images` say why.

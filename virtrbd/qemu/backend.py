@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.domain import Cache, DetectZeroes, Discard, Disk
@@ -14,8 +15,7 @@ DEFAULT_CONF = "/etc/ceph/ceph.conf"
 DEFAULT_USER = "admin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Client(Struct, frozen=True, kw_only=True):
     """How the image's cluster is reached: the cephx user, and the ceph.conf that names monitors and keyring."""
 
     user: str

@@ -3,7 +3,8 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.errors import SpecError
 from virtrbd.model.capabilities import Capabilities
@@ -20,8 +21,7 @@ EMULATOR = "qemu-system-x86_64"
 MIB = 1024**2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QemuCommand:
+class QemuCommand(Struct, frozen=True, kw_only=True):
     """A command line by options; `remarks` are for the reader, `notes` say what of the spec it leaves out."""
 
     options: tuple[tuple[str, str], ...]

@@ -1,7 +1,8 @@
 """What a version of QEMU can do with RBD disks: one name for each change in its history."""
 
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from virtrbd.model.capabilities import Capabilities, Version, version_text
 
@@ -9,8 +10,7 @@ OLDEST: Version = (1, 0, 0)  # rbd: file names know backslashes from 1.0 on ("rb
 Q35: Version = (1, 4, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Era:
+class Era(Struct, frozen=True, kw_only=True):
     """A QEMU and the machine that it runs; `machine_version` is QEMU's own where the name has none."""
 
     qemu: Version

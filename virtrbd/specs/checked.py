@@ -32,7 +32,8 @@ class Strict(BaseModel):
     refused: ClassVar[dict[str, str]] = {}
 
     # defer_build: a part of a document is checked within the whole, so its own validator is never used.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    # arbitrary_types_allowed: virtrbd's own types, which validators of their own make.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, arbitrary_types_allowed=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError, worst
 from virtrbd.lazily import lazily
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from virtrbd.specs.load import CheckedFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class Fleet(Struct, frozen=True, kw_only=True):
     """The desired domains by name, and all problems; domains of files with a problem are left out.
 
     `failures`: specs at which virtrbd itself failed. `warnings` hold back nothing.

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.model.attributes import DISK, Attribute
 from virtrbd.model.domain import Bus, Cache, Cdrom, Disk
@@ -19,8 +20,7 @@ _RPM = range(1025, 65535)
 _SNAPSHOT = re.compile(r"[A-Za-z0-9_+-]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DiskRule:
+class _DiskRule(Struct, frozen=True, kw_only=True):
     """A field, when it is wrong, and the message."""
 
     field: str

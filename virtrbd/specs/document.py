@@ -1,9 +1,9 @@
 """YAML documents with line numbers, and the problems that YAML itself hides."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import yaml
+from msgspec import Struct, field
 
 from virtrbd.specs.files import MAX_BYTES
 from virtrbd.specs.limits import MAX_PROBLEMS, Budget, TooMuchError
@@ -29,8 +29,7 @@ _XML = "xml"
 _HANDED_ON = "cloud_init"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """The place of a value; `layer` says why that file counts: `profile small`, empty for the spec itself."""
 
     file: str
@@ -41,8 +40,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Struct, frozen=True, kw_only=True):
     """One YAML document: its data, and the line (from 1) of every path in it.
 
     `elsewhere`: the places of values from other files (profiles, defaults).

@@ -1,13 +1,16 @@
 """The source of every value of a desired domain: a line of a file, or a default and its reason."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from virtrbd.lazily import lazily
 from virtrbd.model.domain import Cdrom, Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.model.overlay import Overlay
+from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.model.settings import Settings
 from virtrbd.model.size import format_size
@@ -60,8 +63,7 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
+class Explained(Struct, frozen=True, kw_only=True):
     """One value: its field in a spec, the value in its written form, and its source."""
 
     field: str
@@ -82,7 +84,7 @@ def explain(
         replace(disk, discard_granularity_bytes=told.get(disk.target, disk.discard_granularity_bytes))
         for disk in drives.disks
     ]
-    parts: dict[str, object] = {field.name: getattr(domain, field.name) for field in fields(domain)}
+    parts: dict[str, object] = asdict(domain)
     # In the order of the spec, by which its lines are found.
     parts |= {"disks": tuple(disks), "cdroms": drives.cdroms}
     if domain.seed and drives.seed:
@@ -121,9 +123,8 @@ def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
 def _members(value: object) -> list[tuple[str | int, object]] | None:
     if isinstance(value, ImageRef | SeedDocument):
         return None
-    if is_dataclass(value):
-        named = [(field.name, getattr(value, field.name)) for field in fields(value)]
-        return [(_WORDS.get(name, name), member) for name, member in named]
+    if isinstance(value, Struct):
+        return [(_WORDS.get(name, name), member) for name, member in asdict(value).items()]
     if isinstance(value, Mapping) and value:
         return [(_WORDS.get(str(key), str(key)), member) for key, member in value.items()]
     if isinstance(value, tuple) and value and not isinstance(value[0], str | int):

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from glob import glob, has_magic
 from pathlib import Path
 
+from msgspec import Struct, field
+
+from virtrbd.model.record import replace
 from virtrbd.printable import quoted
 from virtrbd.trust import OutsideError, Weakness, open_beneath, open_entry, open_regular, weakness, weakness_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecFile:
+class SpecFile(Struct, frozen=True, kw_only=True):
     """A spec file as it was read: its path as it was given, and its raw bytes."""
 
     path: str
@@ -25,8 +26,7 @@ MAX_BYTES = 1024**2
 _MOSTLY_BYTES = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecFiles:
+class SpecFiles(Struct, frozen=True, kw_only=True):
     """The files that were named: specs, the profiles beside them by folder, and a problem for each unreadable file.
 
     `without_profiles`: folders whose profiles can't be read.
@@ -47,8 +47,7 @@ class SpecFiles:
         return replace(self, specs=specs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Named:
+class _Named(Struct, frozen=True, kw_only=True):
     """A file to read; `folder` is the folder or the pattern's beginning where it was found, "" where it was named.
 
     `is_entry`: it is in that folder itself, not below it.
@@ -59,8 +58,7 @@ class _Named:
     is_entry: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rules:
+class _Rules(Struct, frozen=True, kw_only=True):
     """The folders that links may lead to, besides their own, and whether others may change a file."""
 
     allowed_dirs: tuple[str, ...]

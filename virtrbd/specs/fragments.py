@@ -1,10 +1,12 @@
 """Defaults and profiles: where they are written, and which of them a spec uses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict, check, nearest
 from virtrbd.specs.document import Document, first_problems, parse_documents
@@ -21,8 +23,7 @@ class FragmentsFile(Strict):
     profiles: dict[str, dict[str, Any] | None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fragments:
+class Fragments(Struct, frozen=True, kw_only=True):
     """Everything that may be merged into a spec: the defaults from weak to strong, and the profiles by name."""
 
     defaults: tuple[Fragment, ...] = ()

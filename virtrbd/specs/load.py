@@ -1,8 +1,9 @@
 """Load spec files, read and checked: every problem of every file at once; a bad file harms no other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.contained import contained
 from virtrbd.errors import DefectError, SpecError
@@ -16,8 +17,7 @@ from virtrbd.specs.limits import MAX_PROBLEMS, Budget, TooMuchError
 from virtrbd.specs.schema import DomainSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedSpec:
+class LoadedSpec(Struct, frozen=True, kw_only=True):
     """A checked spec, where it was written, and the digest of its file's raw bytes."""
 
     spec: DomainSpec
@@ -25,8 +25,7 @@ class LoadedSpec:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedFile:
+class CheckedFile(Struct, frozen=True, kw_only=True):
     """The specs of one file, and the problems of it or of the profiles beside it."""
 
     specs: tuple[LoadedSpec, ...] = ()
@@ -38,8 +37,7 @@ class CheckedFile:
         return not (self.problems or self.defects)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Folder:
+class _Folder(Struct, frozen=True, kw_only=True):
     """The fragments for the specs of a folder, and their problems."""
 
     fragments: Fragments

@@ -6,7 +6,8 @@ virtrbd's own default; `disk`, `cdrom` and `interface` of a fragment apply to ev
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.specs.document import Document, Path, Place
 from virtrbd.specs.limits import Budget
@@ -15,16 +16,14 @@ from virtrbd.specs.limits import Budget
 ITEMS = {"disk": "disks", "cdrom": "cdroms", "interface": "interfaces"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fragment:
+class Fragment(Struct, frozen=True, kw_only=True):
     """A part of a spec, to be merged under others; `layer` is its name for messages: `profile small`."""
 
     layer: str
     document: Document
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Placed:
+class _Placed(Struct, frozen=True, kw_only=True):
     """A value with its place; the members of lists and mappings have their own places."""
 
     value: object

@@ -8,8 +8,9 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from virtrbd.model.import_file import is_url
 from virtrbd.model.settings import Settings
@@ -25,8 +26,7 @@ _ANYWHERE = ("/",)
 _DOCUMENTS = ("user_data", "meta_data", "network_config")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedFile:
+class NamedFile(Struct, frozen=True, kw_only=True):
     """A file's path, and the folders that it must lie beneath when it is opened."""
 
     path: str

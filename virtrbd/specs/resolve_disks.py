@@ -1,8 +1,9 @@
 """The disks and CD-ROM drives of a spec, with targets, images and defaults decided."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from string import ascii_lowercase
+
+from msgspec import Struct
 
 from virtrbd.model.attributes import DISK, copied
 from virtrbd.model.domain import Bus, Cdrom, Disk
@@ -19,8 +20,7 @@ from virtrbd.specs.resolve_cloud_init import seed_image
 _SEED_TARGETS = {Bus.SCSI: "sdg", Bus.SATA: "sdf"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drives:
+class Drives(Struct, frozen=True, kw_only=True):
     """Disks and CD-ROM drives in the order of the spec; `seed` is the drive with the cloud-init seed."""
 
     disks: tuple[Disk, ...]

@@ -3,7 +3,6 @@
 import base64
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from lablib.ceph import free_ports
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.offline import read_cluster_facts
 from virtrbd.errors import ConfigError, DeniedError, UnavailableError, VirtrbdError
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import secret_uuid_for
 from virtrbd.specs.settings import load_settings

@@ -1,7 +1,6 @@
 """Law 10 on the real QEMU driver: what libvirt gives back shows no difference to what was rendered."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from virtrbd.domainxml.rendered import render_document
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.cluster import ClusterFacts, Monitor
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, DomainMark
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.load import load
 from virtrbd.specs.resolve import resolve

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
 
 import pytest
@@ -22,6 +22,7 @@ from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning import world as observed
 from virtrbd.planning.plan import Policy, make_plan

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.commands.connected.unmarked import mark_what_waits
@@ -16,6 +17,7 @@ from virtrbd.local.state_dir import StateDir
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_use import DomainUse
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,8 +71,7 @@ class _Libvirt:
         return self._connected.host_uuid() if self._connected else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     """A host for work on images."""
 
     host: ImageHost

@@ -2,15 +2,14 @@
 
 import keyword
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import click
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """Verbs by the heading under which the help lists them, in the order in which the work goes: each with its summary.
 
     A group in a group is there with its own verbs.

@@ -1,8 +1,9 @@
 """One run of a verb: the global options, and how the verb reports and answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
 
 from virtrbd.commands.frame.answer import answer_json, keep_so_far, refuse
 from virtrbd.commands.frame.environment import restore
@@ -10,11 +11,11 @@ from virtrbd.commands.output.log_lines import print_log
 from virtrbd.commands.output.printing import print_document, print_lines
 from virtrbd.ending import ignore_signals
 from virtrbd.errors import ExitCode
+from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """The global options. `log`: the form of the lines on stderr."""
 
     config: str | None = None

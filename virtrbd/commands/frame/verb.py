@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from virtrbd.commands.options.types import FILE_TYPE
 from virtrbd.deadline import report_calls
 from virtrbd.errors import UsageError
 from virtrbd.lazily import import_waiting
+from virtrbd.model.record import replace
 from virtrbd.printable import is_utf8, quoted
 
 GLOBAL_OPTIONS = (

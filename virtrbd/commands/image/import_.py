@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
@@ -101,8 +101,7 @@ def import_image(
         run.answer_change(data, lines, changed=not done.was_there)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Job(Struct, frozen=True, kw_only=True):
     """The source and the target of the import."""
 
     file: ImportFile
@@ -113,8 +112,7 @@ class _Job:
     verify: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Done:
+class _Done(Struct, frozen=True, kw_only=True):
     """The size of the image, whether an earlier run had made it, and the intent, kept until the answer is out."""
 
     size_bytes: int

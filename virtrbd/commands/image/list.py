@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.pools import POOLS, rooms_of
 from virtrbd.lazily import lazily
+from virtrbd.model.record import replace
 
 with lazily():
     from virtrbd.ceph.cluster import Cluster

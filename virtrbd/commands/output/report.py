@@ -1,7 +1,8 @@
 """The report of what a run did with domains, as text and as data."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.failures import failure_data, show_trace

@@ -1,8 +1,9 @@
 """The reports of an unwatched run: outcomes at once, and what waits for the operator once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.log_lines import print_log
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 _HELD_UP = "told-held-up"
 
 
-@dataclass(slots=True, kw_only=True)
-class Teller:
+class Teller(Struct, kw_only=True):
     """Reports outcomes at once, and what waits for the operator once, when it appears or changes."""
 
     run: Run

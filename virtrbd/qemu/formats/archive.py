@@ -6,7 +6,8 @@ A name only identifies a member: it is never used as a path.
 import io
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.errors import VirtrbdError
 from virtrbd.printable import quoted
@@ -21,8 +22,7 @@ _MOST_READ_BYTES = 16 * 1024**2
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A regular file of an archive: `length` bytes from `at` on."""
 
     name: str

@@ -2,7 +2,8 @@
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.errors import SpecError, VirtrbdError
 
@@ -11,8 +12,7 @@ SECTOR_BYTES = 512
 _QUOTED_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBytes:
+class ImageBytes(Struct, frozen=True, kw_only=True):
     """`read_at` takes an offset and a count, and returns fewer bytes only at the end; `name` is for messages."""
 
     name: str

@@ -4,7 +4,8 @@ QEMU never guesses it: QEMU acts on the format that it takes a file for, and a f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.qemu.formats import DISC, qcow2, vdi, vhd, vhdx, vmdk
 from virtrbd.qemu.formats.disk_signs import is_disc, is_disk, stranger
@@ -50,8 +51,7 @@ _READERS: dict[str, Callable[[ImageBytes], int]] = {
 _MOST_BYTES = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """The facts of an image file: its format, its virtual size, and how a VHD's size is found (else "").
 
     `is_dirty`: a qcow2 that was not closed, in which a check may report false errors.

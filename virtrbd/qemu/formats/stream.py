@@ -1,15 +1,15 @@
 """Raw data from a stream; data that looks like an image file is refused, because its bytes are not meant as a disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from virtrbd.qemu.formats.disk_signs import HEAD_BYTES
 from virtrbd.qemu.formats.image_bytes import SECTOR_BYTES, ImageBytes
 from virtrbd.qemu.formats.look import looks_like, require_disk
 
 
-@dataclass(slots=True, kw_only=True)
-class RawStream:
+class RawStream(Struct, kw_only=True):
     """`read_some` returns the requested number of bytes, fewer only at the end; `name` is for messages."""
 
     name: str
