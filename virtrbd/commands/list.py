@@ -66,7 +66,7 @@ def listed(domains: HostDomains, now: float) -> tuple[Row, ...]:
 def _row(domain: DefinedDomain, now: float) -> Row:
     try:
         with contained(f"listing domain {domain.name}"):
-            definition = domain.definition
+            definition = domain.definition.passing()
             mark = definition.mark
             return Row(
                 name=domain.name,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from functools import cached_property
-from html import unescape
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct
 
@@ -18,8 +17,10 @@ from virtrbd.lazily import lazily
 from virtrbd.model.domain import DefinedDisk, DomainMark
 from virtrbd.model.image import ImageRef
 
-# A run that finds all in order parses no XML, and needs no lxml.
+# A run that finds all in order parses no XML, and needs no lxml; few sources have an entity.
 with lazily():
+    from html import unescape
+
     from virtrbd.domainxml.canonical_text import writer_for
     from virtrbd.domainxml.mark import digest_without_mark, read_mark
     from virtrbd.domainxml.parse import disks_of
@@ -58,6 +59,10 @@ class Document(Struct, frozen=True, dict=True):
     def tree(self) -> Element:
         """The root, without comments, shared by its readers: a caller that changes a tree takes a copy."""
         return self._parsed.root
+
+    def passing(self) -> Self:
+        """Return it for one look at each of many: its tree, 44 kB, is not kept when the look is over."""
+        return type(self)(self.text)
 
     @property
     def flaw(self) -> str:
@@ -126,7 +131,8 @@ class Document(Struct, frozen=True, dict=True):
         """The RBD sources, `pool/[namespace/]image`, that the text names; those with options behind a colon without
         them too; quick.
         """
-        names = {unescape(match[2]) for match in _RBD_SOURCE.finditer(self.text)}
+        found = (match[2] for match in _RBD_SOURCE.finditer(self.text))
+        names = {unescape(name) if "&" in name else name for name in found}
         return frozenset(names | {name.partition(":")[0] for name in names})
 
     def names(self, ref: ImageRef) -> bool:

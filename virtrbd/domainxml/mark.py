@@ -118,7 +118,7 @@ def read_mark(root: Element) -> DomainMark | None:
     stated = tuple(_stated(element))
     places = dict(_places(element, stated))
     # A mark with places has today's steps of devices.
-    now = {former: name for former, name in steps_now(root, stated).items() if former not in places}
+    now = {} if places else steps_now(root, stated)
     return DomainMark(
         uuid=element.get("uuid", ""),
         host=element.get("host", ""),

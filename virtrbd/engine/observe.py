@@ -11,7 +11,6 @@ from msgspec import Struct
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import pool_config, read_image
 from virtrbd.ceph.named_images import read_images
-from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watchers import opened_twice
 from virtrbd.contained import contained
@@ -20,6 +19,7 @@ from virtrbd.domainxml.defined import DefinedDomain, HostDomains
 from virtrbd.errors import DocumentError, ExitCode, HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.traces import rollbacks_begun, unknown_marks
+from virtrbd.lazily import lazily
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts, Secret
@@ -41,6 +41,10 @@ from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.planning.world import World
 from virtrbd.specs.files import read_opened
 from virtrbd.trust import OutsideError, open_beneath
+
+# Usually no image was left half made.
+with lazily():
+    from virtrbd.ceph.parts import read_parts
 
 # The minimum for a file, after others that took long: enough for a local file.
 _LEAST_S = 0.5

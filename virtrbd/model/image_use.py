@@ -1,12 +1,16 @@
 """The uses of RBD images by a domain: every way in which its XML can name an image."""
 
 from enum import StrEnum
-from html import unescape
 
 from msgspec import Struct
 
+from virtrbd.lazily import lazily
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import ImageRef
+
+# Few texts have an entity.
+with lazily():
+    from html import unescape
 
 
 class Role(StrEnum):

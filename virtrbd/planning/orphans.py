@@ -59,7 +59,7 @@ def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
 
 
 def _is_ours(found: DefinedDomain) -> bool:
-    return found.definition.may_be_marked and found.definition.mark is not None
+    return found.definition.may_be_marked and found.definition.passing().mark is not None
 
 
 def _orphan(found: DefinedDomain, host: str) -> Finding:
