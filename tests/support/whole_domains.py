@@ -116,14 +116,16 @@ filters = st.builds(
 def interfaces(draw: st.DrawFn, mac: str) -> Interface:
     kind = draw(st.sampled_from(["network", "bridge", "direct"]))
     model = draw(st.sampled_from(["virtio", "e1000", "rtl8139"]))
+    mode = draw(st.sampled_from(["bridge", "vepa", "private", "passthrough"]))
+    takes_tags = kind != "direct" or mode == "passthrough"
     return Interface(
         mac=mac,
         network=draw(words) if kind == "network" else "",
         bridge=draw(words) if kind == "bridge" else "",
         direct=draw(words) if kind == "direct" else "",
-        direct_mode=draw(st.sampled_from(["bridge", "vepa", "private", "passthrough"])),
+        direct_mode=mode,
         model=model,
-        vlan=tuple(draw(st.lists(st.integers(0, 4095), max_size=3))),
+        vlan=tuple(draw(st.lists(st.integers(0, 4095), max_size=3))) if takes_tags else (),
         mtu=draw(st.none() | st.integers(68, 65535)) if kind != "direct" else None,
         queues=draw(st.none() | st.integers(1, 8)) if model == "virtio" else None,
         link=draw(st.sampled_from(["", "up", "down"])),

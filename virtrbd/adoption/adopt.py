@@ -4,10 +4,11 @@ from msgspec import Struct
 
 from virtrbd.adoption.search import Search
 from virtrbd.adoption.spec_values import Words, spec_words
-from virtrbd.adoption.trial import Circumstances, Trial, as_data, try_spec
+from virtrbd.adoption.trial import Circumstances, Trial, as_data, load_spec, try_spec
 from virtrbd.adoption.unexpressed import Places, Unexpressed
 from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
+from virtrbd.errors import SpecError
 from virtrbd.model.live_actions import device_words
 from virtrbd.model.record import replace
 from virtrbd.specs.writing import spec_text
@@ -42,8 +43,15 @@ def adopted(here: Circumstances) -> Adopted:
     if best.differences:
         changes = (f"{difference} can't be expressed" for difference in best.differences)
         return Adopted(unexpressed=unexpressed, refusals=tuple(changes))
-    spec = spec_text(as_data(_with_own_xml(best, here)), () if here.carries else _comments(unexpressed))
-    return Adopted(spec=spec, has_xml=here.carries and bool(best.rest.xml), unexpressed=unexpressed)
+    spec = _with_own_xml(best, here)
+    try:
+        # No trial had its XML in it: what that names belongs to the domain like what the fields name. Whether a spec
+        # may have XML at all is the caller's question.
+        load_spec(spec, replace(here, settings=replace(here.settings, trust_specs=True)))
+    except SpecError as error:
+        return Adopted(unexpressed=unexpressed, refusals=tuple(map(_invalid, error.problems)))
+    text = spec_text(as_data(spec), () if here.carries else _comments(unexpressed))
+    return Adopted(spec=text, has_xml=here.carries and bool(best.rest.xml), unexpressed=unexpressed)
 
 
 def _with_own_xml(best: Trial, here: Circumstances) -> dict[str, object]:
@@ -84,6 +92,11 @@ def _unnamed(key: str) -> str:
         f"MAC, a name or a number of its own with virsh edit, or adopt with --no-xml, which leaves what the spec does "
         f"not say to libvirt's definition alone"
     )
+
+
+def _invalid(problem: str) -> str:
+    way_out = "change that with virsh edit, or adopt with --no-xml, which leaves it as it is"
+    return f"its spec would be invalid: {problem}; {way_out}"
 
 
 def _comments(unexpressed: tuple[Unexpressed, ...]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.settings import Settings
 from virtrbd.specs.document import Path as FieldPath
 from virtrbd.specs.files import SpecFile, SpecFiles
-from virtrbd.specs.load import check_files
+from virtrbd.specs.load import LoadedSpec, check_files
 from virtrbd.specs.resolve import resolve
 from virtrbd.specs.writing import spec_text
 
@@ -104,12 +104,18 @@ def _short(mapping: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
-    """Return the result of the trial. Raises SpecError where the spec is invalid or impossible on this hypervisor."""
+def load_spec(spec: Mapping[str, object], here: Circumstances) -> tuple[Domain, LoadedSpec]:
+    """Return what the written spec becomes, and the spec. Raises SpecError where it is invalid."""
     raw = spec_text(as_data(spec)).encode()
     folder = {str(Path(here.file).parent): here.profiles} if here.profiles else {}
-    loaded = check_files(SpecFiles(specs=(SpecFile(path=here.file, raw=raw),), profiles=folder), here.settings)
-    (domain,) = resolve(loaded, here.settings)
+    (loaded,) = check_files(SpecFiles(specs=(SpecFile(path=here.file, raw=raw),), profiles=folder), here.settings)
+    (domain,) = resolve((loaded,), here.settings)
+    return domain, loaded
+
+
+def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
+    """Return the result of the trial. Raises SpecError where the spec is invalid or impossible on this hypervisor."""
+    domain, loaded = load_spec(spec, here)
     fitted = fit(domain, here.capabilities, here.images, here.pool_config)
     if fitted.problems:
         raise SpecError(*fitted.problems)
@@ -120,7 +126,7 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
     wanted = lay_over(rendered, rest.xml) if here.carries and rest.xml else rendered
     edit = edit_definition(here.definition, wanted, None, DomainMark(uuid=domain.uuid, host=""))
     unclear = tuple(Difference(path=f"/devices/{device}", wanted="one", found="several") for device in edit.unclear)
-    elsewhere = tuple(loaded[0].document.elsewhere)
+    elsewhere = tuple(loaded.document.elsewhere)
     return Trial(
         spec=spec,
         domain=domain,

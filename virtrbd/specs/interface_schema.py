@@ -76,6 +76,11 @@ class InterfaceSpec(Strict):
             raise ValueError(f"queues are virtio's; a {self.model} has one")
         if self.mtu and self.direct:
             raise ValueError("libvirt sets no mtu on a direct interface; set it on the host's")
+        if self.vlan and self.direct and self.mode != "passthrough":
+            # virDomainActualNetDefValidate: at every start, and since libvirt 12 when it is defined.
+            raise ValueError(
+                "libvirt tags a direct interface only with mode: passthrough; else name a VLAN interface of the host"
+            )
         if self.filterref and self.direct:
             raise ValueError("libvirt filters nothing on a direct interface; use bridge or network")
         return self
