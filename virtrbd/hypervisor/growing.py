@@ -17,46 +17,39 @@ def grow_disk(domain: Any, target: str, from_bytes: int, to_bytes: int) -> bool:
 
     Raises HypervisorError when QEMU does not show the new size afterwards, and libvirtError.
     """
-    held = _shown(domain, target)
+    shown = _shown(domain, target)
     # libvirt shrinks silently.
-    if held >= to_bytes:
+    if shown >= to_bytes:
         return False
+    sizes = [to_bytes]
     if is_encrypted(live_of(domain), target):
-        return _grow_encrypted(domain, target, held, from_bytes, to_bytes)
-    _resize(domain, target, to_bytes)
-    return _is_seen(domain, target, to_bytes)
+        sizes = sizes_of_encrypted(target, shown, from_bytes, to_bytes)
+    for size in sizes:
+        if shown < sizes[0]:
+            domain.blockResize(target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            shown = _shown(domain, target)
+    if sizes and shown < sizes[0]:
+        raise HypervisorError(f"growing {target}: QEMU still says {shown} bytes; restart the guest")
+    return bool(sizes)
 
 
-def _grow_encrypted(domain: Any, target: str, held: int, from_bytes: int, to_bytes: int) -> bool:
-    """Grow an image of which the guest sees all but the header of its encryption.
+def sizes_of_encrypted(target: str, shown: int, from_bytes: int, to_bytes: int) -> list[int]:
+    """Return the sizes to give QEMU, one after the other until the guest sees the first of them; none where it does.
 
-    Ceph 16 takes the image's size, Ceph 18 the guest's and adds the header to it (measured); which of them QEMU loaded
-    shows in what the first call does. It names the guest's size, and nothing that would shrink the image on Ceph 16.
+    The guest sees all of an encrypted image but the header. Ceph 16 takes the image's size, Ceph 18 the guest's and
+    adds the header to it (measured); which of them QEMU loaded shows in what the first size does: it is the guest's,
+    and would not shrink the image on Ceph 16. Raises HypervisorError where it would.
     """
     if from_bytes == to_bytes:
-        return False
-    wanted, header = held + to_bytes - from_bytes, from_bytes - held
+        return []
+    wanted, header = shown + to_bytes - from_bytes, from_bytes - shown
     if wanted < from_bytes:
         raise HypervisorError(
             f"growing {target}: it is encrypted and can only grow by {format_size(header)} (its header) or more while "
             f"the guest runs; choose a larger size, or shut the guest down first"
         )
-    _resize(domain, target, wanted)
-    if _shown(domain, target) < wanted:
-        _resize(domain, target, to_bytes)
-    return _is_seen(domain, target, wanted)
-
-
-def _resize(domain: Any, target: str, to_bytes: int) -> None:
-    domain.blockResize(target, to_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    return [wanted, to_bytes]
 
 
 def _shown(domain: Any, target: str) -> int:
     return int(domain.blockInfo(target)[0])
-
-
-def _is_seen(domain: Any, target: str, to_bytes: int) -> bool:
-    held = _shown(domain, target)
-    if held < to_bytes:
-        raise HypervisorError(f"growing {target}: QEMU still says {held} bytes; restart the guest")
-    return True
