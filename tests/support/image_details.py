@@ -8,6 +8,7 @@ from virtrbd.images.users import use_of as all_of
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
+from virtrbd.model.image_state import state_from
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
 from virtrbd.model.record import replace
 from virtrbd.planning.world import World
@@ -54,7 +55,7 @@ snapshots = st.builds(
 marks = st.none() | st.builds(
     ImageMark, domain_uuid=st.sampled_from(["", "u"]), image_id=st.just("1"), host=st.sampled_from([HERE, THERE])
 )
-states_of_images = st.sampled_from(["", "importing x"])
+states_of_images = st.sampled_from([None, state_from("importing x")])
 
 
 @st.composite

@@ -36,6 +36,7 @@ from virtrbd.model.actions import (
 )
 from virtrbd.model.cluster import Secret
 from virtrbd.model.image import ImageRef, Intent
+from virtrbd.model.image_state import IMPORTING, Filling
 from virtrbd.model.live_actions import (
     AttachDevice,
     DetachDevice,
@@ -87,7 +88,7 @@ def _half_made(action: CreateImage | CloneImage | ImportImage, actual: World) ->
     # The image is there, and carries nothing yet.
     yield made
     if isinstance(action, ImportImage):
-        filling = replace(image_at(made, action.ref), state=f"importing {intent.nonce}")
+        filling = replace(image_at(made, action.ref), state=Filling(IMPORTING, intent.nonce))
         yield with_image(made, action.ref, filling)
     # With its mark an import is ready, at once.
     yield marked_image(made, action.ref, action.domain_uuid)

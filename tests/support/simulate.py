@@ -110,7 +110,7 @@ def _of_images(action: Action, actual: World) -> World:
             return with_image(actual, action.ref, replace(image_at(actual, action.ref), size_bytes=action.to_bytes))
         case FinishRollback():
             rollbacks = {ref: snapshot for ref, snapshot in actual.rollbacks.items() if ref != action.ref.image}
-            whole = replace(image_at(actual, action.ref.image), state="")
+            whole = replace(image_at(actual, action.ref.image), state=None)
             return with_image(replace(actual, rollbacks=rollbacks), action.ref.image, whole)
         case NoteHost():
             return noted(actual, action.refs, actual.host_uuid if action.runs else "")

@@ -14,7 +14,8 @@ from virtrbd.domainxml.tree import MARK_TAG, to_text
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts, Monitor, Secret
 from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Hold, Interface, PowerState, WantedState
-from virtrbd.model.image import ROLLING_BACK, Image, ImageMark, ImageRef, Intent
+from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.image_state import RollingBack
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.record import replace
@@ -223,7 +224,7 @@ def _meddled_images(draw: st.DrawFn, actual: World, ref: ImageRef, domain_uuid: 
         replace(image, size_bytes=256 * MIB), replace(image, running_on=OTHER_HOST_UUID),
         replace(image, seed=""), replace(image, object_bytes=MIB),
         # A rollback that was killed; to a snapshot that is gone since, it can't be finished.
-        replace(image, state=f"{ROLLING_BACK}s1", snapshots=("s1",)), replace(image, state=f"{ROLLING_BACK}s1"),
+        replace(image, state=RollingBack("s1"), snapshots=("s1",)), replace(image, state=RollingBack("s1")),
     ]  # fmt: skip
     changed = replace(
         actual,

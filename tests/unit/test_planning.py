@@ -10,6 +10,7 @@ from virtrbd.model.cluster import Monitor
 from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_state import state_from
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import DetachDevice, LiveAction
 from virtrbd.model.overlay import Overlay
@@ -34,7 +35,10 @@ def test_a_world_without_anything_gets_everything() -> None:
             "cdrom sda: image golden/iso does not exist; make it with "
             "`virtrbd image import --format iso FILE golden/iso`",
         ),
-        (Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0, state="importing x"), "golden/iso is not ready"),
+        (
+            Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0, state=state_from("importing x")),
+            "golden/iso is not ready",
+        ),
         (Image(ref=ISO, image_id="i", size_bytes=MIB, created_at=0), ""),
     ],
 )

@@ -25,6 +25,7 @@ from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark
 from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
+from virtrbd.model.image_state import RollingBack
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.record import replace
 from virtrbd.planning.removal import (
@@ -128,7 +129,7 @@ def test_a_clone_that_is_not_whole_is_not_flattened_whatever_is_allowed() -> Non
         drop = f"rbd image-meta remove {name} virtrbd.state"
         return f"wait until that ends, or run it again; where its mark virtrbd.state is wrong, drop that: {drop}"
 
-    half = [replace(each, state="rolling back to x") for each in (CHILD, TRASHED_CHILD)]
+    half = [replace(each, state=RollingBack("x")) for each in (CHILD, TRASHED_CHILD)]
     plan = trash(details_of(snapshot("s1", SnapshotKind.USER, *half)))
     assert [(each.text, each.way_out) for each in plan.standing(clear=True, allowed=ALL)] == [
         ("clone vms/clone: it is not ready: rolling back to x", again("vms/clone")),
@@ -210,7 +211,7 @@ def test_only_snapshots_that_people_made_are_removed_by_name() -> None:
     assert plan_snapshot_removal(known, "nope", (), HERE) is None
 
 
-@pytest.mark.parametrize("image", [THEIRS, replace(IMAGE, state="rolling back to s1")])
+@pytest.mark.parametrize("image", [THEIRS, replace(IMAGE, state=RollingBack("s1"))])
 def test_a_snapshot_of_another_host_s_image_or_one_at_work_is_kept(image: Image) -> None:
     plan = plan_snapshot_removal(details_of(snapshot(), image=image), "s1", (), HERE)
     assert plan is not None

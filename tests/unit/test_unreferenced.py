@@ -7,6 +7,7 @@ from support.image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, detai
 from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Obstacle
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
+from virtrbd.model.image_state import state_from
 from virtrbd.model.image_use import DomainUse, Unread
 from virtrbd.model.record import replace
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
@@ -85,7 +86,7 @@ def test_a_shut_off_domain_of_another_host_is_that_host_s_to_judge(image: Image,
 
 
 def test_an_image_that_is_not_ready_is_half_made() -> None:
-    found = judge(details_of(image=replace(IMAGE, state="importing 1")), HERE)
+    found = judge(details_of(image=replace(IMAGE, state=state_from("importing 1"))), HERE)
     assert found is not None
     assert found.verdict is Verdict.HALF
 

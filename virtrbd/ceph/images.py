@@ -32,6 +32,7 @@ from virtrbd.ceph.texts import as_bytes, is_utf8
 from virtrbd.ceph.watchers import refuse_watched
 from virtrbd.errors import ClusterError, ImageExistsError
 from virtrbd.model.image import Image, ImageLayout, ImageMark, ImageRef, LastRun
+from virtrbd.model.image_state import ImageState
 from virtrbd.model.size import format_size
 from virtrbd.printable import shell_command
 
@@ -240,12 +241,12 @@ def mark_image(cluster: Cluster, ref: ImageRef, mark: ImageMark, *, ready: bool 
     cluster.call(f"marking image {ref}", write, changes=True)
 
 
-def set_state(cluster: Cluster, ref: ImageRef, state: str) -> None:
-    """Record that the image is not ready, and why; an empty state means ready."""
+def set_state(cluster: Cluster, ref: ImageRef, state: ImageState | None) -> None:
+    """Record that the image is not ready, and why; None means ready."""
 
     def write(ioctx: Any, image: Any) -> None:
         if state:
-            image.metadata_set(STATE, state_value(state, image.id()))
+            image.metadata_set(STATE, state_value(str(state), image.id()))
         else:
             remove_metadata(ioctx, image, STATE)
 

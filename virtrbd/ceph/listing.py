@@ -20,6 +20,7 @@ from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ListedImage, Listing, UnreadImage
+from virtrbd.model.image_state import OtherState
 
 # The state of an image that virtrbd only lists.
 FORMAT_1 = "format 1"
@@ -94,7 +95,7 @@ def _list_format_1(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
                     features=(),
                     created_at=0.0,
                     snapshots=len(user_snapshots_of(ioctx, image)),
-                    state=FORMAT_1,
+                    state=OtherState(FORMAT_1),
                 )
         except rbd.ImageNotFound:
             return None

@@ -8,6 +8,7 @@ from virtrbd.ceph.contents import metadata_of
 from virtrbd.ceph.texts import as_bytes, is_name
 from virtrbd.model.duration import LATEST
 from virtrbd.model.image import ImageMark, LastRun
+from virtrbd.model.image_state import ImageState, state_from
 
 OWNER = "virtrbd.owner"
 STATE = "virtrbd.state"
@@ -94,8 +95,8 @@ def seed_of(metadata: Mapping[str, str], image_id: str) -> str:
     return _own_word(metadata, SEED, "digest", image_id)
 
 
-def state_of(metadata: Mapping[str, str], image_id: str) -> str:
-    """Return why the image is not ready, "" where it is ready.
+def state_of(metadata: Mapping[str, str], image_id: str) -> ImageState | None:
+    """Return why the image is not ready, None where it is ready.
 
     The state of another image does not apply to its copy. Text that is not a mark is a state too: earlier versions
     wrote plain words, and a state that cannot be read does not count as ready.
@@ -103,8 +104,8 @@ def state_of(metadata: Mapping[str, str], image_id: str) -> str:
     text = metadata.get(STATE, "")
     words = _words(text)
     if "state" in words and "image" in words:
-        return words["state"] if words["image"] == image_id else ""
-    return text if len(text) <= _MOST_PLAIN else f"{text[:_MOST_PLAIN]}… ({len(text)} characters)"
+        return state_from(words["state"]) if words["image"] == image_id else None
+    return state_from(text if len(text) <= _MOST_PLAIN else f"{text[:_MOST_PLAIN]}… ({len(text)} characters)")
 
 
 def copied_state_of(metadata: Mapping[str, str], image_id: str) -> str:

@@ -16,7 +16,8 @@ from virtrbd.images.require import not_ready_error, require_image
 from virtrbd.images.traces import drop_rollback, note_rollback
 from virtrbd.images.wait import once_free
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_state import RollingBack
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.size import format_size
 from virtrbd.planning.objections import (
@@ -135,7 +136,7 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
             f"image {ref.image}: what was written since {ref} is lost{shrinks}; --allow loses-data does it"
         )
     image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
-    if image.state not in ("", ROLLING_BACK + ref.snapshot):
+    if image.state not in (None, RollingBack(ref.snapshot)):
         raise not_ready_error(image)
     finish_rollback(host, ref)
 
@@ -152,10 +153,10 @@ def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
             [obstacles] = registration.obstacles().values()
             refuse(ref.image, [*map(obstacle_objection, obstacles)], frozenset())
             note_rollback(host.state, ref, require_image(host, ref).image_id)
-            set_state(host.cluster, ref.image, ROLLING_BACK + ref.snapshot)
+            set_state(host.cluster, ref.image, RollingBack(ref.snapshot))
             roll_back_image(host.cluster, ref)
             with finishing():
-                set_state(host.cluster, ref.image, "")
+                set_state(host.cluster, ref.image, None)
                 drop_rollback(host.state, ref)
                 did(f"image {ref.image}: rolled back to {ref}")
 

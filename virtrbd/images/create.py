@@ -21,6 +21,7 @@ from virtrbd.images.traces import drop_unmarked, note_made, note_unmarked, unmar
 from virtrbd.images.wait import once_free
 from virtrbd.local.state_dir import MARKING
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
+from virtrbd.model.image_state import IMPORTING, Filling
 from virtrbd.model.record import replace
 from virtrbd.planning.interrupted import is_half
 from virtrbd.printable import shell_command
@@ -68,7 +69,7 @@ def make_filled(
     fill: Fill,
     *,
     layout: ImageLayout | None = None,
-    word: str = "importing",
+    word: str = IMPORTING,
     base: str = "",
     what: str = "",
     is_unsaid: bool = False,
@@ -83,7 +84,7 @@ def make_filled(
     image_id, is_whole = "", False
     try:
         with finishing(), _intended(host, intent):
-            image_id = create_image(host.cluster, ref, size_bytes, layout, state=f"{word} {intent.nonce}")
+            image_id = create_image(host.cluster, ref, size_bytes, layout, state=str(Filling(word, intent.nonce)))
         with _identifying(host):
             fill(ref)
         if base:
@@ -138,7 +139,7 @@ def finish_made(
         # The next run that finds libvirt marks it.
         note_unmarked(host.state, ref, image_id, domain_uuid)
         if was_filled:
-            set_state(host.cluster, ref, "")
+            set_state(host.cluster, ref, None)
     did(f"image {ref}: made")
     if not is_unsaid:
         host.state.drop_intent(ref)

@@ -10,9 +10,10 @@ from virtrbd.errors import ClusterError, DeniedError
 from virtrbd.images.image_host import ImageHost
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import Image, ImageRef, Intent
+from virtrbd.model.image_state import HalfMade
 from virtrbd.model.record import replace
 from virtrbd.planning import unready
-from virtrbd.planning.interrupted import HALF_MADE, as_it_is
+from virtrbd.planning.interrupted import as_it_is
 
 
 def require_image(host: ImageHost, ref: ImageRef) -> Image:
@@ -26,7 +27,7 @@ def require_image(host: ImageHost, ref: ImageRef) -> Image:
 def known_as(host: ImageHost, image: Image) -> Image:
     """Return an image as this host knows it: half-made where an intent shows that."""
     is_half = image.ref.image in half_made(host.cluster, host.state, [image.ref.image] if not image.state else [])
-    return replace(image, state=HALF_MADE) if is_half else image
+    return replace(image, state=HalfMade()) if is_half else image
 
 
 def half_made(cluster: Cluster, state: StateDir, refs: Sequence[ImageRef]) -> frozenset[ImageRef]:

@@ -11,6 +11,7 @@ from virtrbd.errors import ImageExistsError
 from virtrbd.images.create import finish_made, make_empty, make_filled, remove_half_made
 from virtrbd.images.image_host import ImageHost
 from virtrbd.model.image import Image, ImageLayout, ImageRef, Intent
+from virtrbd.model.image_state import IMPORTING
 from virtrbd.planning.interrupted import ImageOrigin, is_half_made, origin_of
 from virtrbd.planning.unready import not_ready_message
 
@@ -43,7 +44,7 @@ def fill_by_hand(
     layout: ImageLayout,
     *,
     what: str,
-    word: str = "importing",
+    word: str = IMPORTING,
     base: str = "",
 ) -> bool:
     """Make an image and fill it, again where a killed run of this host left it. Return whether an earlier run made it.

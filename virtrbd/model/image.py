@@ -6,6 +6,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from virtrbd.model.image_state import ImageState
 from virtrbd.model.names import LONGEST_NAME, LONGEST_NAMESPACE, check_name, check_new_name
 from virtrbd.model.record import Keyed, replace
 from virtrbd.printable import cut, quoted
@@ -118,10 +119,6 @@ class ImageLayout(Struct, frozen=True, kw_only=True):
     data_pool: str = ""
 
 
-# The state of an image that is being rolled back, before the snapshot's name: it is a mix of old and new until then.
-ROLLING_BACK = "rolling back to "
-
-
 class Watcher(Keyed, frozen=True, kw_only=True):
     """A client that has an image open read-write; `is_here`: it is surely a client of this host."""
 
@@ -183,7 +180,7 @@ class Image(Struct, frozen=True, kw_only=True):
     size_bytes: int
     created_at: float
     mark: ImageMark | None = None
-    state: str = ""
+    state: ImageState | None = None
     running_on: str = ""
     last_run: LastRun | None = None
     seed: str = ""

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
+from virtrbd.model.image_state import ImageState
 from virtrbd.model.record import Keyed
 
 
@@ -30,7 +31,7 @@ class Child(Keyed, frozen=True, kw_only=True):
     image_id: str
     in_trash: bool = False
     mark: ImageMark | None = None
-    state: str = ""
+    state: ImageState | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -126,7 +127,7 @@ class ListedImage(Struct, frozen=True, kw_only=True):
     snapshots: int = 0
     parent: ImageRef | None = None
     mark: ImageMark | None = None
-    state: str = ""
+    state: ImageState | None = None
 
 
 class UnreadImage(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from virtrbd.model.actions import (
 from virtrbd.model.domain import Disk, Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ROLLING_BACK, Image, ImageRef
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_state import RollingBack
 from virtrbd.model.names import check_new_name
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.record import replace
@@ -207,8 +208,8 @@ def _has(defined: DefinedDomain | None, disk: Disk) -> bool:
 def _unfinished_rollback(domain: Domain, image: Image, actual: World) -> str:
     """Return the snapshot of an interrupted rollback of this host, or ""."""
     is_ours = image.is_of(domain.uuid) and image.mark is not None and image.mark.host == actual.host_uuid
-    snapshot = image.state.removeprefix(ROLLING_BACK)
-    return snapshot if is_ours and snapshot != image.state and snapshot in image.snapshots else ""
+    snapshot = image.state.snapshot if isinstance(image.state, RollingBack) else ""
+    return snapshot if is_ours and snapshot in image.snapshots else ""
 
 
 def plan_mark(domain: Domain, image: Image, actual: World) -> list[Action]:

@@ -4,11 +4,11 @@ from enum import Enum
 
 from virtrbd.model.image import Image, Intent
 from virtrbd.model.image_parts import ImageParts
+from virtrbd.model.image_state import Filling, HalfMade
 from virtrbd.model.record import replace
 from virtrbd.planning.image_shape import Shape, shape_of
 
 # The state of a half-made image without a state mark, as an intent of this host shows.
-HALF_MADE = "half-made"
 
 
 def is_half(image: Image, intent: Intent | None) -> bool:
@@ -27,7 +27,7 @@ def is_half(image: Image, intent: Intent | None) -> bool:
         return False
     if image.state:
         # A marked image was whole before: its maker did not write a later state.
-        return intent.nonce in image.state and image.mark is None
+        return isinstance(image.state, Filling) and image.state.nonce == intent.nonce and image.mark is None
     return intent.matches(image) and image.allocated_bytes == 0
 
 
@@ -43,7 +43,7 @@ def is_half_made(parts: ImageParts, intent: Intent) -> bool:
 
 def as_it_is(image: Image, intent: Intent | None) -> Image:
     """Return the image with a state where it is half-made and has no state mark."""
-    return replace(image, state=HALF_MADE) if not image.state and is_half(image, intent) else image
+    return replace(image, state=HalfMade()) if not image.state and is_half(image, intent) else image
 
 
 def is_unclear(image: Image, intent: Intent) -> bool:

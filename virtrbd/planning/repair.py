@@ -312,7 +312,7 @@ def plan_intent(ref: ImageRef, image: Image | None, intent: Intent | None, origi
     if intent is None:
         if image is None or not image.state:
             return RepairPlan(subject=ref)
-        return RepairPlan(subject=ref, found=(f"it is not ready: {cut(image.state)}",), problem=ready_again(image))
+        return RepairPlan(subject=ref, found=(f"it is not ready: {cut(str(image.state))}",), problem=ready_again(image))
     found = f"{_CUT_OFF}, and left its intent"
     if image and is_unclear(image, intent):
         # Without its intent it would look like a whole image.

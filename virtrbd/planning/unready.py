@@ -2,11 +2,9 @@
 
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_details import Child
-from virtrbd.planning.interrupted import HALF_MADE
+from virtrbd.model.image_state import Filling, HalfMade
 from virtrbd.printable import shell_command
 
-# States of an image that was never whole.
-_FILLING = ("importing", "copying")
 _MARK = "virtrbd.state"
 
 
@@ -26,9 +24,9 @@ def ready_again(image: Image | Child) -> str:
     Every writer of the pool may write the mark: an image with data must never be removed because of it. An image
     with an owner's mark was whole before.
     """
-    if image.state == HALF_MADE:
+    if isinstance(image.state, HalfMade):
         return "run the command that made it again, or remove the image"
-    is_unfilled = image.mark is None and image.state.split(" ")[0] in _FILLING
+    is_unfilled = image.mark is None and isinstance(image.state, Filling)
     usual = (
         "wait until that ends, run it again, or remove the image"
         if is_unfilled

@@ -162,7 +162,7 @@ def test_what_is_compared_covers_what_it_should(cluster: Cluster, rooms: Rooms) 
     }
     assert found["with-snapshots"].snapshots == 4
     assert found["with-snapshots"].size_bytes == 2 * SIZE
-    assert found["not-ready"].state == "importing 1"
+    assert str(found["not-ready"].state) == "importing 1"
     assert found["not-ready"].mark is not None
     assert "data-pool" in found["data-elsewhere"].features
     assert found["no-lock"].features == ("layering",)

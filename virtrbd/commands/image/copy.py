@@ -21,6 +21,7 @@ with lazily():
     from virtrbd.images.resume import fill_by_hand
     from virtrbd.images.transfer import copy_image
     from virtrbd.model.image import ImageRef
+    from virtrbd.model.image_state import COPYING
     from virtrbd.model.size import format_size
 
 
@@ -41,7 +42,7 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
         host = session.with_progress(update)
         fill = partial(copy_image, host, source, found.size_bytes, data_pool=wanted.data_pool)
         what = f"{source} {found.image_id}"
-        was_there = fill_by_hand(host, ref, found.size_bytes, fill, wanted, word="copying", what=what)
+        was_there = fill_by_hand(host, ref, found.size_bytes, fill, wanted, word=COPYING, what=what)
     with until_answered(session.host.state, ref):
         run.answer_change(
             {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes},

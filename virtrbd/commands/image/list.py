@@ -17,7 +17,7 @@ with lazily():
     from virtrbd.commands.output.unread import show_unread
     from virtrbd.images.require import half_made
     from virtrbd.local.state_dir import StateDir
-    from virtrbd.planning.interrupted import HALF_MADE
+    from virtrbd.model.image_state import HalfMade
 
 
 @verb
@@ -35,7 +35,7 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
         listed = [each for listing in listings for each in listing.images]
         unmarked = [each.ref for each in listed if not (each.state or each.mark)]
         half = half_made(cluster, StateDir(settings.state_dir), unmarked)
-    found = [replace(each, state=HALF_MADE) if each.ref in half else each for each in listed]
+    found = [replace(each, state=HalfMade()) if each.ref in half else each for each in listed]
     unread, unread_lines = show_unread(run, [each for listing in listings for each in listing.unread])
     data = [
         {

@@ -23,7 +23,9 @@ def local_time(seconds: float) -> str:
 
 def state_of(image: Image | ListedImage) -> str:
     """Return the state of an image, "ready" for none."""
-    return image.state or ("migrating" if "migrating" in image.features else "ready")
+    if image.state:
+        return str(image.state)
+    return "migrating" if "migrating" in image.features else "ready"
 
 
 def exact_size_of(size_bytes: int) -> str:
