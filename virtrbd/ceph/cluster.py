@@ -63,12 +63,13 @@ class Cluster:
         try:
             cluster.call("connecting to the cluster", cluster._connect, extra_s=1)
         except DeniedError:
-            if no_key:
-                raise no_key from None
+            if why := no_key or keyring_refusal(connection, settings.ceph.user):
+                raise why from None
             raise
         except ClusterError as error:
-            if getattr(error.__cause__, "errno", 0) == errno.EIO:
-                raise keyring_refusal(connection, settings.ceph.user) from None
+            is_keyring = getattr(error.__cause__, "errno", 0) == errno.EIO
+            if is_keyring and (why := keyring_refusal(connection, settings.ceph.user)):
+                raise why from None
             raise
         try:
             yield cluster

@@ -54,6 +54,16 @@ def refused_line(text: bytes, refuses: Callable[[bytes], bool]) -> tuple[int, st
     return refused, "is neither `option = value` nor a `[section]` from the first column; mend it"
 
 
+def keys_in(keyring: bytes) -> list[str]:
+    """Return the keys of all users in a keyring, as they are written."""
+    pairs = (line.partition(b"=") for line in keyring.split(b"\n"))
+    return [
+        value.decode("ascii", "replace").strip()
+        for name, is_option, value in pairs
+        if is_option and name.strip() == b"key"
+    ]
+
+
 def foreign_line(keyring: bytes) -> tuple[int, str] | None:
     """Return the first line of a keyring that is right for a ceph.conf only: for one Ceph refuses the whole keyring."""
     for number, line in enumerate(keyring.split(b"\n"), 1):

@@ -1,10 +1,11 @@
 """The cephx key, found and read as librados does it. It goes to libvirt's secret and nowhere else."""
 
 import os
+from binascii import a2b_base64
 from typing import Any
 
 from virtrbd.ceph.conf import NO_KEYRING, auth_methods, keyring_names, opened_keyring, read_file, reader_of
-from virtrbd.ceph.conf_text import foreign_line, unreadable
+from virtrbd.ceph.conf_text import foreign_line, keys_in, unreadable
 from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
 from virtrbd.printable import shell_command
 
@@ -90,25 +91,38 @@ def chosen_keyring(keyrings: str, user: str) -> str:
     )
 
 
-def keyring_refusal(client: Any, user: str) -> ConfigError:
-    """Return why Ceph refuses a keyring although the user's part may be right: Ceph only says "I/O error"."""
+def keyring_refusal(client: Any, user: str) -> ConfigError | None:
+    """Return why Ceph refuses a keyring although the user's part may be right, None where nothing is wrong in it.
+
+    Ceph refuses it as a whole for one flaw, and says "I/O error" (16, 18) or "permission denied" (20).
+    """
+    if client.conf_get("key") or client.conf_get("keyfile"):
+        return None
     keyring = chosen_keyring(client.conf_get("keyring") or "", user)
-    line = foreign_line(read_file(keyring))
-    why = unreadable(keyring, *line) if line else f"{keyring}: Ceph cannot read it: a key in it is broken; mend that"
+    text = read_file(keyring)
+    if line := foreign_line(text):
+        why = str(unreadable(keyring, *line))
+    elif any(flaw_of(key) for key in keys_in(text)):
+        why = f"{keyring}: Ceph cannot read it: a key in it is broken; mend that"
+    else:
+        return None
     return ConfigError(f"{why}, or {_get_again(keyring, user)}")
 
 
 def _decoded(where: str, user: str, key: str) -> Key:
-    import base64
+    if flaw := flaw_of(key):
+        raise ConfigError(f"{where}: the key is {flaw}; {_get_again(where, user)}")
+    return Key(a2b_base64(key))
 
+
+def flaw_of(key: str) -> str:
+    """Return what is wrong with the text of a key, "" where nothing is."""
     try:
-        raw = base64.b64decode(key, validate=True)
+        raw = a2b_base64(key, strict_mode=True)
     except ValueError:
-        raise ConfigError(f"{where}: the key is not base64; {_get_again(where, user)}") from None
+        return "not base64"
     length = int.from_bytes(raw[_LENGTH], "little")
-    if not 0 < length <= len(raw) - _HEAD_BYTES:
-        raise ConfigError(f"{where}: the key is cut short, or not a key of Ceph; {_get_again(where, user)}")
-    return Key(raw)
+    return "" if 0 < length <= len(raw) - _HEAD_BYTES else "cut short, or not a key of Ceph"
 
 
 def _get_again(file: str, user: str) -> str:

@@ -36,6 +36,7 @@ NIC = (
     "{more}</interface>"
 )
 PORTS = "".join(f"<controller type='pci' index='{n}' model='pcie-root-port'/>" for n in range(1, 15))
+# libvirt 12.8 wants a hypervclock beside stimer.
 HYPERV = "<hyperv><relaxed state='on'/><vpindex state='on'/><synic state='on'/><stimer state='on'/></hyperv>"
 HOST_PCI = (
     "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
@@ -158,7 +159,9 @@ DOMAINS: dict[str, tuple[str, str, str]] = {
     "tpm-and-watchdog": (
         "", "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm><watchdog model='i6300esb' "
         "action='poweroff'/>", ""),
-    "windows": (f"<features><acpi/><apic/>{HYPERV}</features>", "<rng model='virtio'><rate bytes='1024'/>"
+    "windows": (
+        f"<features><acpi/><apic/>{HYPERV}</features><clock><timer name='hypervclock' present='yes'/></clock>",
+        "<rng model='virtio'><rate bytes='1024'/>"
         "<backend model='random'>/dev/urandom</backend></rng>", ""),
     "i686": ("<os><type arch='i686' machine='pc-i440fx-7.2'>hvm</type></os>", "", "pc"),
     "qemu-arguments": (

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import rbd
 from support.sources import as_disk
+from support.terminal import on_a_terminal
 from support.worlds import MIB, Sources, World
 
 
@@ -360,9 +361,9 @@ def test_names_go_through_qemu_img_as_they_are(world: World, name: str, sources:
 
 
 def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world: World, name: str, sources: Sources) -> None:
-    command = f"{sys.executable} -m virtrbd image import {sources.file} vms/{name}.a"
+    command = [sys.executable, "-m", "virtrbd", "image", "import", str(sources.file), f"vms/{name}.a"]
     done = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], env={**world.env, "TERM": "xterm", "COLUMNS": "100"},
+        on_a_terminal(command), env={**world.env, "TERM": "xterm", "COLUMNS": "100"},
         capture_output=True, text=True, check=False, timeout=50, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -372,9 +373,9 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world: World, name: str
 
 
 def test_a_terminal_is_no_disk_to_import(world: World, name: str) -> None:
-    command = f"{sys.executable} -m virtrbd image import - vms/{name}.a"
+    command = [sys.executable, "-m", "virtrbd", "image", "import", "-", f"vms/{name}.a"]
     done = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], env=world.env, capture_output=True, text=True, check=False,
+        on_a_terminal(command), env=world.env, capture_output=True, text=True, check=False,
         timeout=50,
     )  # fmt: skip
     assert done.returncode == 64
