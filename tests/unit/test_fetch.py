@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from support.web import Handler, Web, make_certificate, serving
 from virtrbd.errors import ExitCode, SpecError, UnavailableError, VirtrbdError
 from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.model.import_file import ImportFile, require_fetchable, without_query
-from virtrbd.model.record import replace
 from virtrbd.model.settings import ImportSettings, Settings, Timeouts
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "msgspec", "pycdlib")
+HEAVY = ("pydantic", "jinja2", "lxml", "yaml", "libvirt", "rbd", "rados", "pycdlib")
 PROBE = """
 import json, os, sys
 sys.argv = ["virtrbd", *sys.argv[1:]]

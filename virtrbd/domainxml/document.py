@@ -22,7 +22,7 @@ with lazily():
     from html import unescape
 
     from virtrbd.domainxml.canonical_text import writer_for
-    from virtrbd.domainxml.mark import digest_without_mark, read_mark
+    from virtrbd.domainxml.mark import digest_without_mark, has_own_mark, read_mark
     from virtrbd.domainxml.parse import disks_of
     from virtrbd.domainxml.parsing import Parsed, parse
     from virtrbd.domainxml.tree import Element, attribute, whole_number
@@ -81,6 +81,11 @@ class Document(Struct, frozen=True, dict=True):
     def mark(self) -> DomainMark | None:
         """virtrbd's mark, None without one that counts."""
         return read_mark(self.tree)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it has a mark of virtrbd that counts; quicker than the mark, and for that alone no tree is kept."""
+        return self.may_be_marked and has_own_mark(self.passing().tree)
 
     @cached_property
     def disks(self) -> tuple[DefinedDisk, ...]:

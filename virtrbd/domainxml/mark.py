@@ -112,8 +112,8 @@ def read_mark(root: Element) -> DomainMark | None:
 
     `virsh dumpxml | edit | define` copies the element into another domain: it counts only for its own UUID.
     """
-    element = root.find(f"metadata/{MARK_TAG}")
-    if element is None or not element.get("uuid") or element.get("uuid") != root.findtext("uuid"):
+    element = _own_mark(root)
+    if element is None:
         return None
     stated = tuple(_stated(element))
     places = dict(_places(element, stated))
@@ -135,6 +135,17 @@ def read_mark(root: Element) -> DomainMark | None:
             form for child in element.iterfind(f"{{{NAMESPACE}}}forms") for form in child.get("of", "").split()
         ),
     )
+
+
+def has_own_mark(root: Element) -> bool:
+    """Whether the domain has a mark that counts."""
+    return _own_mark(root) is not None
+
+
+def _own_mark(root: Element) -> Element | None:
+    element = root.find(f"metadata/{MARK_TAG}")
+    is_own = element is not None and element.get("uuid") and element.get("uuid") == root.findtext("uuid")
+    return element if is_own else None
 
 
 def _places(element: Element, stated: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ def others(desired: Sequence[Domain], actual: World, *, here: str, with_orphans:
         try:
             with contained(f"looking at domain {found.name}"):
                 findings = [*_no_xml(found), *_stale_monitors(found, actual)]
-                if with_orphans and _is_ours(found):
+                if with_orphans and found.definition.is_marked:
                     findings.append(_orphan(found, elsewhere.get(found.name, "")))
         except VirtrbdError as error:
             yield _unread(found.name, failure_of(error))
@@ -56,10 +56,6 @@ def no_xml_finding(name: str, found: DefinedDomain) -> Finding | None:
         f"description and metadata without it now (virsh desc, virsh metadata)"
     )
     return Finding(domain=name, kind=FindingKind.NOT_XML, text=text) if flaw else None
-
-
-def _is_ours(found: DefinedDomain) -> bool:
-    return found.definition.may_be_marked and found.definition.passing().mark is not None
 
 
 def _orphan(found: DefinedDomain, host: str) -> Finding:
