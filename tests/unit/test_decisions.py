@@ -15,7 +15,8 @@ from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
 from virtrbd.model.record import replace
 from virtrbd.model.retirement import Kept
 from virtrbd.planning.change_limit import too_many
-from virtrbd.planning.removal import Blocker, RemovalPlan
+from virtrbd.planning.objections import Objection
+from virtrbd.planning.removal import RemovalPlan
 from virtrbd.planning.report_once import is_told_once, message_of, news
 from virtrbd.planning.retirement import plan_rest, plan_retirement
 
@@ -162,8 +163,8 @@ def test_a_block_job_and_what_keeps_an_image_from_the_trash_are_found_before_any
     removal = RemovalPlan(
         subject=images[0].ref,
         blockers=(
-            Blocker(text="it is mirrored", way_out="rbd mirror image disable vms/web.vda"),
-            Blocker(text="it belongs to host x", way_out="do it there", hazard=Hazard.TAKES_OVER),
+            Objection(text="it is mirrored", way_out="rbd mirror image disable vms/web.vda"),
+            Objection(text="it belongs to host x", way_out="do it there", hazard=Hazard.TAKES_OVER),
         ),
     )
     plan = plan_retirement(found, images, HOST_UUID, delay_s=86400, kept=Kept(block_jobs=("vda",)), removals=[removal])

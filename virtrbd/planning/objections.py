@@ -17,17 +17,30 @@ from virtrbd.printable import shell_command
 class Objection(Struct, frozen=True, kw_only=True):
     """One reason against a change, and the way out; where it has a hazard, allowing that is another.
 
-    An objection that `lingers` may be what a crash left, and disappear by itself.
+    Without a way out, the steps of a removal clear it. An objection that `lingers` may be what a crash left, and
+    disappear by itself.
     """
 
     text: str
-    way_out: str
+    way_out: str = ""
     hazard: Hazard | None = None
     lingers: bool = False
 
     def __str__(self) -> str:
-        flag = f", or --allow {self.hazard}" if self.hazard else ""
-        return f"{self.text}; {self.way_out}{flag}"
+        ways = [self.way_out] if self.way_out else []
+        if self.hazard:
+            ways.append(f"--allow {self.hazard}")
+        return f"{self.text}; {', or '.join(ways) or 'the steps below clear it: --clear'}"
+
+    @property
+    def is_cleared_by_steps(self) -> bool:
+        """Whether `--clear` suffices."""
+        return not self.way_out and self.hazard is None
+
+    @property
+    def is_for_a_flag(self) -> bool:
+        """Whether it only needs a flag; no flag of virtrbd clears the other objections."""
+        return self.is_cleared_by_steps or self.hazard is not None
 
 
 def objections(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -> tuple[Objection, ...]:

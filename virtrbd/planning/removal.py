@@ -100,34 +100,12 @@ class RemoveImage(Struct, frozen=True, kw_only=True):
 Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | MoveToTrash | RemoveImage
 
 
-class Blocker(Struct, frozen=True, kw_only=True):
-    """What keeps it. Cleared by steps of the plan, by allowing a hazard, or, with neither, only by the operator.
-
-    A blocker that `lingers` may be what a crash left, and disappear by itself.
-    """
-
-    text: str
-    way_out: str = ""
-    hazard: Hazard | None = None
-    lingers: bool = False
-
-    @property
-    def is_cleared_by_steps(self) -> bool:
-        """Whether `--clear` suffices."""
-        return not self.way_out and self.hazard is None
-
-    @property
-    def is_for_a_flag(self) -> bool:
-        """Whether it only needs a flag; no flag of virtrbd clears the other blockers."""
-        return self.is_cleared_by_steps or self.hazard is not None
-
-
 class RemovalPlan(Struct, frozen=True, kw_only=True):
     subject: ImageRef
-    blockers: tuple[Blocker, ...] = ()
+    blockers: tuple[Objection, ...] = ()
     steps: tuple[Step, ...] = ()
 
-    def standing(self, *, clear: bool, allowed: frozenset[Hazard]) -> tuple[Blocker, ...]:
+    def standing(self, *, clear: bool, allowed: frozenset[Hazard]) -> tuple[Objection, ...]:
         """Return the blockers that are left when one clears, or not, and allows these hazards."""
         return tuple(
             blocker
@@ -148,23 +126,23 @@ def plan_removal(
     Its snapshots move to the trash with it; clones still keep it here: an image with clones is in use.
     """
     image = details.image
-    blockers = [_of(objection) for objection in objections(image, uses, host_uuid)]
+    blockers = [*objections(image, uses, host_uuid)]
     blockers += _named_by(details, uses)
     blockers += _foreign_snapshots(details)
     if details.mirroring:
-        blockers.append(Blocker(text="it is mirrored", way_out=shell_command("rbd mirror image disable", image.ref)))
+        blockers.append(Objection(text="it is mirrored", way_out=shell_command("rbd mirror image disable", image.ref)))
     if details.group:
         way_out = shell_command("rbd group image remove", details.group, image.ref)
-        blockers.append(Blocker(text=f"it is in group {details.group}", way_out=way_out))
+        blockers.append(Objection(text=f"it is in group {details.group}", way_out=way_out))
     steps: list[Step] = []
     for snapshot in details.snapshots:
         blockers += _clones_blockers(snapshot, image, host_uuid)
         if delay_s is None and snapshot.kind is SnapshotKind.USER:
             protected = ", protected" if snapshot.protected else ""
-            blockers.append(Blocker(text=f"it has the user snapshot {snapshot.label}{protected}"))
+            blockers.append(Objection(text=f"it has the user snapshot {snapshot.label}{protected}"))
         steps += _snapshot_steps(details, snapshot, remove=delay_s is None)
     if delay_s is None:
-        blockers.append(Blocker(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
+        blockers.append(Objection(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
         steps.append(RemoveImage(ref=image.ref, image_id=image.image_id))
     else:
         steps.append(MoveToTrash(ref=image.ref, image_id=image.image_id, delay_s=delay_s))
@@ -183,16 +161,13 @@ def plan_snapshot_removal(
     snapshot = found[0]
     blockers = _clones_blockers(snapshot, image, host_uuid)
     if snapshot.protected:
-        blockers.append(Blocker(text=f"snapshot {snapshot.label} is protected"))
-    against = (
-        *map(obstacle_objection, image.obstacles),
-        *snapshot_objections(replace(image.ref, snapshot=name), uses),
-        *unread_objections(image.ref, uses),
-        *owner_objections(image, host_uuid),
-    )
-    blockers += [_of(objection) for objection in against]
+        blockers.append(Objection(text=f"snapshot {snapshot.label} is protected"))
+    blockers += map(obstacle_objection, image.obstacles)
+    blockers += snapshot_objections(replace(image.ref, snapshot=name), uses)
+    blockers += unread_objections(image.ref, uses)
+    blockers += owner_objections(image, host_uuid)
     if image.state:
-        blockers.append(Blocker(text=f"the image is not ready: {image.state}", way_out=ready_again(image)))
+        blockers.append(Objection(text=f"the image is not ready: {image.state}", way_out=ready_again(image)))
     subject = replace(image.ref, snapshot=name)
     steps = _snapshot_steps(details, snapshot, remove=True)
     if _is_cut_off(snapshot):
@@ -213,11 +188,11 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
     image = details.image
     blockers = _foreign_snapshots(details)
     if not is_expired:
-        blockers.append(Blocker(text="its delay is not over", way_out="wait for it", hazard=Hazard.LOSES_DATA))
-        blockers += [_of(objection) for objection in owner_objections(image, host_uuid)]
+        blockers.append(Objection(text="its delay is not over", way_out="wait for it", hazard=Hazard.LOSES_DATA))
+        blockers += owner_objections(image, host_uuid)
     if image.watchers:
         who = ", ".join(map(str, image.watchers))
-        blockers.append(Blocker(text=f"it is open by {who}", way_out="stop that client", lingers=True))
+        blockers.append(Objection(text=f"it is open by {who}", way_out="stop that client", lingers=True))
     steps: list[Step] = []
     for snapshot in details.snapshots:
         blockers += _clones_blockers(snapshot, image, host_uuid)
@@ -229,14 +204,10 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
     )
 
 
-def _of(objection: Objection) -> Blocker:
-    return Blocker(text=objection.text, way_out=objection.way_out, hazard=objection.hazard, lingers=objection.lingers)
-
-
-def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[Blocker]:
+def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[Objection]:
     """A domain that is shut off needs its disks as much as one that runs."""
     return [
-        Blocker(
+        Objection(
             text=f"domain {use.name} has {'it' if how.ref == details.image.ref else how.ref} as {how}",
             way_out=f"{shell_command('virtrbd undefine', use.name)}, or take the disk out of its spec",
         )
@@ -246,10 +217,10 @@ def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[B
     ]
 
 
-def _foreign_snapshots(details: ImageDetails) -> list[Blocker]:
+def _foreign_snapshots(details: ImageDetails) -> list[Objection]:
     ref = details.image.ref
     return [
-        Blocker(text=f"it has the {each.kind} snapshot {each.label}", way_out=way_out_of(each, ref))
+        Objection(text=f"it has the {each.kind} snapshot {each.label}", way_out=way_out_of(each, ref))
         for each in details.snapshots
         if each.kind not in (SnapshotKind.USER, SnapshotKind.TRASH)
     ]
@@ -272,14 +243,14 @@ def way_out_of(snapshot: Snapshot, ref: ImageRef) -> str:
             assert_never(snapshot.kind)
 
 
-def _clones_blockers(snapshot: Snapshot, image: Image, host_uuid: str) -> list[Blocker]:
+def _clones_blockers(snapshot: Snapshot, image: Image, host_uuid: str) -> list[Objection]:
     if not snapshot.children:
         return []
     clones = ", ".join(map(str, snapshot.children))
     where = " (removed, and kept for them in the trash)" if snapshot.kind is SnapshotKind.TRASH else ""
     # A flatten changes each clone, and the operator named only this image.
     against = [each for child in snapshot.children for each in clone_objections(child, image, host_uuid)]
-    return [Blocker(text=f"snapshot {snapshot.label}{where} has clones: {clones}"), *map(_of, against)]
+    return [Objection(text=f"snapshot {snapshot.label}{where} has clones: {clones}"), *against]
 
 
 def _snapshot_steps(details: ImageDetails, snapshot: Snapshot, *, remove: bool) -> list[Step]:

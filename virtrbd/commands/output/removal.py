@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from virtrbd.errors import ExitCode
-from virtrbd.planning.removal import Blocker, RemovalPlan
+from virtrbd.planning.objections import Objection
+from virtrbd.planning.removal import RemovalPlan
 
 
-def exit_code_of(standing: Sequence[Blocker]) -> ExitCode:
+def exit_code_of(standing: Sequence[Objection]) -> ExitCode:
     """Return the exit code of a removal with these blockers, as for any refused verb on images."""
     if not standing:
         return ExitCode.OK
@@ -25,19 +26,12 @@ def plan_data(plan: RemovalPlan) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: RemovalPlan, standing: Sequence[Blocker]) -> list[str]:
+def plan_lines(plan: RemovalPlan, standing: Sequence[Objection]) -> list[str]:
     """Return what keeps the image or snapshot, and the steps in order."""
     cleared = [blocker for blocker in plan.blockers if blocker not in standing]
     title = "kept by" if standing else "nothing else keeps it" if cleared else "nothing keeps it"
     lines = [f"{plan.subject}: {title}"]
-    lines += [f"  {_blocker_line(blocker)}" for blocker in standing]
+    lines += [f"  {blocker}" for blocker in standing]
     lines += [f"  {blocker.text}: cleared or allowed" for blocker in cleared]
     lines += ["steps:", *(f"  {number}. {step.text}" for number, step in enumerate(plan.steps, 1))]
     return lines
-
-
-def _blocker_line(blocker: Blocker) -> str:
-    ways = [blocker.way_out] if blocker.way_out else []
-    if blocker.hazard:
-        ways.append(f"--allow {blocker.hazard}")
-    return f"{blocker.text}; {', or '.join(ways) or 'the steps below clear it: --clear'}"
