@@ -108,6 +108,14 @@ class BlockedError(VirtrbdError):
     exit_code = ExitCode.BLOCKED
 
 
+class NotDoneError(VirtrbdError):
+    """An action of a plan was not done; its outcome has the reason and the exit code."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class HypervisorError(VirtrbdError):
     """libvirt refused a call."""
 

@@ -78,7 +78,7 @@ def _snapshots(draw: st.DrawFn) -> tuple[Snapshot, ...]:
                 for n, in_trash in enumerate(draw(st.lists(st.booleans(), max_size=2)))
             ),
         )
-        for number, each in enumerate(found)
+        for number, each in enumerate(found, 1)
     )
 
 

@@ -27,17 +27,21 @@ from virtrbd.model.actions import (
     DropIntent,
     DropManagedSave,
     FinishRollback,
+    FlattenClone,
     GrowImage,
     ImportImage,
     MarkImage,
     NoteHost,
     RemoveHalfImage,
+    RemoveImage,
+    RemoveSnapshot,
     RenewMark,
     SetAutostart,
     ShutDownDomain,
     StartDomain,
     TrashImage,
     UndefineDomain,
+    UnprotectSnapshot,
     WriteSeed,
 )
 from virtrbd.model.cluster import Secret
@@ -69,9 +73,12 @@ def simulate(action: Action, actual: World) -> World:
     match action:
         case (
             CreateImage() | CloneImage() | ImportImage() | WriteSeed() | RemoveHalfImage() | MarkImage() | DropIntent()
-            | GrowImage() | FinishRollback() | NoteHost() | TrashImage()
+            | GrowImage() | FinishRollback() | NoteHost() | TrashImage() | RemoveImage() | FlattenClone()
         ):  # fmt: skip
             return _of_images(action, actual)
+        case UnprotectSnapshot() | RemoveSnapshot():
+            # A world has no snapshots; removed.py models an image with its own.
+            return actual
         case DefineSecret():
             return with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=True))
         case DefineDomain():
@@ -114,8 +121,13 @@ def _of_images(action: Action, actual: World) -> World:
             return with_image(replace(actual, rollbacks=rollbacks), action.ref.image, whole)
         case NoteHost():
             return noted(actual, action.refs, actual.host_uuid if action.runs else "")
-        case TrashImage():
-            return with_image(actual, action.ref, None)
+        case TrashImage() | RemoveImage():
+            return _without_intent(with_image(actual, action.ref, None), action.ref)
+        case FlattenClone():
+            clone = actual.images.get(action.child.ref)
+            if clone is None or clone.image_id != action.child.image_id:
+                return actual
+            return with_image(actual, action.child.ref, replace(clone, parent=None))
         case WriteSeed():
             there = made_of(creation(action), actual) if action.is_new else actual
             return with_image(there, action.ref, replace(seed_image(there, action), seed=action.digest))

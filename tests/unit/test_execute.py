@@ -7,13 +7,15 @@ from threading import Event
 import pytest
 
 from virtrbd.deadline import is_abandoned
-from virtrbd.engine.execute import execute
+from virtrbd.engine.execute import execute, require_done
 from virtrbd.errors import (
     BlockedError,
     BusyError,
     ClusterError,
+    DefectError,
     DeniedError,
     ExitCode,
+    NotDoneError,
     NotLiveError,
     UnavailableError,
     VirtrbdError,
@@ -215,6 +217,22 @@ def test_a_problem_is_a_failure_with_the_specs_code() -> None:
 def test_an_error_keeps_its_exit_code(error: VirtrbdError, result: Result, code: ExitCode) -> None:
     [outcome], _ = run(plan("a", step("1")), failing={"1": error})
     assert (outcome.result, outcome.exit_code, outcome.detail) == (result, code, str(error))
+    with pytest.raises(NotDoneError, match=str(error)) as raised:
+        require_done(outcome)
+    assert raised.value.exit_code is code
+
+
+def test_a_defect_keeps_its_trace_where_an_outcome_ends_the_run() -> None:
+    [outcome], _ = run(plan("a", step("1")), failing={"1": DefectError("a bug", ("perform.py:1 in perform",))})
+    with pytest.raises(DefectError, match="a bug") as raised:
+        require_done(outcome)
+    assert raised.value.trace == ("perform.py:1 in perform",)
+
+
+def test_nothing_ends_at_what_was_done() -> None:
+    [outcome], _ = run(plan("a", step("1")))
+    require_done(outcome)
+    assert outcome.result is Result.DONE
 
 
 def test_the_worst_end_wins() -> None:

@@ -1,5 +1,8 @@
 """How an image is removed: every blocker by name, and the steps that clear what steps can clear."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +21,11 @@ from support.image_details import (
     use_of,
     uses,
 )  # fmt: skip
+from support.removed import cut_off_removals, simulate_removal
 
 from virtrbd.commands.output.removal import exit_code_of, plan_lines
 from virtrbd.errors import ExitCode
+from virtrbd.model.actions import FlattenClone, RemoveImage, RemoveSnapshot, TrashImage, UnprotectSnapshot
 from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark
@@ -28,17 +33,7 @@ from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
 from virtrbd.model.image_state import RollingBack
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.record import replace
-from virtrbd.planning.removal import (
-    FlattenClone,
-    MoveToTrash,
-    RemovalPlan,
-    RemoveImage,
-    RemoveSnapshot,
-    UnprotectSnapshot,
-    plan_purge,
-    plan_removal,
-    plan_snapshot_removal,
-)  # fmt: skip
+from virtrbd.planning.removal import RemovalPlan, plan_purge, plan_removal, plan_snapshot_removal
 
 DAY_S = 86400.0
 ALL = frozenset(Hazard)
@@ -87,7 +82,9 @@ def test_for_good_each_snapshot_is_named_and_taken_away_first() -> None:
 def test_clones_also_those_in_the_trash_keep_it_and_are_flattened_by_their_id() -> None:
     plan = trash(details_of(snapshot("s1", SnapshotKind.USER, CHILD, TRASHED_CHILD)))
     assert texts(plan) == ["snapshot s1 has clones: vms/clone, vms/gone (in the trash, id c2)"]
-    assert plan.steps[:2] == (FlattenClone(child=CHILD), FlattenClone(child=TRASHED_CHILD))
+    assert plan.steps[:2] == (
+        FlattenClone(child=CHILD, parent=REF), FlattenClone(child=TRASHED_CHILD, parent=REF)
+    )  # fmt: skip
     assert plan.standing(clear=True, allowed=frozenset()) == ()
 
 
@@ -315,9 +312,10 @@ def test_steps_come_in_the_order_that_rbd_demands(known: ImageDetails, in_use: t
             before, after = plan.steps[:at], plan.steps[at + 1 :]
             if isinstance(step, RemoveSnapshot):
                 [of] = [each for each in known.snapshots if each.name == step.ref.snapshot]
-                assert {FlattenClone(child=child) for child in of.children} <= set(before)
-                assert (UnprotectSnapshot(ref=step.ref, image_id=step.image_id) in before) == of.protected
-            if isinstance(step, RemoveImage | MoveToTrash):
+                assert set(of.children) <= {each.child for each in before if isinstance(each, FlattenClone)}
+                unprotected = [each.ref for each in before if isinstance(each, UnprotectSnapshot)]
+                assert (step.ref in unprotected) == of.protected
+            if isinstance(step, RemoveImage | TrashImage):
                 assert not after
 
 
@@ -328,6 +326,52 @@ def test_for_good_no_snapshot_that_people_made_is_left(
     plan = for_good(known, in_use)
     removed = {step.ref.snapshot for step in plan.steps if isinstance(step, RemoveSnapshot)}
     assert removed == {each.name for each in known.snapshots if each.kind is SnapshotKind.USER}
+
+
+def makers(known: ImageDetails) -> list[Callable[[ImageDetails], RemovalPlan | None]]:
+    """Return what plans each removal, to plan it again from another state of the image."""
+    return [
+        trash,
+        for_good,
+        lambda seen: plan_purge(seen, HERE, is_expired=True),
+        *(partial(plan_snapshot_removal, name=each.name, uses=(), host_uuid=HERE) for each in known.snapshots),
+    ]
+
+
+def end_of(plan: RemovalPlan, known: ImageDetails) -> ImageDetails | None:
+    assert plan.standing(clear=True, allowed=ALL) == ()
+    seen: ImageDetails | None = known
+    for action in plan.steps:
+        assert seen is not None, "nothing follows the end of the image"
+        seen = simulate_removal(action, seen)
+    return seen
+
+
+@given(details())
+def test_a_removal_that_a_kill_ends_anywhere_is_finished_by_the_next(known: ImageDetails) -> None:
+    known = replace(known, image=IMAGE, mirroring=False, group="")
+    for make in makers(known):
+        plan, seen = make(known), known
+        if plan is None or plan.standing(clear=True, allowed=ALL):
+            continue
+        end = end_of(plan, known)
+        assert end is None or make(end) is None, "it is gone"
+        for action in plan.steps:
+            for left in cut_off_removals(action, seen):
+                again = make(left)
+                assert again is not None
+                assert end_of(again, left) == end
+            after = simulate_removal(action, seen)
+            seen = after or seen
+
+
+@given(details(), uses)
+def test_the_engine_asks_for_each_hazard_that_the_plan_names(
+    known: ImageDetails, in_use: tuple[DomainUse, ...] | None
+) -> None:
+    for plan in all_plans(known, in_use):
+        asked = {hazard for step in plan.steps for hazard in step.hazards}
+        assert asked == {each.hazard for each in plan.blockers if each.hazard}
 
 
 @given(details(), uses, st.booleans(), st.frozensets(st.sampled_from(Hazard)))

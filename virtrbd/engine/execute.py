@@ -7,7 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from virtrbd.contained import contained
 from virtrbd.deadline import abandon
 from virtrbd.ending import EndedError, asking, obey
-from virtrbd.errors import BlockedError, ExitCode, NotLiveError, UnavailableError, VirtrbdError
+from virtrbd.errors import (
+    BlockedError,
+    DefectError,
+    ExitCode,
+    NotDoneError,
+    NotLiveError,
+    UnavailableError,
+    VirtrbdError,
+)
 from virtrbd.model.actions import Action, DefineSecret
 from virtrbd.model.failure import failure_of
 from virtrbd.model.hazard import Hazard
@@ -68,6 +76,14 @@ def execute(
                 yield from outcomes
         raise
     pool.shutdown()
+
+
+def require_done(outcome: Outcome) -> None:
+    """Raise NotDoneError, DefectError for an action that was not done: the end of a run that has no other work."""
+    if outcome.trace:
+        raise DefectError(outcome.detail, outcome.trace)
+    if outcome.result is not Result.DONE:
+        raise NotDoneError(outcome.detail, outcome.exit_code)
 
 
 def _end(pool: ThreadPoolExecutor, running: Collection[Future[None]]) -> None:

@@ -5,7 +5,6 @@ from typing import assert_never
 
 from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
 from virtrbd.ceph.mending import complete_made
-from virtrbd.ceph.trash import trash_image
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, Edited, Rendered
 from virtrbd.domainxml.image_uses import images_of_disk
@@ -18,6 +17,7 @@ from virtrbd.images.change import finish_rollback
 from virtrbd.images.create import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.images.mapped import images_of_sources
+from virtrbd.images.remove import perform_removal
 from virtrbd.images.seed import make_seed
 from virtrbd.images.source_check import looking_for_damage
 from virtrbd.images.traces import note_made
@@ -32,17 +32,21 @@ from virtrbd.model.actions import (
     DropIntent,
     DropManagedSave,
     FinishRollback,
+    FlattenClone,
     GrowImage,
     ImportImage,
     MarkImage,
     NoteHost,
     RemoveHalfImage,
+    RemoveImage,
+    RemoveSnapshot,
     RenewMark,
     SetAutostart,
     ShutDownDomain,
     StartDomain,
     TrashImage,
     UndefineDomain,
+    UnprotectSnapshot,
     WriteSeed,
 )
 from virtrbd.model.domain import DomainMark
@@ -71,10 +75,10 @@ def perform(action: Action, host: Host) -> None:
             _make_image(action, host)
         case WriteSeed():
             make_seed(host.for_images, action)
-        case (
-            RemoveHalfImage() | MarkImage() | DropIntent() | GrowImage() | FinishRollback() | NoteHost() | TrashImage()
-        ):
+        case RemoveHalfImage() | MarkImage() | DropIntent() | GrowImage() | FinishRollback() | NoteHost():
             _change_image(action, host)
+        case FlattenClone() | UnprotectSnapshot() | RemoveSnapshot() | TrashImage() | RemoveImage():
+            perform_removal(action, host.for_images)
         case DefineSecret() | DefineDomain() | RenewMark() | SetAutostart() | UndefineDomain():
             _change_definition(action, host)
         case StartDomain():
@@ -112,7 +116,7 @@ def _import(action: ImportImage, host: Host) -> None:
 
 
 def _change_image(
-    action: RemoveHalfImage | MarkImage | DropIntent | GrowImage | FinishRollback | NoteHost | TrashImage, host: Host
+    action: RemoveHalfImage | MarkImage | DropIntent | GrowImage | FinishRollback | NoteHost, host: Host
 ) -> None:
     match action:
         case RemoveHalfImage():
@@ -138,11 +142,6 @@ def _change_image(
             finish_rollback(host.for_images, action.ref)
         case NoteHost():
             _note_host(action, host)
-        case TrashImage():
-            trash = partial(trash_image, host.cluster, action.ref, action.image_id, action.delay_s)
-            once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
-            if action.retires:
-                host.state.note_trashed(action.retires, action.ref)
 
 
 def _change_definition(

@@ -5,8 +5,10 @@ from typing import ClassVar
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import ForeignChange
+from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import Child
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import (
     AttachDevice,
@@ -278,7 +280,7 @@ class UndefineDomain(BaseAction, frozen=True, kw_only=True):
 
 
 class TrashImage(BaseAction, frozen=True, kw_only=True):
-    """Move an image to the trash. `retires`: the domain that is retired with it."""
+    """Move an image to the trash, with its snapshots. `retires`: the domain that is retired with it."""
 
     ref: ImageRef
     image_id: str
@@ -287,8 +289,56 @@ class TrashImage(BaseAction, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"move image {self.ref} to the trash for {self.delay_s / 86400:g} days"
+        if self.retires:
+            return f"move image {self.ref} to the trash for {self.delay_s / 86400:g} days"
+        return f"move {self.ref} to the trash for {format_duration(self.delay_s)}"
 
+
+class FlattenClone(BaseAction, frozen=True, kw_only=True):
+    """Flatten a clone of an image, `parent`, that is removed; it then takes space for all its data."""
+
+    child: Child
+    parent: ImageRef
+
+    @property
+    def text(self) -> str:
+        return f"flatten {self.child}"
+
+
+class UnprotectSnapshot(BaseAction, frozen=True, kw_only=True):
+    ref: ImageRef
+    image_id: str
+
+    @property
+    def text(self) -> str:
+        return f"unprotect {self.ref}"
+
+
+class RemoveSnapshot(BaseAction, frozen=True, kw_only=True):
+    """`snapshot_id`: of a snapshot whose removal was interrupted, and that no longer has a name; else 0."""
+
+    ref: ImageRef
+    image_id: str
+    snapshot_id: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"remove snapshot {self.ref}"
+
+
+class RemoveImage(BaseAction, frozen=True, kw_only=True):
+    """Remove for good, by way of the trash: after an interruption there the image can be seen and removed."""
+
+    ref: ImageRef
+    image_id: str
+    is_in_trash: bool = False
+
+    @property
+    def text(self) -> str:
+        return f"remove {self.ref} for good"
+
+
+RemovalAction = FlattenClone | UnprotectSnapshot | RemoveSnapshot | TrashImage | RemoveImage
 
 Action = (
     DefineSecret
@@ -318,5 +368,5 @@ Action = (
     | NoteHost
     | DropManagedSave
     | UndefineDomain
-    | TrashImage
+    | RemovalAction
 )

@@ -1,14 +1,21 @@
 """The removal of an image or a snapshot: what keeps it, and the steps that would clear that, in order. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from msgspec import Struct
 
-from virtrbd.model.duration import format_duration
+from virtrbd.model.actions import (
+    FlattenClone,
+    RemovalAction,
+    RemoveImage,
+    RemoveSnapshot,
+    TrashImage,
+    UnprotectSnapshot,
+)
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind
+from virtrbd.model.image_details import ImageDetails, Snapshot, SnapshotKind
 from virtrbd.model.image_use import DomainUse, Role
 from virtrbd.model.record import replace
 from virtrbd.planning.objections import (
@@ -24,86 +31,12 @@ from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command
 
 
-class FlattenClone(Struct, frozen=True, kw_only=True):
-    """Flatten a clone of the snapshot; it then takes space for all its data."""
-
-    child: Child
-
-    @property
-    def text(self) -> str:
-        return f"flatten {self.child}"
-
-    @property
-    def done(self) -> str:
-        return f"flattened {self.child}"
-
-
-class UnprotectSnapshot(Struct, frozen=True, kw_only=True):
-    ref: ImageRef
-    image_id: str
-
-    @property
-    def text(self) -> str:
-        return f"unprotect {self.ref}"
-
-    @property
-    def done(self) -> str:
-        return f"unprotected {self.ref}"
-
-
-class RemoveSnapshot(Struct, frozen=True, kw_only=True):
-    """`snapshot_id`: of a snapshot whose removal was interrupted, and that no longer has a name; else 0."""
-
-    ref: ImageRef
-    image_id: str
-    snapshot_id: int = 0
-
-    @property
-    def text(self) -> str:
-        return f"remove snapshot {self.ref}"
-
-    @property
-    def done(self) -> str:
-        return f"removed snapshot {self.ref}"
-
-
-class MoveToTrash(Struct, frozen=True, kw_only=True):
-    ref: ImageRef
-    image_id: str
-    delay_s: float
-
-    @property
-    def text(self) -> str:
-        return f"move {self.ref} to the trash for {format_duration(self.delay_s)}"
-
-    @property
-    def done(self) -> str:
-        return f"moved to the trash for {format_duration(self.delay_s)}"
-
-
-class RemoveImage(Struct, frozen=True, kw_only=True):
-    """Remove for good, by way of the trash: after an interruption there the image can be seen and removed."""
-
-    ref: ImageRef
-    image_id: str
-    is_in_trash: bool = False
-
-    @property
-    def text(self) -> str:
-        return f"remove {self.ref} for good"
-
-    @property
-    def done(self) -> str:
-        return "removed for good"
-
-
-Step = FlattenClone | UnprotectSnapshot | RemoveSnapshot | MoveToTrash | RemoveImage
-
-
 class RemovalPlan(Struct, frozen=True, kw_only=True):
+    """What keeps an image or a snapshot, and the actions that remove it; each has the hazards of what is against it."""
+
     subject: ImageRef
     blockers: tuple[Objection, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[RemovalAction, ...] = ()
 
     def standing(self, *, clear: bool, allowed: frozenset[Hazard]) -> tuple[Objection, ...]:
         """Return the blockers that are left when one clears, or not, and allows these hazards."""
@@ -134,18 +67,22 @@ def plan_removal(
     if details.group:
         way_out = shell_command("rbd group image remove", details.group, image.ref)
         blockers.append(Objection(text=f"it is in group {details.group}", way_out=way_out))
-    steps: list[Step] = []
+    lost = [Objection(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA)]
+    lost = lost if delay_s is None else []
+    hazards = _hazards_of(*blockers, *lost)
+    steps: list[RemovalAction] = []
     for snapshot in details.snapshots:
         blockers += _clones_blockers(snapshot, image, host_uuid)
         if delay_s is None and snapshot.kind is SnapshotKind.USER:
             protected = ", protected" if snapshot.protected else ""
             blockers.append(Objection(text=f"it has the user snapshot {snapshot.label}{protected}"))
-        steps += _snapshot_steps(details, snapshot, remove=delay_s is None)
+        steps += _flattening(snapshot, image, host_uuid)
+        steps += _removing(snapshot, image, hazards) if delay_s is None else ()
     if delay_s is None:
-        blockers.append(Objection(text="it can't be restored", way_out="leave out --now", hazard=Hazard.LOSES_DATA))
-        steps.append(RemoveImage(ref=image.ref, image_id=image.image_id))
+        steps.append(RemoveImage(ref=image.ref, image_id=image.image_id, hazards=hazards))
     else:
-        steps.append(MoveToTrash(ref=image.ref, image_id=image.image_id, delay_s=delay_s))
+        steps.append(TrashImage(ref=image.ref, image_id=image.image_id, delay_s=delay_s, hazards=hazards))
+    blockers += lost
     return RemovalPlan(subject=image.ref, blockers=tuple(blockers), steps=tuple(steps))
 
 
@@ -159,19 +96,24 @@ def plan_snapshot_removal(
     if not found:
         return None
     snapshot = found[0]
+    subject = replace(image.ref, snapshot=name)
     blockers = _clones_blockers(snapshot, image, host_uuid)
     if snapshot.protected:
         blockers.append(Objection(text=f"snapshot {snapshot.label} is protected"))
-    blockers += map(obstacle_objection, image.obstacles)
-    blockers += snapshot_objections(replace(image.ref, snapshot=name), uses)
-    blockers += unread_objections(image.ref, uses)
-    blockers += owner_objections(image, host_uuid)
+    against = (
+        *map(obstacle_objection, image.obstacles),
+        *snapshot_objections(subject, uses),
+        *unread_objections(image.ref, uses),
+        *owner_objections(image, host_uuid),
+    )
+    blockers += against
     if image.state:
         blockers.append(Objection(text=f"the image is not ready: {image.state}", way_out=ready_again(image)))
-    subject = replace(image.ref, snapshot=name)
-    steps = _snapshot_steps(details, snapshot, remove=True)
+    hazards = _hazards_of(*against)
+    steps = [*_flattening(snapshot, image, host_uuid), *_removing(snapshot, image, hazards)]
     if _is_cut_off(snapshot):
-        steps = [RemoveSnapshot(ref=subject, image_id=image.image_id, snapshot_id=snapshot.snapshot_id)]
+        cut_off = snapshot.snapshot_id
+        steps = [RemoveSnapshot(ref=subject, image_id=image.image_id, snapshot_id=cut_off, hazards=hazards)]
     return RemovalPlan(subject=subject, blockers=tuple(blockers), steps=tuple(steps))
 
 
@@ -193,15 +135,19 @@ def plan_purge(details: ImageDetails, host_uuid: str, *, is_expired: bool) -> Re
     if image.watchers:
         who = ", ".join(map(str, image.watchers))
         blockers.append(Objection(text=f"it is open by {who}", way_out="stop that client", lingers=True))
-    steps: list[Step] = []
+    hazards = _hazards_of(*blockers)
+    steps: list[RemovalAction] = []
     for snapshot in details.snapshots:
         blockers += _clones_blockers(snapshot, image, host_uuid)
-        steps += _snapshot_steps(details, snapshot, remove=True)
-    return RemovalPlan(
-        subject=image.ref,
-        blockers=tuple(blockers),
-        steps=(*steps, RemoveImage(ref=image.ref, image_id=image.image_id, is_in_trash=True)),
-    )
+        steps += _flattening(snapshot, image, host_uuid)
+        steps += _removing(snapshot, image, hazards)
+    steps.append(RemoveImage(ref=image.ref, image_id=image.image_id, is_in_trash=True, hazards=hazards))
+    return RemovalPlan(subject=image.ref, blockers=tuple(blockers), steps=tuple(steps))
+
+
+def _hazards_of(*found: Objection) -> tuple[Hazard, ...]:
+    """Return the hazards that a step has to be allowed, each once: those of the objections to it."""
+    return tuple(sorted({each.hazard for each in found if each.hazard}))
 
 
 def _named_by(details: ImageDetails, uses: Sequence[DomainUse] | None) -> list[Objection]:
@@ -253,12 +199,17 @@ def _clones_blockers(snapshot: Snapshot, image: Image, host_uuid: str) -> list[O
     return [Objection(text=f"snapshot {snapshot.label}{where} has clones: {clones}"), *against]
 
 
-def _snapshot_steps(details: ImageDetails, snapshot: Snapshot, *, remove: bool) -> list[Step]:
-    steps: list[Step] = [FlattenClone(child=child) for child in snapshot.children]
-    ref, image_id = replace(details.image.ref, snapshot=snapshot.name), details.image.image_id
-    if remove and snapshot.kind is SnapshotKind.USER:
-        if snapshot.protected:
-            steps.append(UnprotectSnapshot(ref=ref, image_id=image_id))
-        steps.append(RemoveSnapshot(ref=ref, image_id=image_id))
+def _flattening(snapshot: Snapshot, image: Image, host_uuid: str) -> Iterator[RemovalAction]:
+    for child in snapshot.children:
+        hazards = _hazards_of(*clone_objections(child, image, host_uuid))
+        yield FlattenClone(child=child, parent=image.ref, hazards=hazards)
+
+
+def _removing(snapshot: Snapshot, image: Image, hazards: tuple[Hazard, ...]) -> Iterator[RemovalAction]:
     # A snapshot in the trash disappears with its last clone.
-    return steps
+    if snapshot.kind is not SnapshotKind.USER:
+        return
+    ref = replace(image.ref, snapshot=snapshot.name)
+    if snapshot.protected:
+        yield UnprotectSnapshot(ref=ref, image_id=image.image_id, hazards=hazards)
+    yield RemoveSnapshot(ref=ref, image_id=image.image_id, hazards=hazards)

@@ -6,9 +6,12 @@ import pytest
 from support.guests import Guest
 from support.lab import LabHost
 from support.pictures import look, picture
+from support.removed import simulate_removal
 from support.simulate import simulate
 from support.worlds import World
 
+from virtrbd.ceph.children import with_owners
+from virtrbd.ceph.details import read_details
 from virtrbd.commands.connected.domains import connected
 from virtrbd.commands.frame.run import Run
 from virtrbd.engine.host import Host
@@ -16,7 +19,10 @@ from virtrbd.engine.perform import perform
 from virtrbd.model.actions import Action
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_details import ImageDetails
 from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.removal import plan_removal
 from virtrbd.planning.retirement import plan_retirement
 from virtrbd.specs.desired import desired_domains
 from virtrbd.specs.settings import load_settings
@@ -113,3 +119,39 @@ def test_the_same_of_what_takes_a_guest_and_of_what_others_did(world: World, gol
             assert seen == {"DropManagedSave", "TrashImage", "UndefineDomain"}
     finally:
         network.destroy()
+
+
+def snapshots_of(known: ImageDetails | None) -> list[object] | None:
+    """What of an image its removal is planned by, as far as steps change it; None without the image."""
+    if known is None:
+        return None
+    return [(each.label, each.kind, each.protected, each.children) for each in known.snapshots]
+
+
+def test_the_same_of_the_steps_of_a_removal(world: World, name: str) -> None:
+    base, clone, gone = (f"vms/{name}.{letter}" for letter in ("base", "clone", "gone"))
+    world.ok("image", "create", base, "8M")
+    world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
+    world.ok("image", "snapshot", "create", f"{base}@s2")
+    world.ok("image", "clone", f"{base}@s1", clone, gone)
+    world.ok("image", "remove", gone)
+    with connected(Run(), load_settings(world.env["VIRTRBD_CONFIG"]), frozenset(Hazard)) as here:
+
+        def seen() -> ImageDetails | None:
+            found = read_details(here.cluster, ImageRef.parse(base))
+            return with_owners(here.cluster, found) if found else None
+
+        known = seen()
+        assert known
+        plan = plan_removal(known, (), here.host_uuid, delay_s=None)
+        for action in plan.steps:
+            assert known, "each step but the last leaves the image"
+            expected = simulate_removal(action, known)
+            perform(action, here)
+            known = seen()
+            assert snapshots_of(known) == snapshots_of(expected), action.text
+        assert known is None
+    assert [type(action).__name__ for action in plan.steps] == [
+        "FlattenClone", "FlattenClone", "UnprotectSnapshot", "RemoveSnapshot", "RemoveSnapshot", "RemoveImage"
+    ]  # fmt: skip
+    world.forget(name)

@@ -1,4 +1,4 @@
-"""Removals of all kinds: the plan, made again until clients that crashed are gone, and its steps."""
+"""Removals of all kinds: the plan, made again until clients that crashed are gone, and its execution."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,16 @@ from virtrbd.ceph.trash import missing_image_error
 from virtrbd.commands.connected.images import Session
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.progress import showing_progress
-from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
+from virtrbd.commands.output.removal import done_line, exit_code_of, plan_data, plan_lines
+from virtrbd.engine.execute import execute, require_done
 from virtrbd.errors import ImageBusyError
-from virtrbd.images.remove import perform_step
+from virtrbd.images.remove import perform_removal
 from virtrbd.images.wait import once_free
+from virtrbd.model.actions import Action, RemovalAction
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails
+from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.planning.removal import RemovalPlan
 
 
@@ -44,18 +47,26 @@ def plan_once_free(
         return make_plan()
 
 
-def do_steps(run: Run, session: Session, plan: RemovalPlan, progress: str, done: list[str]) -> None:
+def do_steps(
+    run: Run, session: Session, plan: RemovalPlan, allowed: frozenset[Hazard], progress: str, done: list[str]
+) -> None:
     """Do the steps, and add each to `done` once it is."""
     with showing_progress(run, progress, str(plan.subject)) as update:
         host = session.with_progress(update)
-        for step in plan.steps:
-            try:
-                perform_step(host, step, plan.subject)
-            except BaseException:
-                for line in done:
-                    session.host.say(f"{plan.subject}: {line}")
-                raise
-            done.append(step.done)
+
+        def perform(action: Action) -> None:
+            assert isinstance(action, RemovalAction), "a removal has no other actions"
+            perform_removal(action, host)
+
+        steps = Plan(domains=(DomainPlan(name=str(plan.subject), actions=plan.steps),))
+        try:
+            for action, outcome in zip(plan.steps, execute(steps, allowed, perform), strict=True):
+                require_done(outcome)
+                done.append(done_line(action))
+        except BaseException:
+            for line in done:
+                session.host.say(f"{plan.subject}: {line}")
+            raise
 
 
 def carry_out(
@@ -74,7 +85,7 @@ def carry_out(
     done: list[str] = []
     try:
         if not standing and not only_plan:
-            do_steps(run, session, plan, progress, done)
+            do_steps(run, session, plan, allowed, progress, done)
     finally:
         data = {"image": str(plan.subject), **plan_data(plan), "done": done, "changed": bool(done)}
         run.so_far(data)

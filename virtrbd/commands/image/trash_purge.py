@@ -27,10 +27,11 @@ with lazily():
     from virtrbd.commands.connected.removals import do_steps, plan_once_free
     from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
     from virtrbd.contained import contained
+    from virtrbd.model.actions import RemoveImage
     from virtrbd.model.failure import failure_of
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image_details import TrashEntry
-    from virtrbd.planning.removal import RemovalPlan, RemoveImage, plan_purge
+    from virtrbd.planning.removal import RemovalPlan, plan_purge
 
 
 @verb
@@ -99,7 +100,7 @@ def _purge(
     run.end(exit_code_of(standing))
     if standing or only_plan:
         return plan_lines(plan, standing), plan_data(plan)
-    do_steps(run, session, plan, progress, done)
+    do_steps(run, session, plan, allowed, progress, done)
     return [f"{plan.subject}: {line}" for line in done], plan_data(plan)
 
 
@@ -117,6 +118,6 @@ def _purge_plan(session: Session, entry: TrashEntry, allowed: frozenset[Hazard])
     if details is None:
         # A removal that was interrupted after the header: only the rest is left to remove.
         rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
-        return RemovalPlan(subject=entry.ref, blockers=(), steps=(rest,))
+        return RemovalPlan(subject=entry.ref, steps=(rest,))
     session.require_owner(details.image, allowed)
     return plan_purge(with_owners(cluster, details), session.host.host_uuid, is_expired=entry.expires_at <= time.time())

@@ -1,9 +1,18 @@
 """A removal as text and as data: what keeps the image, and the steps."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from virtrbd.errors import ExitCode
+from virtrbd.model.actions import (
+    FlattenClone,
+    RemovalAction,
+    RemoveImage,
+    RemoveSnapshot,
+    TrashImage,
+    UnprotectSnapshot,
+)
+from virtrbd.model.duration import format_duration
 from virtrbd.planning.objections import Objection
 from virtrbd.planning.removal import RemovalPlan
 
@@ -35,3 +44,20 @@ def plan_lines(plan: RemovalPlan, standing: Sequence[Objection]) -> list[str]:
     lines += [f"  {blocker.text}: cleared or allowed" for blocker in cleared]
     lines += ["steps:", *(f"  {number}. {step.text}" for number, step in enumerate(plan.steps, 1))]
     return lines
+
+
+def done_line(action: RemovalAction) -> str:
+    """Return what was done, for the line of the image or snapshot."""
+    match action:
+        case FlattenClone():
+            return f"flattened {action.child}"
+        case UnprotectSnapshot():
+            return f"unprotected {action.ref}"
+        case RemoveSnapshot():
+            return f"removed snapshot {action.ref}"
+        case TrashImage():
+            return f"moved to the trash for {format_duration(action.delay_s)}"
+        case RemoveImage():
+            return "removed for good"
+        case _:
+            assert_never(action)
