@@ -13,6 +13,7 @@ from support.simulate import (
     new_image,
     noted,
     off,
+    released,
     remarked,
     seed_image,
     simulate,
@@ -32,6 +33,7 @@ from virtrbd.model.actions import (
     RemoveHalfImage,
     ShutDownDomain,
     StartDomain,
+    UndefineDomain,
     WriteSeed,
 )
 from virtrbd.model.cluster import Secret
@@ -70,6 +72,8 @@ def interrupted(action: Action, actual: World) -> Iterator[World]:
             yield from (noted(actual, written[:count], actual.host_uuid) for count in range(1, len(written) + 1))
         case ShutDownDomain():
             yield changed(actual, action.domain_uuid, off)
+        case UndefineDomain():
+            yield released(actual, action.domain_uuid)
         case AttachDevice(image=ImageRef() as image):
             yield noted(actual, [image], actual.host_uuid)
         case DetachDevice():

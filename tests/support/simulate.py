@@ -88,7 +88,8 @@ def simulate(action: Action, actual: World) -> World:
         case SetAutostart():
             return changed(actual, action.domain_uuid, lambda found: replace(found, autostart=action.autostart))
         case UndefineDomain():
-            return replace(actual, domains=tuple(d for d in actual.domains if d.uuid != action.domain_uuid))
+            freed = released(actual, action.domain_uuid)
+            return replace(freed, domains=tuple(d for d in actual.domains if d.uuid != action.domain_uuid))
         case StartDomain():
             return _started(actual, action.domain_uuid)
         case ShutDownDomain():
@@ -179,6 +180,12 @@ def noted(actual: World, refs: Sequence[ImageRef], host: str) -> World:
             last_run = LastRun(host=host) if host else image.last_run
             actual = with_image(actual, ref, replace(image, running_on=host, last_run=last_run))
     return actual
+
+
+def released(actual: World, uuid: str) -> World:
+    """This host releases what the domain held here; what another host claims stays its own."""
+    held = [ref for ref in written_images(actual, uuid) if image_at(actual, ref).running_on == actual.host_uuid]
+    return noted(actual, held, "")
 
 
 def _kept(actual: World, uuid: str) -> World:

@@ -1,6 +1,10 @@
 """What a run may do at once, what it tells again, and how a domain is retired."""
 
+from collections.abc import Sequence
+
 import pytest
+from support.interrupted import interrupted
+from support.simulate import simulate
 from support.strategies import EMPTY as NOWHERE
 from support.strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, without_mark
 
@@ -13,12 +17,13 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
 from virtrbd.model.record import replace
-from virtrbd.model.retirement import Kept
+from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.objections import Objection
 from virtrbd.planning.removal import RemovalPlan
 from virtrbd.planning.report_once import is_told_once, message_of, news
 from virtrbd.planning.retirement import plan_rest, plan_retirement
+from virtrbd.planning.world import World
 
 CHANGE = SetAutostart(domain_uuid="u", autostart=True)
 
@@ -185,6 +190,46 @@ def test_a_retirement_that_was_cut_off_goes_on_with_the_images_of_its_record() -
     rest = plan_rest(undefine.retirement, undefine.retirement.images)
     assert [(action.text, action.hazards) for action in rest.actions] == [(TRASH[0], ())]
     assert (rest.name, rest.uuid) == ("web", found.uuid)
+
+
+@pytest.mark.parametrize("state", [PowerState.SHUT_OFF, PowerState.RUNNING, PowerState.SAVED])
+def test_a_retirement_that_a_kill_ends_anywhere_is_finished_by_the_next(state: PowerState) -> None:
+    world = done([WEB], NOWHERE)
+    [found] = world.domains
+    began = started(found) if state is PowerState.RUNNING else replace(found, state=state)
+    world = replace(world, domains=(began,))
+    actions = retirement(world)
+    assert len(actions) == (2 if state is PowerState.SHUT_OFF else 3)
+    for index, action in enumerate(actions):
+        for left in interrupted(action, world):
+            end = left
+            for rest in retirement(left, retired_by(actions[:index])):
+                end = simulate(rest, end)
+            assert end.domains == ()
+            assert [image.ref for image in end.images.values() if image and image.is_of(found.uuid)] == []
+        world = simulate(action, world)
+
+
+def retired_by(done_before: Sequence[Action]) -> Retirement | None:
+    """What the run wrote down, where it came to the undefine."""
+    return next((each.retirement for each in done_before if isinstance(each, UndefineDomain)), None)
+
+
+def retirement(world: World, began: Retirement | None = None) -> tuple[Action, ...]:
+    if world.domains:
+        images = [image for image in world.images.values() if image]
+        return plan_retirement(world.domains[0], images, HOST_UUID, delay_s=86400).actions
+    assert began is not None
+    return plan_rest(began, [each for each in began.images if world.images[each.ref]]).actions
+
+
+def test_undefine_keeps_images_and_records_whose_they_are() -> None:
+    found, [image] = web()
+    plan = plan_retirement(found, [image], HOST_UUID, delay_s=86400, keep_images=True)
+    [undefine] = plan.actions
+    assert isinstance(undefine, UndefineDomain)
+    assert (undefine.hazards, undefine.retirement) == ((Hazard.FORGETS_DOMAIN,), None)
+    assert undefine.owned == (RetiredImage(ref=image.ref, image_id=image.image_id),)
 
 
 def test_a_domain_that_is_not_ours_is_retired_by_taking_it_over() -> None:

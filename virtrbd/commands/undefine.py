@@ -27,9 +27,7 @@ with lazily():
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
-    from virtrbd.engine.power import note_clean_stop
     from virtrbd.engine.retire import left_of, removals_of
-    from virtrbd.images.traces import note_made
     from virtrbd.images.users import images_named_by
     from virtrbd.model.actions import Action, TrashImage
     from virtrbd.model.domain import PowerState
@@ -85,24 +83,18 @@ def undefine_domain(
     images = _images(host, domain, must_be_read=trash_images)
     unread = {ref: image for ref, image in images.items() if isinstance(image, Failure)}
     owned = [image for image in images.values() if isinstance(image, Image) and image.is_of(domain.uuid)]
-    going = owned if trash_images else []
     plan = plan_retirement(
         domain,
-        going,
+        owned,
         host.host_uuid,
         delay_s=TRASH_DELAY_S,
         kept=host.hypervisor.kept(domain.uuid),
-        removals=removals_of(host, domain, going, TRASH_DELAY_S),
+        removals=removals_of(host, domain, owned, TRASH_DELAY_S) if trash_images else (),
         forget_snapshots=forget_snapshots,
+        keep_images=not trash_images,
+        unread=tuple(unread),
     )
-    if plan.actions:
-        note_clean_stop(host, domain, unreadable=unread)
-    for image in owned if plan.actions else ():
-        # The definition, the proof for images of earlier versions, is removed.
-        note_made(host.state, image.ref, image.image_id)
     failed, lines = _carried_out(host, plan)
-    if not plan.actions:
-        return failed, []
     if not (failed or trash_images):
         lines += [f"kept image {image.ref}" for image in owned]
         lines += [f"left image {ref} as it is: {failure.text}" for ref, failure in unread.items()]

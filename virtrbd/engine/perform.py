@@ -158,12 +158,7 @@ def _change_definition(
         case SetAutostart():
             host.hypervisor.set_autostart(action.domain_uuid, action.autostart)
         case UndefineDomain():
-            if action.retirement:
-                host.state.write_retirement(action.retirement)
-            host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
-            # Without its images it may be made again; while they are kept, a missing one is noticed later.
-            if action.retirement:
-                host.state.drop_definition(action.domain_uuid)
+            _undefine(action, host)
 
 
 def _change_guest(action: LiveAction, host: Host) -> None:
@@ -272,6 +267,20 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
 
     host.hypervisor.set_mark(action.domain_uuid, renew)
     _keep_definition(action.domain_uuid, judged, host)
+
+
+def _undefine(action: UndefineDomain, host: Host) -> None:
+    if domain := host.hypervisor.domain(action.domain_uuid):
+        power.note_clean_stop(host, domain, unreadable=action.unread)
+    for image in action.owned:
+        # The definition, the proof for images of earlier versions, is removed.
+        note_made(host.state, image.ref, image.image_id)
+    if action.retirement:
+        host.state.write_retirement(action.retirement)
+    host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
+    # Without its images it may be made again; while they are kept, a missing one is noticed later.
+    if action.retirement:
+        host.state.drop_definition(action.domain_uuid)
 
 
 def _require_unchanged(domain_uuid: str, definition: Definition, host: Host) -> None:

@@ -1,6 +1,7 @@
 """The images that a retired domain leaves: those of its definition, and those that an earlier spec gave it."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from virtrbd.ceph.children import with_owners
 from virtrbd.ceph.details import read_details
@@ -8,7 +9,9 @@ from virtrbd.ceph.images import read_image
 from virtrbd.ceph.listing import list_images
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.engine.host import Host
+from virtrbd.images.remove import plan_once_free
 from virtrbd.images.users import images_named_by, read_uses
+from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.retirement import RetiredImage, Retirement
 from virtrbd.planning.removal import RemovalPlan, plan_removal
@@ -37,15 +40,20 @@ def left_of(host: Host, retirement: Retirement) -> tuple[RetiredImage, ...]:
 
 
 def removals_of(host: Host, domain: DefinedDomain, images: Sequence[Image], delay_s: float) -> list[RemovalPlan]:
-    """Return what prevents trashing each image of the domain, the domain itself aside.
+    """Return what prevents trashing each image of the domain, the domain itself aside; waits for clients that crashed.
 
     While its guest runs, its own QEMU does not count.
     """
     others = tuple(use for use in read_uses(host.hypervisor) if use.uuid != domain.uuid)
-    found = []
-    for image in images:
-        details = read_details(host.cluster, image.ref) if image.is_of(domain.uuid) else None
-        if details:
-            plan = plan_removal(with_owners(host.cluster, details), others, host.host_uuid, delay_s=delay_s)
-            found.append(plan.without_lingering() if domain.state.is_active else plan)
-    return found
+
+    def plan(ref: ImageRef) -> RemovalPlan:
+        details = read_details(host.cluster, ref)
+        if details is None:
+            return RemovalPlan(subject=ref)
+        return plan_removal(with_owners(host.cluster, details), others, host.host_uuid, delay_s=delay_s)
+
+    own = [image.ref for image in images if image.is_of(domain.uuid)]
+    if domain.state.is_active:
+        return [plan(ref).without_lingering() for ref in own]
+    # Each step asks for its hazards itself.
+    return [plan_once_free(host.for_images, partial(plan, ref), frozenset(Hazard), clear=False) for ref in own]

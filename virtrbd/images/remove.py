@@ -1,12 +1,13 @@
-"""Remove an image, snapshot or clone: the actions of a removal, each by itself."""
+"""Remove an image, snapshot or clone: the plan once no client that crashed prevents it, and its actions."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import assert_never
 
 from virtrbd.ceph.long_calls import remove_trashed
 from virtrbd.ceph.snapshots import remove_snapshot, unprotect_snapshot
 from virtrbd.ceph.trash import list_trash, trash_image
-from virtrbd.errors import ClusterError
+from virtrbd.errors import ClusterError, ImageBusyError
 from virtrbd.images.change import flatten
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.wait import once_free
@@ -18,9 +19,29 @@ from virtrbd.model.actions import (
     TrashImage,
     UnprotectSnapshot,
 )
+from virtrbd.model.hazard import Hazard
+from virtrbd.planning.removal import RemovalPlan
 
 # The delay of an image that is removed for good: only until the next step.
 _NO_DELAY = 0.0
+
+
+def plan_once_free(
+    host: ImageHost, make_plan: Callable[[], RemovalPlan], allowed: frozenset[Hazard], *, clear: bool
+) -> RemovalPlan:
+    """Return the plan; while only clients that may have crashed prevent it, it is made again until they are gone."""
+
+    def look() -> RemovalPlan:
+        plan = make_plan()
+        standing = plan.standing(clear=clear, allowed=allowed)
+        if standing and all(blocker.lingers for blocker in standing):
+            raise ImageBusyError(f"{plan.subject}: {'; '.join(each.text for each in standing)}", ())
+        return plan
+
+    try:
+        return once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
+    except ImageBusyError:
+        return make_plan()
 
 
 def perform_removal(action: RemovalAction, host: ImageHost) -> None:

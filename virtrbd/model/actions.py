@@ -21,7 +21,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
-from virtrbd.model.retirement import Retirement
+from virtrbd.model.retirement import RetiredImage, Retirement
 from virtrbd.model.size import format_size
 from virtrbd.printable import shell_command
 
@@ -268,10 +268,17 @@ class DropManagedSave(BaseAction, frozen=True, kw_only=True):
 
 
 class UndefineDomain(BaseAction, frozen=True, kw_only=True):
-    """Forget the definition. `retirement`: what the next run finishes where this run ends in between."""
+    """Release the images, and forget the definition. `retirement`: what the next run finishes where this run ends in
+    between.
+
+    `owned`: the domain's images, for which the definition is a proof that they were made here. `unread`: images that
+    do not answer, and are left as they are.
+    """
 
     domain_uuid: str
     forget_snapshots: bool = False
+    owned: tuple[RetiredImage, ...] = ()
+    unread: tuple[ImageRef, ...] = ()
     retirement: Retirement | None = None
 
     @property

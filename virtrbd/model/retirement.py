@@ -14,7 +14,7 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class RetiredImage(Struct, frozen=True, kw_only=True):
-    """An image that is trashed with its domain; the id shows that it is still the same image."""
+    """An image of a domain that is retired; the id shows that it is still the same image."""
 
     ref: ImageRef
     image_id: str

@@ -1,7 +1,7 @@
-"""The retirement of a domain: shut down, undefine, move its images to the trash. Each hazard needs --allow. Pure.
+"""The retirement of a domain: shut down, undefine, move its images to the trash or keep them. Pure.
 
-Law 15: everything that libvirt or RBD would refuse is looked for first; steps that can be taken back (an image in the
-trash) come after steps that cannot be done in halves (libvirt's undefine).
+Each hazard needs --allow. Law 15: everything that libvirt or RBD would refuse is looked for first; steps that can be
+taken back (an image in the trash) come after steps that cannot be done in halves (libvirt's undefine).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, Trash
 from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image
+from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.removal import RemovalPlan
@@ -30,13 +30,16 @@ def plan_retirement(
     kept: Kept = _NOTHING,
     removals: Sequence[RemovalPlan] = (),
     forget_snapshots: bool = False,
+    keep_images: bool = False,
+    unread: Sequence[ImageRef] = (),
 ) -> DomainPlan:
     """Return the steps. Only images that the domain owns are trashed; images that it only uses are kept.
 
-    `removals`: what prevents trashing them, as `image remove` would find it.
+    `removals`: what prevents trashing them, as `image remove` would find it. `unread`: its images that do not answer.
     """
     name, uuid = defined.name, defined.uuid
     own = [image for image in images if image.is_of(uuid)]
+    going = [] if keep_images else own
     blocked = tuple(_asks(name, kept)) if not forget_snapshots else ()
     failures = tuple(_refused(name, kept, removals))
     if blocked or failures:
@@ -51,11 +54,13 @@ def plan_retirement(
         UndefineDomain(
             domain_uuid=uuid,
             forget_snapshots=forget_snapshots and bool(kept.snapshots or kept.checkpoints),
-            retirement=_retirement(defined, own, delay_s),
+            owned=_retired(own),
+            unread=tuple(unread),
+            retirement=_retirement(defined, going, delay_s),
             hazards=(Hazard.FORGETS_DOMAIN, *takes_over),
         )
     )
-    for image in own:
+    for image in going:
         elsewhere = (Hazard.TAKES_OVER,) if image.mark and image.mark.host != host_uuid else ()
         hazards = (Hazard.LOSES_DATA, *elsewhere)
         actions.append(
@@ -64,11 +69,14 @@ def plan_retirement(
     return DomainPlan(name=name, uuid=uuid, actions=tuple(actions), exists=True)
 
 
-def _retirement(defined: DefinedDomain, own: Sequence[Image], delay_s: float) -> Retirement | None:
-    images = tuple(RetiredImage(ref=image.ref, image_id=image.image_id) for image in own)
-    if not images:
+def _retired(images: Sequence[Image]) -> tuple[RetiredImage, ...]:
+    return tuple(RetiredImage(ref=image.ref, image_id=image.image_id) for image in images)
+
+
+def _retirement(defined: DefinedDomain, going: Sequence[Image], delay_s: float) -> Retirement | None:
+    if not going:
         return None
-    return Retirement(name=defined.name, domain_uuid=defined.uuid, images=images, delay_s=delay_s)
+    return Retirement(name=defined.name, domain_uuid=defined.uuid, images=_retired(going), delay_s=delay_s)
 
 
 def plan_rest(retirement: Retirement, left: Sequence[RetiredImage]) -> DomainPlan:

@@ -1,10 +1,14 @@
 """A domain is retired wholly or not at all: what libvirt or RBD would refuse is found first, a kill is made good."""
 
+import json
+
 import libvirt
+import pytest
 import rbd
 from support.worlds import World
 
 GOES = ("--allow", "forgets-domain,loses-data")
+LOSES = ("--allow", "loses-data")
 
 
 def snapshotted(world: World, name: str) -> str:
@@ -82,3 +86,29 @@ def test_an_image_that_went_is_missed_and_not_replaced(world: World, name: str) 
     rbd.RBD().remove(world.vms, f"{name}.vda")
     world.ok("define", spec, "--allow", "loses-data")
     assert world.images(name) == [f"{name}.vda"]
+
+
+@pytest.mark.parametrize("words", [("undefine", "--trash-images"), ("remove", "--allow", "forgets-domain")])
+def test_a_client_that_was_killed_is_outlived(world: World, name: str, words: tuple[str, ...]) -> None:
+    image = f"vms/{name}.vda"
+    world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
+    code, _ = world.run_killed(1, "after", "image", "snapshot", "create", f"{image}@s1")
+    assert code == -9
+    assert json.loads(world.host.ok("rbd", "status", "--format", "json", image))["watchers"], "it watches on"
+    done = world.virtrbd(*words, *LOSES, name)
+    assert done.returncode == 0, done
+    assert f"{image}: it is open by" in done.stderr, "it waited"
+    assert (world.images(name), in_trash(world, name)) == ([], [f"{name}.vda"])
+
+
+@pytest.mark.parametrize("words", [("undefine",), ("remove", *GOES)])
+def test_what_a_domain_leaves_may_be_started_elsewhere(world: World, name: str, words: tuple[str, ...]) -> None:
+    """Its host has released the image, also where virsh destroyed the guest."""
+    world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
+    world.libvirt.lookupByName(name).destroy()
+    image = f"vms/{name}.vda"
+    assert "virtrbd.running" in world.host.ok("rbd", "image-meta", "list", image)
+    world.ok(*words, name)
+    if words[0] == "remove":
+        world.ok("image", "restore", image)
+    assert "virtrbd.running" not in world.host.ok("rbd", "image-meta", "list", image)

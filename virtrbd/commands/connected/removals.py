@@ -10,9 +10,7 @@ from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.progress import showing_progress
 from virtrbd.commands.output.removal import done_line, exit_code_of, plan_data, plan_lines
 from virtrbd.engine.execute import execute, require_done
-from virtrbd.errors import ImageBusyError
-from virtrbd.images.remove import perform_removal
-from virtrbd.images.wait import once_free
+from virtrbd.images.remove import perform_removal, plan_once_free
 from virtrbd.model.actions import Action, RemovalAction
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
@@ -27,24 +25,6 @@ def require_details(session: Session, ref: ImageRef, image_id: str = "") -> Imag
     if details is None:
         raise missing_image_error(session.host.cluster, ref)
     return with_owners(session.host.cluster, details)
-
-
-def plan_once_free(
-    session: Session, make_plan: Callable[[], RemovalPlan], allowed: frozenset[Hazard], *, clear: bool
-) -> RemovalPlan:
-    """Return the plan; while only clients that may have crashed prevent it, it is made again until they are gone."""
-
-    def look() -> RemovalPlan:
-        plan = make_plan()
-        standing = plan.standing(clear=clear, allowed=allowed)
-        if standing and all(blocker.lingers for blocker in standing):
-            raise ImageBusyError(f"{plan.subject}: {'; '.join(each.text for each in standing)}", ())
-        return plan
-
-    try:
-        return once_free(look, wait_s=session.host.settings.timeouts.watcher, say=session.host.say)
-    except ImageBusyError:
-        return make_plan()
 
 
 def do_steps(
@@ -80,7 +60,7 @@ def carry_out(
     only_plan: bool,
 ) -> None:
     """Do the steps, unless something prevents them; in either case report the plan and what was done."""
-    plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
+    plan = make_plan() if only_plan else plan_once_free(session.host, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     done: list[str] = []
     try:

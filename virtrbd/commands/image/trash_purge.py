@@ -24,9 +24,10 @@ with lazily():
     from virtrbd.ceph.trash import list_trash
     from virtrbd.commands.connected.images import Session, image_session
     from virtrbd.commands.connected.pools import tell_others
-    from virtrbd.commands.connected.removals import do_steps, plan_once_free
+    from virtrbd.commands.connected.removals import do_steps
     from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
     from virtrbd.contained import contained
+    from virtrbd.images.remove import plan_once_free
     from virtrbd.model.actions import RemoveImage
     from virtrbd.model.failure import failure_of
     from virtrbd.model.hazard import Hazard
@@ -95,7 +96,7 @@ def _purge(
 ) -> tuple[list[str], dict[str, Any]]:
     """Purge one image, and return its lines, and the plan as data."""
     make_plan = partial(_purge_plan, session, entry, allowed)
-    plan = make_plan() if only_plan else plan_once_free(session, make_plan, allowed, clear=clear)
+    plan = make_plan() if only_plan else plan_once_free(session.host, make_plan, allowed, clear=clear)
     standing = plan.standing(clear=clear, allowed=allowed)
     run.end(exit_code_of(standing))
     if standing or only_plan:
