@@ -19,6 +19,7 @@ from virtrbd.model.domain import (
     Graphics,
     Input,
     Interface,
+    Memballoon,
     Topology,
     Tpm,
     UsbController,
@@ -172,6 +173,12 @@ usb_controllers = st.builds(
     UsbController, model=st.sampled_from(["qemu-xhci", "nec-xhci"]), ports=st.none() | st.integers(1, 15)
 )
 inputs = st.builds(Input, type=st.sampled_from(["tablet", "mouse", "keyboard"]), bus=st.sampled_from(["usb", "virtio"]))
+memballoons = st.just(Memballoon(model="none")) | st.builds(
+    Memballoon,
+    autodeflate=st.none() | st.booleans(),
+    free_page_reporting=st.none() | st.booleans(),
+    stats_period=st.none() | st.integers(1, 2**31 - 1),
+)
 watchdogs = st.builds(
     Watchdog,
     model=st.sampled_from(["i6300esb", "ib700"]),
@@ -205,6 +212,8 @@ def domains(
     drives = draw(st.lists(st.sampled_from("efg"), unique=True, max_size=2))
     macs = draw(st.lists(st.integers(0, 5), unique=True, max_size=3))
     domain_disks = tuple(draw(disks(letter, buses)) for letter in sorted(letters))
+    balloon = draw(st.none() | memballoons)
+    starts_with = st.none() | st.integers(1, memory // MIB).map(lambda n: n * MIB)
     firmware = draw(
         st.builds(Firmware, kind=st.just("bios"))
         | st.builds(Firmware, kind=st.just("uefi"), secure_boot=st.none() | st.booleans())
@@ -222,7 +231,8 @@ def domains(
             disks=domain_disks,
             title=draw(prose),
             description=draw(prose),
-            current_memory_bytes=draw(st.none() | st.integers(1, memory // MIB).map(lambda n: n * MIB)),
+            current_memory_bytes=None if balloon and balloon.model == "none" else draw(starts_with),
+            memballoon=balloon,
             hugepages_bytes=draw(st.sampled_from([None, 0, 2 * MIB, 1024 * MIB])),
             current_vcpus=draw(st.none() | st.integers(1, vcpus)),
             cpu=draw(st.none() | cpus(vcpus)),

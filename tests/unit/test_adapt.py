@@ -21,6 +21,7 @@ from virtrbd.model.domain import (
     Firmware,
     Graphics,
     Interface,
+    Memballoon,
     Tpm,
     Watchdog,
 )
@@ -69,6 +70,8 @@ def test_a_disk_gets_nothing_that_its_hypervisor_has_not_yet(
         ({"watchdog": Watchdog(model="diag288", action="reset")}, "11.6", "diag288 exists on s390 only", None),
         ({"interfaces": (Interface(mac="m", bridge="br0", vlan=(7,)),)}, "10.0",
          "interface m: vlan on a plain bridge needs libvirt 11.0 (this is 10.0)", "11.6"),
+        ({"memballoon": Memballoon(free_page_reporting=True)}, "libvirt=6.8,qemu=5.0",
+         "memballoon.free_page_reporting needs libvirt 6.9 (this is 6.8) and QEMU 5.1 (this is 5.0)", "7.0"),
         ({"vsock_cid": 0}, "libvirt=4.3,qemu=5.2", "vsock needs libvirt 4.4", "7.0"),
     ],
 )  # fmt: skip

@@ -25,12 +25,14 @@ from virtrbd.model.image import Image
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.files import SpecFile, SpecFiles
-from virtrbd.specs.load import check_files
+from virtrbd.specs.load import check_files, load
 from virtrbd.specs.resolve import resolve
 
 pytestmark = pytest.mark.slow
 
-DEFINITIONS = sorted((Path(__file__).parent.parent / "data/adopt").glob("*.xml"))
+TESTS = Path(__file__).parent.parent
+DEFINITIONS = sorted((TESTS / "data/adopt").glob("*.xml"))
+VALID = sorted((TESTS / "specs/valid").glob("*.yaml"))
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")
 SECRET = "11111111-1111-1111-1111-111111111111"
 
@@ -180,6 +182,21 @@ def test_says_what_a_spec_has_words_for_and_no_more() -> None:
         "  listen: 0.0.0.0\n  port: 5911\nvideo: cirrus\nserial_console: false\nguest_agent: false\nrng: false\n"
         "asset_tag: false\n"
     )
+
+
+@pytest.mark.parametrize("file", VALID, ids=lambda file: file.stem)
+def test_says_every_word_of_a_valid_spec(file: Path) -> None:
+    newest = "libvirt=12.8,qemu=11.1"
+    trusting = Settings(host="kvm-1", ceph_configs=("/etc/ceph/guests.conf",))
+    for domain in resolve(load([str(file)], trusting), trusting):
+        capabilities = capabilities_by_hand(newest, domain.machine)
+        document = render_document(fit(domain, capabilities).fitted, CLUSTER, SECRET, check_schema=False).document
+        assert document is not None
+        here = replace(circumstances(document.text, newest), settings=trusting, capabilities=capabilities)
+        found = adopted(here)
+        # A seed is virtrbd's own, and its drive only has this cache.
+        seeds = [f"/devices/disk:{drive.target}/driver/@cache" for drive in domain.cdroms if drive.is_seed]
+        assert (found.refusals, [each.path for each in found.unexpressed]) == ((), seeds)
 
 
 # What of each kind has no word, by path.

@@ -12,7 +12,19 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import mark_text
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Cdrom, Cpu, Discard, Disk, Domain, DomainMark, Firmware, Graphics, Interface
+from virtrbd.model.domain import (
+    Bus,
+    Cdrom,
+    Cpu,
+    Discard,
+    Disk,
+    Domain,
+    DomainMark,
+    Firmware,
+    Graphics,
+    Interface,
+    Memballoon,
+)
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 from virtrbd.model.record import replace
@@ -68,6 +80,13 @@ def test_an_interface_that_goes_moves_no_other_device() -> None:
     before = {at(d, "address").get("slot") for d in at(etree.fromstring(held()), "devices")}
     after = {at(d, "address").get("slot") for d in at(etree.fromstring(edit.document.text), "devices")}
     assert before - after == {"0x1"}
+
+
+def test_a_balloon_that_goes_leaves_its_address_and_its_period() -> None:
+    with_balloon = held(rendered(replace(DOMAIN, memballoon=Memballoon(autodeflate=True, stats_period=5))))
+    root = etree.fromstring(edited(with_balloon, replace(DOMAIN, memballoon=Memballoon(model="none"))).document.text)
+    balloon = at(root, "devices/memballoon")
+    assert (balloon.get("model"), len(balloon.attrib), len(balloon)) == ("none", 1, 0)
 
 
 def test_keeps_the_machine_version_that_libvirt_chose() -> None:

@@ -12,7 +12,7 @@ from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, whole_number
-from virtrbd.model.attributes import DISK, INPUT, INTERFACE, USB_CONTROLLER, Attribute, Form
+from virtrbd.model.attributes import DISK, INPUT, INTERFACE, MEMBALLOON, USB_CONTROLLER, Attribute, Form
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
@@ -219,7 +219,10 @@ def _read(device: Element, rows: Iterable[Attribute]) -> Iterator[tuple[str, Val
             yield row.spec_word, True if found is not None else None
             continue
         text = "" if found is None else found.get(row.name) if row.name else found.text
-        yield row.spec_word, _number(text) if row.form is Form.NUMBER else text
+        if row.form is Form.SWITCH:
+            yield row.spec_word, text == "on" if text else None
+        else:
+            yield row.spec_word, _number(text) if row.form is Form.NUMBER else text
 
 
 def _limits(disk: Element) -> dict[str, Value]:
@@ -279,12 +282,14 @@ def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
 def _records(root: Element, path: str, rows: Iterable[Attribute]) -> list[dict[str, Value]]:
     """Return what the rows say of each of the elements, without those that libvirt adds by itself."""
     elements = [element for element in root.iterfind(path) if not is_own(element)]
-    return [{word: value for word, value in _read(element, rows) if value} for element in elements]
+    return [{word: value for word, value in _read(element, rows) if value not in ("", None)} for element in elements]
 
 
 def _small_words(root: Element) -> Iterator[Word]:
     for usb in _records(root, "devices/controller[@type='usb'][@index='0']", USB_CONTROLLER):
         yield Word(path=("usb_controller",), value=usb)
+    for balloon in _records(root, "devices/memballoon", MEMBALLOON):
+        yield Word(path=("memballoon",), value=balloon)
     if inputs := _records(root, "devices/input", INPUT):
         yield Word(path=("inputs",), value=inputs)
     for video in root.iterfind("devices/video"):

@@ -13,7 +13,7 @@ from virtrbd.compat.granularity import (
     json_device_capability,
 )
 from virtrbd.compat.lints import Situation, domain_lints
-from virtrbd.compat.requirements import DISK, DOMAIN, INTERFACE, unmet
+from virtrbd.compat.requirements import DISK, DOMAIN, INTERFACE, MEMBALLOON, unmet
 from virtrbd.model.capabilities import Capabilities, version_text
 from virtrbd.model.domain import Disk, Domain, Watchdog
 from virtrbd.model.fitted import Fitted
@@ -101,6 +101,8 @@ def _problems(domain: Domain, situations: list[Situation], capabilities: Capabil
 
 def _domain_problems(domain: Domain, capabilities: Capabilities) -> Iterator[str]:
     yield from unmet(domain, DOMAIN, capabilities)
+    if domain.memballoon:
+        yield from unmet(domain.memballoon, MEMBALLOON, capabilities)
     yield from not_offered(domain, capabilities)
     if domain.watchdog and (text := _watchdog_problem(domain.watchdog, capabilities)):
         yield text

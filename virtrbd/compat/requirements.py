@@ -44,10 +44,10 @@ def _any_tuned(tail: str) -> Callable[[Disk], object]:
     return lambda disk: any(name.endswith(tail) for name in disk.iotune)
 
 
-def _of_attributes(rows: tuple[Attribute, ...]) -> Iterator[Requirement[object]]:
+def _of_attributes(rows: tuple[Attribute, ...], within: str = "") -> Iterator[Requirement[object]]:
     for row in rows:
         if (row.libvirt, row.qemu) != (ANY, ANY):
-            yield Requirement(feature=row.spec_word, is_asked=row.is_asked, libvirt=row.libvirt, qemu=row.qemu)
+            yield Requirement(feature=within + row.spec_word, is_asked=row.is_asked, libvirt=row.libvirt, qemu=row.qemu)
 
 
 DISK: tuple[Requirement[Disk], ...] = (
@@ -127,6 +127,9 @@ INTERFACE: tuple[Requirement[Interface], ...] = (
         way_out="make a bridge for that VLAN on the host, or use a network with Open vSwitch",
     ),
 )
+
+
+MEMBALLOON: tuple[Requirement[object], ...] = (*_of_attributes(attributes.MEMBALLOON, "memballoon."),)
 
 
 def unmet(subject: S, rows: tuple[Requirement[S], ...], capabilities: Capabilities) -> Iterator[str]:

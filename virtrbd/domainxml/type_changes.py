@@ -35,6 +35,7 @@ _KINDS = (
     _Kind(tag="watchdog", name="model", drops=("address",)),
     _Kind(tag="tpm", name="type", path="backend", drops=("backend",)),
     _Kind(tag="tpm", name="model", drops=("address",)),
+    _Kind(tag="memballoon", name="model", drops=(_ALL,)),
     _Kind(tag="rng", name="model", path="backend", drops=("backend",)),
     _Kind(tag="rng", name="model", drops=("address",)),
     _Kind(tag="controller", name="model", drops=("address",)),

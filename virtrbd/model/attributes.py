@@ -11,17 +11,18 @@ from typing import Any
 from msgspec import Struct
 
 from virtrbd.model.capabilities import Version
-from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface, UsbController
+from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface, Memballoon, UsbController
 
 ANY: Version = (0, 0, 0)
 
 
 class Form(Enum):
-    """How the XML writes a value; FLAG: an element that says it by being there."""
+    """How the XML writes a value; FLAG: an element that says it by being there; SWITCH: `on` or `off`."""
 
     TEXT = auto()
     NUMBER = auto()
     FLAG = auto()
+    SWITCH = auto()
 
 
 class Property(Struct, frozen=True, kw_only=True):
@@ -72,6 +73,8 @@ class Attribute(Struct, frozen=True, kw_only=True):
     def stated(self, device: object) -> object:
         """Return the device's value, None where the XML says nothing of it."""
         value = getattr(device, self.field)
+        if self.form is Form.SWITCH and value is not None:
+            return "on" if value else "off"
         return None if not value or value == "default" else value
 
 
@@ -168,11 +171,25 @@ USB_CONTROLLER = (
 
 INPUT = (Attribute(field="type", place="@type"), Attribute(field="bus", place="@bus"))
 
+MEMBALLOON = (
+    Attribute(field="model", place="@model"),
+    Attribute(field="autodeflate", place="@autodeflate", form=Form.SWITCH, libvirt=(1, 3, 1), qemu=(2, 1, 0)),
+    Attribute(
+        field="free_page_reporting",
+        place="@freePageReporting",
+        form=Form.SWITCH,
+        libvirt=(6, 9, 0),
+        qemu=(5, 1, 0),
+    ),
+    Attribute(field="stats_period", place="stats/@period", form=Form.NUMBER),
+)
+
 ATTRIBUTES: Mapping[type, tuple[Attribute, ...]] = {
     Disk: DISK,
     Interface: INTERFACE,
     Input: INPUT,
     UsbController: USB_CONTROLLER,
+    Memballoon: MEMBALLOON,
 }
 
 

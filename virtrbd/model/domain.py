@@ -207,6 +207,15 @@ class UsbController(Struct, frozen=True, kw_only=True):
     ports: int | None = None
 
 
+class Memballoon(Struct, frozen=True, kw_only=True):
+    """The memory balloon; `stats_period` in seconds."""
+
+    model: str = "virtio"
+    autodeflate: bool | None = None
+    free_page_reporting: bool | None = None
+    stats_period: int | None = None
+
+
 class Watchdog(Struct, frozen=True, kw_only=True):
     model: str
     action: str
@@ -239,6 +248,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     title: str = ""
     description: str = ""
     current_memory_bytes: int | None = None
+    memballoon: Memballoon | None = None
     hugepages_bytes: int | None = None
     current_vcpus: int | None = None
     cpu: Cpu | None = None

@@ -148,6 +148,28 @@ class InputSpec(Strict):
     bus: Annotated[Literal["usb", "virtio"] | None, Field(description="usb unless stated.")] = None
 
 
+class MemballoonSpec(Strict):
+    """The memory balloon, by which the guest gives memory back."""
+
+    model: Annotated[Literal["none", "virtio"] | None, Field(description="virtio unless stated.")] = None
+    autodeflate: Annotated[
+        StrictBool | None, Field(description="Give memory back to the guest before it runs out of it.")
+    ] = None
+    free_page_reporting: Annotated[
+        StrictBool | None, Field(description="The host takes back what the guest has freed.")
+    ] = None
+    stats_period: Annotated[
+        StrictInt | None, Field(ge=1, le=2**31 - 1, description="How often the guest reports its memory, in seconds.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_there_for_its_attributes(self) -> Self:
+        for word in ("autodeflate", "free_page_reporting", "stats_period"):
+            if self.model == "none" and getattr(self, word) is not None:
+                raise ValueError(f"{word} needs a balloon; leave it out, or write model: virtio")
+        return self
+
+
 class WatchdogSpec(Strict):
     """The watchdog, which acts when the guest hangs."""
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
 from virtrbd.errors import DefectError, SpecError
-from virtrbd.model.attributes import INPUT, USB_CONTROLLER, copied
+from virtrbd.model.attributes import INPUT, MEMBALLOON, USB_CONTROLLER, copied
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Bus, Domain, Input, Interface, UsbController, WantedState
+from virtrbd.model.domain import Bus, Domain, Input, Interface, Memballoon, UsbController, WantedState
 from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
 from virtrbd.specs.disk_rules import Problem, disk_problems, drive_problems, group_problems
@@ -99,6 +99,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         description=spec.description or "",
         memory_bytes=spec.memory,
         current_memory_bytes=spec.current_memory,
+        memballoon=Memballoon(**copied(spec.memballoon, MEMBALLOON)) if spec.memballoon else None,
         hugepages_bytes=spec.hugepages,
         vcpus=spec.max_vcpus or vcpus,
         current_vcpus=vcpus if spec.max_vcpus else None,

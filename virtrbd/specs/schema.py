@@ -22,6 +22,7 @@ from virtrbd.specs.machine_schema import (
     FirmwareSpec,
     GraphicsSpec,
     InputSpec,
+    MemballoonSpec,
     PowerSpec,
     TimersSpec,
     TpmSpec,
@@ -122,6 +123,11 @@ class DomainSpec(Strict):
     ] = None
     memory: Annotated[SizeBytes, Field(description="Like 2G, in whole MiB.")]
     current_memory: Annotated[SizeBytes | None, Field(description="What it starts with; the rest by balloon.")] = None
+    memballoon: Annotated[
+        MemballoonSpec | None,
+        BeforeValidator(short_for("model"), json_schema_input_type=MemballoonSpec | Literal["none", "virtio"]),
+        Field(description="libvirt's virtio balloon unless stated; none, or a mapping."),
+    ] = None
     hugepages: Annotated[
         Bytes | None,
         BeforeValidator(_hugepages, json_schema_input_type=bool | str),
@@ -247,6 +253,8 @@ class DomainSpec(Strict):
             raise ValueError(f"max_vcpus {self.max_vcpus} is less than vcpus {vcpus}; raise it, or leave it out")
         if self.current_memory is not None and self.current_memory > self.memory:
             raise ValueError("current_memory is more than memory, the guest's maximum; lower it, or raise memory")
+        if self.current_memory and self.memballoon and self.memballoon.model == "none":
+            raise ValueError("current_memory needs the balloon; leave it out, or write memballoon: virtio")
         if self.hugepages and self.hugepages & (self.hugepages - 1):
             raise ValueError("hugepages: no host has pages of that size; write a size like 2M or 1G")
         if self.vsock and not 3 <= self.vsock < 2**32:
