@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from virtrbd.model.domain import (
+    BootMenu,
     Bus,
     Cache,
     Cdrom,
@@ -169,6 +170,7 @@ graphics = st.builds(
     listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1", "default"]),
     port=st.none() | st.integers(5900, 65535),
 )
+boot_menus = st.just(BootMenu(enable=False)) | st.builds(BootMenu, timeout_ms=st.none() | st.integers(0, 65535))
 usb_controllers = st.builds(
     UsbController, model=st.sampled_from(["qemu-xhci", "nec-xhci"]), ports=st.none() | st.integers(1, 15)
 )
@@ -218,8 +220,9 @@ def domains(
         st.builds(Firmware, kind=st.just("bios"))
         | st.builds(Firmware, kind=st.just("uefi"), secure_boot=st.none() | st.booleans())
     )
+    classes = draw(st.just(()) | st.lists(st.sampled_from(["hd", "cdrom", "network", "fd"]), unique=True).map(tuple))
     return with_boot_orders(
-        draw(st.lists(st.integers(1, 30), unique=True, max_size=6)),
+        [] if classes else draw(st.lists(st.integers(1, 30), unique=True, max_size=6)),
         Domain(
             name=name,
             uuid=UUID,
@@ -237,6 +240,8 @@ def domains(
             current_vcpus=draw(st.none() | st.integers(1, vcpus)),
             cpu=draw(st.none() | cpus(vcpus)),
             firmware=firmware,
+            boot=classes,
+            boot_menu=draw(st.none() | boot_menus),
             clock=draw(st.sampled_from(["utc", "localtime", "Europe/Berlin", "America/Indiana/Knox"])),
             timers=draw(timers),
             features=draw(features),

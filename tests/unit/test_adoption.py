@@ -218,7 +218,7 @@ UNEXPRESSED = {
     "spice": "/devices/graphics#2 /devices/audio",
     "tuned": "/genid /blkiotune /memtune /cputune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
     "/qemu:commandline",
-    "uefi-loader": "/os/loader /os/nvram /os/bootmenu",
+    "uefi-loader": "/os/loader /os/nvram",
     "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",
     "virt-install": "",
     "virtiofs": "/memoryBacking/source /memoryBacking/access /devices/filesystem:share "

@@ -89,6 +89,19 @@ def test_a_balloon_that_goes_leaves_its_address_and_its_period() -> None:
     assert (balloon.get("model"), len(balloon.attrib), len(balloon)) == ("none", 1, 0)
 
 
+def test_what_is_stated_to_boot_from_is_all_there_is() -> None:
+    """libvirt refuses a boot order beside it, which virsh may have given to a device instead."""
+    by_class = replace(DOMAIN, boot=("network", "hd"))
+    more = held(rendered(by_class)).replace('<boot dev="hd"/>', '<boot dev="hd"/><boot dev="cdrom"/>')
+    orders = held().replace("</disk>", '<boot order="1"/></disk>')
+    for definition, difference in ((more, "/os/boot: cdrom"), (orders, "/devices/disk:vda/boot: 1")):
+        edit = edited(definition, by_class)
+        root = etree.fromstring(edit.document.text)
+        assert [boot.get("dev") for boot in root.findall("os/boot")] == ["network", "hd"]
+        assert root.find("devices/*/boot") is None
+        assert f"{difference} -> absent" in "\n".join(map(str, edit.differences))
+
+
 def test_keeps_the_machine_version_that_libvirt_chose() -> None:
     root = etree.fromstring(edited(held(), replace(DOMAIN, vcpus=4)).document.text)
     assert at(root, "os/type").get("machine") == "pc-i440fx-7.1"

@@ -118,6 +118,11 @@ def _machine_words(root: Element) -> Iterator[Word]:
         yield Word(path=("firmware",), value={"type": "uefi"})
         if secure := attribute(root, "os/firmware/feature[@name='secure-boot']", "enabled"):
             yield Word(path=("firmware", "secure_boot"), value=secure == "yes")
+    if classes := [boot.get("dev") for boot in root.iterfind("os/boot") if not is_own(boot)]:
+        yield Word(path=("boot",), value=classes)
+    if enabled := attribute(root, "os/bootmenu", "enable"):
+        timeout = _number(attribute(root, "os/bootmenu", "timeout"))
+        yield Word(path=("boot_menu",), value=enabled == "yes" if timeout is None else {"timeout": timeout})
     offset = attribute(root, "clock", "offset")
     for timer in root.iterfind("clock/timer"):
         # A timer of which more is said needs the spec's own XML.

@@ -28,6 +28,7 @@ from virtrbd.domainxml.tree import (
     Element,
     children,
     device_key,
+    device_steps,
     devices_of,
     has_attribute,
     key_name,
@@ -356,12 +357,23 @@ class _Editor(Struct):
             self._withdraw_attribute(vcpu, "current", "/vcpu")
 
     def lay_boot(self, root: Element, wanted: Element) -> None:
-        """libvirt gives a domain without boot orders an <os><boot>, and refuses that beside boot orders of devices."""
+        """libvirt gives a domain without boot orders an <os><boot>, and refuses that beside boot orders of devices.
+
+        What is stated of either is all that there is: one kind of device more is removed, or an order that others gave
+        to a device.
+        """
         general = [] if is_ignored("os/boot", self.ignored) else root.findall("os/boot")
-        if general and wanted.find("devices/*/boot") is not None:
+        stated = len(wanted.findall("os/boot"))
+        if wanted.find("devices/*/boot") is None:
+            general = general[stated:] if stated else []
+        if general:
             self._note("/os/boot", "", " ".join(element.get("dev", "") for element in general))
             for element in general:
                 remove(element)
+        for name, device in device_steps(root) if stated else ():
+            for order in device.findall("boot"):
+                self._note(f"/devices/{name}/boot", "", order.get("order", ""))
+                remove(order)
 
 
 def _holds(found: Element, wanted: Element) -> bool:

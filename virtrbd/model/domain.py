@@ -184,6 +184,13 @@ class Firmware(Struct, frozen=True, kw_only=True):
     secure_boot: bool | None = None
 
 
+class BootMenu(Struct, frozen=True, kw_only=True):
+    """Whether the guest's firmware offers a menu of what to boot from, and for how long."""
+
+    enable: bool = True
+    timeout_ms: int | None = None
+
+
 class Graphics(Struct, frozen=True, kw_only=True):
     """A screen; `port` None lets libvirt choose one, `listen` `default` takes the address of qemu.conf."""
 
@@ -233,7 +240,8 @@ class Domain(Struct, frozen=True, kw_only=True):
 
     `memory_bytes` and `vcpus` are its maxima, the `current_` fields what it starts with, None for all.
     `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features`: what is
-    switched on or off, in libvirt's words. `timers`: whether the guest has one, or what happens to ticks that it
+    switched on or off, in libvirt's words. `boot`: the kinds of devices that the guest boots from, where no device has
+    an order of its own. `timers`: whether the guest has one, or what happens to ticks that it
     missed. `silence`: the codes of lints that are not reported.
     """
 
@@ -254,6 +262,8 @@ class Domain(Struct, frozen=True, kw_only=True):
     cpu: Cpu | None = None
     machine_upgrade: bool = False
     firmware: Firmware = field(default_factory=Firmware)
+    boot: tuple[str, ...] = ()
+    boot_menu: BootMenu | None = None
     clock: str = "utc"
     timers: Mapping[str, bool | str] = field(default_factory=dict)
     features: Mapping[str, bool] = field(default_factory=lambda: {"acpi": True, "apic": True})

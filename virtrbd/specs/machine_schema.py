@@ -73,6 +73,21 @@ class FirmwareSpec(Strict):
         return self
 
 
+class BootMenuSpec(Strict):
+    """The menu in which the person at the screen chooses what the guest boots from."""
+
+    enable: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
+    timeout: Annotated[
+        StrictInt | None, Field(ge=0, le=65535, description="How long it waits, in milliseconds; of SeaBIOS.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _waits_only_where_it_is(self) -> Self:
+        if self.enable is False and self.timeout is not None:
+            raise ValueError("timeout needs the menu; leave it out, or write enable: true")
+        return self
+
+
 class FeaturesSpec(Strict):
     """Hypervisor features, in libvirt's words."""
 

@@ -18,6 +18,7 @@ from virtrbd.specs.resolve_cloud_init import resolve_seed
 from virtrbd.specs.resolve_disks import Drives, TargetsTakenError, resolve_drives
 from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.resolve_machine import (
+    resolve_boot_menu,
     resolve_cpu,
     resolve_features,
     resolve_firmware,
@@ -65,6 +66,7 @@ def _resolve(item: LoadedSpec, settings: Settings) -> tuple[Domain | None, list[
         *disk_problems(drives.disks),
         *drive_problems(drives.disks, drives.cdroms, drives.seed),
         *group_problems(drives.disks),
+        *boot_problems(domain.boot, drives, domain.interfaces),
         *file_problems(item, settings),
         *trust_problems(item, settings),
     )
@@ -108,6 +110,8 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         machine_upgrade=bool(spec.machine_upgrade),
         hypervisor=hypervisor,
         firmware=resolve_firmware(spec.firmware),
+        boot=spec.boot or (),
+        boot_menu=resolve_boot_menu(spec.boot_menu),
         clock=spec.clock or "utc",
         timers=spec.timers.model_dump(exclude_none=True) if spec.timers else {},
         features=resolve_features(spec.features),
@@ -158,6 +162,18 @@ def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
             break
     if drives.seed and drives.seed.bus is Bus.IDE and "q35" in domain.machine:
         yield ("cloud_init", "bus"), no_ide
+
+
+def boot_problems(classes: Sequence[str], drives: Drives, interfaces: Sequence[Interface]) -> Iterator[Problem]:
+    """Yield each device that has a boot order beside the kinds of devices to boot from: libvirt takes only one way."""
+    orders = {
+        "disks": [disk.boot for disk in drives.disks],
+        "cdroms": [cdrom.boot for cdrom in drives.cdroms],
+        "interfaces": [interface.boot for interface in interfaces],
+    }
+    why = "libvirt takes no boot order beside the domain's boot, which names kinds of devices; leave one of the two out"
+    for word, numbers in orders.items() if classes else ():
+        yield from (((word, index, "boot"), why) for index, order in enumerate(numbers) if order is not None)
 
 
 def _clashes(resolved: Sequence[tuple[Domain, LoadedSpec]]) -> Iterator[str]:

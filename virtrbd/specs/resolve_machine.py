@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 
-from virtrbd.model.domain import Cpu, Firmware, Graphics, Topology, Tpm, Watchdog
-from virtrbd.specs.machine_schema import CpuSpec, FeaturesSpec, FirmwareSpec, GraphicsSpec, TpmSpec, WatchdogSpec
+from virtrbd.model.domain import BootMenu, Cpu, Firmware, Graphics, Topology, Tpm, Watchdog
+from virtrbd.specs.machine_schema import (
+    BootMenuSpec,
+    CpuSpec,
+    FeaturesSpec,
+    FirmwareSpec,
+    GraphicsSpec,
+    TpmSpec,
+    WatchdogSpec,
+)
 
 
 def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
@@ -28,6 +36,10 @@ def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
 
 def resolve_firmware(spec: FirmwareSpec | None) -> Firmware:
     return Firmware(kind=spec.type, secure_boot=spec.secure_boot) if spec else Firmware()
+
+
+def resolve_boot_menu(spec: BootMenuSpec | None) -> BootMenu | None:
+    return BootMenu(enable=spec.enable is not False, timeout_ms=spec.timeout) if spec else None
 
 
 def resolve_features(spec: FeaturesSpec | None) -> Mapping[str, bool]:

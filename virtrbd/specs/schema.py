@@ -17,6 +17,7 @@ from virtrbd.specs.interface_schema import InterfaceSpec
 from virtrbd.specs.limits import MAX_USES
 from virtrbd.specs.machine_schema import (
     CPU_MODES,
+    BootMenuSpec,
     CpuSpec,
     FeaturesSpec,
     FirmwareSpec,
@@ -39,6 +40,17 @@ def _cpu(value: object) -> object:
 
 def _tpm(value: object) -> object:
     return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
+
+
+def _boot_menu(value: object) -> object:
+    return {"enable": value} if isinstance(value, bool) else value
+
+
+def _each_once(classes: tuple[str, ...]) -> tuple[str, ...]:
+    for each in classes:
+        if classes.count(each) > 1:
+            raise ValueError(f"{each} is named twice; name each kind of device once, the first one first")
+    return classes
 
 
 def _graphics(value: object) -> object:
@@ -151,6 +163,17 @@ class DomainSpec(Strict):
         FirmwareSpec | None,
         BeforeValidator(short_for("type"), json_schema_input_type=FirmwareSpec | Literal["bios", "uefi"]),
         Field(description="bios unless stated."),
+    ] = None
+    boot: Annotated[
+        Annotated[tuple[Literal["hd", "cdrom", "network", "fd"], ...], Field(min_length=1)] | None,
+        BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
+        AfterValidator(lambda classes: classes and _each_once(classes)),
+        Field(description="Kinds of devices, the first one first: where no device has a boot order of its own."),
+    ] = None
+    boot_menu: Annotated[
+        BootMenuSpec | None,
+        BeforeValidator(_boot_menu, json_schema_input_type=BootMenuSpec | bool),
+        Field(description="libvirt's unless stated; true, false, or a mapping."),
     ] = None
     clock: Annotated[Clock | None, Field(description="utc unless stated; or a zone.")] = None
     timers: Annotated[
