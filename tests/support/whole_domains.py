@@ -5,12 +5,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from virtrbd.model.cpu_set import set_text
 from virtrbd.model.domain import (
     BootMenu,
     Bus,
     Cache,
     Cdrom,
     Cpu,
+    CpuTune,
     DetectZeroes,
     Discard,
     Disk,
@@ -153,6 +155,26 @@ def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
     )
 
 
+cpu_sets = st.frozensets(st.integers(0, 30), min_size=1, max_size=6).map(set_text)
+
+
+def pins(numbers: Sequence[int]) -> st.SearchStrategy[dict[str, str]]:
+    pinned = st.lists(st.sampled_from(numbers), unique=True).map(sorted) if numbers else st.just([])
+    return pinned.flatmap(lambda those: st.fixed_dictionaries({str(number): cpu_sets for number in those}))
+
+
+def cputunes(vcpus: int, iothreads: int) -> st.SearchStrategy[CpuTune]:
+    return st.builds(
+        CpuTune,
+        shares=st.none() | st.integers(2, 262144),
+        period=st.none() | st.integers(1000, 1000000),
+        quota=st.none() | st.just(-1) | st.integers(1000, 10**9),
+        vcpupin=pins(range(vcpus)),
+        emulatorpin=st.just("") | cpu_sets,
+        iothreadpin=pins(range(1, iothreads + 1)),
+    )
+
+
 timers = st.fixed_dictionaries(
     {},
     optional={
@@ -214,6 +236,7 @@ def domains(
     drives = draw(st.lists(st.sampled_from("efg"), unique=True, max_size=2))
     macs = draw(st.lists(st.integers(0, 5), unique=True, max_size=3))
     domain_disks = tuple(draw(disks(letter, buses)) for letter in sorted(letters))
+    iothreads = max((disk.iothread or 0 for disk in domain_disks), default=0)
     balloon = draw(st.none() | memballoons)
     starts_with = st.none() | st.integers(1, memory // MIB).map(lambda n: n * MIB)
     firmware = draw(
@@ -238,6 +261,8 @@ def domains(
             memballoon=balloon,
             hugepages_bytes=draw(st.sampled_from([None, 0, 2 * MIB, 1024 * MIB])),
             current_vcpus=draw(st.none() | st.integers(1, vcpus)),
+            cpuset=draw(st.just("") | cpu_sets),
+            cputune=draw(st.none() | cputunes(vcpus, iothreads)),
             cpu=draw(st.none() | cpus(vcpus)),
             firmware=firmware,
             boot=classes,

@@ -213,10 +213,10 @@ UNEXPRESSED = {
     "/devices/interface:52:54:00:00:00:c4/bandwidth /devices/interface:52:54:00:00:00:c5 "
     "/devices/interface:52:54:00:00:00:c6",
     "old-ide": "",
-    "scsi-iotune": "/vcpu/@cpuset /iothreads /devices/disk:sdb/blockio /devices/disk:vda/driver/@queue_size "
+    "scsi-iotune": "/iothreads /devices/disk:sdb/blockio /devices/disk:vda/driver/@queue_size "
     "/devices/controller:scsi:0/driver",
     "spice": "/devices/graphics#2 /devices/audio",
-    "tuned": "/genid /blkiotune /memtune /cputune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
+    "tuned": "/genid /blkiotune /memtune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
     "/qemu:commandline",
     "uefi-loader": "/os/loader /os/nvram",
     "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",

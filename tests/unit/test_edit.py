@@ -16,6 +16,7 @@ from virtrbd.model.domain import (
     Bus,
     Cdrom,
     Cpu,
+    CpuTune,
     Discard,
     Disk,
     Domain,
@@ -100,6 +101,25 @@ def test_what_is_stated_to_boot_from_is_all_there_is() -> None:
         assert [boot.get("dev") for boot in root.findall("os/boot")] == ["network", "hd"]
         assert root.find("devices/*/boot") is None
         assert f"{difference} -> absent" in "\n".join(map(str, edit.differences))
+
+
+def test_a_pin_is_known_by_its_thread() -> None:
+    pinned = replace(DOMAIN, cputune=CpuTune(vcpupin={"1": "3"}))
+    theirs = held(rendered(pinned)).replace("<vcpupin", '<vcpupin vcpu="0" cpuset="9"/><vcpupin', 1)
+    assert edited(theirs, pinned).differences == ()
+    root = etree.fromstring(edited(theirs).document.text)
+    assert [pin.get("vcpu") for pin in root.findall("cputune/vcpupin")] == ["0"]
+
+
+def test_a_mark_of_an_older_version_counts_pins_in_their_order() -> None:
+    pinned = replace(DOMAIN, cputune=CpuTune(vcpupin={"0": "2", "1": "3"}))
+    today = "vcpupin:0 vcpupin:0/@cpuset vcpupin:1 vcpupin:1/@cpuset"
+    before = "vcpupin#2/@cpuset vcpupin#2/@vcpu vcpupin/@cpuset vcpupin/@vcpu"
+    assert today in held(rendered(pinned))
+    one = replace(DOMAIN, cputune=CpuTune(vcpupin={"0": "2"}))
+    edit = edited(held(rendered(pinned)).replace(today, before), one)
+    assert [pin.get("vcpu") for pin in etree.fromstring(edit.document.text).findall("cputune/vcpupin")] == ["0"]
+    assert edited(edit.document.text, one).differences == ()
 
 
 def test_keeps_the_machine_version_that_libvirt_chose() -> None:

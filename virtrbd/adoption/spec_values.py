@@ -3,6 +3,7 @@
 Disks, CD-ROM drives and interfaces are mappings here, by target and MAC: their order is found at the end.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
@@ -74,6 +75,8 @@ def spec_words(definition: Definition, sizes: Mapping[ImageRef, int], monitors: 
     for interface in root.iterfind("devices/interface"):
         more += _interface_words(interface)
     more += _small_words(root)
+    # Its pins are of vcpus, and of the I/O threads of disks.
+    more += _cputune(root)
     return Words(base=_base(root), more=tuple(more), unknown=tuple(unknown))
 
 
@@ -141,11 +144,26 @@ def _hugepages(root: Element) -> Iterator[Word]:
 
 
 def _vcpus(root: Element) -> Iterator[Word]:
+    if cpus := attribute(root, "vcpu", "cpuset"):
+        yield Word(path=("cpuset",), value=cpus)
     most, current = _number(root.findtext("vcpu")), _number(attribute(root, "vcpu", "current"))
     if current:
         yield Word(path=(), value={"vcpus": current, "max_vcpus": most})
     else:
         yield Word(path=("vcpus",), value=most)
+
+
+def _cputune(root: Element) -> Iterator[Word]:
+    for name in ("shares", "period", "quota"):
+        text = root.findtext(f"cputune/{name}") or ""
+        if re.fullmatch("-?[0-9]{1,18}", text):
+            yield Word(path=("cputune", name), value=int(text))
+    for pin in root.iterfind("cputune/vcpupin"):
+        yield Word(path=("cputune", "vcpupin", pin.get("vcpu", "")), value=pin.get("cpuset"))
+    if cpus := attribute(root, "cputune/emulatorpin", "cpuset"):
+        yield Word(path=("cputune", "emulatorpin"), value=cpus)
+    for pin in root.iterfind("cputune/iothreadpin"):
+        yield Word(path=("cputune", "iothreadpin", pin.get("iothread", "")), value=pin.get("cpuset"))
 
 
 def _features(root: Element) -> Iterator[Word]:

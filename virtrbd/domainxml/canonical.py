@@ -8,7 +8,7 @@ _UNITS |= {
 }
 _SIZES = frozenset({"memory", "currentMemory", "maxMemory"})
 # Without content these have no meaning, and libvirt leaves them out.
-_CONTAINERS = frozenset({"features", "iotune", "memoryBacking", "hyperv", "kvm", "firmware"})
+_CONTAINERS = frozenset({"features", "iotune", "cputune", "memoryBacking", "hyperv", "kvm", "firmware"})
 
 
 def make_canonical(root: Element) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from lxml import etree
 
 from virtrbd.domainxml.document import NAMESPACE
-from virtrbd.domainxml.former_steps import path_now, steps_now
+from virtrbd.domainxml.former_steps import keyed_now, path_now, steps_now
 from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, remove
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import DomainMark, ForeignChange, Hold
@@ -118,7 +118,7 @@ def read_mark(root: Element) -> DomainMark | None:
     stated = tuple(_stated(element))
     places = dict(_places(element, stated))
     # A mark with places has today's steps of devices.
-    now = {} if places else steps_now(root, stated)
+    now = {**keyed_now(root, stated), **({} if places else steps_now(root, stated))}
     return DomainMark(
         uuid=element.get("uuid", ""),
         host=element.get("host", ""),

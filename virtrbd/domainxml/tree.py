@@ -25,6 +25,8 @@ _KEYS: Final = {
     "feature": "name",
     "timer": "name",
     "parameter": "name",
+    "vcpupin": "vcpu",
+    "iothreadpin": "iothread",
     "seclabel": "model",
     "sysinfo": "type",
     "qemu:env": "name",

@@ -177,6 +177,17 @@ class Cpu(Struct, frozen=True, kw_only=True):
     features: Mapping[str, str] = field(default_factory=dict)
 
 
+class CpuTune(Struct, frozen=True, kw_only=True):
+    """How the host shares its CPUs out to the guest; the CPUs of a thread as sets, by its number."""
+
+    shares: int | None = None
+    period: int | None = None
+    quota: int | None = None
+    vcpupin: Mapping[str, str] = field(default_factory=dict)
+    emulatorpin: str = ""
+    iothreadpin: Mapping[str, str] = field(default_factory=dict)
+
+
 class Firmware(Struct, frozen=True, kw_only=True):
     """`bios`, or `uefi` with a loader that libvirt chooses; `secure_boot` None leaves that to it too."""
 
@@ -259,6 +270,8 @@ class Domain(Struct, frozen=True, kw_only=True):
     memballoon: Memballoon | None = None
     hugepages_bytes: int | None = None
     current_vcpus: int | None = None
+    cpuset: str = ""
+    cputune: CpuTune | None = None
     cpu: Cpu | None = None
     machine_upgrade: bool = False
     firmware: Firmware = field(default_factory=Firmware)

@@ -4,10 +4,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
+from virtrbd.model.cpu_set import members, set_text
 from virtrbd.specs.checked import Strict, without_nulls
 
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
 
+
+def _set(value: object) -> object:
+    """Return a set of CPUs as libvirt writes it."""
+    is_set = isinstance(value, str | int) and not isinstance(value, bool)
+    return set_text(members(str(value))) if is_set else value
+
+
+# Of CPUs, or of NUMA nodes.
+NumberSet = Annotated[str, BeforeValidator(_set, json_schema_input_type=str | int)]
+Pins = Annotated[
+    dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,3})$")], NumberSet], BeforeValidator(without_nulls)
+]
 Count = Annotated[StrictInt, Field(ge=1, le=4096)]
 
 
@@ -17,6 +30,30 @@ class TopologySpec(Strict):
     sockets: Count = 1
     cores: Count = 1
     threads: Count = 1
+
+
+class CpuTuneSpec(Strict):
+    """How the host shares its CPUs out to the guest, in libvirt's words."""
+
+    shares: Annotated[
+        StrictInt | None, Field(ge=2, le=262144, description="Its weight beside other domains; 1024 is usual.")
+    ] = None
+    period: Annotated[
+        StrictInt | None, Field(ge=1000, le=1000000, description="In microseconds: what quota counts in.")
+    ] = None
+    quota: Annotated[
+        StrictInt | None,
+        Field(ge=-1, le=17592186044415, description="Microseconds of CPU for each vcpu in a period; -1: no limit."),
+    ] = None
+    vcpupin: Annotated[Pins | None, Field(description="CPUs of the host by vcpu, like {0: 4, 1: 5-7}.")] = None
+    emulatorpin: Annotated[NumberSet | None, Field(description="CPUs of the host for all but vcpus.")] = None
+    iothreadpin: Annotated[Pins | None, Field(description="CPUs of the host by I/O thread, like {1: 2-3}.")] = None
+
+    @model_validator(mode="after")
+    def _has_a_quota_that_libvirt_takes(self) -> Self:
+        if self.quota is not None and 0 <= self.quota < 1000:
+            raise ValueError(f"libvirt takes no quota of {self.quota}; write 1000 or more, or -1 for no limit")
+        return self
 
 
 class CpuSpec(Strict):

@@ -20,6 +20,7 @@ from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.resolve_machine import (
     resolve_boot_menu,
     resolve_cpu,
+    resolve_cputune,
     resolve_features,
     resolve_firmware,
     resolve_graphics,
@@ -105,6 +106,8 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         hugepages_bytes=spec.hugepages,
         vcpus=spec.max_vcpus or vcpus,
         current_vcpus=vcpus if spec.max_vcpus else None,
+        cpuset=spec.cpuset or "",
+        cputune=resolve_cputune(spec.cputune),
         cpu=resolve_cpu(spec.cpu, hypervisor),
         machine=machine,
         machine_upgrade=bool(spec.machine_upgrade),
@@ -155,6 +158,7 @@ def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
     for field, value in (("memory", domain.memory_bytes), ("current_memory", domain.current_memory_bytes)):
         if value is not None and value % 1024:
             yield (field,), "not a whole number of KiB, libvirt's unit; write a size like 219100K"
+    yield from _pin_problems(domain)
     no_ide = "q35 has no IDE controller; write machine: pc, or bus: sata"
     for index, disk in enumerate(drives.disks):
         if disk.bus is Bus.IDE and "q35" in domain.machine:
@@ -162,6 +166,23 @@ def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
             break
     if drives.seed and drives.seed.bus is Bus.IDE and "q35" in domain.machine:
         yield ("cloud_init", "bus"), no_ide
+
+
+def _pin_problems(domain: Domain) -> Iterator[Problem]:
+    """Yield each pin of a thread that the domain does not have: libvirt refuses it, or forgets it."""
+    tune = domain.cputune
+    for vcpu in tune.vcpupin if tune else ():
+        if int(vcpu) >= domain.vcpus:
+            yield (
+                ("cputune", "vcpupin", vcpu),
+                f"the last vcpu is {domain.vcpus - 1}; leave {vcpu} out, or raise vcpus or max_vcpus",
+            )
+    for thread in tune.iothreadpin if tune else ():
+        if not 1 <= int(thread) <= domain.iothreads:
+            yield (
+                ("cputune", "iothreadpin", thread),
+                f"no disk has an I/O thread {thread}; leave it out, or write iothread: {thread} in a disk",
+            )
 
 
 def boot_problems(classes: Sequence[str], drives: Drives, interfaces: Sequence[Interface]) -> Iterator[Problem]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from virtrbd.model.domain import BootMenu, Cpu, Firmware, Graphics, Topology, Tpm, Watchdog
+from virtrbd.model.domain import BootMenu, Cpu, CpuTune, Firmware, Graphics, Topology, Tpm, Watchdog
 from virtrbd.specs.machine_schema import (
     BootMenuSpec,
     CpuSpec,
+    CpuTuneSpec,
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
@@ -32,6 +33,24 @@ def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
         topology=topology,
         features=spec.features or {},
     )
+
+
+def resolve_cputune(spec: CpuTuneSpec | None) -> CpuTune | None:
+    """Return how CPUs are shared out, with the pins in the order of their threads."""
+    if spec is None:
+        return None
+    return CpuTune(
+        shares=spec.shares,
+        period=spec.period,
+        quota=spec.quota,
+        vcpupin=_by_number(spec.vcpupin),
+        emulatorpin=spec.emulatorpin or "",
+        iothreadpin=_by_number(spec.iothreadpin),
+    )
+
+
+def _by_number(pins: Mapping[str, str] | None) -> Mapping[str, str]:
+    return dict(sorted((pins or {}).items(), key=lambda pin: int(pin[0])))
 
 
 def resolve_firmware(spec: FirmwareSpec | None) -> Firmware:

@@ -19,11 +19,13 @@ from virtrbd.specs.machine_schema import (
     CPU_MODES,
     BootMenuSpec,
     CpuSpec,
+    CpuTuneSpec,
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
     InputSpec,
     MemballoonSpec,
+    NumberSet,
     PowerSpec,
     TimersSpec,
     TpmSpec,
@@ -149,6 +151,10 @@ class DomainSpec(Strict):
     max_vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="The maximum that can be plugged in.")] = (
         None
     )
+    cpuset: Annotated[
+        NumberSet | None, Field(description="CPUs of the host on which the vcpus run, like 0-3,^2; all unless stated.")
+    ] = None
+    cputune: Annotated[CpuTuneSpec | None, Field(description="Weight, limits, and pins of single threads.")] = None
     cpu: Annotated[
         CpuSpec | None,
         BeforeValidator(_cpu, json_schema_input_type=CpuSpec | str),
