@@ -12,6 +12,7 @@ from msgspec import Struct
 from virtrbd import ending
 from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.images.http import Answer, BrokenOffError, RangeError, asked
+from virtrbd.images.into_cache import IntoCache
 from virtrbd.images.source_file import OpenFile
 from virtrbd.images.verify import digest_of_file, wanted_checksum
 from virtrbd.local.image_cache import ImageCache
@@ -28,130 +29,132 @@ _MOST_TRIES = 20
 _MOST_VALIDATOR = 1000
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-[0-9]{1,19}/(?P<total>[0-9]{1,19}|\*)")
 
-Progress = Callable[[int, int], None]
+
+class _Fetch(Struct, frozen=True, kw_only=True):
+    """The file behind a URL: the entry of the cache that it becomes, and its checksum where that is known."""
+
+    url: str
+    key: str
+    checksum: Checksum | None
+    into: IntoCache
+
+    @property
+    def name(self) -> str:
+        """The URL for messages."""
+        return without_query(self.url)
+
+    @property
+    def cache(self) -> ImageCache:
+        return self.into.cache
+
+    def forget_part(self) -> None:
+        """Remove what the cache has of the file, and of where that came from."""
+        self.cache.remove(f"{self.key}.part")
+        self.cache.remove(f"{self.key}.from")
 
 
-def fetch(
-    stack: ExitStack,
-    wanted: ImportFile,
-    cache: ImageCache,
-    stall_s: float,
-    say: Callable[[str], None],
-    progress: Progress,
-) -> OpenFile:
+def fetch(stack: ExitStack, wanted: ImportFile, into: IntoCache, say: Callable[[str], None]) -> OpenFile:
     """Return the file behind a URL, which `stack` closes: from the cache, where that has the file of its checksum.
 
-    `progress` may raise to give up. Raises SpecError, DeniedError, UnavailableError, VirtrbdError.
+    Raises SpecError, DeniedError, UnavailableError, VirtrbdError, and what `into.progress` raises.
     """
     try:
         require_fetchable(wanted.name, wanted.checksum)
     except ValueError as error:
         raise SpecError(str(error)) from None
     url = wanted.name
-    checksum = wanted_checksum(wanted.checksum, last_part(url), stall_s) if wanted.checksum else None
+    checksum = wanted_checksum(wanted.checksum, last_part(url), into.stall_s) if wanted.checksum else None
     key = digest_of("fetched", str(checksum)) if checksum else digest_of("fetched from", url)
-    if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
+    work = _Fetch(url=url, key=key, checksum=checksum, into=into)
+    if file := _from_cache(stack, work):
         return file
     is_waiting = False
 
     def wait() -> None:
         nonlocal is_waiting
         if not is_waiting:
-            say(f"{without_query(url)}: another run fetches it; waiting")
+            say(f"{work.name}: another run fetches it; waiting")
         is_waiting = True
         # Gives up at this run's deadline: how long the other run takes is unknown.
-        progress(0, 0)
+        into.progress(0, 0)
         # Not sleep: in a thread that no signal reaches, this checks whether the run is ended.
         ending.wait(threading.Event(), _LOOK_AGAIN_AFTER_S)
 
-    with cache.part(key, wait) as part:
+    with work.cache.part(key, wait) as part:
         # Another run may have fetched it meanwhile.
-        if checksum and (file := _from_cache(stack, cache, key, url, checksum, progress)):
-            cache.remove(f"{key}.part")
+        if file := _from_cache(stack, work):
+            work.cache.remove(f"{key}.part")
             return file
-        found = _whole(part, key, url, cache, checksum, stall_s, progress)
+        found = _whole(part, work)
         if not checksum:
-            say(f"{without_query(url)}: fetched, {found}; without a checksum nothing proves that its publisher made it")
-        cache.name_part(part, key)
-        cache.remove(f"{key}.from")
+            say(f"{work.name}: fetched, {found}; without a checksum nothing proves that its publisher made it")
+        work.cache.name_part(part, key)
+        work.cache.remove(f"{key}.from")
         if not checksum:
             # The URL may have another file tomorrow.
-            cache.remove(key)
-        return _opened(stack, os.open(f"/proc/self/fd/{part}", os.O_RDONLY | os.O_CLOEXEC), url, found)
+            work.cache.remove(key)
+        return _opened(stack, os.open(f"/proc/self/fd/{part}", os.O_RDONLY | os.O_CLOEXEC), work, found)
 
 
-def _from_cache(
-    stack: ExitStack, cache: ImageCache, key: str, url: str, checksum: Checksum, progress: Progress
-) -> OpenFile | None:
-    """Return the entry where its digest still matches; else remove it."""
-    descriptor = cache.find(key)
-    if descriptor is None:
+def _from_cache(stack: ExitStack, work: _Fetch) -> OpenFile | None:
+    """Return the entry of the file's checksum where its digest still matches; else remove it."""
+    checksum = work.checksum
+    descriptor = work.cache.find(work.key) if checksum else None
+    if checksum is None or descriptor is None:
         return None
-    file = _opened(stack, descriptor, url, checksum)
-    if digest_of_file(file, checksum.algorithm, progress) == checksum:
+    file = _opened(stack, descriptor, work, checksum)
+    if digest_of_file(file, checksum.algorithm, work.into.progress) == checksum:
         return file
-    cache.remove(key)
+    work.cache.remove(work.key)
     return None
 
 
-def _opened(stack: ExitStack, descriptor: int, url: str, found: Checksum) -> OpenFile:
+def _opened(stack: ExitStack, descriptor: int, work: _Fetch, found: Checksum) -> OpenFile:
     stack.callback(os.close, descriptor)
     stat = os.fstat(descriptor)
     return OpenFile(
-        path=without_query(url), descriptor=descriptor, stat=stat, length=stat.st_size, is_own=True,
+        path=work.name, descriptor=descriptor, stat=stat, length=stat.st_size, is_own=True,
         identity=str(found), content_key=str(found), checksum=str(found),
     )  # fmt: skip
 
 
-def _whole(
-    part: int,
-    key: str,
-    url: str,
-    cache: ImageCache,
-    checksum: Checksum | None,
-    stall_s: float,
-    progress: Progress,
-) -> Checksum:
+def _whole(part: int, work: _Fetch) -> Checksum:
     """Fetch the whole file, beginning where an earlier run was interrupted; return its digest. Raises VirtrbdError."""
-    had = os.fstat(part).st_size
+    had, checksum = os.fstat(part).st_size, work.checksum
     if not checksum:
         os.truncate(part, 0)
-    _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=bool(checksum))
+    _fetch_rest(part, work)
     with ExitStack() as stack:
         algorithm = checksum.algorithm if checksum else "sha256"
-        file = _opened(stack, os.dup(part), url, Checksum(algorithm=algorithm, digest=""))
-        found = digest_of_file(file, algorithm, progress)
+        file = _opened(stack, os.dup(part), work, Checksum(algorithm=algorithm, digest=""))
+        found = digest_of_file(file, algorithm, work.into.progress)
         if checksum and found != checksum and had:
             # The earlier run's part may be of another file, or may not have reached the disk.
             os.truncate(part, 0)
-            _fetch_rest(part, key, url, cache, stall_s, progress, is_verified=True)
-            file = _opened(stack, os.dup(part), url, checksum)
-            found = digest_of_file(file, algorithm, progress)
+            _fetch_rest(part, work)
+            file = _opened(stack, os.dup(part), work, checksum)
+            found = digest_of_file(file, algorithm, work.into.progress)
     if checksum and found != checksum:
-        cache.remove(f"{key}.part")
-        cache.remove(f"{key}.from")
-        raise SpecError(f"{without_query(url)}: is not the expected file: it has {found}, not {checksum}")
+        work.forget_part()
+        raise SpecError(f"{work.name}: is not the expected file: it has {found}, not {checksum}")
     return found
 
 
-def _fetch_rest(
-    part: int, key: str, url: str, cache: ImageCache, stall_s: float, progress: Progress, *, is_verified: bool
-) -> None:
-    """Write what is missing of the file; resumes after interruptions as long as data arrives.
-
-    `is_verified`: a digest will show whether what came in parts is one file.
-    """
+def _fetch_rest(part: int, work: _Fetch) -> None:
+    """Write what is missing of the file; resumes after interruptions as long as data arrives."""
+    # A checksum will show whether what came in parts is one file.
+    is_verified = work.checksum is not None
     most, has_begun_again = os.fstat(part).st_size, False
     for _ in range(_MOST_TRIES):
-        noted, had = _noted(cache, key), os.fstat(part).st_size
+        noted, had = _noted(work), os.fstat(part).st_size
         if had and not is_verified and not noted.is_strong:
             os.truncate(part, 0)
             had = 0
         # Gives up where there is no time for another try.
-        progress(had, 0)
+        work.into.progress(had, 0)
         try:
-            with asked(url, _range(noted, had), stall_s) as answer:
-                _write(part, key, url, cache, answer, progress)
+            with asked(work.url, _range(noted, had), work.into.stall_s) as answer:
+                _write(part, work, answer)
             return
         except (RangeError, _ChangedError) as error:
             # The part is as long as the file: there is no rest.
@@ -167,7 +170,7 @@ def _fetch_rest(
                 kept = f"; {format_size(has)} of it are in the cache, and the next run goes on from there"
                 raise UnavailableError(f"{error.as_line}{kept if has and is_verified else ''}") from None
             most = has
-    raise UnavailableError(f"{without_query(url)}: broke off {_MOST_TRIES} times; run again to go on")
+    raise UnavailableError(f"{work.name}: broke off {_MOST_TRIES} times; run again to go on")
 
 
 class _ChangedError(UnavailableError):
@@ -193,25 +196,25 @@ def _range(noted: _Noted, had: int) -> dict[str, str]:
     return {"Range": f"bytes={had}-", **({"If-Range": noted.validator} if noted.validator else {})}
 
 
-def _noted(cache: ImageCache, key: str) -> _Noted:
+def _noted(work: _Fetch) -> _Noted:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        descriptor = os.open(f"{key}.from", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=cache.folder)
+        descriptor = os.open(f"{work.key}.from", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=work.cache.folder)
         with open(descriptor, "rb") as stream:
             found = json.loads(stream.read(4 * _MOST_VALIDATOR))
         return _Noted(validator=str(found["validator"]), total=int(found["total"]))
     return _Noted()
 
 
-def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, progress: Progress) -> None:
+def _write(part: int, work: _Fetch, answer: Answer) -> None:
     """Write the answer's body. Raises BrokenOffError where it ends before the file, _ChangedError."""
-    name = without_query(url)
+    name, cache = work.name, work.cache
     if answer.status == 206:
-        at, total = _rest_of(answer, os.fstat(part).st_size, _noted(cache, key), name)
+        at, total = _rest_of(answer, os.fstat(part).st_size, _noted(work), name)
     else:
         at, total = 0, answer.length or 0
         os.truncate(part, 0)
         note = json.dumps({"validator": _validator(answer), "total": total}).encode()
-        write_whole_in(cache.folder, f"{key}.from", note, 0o600, synced=False)
+        write_whole_in(cache.folder, f"{work.key}.from", note, 0o600, synced=False)
     if total > at:
         cache.require_room(at, total - at, name)
     done = at
@@ -219,7 +222,7 @@ def _write(part: int, key: str, url: str, cache: ImageCache, answer: Answer, pro
         cache.require_room(done, len(piece), name)
         cache.write_all(part, piece, done)
         done += len(piece)
-        progress(done, total)
+        work.into.progress(done, total)
     if total and done != total:
         raise BrokenOffError(f"{name}: broke off after {done} of {total} bytes")
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from virtrbd.deadline import call_within
 from virtrbd.errors import UnavailableError, VirtrbdError
+from virtrbd.images.into_cache import IntoCache, Progress
 from virtrbd.images.source_file import ANSWERS_WITHIN_S, OpenFile, Source, open_file, unreadable
 from virtrbd.lazily import lazily
 from virtrbd.model.import_file import ImportFile
@@ -33,7 +34,6 @@ with lazily():
 _MOST_WRAPPINGS = 3
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
 
 
 class ImportWork(Struct, frozen=True, kw_only=True):
@@ -84,8 +84,12 @@ def _opened(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
 
 
 def _fetched(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> OpenFile:
+    return fetch(stack, wanted, _into_cache(stack, wanted, work), work.say)
+
+
+def _into_cache(stack: ExitStack, wanted: ImportFile, work: ImportWork) -> IntoCache:
     cache = stack.enter_context(opened_cache(work.settings.imports))
-    return fetch(stack, wanted, cache, work.settings.timeouts.transfer, work.say, work.timed_progress(wanted))
+    return IntoCache(cache=cache, stall_s=work.settings.timeouts.transfer, progress=work.timed_progress(wanted))
 
 
 def _judged(stack: ExitStack, file: OpenFile, wanted: ImportFile, work: ImportWork) -> Source:
@@ -121,5 +125,4 @@ def _member(file: OpenFile, wanted: str) -> OpenFile:
 
 
 def _unpacked(stack: ExitStack, file: OpenFile, program: str, wanted: ImportFile, work: ImportWork) -> OpenFile:
-    cache = stack.enter_context(opened_cache(work.settings.imports))
-    return unpack(stack, file, program, cache, work.settings.timeouts.transfer, work.timed_progress(wanted))
+    return unpack(stack, file, program, _into_cache(stack, wanted, work))

@@ -19,9 +19,9 @@ from virtrbd.deadline import abandon
 from virtrbd.ending import obey_here
 from virtrbd.errors import SpecError, UnavailableError
 from virtrbd.images.confined import Rights, start_confined
+from virtrbd.images.into_cache import IntoCache
 from virtrbd.images.source_file import OpenFile
 from virtrbd.images.verify import digest_of_file
-from virtrbd.local.image_cache import ImageCache
 from virtrbd.model.digest import digest_of
 from virtrbd.model.record import replace
 
@@ -45,46 +45,32 @@ _GRACE_S = 1.0
 _PREFIX = re.compile(r"^(?:gzip|bzip2|xz|zstd)?:? ?(?:\(stdin\)|stdin|/\*stdin\*\\)?\s*:\s*")
 
 
-def unpack(
-    stack: ExitStack,
-    file: OpenFile,
-    program: str,
-    cache: ImageCache,
-    stall_s: float,
-    progress: Callable[[int, int], None],
-) -> OpenFile:
+def unpack(stack: ExitStack, file: OpenFile, program: str, into: IntoCache) -> OpenFile:
     """Return the unpacked file, which `stack` closes; it is made where the cache has none.
 
-    `progress` may raise to give up. Raises SpecError for a damaged file, VirtrbdError for a file that is too large,
-    UnavailableError.
+    Raises SpecError for a damaged file, VirtrbdError for a file that is too large, UnavailableError, and what
+    `into.progress` raises.
     """
     key = digest_of("unpacked", program, file.content_key)
-    if found := _from_cache(stack, file, program, cache, key, progress):
+    if found := _from_cache(stack, file, program, key, into):
         return found
-    with cache.writing() as descriptor:
-        digest = _fill(descriptor, file, program, cache, stall_s, progress)
+    with into.cache.writing() as descriptor:
+        digest = _fill(descriptor, file, program, into)
         file.require_still()
-        cache.keep(descriptor, key, digest)
+        into.cache.keep(descriptor, key, digest)
         return _opened(stack, os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC), file, program)
 
 
-def _from_cache(
-    stack: ExitStack,
-    file: OpenFile,
-    program: str,
-    cache: ImageCache,
-    key: str,
-    progress: Callable[[int, int], None],
-) -> OpenFile | None:
+def _from_cache(stack: ExitStack, file: OpenFile, program: str, key: str, into: IntoCache) -> OpenFile | None:
     """Return the entry where its digest still matches; else remove it."""
-    name = cache.proven(key)
-    descriptor = cache.find(name) if name else None
+    name = into.cache.proven(key)
+    descriptor = into.cache.find(name) if name else None
     if name is None or descriptor is None:
         return None
     found = _opened(stack, descriptor, file, program)
-    if digest_of_file(found, _ALGORITHM, progress).digest == name.removeprefix(f"{key}."):
+    if digest_of_file(found, _ALGORITHM, into.progress).digest == name.removeprefix(f"{key}."):
         return found
-    cache.remove(name)
+    into.cache.remove(name)
     return None
 
 
@@ -97,22 +83,15 @@ def _opened(stack: ExitStack, descriptor: int, file: OpenFile, program: str) -> 
     )  # fmt: skip
 
 
-def _fill(
-    target: int,
-    file: OpenFile,
-    program: str,
-    cache: ImageCache,
-    stall_s: float,
-    progress: Callable[[int, int], None],
-) -> str:
+def _fill(target: int, file: OpenFile, program: str, into: IntoCache) -> str:
     """Write the unpacked content; return its digest."""
-    rights = Rights(memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + cache.largest_bytes // _BYTES_A_CPU_S)
+    rights = Rights(memory_bytes=_MEMORY_BYTES, cpu_s=_LEAST_CPU_S + into.cache.largest_bytes // _BYTES_A_CPU_S)
     with start_confined(_COMMANDS[program], rights, [], stdin=subprocess.PIPE) as process:
         feeder, said = _Feeder(process, file), _Said(process)
         try:
             feeder.start()
             said.start()
-            digest = _copy(process, target, cache, file, stall_s, lambda: progress(feeder.done_bytes, file.length))
+            digest = _copy(process, target, file, into, lambda: into.progress(feeder.done_bytes, file.length))
             code = process.wait()
         finally:
             # Both end with the program, except one that waits for a file on a server that is gone.
@@ -128,12 +107,7 @@ def _fill(
 
 
 def _copy(
-    process: "subprocess.Popen[bytes]",
-    target: int,
-    cache: ImageCache,
-    file: OpenFile,
-    stall_s: float,
-    tell: Callable[[], None],
+    process: "subprocess.Popen[bytes]", target: int, file: OpenFile, into: IntoCache, report: Callable[[], None]
 ) -> str:
     """Write the program's output, without zeroes; return its digest."""
     assert process.stdout is not None, "it was asked for"
@@ -144,9 +118,9 @@ def _copy(
     while True:
         obey_here()
         if not select.select([output], [], [], 1.0)[0]:
-            if time.monotonic() > came_at + stall_s:
-                raise UnavailableError(f"{file.path}: unpacking it gave no data for {stall_s:g} s")
-            tell()
+            if time.monotonic() > came_at + into.stall_s:
+                raise UnavailableError(f"{file.path}: unpacking it gave no data for {into.stall_s:g} s")
+            report()
             continue
         chunk = os.read(output, _CHUNK_BYTES)
         if not chunk:
@@ -154,11 +128,11 @@ def _copy(
             os.truncate(target, done)
             return digest.hexdigest()
         came_at = time.monotonic()
-        cache.require_room(done, len(chunk), f"{file.path}, unpacked,")
-        cache.write(target, chunk, done)
+        into.cache.require_room(done, len(chunk), f"{file.path}, unpacked,")
+        into.cache.write(target, chunk, done)
         digest.update(chunk)
         done += len(chunk)
-        tell()
+        report()
 
 
 def _judge(path: str, program: str, code: int, said: str) -> None:
