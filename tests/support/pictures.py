@@ -12,7 +12,7 @@ from virtrbd.planning.world import World
 
 
 def look(domain: Domain, here: Host, policy: Policy) -> World:
-    return observe((domain,), here.hypervisor, here.cluster, here.state, policy, {})
+    return observe((domain,), here, policy, {})
 
 
 def picture(domain: Domain, actual: World) -> dict[str, object]:

@@ -15,7 +15,7 @@ with lazily():
     from virtrbd.commands.output.failures import show_failures
     from virtrbd.commands.output.plan import plan_digest
     from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
-    from virtrbd.engine.converge import converge
+    from virtrbd.engine.converge import Supervision, converge
     from virtrbd.local.saved_plan import SavedPlan, is_saved_plan, read_plan
     from virtrbd.model.plan import Plan
     from virtrbd.specs.directory import load_fleet
@@ -40,14 +40,10 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     run.say(*fleet.warnings, *broken)
     policy = policy_of(paths, fleet, settings, limit)
     with connected(run, settings, allowed) as host:
-        report = converge(
-            fleet.domains,
-            policy,
-            host,
-            "apply",
-            lambda outcome: tell(run, outcome),
-            check=lambda found: _check_unmoved(found, saved),
+        supervision = Supervision(
+            report=lambda outcome: tell(run, outcome), check=lambda found: _check_unmoved(found, saved)
         )
+        report = converge(fleet.domains, policy, host, "apply", supervision)
     tell_lints(run, report.plan)
     code = worst(report.exit_code, fleet.exit_code)
     data = report_data(report) | {"problems": broken, "exit_code": int(code)}

@@ -13,7 +13,7 @@ from virtrbd.lazily import lazily
 with lazily():
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
-    from virtrbd.engine.converge import converge
+    from virtrbd.engine.converge import Supervision, converge
     from virtrbd.planning.plan import Policy
     from virtrbd.specs.desired import desired_domains
     from virtrbd.specs.ownership import ownership_warnings
@@ -34,7 +34,7 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     domains = desired_domains(files, settings)
     policy = Policy(host=settings.host, start=start, template_dir=settings.template_dir)
     with connected(run, settings, allowed) as host:
-        report = converge(domains, policy, host, "define", lambda outcome: tell(run, outcome))
+        report = converge(domains, policy, host, "define", Supervision(report=lambda outcome: tell(run, outcome)))
     tell_lints(run, report.plan)
     run.answer(report_data(report), report_lines(report, quiet=run.quiet))
     run.end(report.exit_code)

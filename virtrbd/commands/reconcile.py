@@ -23,7 +23,7 @@ from virtrbd.lazily import lazily
 from virtrbd.model.record import replace
 
 if TYPE_CHECKING:
-    from virtrbd.engine.converge import Report, Tell
+    from virtrbd.engine.converge import Report, ReportOutcome
     from virtrbd.specs.directory import Fleet
 
 with lazily():
@@ -143,7 +143,7 @@ def _converge(job: _Job, teller: Teller) -> tuple[Fleet, Report]:
     # Here: a run that finds the lock taken needs none of it, and where a library is missing, the summary says so.
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.connected.specs import policy_of
-    from virtrbd.engine.converge import converge
+    from virtrbd.engine.converge import Supervision, converge
     from virtrbd.specs.directory import load_fleet
 
     allowed = parse_allowed(job.allow)
@@ -152,20 +152,15 @@ def _converge(job: _Job, teller: Teller) -> tuple[Fleet, Report]:
         fleet = load_fleet(job.paths, job.settings, strict=job.strict, is_owned=True)
     policy = policy_of(job.paths, fleet, job.settings, job.limit)
     with connected(job.run, job.settings, allowed) as host:
-        report = converge(
-            fleet.domains,
-            policy,
-            host,
-            "reconcile",
-            _recorded(job.run, teller.outcome),
-            is_over=lambda: job.is_over,
-            watched=job.watched,
+        supervision = Supervision(
+            report=_recorded(job.run, teller.outcome), is_over=lambda: job.is_over, watched=job.watched
         )
+        report = converge(fleet.domains, policy, host, "reconcile", supervision)
         teller.end(fleet, report, is_whole=policy.with_orphans)
     return fleet, report
 
 
-def _recorded(run: Run, tell: Tell) -> Tell:
+def _recorded(run: Run, tell: ReportOutcome) -> ReportOutcome:
     """Return a function that also keeps outcomes for the JSON document of a run that ends before its report."""
     outcomes: list[dict[str, str]] = []
 

@@ -132,7 +132,7 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
     if capabilities is None:
         raise SpecError(f"{domain.name}: libvirt knows no machine {key[1]} with hypervisor {key[0]} here")
     policy = Policy(host=host.settings.host, template_dir=host.settings.template_dir)
-    world = observe((), host.hypervisor, host.cluster, host.state, policy, {})
+    world = observe((), host, policy, {})
     monitors = _monitors(host, world.cluster, monitor_names(domain.definition))
     # Another cluster's images are not looked for here, where a pool of that name may be another, or missing.
     refs = images_of(domain.definition, monitors)

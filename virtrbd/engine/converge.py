@@ -24,10 +24,31 @@ with lazily():
     from virtrbd.engine.perform import perform
 
 # Gets each outcome as soon as it may be reported.
-Tell = Callable[[Outcome], None]
+ReportOutcome = Callable[[Outcome], None]
 # Gets the object of a look and its minimum of seconds: a look that takes too long ends the run, at the time
 # (monotonic) that is yielded.
 Watched = Callable[[str, float], AbstractContextManager[float]]
+
+
+class Supervision(Struct, frozen=True, kw_only=True):
+    """The supervision of a run: `report` gets each outcome, `check` sees each plan before its actions, and may raise.
+
+    No action is begun once `is_over`; `watched` ends a look that takes too long.
+    """
+
+    report: ReportOutcome
+    check: Callable[[Plan], None] = lambda _plan: None
+    is_over: Callable[[], bool] = lambda: False
+    watched: Watched = lambda _what, _least_s: nullcontext(math.inf)
+
+    def reported(self, outcomes: Iterator[Outcome] | Sequence[Outcome]) -> list[Outcome]:
+        """Report the outcomes as they come, and return them."""
+        found = []
+        for outcome in outcomes:
+            self.report(outcome)
+            found.append(outcome)
+        return found
+
 
 # The result is checked also when the run's deadline is over.
 _LAST_LOOK_S = 60.0
@@ -51,73 +72,56 @@ def look(domains: tuple[Domain, ...], policy: Policy, host: Host, ends: float = 
     """Return what the domains need now; changes nothing. `ends`: when the run is ended (monotonic)."""
     mine = tuple(domain for domain in domains if domain.host == policy.host)
     judged = recall_judged(host.settings)
-    actual = observe(mine, host.hypervisor, host.cluster, host.state, policy, judged, ends)
+    actual = observe(mine, host, policy, judged, ends)
     plan = make_plan(domains, actual, policy)
     keep_judged(host.settings, judged, plan)
     return plan
 
 
-def converge(
-    domains: tuple[Domain, ...],
-    policy: Policy,
-    host: Host,
-    verb: str,
-    tell: Tell,
-    *,
-    check: Callable[[Plan], None] = lambda _plan: None,
-    is_over: Callable[[], bool] = lambda: False,
-    watched: Watched = lambda _what, _least_s: nullcontext(math.inf),
-) -> Report:
-    """Bring the domains into line and return the report. `check` sees the plan first, and may raise."""
+def converge(domains: tuple[Domain, ...], policy: Policy, host: Host, verb: str, supervision: Supervision) -> Report:
+    """Bring the domains into line and return the report."""
     began = time.monotonic()
-    with watched("looking at libvirt and Ceph", 0) as ends:
+    with supervision.watched("looking at libvirt and Ceph", 0) as ends:
         plan = look(domains, policy, host, ends)
-    check(plan)
+    supervision.check(plan)
     looked = time.monotonic()
     acting = {domain.name for domain in plan.domains if domain.actions}
-    outcomes, left = list(_without_actions(plan)), plan
-    for outcome in outcomes:
-        tell(outcome)
+    outcomes, left = supervision.reported(_without_actions(plan)), plan
     if plan.stopped:
-        outcomes += _told(execute(plan, host.allowed, _performer(host)), tell)
+        outcomes += supervision.reported(execute(plan, host.allowed, _performer(host)))
     elif acting:
         with ExitStack() as locks:
             busy = _lock(locks, [domain for domain in domains if domain.name in acting], host, verb)
-            outcomes += _told(busy, tell)
+            outcomes += supervision.reported(busy)
             free = tuple(d for d in domains if d.name in acting and d.name not in {b.domain for b in busy})
-            done, left = _act(plan, free, policy, host, tell, check, is_over, watched)
+            done, left = _act(plan, free, policy, host, supervision)
             outcomes += done
     seconds = {"observe": looked - began, "execute": time.monotonic() - looked}
     return Report(plan=plan, outcomes=tuple(outcomes), left=left, seconds=seconds)
 
 
 def _act(
-    plan: Plan,
-    domains: tuple[Domain, ...],
-    policy: Policy,
-    host: Host,
-    tell: Tell,
-    check: Callable[[Plan], None],
-    is_over: Callable[[], bool],
-    watched: Watched,
+    plan: Plan, domains: tuple[Domain, ...], policy: Policy, host: Host, supervision: Supervision
 ) -> tuple[list[Outcome], Plan]:
     """Look at these domains again under their locks, act, and check the result."""
     narrow = replace(policy, with_orphans=False, limit_percent=None)
     names = {domain.name for domain in domains}
-    with watched("looking again before anything is done", 0) as ends:
+    with supervision.watched("looking again before anything is done", 0) as ends:
         mine = _only(look(domains, narrow, host, ends), names)
     whole = _merged(plan, mine, names)
-    check(whole)
+    supervision.check(whole)
     parallel = host.settings.parallel
-    done = _told(execute(mine, host.allowed, _performer(host), parallel=parallel, is_over=is_over), tell)
+    done = supervision.reported(
+        execute(mine, host.allowed, _performer(host), parallel=parallel, is_over=supervision.is_over)
+    )
     if not any(outcome.result is Result.DONE for outcome in done):
         return done, whole
     try:
-        with watched("checking whether everything is as wanted", _LAST_LOOK_S) as ends:
+        with supervision.watched("checking whether everything is as wanted", _LAST_LOOK_S) as ends:
             again = _only(look(domains, narrow, host, ends), names)
     except VirtrbdError as error:
-        return [*done, *_told(_unseen(error, done), tell)], whole
-    return [*done, *_told(_leftovers(again, done, host.allowed), tell)], _merged(plan, again, names)
+        return [*done, *supervision.reported(_unseen(error, done))], whole
+    return [*done, *supervision.reported(_leftovers(again, done, host.allowed))], _merged(plan, again, names)
 
 
 def _performer(host: Host) -> Perform:
@@ -141,14 +145,6 @@ def _merged(plan: Plan, newer: Plan, names: Collection[str]) -> Plan:
     """Return the plan with these domains as they are in a newer one, to which the others were not shown."""
     by_name = {domain.name: domain for domain in newer.domains if domain.name in names}
     return replace(plan, domains=tuple(by_name.get(domain.name, domain) for domain in plan.domains))
-
-
-def _told(outcomes: Iterator[Outcome] | Sequence[Outcome], tell: Tell) -> list[Outcome]:
-    found = []
-    for outcome in outcomes:
-        tell(outcome)
-        found.append(outcome)
-    return found
 
 
 def _without_actions(plan: Plan) -> Iterator[Outcome]:

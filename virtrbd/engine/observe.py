@@ -16,6 +16,7 @@ from virtrbd.ceph.watchers import opened_twice
 from virtrbd.contained import contained
 from virtrbd.deadline import call_within
 from virtrbd.domainxml.defined import DefinedDomain, HostDomains
+from virtrbd.engine.host import Host
 from virtrbd.errors import DocumentError, ExitCode, HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.traces import rollbacks_begun, unknown_marks
@@ -53,13 +54,7 @@ _GRACE_S = 1.0
 
 
 def observe(
-    domains: tuple[Domain, ...],
-    hypervisor: Hypervisor,
-    cluster: Cluster,
-    state: StateDir,
-    policy: Policy,
-    judged: Mapping[str, str],
-    ends: float = math.inf,
+    domains: tuple[Domain, ...], host: Host, policy: Policy, judged: Mapping[str, str], ends: float = math.inf
 ) -> World:
     """Return what libvirt and Ceph hold of these domains and their images.
 
@@ -67,6 +62,7 @@ def observe(
 
     `ends`: when the run is ended (monotonic). The files that specs import get half of what is left until then.
     """
+    hypervisor, cluster, state = host.hypervisor, host.cluster, host.state
     with ThreadPoolExecutor(1) as pool:
         # The two wait for different servers.
         ours = pool.submit(_read_hypervisor, hypervisor, cluster)
