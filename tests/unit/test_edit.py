@@ -22,6 +22,7 @@ from virtrbd.model.domain import (
     Domain,
     DomainMark,
     Firmware,
+    ForeignChange,
     Graphics,
     Interface,
     Memballoon,
@@ -120,6 +121,15 @@ def test_a_mark_of_an_older_version_counts_pins_in_their_order() -> None:
     edit = edited(held(rendered(pinned)).replace(today, before), one)
     assert [pin.get("vcpu") for pin in etree.fromstring(edit.document.text).findall("cputune/vcpupin")] == ["0"]
     assert edited(edit.document.text, one).differences == ()
+
+
+def test_a_change_by_others_to_a_pin_stays_known_over_an_upgrade() -> None:
+    mark = replace(mark_for(rendered()), foreign=(ForeignChange(path="/cputune/vcpupin#2", was="", found="present"),))
+    pins = '<cputune><vcpupin vcpu="0" cpuset="2"/><vcpupin vcpu="1" cpuset="3"/></cputune>'
+    older = with_mark(Rendered(rendered().replace("<os>", f"{pins}<os>", 1)), mark).text
+    found = Definition(older).mark
+    assert found is not None
+    assert [change.path for change in found.foreign] == ["/cputune/vcpupin:1"]
 
 
 def test_keeps_the_machine_version_that_libvirt_chose() -> None:

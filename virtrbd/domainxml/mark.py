@@ -79,7 +79,7 @@ def _stated_paths(element: Element) -> Iterator[str]:
 def _foreign(element: Element, now: Mapping[str, str]) -> Iterator[ForeignChange]:
     for child in element.iterfind(f"{{{NAMESPACE}}}foreign"):
         path = child.get("path", "")
-        if path.startswith("/devices/"):
+        if path.startswith("/"):
             path = f"/{path_now(path[1:], now)}"
         yield ForeignChange(path=path, was=child.get("was", ""), found=child.get("found", ""))
 
@@ -118,7 +118,8 @@ def read_mark(root: Element) -> DomainMark | None:
     stated = tuple(_stated(element))
     places = dict(_places(element, stated))
     # A mark with places has today's steps of devices.
-    now = {**keyed_now(root, stated), **({} if places else steps_now(root, stated))}
+    named = [*stated, *(child.get("path", "").removeprefix("/") for child in element)]
+    now = {**keyed_now(root, named), **({} if places else steps_now(root, stated))}
     return DomainMark(
         uuid=element.get("uuid", ""),
         host=element.get("host", ""),
