@@ -23,6 +23,8 @@ from virtrbd.model.domain import (
     Input,
     Interface,
     Memballoon,
+    NumaCell,
+    NumaTune,
     Topology,
     Tpm,
     UsbController,
@@ -139,7 +141,21 @@ def interfaces(draw: st.DrawFn, mac: str) -> Interface:
 
 
 @st.composite
-def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
+def numa_cells(draw: st.DrawFn, vcpus: int, memory_mib: int) -> tuple[NumaCell, ...]:
+    """Cells that share out all vcpus and all memory."""
+    count = draw(st.integers(0, min(3, vcpus, memory_mib)))
+    cells = []
+    for left in range(count, 0, -1):
+        mine, mib = (vcpus - left + 1, memory_mib - left + 1) if left == 1 else (1, 1)
+        cpus = frozenset(range(vcpus - mine, vcpus))
+        access = draw(st.sampled_from(["", "shared", "private"]))
+        cells.append(NumaCell(cpus=set_text(cpus), memory_bytes=mib * MIB, mem_access=access))
+        vcpus, memory_mib = vcpus - mine, memory_mib - mib
+    return tuple(cells)
+
+
+@st.composite
+def cpus(draw: st.DrawFn, vcpus: int, memory_mib: int) -> Cpu:
     mode = draw(st.sampled_from(["host-model", "host-passthrough", "maximum", "custom"]))
     cores = draw(st.sampled_from([cores for cores in (1, 2, 4) if vcpus % cores == 0]))
     return Cpu(
@@ -148,6 +164,7 @@ def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
         match=draw(st.sampled_from(["", "exact", "minimum", "strict"])) if mode == "custom" else "",
         fallback=draw(st.sampled_from(["", "forbid", "allow"])) if mode == "custom" else "",
         check=draw(st.sampled_from(["", "none", "partial", "full"])),
+        numa=draw(numa_cells(vcpus, memory_mib)),
         topology=draw(st.none() | st.just(Topology(sockets=vcpus // cores, cores=cores, threads=1))),
         features=draw(
             st.dictionaries(words, st.sampled_from(["force", "require", "optional", "disable", "forbid"]), max_size=3)
@@ -156,6 +173,9 @@ def cpus(draw: st.DrawFn, vcpus: int) -> Cpu:
 
 
 cpu_sets = st.frozensets(st.integers(0, 30), min_size=1, max_size=6).map(set_text)
+
+
+numatunes = st.builds(NumaTune, nodeset=cpu_sets, mode=st.sampled_from(["strict", "preferred", "interleave"]))
 
 
 def pins(numbers: Sequence[int]) -> st.SearchStrategy[dict[str, str]]:
@@ -263,7 +283,8 @@ def domains(
             current_vcpus=draw(st.none() | st.integers(1, vcpus)),
             cpuset=draw(st.just("") | cpu_sets),
             cputune=draw(st.none() | cputunes(vcpus, iothreads)),
-            cpu=draw(st.none() | cpus(vcpus)),
+            numatune=draw(st.none() | numatunes),
+            cpu=draw(st.none() | cpus(vcpus, memory // MIB)),
             firmware=firmware,
             boot=classes,
             boot_menu=draw(st.none() | boot_menus),

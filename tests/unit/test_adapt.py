@@ -22,6 +22,7 @@ from virtrbd.model.domain import (
     Graphics,
     Interface,
     Memballoon,
+    NumaTune,
     Tpm,
     Watchdog,
 )
@@ -72,6 +73,8 @@ def test_a_disk_gets_nothing_that_its_hypervisor_has_not_yet(
          "interface m: vlan on a plain bridge needs libvirt 11.0 (this is 10.0)", "11.6"),
         ({"memballoon": Memballoon(free_page_reporting=True)}, "libvirt=6.8,qemu=5.0",
          "memballoon.free_page_reporting needs libvirt 6.9 (this is 6.8) and QEMU 5.1 (this is 5.0)", "7.0"),
+        ({"numatune": NumaTune(nodeset="0", mode="restrictive")}, "7.0",
+         "numatune.mode: restrictive needs libvirt 7.3 (this is 7.0); use strict", "8.0"),
         ({"vsock_cid": 0}, "libvirt=4.3,qemu=5.2", "vsock needs libvirt 4.4", "7.0"),
     ],
 )  # fmt: skip

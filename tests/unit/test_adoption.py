@@ -216,8 +216,7 @@ UNEXPRESSED = {
     "scsi-iotune": "/iothreads /devices/disk:sdb/blockio /devices/disk:vda/driver/@queue_size "
     "/devices/controller:scsi:0/driver",
     "spice": "/devices/graphics#2 /devices/audio",
-    "tuned": "/genid /blkiotune /memtune /numatune /sysinfo:smbios /os/smbios /cpu/numa /seclabel:dac "
-    "/qemu:commandline",
+    "tuned": "/genid /blkiotune /memtune /sysinfo:smbios /os/smbios /seclabel:dac /qemu:commandline",
     "uefi-loader": "/os/loader /os/nvram",
     "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",
     "virt-install": "",

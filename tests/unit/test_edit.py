@@ -26,6 +26,7 @@ from virtrbd.model.domain import (
     Graphics,
     Interface,
     Memballoon,
+    NumaCell,
 )
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
@@ -102,6 +103,18 @@ def test_what_is_stated_to_boot_from_is_all_there_is() -> None:
         assert [boot.get("dev") for boot in root.findall("os/boot")] == ["network", "hd"]
         assert root.find("devices/*/boot") is None
         assert f"{difference} -> absent" in "\n".join(map(str, edit.differences))
+
+
+def test_a_cell_that_goes_leaves_nothing_of_itself() -> None:
+    cells = (NumaCell(cpus="0", memory_bytes=2**29), NumaCell(cpus="1", memory_bytes=2**29))
+    two = replace(DOMAIN, cpu=Cpu(mode="host-passthrough", numa=cells))
+    one = replace(DOMAIN, cpu=Cpu(mode="host-passthrough", numa=(NumaCell(cpus="0-1", memory_bytes=2**30),)))
+    definition = held(rendered(two)).replace('cpus="1"', 'cpus="1" discard="yes"')
+    root = etree.fromstring(edited(definition, one).document.text)
+    assert [(cell.get("cpus"), cell.get("memory")) for cell in root.findall("cpu/numa/cell")] == [("0-1", "1048576")]
+    assert etree.fromstring(edited(definition, replace(two, cpu=Cpu(mode="host-passthrough"))).document.text).find(
+        "cpu/numa"
+    ) is None  # fmt: skip
 
 
 def test_a_pin_is_known_by_its_thread() -> None:

@@ -116,6 +116,9 @@ def _machine_words(root: Element) -> Iterator[Word]:
     yield from _hugepages(root)
     yield from _vcpus(root)
     yield from _features(root)
+    if nodes := attribute(root, "numatune/memory", "nodeset"):
+        mode = attribute(root, "numatune/memory", "mode")
+        yield Word(path=("numatune",), value={"nodeset": nodes, **({"mode": mode} if mode != "strict" else {})})
     yield from _cpu(root)
     if attribute(root, "os", "firmware") == "efi":
         yield Word(path=("firmware",), value={"type": "uefi"})
@@ -192,6 +195,16 @@ def _cpu(root: Element) -> Iterator[Word]:
     if (topology := cpu.find("topology")) is not None:
         counts = {name: _number(topology.get(name)) for name in ("sockets", "cores", "threads")}
         yield Word(path=("cpu", "topology"), value=counts)
+    cells = [
+        {
+            "cpus": cell.get("cpus"),
+            "memory": _kib(cell.get("memory")),
+            **({"mem_access": access} if (access := cell.get("memAccess")) else {}),
+        }
+        for cell in cpu.iterfind("numa/cell")
+    ]
+    if cells:
+        yield Word(path=("cpu", "numa"), value=cells)
     for feature in cpu.iterfind("feature"):
         yield Word(path=("cpu", "features", feature.get("name", "")), value=feature.get("policy", "require"))
 

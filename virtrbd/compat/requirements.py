@@ -106,6 +106,12 @@ DOMAIN: tuple[Requirement[Domain], ...] = (
         libvirt=(7, 1, 0),
         way_out="write a model",
     ),
+    Requirement(
+        feature="numatune.mode: restrictive",
+        is_asked=lambda domain: domain.numatune and domain.numatune.mode == "restrictive",
+        libvirt=(7, 3, 0),
+        way_out="use strict",
+    ),
     Requirement(feature="tpm", is_asked=lambda domain: domain.tpm, libvirt=(4, 5, 0), qemu=(2, 11, 0)),
     Requirement(
         feature="vsock", is_asked=lambda domain: domain.vsock_cid is not None, libvirt=(4, 4, 0), qemu=(2, 8, 0)

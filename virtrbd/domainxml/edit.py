@@ -51,7 +51,7 @@ from virtrbd.model.domain import DomainMark
 from virtrbd.model.record import replace
 
 # When a spec no longer states these, libvirt's additions are removed too: a CPU without a mode is invalid.
-_WHOLE = frozenset({"cpu", "topology", "source", *LISTS})
+_WHOLE = frozenset({"cpu", "topology", "cell", "source", *LISTS})
 # The spec names a target and an index; libvirt adds the others by itself, each in its own way.
 _STATED_BY_KEY = frozenset({*UNIQUE, "video", "console", "memballoon", "input", "audio", "emulator"})
 # Defaults that need no statement: a disk ignores discards, and UEFI from a flash keeps its variables.

@@ -165,8 +165,26 @@ class Topology(Struct, frozen=True, kw_only=True):
     threads: int
 
 
+class NumaCell(Struct, frozen=True, kw_only=True):
+    """A NUMA node of the guest: its vcpus as a set, and its memory; `mem_access` is libvirt's."""
+
+    cpus: str
+    memory_bytes: int
+    mem_access: str = ""
+
+
+class NumaTune(Struct, frozen=True, kw_only=True):
+    """The NUMA nodes of the host that the guest's memory comes from, as a set."""
+
+    nodeset: str
+    mode: str = "strict"
+
+
 class Cpu(Struct, frozen=True, kw_only=True):
-    """The guest's CPU; `mode` in libvirt's words, `model` for `custom` only, `features` by libvirt's policy."""
+    """The guest's CPU; `mode` in libvirt's words, `model` for `custom` only, `features` by libvirt's policy.
+
+    The order of `numa` numbers the cells.
+    """
 
     mode: str
     model: str = ""
@@ -174,6 +192,7 @@ class Cpu(Struct, frozen=True, kw_only=True):
     fallback: str = ""
     check: str = ""
     topology: Topology | None = None
+    numa: tuple[NumaCell, ...] = ()
     features: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -272,6 +291,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     current_vcpus: int | None = None
     cpuset: str = ""
     cputune: CpuTune | None = None
+    numatune: NumaTune | None = None
     cpu: Cpu | None = None
     machine_upgrade: bool = False
     firmware: Firmware = field(default_factory=Firmware)

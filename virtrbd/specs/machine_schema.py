@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.cpu_set import members, set_text
-from virtrbd.specs.checked import Strict, without_nulls
+from virtrbd.specs.checked import SizeBytes, Strict, without_nulls
 
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
 
@@ -56,6 +56,29 @@ class CpuTuneSpec(Strict):
         return self
 
 
+class NumaTuneSpec(Strict):
+    """The NUMA nodes of the host that the guest's memory comes from."""
+
+    nodeset: Annotated[NumberSet, Field(description="Nodes of the host, like 0-1.")]
+    mode: Annotated[
+        Literal["strict", "preferred", "interleave", "restrictive"] | None, Field(description="strict unless stated.")
+    ] = None
+
+
+class NumaCellSpec(Strict):
+    """A NUMA node of the guest."""
+
+    cpus: Annotated[NumberSet, Field(description="Its vcpus, like 0-3.")]
+    memory: Annotated[SizeBytes, Field(description="Its share of memory, in whole MiB.")]
+    mem_access: Annotated[Literal["shared", "private"] | None, Field(description="libvirt's unless stated.")] = None
+
+    @model_validator(mode="after")
+    def _has_whole_mib(self) -> Self:
+        if self.memory % 1024**2:
+            raise ValueError("memory: QEMU gives a cell whole MiB; write a size like 512M")
+        return self
+
+
 class CpuSpec(Strict):
     """The guest's CPU, in libvirt's words."""
 
@@ -75,6 +98,10 @@ class CpuSpec(Strict):
         Literal["none", "partial", "full"] | None, Field(description="How libvirt compares it with the host's.")
     ] = None
     topology: TopologySpec | None = None
+    numa: Annotated[
+        list[NumaCellSpec] | None,
+        Field(min_length=1, max_length=128, description="The guest's NUMA nodes: all vcpus and memory, shared out."),
+    ] = None
     features: Annotated[
         dict[
             Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")],

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from virtrbd.contained import contained
 from virtrbd.errors import DefectError, SpecError
 from virtrbd.model.attributes import INPUT, MEMBALLOON, USB_CONTROLLER, copied
+from virtrbd.model.cpu_set import members, set_text
 from virtrbd.model.digest import digest_of
 from virtrbd.model.domain import Bus, Domain, Input, Interface, Memballoon, UsbController, WantedState
 from virtrbd.model.lint import all_codes, unknown_codes
 from virtrbd.model.settings import Settings
+from virtrbd.model.size import exact_size
 from virtrbd.specs.disk_rules import Problem, disk_problems, drive_problems, group_problems
 from virtrbd.specs.document import Path as FieldPath
 from virtrbd.specs.load import LoadedSpec
@@ -24,6 +26,7 @@ from virtrbd.specs.resolve_machine import (
     resolve_features,
     resolve_firmware,
     resolve_graphics,
+    resolve_numatune,
     resolve_tpm,
     resolve_video,
     resolve_watchdog,
@@ -108,6 +111,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         current_vcpus=vcpus if spec.max_vcpus else None,
         cpuset=spec.cpuset or "",
         cputune=resolve_cputune(spec.cputune),
+        numatune=resolve_numatune(spec.numatune),
         cpu=resolve_cpu(spec.cpu, hypervisor),
         machine=machine,
         machine_upgrade=bool(spec.machine_upgrade),
@@ -159,6 +163,7 @@ def _machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
         if value is not None and value % 1024:
             yield (field,), "not a whole number of KiB, libvirt's unit; write a size like 219100K"
     yield from _pin_problems(domain)
+    yield from _numa_problems(domain)
     no_ide = "q35 has no IDE controller; write machine: pc, or bus: sata"
     for index, disk in enumerate(drives.disks):
         if disk.bus is Bus.IDE and "q35" in domain.machine:
@@ -183,6 +188,30 @@ def _pin_problems(domain: Domain) -> Iterator[Problem]:
                 ("cputune", "iothreadpin", thread),
                 f"no disk has an I/O thread {thread}; leave it out, or write iothread: {thread} in a disk",
             )
+
+
+def _numa_problems(domain: Domain) -> Iterator[Problem]:
+    """Yield what cells share out twice or not at all: libvirt refuses it, or gives the rest to the first cell."""
+    cells = domain.cpu.numa if domain.cpu else ()
+    left = set(range(domain.vcpus))
+    for index, cell in enumerate(cells):
+        cpus, path = members(cell.cpus), ("cpu", "numa", index, "cpus")
+        if more := cpus - set(range(domain.vcpus)):
+            yield path, f"the last vcpu is {domain.vcpus - 1}; leave {set_text(more)} out, or raise vcpus or max_vcpus"
+        if twice := (cpus - left) & set(range(domain.vcpus)):
+            yield path, f"vcpu {set_text(twice)} is in an earlier cell; name each vcpu in one cell"
+        left -= cpus
+    if cells and left:
+        yield ("cpu", "numa"), f"vcpu {set_text(frozenset(left))} is in no cell; name each vcpu in one cell"
+    total = sum(cell.memory_bytes for cell in cells)
+    if cells and total != domain.memory_bytes:
+        yield (
+            ("cpu", "numa"),
+            (
+                f"the cells have {exact_size(total)}, and memory is {exact_size(domain.memory_bytes)}; libvirt takes "
+                f"the sum of the cells: write the same"
+            ),
+        )
 
 
 def boot_problems(classes: Sequence[str], drives: Drives, interfaces: Sequence[Interface]) -> Iterator[Problem]:

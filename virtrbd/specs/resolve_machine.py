@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from virtrbd.model.domain import BootMenu, Cpu, CpuTune, Firmware, Graphics, Topology, Tpm, Watchdog
+from virtrbd.model.domain import BootMenu, Cpu, CpuTune, Firmware, Graphics, NumaCell, NumaTune, Topology, Tpm, Watchdog
 from virtrbd.specs.machine_schema import (
     BootMenuSpec,
     CpuSpec,
@@ -10,6 +10,7 @@ from virtrbd.specs.machine_schema import (
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
+    NumaTuneSpec,
     TpmSpec,
     WatchdogSpec,
 )
@@ -31,6 +32,10 @@ def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
         fallback=spec.fallback or "",
         check=spec.check or "",
         topology=topology,
+        numa=tuple(
+            NumaCell(cpus=cell.cpus, memory_bytes=cell.memory, mem_access=cell.mem_access or "")
+            for cell in spec.numa or ()
+        ),
         features=spec.features or {},
     )
 
@@ -47,6 +52,10 @@ def resolve_cputune(spec: CpuTuneSpec | None) -> CpuTune | None:
         emulatorpin=spec.emulatorpin or "",
         iothreadpin=_by_number(spec.iothreadpin),
     )
+
+
+def resolve_numatune(spec: NumaTuneSpec | None) -> NumaTune | None:
+    return NumaTune(nodeset=spec.nodeset, mode=spec.mode or "strict") if spec else None
 
 
 def _by_number(pins: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -25,6 +25,7 @@ from virtrbd.specs.machine_schema import (
     GraphicsSpec,
     InputSpec,
     MemballoonSpec,
+    NumaTuneSpec,
     NumberSet,
     PowerSpec,
     TimersSpec,
@@ -72,6 +73,10 @@ def _vsock(value: object) -> object:
     if value == 0 and not isinstance(value, bool):
         raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
     return 0 if value is True or value == "auto" else value
+
+
+def _numatune(value: object) -> object:
+    return {"nodeset": value} if isinstance(value, str | int) else value
 
 
 def _zone(clock: str) -> str:
@@ -155,6 +160,11 @@ class DomainSpec(Strict):
         NumberSet | None, Field(description="CPUs of the host on which the vcpus run, like 0-3,^2; all unless stated.")
     ] = None
     cputune: Annotated[CpuTuneSpec | None, Field(description="Weight, limits, and pins of single threads.")] = None
+    numatune: Annotated[
+        NumaTuneSpec | None,
+        BeforeValidator(_numatune, json_schema_input_type=NumaTuneSpec | str | int),
+        Field(description="NUMA nodes of the host that the memory comes from, like 0-1, or a mapping."),
+    ] = None
     cpu: Annotated[
         CpuSpec | None,
         BeforeValidator(_cpu, json_schema_input_type=CpuSpec | str),
