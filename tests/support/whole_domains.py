@@ -303,6 +303,7 @@ def domains(
             inputs=tuple(draw(st.lists(inputs, max_size=2))),
             serial_console=draw(st.booleans()),
             guest_agent=draw(st.booleans()),
+            channels=tuple(draw(st.lists(words.map("org.{}".format), unique=True, max_size=2))),
             rng=draw(st.booleans()),
             asset_tag=draw(st.booleans()),
             watchdog=draw(st.none() | watchdogs),

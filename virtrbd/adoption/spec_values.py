@@ -346,6 +346,13 @@ def _small_words(root: Element) -> Iterator[Word]:
     ):
         if root.find(f"devices/{path}") is not None:
             yield Word(path=(word,), value=True)
+    names = [
+        target.get("name")
+        for target in root.iterfind("devices/channel[@type='unix']/target[@type='virtio']")
+        if target.get("name") not in (None, "org.qemu.guest_agent.0", "com.redhat.spice.0")
+    ]
+    if names:
+        yield Word(path=("channels",), value=names)
     for sound in root.iterfind("devices/sound"):
         yield Word(path=("sound",), value=sound.get("model"))
     if root.find("devices/channel[@type='spicevmc']/target[@name='com.redhat.spice.0']") is not None:

@@ -272,7 +272,8 @@ class Domain(Struct, frozen=True, kw_only=True):
     `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features`: what is
     switched on or off, in libvirt's words. `boot`: the kinds of devices that the guest boots from, where no device has
     an order of its own. `timers`: whether the guest has one, or what happens to ticks that it
-    missed. `silence`: the codes of lints that are not reported.
+    missed. `channels`: the names of virtio ports of the guest, each a socket of the
+    host. `silence`: the codes of lints that are not reported.
     """
 
     name: str
@@ -316,6 +317,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     usb_redirections: int = 0
     serial_console: bool = True
     guest_agent: bool = True
+    channels: tuple[str, ...] = ()
     rng: bool = True
     asset_tag: bool = True
     watchdog: Watchdog | None = None

@@ -140,6 +140,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         usb_redirections=spec.usb_redirections or 0,
         serial_console=spec.serial_console is not False,
         guest_agent=spec.guest_agent is not False,
+        channels=spec.channels or (),
         rng=spec.rng is not False,
         asset_tag=spec.asset_tag is not False,
         watchdog=resolve_watchdog(spec.watchdog),

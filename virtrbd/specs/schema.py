@@ -49,11 +49,17 @@ def _boot_menu(value: object) -> object:
     return {"enable": value} if isinstance(value, bool) else value
 
 
-def _each_once(classes: tuple[str, ...]) -> tuple[str, ...]:
-    for each in classes:
-        if classes.count(each) > 1:
-            raise ValueError(f"{each} is named twice; name each kind of device once, the first one first")
-    return classes
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is named twice; name it once")
+    return names
+
+
+def _channel(name: str) -> str:
+    if word := _CHANNELS_OF_WORDS.get(name):
+        raise ValueError(f"{name} has a word of its own; write {word}: true instead")
+    return name
 
 
 def _graphics(value: object) -> object:
@@ -101,6 +107,9 @@ Clock = Annotated[
     AfterValidator(_zone),
 ]
 
+
+_CHANNELS_OF_WORDS = {"org.qemu.guest_agent.0": "guest_agent", "com.redhat.spice.0": "spice_agent"}
+ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), AfterValidator(_channel)]
 
 # vd, sd and hd with a letter each.
 _TARGETS = 3 * 26
@@ -246,6 +255,14 @@ class DomainSpec(Strict):
     ] = None
     serial_console: Annotated[StrictBool | None, Field(description="true unless stated.")] = None
     guest_agent: Annotated[StrictBool | None, Field(description="true unless stated: its channel.")] = None
+    channels: Annotated[
+        Annotated[tuple[ChannelName, ...], Field(max_length=28)] | None,
+        BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
+        AfterValidator(lambda names: names and _each_once(names)),
+        Field(
+            description="Names of virtio ports for other agents in the guest, like org.example.0; sockets of the host."
+        ),
+    ] = None
     rng: Annotated[StrictBool | None, Field(description="true unless stated: entropy from /dev/urandom.")] = None
     asset_tag: Annotated[
         StrictBool | None, Field(description="true unless stated: the domain's name in the guest's SMBIOS.")
