@@ -20,6 +20,7 @@ from virtrbd.model.domain import (
     Filter,
     Firmware,
     Graphics,
+    HostDevice,
     Input,
     Interface,
     Memballoon,
@@ -212,6 +213,21 @@ graphics = st.builds(
     listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1", "default"]),
     port=st.none() | st.integers(5900, 65535),
 )
+hostdevs = st.one_of(
+    st.builds(
+        HostDevice,
+        kind=st.just("pci"),
+        address=st.from_regex(r"\A[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z"),
+        managed=st.booleans(),
+    ),
+    st.builds(
+        HostDevice,
+        kind=st.just("usb"),
+        address=st.from_regex(r"\A[1-9a-f][0-9a-f]{3}:[1-9a-f][0-9a-f]{3}\Z"),
+        managed=st.booleans(),
+    ),
+    st.builds(HostDevice, kind=st.just("mdev"), address=st.uuids().map(str), managed=st.just(False)),
+)
 boot_menus = st.just(BootMenu(enable=False)) | st.builds(BootMenu, timeout_ms=st.none() | st.integers(0, 65535))
 usb_controllers = st.builds(
     UsbController, model=st.sampled_from(["qemu-xhci", "nec-xhci"]), ports=st.none() | st.integers(1, 15)
@@ -297,6 +313,7 @@ def domains(
             pm=draw(st.dictionaries(st.sampled_from(["suspend_to_mem", "suspend_to_disk"]), st.booleans())),
             cdroms=tuple(draw(cdroms(letter)) for letter in sorted(drives)),
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
+            hostdevs=tuple(draw(st.lists(hostdevs, max_size=2, unique_by=lambda device: device.address))),
             **draw(screens()),
             sound=draw(st.sampled_from(["", "ich9", "ich6", "ac97"])),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),

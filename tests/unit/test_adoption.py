@@ -184,6 +184,19 @@ def test_says_what_a_spec_has_words_for_and_no_more() -> None:
     )
 
 
+def test_a_mediated_device_needs_no_word_for_what_libvirt_adds() -> None:
+    start, _, rest = held("hostdev").partition("    <hostdev mode='subsystem' type='usb'")
+    mdev = (
+        "    <hostdev mode='subsystem' type='mdev' managed='no' model='vfio-pci' display='off'>\n<source>"
+        "<address uuid='9b5d3a7e-5f0b-4a3e-9c55-2f3b0a7c1d22'/></source>\n"
+        "<address type='pci' domain='0x0000' bus='0x05' slot='0x00' function='0x0'/>\n</hostdev>"
+    )
+    definition = start + mdev + rest.partition("</hostdev>")[2]
+    found = adopted(circumstances(definition))
+    assert "hostdevs:\n  - mdev: 9b5d3a7e-5f0b-4a3e-9c55-2f3b0a7c1d22\n" in found.spec
+    assert changes(circumstances(definition), found) == ()
+
+
 @pytest.mark.parametrize("file", VALID, ids=lambda file: file.stem)
 def test_says_every_word_of_a_valid_spec(file: Path) -> None:
     newest = "libvirt=12.8,qemu=11.1"
@@ -207,8 +220,7 @@ UNEXPRESSED = {
     "/devices/channel#2 /devices/hostdev /devices/rng#2",
     "file-disks": "/devices/disk:vdb /devices/disk:vdc /devices/disk:sda /devices/disk:fda",
     "foreign-auth": "/clock/@offset /clock/@adjustment /clock/@basis /devices/disk:vda/source/auth",
-    "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic "
-    "/devices/hostdev /devices/hostdev#2",
+    "hostdev": "/features/hyperv/vpindex /features/hyperv/vendor_id /features/ioapic /devices/hostdev",
     "nets": "/devices/interface:52:54:00:00:00:c2/vlan /devices/interface:52:54:00:00:00:c2/virtualport "
     "/devices/interface:52:54:00:00:00:c4/bandwidth /devices/interface:52:54:00:00:00:c5 "
     "/devices/interface:52:54:00:00:00:c6",

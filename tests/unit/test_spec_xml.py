@@ -214,6 +214,7 @@ FORBIDDEN = {
     "xml": (spec("<clock/>"), "s/0.yaml:5: xml"),
     "template": (f"{BEGIN}template: x.xml.j2\n", "s/0.yaml:5: template"),
     "ceph_config": (BEGIN + "    ceph_config: /etc/ceph/known.conf\n", "s/0.yaml:5: disks[0].ceph_config"),
+    "hostdevs": (f"{BEGIN}hostdevs:\n  - usb: 1050:0407\n", "s/0.yaml:5: hostdevs"),
     "profile": (f"{BEGIN}uses: p\n", "s/profiles.yaml:2: xml"),
 }
 

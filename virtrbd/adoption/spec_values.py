@@ -12,7 +12,7 @@ from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
-from virtrbd.domainxml.tree import Element, attribute, whole_number
+from virtrbd.domainxml.tree import Element, attribute, children, whole_number
 from virtrbd.model.attributes import DISK, INPUT, INTERFACE, MEMBALLOON, USB_CONTROLLER, Attribute, Form
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
@@ -74,6 +74,7 @@ def spec_words(definition: Definition, sizes: Mapping[ImageRef, int], monitors: 
                 more += _disk_words(disk, sizes)
     for interface in root.iterfind("devices/interface"):
         more += _interface_words(interface)
+    more += _hostdev_words(root)
     more += _small_words(root)
     # Its pins are of vcpus, and of the I/O threads of disks.
     more += _cputune(root)
@@ -313,6 +314,32 @@ def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
     if name := attribute(interface, "filterref", "filter"):
         parameters = {str(p.get("name")): str(p.get("value")) for p in interface.iterfind("filterref/parameter")}
         yield "filterref", {"name": name, **({"parameters": parameters} if parameters else {})}
+
+
+def _hostdev_words(root: Element) -> Iterator[Word]:
+    found = [value for device in root.iterfind("devices/hostdev[@mode='subsystem']") if (value := _hostdev(device))]
+    if found:
+        yield Word(path=("hostdevs",), value=found)
+
+
+def _hostdev(device: Element) -> dict[str, Value]:
+    """Return what a spec says of a device of the host, nothing where it is another kind or has more to it."""
+    source = device.find("source")
+    if source is None or source.attrib or not all(is_own(child) for child in children(device) if child is not source):
+        return {}
+    managed = {} if device.get("managed") == "yes" else {"managed": False}
+    address = source.find("address")
+    match device.get("type"):
+        case "pci" if address is not None:
+            domain, bus, slot, function = (address.get(name, "")[2:] for name in ("domain", "bus", "slot", "function"))
+            return {"pci": f"{domain}:{bus}:{slot}.{function}", **managed}
+        case "usb" if address is None:
+            numbers = [attribute(device, f"source/{name}", "id")[2:] for name in ("vendor", "product")]
+            return {"usb": ":".join(numbers), **managed}
+        case "mdev" if address is not None and device.get("model") == "vfio-pci":
+            return {"mdev": address.get("uuid")}
+        case _:
+            return {}
 
 
 def _records(root: Element, path: str, rows: Iterable[Attribute]) -> list[dict[str, Value]]:

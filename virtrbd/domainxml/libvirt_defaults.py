@@ -29,6 +29,8 @@ _ATTRIBUTES: Mapping[tuple[str, str], frozenset[str]] = {
     ("topology", "clusters"): frozenset({"1"}),
     ("hyperv", "mode"): frozenset({"custom"}),
     ("graphics", "port"): frozenset({"-1"}),
+    # Of a mediated device (qemuDomainMdevDefPostParse).
+    ("hostdev", "display"): frozenset({"off"}),
     ("model", "heads"): frozenset({"1"}),
     ("model", "primary"): frozenset({"yes"}),
     ("target", "type"): frozenset({"isa-serial"}),

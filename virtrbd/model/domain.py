@@ -244,6 +244,35 @@ class UsbController(Struct, frozen=True, kw_only=True):
     ports: int | None = None
 
 
+class HostDevice(Struct, frozen=True, kw_only=True):
+    """A device of the host that the guest gets for itself.
+
+    `kind` is libvirt's: `pci` with the address 0000:06:00.0, `usb` with vendor:product, `mdev` with its UUID.
+    """
+
+    kind: str
+    address: str
+    managed: bool
+
+    @property
+    def model(self) -> str:
+        """libvirt's model of a mediated device, "" for others."""
+        return "vfio-pci" if self.kind == "mdev" else ""
+
+    @property
+    def source(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
+        """The elements and their attributes by which libvirt knows it."""
+        if self.kind == "mdev":
+            return (("address", {"uuid": self.address}),)
+        if self.kind == "usb":
+            vendor, product = self.address.split(":")
+            return ("vendor", {"id": f"0x{vendor}"}), ("product", {"id": f"0x{product}"})
+        domain, bus, place = self.address.split(":")
+        slot, function = place.split(".")
+        numbers = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+        return (("address", {name: f"0x{number}" for name, number in numbers.items()}),)
+
+
 class Memballoon(Struct, frozen=True, kw_only=True):
     """The memory balloon; `stats_period` in seconds."""
 
@@ -308,6 +337,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     cdroms: tuple[Cdrom, ...] = ()
     seed: Seed | None = None
     interfaces: tuple[Interface, ...] = ()
+    hostdevs: tuple[HostDevice, ...] = ()
     graphics: Graphics | None = None
     video: str = ""
     usb_controller: UsbController | None = None

@@ -1,5 +1,5 @@
-"""The fields that specs may have only with trust_specs: they can make libvirt start programs and open files of the
-host.
+"""The fields that specs may have only with trust_specs: they can make libvirt start programs, open files of the host,
+and give its devices away.
 
 The settings' own defaults and profiles may have all of them: root wrote them.
 """
@@ -19,7 +19,11 @@ def trust_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
     if settings.trust_specs:
         return
     spec = item.spec
-    said: list[tuple[Path, object]] = [(("xml",), spec.xml), (("template",), spec.template)]
+    said: list[tuple[Path, object]] = [
+        (("xml",), spec.xml),
+        (("template",), spec.template),
+        (("hostdevs",), spec.hostdevs),
+    ]
     said += [(("disks", index, "ceph_config"), disk.ceph_config) for index, disk in enumerate(spec.disks)]
     for path, value in said:
         if value and not is_of_settings(item.document, path, settings):
