@@ -22,7 +22,7 @@ with lazily():
     from virtrbd.ceph.unread import image_or_failure
     from virtrbd.commands.connected.domains import connected
     from virtrbd.commands.connected.named import locked, require_released
-    from virtrbd.commands.output.report import tell
+    from virtrbd.commands.output.report import outcome_line, tell
     from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
@@ -40,8 +40,8 @@ with lazily():
 # librbd's own default has no delay: a purge takes the image at once.
 TRASH_DELAY_S = 14 * 24 * 3600
 
-# The verb itself allows undefining, but not another owner's domain or image.
-_ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
+# The verb itself allows undefining, but neither the end of an image nor another owner's domain or image.
+_ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN})
 
 
 @verb
@@ -52,7 +52,7 @@ _ASKED_FOR = frozenset({Hazard.FORGETS_DOMAIN, Hazard.LOSES_DATA})
 def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, allow: tuple[str, ...]) -> None:
     """Forget a domain that is shut off; keep its images.
 
-    With --trash-images those that it owns are moved to the trash.
+    With --trash-images those that it owns are moved to the trash, which needs --allow loses-data.
     """
     allowed = parse_allowed(allow)
     with connected(run, run.settings(), allowed) as host:
@@ -68,7 +68,8 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
                 )
     for outcome in failed:
         tell(run, outcome)
-    run.answer({"name": name, "done": lines}, [f"{name}: {line}" for line in lines])
+    errors = {"errors": [outcome_line(outcome) for outcome in failed]} if failed else {}
+    run.answer({"name": name, "done": lines, **errors}, [f"{name}: {line}" for line in lines])
     run.end(worst(*(outcome.exit_code for outcome in failed)))
 
 

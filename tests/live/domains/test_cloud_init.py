@@ -121,7 +121,7 @@ def test_the_seed_is_one_object_and_belongs_to_the_domain(guest: Guest) -> None:
 
 def test_the_seed_goes_to_the_trash_with_the_other_images(guest: Guest) -> None:
     guest.ok("virsh", "destroy", guest.name)
-    said = guest.ok("virtrbd", "undefine", guest.name, "--trash-images")
+    said = guest.ok("virtrbd", "undefine", guest.name, "--trash-images", "--allow", "loses-data")
     assert f"moved image vms/{guest.name}.seed to the trash for 14 days\n" in said
     assert guest.run("rbd", "info", f"vms/{guest.name}.seed").returncode == 2
 

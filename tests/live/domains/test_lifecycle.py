@@ -36,7 +36,7 @@ def test_undefine_trashes_only_what_it_owns(host: LabHost, name: str) -> None:
     host.ok("rbd", "create", "--size", "16M", f"vms/{name}.foreign")
     spec = host.spec(name, f"disks:\n  - size: 16M\n  - image: vms/{name}.foreign\n    existing: true\n")
     host.ok("virtrbd", "define", spec)
-    host.ok("virtrbd", "undefine", name, "--trash-images")
+    host.ok("virtrbd", "undefine", name, "--trash-images", "--allow", "loses-data")
     left = host.ok("rbd", "ls", "vms").split()
     assert f"{name}.foreign" in left
     assert f"{name}.vda" not in left

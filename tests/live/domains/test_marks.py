@@ -98,7 +98,7 @@ def test_a_duplicate_of_an_owned_image_is_not_ours(
     host.ok("virsh", "attach-device", name, "disk.xml", "--config")
     assert [disk["owned"] for disk in host.inspect(name)["disks"]] == [True, False]
     host.ok("rbd", "snap", "purge", "--no-progress", f"vms/{name}.vda")
-    done = host.virtrbd("undefine", name, "--trash-images")
+    done = host.virtrbd("undefine", name, "--trash-images", "--allow", "loses-data")
     assert f"{name}.x" in host.ok("rbd", "ls", "vms").split()
     assert f"{name}.x" not in done.stdout
 
@@ -152,7 +152,7 @@ def test_a_mark_without_the_hosts_name_still_counts(host: LabHost, name: str) ->
     host.ok("virtrbd", "define", spec)
     assert json.loads(metadata(host, image)["virtrbd.owner"]) == old
     assert f"owner      domain {name} of host {old['host']}\n" in host.ok("virtrbd", "image", "info", image)
-    host.ok("virtrbd", "undefine", name, "--trash-images")
+    host.ok("virtrbd", "undefine", name, "--trash-images", "--allow", "loses-data")
 
 
 def test_an_older_dump_defined_again_is_not_ours_and_says_so(host: LabHost, name: str) -> None:

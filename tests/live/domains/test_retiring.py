@@ -39,7 +39,7 @@ def test_snapshots_that_libvirt_keeps_are_named_before_an_image_is_touched(world
     assert (world.images(name), in_trash(world, name)) == ([], [f"{name}.vda"])
     world.ok("define", spec)
     assert world.images(name) == [f"{name}.vda"], "one that was retired may be made again"
-    world.ok("undefine", name, "--trash-images")
+    world.ok("undefine", name, "--trash-images", *LOSES)
 
 
 def test_an_image_that_may_not_go_keeps_its_domain(world: World, name: str) -> None:
@@ -112,3 +112,19 @@ def test_what_a_domain_leaves_may_be_started_elsewhere(world: World, name: str, 
     if words[0] == "remove":
         world.ok("image", "restore", image)
     assert "virtrbd.running" not in world.host.ok("rbd", "image-meta", "list", image)
+
+
+def test_undefine_trashes_images_only_where_losing_them_is_allowed(world: World, name: str) -> None:
+    world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
+    done = world.virtrbd("undefine", "--trash-images", name)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines() == [
+        f"{name}: NOT TRIED: undefine domain",
+        f"{name}: BLOCKED: move image vms/{name}.vda to the trash for 14 days: needs --allow loses-data",
+    ]
+    as_json = json.loads(world.virtrbd("undefine", "--trash-images", name, "--output", "json").stdout)
+    assert (as_json["done"], as_json["errors"]) == ([], done.stderr.splitlines())
+    assert (world.libvirt.lookupByName(name).isPersistent(), world.images(name)) == (1, [f"{name}.vda"])
+    assert world.ok("undefine", "--trash-images", *LOSES, name).splitlines() == [
+        f"{name}: undefined", f"{name}: moved image vms/{name}.vda to the trash for 14 days"
+    ]  # fmt: skip

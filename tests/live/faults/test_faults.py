@@ -57,7 +57,7 @@ def test_every_verb_ends_in_time_without_ceph(
         ("define", f"{d}.yaml"),
         ("start", b),
         ("inspect", b),
-        ("undefine", "--trash-images", c),
+        ("undefine", "--trash-images", "--allow", "loses-data", c),
         ("image", "import", "disk.raw", f"vms/{name}.imported"),
         ("image", "info", f"vms/{b}.vda"),
         ("image", "snapshot", "create", f"vms/{b}.vda@s"),

@@ -99,7 +99,7 @@ def test_what_was_cut_off_between_two_steps_is_finished_by_the_same_command(
     world: World, name: str, sources: Sources
 ) -> None:
     world.ok("define", world.host.spec(name, "disks:\n  - size: 8M\n"))
-    code, steps = world.run_killed(1, "after", "undefine", "--trash-images", name)
+    code, steps = world.run_killed(1, "after", "undefine", "--trash-images", "--allow", "loses-data", name)
     assert (code, steps[-1].startswith("virDomain.undefine")) == (-signal.SIGKILL, True)
     assert world.images(name) == [f"{name}.vda"], "the domain is gone, and its image is not"
     done = world.ok("undefine", "--trash-images", name)

@@ -101,7 +101,7 @@ main()
             ("remove", "--allow", "forgets-domain", "--allow", "loses-data"),
             "virtrbd.planning.retirement:plan_retirement",
         ),
-        (("undefine", "--trash-images"), "virtrbd.engine.power:note_clean_stop"),
+        (("undefine", "--trash-images", "--allow", "loses-data"), "virtrbd.engine.power:note_clean_stop"),
     ],
 )
 def test_an_image_that_replaced_the_one_looked_at_is_not_taken_away(
