@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from virtrbd.deadline import is_abandoned
-from virtrbd.engine.execute import execute, require_done
+from virtrbd.engine.execute import execute, execute_on_image
 from virtrbd.errors import (
     BlockedError,
     BusyError,
@@ -23,6 +23,7 @@ from virtrbd.errors import (
 )
 from virtrbd.model.actions import Action, DefineSecret, RenewMark, SetAutostart, StartDomain
 from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageRef
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 from virtrbd.model.record import replace
 
@@ -218,21 +219,26 @@ def test_an_error_keeps_its_exit_code(error: VirtrbdError, result: Result, code:
     [outcome], _ = run(plan("a", step("1")), failing={"1": error})
     assert (outcome.result, outcome.exit_code, outcome.detail) == (result, code, str(error))
     with pytest.raises(NotDoneError, match=str(error)) as raised:
-        require_done(outcome)
+        on_image(error)
     assert raised.value.exit_code is code
 
 
-def test_a_defect_keeps_its_trace_where_an_outcome_ends_the_run() -> None:
-    [outcome], _ = run(plan("a", step("1")), failing={"1": DefectError("a bug", ("perform.py:1 in perform",))})
+def on_image(error: VirtrbdError | None = None) -> list[str]:
+    """Two steps on an image, of which the second fails; return what was done."""
+
+    def perform(action: Action) -> None:
+        if error and action == step("2"):
+            raise error
+
+    subject = ImageRef(pool="vms", name="web.vda")
+    return [outcome.text for outcome in execute_on_image(subject, (step("1"), step("2")), frozenset(), perform)]
+
+
+def test_on_an_image_a_defect_keeps_its_trace() -> None:
     with pytest.raises(DefectError, match="a bug") as raised:
-        require_done(outcome)
+        on_image(DefectError("a bug", ("perform.py:1 in perform",)))
     assert raised.value.trace == ("perform.py:1 in perform",)
-
-
-def test_nothing_ends_at_what_was_done() -> None:
-    [outcome], _ = run(plan("a", step("1")))
-    require_done(outcome)
-    assert outcome.result is Result.DONE
+    assert on_image() == ["set autostart on"] * 2
 
 
 def test_the_worst_end_wins() -> None:

@@ -10,9 +10,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
 from virtrbd.model.record import replace
-from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.interrupted import ImageOrigin, is_half_made
-from virtrbd.planning.repair import (
+from virtrbd.model.repair_actions import (
     BreakLock,
     DropIdObject,
     DropTrashEntry,
@@ -24,10 +22,14 @@ from virtrbd.planning.repair import (
     RebuildObjectMap,
     RemoveHalf,
     RemoveRemains,
-    RepairPlan,
     SettleTrash,
     UnlistImage,
     WriteIdObject,
+)
+from virtrbd.planning.image_shape import Shape, shape_of
+from virtrbd.planning.interrupted import ImageOrigin, is_half_made
+from virtrbd.planning.repair import (
+    RepairPlan,
     is_perhaps_under_way,
     plan_intent,
     plan_name,

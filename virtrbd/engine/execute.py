@@ -1,7 +1,7 @@
 """Execute a plan: each domain in order, several domains at a time; a failure stops that domain only."""
 
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from virtrbd.contained import contained
@@ -19,6 +19,7 @@ from virtrbd.errors import (
 from virtrbd.model.actions import Action, DefineSecret
 from virtrbd.model.failure import failure_of
 from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageRef
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 from virtrbd.model.record import replace
 
@@ -78,12 +79,20 @@ def execute(
     pool.shutdown()
 
 
-def require_done(outcome: Outcome) -> None:
-    """Raise NotDoneError, DefectError for an action that was not done: the end of a run that has no other work."""
-    if outcome.trace:
-        raise DefectError(outcome.detail, outcome.trace)
-    if outcome.result is not Result.DONE:
-        raise NotDoneError(outcome.detail, outcome.exit_code)
+def execute_on_image(
+    subject: ImageRef, actions: Sequence[Action], allowed: frozenset[Hazard], perform: Perform
+) -> Iterator[Outcome]:
+    """Yield the outcome of each action on an image or a snapshot: the only work of its run.
+
+    Raises NotDoneError, DefectError for the first that is not done.
+    """
+    plan = Plan(domains=(DomainPlan(name=str(subject), actions=tuple(actions)),))
+    for outcome in execute(plan, allowed, perform):
+        if outcome.trace:
+            raise DefectError(outcome.detail, outcome.trace)
+        if outcome.result is not Result.DONE:
+            raise NotDoneError(outcome.detail, outcome.exit_code)
+        yield outcome
 
 
 def _end(pool: ThreadPoolExecutor, running: Collection[Future[None]]) -> None:

@@ -18,6 +18,7 @@ from virtrbd.images.create import make_clone, make_empty, make_filled, remove_ha
 from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.images.mapped import images_of_sources
 from virtrbd.images.remove import perform_removal
+from virtrbd.images.repair import perform_repair
 from virtrbd.images.seed import make_seed
 from virtrbd.images.source_check import looking_for_damage
 from virtrbd.images.traces import note_made
@@ -41,6 +42,7 @@ from virtrbd.model.actions import (
     RemoveImage,
     RemoveSnapshot,
     RenewMark,
+    RepairAction,
     SetAutostart,
     ShutDownDomain,
     StartDomain,
@@ -79,6 +81,8 @@ def perform(action: Action, host: Host) -> None:
             _change_image(action, host)
         case FlattenClone() | UnprotectSnapshot() | RemoveSnapshot() | TrashImage() | RemoveImage():
             perform_removal(action, host.for_images)
+        case RepairAction():
+            perform_repair(action, host.for_images)
         case DefineSecret() | DefineDomain() | RenewMark() | SetAutostart() | UndefineDomain():
             _change_definition(action, host)
         case StartDomain():

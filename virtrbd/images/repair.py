@@ -15,12 +15,11 @@ from virtrbd.errors import BlockedError, ClusterError
 from virtrbd.images.create import LOOK_AGAIN_AFTER_S, finish_made, remove_half_made
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.wait import once_free
+from virtrbd.model.actions import RepairAction
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.record import replace
-from virtrbd.planning.image_shape import Shape, shape_of
-from virtrbd.planning.interrupted import is_half_made, origin_of
-from virtrbd.planning.objections import owner_objections
-from virtrbd.planning.repair import (
+from virtrbd.model.repair_actions import (
+    AnyRepair,
     BreakLock,
     DropIdObject,
     DropTrashEntry,
@@ -33,11 +32,15 @@ from virtrbd.planning.repair import (
     RebuildObjectMap,
     RemoveHalf,
     RemoveRemains,
-    RepairPlan,
     SettleTrash,
-    Step,
     UnlistImage,
     WriteIdObject,
+)
+from virtrbd.planning.image_shape import Shape, shape_of
+from virtrbd.planning.interrupted import is_half_made, origin_of
+from virtrbd.planning.objections import owner_objections
+from virtrbd.planning.repair import (
+    RepairPlan,
     is_perhaps_under_way,
     joined,
     plan_half_made,
@@ -132,12 +135,13 @@ def require_settled(host: ImageHost, plan: RepairPlan, least_age_s: float, look:
         raise ClusterError(f"image {plan.subject}: another client is at work on it; look again when it is done")
 
 
-def perform_step(host: ImageHost, step: Step) -> None:
+def perform_repair(action: RepairAction, host: ImageHost) -> None:
     """Do one step. Raises ImageBusyError, ClusterError, DeniedError, UnavailableError."""
-    cluster, ref, image_id = host.cluster, step.ref, step.image_id
-    match step:
+    assert isinstance(action, AnyRepair), "there are no others"
+    cluster, ref, image_id = host.cluster, action.ref, action.image_id
+    match action:
         case RemoveRemains():
-            mending.remove_remains(cluster, ref, image_id, data=bool(step.data_objects))
+            mending.remove_remains(cluster, ref, image_id, data=bool(action.data_objects))
         case WriteIdObject():
             mending.write_id_object(cluster, ref, image_id)
         case DropIdObject():
@@ -147,15 +151,15 @@ def perform_step(host: ImageHost, step: Step) -> None:
         case UnlistImage():
             mending.unlist_image(cluster, ref, image_id)
         case SettleTrash():
-            mending.settle_trash(cluster, ref, image_id, step.state)
+            mending.settle_trash(cluster, ref, image_id, action.state)
         case DropTrashEntry():
             mending.drop_trash_entry(cluster, ref, image_id)
         case RebuildObjectMap():
             rebuild_object_map(cluster, ref, image_id)
         case BreakLock():
-            mending.break_lock(cluster, ref, image_id, step.lock)
+            mending.break_lock(cluster, ref, image_id, action.lock)
         case ForgetClone():
-            mending.forget_clone(cluster, ref, image_id, step.clone)
+            mending.forget_clone(cluster, ref, image_id, action.clone)
         case NoteClone():
             note_clone(cluster, ref, image_id)
         case ForgetParent():
@@ -163,10 +167,10 @@ def perform_step(host: ImageHost, step: Step) -> None:
         case FinishMaking():
             host.tell_dropped(ref, free_of_inherited(cluster, ref))
             complete_made(cluster, ref, image_id)
-            finish_made(host, ref, image_id, step.domain_uuid)
+            finish_made(host, ref, image_id, action.domain_uuid)
         case RemoveHalf():
             remove_half_made(host, ref, image_id)
         case ForgetIntent():
             host.state.drop_intent(ref)
         case _:
-            assert_never(step)
+            assert_never(action)

@@ -347,6 +347,14 @@ class RemoveImage(BaseAction, frozen=True, kw_only=True):
 
 RemovalAction = FlattenClone | UnprotectSnapshot | RemoveSnapshot | TrashImage | RemoveImage
 
+
+class RepairAction(BaseAction, frozen=True, kw_only=True):
+    """Mend what a crash left of an image, which is known by its name and id: model/repair_actions.py."""
+
+    ref: ImageRef
+    image_id: str
+
+
 Action = (
     DefineSecret
     | CreateImage
@@ -376,4 +384,5 @@ Action = (
     | DropManagedSave
     | UndefineDomain
     | RemovalAction
+    | RepairAction
 )

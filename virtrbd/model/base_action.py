@@ -16,3 +16,8 @@ class BaseAction(Struct, frozen=True, kw_only=True):
     hazards: tuple[Hazard, ...] = ()
     quiet: ClassVar[bool] = False
     separable: ClassVar[bool] = False
+
+    @property
+    def text(self) -> str:
+        """What it does, in words that follow the name of its domain or image."""
+        raise NotImplementedError

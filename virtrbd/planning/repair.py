@@ -6,8 +6,27 @@ from msgspec import Struct
 
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Intent, Watcher
-from virtrbd.model.image_parts import ImageParts, ImageTroubles, Lock, LostClone, TrashState
+from virtrbd.model.image_parts import ImageParts, ImageTroubles, TrashState
 from virtrbd.model.record import replace
+from virtrbd.model.repair_actions import (
+    AnyRepair,
+    BreakLock,
+    DropIdObject,
+    DropTrashEntry,
+    FinishMaking,
+    ForgetClone,
+    ForgetIntent,
+    ForgetParent,
+    ListImage,
+    NoteClone,
+    RebuildObjectMap,
+    RemoveHalf,
+    RemoveRemains,
+    SettleTrash,
+    UnlistImage,
+    WriteIdObject,
+    counted,
+)
 from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.interrupted import ImageOrigin, is_unclear
 from virtrbd.planning.objections import Objection
@@ -15,167 +34,6 @@ from virtrbd.planning.unready import ready_again
 from virtrbd.printable import cut, quoted, shell_command
 
 _CUT_OFF = "an earlier run of this host was interrupted while it made it"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-class _Step(Struct, frozen=True, kw_only=True):
-    """What all steps share: the image by its name and id."""
-
-    ref: ImageRef
-    image_id: str
-
-
-class RemoveRemains(_Step, frozen=True, kw_only=True):
-    """Remove the name of an image without a header, and the data under its id."""
-
-    data_objects: int = 0
-
-    @property
-    def text(self) -> str:
-        data = f", with {counted(self.data_objects, 'object')} of its data" if self.data_objects else ""
-        return f"remove what is left under the name {self.ref} (id {self.image_id or 'unknown'}){data}"
-
-
-class WriteIdObject(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"make the name {self.ref} lead to its image (id {self.image_id}) again"
-
-
-class DropIdObject(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"remove the second name {self.ref} of the image with id {self.image_id}"
-
-
-class ListImage(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"list {self.ref} (id {self.image_id}) among the images of {self.ref.room}"
-
-
-class UnlistImage(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"remove {self.ref} (id {self.image_id}) from the images of {self.ref.room}"
-
-
-class SettleTrash(_Step, frozen=True, kw_only=True):
-    """Set the image's state in the trash to normal: librbd neither restores nor removes it before."""
-
-    state: TrashState
-
-    @property
-    def text(self) -> str:
-        return f"finish the move of {self.ref} (id {self.image_id}) to the trash"
-
-
-class DropTrashEntry(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"take {self.ref} (id {self.image_id}) out of the trash"
-
-
-class RebuildObjectMap(_Step, frozen=True, kw_only=True):
-    """Rebuild the object map of the image, or of the snapshot that `ref` names."""
-
-    @property
-    def text(self) -> str:
-        return f"rebuild the object map of {self.ref}"
-
-
-class BreakLock(_Step, frozen=True, kw_only=True):
-    lock: Lock
-
-    @property
-    def text(self) -> str:
-        holder = f"{self.lock.client} at {self.lock.address}"
-        return f"break the lock of {holder} on {self.ref}, and have Ceph blocklist that client"
-
-
-class ForgetClone(_Step, frozen=True, kw_only=True):
-    clone: LostClone
-
-    @property
-    def text(self) -> str:
-        return f"remove the clone {self.clone}, which is gone, from the list of {self.ref}"
-
-
-class NoteClone(_Step, frozen=True, kw_only=True):
-    parent: ImageRef
-
-    @property
-    def text(self) -> str:
-        return f"add the clone {self.ref} to the list of {self.parent}"
-
-
-class ForgetParent(_Step, frozen=True, kw_only=True):
-    """Data that the clone had not copied is already lost with its parent; detached, the rest can be read."""
-
-    parent: str
-
-    @property
-    def text(self) -> str:
-        return f"detach {self.ref} from its parent {self.parent}: data that only the parent held reads as zeroes"
-
-
-class FinishMaking(_Step, frozen=True, kw_only=True):
-    """Mark what an earlier run of this host made, and drop its intent."""
-
-    domain_uuid: str
-
-    @property
-    def text(self) -> str:
-        return f"mark {self.ref}, which an earlier run made and could not mark"
-
-
-class RemoveHalf(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"remove the half-made {self.ref}"
-
-
-class ForgetIntent(_Step, frozen=True, kw_only=True):
-    @property
-    def text(self) -> str:
-        return f"forget the intent to make {self.ref}"
-
-
-Step = (
-    RemoveRemains
-    | WriteIdObject
-    | DropIdObject
-    | ListImage
-    | UnlistImage
-    | SettleTrash
-    | DropTrashEntry
-    | RebuildObjectMap
-    | BreakLock
-    | ForgetClone
-    | NoteClone
-    | ForgetParent
-    | FinishMaking
-    | RemoveHalf
-    | ForgetIntent
-)
-
-
-def hazard_of(step: Step) -> Hazard | None:
-    """Return the hazard of a step, which must be allowed."""
-    match step:
-        case RemoveRemains(data_objects=0):
-            return None
-        case RemoveRemains() | ForgetParent():
-            return Hazard.LOSES_DATA
-        case BreakLock():
-            # A client that hangs loses its watch and may come back; an advisory lock may have a holder without a watch.
-            return Hazard.TAKES_OVER
-        case _:
-            return None
 
 
 def is_perhaps_under_way(plan: "RepairPlan") -> bool:
@@ -194,14 +52,14 @@ class RepairPlan(Struct, frozen=True, kw_only=True):
 
     subject: ImageRef
     found: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[AnyRepair, ...] = ()
     problem: str = ""
     open_by: tuple[Watcher, ...] = ()
     objections: tuple[Objection, ...] = ()
 
     def missing_hazards(self, allowed: frozenset[Hazard]) -> tuple[Hazard, ...]:
         """Return its hazards that are not allowed, each once."""
-        wanted = {hazard for step in self.steps if (hazard := hazard_of(step))}
+        wanted = {hazard for step in self.steps for hazard in step.hazards}
         wanted |= {each.hazard for each in self.objections if each.hazard}
         return tuple(sorted(wanted - allowed))
 
@@ -231,11 +89,12 @@ def plan_stuck(parts: ImageParts) -> RepairPlan:
     )
 
 
-def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
+def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[AnyRepair]:
     ref, image_id = parts.ref, parts.image_id
     match shape:
         case Shape.REMAINS:
-            yield RemoveRemains(ref=ref, image_id=image_id, data_objects=parts.data_objects)
+            hazards = (Hazard.LOSES_DATA,) if parts.data_objects else ()
+            yield RemoveRemains(ref=ref, image_id=image_id, data_objects=parts.data_objects, hazards=hazards)
         case Shape.NO_ID:
             yield WriteIdObject(ref=ref, image_id=image_id)
         case Shape.RENAMED:
@@ -254,7 +113,8 @@ def _naming_steps(shape: Shape, parts: ImageParts) -> Iterator[Step]:
                 yield ListImage(ref=ref, image_id=image_id)
             yield DropTrashEntry(ref=ref, image_id=image_id)
         case Shape.ORPHANED:
-            yield ForgetParent(ref=ref, image_id=image_id, parent=parts.lost_parent)
+            hazards = (Hazard.LOSES_DATA,)
+            yield ForgetParent(ref=ref, image_id=image_id, parent=parts.lost_parent, hazards=hazards)
 
 
 def _unclear(parts: ImageParts) -> str:
@@ -271,7 +131,7 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
     """Return the steps that mend an image that opens."""
     found, steps = [], []
 
-    def add(sentence: str, step: Step) -> None:
+    def add(sentence: str, step: AnyRepair) -> None:
         found.append(sentence)
         steps.append(step)
 
@@ -280,7 +140,8 @@ def plan_troubles(image: Image, troubles: ImageTroubles) -> RepairPlan:
     for lock in (each for each in troubles.locks if each.client not in open_to):
         what = "its exclusive lock" if lock.is_exclusive else f"the lock {quoted(lock.cookie)} on it"
         text = f"{lock.client} at {lock.address} holds {what}, and does not have it open"
-        add(text, BreakLock(ref=ref, image_id=image_id, lock=lock))
+        # A client that hangs loses its watch and may come back; an advisory lock may have a holder without a watch.
+        add(text, BreakLock(ref=ref, image_id=image_id, lock=lock, hazards=(Hazard.TAKES_OVER,)))
     for snapshot in troubles.bad_maps:
         of = replace(ref, snapshot=snapshot)
         add(f"the object map of {of} is not valid", RebuildObjectMap(ref=of, image_id=image_id))

@@ -9,13 +9,12 @@ from virtrbd.commands.connected.images import Session
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.progress import showing_progress
 from virtrbd.commands.output.removal import done_line, exit_code_of, plan_data, plan_lines
-from virtrbd.engine.execute import execute, require_done
+from virtrbd.engine.execute import execute_on_image
 from virtrbd.images.remove import perform_removal, plan_once_free
 from virtrbd.model.actions import Action, RemovalAction
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails
-from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.planning.removal import RemovalPlan
 
 
@@ -38,10 +37,9 @@ def do_steps(
             assert isinstance(action, RemovalAction), "a removal has no other actions"
             perform_removal(action, host)
 
-        steps = Plan(domains=(DomainPlan(name=str(plan.subject), actions=plan.steps),))
+        outcomes = execute_on_image(plan.subject, plan.steps, allowed, perform)
         try:
-            for action, outcome in zip(plan.steps, execute(steps, allowed, perform), strict=True):
-                require_done(outcome)
+            for action, _ in zip(plan.steps, outcomes, strict=True):
                 done.append(done_line(action))
         except BaseException:
             for line in done:

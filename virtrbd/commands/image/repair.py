@@ -17,10 +17,13 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.images import image_session
-    from virtrbd.images.repair import find_repair, find_repair_once_free, find_rest, perform_step, require_settled
+    from virtrbd.engine.execute import execute_on_image
+    from virtrbd.images.image_host import ImageHost
+    from virtrbd.images.repair import find_repair, find_repair_once_free, find_rest, perform_repair, require_settled
+    from virtrbd.model.actions import Action, RepairAction
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef
-    from virtrbd.planning.repair import RepairPlan, hazard_of
+    from virtrbd.planning.repair import RepairPlan
 
 
 @verb
@@ -51,9 +54,9 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
         run.so_far(data)
         if plan.steps and not only_plan and not plan.missing_hazards(allowed):
             require_settled(session.host, plan, least_age_s, look)
-            for step in plan.steps:
-                perform_step(session.host, step)
-                done.append(step.text)
+            for outcome in execute_on_image(ref, plan.steps, allowed, partial(_perform, session.host)):
+                # At once: what was done is reported also where the next step fails.
+                done.append(outcome.text)  # noqa: PERF401
             # An image that did not open before is looked at for the first time.
             plan = find_rest(session.host, ref)
             data["left"] = plan_data(plan)
@@ -61,6 +64,11 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
     run.end(code or (ExitCode.FAILED if done and plan.steps else ExitCode.OK))
     lines = plan_lines(plan, allowed) if plan.found or not done else []
     run.answer(data, [*(f"{ref}: done: {text}" for text in done), *lines])
+
+
+def _perform(host: ImageHost, action: Action) -> None:
+    assert isinstance(action, RepairAction), "a repair has no other actions"
+    perform_repair(action, host)
 
 
 def _exit_code(plan: RepairPlan, allowed: frozenset[Hazard]) -> ExitCode:
@@ -78,9 +86,8 @@ def plan_data(plan: RepairPlan) -> dict[str, Any]:
     return {
         "found": list(plan.found),
         "steps": [
-            {"kind": type(step).__name__, "text": step.text, "hazard": hazard.value if hazard else None}
+            {"kind": type(step).__name__, "text": step.text, "hazard": next((h.value for h in step.hazards), None)}
             for step in plan.steps
-            for hazard in [hazard_of(step)]
         ],
         "problem": plan.problem or None,
         "objections": [str(each) for each in plan.objections],
@@ -100,7 +107,7 @@ def plan_lines(plan: RepairPlan, allowed: frozenset[Hazard]) -> list[str]:
     if plan.steps:
         lines.append("steps:")
     for number, step in enumerate(plan.steps, 1):
-        hazard = hazard_of(step)
-        flag = f"; needs --allow {hazard}" if hazard and hazard not in allowed else ""
+        missing = ",".join(hazard for hazard in step.hazards if hazard not in allowed)
+        flag = f"; needs --allow {missing}" if missing else ""
         lines.append(f"  {number}. {step.text}{flag}")
     return lines
