@@ -17,6 +17,7 @@ from virtrbd.model.domain import (
     Discard,
     Disk,
     Domain,
+    Filesystem,
     Filter,
     Firmware,
     Graphics,
@@ -228,6 +229,7 @@ hostdevs = st.one_of(
     ),
     st.builds(HostDevice, kind=st.just("mdev"), address=st.uuids().map(str), managed=st.just(False)),
 )
+filesystems = st.builds(Filesystem, source=words.map("/srv/{}".format), target=words)
 boot_menus = st.just(BootMenu(enable=False)) | st.builds(BootMenu, timeout_ms=st.none() | st.integers(0, 65535))
 usb_controllers = st.builds(
     UsbController, model=st.sampled_from(["qemu-xhci", "nec-xhci"]), ports=st.none() | st.integers(1, 15)
@@ -314,6 +316,7 @@ def domains(
             cdroms=tuple(draw(cdroms(letter)) for letter in sorted(drives)),
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
             hostdevs=tuple(draw(st.lists(hostdevs, max_size=2, unique_by=lambda device: device.address))),
+            filesystems=tuple(draw(st.lists(filesystems, max_size=2, unique_by=lambda folder: folder.target))),
             **draw(screens()),
             sound=draw(st.sampled_from(["", "ich9", "ich6", "ac97"])),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),

@@ -18,6 +18,7 @@ from virtrbd.model.domain import (
     DetectZeroes,
     Disk,
     Domain,
+    Filesystem,
     Firmware,
     Graphics,
     Interface,
@@ -75,6 +76,8 @@ def test_a_disk_gets_nothing_that_its_hypervisor_has_not_yet(
          "memballoon.free_page_reporting needs libvirt 6.9 (this is 6.8) and QEMU 5.1 (this is 5.0)", "7.0"),
         ({"numatune": NumaTune(nodeset="0", mode="restrictive")}, "7.0",
          "numatune.mode: restrictive needs libvirt 7.3 (this is 7.0); use strict", "8.0"),
+        ({"filesystems": (Filesystem(source="/srv", target="srv"),)}, "libvirt=6.8,qemu=5.2",
+         "filesystems (virtiofs) needs libvirt 6.9 (this is 6.8); leave it out", "7.0"),
         ({"vsock_cid": 0}, "libvirt=4.3,qemu=5.2", "vsock needs libvirt 4.4", "7.0"),
     ],
 )  # fmt: skip

@@ -232,8 +232,7 @@ UNEXPRESSED = {
     "uefi-loader": "/os/loader /os/nvram",
     "uefi-tpm": "/devices/interface:52:54:00:00:00:31/source/@portgroup",
     "virt-install": "",
-    "virtiofs": "/memoryBacking/source /memoryBacking/access /devices/filesystem:share "
-    "/devices/interface:52:54:00:00:00:81 /devices/shmem",
+    "virtiofs": "/devices/filesystem:share/driver/@queue /devices/interface:52:54:00:00:00:81 /devices/shmem",
 }
 
 

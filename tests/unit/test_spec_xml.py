@@ -215,6 +215,7 @@ FORBIDDEN = {
     "template": (f"{BEGIN}template: x.xml.j2\n", "s/0.yaml:5: template"),
     "ceph_config": (BEGIN + "    ceph_config: /etc/ceph/known.conf\n", "s/0.yaml:5: disks[0].ceph_config"),
     "hostdevs": (f"{BEGIN}hostdevs:\n  - usb: 1050:0407\n", "s/0.yaml:5: hostdevs"),
+    "filesystems": (f"{BEGIN}filesystems:\n  - {{source: /etc, target: e}}\n", "s/0.yaml:5: filesystems"),
     "profile": (f"{BEGIN}uses: p\n", "s/profiles.yaml:2: xml"),
 }
 

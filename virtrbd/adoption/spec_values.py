@@ -74,6 +74,7 @@ def spec_words(definition: Definition, sizes: Mapping[ImageRef, int], monitors: 
                 more += _disk_words(disk, sizes)
     for interface in root.iterfind("devices/interface"):
         more += _interface_words(interface)
+    more += _filesystem_words(root)
     more += _hostdev_words(root)
     more += _small_words(root)
     # Its pins are of vcpus, and of the I/O threads of disks.
@@ -314,6 +315,16 @@ def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
     if name := attribute(interface, "filterref", "filter"):
         parameters = {str(p.get("name")): str(p.get("value")) for p in interface.iterfind("filterref/parameter")}
         yield "filterref", {"name": name, **({"parameters": parameters} if parameters else {})}
+
+
+def _filesystem_words(root: Element) -> Iterator[Word]:
+    found = [
+        {"source": attribute(filesystem, "source", "dir"), "target": attribute(filesystem, "target", "dir")}
+        for filesystem in root.iterfind("devices/filesystem")
+        if attribute(filesystem, "driver", "type") == "virtiofs" and attribute(filesystem, "source", "dir")
+    ]
+    if found:
+        yield Word(path=("filesystems",), value=found)
 
 
 def _hostdev_words(root: Element) -> Iterator[Word]:

@@ -112,6 +112,10 @@ DOMAIN: tuple[Requirement[Domain], ...] = (
         libvirt=(7, 3, 0),
         way_out="use strict",
     ),
+    # Without NUMA cells of the guest.
+    Requirement(
+        feature="filesystems (virtiofs)", is_asked=lambda domain: domain.filesystems, libvirt=(6, 9, 0), qemu=(5, 0, 0)
+    ),
     Requirement(feature="tpm", is_asked=lambda domain: domain.tpm, libvirt=(4, 5, 0), qemu=(2, 11, 0)),
     Requirement(
         feature="vsock", is_asked=lambda domain: domain.vsock_cid is not None, libvirt=(4, 4, 0), qemu=(2, 8, 0)

@@ -244,6 +244,13 @@ class UsbController(Struct, frozen=True, kw_only=True):
     ports: int | None = None
 
 
+class Filesystem(Struct, frozen=True, kw_only=True):
+    """A folder of the host that the guest mounts by virtiofs, by its tag `target`."""
+
+    source: str
+    target: str
+
+
 class HostDevice(Struct, frozen=True, kw_only=True):
     """A device of the host that the guest gets for itself.
 
@@ -338,6 +345,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     seed: Seed | None = None
     interfaces: tuple[Interface, ...] = ()
     hostdevs: tuple[HostDevice, ...] = ()
+    filesystems: tuple[Filesystem, ...] = ()
     graphics: Graphics | None = None
     video: str = ""
     usb_controller: UsbController | None = None
@@ -360,6 +368,13 @@ class Domain(Struct, frozen=True, kw_only=True):
     silence: tuple[str, ...] = ()
     origin: str = ""
     digest: str = ""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether all memory must be shared with virtiofsd, because its NUMA cells do not say so themselves."""
+        cells = self.cpu.numa if self.cpu else ()
+        is_said = bool(cells) and all(cell.mem_access == "shared" for cell in cells)
+        return bool(self.filesystems) and not is_said
 
     @property
     def iothreads(self) -> int:

@@ -45,8 +45,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     Defaults and profiles of specs are in the same file; the reader of specs parses them from there. `spec_dir` holds
     all specs; `parallel` domains are worked on at a time; `textfile` is for node_exporter, empty for none.
     Files that specs name may lie in `allowed_dirs` too; `ceph_configs`: the allowed values of a disk's ceph_config.
-    `trust_specs`: specs may say `xml:`, `template:`, `ceph_config:` and `hostdevs:`. `keep_environment` are variables
-    that root's runs keep.
+    `trust_specs`: specs may say `xml:`, `template:`, `ceph_config:`, `hostdevs:` and `filesystems:`. `keep_environment`
+    are variables that root's runs keep.
     """
 
     host: str

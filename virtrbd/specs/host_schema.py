@@ -1,4 +1,4 @@
-"""The schema of the host's own devices that a spec gives to the guest."""
+"""The schema of what a spec gives to the guest of the host itself: devices and folders."""
 
 import re
 from typing import Annotated, Self
@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from virtrbd.printable import quoted
-from virtrbd.specs.checked import Strict
+from virtrbd.specs.checked import AbsolutePath, Strict
 
 _PCI = re.compile("(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[01][0-9a-f][.][0-7])")
 _USB = re.compile("[0-9a-f]{4}:[0-9a-f]{4}")
@@ -64,3 +64,13 @@ class HostDeviceSpec(Strict):
         if self.mdev and self.managed is not None:
             raise ValueError("a mediated device has no driver of the host's; leave managed out")
         return self
+
+
+class FilesystemSpec(Strict):
+    """A folder of the host that the guest mounts by virtiofs."""
+
+    source: Annotated[AbsolutePath, Field(description="The folder of the host.")]
+    target: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=36, description="The tag in the guest."),
+    ]

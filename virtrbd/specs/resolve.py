@@ -18,7 +18,7 @@ from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.named_files import file_problems
 from virtrbd.specs.resolve_cloud_init import resolve_seed
 from virtrbd.specs.resolve_disks import Drives, TargetsTakenError, resolve_drives
-from virtrbd.specs.resolve_host import host_device_problems, resolve_host_device
+from virtrbd.specs.resolve_host import host_problems, resolve_filesystem, resolve_host_device
 from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.resolve_machine import (
     resolve_boot_menu,
@@ -71,7 +71,7 @@ def _resolve(item: LoadedSpec, settings: Settings) -> tuple[Domain | None, list[
         *disk_problems(drives.disks),
         *drive_problems(drives.disks, drives.cdroms, drives.seed),
         *group_problems(drives.disks),
-        *host_device_problems(domain.hostdevs),
+        *host_problems(domain),
         *boot_problems(domain.boot, drives, domain.interfaces),
         *file_problems(item, settings),
         *trust_problems(item, settings),
@@ -134,6 +134,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         seed=resolve_seed(item, settings),
         interfaces=resolve_interfaces(spec),
         hostdevs=tuple(map(resolve_host_device, spec.hostdevs or ())),
+        filesystems=tuple(map(resolve_filesystem, spec.filesystems or ())),
         graphics=graphics,
         video=resolve_video(spec.video, has_graphics=graphics is not None, is_pc=is_i440fx(machine)),
         usb_controller=UsbController(**copied(spec.usb_controller, USB_CONTROLLER)) if spec.usb_controller else None,

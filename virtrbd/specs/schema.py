@@ -13,7 +13,7 @@ from virtrbd.printable import quoted
 from virtrbd.specs.checked import Bytes, Plain, SizeBytes, Strict, list_of_one, short_for
 from virtrbd.specs.cloud_init_schema import CloudInitSpec, whole_seed
 from virtrbd.specs.disk_schema import CdromSpec, DiskSpec
-from virtrbd.specs.host_schema import HostDeviceSpec
+from virtrbd.specs.host_schema import FilesystemSpec, HostDeviceSpec
 from virtrbd.specs.interface_schema import InterfaceSpec
 from virtrbd.specs.limits import MAX_USES
 from virtrbd.specs.machine_schema import (
@@ -228,6 +228,9 @@ class DomainSpec(Strict):
     interfaces: Annotated[list[InterfaceSpec] | None, Field(max_length=256)] = None
     hostdevs: Annotated[
         list[HostDeviceSpec] | None, Field(max_length=64, description="Devices of the host that the guest gets.")
+    ] = None
+    filesystems: Annotated[
+        list[FilesystemSpec] | None, Field(max_length=32, description="Folders of the host, by virtiofs.")
     ] = None
     graphics: Annotated[
         GraphicsSpec | None,

@@ -1,5 +1,5 @@
 """The fields that specs may have only with trust_specs: they can make libvirt start programs, open files of the host,
-and give its devices away.
+and give its devices and folders away.
 
 The settings' own defaults and profiles may have all of them: root wrote them.
 """
@@ -19,11 +19,8 @@ def trust_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
     if settings.trust_specs:
         return
     spec = item.spec
-    said: list[tuple[Path, object]] = [
-        (("xml",), spec.xml),
-        (("template",), spec.template),
-        (("hostdevs",), spec.hostdevs),
-    ]
+    words = ("xml", "template", "hostdevs", "filesystems")
+    said: list[tuple[Path, object]] = [((word,), getattr(spec, word)) for word in words]
     said += [(("disks", index, "ceph_config"), disk.ceph_config) for index, disk in enumerate(spec.disks)]
     for path, value in said:
         if value and not is_of_settings(item.document, path, settings):
