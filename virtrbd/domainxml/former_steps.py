@@ -31,7 +31,7 @@ def steps_now(root: Element, stated: Sequence[str]) -> Mapping[str, str]:
 
 
 def keyed_now(root: Element, stated: Sequence[str]) -> Mapping[str, str]:
-    """Return the paths of today by those that a mark has where elements had no key, and were distinguished by order."""
+    """Return the paths of today by those that a mark has where elements had no key, but an order."""
     parents = {match[1] for path in stated if (match := _UNKEYED.match(path))}
     found: dict[str, str] = {}
     for parent in sorted(parents):
