@@ -38,6 +38,18 @@ DECIDED = {
     Disk: {"target", "bus", "image", "import_file", "import_beneath", "existing", "iotune", "line"},
     Interface: {"mac", "network", "bridge", "direct", "direct_mode", "vlan", "filterref"},
 }
+# About the image, or put into the XML where it is rendered.
+NOT_IN_XML: dict[type[Struct], set[str]] = {
+    Disk: {
+        "size_bytes",
+        "clone",
+        "import_format",
+        "import_member",
+        "import_checksum",
+        "discard_granularity_bytes",
+    },
+    Interface: set(),
+}
 SCHEMAS: dict[type[Struct], type[Strict]] = {Disk: DiskSpec, Interface: InterfaceSpec}
 LISTS = {Disk: "disks", Interface: "interfaces"}
 STRATEGIES: dict[type[Struct], st.SearchStrategy[object]] = {
@@ -79,7 +91,17 @@ def test_every_field_has_a_row(kind: type[Struct]) -> None:
 
 
 @KINDS
+def test_no_row_without_a_place_belongs_into_the_xml(kind: type[Struct]) -> None:
+    placeless = {row.field for row in rows(kind) if not row.place} - NOT_IN_XML[kind]
+    assert placeless == set(), (
+        f"virtrbd/model/attributes.py: no place for {sorted(placeless)}, or it is NOT_IN_XML here"
+    )
+
+
+@KINDS
 def test_every_row_has_a_word_in_the_schema(kind: type[Struct]) -> None:
+    refused = SCHEMAS[kind].refused.keys() & SCHEMAS[kind].model_fields.keys()
+    assert refused == set(), f"{SCHEMAS[kind].__name__}.refused: still has {sorted(refused)}"
     missing = {row.spec_word for row in rows(kind)} - SCHEMAS[kind].model_fields.keys()
     assert missing == set(), f"virtrbd/specs: no word in {SCHEMAS[kind].__name__} for {sorted(missing)}"
 

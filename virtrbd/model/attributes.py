@@ -80,7 +80,7 @@ class Attribute(Struct, frozen=True, kw_only=True):
 
 _VIRTIO = frozenset({Bus.VIRTIO})
 
-# Within an element in the order of the XML.
+# Within an element in the order in which the XML gets them; libvirt takes any.
 DISK = (
     Attribute(field="size_bytes", word="size"),
     Attribute(field="clone"),
