@@ -190,6 +190,10 @@ def test_a_retirement_that_was_cut_off_goes_on_with_the_images_of_its_record() -
     rest = plan_rest(undefine.retirement, undefine.retirement.images)
     assert [(action.text, action.hazards) for action in rest.actions] == [(TRASH[0], ())]
     assert (rest.name, rest.uuid) == ("web", found.uuid)
+    used = RemovalPlan(subject=images[0].ref, blockers=(Objection(text="domain twin has it"),))
+    kept = plan_rest(undefine.retirement, undefine.retirement.images, [used])
+    assert kept.actions == ()
+    assert ["domain twin has it" in failure.text for failure in kept.failures] == [True]
 
 
 @pytest.mark.parametrize("state", [PowerState.SHUT_OFF, PowerState.RUNNING, PowerState.SAVED])

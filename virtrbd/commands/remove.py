@@ -26,12 +26,12 @@ with lazily():
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
-    from virtrbd.engine.retire import images_of, left_of, removals_of
+    from virtrbd.engine.retire import images_of, removals_of, rest_of
     from virtrbd.model.actions import DropManagedSave, ShutDownDomain
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef
     from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
-    from virtrbd.planning.retirement import plan_rest, plan_retirement
+    from virtrbd.planning.retirement import plan_retirement
 
 
 @verb
@@ -81,7 +81,7 @@ def _begun(host: Host, name: str, wanted: _Wanted) -> Iterator[_Job]:
     retirement = host.state.read_retirement(name)
     if retirement and host.hypervisor.domain(name) is None:
         with host.state.locked([name, *(str(image.ref) for image in retirement.images)], "remove"):
-            yield _Job(name=name, plan=plan_rest(retirement, left_of(host, retirement)))
+            yield _Job(name=name, plan=rest_of(host, retirement))
         return
     with locked(host, name, "remove") as domain:
         require_released(domain)

@@ -27,14 +27,14 @@ with lazily():
     from virtrbd.engine.execute import execute
     from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
-    from virtrbd.engine.retire import left_of, removals_of
+    from virtrbd.engine.retire import removals_of, rest_of
     from virtrbd.images.users import images_named_by
     from virtrbd.model.actions import Action, TrashImage
     from virtrbd.model.domain import PowerState
     from virtrbd.model.failure import Failure
     from virtrbd.model.image import Image, ImageRef
     from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
-    from virtrbd.planning.retirement import plan_rest, plan_retirement
+    from virtrbd.planning.retirement import plan_retirement
 
 
 # librbd's own default has no delay: a purge takes the image at once.
@@ -111,7 +111,7 @@ def finish_undefining(host: Host, name: str) -> tuple[list[Outcome], list[str]] 
     if retirement is None or host.hypervisor.domain(name) is not None:
         return None
     with host.state.locked([name, *(str(image.ref) for image in retirement.images)], "undefine"):
-        return _carried_out(host, plan_rest(retirement, left_of(host, retirement)))
+        return _carried_out(host, rest_of(host, retirement))
 
 
 def _carried_out(host: Host, plan: DomainPlan) -> tuple[list[Outcome], list[str]]:

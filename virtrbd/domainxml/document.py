@@ -90,6 +90,10 @@ class Document(Struct, frozen=True, dict=True):
         return disks_of(self.tree)
 
     @property
+    def name(self) -> str:
+        return self.tree.findtext("name") or ""
+
+    @property
     def hypervisor_type(self) -> str:
         return self.tree.get("type", "")
 

@@ -249,6 +249,7 @@ def _define(action: DefineDomain, host: Host) -> None:
     mark = edited.mark
     assert mark is not None, "the planner marks what it plans to define"
     _keep_definition(action.domain_uuid, host.hypervisor.define(edited, mark, Rendered(action.rendered)), host)
+    host.state.drop_retirement(edited.name)
 
 
 def _renew_mark(action: RenewMark, host: Host) -> None:
@@ -274,14 +275,23 @@ def _renew_mark(action: RenewMark, host: Host) -> None:
 
 
 def _undefine(action: UndefineDomain, host: Host) -> None:
-    if domain := host.hypervisor.domain(action.domain_uuid):
+    domain = host.hypervisor.domain(action.domain_uuid)
+    if domain:
         power.note_clean_stop(host, domain, unreadable=action.unread)
     for image in action.owned:
         # The definition, the proof for images of earlier versions, is removed.
         note_made(host.state, image.ref, image.image_id)
     if action.retirement:
         host.state.write_retirement(action.retirement)
-    host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
+    elif domain:
+        host.state.drop_retirement(domain.name)
+    try:
+        host.hypervisor.undefine(action.domain_uuid, forget_snapshots=action.forget_snapshots)
+    except VirtrbdError:
+        # The domain stays: a later run, after another undefine, must not trash what no operator allows then.
+        if domain and host.hypervisor.domain(action.domain_uuid):
+            host.state.drop_retirement(domain.name)
+        raise
     # Without its images it may be made again; while they are kept, a missing one is noticed later.
     if action.retirement:
         host.state.drop_definition(action.domain_uuid)

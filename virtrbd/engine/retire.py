@@ -13,8 +13,10 @@ from virtrbd.images.remove import plan_once_free
 from virtrbd.images.users import images_named_by, read_uses
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.plan import DomainPlan
 from virtrbd.model.retirement import RetiredImage, Retirement
 from virtrbd.planning.removal import RemovalPlan, plan_removal
+from virtrbd.planning.retirement import plan_rest
 
 
 def images_of(host: Host, domain: DefinedDomain) -> tuple[list[Image], list[ImageRef]]:
@@ -40,11 +42,28 @@ def left_of(host: Host, retirement: Retirement) -> tuple[RetiredImage, ...]:
 
 
 def removals_of(host: Host, domain: DefinedDomain, images: Sequence[Image], delay_s: float) -> list[RemovalPlan]:
-    """Return what prevents trashing each image of the domain, the domain itself aside; waits for clients that crashed.
+    """Return what prevents trashing each image of the domain, the domain itself aside.
 
-    While its guest runs, its own QEMU does not count.
+    While its guest runs, its own QEMU does not count; nor do clients that may have crashed, where the step will ask for
+    its hazard first. Else they are waited for.
     """
-    others = tuple(use for use in read_uses(host.hypervisor) if use.uuid != domain.uuid)
+    own = [image.ref for image in images if image.is_of(domain.uuid)]
+    is_waited_for = not domain.state.is_active and Hazard.LOSES_DATA in host.allowed
+    return _removals(host, domain.uuid, own, delay_s, is_waited_for=is_waited_for)
+
+
+def rest_of(host: Host, retirement: Retirement) -> DomainPlan:
+    """Return the plan for the rest of a retirement that was interrupted after the domain was undefined."""
+    left = left_of(host, retirement)
+    refs = [image.ref for image in left]
+    removals = _removals(host, retirement.domain_uuid, refs, retirement.delay_s, is_waited_for=True)
+    return plan_rest(retirement, left, removals)
+
+
+def _removals(
+    host: Host, domain_uuid: str, refs: Sequence[ImageRef], delay_s: float, *, is_waited_for: bool
+) -> list[RemovalPlan]:
+    others = tuple(use for use in read_uses(host.hypervisor) if use.uuid != domain_uuid)
 
     def plan(ref: ImageRef) -> RemovalPlan:
         details = read_details(host.cluster, ref)
@@ -52,8 +71,7 @@ def removals_of(host: Host, domain: DefinedDomain, images: Sequence[Image], dela
             return RemovalPlan(subject=ref)
         return plan_removal(with_owners(host.cluster, details), others, host.host_uuid, delay_s=delay_s)
 
-    own = [image.ref for image in images if image.is_of(domain.uuid)]
-    if domain.state.is_active:
-        return [plan(ref).without_lingering() for ref in own]
+    if not is_waited_for:
+        return [plan(ref).without_lingering() for ref in refs]
     # Each step asks for its hazards itself.
-    return [plan_once_free(host.for_images, partial(plan, ref), frozenset(Hazard), clear=False) for ref in own]
+    return [plan_once_free(host.for_images, partial(plan, ref), frozenset(Hazard), clear=False) for ref in refs]

@@ -191,6 +191,11 @@ class StateDir:
 
         return self._read("retirements", name, Retirement)
 
+    def drop_retirement(self, name: str) -> None:
+        """Forget the rest of a retirement: a domain of that name is defined, and its images are not to go."""
+        with suppress(VirtrbdError):
+            self._drop("retirements", name)
+
     def note_trashed(self, name: str, ref: ImageRef) -> None:
         """Record that an image of a retirement is in the trash; with the last one the retirement is over."""
         retirement = self.read_retirement(name)

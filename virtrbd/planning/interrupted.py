@@ -8,8 +8,6 @@ from virtrbd.model.image_state import Filling, HalfMade
 from virtrbd.model.record import replace
 from virtrbd.planning.image_shape import Shape, shape_of
 
-# The state of a half-made image without a state mark, as an intent of this host shows.
-
 
 def is_half(image: Image, intent: Intent | None) -> bool:
     """Whether an import or a clone of this host was interrupted: its nonce says so, or the image is still empty.

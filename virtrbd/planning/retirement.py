@@ -79,11 +79,13 @@ def _retirement(defined: DefinedDomain, going: Sequence[Image], delay_s: float) 
     return Retirement(name=defined.name, domain_uuid=defined.uuid, images=_retired(going), delay_s=delay_s)
 
 
-def plan_rest(retirement: Retirement, left: Sequence[RetiredImage]) -> DomainPlan:
+def plan_rest(retirement: Retirement, left: Sequence[RetiredImage], removals: Sequence[RemovalPlan] = ()) -> DomainPlan:
     """Return the rest of a retirement that was interrupted after the domain was undefined.
 
-    Its hazards were allowed when it began.
+    Its hazards were allowed when it began; `removals`: what prevents trashing an image now.
     """
+    if failures := tuple(_refused(retirement.name, _NOTHING, removals)):
+        return DomainPlan(name=retirement.name, uuid=retirement.domain_uuid, failures=failures)
     return DomainPlan(
         name=retirement.name,
         uuid=retirement.domain_uuid,

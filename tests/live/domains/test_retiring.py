@@ -1,6 +1,7 @@
 """A domain is retired wholly or not at all: what libvirt or RBD would refuse is found first, a kill is made good."""
 
 import json
+import signal
 
 import libvirt
 import pytest
@@ -70,6 +71,26 @@ def test_a_retirement_killed_at_any_step_is_finished_by_the_next(world: World, n
         assert subject not in [domain.name() for domain in world.libvirt.listAllDomains()]
         assert not (world.state / "retirements" / subject).exists()
     assert seen == ["virDomain.undefineFlags", "RBD.trash_move", "RBD.trash_move"]
+
+
+def test_a_retirement_that_came_to_nothing_is_forgotten(world: World, name: str) -> None:
+    """Else the next run after another undefine would trash images that the operator does not allow then."""
+    spec = world.host.spec(name, "disks:\n  - size: 16M\n")
+    world.ok("define", spec)
+    record = world.state / "retirements" / name
+    code, steps = world.run_killed(1, "before", "remove", name, *GOES)
+    assert (code, steps, record.exists()) == (-signal.SIGKILL, ["virDomain.undefineFlags"], True)
+    world.ok("undefine", name)
+    assert not record.exists()
+    assert world.virtrbd("remove", name).returncode != 0
+    assert world.images(name) == [f"{name}.vda"]
+    world.ok("define", spec)
+    world.run_killed(1, "after", "remove", name, *GOES)
+    assert record.exists()
+    world.ok("define", spec)
+    assert not record.exists(), "it was made again"
+    assert world.images(name) == [f"{name}.vda"]
+    world.ok("remove", name, *GOES)
 
 
 def test_an_image_that_went_is_missed_and_not_replaced(world: World, name: str) -> None:
