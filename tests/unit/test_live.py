@@ -94,6 +94,11 @@ def test_what_became_of_the_hosts_own_cpu_is_no_difference() -> None:
     head = "<memory unit='KiB'>1024</memory><vcpu>2</vcpu>{cpu}"
     live = domain(head=head.format(cpu="<cpu mode='custom'><model>EPYC</model></cpu>"), mark="cpu cpu/@mode")
     assert found(live, domain(head=head.format(cpu="<cpu mode='host-model'/>"))) == []
+    nodes = "<cpu{}>{}<numa>{}</numa></cpu>"
+    one, two = ("".join(f"<cell id='{n}' cpus='{n}'/>" for n in range(count)) for count in (1, 2))
+    live = domain(head=head.format(cpu=nodes.format(" mode='custom'", "<model>EPYC</model>", one)), mark="cpu/numa")
+    paths = [path for path, _ in found(live, domain(head=head.format(cpu=nodes.format(" mode='host-model'", "", two))))]
+    assert paths, "its NUMA nodes are as they were when it started"
     passed_through = domain(head=head.format(cpu="<cpu mode='host-passthrough'/>"))
     assert found(passed_through, domain(head=head.format(cpu="<cpu mode='host-model'/>")))
 

@@ -32,6 +32,14 @@ class LiveEdit(Struct, frozen=True, kw_only=True):
     unclear: tuple[str, ...] = ()
 
 
+def _keep_shape(cpu: Element) -> None:
+    """Leave of a CPU what libvirt does not replace by the host's: the guest's sockets and NUMA nodes."""
+    cpu.attrib.clear()
+    for child in list(cpu):
+        if child.tag not in ("topology", "numa"):
+            remove(child)
+
+
 def live_edit(
     live: LiveDocument,
     definition: Definition,
@@ -49,8 +57,8 @@ def live_edit(
     cpu, its_cpu = wanted.find("cpu"), root.find("cpu")
     if cpu is not None and cpu.get("mode") in _EXPANDED and its_cpu is not None and its_cpu.get("mode") not in _FIXED:
         # From both: its mark says that the CPU is virtrbd's, and a CPU removed from `desired` alone would be absent.
-        remove(cpu)
-        remove(its_cpu)
+        for each in (cpu, its_cpu):
+            _keep_shape(each)
     os = root.find("os")
     if os is not None and attribute(os, "loader", "type") == "pflash":
         # libvirt 9 writes into a running guest which loader it chose instead of the attribute for UEFI; 11 keeps both.
