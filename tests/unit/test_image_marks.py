@@ -70,6 +70,20 @@ def test_a_mark_that_virtrbd_wrote_is_read_as_it_was_written() -> None:
     assert mark_of({OWNER: owner_value(mark)}, ID) == mark
 
 
+def test_the_name_of_a_host_makes_no_mark_another() -> None:
+    mark = ImageMark(domain_uuid=WEB.uuid, image_id=ID, host=HOST_UUID)
+    named = replace(mark, host_name="kvm-1")
+    moved = replace(mark, host="another")
+    image = Image(ref=DISK, image_id=ID, size_bytes=MIB, created_at=0, mark=mark)
+    for one, other, is_same in ((mark, named, True), (mark, moved, False)):
+        for a, b in ((one, other), (image, replace(image, mark=other))):
+            assert (a == b, a != b, hash(a.mark if isinstance(a, Image) else a) == hash(other)) == (
+                is_same,
+                not is_same,
+                is_same,
+            )
+
+
 @pytest.mark.parametrize("state", ["importing 0123", "rolling back to before", "rolling back to s\udcff"])
 def test_a_state_counts_for_its_own_image_alone(state: str) -> None:
     metadata = {STATE: state_value(state, ID)}

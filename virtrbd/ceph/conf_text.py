@@ -54,11 +54,15 @@ def refused_line(text: bytes, refuses: Callable[[bytes], bool]) -> tuple[int, st
     return refused, "is neither `option = value` nor a `[section]` from the first column; mend it"
 
 
+# What Ceph takes for a comment.
+_OF_VALUE = re.compile(rb"[;#]")
+
+
 def keys_in(keyring: bytes) -> list[str]:
     """Return the keys of all users in a keyring, as they are written."""
     pairs = (line.partition(b"=") for line in keyring.split(b"\n"))
     return [
-        value.decode("ascii", "replace").strip()
+        _OF_VALUE.split(value)[0].decode("ascii", "replace").strip().strip("\"'")
         for name, is_option, value in pairs
         if is_option and name.strip() == b"key"
     ]

@@ -24,5 +24,9 @@ class Keyed(Struct, frozen=True):
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, Keyed) and other.key == self.key
 
+    def __ne__(self, other: object) -> bool:
+        # Else msgspec's own, which compares all fields.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self.key)
