@@ -136,7 +136,8 @@ def test_half_a_disk_in_defaults_is_no_mistake(tmp_path: Path) -> None:
 
 def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(
-        "name: web\nmemory: 1G\nuses: p\ncpu: EPYC\ndisks:\n  - bus: scsi\n    size: 1G\n  - size: 2G\n"
+        "name: web\nmemory: 1G\nuses: p\ncpu: EPYC\nboot_menu: {enable: true, timeout: 3000}\n"
+        "hostdevs: [{usb: '1050:0407'}]\ndisks:\n  - bus: scsi\n    size: 1G\n  - size: 2G\n"
     )
     (tmp_path / "profiles.yaml").write_text("profiles:\n  p:\n    vcpus: 2\n    disk: {cache: none}\n")
     known = Settings(host="kvm-1")
@@ -146,9 +147,11 @@ def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
     assert found["memory"] == ("1 GiB", "web.yaml:2")
     assert found["vcpus"] == ("2", "profiles.yaml:3 (profile p)")
     assert found["cpu.model"] == ("EPYC", "web.yaml:4")
-    assert found["disks[0].bus"] == ("scsi", "web.yaml:6")
+    assert found["boot_menu.timeout"] == ("3000", "web.yaml:5")
+    assert found["hostdevs[0].usb"] == ("1050:0407", "web.yaml:6")
+    assert found["disks[0].bus"] == ("scsi", "web.yaml:8")
     assert found["disks[0].target"] == ("sda", "default: the next free one")
-    assert found["disks[1].size"] == ("2 GiB", "web.yaml:8")
+    assert found["disks[1].size"] == ("2 GiB", "web.yaml:10")
     assert found["disks[1].cache"] == ("none", "profiles.yaml:4 (profile p)")
     assert found["machine"] == ("q35", "default: q35, or pc where a disk is ide")
     assert found["uuid"][1] == "default: derived from the name"

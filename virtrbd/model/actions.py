@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from msgspec.structs import asdict
+
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import ForeignChange
@@ -158,7 +160,7 @@ class WriteSeed(BaseAction, frozen=True, kw_only=True):
     is_read_later: bool = False
 
     def __repr__(self) -> str:
-        return f"WriteSeed({self.ref}, {self.digest})"
+        return f"WriteSeed({ {name: value for name, value in asdict(self).items() if name != 'documents'} })"
 
     @property
     def text(self) -> str:

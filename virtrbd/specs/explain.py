@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import Cdrom, Domain
+from virtrbd.model.domain import Cdrom, Domain, HostDevice
 from virtrbd.model.image import ImageRef
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.record import replace
@@ -29,7 +29,7 @@ _WORDS = {
     "memory_bytes": "memory", "current_memory_bytes": "current_memory", "hugepages_bytes": "hugepages",
     "size_bytes": "size", "discard_granularity_bytes": "discard_granularity", "vsock_cid": "vsock", "kind": "type",
     "import_file": "import", "import_format": "format", "import_member": "member", "import_checksum": "checksum",
-    "direct_mode": "mode", "seed": "cloud_init",
+    "direct_mode": "mode", "timeout_ms": "timeout", "seed": "cloud_init",
 }  # fmt: skip
 # The length of an element that is readable in a terminal.
 _MAX_XML = 100
@@ -123,6 +123,8 @@ def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
 def _members(value: object) -> list[tuple[str | int, object]] | None:
     if isinstance(value, ImageRef | SeedDocument):
         return None
+    if isinstance(value, HostDevice):
+        return [(value.kind, value.address), ("managed", value.managed)]
     if isinstance(value, Struct):
         return [(_WORDS.get(name, name), member) for name, member in asdict(value).items()]
     if isinstance(value, Mapping) and value:

@@ -38,18 +38,15 @@ class HostDeviceSpec(Strict):
     """A device of the host that the guest gets for itself."""
 
     pci: Annotated[
-        str | None,
-        AfterValidator(lambda value: value and _pci(value)),
+        Annotated[str, AfterValidator(_pci)] | None,
         Field(description="In quotes, like 0000:06:00.0."),
     ] = None
     usb: Annotated[
-        str | None,
-        AfterValidator(lambda value: value and _usb(value)),
+        Annotated[str, AfterValidator(_usb)] | None,
         Field(description="Vendor and product, like 1050:0407."),
     ] = None
     mdev: Annotated[
-        str | None,
-        AfterValidator(lambda value: value and _mdev(value)),
+        Annotated[str, AfterValidator(_mdev)] | None,
         Field(description="The mediated device's UUID."),
     ] = None
     managed: Annotated[

@@ -36,7 +36,7 @@ class CpuTuneSpec(Strict):
     """How the host shares its CPUs out to the guest, in libvirt's words."""
 
     shares: Annotated[
-        StrictInt | None, Field(ge=2, le=262144, description="Its weight beside other domains; 1024 is usual.")
+        StrictInt | None, Field(ge=2, le=10000, description="Its weight beside other domains; 100 is usual.")
     ] = None
     period: Annotated[
         StrictInt | None, Field(ge=1000, le=1000000, description="In microseconds: what quota counts in.")

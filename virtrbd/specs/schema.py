@@ -110,7 +110,8 @@ Clock = Annotated[
 
 
 _CHANNELS_OF_WORDS = {"org.qemu.guest_agent.0": "guest_agent", "com.redhat.spice.0": "spice_agent"}
-ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), AfterValidator(_channel)]
+# It ends the path of a socket, of which Linux takes 107 bytes; libvirt's folder for it has up to 69.
+ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=36), AfterValidator(_channel)]
 
 # vd, sd and hd with a letter each.
 _TARGETS = 3 * 26
