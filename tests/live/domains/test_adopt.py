@@ -9,7 +9,7 @@ from support.lab import LabHost
 DOMAIN = """<domain type="qemu"><name>{name}</name><memory>131072</memory><vcpu>1</vcpu>
 <os><type arch="x86_64" machine="{machine}">hvm</type></os><features><acpi/><apic/></features>
 <clock offset="utc"><timer name="rtc" tickpolicy="catchup"/></clock>
-<cputune><shares>512</shares></cputune>
+<perf><event name="cmt" enabled="no"/></perf>
 <devices><disk type="network" device="disk"><driver name="qemu" type="raw" {driver}/>{source}
 <target dev="{target}" bus="{bus}"/></disk>{more}</devices></domain>"""
 SCREEN = '<graphics type="vnc" port="-1" passwd="s3cret"/><sound model="ich6"/>'
@@ -68,7 +68,7 @@ def test_a_domain_is_adopted_by_one_file_and_stays_what_it_was(host: LabHost, na
     assert first.stdout.splitlines() == [
         f"{name}: spec: {name}.yaml",
         f"{name}: what no field of a spec can express is in its xml:",
-        "  /cputune: <cputune> <shares>512</shares> </cputune>",
+        '  /perf: <perf> <event name="cmt" enabled="no"/> </perf>',
     ]
     assert f"{name}: BLOCKED: edit definition (mark as owned): needs --allow takes-over" in first.stderr
     assert f"virtrbd define --allow takes-over {name}.yaml does it" in first.stderr
@@ -104,11 +104,11 @@ def test_a_running_guest_does_not_notice(host: LabHost, name: str) -> None:
     done = host.virtrbd("adopt", name, "--no-xml", "--allow", "takes-over", "--output", "json")
     assert done.returncode == 0, done.stderr
     (told,) = json.loads(done.stdout)["domains"]
-    assert [each["path"] for each in told["unexpressed"]] == ["/cputune"]
+    assert [each["path"] for each in told["unexpressed"]] == ["/perf"]
     assert (told["has_xml"], [each["result"] for each in told["actions"]]) == (False, ["done", "done"])
     assert (definition(host, name), host.ok("virsh", "domid", name)) == (live, number)
     assert host.ok("virtrbd", "define", f"{name}.yaml") == f"{name}: nothing to do\n"
-    assert "<shares>512</shares>" in host.ok("virsh", "dumpxml", "--inactive", name)
+    assert "<event name='cmt' enabled='no'/>" in host.ok("virsh", "dumpxml", "--inactive", name)
 
 
 def test_what_can_not_be_adopted_is_left_and_the_others_go_on(host: LabHost, name: str) -> None:
