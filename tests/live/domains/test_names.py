@@ -53,7 +53,7 @@ def test_a_domain_of_any_name_has_disks_of_any_name(fleet: Fleet, images: list[s
     assert (first.code, first.err) == (0, ""), first
     assert f"{odd}: edit definition (" in first.out
     assert domain.maxMemory() == 64 * 1024
-    fleet.is_in_sync()
+    fleet.is_in_sync(spec)
     assert f"{odd}: started" in fleet.run("start", odd).out
     assert open_images(fleet) == sorted(images)
     assert json.loads(fleet.run("inspect", odd, "--output", "json").out)["domain"]["state"] == "running"
