@@ -254,6 +254,8 @@ def test_a_command_waits_for_the_moment_in_which_another_run_marks_the_image(tmp
         ends.start()
         with StateDir(str(tmp_path)).locked([str(REF)], "image resize"):
             ends.join()
+            [lock] = (tmp_path / "locks").iterdir()
+            assert lock.read_text().startswith("virtrbd image resize (pid "), "the lock is the command's"
 
 
 def test_no_command_waits_for_a_run_that_hangs_while_it_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
