@@ -142,7 +142,19 @@ def test_images_of_others_stay_when_a_domain_is_retired() -> None:
     assert steps(found, [replace(image, mark=None)]) == [UNDEFINE]
     assert image.mark is not None
     elsewhere = replace(image, mark=replace(image.mark, host=OTHER_HOST_UUID))
-    assert steps(found, [elsewhere])[-1] == (TRASH[0], "loses-data,takes-over")
+    text, hazards = steps(found, [elsewhere])[-1]
+    assert text == f"{TRASH[0]}, although it belongs to domain {found.uuid} of host {OTHER_HOST_UUID}"
+    assert hazards == "loses-data,takes-over"
+
+
+def test_what_may_be_allowed_against_trashing_an_image_is_asked_for_and_named() -> None:
+    found, [image] = web()
+    started_elsewhere = Objection(text="it was last started on host b", way_out="", hazard=Hazard.TAKES_OVER)
+    removal = RemovalPlan(subject=image.ref, blockers=(started_elsewhere,))
+    plan = plan_retirement(found, [image], HOST_UUID, delay_s=86400, removals=[removal])
+    assert (plan.actions[-1].text, plan.actions[-1].hazards) == (
+        f"{TRASH[0]}, although it was last started on host b", (Hazard.LOSES_DATA, Hazard.TAKES_OVER)
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

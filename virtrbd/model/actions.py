@@ -289,17 +289,22 @@ class UndefineDomain(BaseAction, frozen=True, kw_only=True):
 
 
 class TrashImage(BaseAction, frozen=True, kw_only=True):
-    """Move an image to the trash, with its snapshots. `retires`: the domain that is retired with it."""
+    """Move an image to the trash, with its snapshots. `retires`: the domain that is retired with it.
+
+    `against`: what is against it, for the operator who may allow it.
+    """
 
     ref: ImageRef
     image_id: str
     delay_s: float
     retires: str = ""
+    against: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         if self.retires:
-            return f"move image {self.ref} to the trash for {self.delay_s / 86400:g} days"
+            but = f", although {'; '.join(self.against)}" if self.against else ""
+            return f"move image {self.ref} to the trash for {self.delay_s / 86400:g} days{but}"
         return f"move {self.ref} to the trash for {format_duration(self.delay_s)}"
 
 

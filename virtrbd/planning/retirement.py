@@ -15,6 +15,7 @@ from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.retirement import Kept, RetiredImage, Retirement
+from virtrbd.planning.objections import Objection, owner_objections
 from virtrbd.planning.removal import RemovalPlan
 from virtrbd.printable import shell_command
 
@@ -61,12 +62,22 @@ def plan_retirement(
         )
     )
     for image in going:
-        elsewhere = (Hazard.TAKES_OVER,) if image.mark and image.mark.host != host_uuid else ()
-        hazards = (Hazard.LOSES_DATA, *elsewhere)
-        actions.append(
-            TrashImage(ref=image.ref, image_id=image.image_id, delay_s=delay_s, retires=name, hazards=hazards)
-        )
+        against = [each for removal in removals if removal.subject == image.ref for each in removal.blockers]
+        actions.append(_trash(image, name, delay_s, [*against, *owner_objections(image, host_uuid)]))
     return DomainPlan(name=name, uuid=uuid, actions=tuple(actions), exists=True)
+
+
+def _trash(image: Image, name: str, delay_s: float, against: Sequence[Objection]) -> TrashImage:
+    """Return the step; what is against it and can be allowed is its hazard, with the fact."""
+    allowable = {each.text: each.hazard for each in against if each.hazard}
+    return TrashImage(
+        ref=image.ref,
+        image_id=image.image_id,
+        delay_s=delay_s,
+        retires=name,
+        against=tuple(allowable),
+        hazards=tuple(dict.fromkeys((Hazard.LOSES_DATA, *allowable.values()))),
+    )
 
 
 def _retired(images: Sequence[Image]) -> tuple[RetiredImage, ...]:

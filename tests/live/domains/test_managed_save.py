@@ -91,6 +91,7 @@ def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world: World, name:
     assert not domain.hasManagedSaveImage(), "it was resumed"
 
 
+@pytest.mark.alone
 def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world: World, name: str, spec: str) -> None:
     world.libvirt.lookupByName(name).managedSave()
     [file] = Path(world.env["VIRTRBD_LAB"]).rglob(f"{name}.save")

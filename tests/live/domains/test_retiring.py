@@ -2,6 +2,7 @@
 
 import json
 import signal
+import uuid
 
 import libvirt
 import pytest
@@ -134,6 +135,27 @@ def test_what_a_domain_leaves_may_be_started_elsewhere(world: World, name: str, 
     if words[0] == "remove":
         world.ok("image", "restore", image)
     assert "virtrbd.running" not in world.host.ok("rbd", "image-meta", "list", image)
+
+
+@pytest.mark.parametrize("words", [("undefine", "--trash-images"), ("remove",)])
+def test_an_image_that_another_host_may_have_open_is_trashed_only_where_that_is_allowed(
+    world: World, name: str, words: tuple[str, ...]
+) -> None:
+    """A frozen host is no watcher, and may come back: the claim of its start is on the image."""
+    world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
+    world.ok("destroy", name, "--allow", "interrupts-guest")
+    image, elsewhere = f"vms/{name}.vda", str(uuid.uuid4())
+    with rbd.Image(world.vms, f"{name}.vda") as opened:
+        opened.metadata_set("virtrbd.running", json.dumps({"host": elsewhere, "image": opened.id()}))
+    done = world.virtrbd(*words, name, *GOES)
+    assert done.returncode == 4, done
+    assert (
+        f"move image {image} to the trash for 14 days, although it was last started on host {elsewhere}, which did not "
+        f"record a stop: needs --allow takes-over"
+    ) in done.stdout + done.stderr
+    assert (world.libvirt.lookupByName(name).isPersistent(), world.images(name)) == (1, [f"{name}.vda"])
+    world.ok(*words, name, "--allow", "forgets-domain,loses-data,takes-over")
+    assert in_trash(world, name) == [f"{name}.vda"]
 
 
 def test_undefine_trashes_images_only_where_losing_them_is_allowed(world: World, name: str) -> None:

@@ -94,6 +94,7 @@ def test_what_an_overlay_is_built_on_is_neither_grown_nor_rolled_back(world: Wor
     assert world.image(name)["size_bytes"] == 16 * MIB
 
 
+@pytest.mark.alone
 def test_an_argument_that_cannot_be_read_asks_first(world: World, name: str, image: str) -> None:
     define(world, name, "<qemu:arg value='driver=rbd,server.0.host=10.0.0.1'/>")
     done = world.virtrbd("image", "remove", image)
