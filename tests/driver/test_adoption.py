@@ -19,9 +19,11 @@ from virtrbd.domainxml.edit import edit_definition
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Disk, Domain, DomainMark
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.disk_rules import disk_problems

@@ -17,7 +17,7 @@ from virtrbd.domainxml.given_back import forms_of
 from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 UUID = "5d1d0d9e-6a4b-4d0e-9d3a-0a5f2d6f6f01"

@@ -18,8 +18,8 @@ from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.hypervisor.marks import record
 from virtrbd.images.users import read_uses
-from virtrbd.model.domain import DomainMark, Hold
 from virtrbd.model.image_use import Unread
+from virtrbd.model.mark import DomainMark, Hold
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import make_plan

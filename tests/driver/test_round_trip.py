@@ -16,9 +16,11 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Disk, Domain, DomainMark
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.mark import DomainMark
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="::1", port=3301), Monitor(address="m")), user="u")
 # blockio's discard_granularity is not in the schema of libvirt 9.0, and that of the test driver is the installed one.

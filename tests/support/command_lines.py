@@ -8,7 +8,8 @@ import pytest
 from virtrbd.errors import SpecError
 from virtrbd.model.capabilities import Capabilities, parse_version
 from virtrbd.model.cluster import ClusterFacts
-from virtrbd.model.domain import Bus, Disk, Domain
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.model.record import replace
 from virtrbd.qemu.command import QemuCommand, qemu_command

@@ -5,7 +5,8 @@ from typing import Any
 from virtrbd.compat.adapt import Fit
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import Bus, Disk, Domain
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 
 REF = ImageRef(pool="vms", name="web.vda")

@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from virtrbd.images.users import use_of as all_of
-from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Watcher
 from virtrbd.model.image_details import Child, ImageDetails, Snapshot, SnapshotKind, Usage
 from virtrbd.model.image_state import state_from
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.world import World
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from support.strategies import BY_SPEC, HERE, HOST, STARTING, fleets, worlds
 
 from virtrbd.model.actions import Action
-from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.domain import Domain
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.plan import Plan
 from virtrbd.planning.world import World
 

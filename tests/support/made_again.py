@@ -22,8 +22,8 @@ from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree
 from virtrbd.domainxml.type_changes import lift_auth
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.settings import Settings
 from virtrbd.specs.files import SpecFile, SpecFiles
 from virtrbd.specs.load import check_files

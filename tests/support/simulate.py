@@ -46,7 +46,6 @@ from virtrbd.model.actions import (
     WriteSeed,
 )
 from virtrbd.model.cluster import Secret
-from virtrbd.model.domain import DomainMark, PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, LastRun
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import (
@@ -61,6 +60,8 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.mark import DomainMark
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import SEED_BYTES
 from virtrbd.planning.world import World

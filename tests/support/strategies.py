@@ -13,11 +13,15 @@ from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.tree import MARK_TAG, to_text
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts, Monitor, Secret
-from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, Hold, Interface, PowerState, WantedState
+from virtrbd.model.devices import Interface
+from virtrbd.model.disk import Bus, Cdrom, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
 from virtrbd.model.image_state import RollingBack
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.live_actions import LiveAction
+from virtrbd.model.mark import Hold
+from virtrbd.model.power import PowerState, WantedState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
 from virtrbd.planning.plan import Policy, make_plan

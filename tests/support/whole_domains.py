@@ -6,34 +6,23 @@ from typing import Any
 from hypothesis import strategies as st
 
 from virtrbd.model.cpu_set import set_text
-from virtrbd.model.domain import (
-    BootMenu,
-    Bus,
-    Cache,
-    Cdrom,
-    Cpu,
-    CpuTune,
-    DetectZeroes,
-    Discard,
-    Disk,
-    Domain,
+from virtrbd.model.devices import (
     Filesystem,
     Filter,
-    Firmware,
     Graphics,
     HostDevice,
     Input,
     Interface,
     Memballoon,
-    NumaCell,
-    NumaTune,
-    Topology,
     Tpm,
     UsbController,
     Watchdog,
 )
+from virtrbd.model.disk import Bus, Cache, Cdrom, DetectZeroes, Discard, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.machine import BootMenu, Cpu, CpuTune, Firmware, NumaCell, NumaTune, Topology
 from virtrbd.model.record import replace
 from virtrbd.specs.disk_schema import IoTuneSpec
 

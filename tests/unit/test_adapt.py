@@ -10,23 +10,10 @@ from support.strategies import EMPTY, HERE, WEB, done
 from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.capabilities import parse_capabilities
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import (
-    Bus,
-    Cache,
-    Cdrom,
-    Cpu,
-    DetectZeroes,
-    Disk,
-    Domain,
-    Filesystem,
-    Firmware,
-    Graphics,
-    Interface,
-    Memballoon,
-    NumaTune,
-    Tpm,
-    Watchdog,
-)
+from virtrbd.model.devices import Filesystem, Graphics, Interface, Memballoon, Tpm, Watchdog
+from virtrbd.model.disk import Bus, Cache, Cdrom, DetectZeroes, Disk
+from virtrbd.model.domain import Domain
+from virtrbd.model.machine import Cpu, Firmware, NumaTune
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.record import replace
 from virtrbd.planning.machine_type import capabilities_key, capabilities_of_interest

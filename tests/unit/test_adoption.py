@@ -20,8 +20,8 @@ from virtrbd.domainxml.own_devices import twins
 from virtrbd.domainxml.rendered import render_document
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import DomainMark
 from virtrbd.model.image import Image
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.files import SpecFile, SpecFiles

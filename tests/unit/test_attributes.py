@@ -21,7 +21,9 @@ from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.render import render
 from virtrbd.model.attributes import ATTRIBUTES, Attribute, Form
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Disk, Domain, Interface
+from virtrbd.model.devices import Interface
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict
 from virtrbd.specs.disk_schema import DiskSpec

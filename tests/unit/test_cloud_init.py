@@ -18,9 +18,11 @@ from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import SpecError
 from virtrbd.images.seed_iso import seed_iso
 from virtrbd.model.actions import WriteSeed
-from virtrbd.model.domain import Bus, Domain, PowerState
+from virtrbd.model.disk import Bus
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import SEED_BYTES, Seed, SeedDocument, SeedFile, seed_digest
 from virtrbd.model.settings import Settings

@@ -6,8 +6,8 @@ import pytest
 
 from virtrbd.commands.output.colour import coloured, wants_colour
 from virtrbd.commands.output.printing import print_lines
-from virtrbd.model.domain import PowerState
 from virtrbd.model.plan import FindingKind
+from virtrbd.model.power import PowerState
 
 ESCAPE = "\x1b["
 

@@ -10,11 +10,13 @@ from virtrbd.domainxml.document import NAMESPACE, Definition, LiveDocument
 from virtrbd.engine.execute import execute
 from virtrbd.errors import ClusterError, DefectError, ExitCode
 from virtrbd.model.actions import Action, SetAutostart
-from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, PowerState
+from virtrbd.model.disk import Bus, Cdrom, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan, Result
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.world import World

@@ -12,10 +12,10 @@ from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.change_limit import too_many

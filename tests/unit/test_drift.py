@@ -4,7 +4,7 @@ import pytest
 
 from virtrbd.domainxml.document import Definition, Edited
 from virtrbd.domainxml.drift import UNKNOWN, foreign_changes
-from virtrbd.model.domain import ForeignChange
+from virtrbd.model.mark import ForeignChange
 
 LAST = """<domain type='qemu'><name>web</name><memory unit='KiB'>1024</memory><vcpu>2</vcpu>
 <devices><disk type='network'><target dev='vda' bus='virtio'/></disk></devices></domain>"""

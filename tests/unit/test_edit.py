@@ -12,24 +12,13 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import mark_text
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import (
-    Bus,
-    Cdrom,
-    Cpu,
-    CpuTune,
-    Discard,
-    Disk,
-    Domain,
-    DomainMark,
-    Firmware,
-    ForeignChange,
-    Graphics,
-    Interface,
-    Memballoon,
-    NumaCell,
-)
+from virtrbd.model.devices import Graphics, Interface, Memballoon
+from virtrbd.model.disk import Bus, Cdrom, Discard, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.machine import Cpu, CpuTune, Firmware, NumaCell
+from virtrbd.model.mark import DomainMark, ForeignChange
 from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")

@@ -6,7 +6,7 @@ from support.eras import REF, codes, disk, domain, era, granular
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.compat.explain import explain_cache
-from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard, Disk
+from virtrbd.model.disk import Bus, Cache, DetectZeroes, Discard, Disk
 from virtrbd.model.image import Image, ImageRef
 
 

@@ -7,7 +7,7 @@ from support.eras import KIB, REF, TARGETS, codes, disk, domain, era, granular, 
 
 from virtrbd.compat.adapt import fit
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import Bus, Cache, Discard
+from virtrbd.model.disk import Bus, Cache, Discard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.lint import all_codes
 from virtrbd.model.record import replace

@@ -31,10 +31,11 @@ from virtrbd.errors import ExitCode, SpecError, VirtrbdError
 from virtrbd.local.saved_plan import read_plan
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.actions import DefineSecret
-from virtrbd.model.domain import Domain, PowerState
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, Plan
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning.plan import Policy, make_plan, still_judged

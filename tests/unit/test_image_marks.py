@@ -188,7 +188,7 @@ def test_a_state_written_on_an_image_that_is_marked_removes_nothing() -> None:
 
 @pytest.mark.parametrize("of", ["parent", "cdrom"])
 def test_what_a_domain_only_reads_and_cannot_be_read_fails_it_too(of: str) -> None:
-    from virtrbd.model.domain import Bus, Cdrom
+    from virtrbd.model.disk import Bus, Cdrom
 
     iso = ImageRef(pool="golden", name="iso")
     domain = replace(WEB, cdroms=(Cdrom(target="sdb", bus=Bus.SATA, image=iso),))

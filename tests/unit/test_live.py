@@ -19,7 +19,7 @@ from virtrbd.domainxml.own_devices import own_device, still_there
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference, Mend
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 
 MARK = DomainMark(uuid="u", host="h")
 NIC = "<interface type='bridge'><mac address='52:54:00:00:00:01'/>{link}</interface>"

@@ -9,7 +9,8 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from virtrbd.errors import SpecError
-from virtrbd.model.domain import Cache, Domain
+from virtrbd.model.disk import Cache
+from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.specs.document import parse_documents
 from virtrbd.specs.explain import explain

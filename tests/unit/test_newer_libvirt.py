@@ -13,9 +13,13 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.own_devices import live_mark, rendered_places, settled
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, Firmware, Tpm, Watchdog
+from virtrbd.model.devices import Tpm, Watchdog
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.machine import Firmware
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")

@@ -8,10 +8,10 @@ from support.image_details import HERE, IMAGE, OTHERS, THERE, WATCHER, use_of, u
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.images.users import use_of as use_of_domain
-from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.image_use import DomainUse, Role, Unread
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.objections import growth_objections, objections, owner_objections, snapshot_objections
 

@@ -20,10 +20,13 @@ from virtrbd.domainxml.own_devices import device_at, live_mark, own_device, plac
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, device_key, devices_of, parse_tree, to_text
 from virtrbd.model.cluster import ClusterFacts, Monitor
+from virtrbd.model.devices import Graphics, Interface, Watchdog
 from virtrbd.model.difference import Mend
-from virtrbd.model.domain import Bus, Disk, Domain, DomainMark, ForeignChange, Graphics, Interface, Watchdog
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
+from virtrbd.model.mark import DomainMark, ForeignChange
 from virtrbd.model.record import replace
 
 CLUSTER = ClusterFacts(fsid="f", monitors=(Monitor(address="10.0.0.1"),), user="virtrbd")

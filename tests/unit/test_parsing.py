@@ -20,7 +20,7 @@ from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.errors import DocumentError
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 
 GOLDEN = sorted(Path(__file__).parent.parent.glob("golden/**/*.xml"))
 MARK = DomainMark(uuid="u", host="h")

@@ -38,11 +38,12 @@ from virtrbd.model.actions import (
     UndefineDomain,
     WriteSeed,
 )
-from virtrbd.model.domain import Domain, PowerState
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import ChangeMedia, DetachDevice, SetLink, SetMemory, SetVcpus
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan, still_judged

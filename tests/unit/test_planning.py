@@ -7,7 +7,8 @@ from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.domainxml.edit import with_mark
 from virtrbd.model.actions import CloneImage, CreateImage, DefineDomain
 from virtrbd.model.cluster import Monitor
-from virtrbd.model.domain import Bus, Cdrom, Domain, PowerState, WantedState
+from virtrbd.model.disk import Bus, Cdrom
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_state import state_from
@@ -15,6 +16,7 @@ from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import DetachDevice, LiveAction
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.plan import FindingKind
+from virtrbd.model.power import PowerState, WantedState
 from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan, plan_secret
 from virtrbd.planning.world import World

@@ -6,8 +6,9 @@ import pytest
 from support.command_lines import ADMIN, OURS, command, device, disk, domain, drive, node, refusal, values
 
 from virtrbd.model.cache import CACHE_FACTS
-from virtrbd.model.domain import Bus, Cache, Cpu, Discard, Firmware, Topology
+from virtrbd.model.disk import Bus, Cache, Discard
 from virtrbd.model.image import ImageRef
+from virtrbd.model.machine import Cpu, Firmware, Topology
 from virtrbd.model.record import replace
 from virtrbd.qemu.command import command_text
 

@@ -4,7 +4,7 @@ import json
 
 from support.command_lines import command, device, disk, domain, drive, node, refusal, values
 
-from virtrbd.model.domain import Bus, Cache, Cdrom, DetectZeroes, Discard
+from virtrbd.model.disk import Bus, Cache, Cdrom, DetectZeroes, Discard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.record import replace
 

@@ -11,7 +11,8 @@ from virtrbd.domainxml.render import render
 from virtrbd.domainxml.templates import templates_digest
 from virtrbd.errors import ConfigError, DefectError, SpecError
 from virtrbd.model.cluster import ClusterFacts
-from virtrbd.model.domain import Bus, Disk, Domain
+from virtrbd.model.disk import Bus, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 from virtrbd.model.record import replace

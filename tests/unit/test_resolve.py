@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from virtrbd.errors import SpecError
-from virtrbd.model.domain import Bus, Cache, Discard, Domain
+from virtrbd.model.disk import Bus, Cache, Discard
+from virtrbd.model.domain import Domain
 from virtrbd.model.settings import Settings
 from virtrbd.specs.load import load
 from virtrbd.specs.resolve import resolve

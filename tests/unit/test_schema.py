@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from virtrbd.errors import SpecError
-from virtrbd.model.domain import Bus, Cpu, Domain
+from virtrbd.model.disk import Bus
+from virtrbd.model.domain import Domain
+from virtrbd.model.machine import Cpu
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict, check

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from virtrbd.errors import ConfigError
-from virtrbd.model.domain import Cache
+from virtrbd.model.disk import Cache
 from virtrbd.model.record import replace
 from virtrbd.model.settings import CephSettings, Settings
 from virtrbd.specs import settings as module

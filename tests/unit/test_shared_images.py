@@ -11,9 +11,11 @@ from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, Document, LiveDocument
 from virtrbd.errors import ExitCode
 from virtrbd.images.users import use_of
-from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, PowerState
+from virtrbd.model.disk import Bus, Cdrom, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.shared_images import neighbours

@@ -12,8 +12,9 @@ from virtrbd.domainxml.rendered import render_document
 from virtrbd.domainxml.tree import parse_tree
 from virtrbd.errors import SpecError
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.explain import explain

@@ -10,10 +10,10 @@ from support.strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, 
 from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import StartDomain
-from virtrbd.model.domain import PowerState, WantedState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, LastRun, Watcher
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.power import PowerState, WantedState
 from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.two_writers import beyond_guests, images_of_guests

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from support.image_details import CHILD, HERE, IMAGE, REF, THERE, WATCHER, details, details_of, snapshot, use_of
 
-from virtrbd.model.domain import PowerState
 from virtrbd.model.image import Image, ImageMark, ImageRef, Obstacle
 from virtrbd.model.image_details import ImageDetails, ListedImage, SnapshotKind, Usage
 from virtrbd.model.image_state import state_from
 from virtrbd.model.image_use import DomainUse, Unread
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.unreferenced import Verdict, candidates, judge, judge_trashed
 

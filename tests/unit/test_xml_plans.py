@@ -7,10 +7,12 @@ from support.strategies import BY_SPEC, EMPTY, HERE, WEB, done
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.model.actions import Action, DefineDomain
-from virtrbd.model.domain import Domain, Interface, WantedState
+from virtrbd.model.devices import Interface
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.overlay import Overlay
+from virtrbd.model.power import WantedState
 from virtrbd.model.record import replace
 from virtrbd.planning.plan import make_plan
 from virtrbd.planning.world import World

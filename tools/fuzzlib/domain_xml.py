@@ -27,9 +27,10 @@ from virtrbd.domainxml.parse import parse_console
 from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.tree import MARK_TAG, to_text
 from virtrbd.errors import VirtrbdError
-from virtrbd.model.domain import DomainMark, PowerState
 from virtrbd.model.image import Image
 from virtrbd.model.last_definition import LastDefinition
+from virtrbd.model.mark import DomainMark
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 

@@ -31,9 +31,11 @@ from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.validate import schema_problems
 from virtrbd.errors import DefectError, ExitCode
-from virtrbd.model.domain import Bus, Disk, Interface, WantedState
+from virtrbd.model.devices import Interface
+from virtrbd.model.disk import Bus, Disk
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan, Plan
+from virtrbd.model.power import WantedState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.planning.plan import Policy, make_plan

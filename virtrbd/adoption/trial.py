@@ -15,8 +15,9 @@ from virtrbd.errors import SpecError
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.settings import Settings
 from virtrbd.specs.document import Path as FieldPath
 from virtrbd.specs.files import SpecFile, SpecFiles

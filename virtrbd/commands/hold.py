@@ -17,7 +17,7 @@ from virtrbd.model.record import replace
 with lazily():
     from virtrbd.commands.connected.named import require_domain
     from virtrbd.hypervisor.connection import Hypervisor
-    from virtrbd.model.domain import Hold
+    from virtrbd.model.mark import Hold
 
 
 @verb

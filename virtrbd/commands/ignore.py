@@ -18,7 +18,7 @@ with lazily():
     from virtrbd.domainxml.ignoring import has_path
     from virtrbd.domainxml.schema_paths import can_exist
     from virtrbd.hypervisor.connection import Hypervisor
-    from virtrbd.model.domain import DomainMark
+    from virtrbd.model.mark import DomainMark
 
 
 @verb

@@ -22,7 +22,7 @@ with lazily():
     from virtrbd.engine.host import Host
     from virtrbd.engine.writers import writers_told
     from virtrbd.images.users import use_of
-    from virtrbd.model.domain import DefinedDisk
+    from virtrbd.model.disk import DefinedDisk
     from virtrbd.model.failure import Failure
     from virtrbd.model.image import ImageRef
     from virtrbd.model.size import format_size

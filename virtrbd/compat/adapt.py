@@ -15,7 +15,9 @@ from virtrbd.compat.granularity import (
 from virtrbd.compat.lints import Situation, domain_lints
 from virtrbd.compat.requirements import DISK, DOMAIN, INTERFACE, MEMBALLOON, unmet
 from virtrbd.model.capabilities import Capabilities, version_text
-from virtrbd.model.domain import Disk, Domain, Watchdog
+from virtrbd.model.devices import Watchdog
+from virtrbd.model.disk import Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.lint import Lint

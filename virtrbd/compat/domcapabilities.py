@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct
 
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import Bus, Domain
+from virtrbd.model.disk import Bus
+from virtrbd.model.domain import Domain
 
 # Debian packages it separately from 13 on, Fedora from 34; RHEL 9 and later do not have it.
 _SPICE = (

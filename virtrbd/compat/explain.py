@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.capabilities import Capabilities, version_text
-from virtrbd.model.domain import Bus, Cache, Disk
+from virtrbd.model.disk import Bus, Cache, Disk
 from virtrbd.qemu.era import Era
 
 

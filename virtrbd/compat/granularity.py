@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from virtrbd.model.capabilities import Capabilities, Version
-from virtrbd.model.domain import Bus, Discard, Disk
+from virtrbd.model.disk import Bus, Discard, Disk
 from virtrbd.model.size import format_size
 from virtrbd.qemu.device import tells_granularity
 from virtrbd.qemu.era import Era

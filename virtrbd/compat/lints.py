@@ -14,7 +14,8 @@ from virtrbd.compat.granularity import (
 )
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.capabilities import Capabilities
-from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard, Disk, Domain
+from virtrbd.model.disk import Bus, Cache, DetectZeroes, Discard, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.lint import Lint
 from virtrbd.model.size import format_size
 from virtrbd.qemu.era import Era

@@ -11,7 +11,9 @@ from msgspec import Struct
 from virtrbd.model import attributes
 from virtrbd.model.attributes import ANY, Attribute
 from virtrbd.model.capabilities import Capabilities, Version, version_text
-from virtrbd.model.domain import Bus, Discard, Disk, Domain, Interface
+from virtrbd.model.devices import Interface
+from virtrbd.model.disk import Bus, Discard, Disk
+from virtrbd.model.domain import Domain
 
 S = TypeVar("S", contravariant=True)
 

@@ -4,8 +4,8 @@ from msgspec import Struct
 
 from virtrbd.domainxml.document import Definition, Document, LiveDocument
 from virtrbd.errors import DocumentError, HypervisorError
-from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
+from virtrbd.model.power import PowerState
 
 
 class DefinedDomain(Struct, frozen=True, kw_only=True):

@@ -14,8 +14,9 @@ from typing import Final, Self
 from msgspec import Struct
 
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import DefinedDisk, DomainMark
+from virtrbd.model.disk import DefinedDisk
 from virtrbd.model.image import ImageRef
+from virtrbd.model.mark import DomainMark
 
 # A run that finds all in order parses no XML, and needs no lxml; few sources have an entity.
 with lazily():

@@ -12,7 +12,7 @@ from virtrbd.domainxml.own_devices import own_first
 from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import ForeignChange
+from virtrbd.model.mark import ForeignChange
 from virtrbd.model.record import replace
 
 # For the whole definition, where the last one is lost: it is known that something changed, but not what.

@@ -47,7 +47,7 @@ from virtrbd.domainxml.type_changes import (
 )
 from virtrbd.errors import DocumentError
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 # When a spec no longer states these, libvirt's additions are removed too: a CPU without a mode is invalid.

@@ -2,7 +2,7 @@
 
 from virtrbd.domainxml.document import Definition, Rendered
 from virtrbd.domainxml.edit import edit_definition
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 # Further ones are not recorded, and differ: libvirt sends no XML larger than 4 MiB.

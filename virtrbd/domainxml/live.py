@@ -13,7 +13,7 @@ from virtrbd.domainxml.own_devices import known_places
 from virtrbd.domainxml.tree import Element, attribute, device_steps, remove, to_text, whole_number
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 # libvirt replaces these in the live XML: for example the host's CPU by a model with features.

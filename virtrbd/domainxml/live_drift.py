@@ -4,7 +4,7 @@ from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rende
 from virtrbd.domainxml.drift import brief_element, shortened
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, steps
-from virtrbd.model.domain import ForeignChange
+from virtrbd.model.mark import ForeignChange
 
 # What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
 _SET_LIVE = ("iotune", "link", "bandwidth")

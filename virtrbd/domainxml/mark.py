@@ -9,8 +9,8 @@ from virtrbd.domainxml.document import NAMESPACE
 from virtrbd.domainxml.former_steps import keyed_now, path_now, steps_now
 from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, remove
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DomainMark, ForeignChange, Hold
 from virtrbd.model.duration import LATEST
+from virtrbd.model.mark import DomainMark, ForeignChange, Hold
 
 # libxml2 refuses deeper documents.
 _MOST_STEPS = 256

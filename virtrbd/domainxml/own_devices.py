@@ -26,7 +26,7 @@ from virtrbd.domainxml.tree import (
     steps,
 )
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 # Of these libvirt itself refuses two of one key ("target 'vda' duplicated", "Multiple 'scsi' controllers with index").

@@ -4,7 +4,7 @@ from lxml import etree
 
 from virtrbd.domainxml.document import LiveDocument
 from virtrbd.domainxml.tree import Element, attribute, parse_tree, to_text
-from virtrbd.model.domain import DefinedDisk
+from virtrbd.model.disk import DefinedDisk
 from virtrbd.model.image import ImageRef
 
 

@@ -28,11 +28,11 @@ from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
 from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import PowerState
 from virtrbd.model.file_name import typed_file_name
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.names import check_domain_name
 from virtrbd.model.plan import Outcome, Plan, Result
+from virtrbd.model.power import PowerState
 from virtrbd.planning.plan import Policy, plan_secret
 from virtrbd.printable import cut, quoted, shell_command
 from virtrbd.specs.files import PROFILES, SpecFile, SpecFiles, read_bounded

@@ -12,8 +12,8 @@ from virtrbd.errors import ExitCode
 from virtrbd.local.write_whole import cannot_write, write_whole
 from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Mend
-from virtrbd.model.domain import PowerState
 from virtrbd.model.plan import FindingKind, Result
+from virtrbd.model.power import PowerState
 from virtrbd.printable import VALUE_LENGTH, printable
 from virtrbd.specs.directory import Fleet
 from virtrbd.specs.files import read_bounded

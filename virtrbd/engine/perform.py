@@ -51,7 +51,6 @@ from virtrbd.model.actions import (
     UnprotectSnapshot,
     WriteSeed,
 )
-from virtrbd.model.domain import DomainMark
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
 from virtrbd.model.last_definition import LastDefinition
@@ -67,6 +66,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 

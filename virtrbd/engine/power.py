@@ -13,8 +13,8 @@ from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.images.mapped import images_of_sources
-from virtrbd.model.domain import ManagedSave, PowerState
 from virtrbd.model.image import ImageRef, LastRun
+from virtrbd.model.power import ManagedSave, PowerState
 from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
 

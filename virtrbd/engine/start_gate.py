@@ -10,10 +10,10 @@ from virtrbd.ceph.named_images import read_images
 from virtrbd.ceph.watchers import Registration, placed, registered
 from virtrbd.ending import finishing
 from virtrbd.errors import BlockedError, ClusterError, ImageBusyError, UnavailableError
-from virtrbd.model.domain import ManagedSave
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, LastRun, Watcher
+from virtrbd.model.power import ManagedSave
 from virtrbd.planning.saves import is_newer, stale_save
 from virtrbd.planning.unready import not_ready_message
 

@@ -32,8 +32,8 @@ from virtrbd.lazily import lazily
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import Secret
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import DomainMark
 from virtrbd.model.failure import Failure
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 from virtrbd.model.retirement import Kept
 from virtrbd.model.settings import Settings

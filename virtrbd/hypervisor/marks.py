@@ -7,7 +7,7 @@ from virtrbd.errors import HypervisorError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.reading import definition_of, xml_of
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import DomainMark
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
 # A run that finds all in order parses no XML, and needs no lxml.

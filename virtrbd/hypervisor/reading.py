@@ -10,8 +10,8 @@ from virtrbd.domainxml.document import Definition, Document, LiveDocument
 from virtrbd.errors import HypervisorError, UnavailableError, VirtrbdError
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.errors import translated
-from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure, failure_of
+from virtrbd.model.power import PowerState
 from virtrbd.model.retirement import Kept
 from virtrbd.printable import shell_command
 

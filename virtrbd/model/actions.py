@@ -6,7 +6,6 @@ from msgspec.structs import asdict
 
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import ForeignChange
 from virtrbd.model.duration import format_duration
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
@@ -23,6 +22,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.mark import ForeignChange
 from virtrbd.model.retirement import RetiredImage, Retirement
 from virtrbd.model.size import format_size
 from virtrbd.printable import shell_command

@@ -11,7 +11,8 @@ from typing import Any
 from msgspec import Struct
 
 from virtrbd.model.capabilities import Version
-from virtrbd.model.domain import Bus, DetectZeroes, Disk, Input, Interface, Memballoon, UsbController
+from virtrbd.model.devices import Input, Interface, Memballoon, UsbController
+from virtrbd.model.disk import Bus, DetectZeroes, Disk
 
 ANY: Version = (0, 0, 0)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from virtrbd.model.domain import Cache
+from virtrbd.model.disk import Cache
 
 
 class CacheFacts(Struct, frozen=True, kw_only=True):

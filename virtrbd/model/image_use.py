@@ -5,8 +5,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import PowerState
 from virtrbd.model.image import ImageRef
+from virtrbd.model.power import PowerState
 
 # Few texts have an entity.
 with lazily():

@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action
-from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.lint import Lint
+from virtrbd.model.power import PowerState
 
 
 class FindingKind(StrEnum):

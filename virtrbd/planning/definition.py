@@ -18,10 +18,11 @@ from virtrbd.errors import DocumentError
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import DefineDomain, RenewMark
 from virtrbd.model.difference import Difference
-from virtrbd.model.domain import Domain, DomainMark, ForeignChange
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.lint import Lint
 from virtrbd.model.live_actions import device_words
+from virtrbd.model.mark import DomainMark, ForeignChange
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.record import replace
 from virtrbd.planning.definition_plan import DefinitionPlan

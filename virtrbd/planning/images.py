@@ -19,7 +19,8 @@ from virtrbd.model.actions import (
     MarkImage,
     RemoveHalfImage,
 )
-from virtrbd.model.domain import Disk, Domain
+from virtrbd.model.disk import Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef

@@ -25,7 +25,7 @@ from virtrbd.domainxml.own_devices import still_there
 from virtrbd.domainxml.tree import device_steps
 from virtrbd.model.actions import Action
 from virtrbd.model.difference import Difference, Mend
-from virtrbd.model.domain import Domain, DomainMark
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (
@@ -39,6 +39,7 @@ from virtrbd.model.live_actions import (
     SetTitle,
     SetVcpus,
 )
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.record import replace
 from virtrbd.model.size import format_size

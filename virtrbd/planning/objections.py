@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from virtrbd.model.domain import PowerState
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, Obstacle
 from virtrbd.model.image_details import Child
 from virtrbd.model.image_use import DomainUse, ImageUse, Role
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.unready import ready_again
 from virtrbd.printable import shell_command

@@ -12,10 +12,12 @@ from virtrbd.errors import VirtrbdError
 from virtrbd.lazily import lazily
 from virtrbd.model.actions import Action, DefineDomain, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
 from virtrbd.model.cluster import Secret
-from virtrbd.model.domain import Domain, DomainMark, Hold, PowerState
+from virtrbd.model.domain import Domain
 from virtrbd.model.failure import Failure, failure_of
+from virtrbd.model.mark import DomainMark, Hold
 from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
+from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.definition_plan import DefinitionPlan

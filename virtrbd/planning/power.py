@@ -4,10 +4,11 @@ from msgspec import Struct
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
-from virtrbd.model.domain import Domain, PowerState, WantedState
+from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, LastRun
 from virtrbd.model.plan import Finding, FindingKind
+from virtrbd.model.power import PowerState, WantedState
 from virtrbd.planning.saves import is_newer, stale_save
 from virtrbd.planning.world import World
 from virtrbd.printable import shell_command

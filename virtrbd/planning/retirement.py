@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, TrashImage, UndefineDomain
-from virtrbd.model.domain import PowerState
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan
+from virtrbd.model.power import PowerState
 from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.objections import Objection, owner_objections
 from virtrbd.planning.removal import RemovalPlan

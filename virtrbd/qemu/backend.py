@@ -6,7 +6,7 @@ import re
 from msgspec import Struct
 
 from virtrbd.model.cache import CACHE_FACTS
-from virtrbd.model.domain import Cache, DetectZeroes, Discard, Disk
+from virtrbd.model.disk import Cache, DetectZeroes, Discard, Disk
 from virtrbd.qemu.era import Era
 from virtrbd.qemu.throttle import drive_options, group_of
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 from virtrbd.errors import SpecError
 from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts
-from virtrbd.model.domain import Bus, Cache, Cdrom, Discard, Disk, Domain
+from virtrbd.model.disk import Bus, Cache, Cdrom, Discard, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.backend import DEFAULT_CONF, Client, backend_id, backend_words
 from virtrbd.qemu.device import cdrom_devices, controllers, disk_device

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.model.attributes import DISK, Attribute, Property
 from virtrbd.model.cache import CACHE_FACTS
-from virtrbd.model.domain import Bus, Cache, Discard, Disk
+from virtrbd.model.disk import Bus, Cache, Discard, Disk
 from virtrbd.qemu.backend import backend_id, error_policies, option_text
 from virtrbd.qemu.era import Era
 

@@ -2,7 +2,8 @@
 
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.capabilities import Version, version_text
-from virtrbd.model.domain import Bus, Cdrom, DetectZeroes, Discard, Disk, Domain
+from virtrbd.model.disk import Bus, Cdrom, DetectZeroes, Discard, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.backend import Client, is_readonly
 from virtrbd.qemu.device import properties, tells_granularity

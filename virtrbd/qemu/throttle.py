@@ -3,7 +3,7 @@
 import json
 
 from virtrbd.model.capabilities import Version
-from virtrbd.model.domain import Disk
+from virtrbd.model.disk import Disk
 
 _BASE = {
     "total_bytes_sec": "bps-total",

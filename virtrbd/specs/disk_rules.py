@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from virtrbd.model.attributes import DISK, Attribute
-from virtrbd.model.domain import Bus, Cache, Cdrom, Disk
+from virtrbd.model.disk import Bus, Cache, Cdrom, Disk
 from virtrbd.specs.disk_schema import TARGET_PREFIX
 from virtrbd.specs.document import Path
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.checksum import is_checksum, parse_checksum
-from virtrbd.model.domain import Bus, Cache, DetectZeroes, Discard
+from virtrbd.model.disk import Bus, Cache, DetectZeroes, Discard
 from virtrbd.model.import_file import is_url, require_fetchable
 from virtrbd.printable import quoted
 from virtrbd.specs.checked import Boot, Bytes, ImageName, Plain, SizeBytes, Strict, absolute

@@ -7,7 +7,9 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from virtrbd.lazily import lazily
-from virtrbd.model.domain import Cdrom, Domain, HostDevice
+from virtrbd.model.devices import HostDevice
+from virtrbd.model.disk import Cdrom
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.model.overlay import Overlay
 from virtrbd.model.record import replace

@@ -7,9 +7,12 @@ from virtrbd.contained import contained
 from virtrbd.errors import DefectError, SpecError
 from virtrbd.model.attributes import INPUT, MEMBALLOON, USB_CONTROLLER, copied
 from virtrbd.model.cpu_set import members, set_text
+from virtrbd.model.devices import Input, Interface, Memballoon, UsbController
 from virtrbd.model.digest import digest_of
-from virtrbd.model.domain import Bus, Domain, Input, Interface, Memballoon, UsbController, WantedState
+from virtrbd.model.disk import Bus
+from virtrbd.model.domain import Domain
 from virtrbd.model.lint import all_codes, unknown_codes
+from virtrbd.model.power import WantedState
 from virtrbd.model.settings import Settings
 from virtrbd.model.size import exact_size
 from virtrbd.specs.disk_rules import Problem, disk_problems, drive_problems, group_problems

@@ -6,7 +6,7 @@ from string import ascii_lowercase
 from msgspec import Struct
 
 from virtrbd.model.attributes import DISK, copied
-from virtrbd.model.domain import Bus, Cdrom, Disk
+from virtrbd.model.disk import Bus, Cdrom, Disk
 from virtrbd.model.image import ImageRef
 from virtrbd.model.settings import Settings
 from virtrbd.specs.cloud_init_schema import CloudInitSpec

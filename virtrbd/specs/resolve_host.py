@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from virtrbd.model.domain import Domain, Filesystem, HostDevice
+from virtrbd.model.devices import Filesystem, HostDevice
+from virtrbd.model.domain import Domain
 from virtrbd.specs.disk_rules import Problem
 from virtrbd.specs.host_schema import FilesystemSpec, HostDeviceSpec
 

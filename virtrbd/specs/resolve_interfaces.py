@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 
 from virtrbd.model.attributes import INTERFACE, copied
-from virtrbd.model.domain import Filter, Interface
+from virtrbd.model.devices import Filter, Interface
 from virtrbd.specs.interface_schema import InterfaceSpec
 from virtrbd.specs.schema import DomainSpec
 

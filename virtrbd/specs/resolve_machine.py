@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from virtrbd.model.domain import BootMenu, Cpu, CpuTune, Firmware, Graphics, NumaCell, NumaTune, Topology, Tpm, Watchdog
+from virtrbd.model.devices import Graphics, Tpm, Watchdog
+from virtrbd.model.machine import BootMenu, Cpu, CpuTune, Firmware, NumaCell, NumaTune, Topology
 from virtrbd.specs.machine_schema import (
     BootMenuSpec,
     CpuSpec,

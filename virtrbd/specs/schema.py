@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
-from virtrbd.model.domain import WantedState
 from virtrbd.model.names import check_domain_name, check_new_name
+from virtrbd.model.power import WantedState
 from virtrbd.printable import quoted
 from virtrbd.specs.checked import Bytes, Plain, SizeBytes, Strict, list_of_one, short_for
 from virtrbd.specs.cloud_init_schema import CloudInitSpec, whole_seed

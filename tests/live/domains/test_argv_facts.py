@@ -12,7 +12,7 @@ import pytest
 from support.lab import LabHost
 
 from virtrbd.model.cache import CACHE_FACTS
-from virtrbd.model.domain import Cache
+from virtrbd.model.disk import Cache
 
 pytestmark = pytest.mark.stack
 

@@ -14,7 +14,8 @@ from support.lab import LabHost
 from virtrbd.model.cache import CACHE_FACTS
 from virtrbd.model.capabilities import Capabilities, parse_version
 from virtrbd.model.cluster import ClusterFacts
-from virtrbd.model.domain import Bus, Cache, Cdrom, DetectZeroes, Discard, Disk, Domain
+from virtrbd.model.disk import Bus, Cache, Cdrom, DetectZeroes, Discard, Disk
+from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.command import qemu_command
 

@@ -20,7 +20,9 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.rendered import render_document
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.domain import Bus, Cdrom, Disk, Domain, DomainMark
+from virtrbd.model.disk import Bus, Cdrom, Disk
+from virtrbd.model.domain import Domain
+from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.load import load

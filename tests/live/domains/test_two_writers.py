@@ -17,7 +17,7 @@ from virtrbd.engine.host import Host
 from virtrbd.engine.writers import writers_told
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.local.state_dir import StateDir
-from virtrbd.model.domain import PowerState
+from virtrbd.model.power import PowerState
 from virtrbd.specs.settings import load_settings
 
 BARE = "disks:\n  - size: 16M\n"

@@ -9,7 +9,7 @@ from virtrbd.domainxml.image_uses import written_images
 from virtrbd.engine.host import Host
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.model.domain import PowerState
+from virtrbd.model.power import PowerState
 from virtrbd.printable import cut, quoted, shell_command
 
 
