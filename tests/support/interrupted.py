@@ -23,21 +23,11 @@ from support.simulate import (
 )
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.model.actions import (
-    Action,
-    CloneImage,
-    CreateImage,
-    DefineDomain,
-    DefineSecret,
-    ImportImage,
-    RemoveHalfImage,
-    ShutDownDomain,
-    StartDomain,
-    UndefineDomain,
-    WriteSeed,
-)
+from virtrbd.model.actions import Action
 from virtrbd.model.cluster import Secret
+from virtrbd.model.domain_actions import DefineDomain, DefineSecret, ShutDownDomain, StartDomain, UndefineDomain
 from virtrbd.model.image import ImageRef, Intent
+from virtrbd.model.image_actions import CloneImage, CreateImage, ImportImage, RemoveHalfImage, WriteSeed
 from virtrbd.model.image_state import IMPORTING, Filling
 from virtrbd.model.live_actions import (
     AttachDevice,

@@ -6,7 +6,9 @@ It refuses what RBD refuses. A live test holds it against the lab, as it does si
 from collections.abc import Iterator
 from typing import assert_never
 
-from virtrbd.model.actions import (
+from virtrbd.model.image_details import ImageDetails, Snapshot, SnapshotKind
+from virtrbd.model.record import replace
+from virtrbd.model.removal_actions import (
     FlattenClone,
     RemovalAction,
     RemoveImage,
@@ -14,8 +16,6 @@ from virtrbd.model.actions import (
     TrashImage,
     UnprotectSnapshot,
 )
-from virtrbd.model.image_details import ImageDetails, Snapshot, SnapshotKind
-from virtrbd.model.record import replace
 
 
 def simulate_removal(action: RemovalAction, known: ImageDetails) -> ImageDetails | None:

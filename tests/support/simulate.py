@@ -18,35 +18,31 @@ from virtrbd.domainxml.live import with_link
 from virtrbd.domainxml.mark import set_mark
 from virtrbd.domainxml.own_devices import live_mark, own_device, place_of, settled
 from virtrbd.domainxml.tree import devices_of, key_of, parse_tree, steps, to_text
-from virtrbd.model.actions import (
-    Action,
-    CloneImage,
-    CreateImage,
+from virtrbd.model.actions import Action
+from virtrbd.model.cluster import Secret
+from virtrbd.model.domain_actions import (
     DefineDomain,
     DefineSecret,
-    DropIntent,
     DropManagedSave,
+    RenewMark,
+    SetAutostart,
+    ShutDownDomain,
+    StartDomain,
+    UndefineDomain,
+)
+from virtrbd.model.image import Image, ImageMark, ImageRef, LastRun
+from virtrbd.model.image_actions import (
+    CloneImage,
+    CreateImage,
+    DropIntent,
     FinishRollback,
-    FlattenClone,
     GrowImage,
     ImportImage,
     MarkImage,
     NoteHost,
     RemoveHalfImage,
-    RemoveImage,
-    RemoveSnapshot,
-    RenewMark,
-    RepairAction,
-    SetAutostart,
-    ShutDownDomain,
-    StartDomain,
-    TrashImage,
-    UndefineDomain,
-    UnprotectSnapshot,
     WriteSeed,
 )
-from virtrbd.model.cluster import Secret
-from virtrbd.model.image import Image, ImageMark, ImageRef, LastRun
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import (
     AttachDevice,
@@ -63,6 +59,7 @@ from virtrbd.model.live_actions import (
 from virtrbd.model.mark import DomainMark
 from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
+from virtrbd.model.removal_actions import FlattenClone, RemoveImage, RemoveSnapshot, TrashImage, UnprotectSnapshot
 from virtrbd.model.seed import SEED_BYTES
 from virtrbd.planning.world import World
 
@@ -80,9 +77,6 @@ def simulate(action: Action, actual: World) -> World:
             return _of_images(action, actual)
         case UnprotectSnapshot() | RemoveSnapshot():
             # A world has no snapshots; removed.py models an image with its own.
-            return actual
-        case RepairAction():
-            # Nor has it the parts of an image; unit/test_image_repair.py models them.
             return actual
         case DefineSecret():
             return with_secret(actual, Secret(uuid=action.uuid, usage=action.usage, is_set=True))

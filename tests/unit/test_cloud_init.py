@@ -17,10 +17,10 @@ from support.strategies import EMPTY, HERE, HOST_UUID, SOMEBODY, USER_DATA, WEB,
 from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import SpecError
 from virtrbd.images.seed_iso import seed_iso
-from virtrbd.model.actions import WriteSeed
 from virtrbd.model.disk import Bus
 from virtrbd.model.domain import Domain
 from virtrbd.model.image import Image, ImageMark, ImageRef
+from virtrbd.model.image_actions import WriteSeed
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace

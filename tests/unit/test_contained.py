@@ -9,9 +9,10 @@ from virtrbd.domainxml.defined import DefinedDomain, UnreadDomain
 from virtrbd.domainxml.document import NAMESPACE, Definition, LiveDocument
 from virtrbd.engine.execute import execute
 from virtrbd.errors import ClusterError, DefectError, ExitCode
-from virtrbd.model.actions import Action, SetAutostart
+from virtrbd.model.actions import Action
 from virtrbd.model.disk import Bus, Cdrom, Disk
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import SetAutostart
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import Image, ImageMark, ImageRef
 from virtrbd.model.last_definition import LastDefinition

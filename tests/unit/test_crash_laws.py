@@ -10,9 +10,9 @@ from support.strategies import BY_SPEC, EMPTY, MIB, WEB, changed_domain, domains
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import LiveDocument
-from virtrbd.model.actions import NoteHost
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
+from virtrbd.model.image_actions import NoteHost
 from virtrbd.model.live_actions import MarkLive, SetMemory
 from virtrbd.model.plan import FindingKind, Plan
 from virtrbd.model.record import replace

@@ -10,8 +10,9 @@ from support.strategies import HOST_UUID, OTHER_HOST_UUID, WEB, done, started, w
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import Action, DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain
+from virtrbd.model.actions import Action
 from virtrbd.model.difference import Difference
+from virtrbd.model.domain_actions import DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result

@@ -21,7 +21,8 @@ from virtrbd.errors import (
     VirtrbdError,
     worst,
 )
-from virtrbd.model.actions import Action, DefineSecret, RenewMark, SetAutostart, StartDomain
+from virtrbd.model.actions import Action
+from virtrbd.model.domain_actions import DefineSecret, RenewMark, SetAutostart, StartDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result

@@ -30,8 +30,8 @@ from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.errors import ExitCode, SpecError, VirtrbdError
 from virtrbd.local.saved_plan import read_plan
 from virtrbd.local.state_dir import StateDir
-from virtrbd.model.actions import DefineSecret
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import DefineSecret
 from virtrbd.model.image import Image
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.plan import DomainPlan, Plan

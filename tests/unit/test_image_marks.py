@@ -24,10 +24,10 @@ from virtrbd.ceph.metadata import (
 )
 from virtrbd.ceph.texts import as_bytes, as_text
 from virtrbd.errors import ClusterError
-from virtrbd.model.actions import FinishRollback, MarkImage, RemoveHalfImage
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
+from virtrbd.model.image_actions import FinishRollback, MarkImage, RemoveHalfImage
 from virtrbd.model.image_state import Filling, RollingBack, state_from
 from virtrbd.model.record import replace
 from virtrbd.planning.interrupted import is_half

@@ -11,8 +11,8 @@ from virtrbd.commands.output.plan import (
     plan_lines,
 )
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import DefineDomain, RenewMark, SetAutostart
 from virtrbd.model.difference import Difference
+from virtrbd.model.domain_actions import DefineDomain, RenewMark, SetAutostart
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import DetachDevice
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan

@@ -21,30 +21,32 @@ from virtrbd.domainxml.document import Document, LiveDocument
 from virtrbd.domainxml.live import current_memory, current_vcpus
 from virtrbd.domainxml.tree import steps
 from virtrbd.engine.execute import execute
-from virtrbd.model.actions import (
-    Action,
-    CloneImage,
-    CreateImage,
+from virtrbd.model.actions import Action
+from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import (
     DefineDomain,
     DefineSecret,
     DropManagedSave,
+    ShutDownDomain,
+    StartDomain,
+    UndefineDomain,
+)
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageRef
+from virtrbd.model.image_actions import (
+    CloneImage,
+    CreateImage,
     GrowImage,
     ImportImage,
     MarkImage,
     RemoveHalfImage,
-    ShutDownDomain,
-    StartDomain,
-    TrashImage,
-    UndefineDomain,
     WriteSeed,
 )
-from virtrbd.model.domain import Domain
-from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import ChangeMedia, DetachDevice, SetLink, SetMemory, SetVcpus
 from virtrbd.model.plan import DomainPlan, FindingKind, Plan
 from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
+from virtrbd.model.removal_actions import TrashImage
 from virtrbd.model.seed import seed_digest
 from virtrbd.planning.plan import Policy, make_plan, still_judged
 from virtrbd.planning.world import World

@@ -5,12 +5,13 @@ from support.strategies import BY_SPEC, EMPTY, HERE, ISO, MIB, STARTING, WEB, WI
 
 from virtrbd.domainxml.document import Definition, LiveDocument
 from virtrbd.domainxml.edit import with_mark
-from virtrbd.model.actions import CloneImage, CreateImage, DefineDomain
 from virtrbd.model.cluster import Monitor
 from virtrbd.model.disk import Bus, Cdrom
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import DefineDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_actions import CloneImage, CreateImage
 from virtrbd.model.image_state import state_from
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import DetachDevice, LiveAction

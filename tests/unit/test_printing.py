@@ -21,8 +21,8 @@ from virtrbd.commands.output.plan import plan_lines
 from virtrbd.commands.output.printing import print_lines
 from virtrbd.commands.output.table import table
 from virtrbd.errors import SpecError
-from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Difference
+from virtrbd.model.domain_actions import DefineDomain
 from virtrbd.model.mark import ForeignChange
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.printable import LINE_LENGTH, VALUE_LENGTH

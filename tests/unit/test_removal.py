@@ -25,7 +25,6 @@ from support.removed import cut_off_removals, simulate_removal
 
 from virtrbd.commands.output.removal import exit_code_of, plan_lines
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import FlattenClone, RemoveImage, RemoveSnapshot, TrashImage, UnprotectSnapshot
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark
 from virtrbd.model.image_details import Child, ImageDetails, SnapshotKind
@@ -33,6 +32,7 @@ from virtrbd.model.image_state import RollingBack
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
+from virtrbd.model.removal_actions import FlattenClone, RemoveImage, RemoveSnapshot, TrashImage, UnprotectSnapshot
 from virtrbd.planning.removal import RemovalPlan, plan_purge, plan_removal, plan_snapshot_removal
 
 DAY_S = 86400.0

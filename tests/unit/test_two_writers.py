@@ -9,7 +9,7 @@ from support.strategies import BY_SPEC, EMPTY, HOST_UUID, MIB, OTHER_HOST_UUID, 
 
 from virtrbd.domainxml.document import LiveDocument
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import StartDomain
+from virtrbd.model.domain_actions import StartDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageMark, LastRun, Watcher
 from virtrbd.model.plan import DomainPlan

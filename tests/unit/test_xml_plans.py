@@ -6,9 +6,10 @@ import pytest
 from support.strategies import BY_SPEC, EMPTY, HERE, WEB, done
 
 from virtrbd.domainxml.live import current_memory, current_vcpus
-from virtrbd.model.actions import Action, DefineDomain
+from virtrbd.model.actions import Action
 from virtrbd.model.devices import Interface
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import DefineDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import LiveAction
 from virtrbd.model.overlay import Overlay

@@ -27,7 +27,7 @@ with lazily():
     from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
     from virtrbd.engine.retire import images_of, removals_of, rest_of
-    from virtrbd.model.actions import DropManagedSave, ShutDownDomain
+    from virtrbd.model.domain_actions import DropManagedSave, ShutDownDomain
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef
     from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result

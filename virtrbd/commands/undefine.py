@@ -29,11 +29,12 @@ with lazily():
     from virtrbd.engine.perform import perform
     from virtrbd.engine.retire import removals_of, rest_of
     from virtrbd.images.users import images_named_by
-    from virtrbd.model.actions import Action, TrashImage
+    from virtrbd.model.actions import Action
     from virtrbd.model.failure import Failure
     from virtrbd.model.image import Image, ImageRef
     from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
     from virtrbd.model.power import PowerState
+    from virtrbd.model.removal_actions import TrashImage
     from virtrbd.planning.retirement import plan_retirement
 
 

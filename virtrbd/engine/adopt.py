@@ -25,11 +25,13 @@ from virtrbd.engine.observe import observe
 from virtrbd.engine.perform import perform
 from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
 from virtrbd.local.write_whole import cannot_write
-from virtrbd.model.actions import Action, DefineDomain, DefineSecret, MarkImage
+from virtrbd.model.actions import Action
 from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.difference import Difference
+from virtrbd.model.domain_actions import DefineDomain, DefineSecret
 from virtrbd.model.file_name import typed_file_name
 from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_actions import MarkImage
 from virtrbd.model.names import check_domain_name
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.model.power import PowerState

@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 from virtrbd.engine.converge import Report
 from virtrbd.errors import ExitCode
 from virtrbd.local.write_whole import cannot_write, write_whole
-from virtrbd.model.actions import DefineDomain
 from virtrbd.model.difference import Mend
+from virtrbd.model.domain_actions import DefineDomain
 from virtrbd.model.plan import FindingKind, Result
 from virtrbd.model.power import PowerState
 from virtrbd.printable import VALUE_LENGTH, printable

@@ -18,43 +18,39 @@ from virtrbd.images.create import make_clone, make_empty, make_filled, remove_ha
 from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.images.mapped import images_of_sources
 from virtrbd.images.remove import perform_removal
-from virtrbd.images.repair import perform_repair
 from virtrbd.images.seed import make_seed
 from virtrbd.images.source_check import looking_for_damage
 from virtrbd.images.traces import note_made
 from virtrbd.images.transfer import import_file
 from virtrbd.images.wait import once_free
-from virtrbd.model.actions import (
-    Action,
-    CloneImage,
-    CreateImage,
+from virtrbd.model.actions import Action
+from virtrbd.model.domain_actions import (
     DefineDomain,
     DefineSecret,
-    DropIntent,
     DropManagedSave,
+    RenewMark,
+    SetAutostart,
+    ShutDownDomain,
+    StartDomain,
+    UndefineDomain,
+)
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
+from virtrbd.model.image_actions import (
+    CloneImage,
+    CreateImage,
+    DropIntent,
     FinishRollback,
-    FlattenClone,
     GrowImage,
     ImportImage,
     MarkImage,
     NoteHost,
     RemoveHalfImage,
-    RemoveImage,
-    RemoveSnapshot,
-    RenewMark,
-    RepairAction,
-    SetAutostart,
-    ShutDownDomain,
-    StartDomain,
-    TrashImage,
-    UndefineDomain,
-    UnprotectSnapshot,
     WriteSeed,
 )
-from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import (
+    AnyLive,
     AttachDevice,
     ChangeMedia,
     DetachDevice,
@@ -68,6 +64,7 @@ from virtrbd.model.live_actions import (
 )
 from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
+from virtrbd.model.removal_actions import FlattenClone, RemoveImage, RemoveSnapshot, TrashImage, UnprotectSnapshot
 
 
 def perform(action: Action, host: Host) -> None:
@@ -81,8 +78,6 @@ def perform(action: Action, host: Host) -> None:
             _change_image(action, host)
         case FlattenClone() | UnprotectSnapshot() | RemoveSnapshot() | TrashImage() | RemoveImage():
             perform_removal(action, host.for_images)
-        case RepairAction():
-            perform_repair(action, host.for_images)
         case DefineSecret() | DefineDomain() | RenewMark() | SetAutostart() | UndefineDomain():
             _change_definition(action, host)
         case StartDomain():
@@ -165,7 +160,7 @@ def _change_definition(
             _undefine(action, host)
 
 
-def _change_guest(action: LiveAction, host: Host) -> None:
+def _change_guest(action: AnyLive, host: Host) -> None:
     hypervisor, uuid = host.hypervisor, action.domain_uuid
     match action:
         case AttachDevice():
@@ -188,6 +183,8 @@ def _change_guest(action: LiveAction, host: Host) -> None:
             hypervisor.set_title_live(uuid, action.title, action.description)
         case MarkLive():
             hypervisor.mark_live(uuid, action.stated, dict(action.places))
+        case _:
+            assert_never(action)
 
 
 def _attach(action: AttachDevice, host: Host) -> None:

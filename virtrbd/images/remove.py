@@ -11,7 +11,8 @@ from virtrbd.errors import ClusterError, ImageBusyError
 from virtrbd.images.change import flatten
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.wait import once_free
-from virtrbd.model.actions import (
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.removal_actions import (
     FlattenClone,
     RemovalAction,
     RemoveImage,
@@ -19,7 +20,6 @@ from virtrbd.model.actions import (
     TrashImage,
     UnprotectSnapshot,
 )
-from virtrbd.model.hazard import Hazard
 from virtrbd.planning.removal import RemovalPlan
 
 # The delay of an image that is removed for good: only until the next step.

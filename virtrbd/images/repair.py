@@ -15,7 +15,6 @@ from virtrbd.errors import BlockedError, ClusterError
 from virtrbd.images.create import LOOK_AGAIN_AFTER_S, finish_made, remove_half_made
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.wait import once_free
-from virtrbd.model.actions import RepairAction
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.record import replace
 from virtrbd.model.repair_actions import (
@@ -135,9 +134,8 @@ def require_settled(host: ImageHost, plan: RepairPlan, least_age_s: float, look:
         raise ClusterError(f"image {plan.subject}: another client is at work on it; look again when it is done")
 
 
-def perform_repair(action: RepairAction, host: ImageHost) -> None:
+def perform_repair(action: AnyRepair, host: ImageHost) -> None:
     """Do one step. Raises ImageBusyError, ClusterError, DeniedError, UnavailableError."""
-    assert isinstance(action, AnyRepair), "there are no others"
     cluster, ref, image_id = host.cluster, action.ref, action.image_id
     match action:
         case RemoveRemains():

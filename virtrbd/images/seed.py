@@ -5,7 +5,7 @@ from virtrbd.ceph.seeds import write_seed
 from virtrbd.images.create import make_empty
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.seed_iso import seed_iso
-from virtrbd.model.actions import WriteSeed
+from virtrbd.model.image_actions import WriteSeed
 from virtrbd.model.seed import SEED_BYTES, SEED_LAYOUT
 
 

@@ -119,6 +119,9 @@ class MarkLive(LiveAction, frozen=True, kw_only=True):
         return "mark the running domain"
 
 
+AnyLive = AttachDevice | DetachDevice | ChangeMedia | LimitDisk | SetLink | SetMemory | SetVcpus | SetTitle | MarkLive
+
+
 def device_words(device: str) -> str:
     """Return `disk vdb` for `disk:vdb`."""
     return device.replace(":", " ", 1)

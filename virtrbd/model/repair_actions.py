@@ -1,13 +1,16 @@
 """Actions that mend what a crash left of an image. A module of their own: only `image repair` plans them."""
 
-from virtrbd.model.actions import RepairAction
+from virtrbd.model.base_action import BaseAction
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_parts import Lock, LostClone, TrashState
+from virtrbd.model.size import counted
 
 
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+class RepairAction(BaseAction, frozen=True, kw_only=True):
+    """Mend what a crash left of an image, which is known by its name and id."""
+
+    ref: ImageRef
+    image_id: str
 
 
 class RemoveRemains(RepairAction, frozen=True, kw_only=True):

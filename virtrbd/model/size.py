@@ -1,4 +1,4 @@
-"""Sizes: parsed from the form that users write, and formatted; in bytes."""
+"""Sizes: parsed from the form that users write, and formatted; in bytes. Counts, formatted."""
 
 import re
 
@@ -45,3 +45,8 @@ def exact_size(size_bytes: int) -> str:
         if size_bytes and size_bytes % 1024**power == 0:
             return f"{size_bytes // 1024**power}{unit}"
     return ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: `1 object`, `2 objects`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from virtrbd.model.actions import Action, DefineDomain, DefineSecret, StartDomain
+from virtrbd.model.actions import Action
+from virtrbd.model.domain_actions import DefineDomain, DefineSecret, StartDomain
 from virtrbd.model.plan import DomainPlan
 
 # A share of fewer domains has no meaning.

@@ -16,9 +16,9 @@ from virtrbd.domainxml.managed_paths import every_path, stated_paths
 from virtrbd.domainxml.own_devices import rendered_places
 from virtrbd.errors import DocumentError
 from virtrbd.lazily import lazily
-from virtrbd.model.actions import DefineDomain, RenewMark
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import DefineDomain, RenewMark
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.lint import Lint
 from virtrbd.model.live_actions import device_words

@@ -8,8 +8,13 @@ from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, Document
 from virtrbd.errors import ExitCode
 from virtrbd.lazily import lazily
-from virtrbd.model.actions import (
-    Action,
+from virtrbd.model.actions import Action
+from virtrbd.model.disk import Disk
+from virtrbd.model.domain import Domain
+from virtrbd.model.failure import Failure
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_actions import (
     CloneImage,
     CreateImage,
     DropIntent,
@@ -19,11 +24,6 @@ from virtrbd.model.actions import (
     MarkImage,
     RemoveHalfImage,
 )
-from virtrbd.model.disk import Disk
-from virtrbd.model.domain import Domain
-from virtrbd.model.failure import Failure
-from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_state import RollingBack
 from virtrbd.model.names import check_new_name
 from virtrbd.model.plan import Finding, FindingKind

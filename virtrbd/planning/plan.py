@@ -10,10 +10,12 @@ from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import VirtrbdError
 from virtrbd.lazily import lazily
-from virtrbd.model.actions import Action, DefineDomain, DefineSecret, GrowImage, MarkImage, SetAutostart, StartDomain
+from virtrbd.model.actions import Action
 from virtrbd.model.cluster import Secret
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import DefineDomain, DefineSecret, SetAutostart, StartDomain
 from virtrbd.model.failure import Failure, failure_of
+from virtrbd.model.image_actions import GrowImage, MarkImage
 from virtrbd.model.mark import DomainMark, Hold
 from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan

@@ -3,10 +3,12 @@
 from msgspec import Struct
 
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.model.actions import Action, NoteHost, ShutDownDomain, StartDomain
+from virtrbd.model.actions import Action
 from virtrbd.model.domain import Domain
+from virtrbd.model.domain_actions import ShutDownDomain, StartDomain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef, LastRun
+from virtrbd.model.image_actions import NoteHost
 from virtrbd.model.plan import Finding, FindingKind
 from virtrbd.model.power import PowerState, WantedState
 from virtrbd.planning.saves import is_newer, stale_save

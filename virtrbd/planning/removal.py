@@ -5,7 +5,12 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from virtrbd.model.actions import (
+from virtrbd.model.hazard import Hazard
+from virtrbd.model.image import Image, ImageRef
+from virtrbd.model.image_details import ImageDetails, Snapshot, SnapshotKind
+from virtrbd.model.image_use import DomainUse, Role
+from virtrbd.model.record import replace
+from virtrbd.model.removal_actions import (
     FlattenClone,
     RemovalAction,
     RemoveImage,
@@ -13,11 +18,6 @@ from virtrbd.model.actions import (
     TrashImage,
     UnprotectSnapshot,
 )
-from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import Image, ImageRef
-from virtrbd.model.image_details import ImageDetails, Snapshot, SnapshotKind
-from virtrbd.model.image_use import DomainUse, Role
-from virtrbd.model.record import replace
 from virtrbd.planning.objections import (
     Objection,
     clone_objections,

@@ -25,8 +25,8 @@ from virtrbd.model.repair_actions import (
     SettleTrash,
     UnlistImage,
     WriteIdObject,
-    counted,
 )
+from virtrbd.model.size import counted
 from virtrbd.planning.image_shape import Shape, shape_of
 from virtrbd.planning.interrupted import ImageOrigin, is_unclear
 from virtrbd.planning.objections import Objection

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import Action, DropManagedSave, ShutDownDomain, TrashImage, UndefineDomain
+from virtrbd.model.actions import Action
+from virtrbd.model.domain_actions import DropManagedSave, ShutDownDomain, UndefineDomain
 from virtrbd.model.failure import Failure
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.plan import DomainPlan
 from virtrbd.model.power import PowerState
+from virtrbd.model.removal_actions import TrashImage
 from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.objections import Objection, owner_objections
 from virtrbd.planning.removal import RemovalPlan

@@ -2,10 +2,11 @@
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.lazily import lazily
-from virtrbd.model.actions import Action, MarkImage, WriteSeed
+from virtrbd.model.actions import Action
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
+from virtrbd.model.image_actions import MarkImage, WriteSeed
 from virtrbd.model.record import replace
 from virtrbd.model.seed import MAX_DOCUMENT_BYTES, META_DATA, SEED_BYTES, USER_DATA, Seed, SeedDocument, seed_digest
 from virtrbd.planning.images import ImagePlan, plan_half_made, plan_mark

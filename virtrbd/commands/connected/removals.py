@@ -1,6 +1,7 @@
 """Removals of all kinds: the plan, made again until clients that crashed are gone, and its execution."""
 
 from collections.abc import Callable
+from functools import partial
 
 from virtrbd.ceph.children import with_owners
 from virtrbd.ceph.details import read_details
@@ -11,7 +12,6 @@ from virtrbd.commands.output.progress import showing_progress
 from virtrbd.commands.output.removal import done_line, exit_code_of, plan_data, plan_lines
 from virtrbd.engine.execute import execute_on_image
 from virtrbd.images.remove import perform_removal, plan_once_free
-from virtrbd.model.actions import Action, RemovalAction
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails
@@ -32,12 +32,7 @@ def do_steps(
     """Do the steps, and add each to `done` once it is."""
     with showing_progress(run, progress, str(plan.subject)) as update:
         host = session.with_progress(update)
-
-        def perform(action: Action) -> None:
-            assert isinstance(action, RemovalAction), "a removal has no other actions"
-            perform_removal(action, host)
-
-        outcomes = execute_on_image(plan.subject, plan.steps, allowed, perform)
+        outcomes = execute_on_image(plan.subject, plan.steps, allowed, partial(perform_removal, host=host))
         try:
             for action, _ in zip(plan.steps, outcomes, strict=True):
                 done.append(done_line(action))

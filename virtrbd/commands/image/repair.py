@@ -18,9 +18,7 @@ from virtrbd.lazily import lazily
 with lazily():
     from virtrbd.commands.connected.images import image_session
     from virtrbd.engine.execute import execute_on_image
-    from virtrbd.images.image_host import ImageHost
     from virtrbd.images.repair import find_repair, find_repair_once_free, find_rest, perform_repair, require_settled
-    from virtrbd.model.actions import Action, RepairAction
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef
     from virtrbd.planning.repair import RepairPlan
@@ -54,7 +52,7 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
         run.so_far(data)
         if plan.steps and not only_plan and not plan.missing_hazards(allowed):
             require_settled(session.host, plan, least_age_s, look)
-            for outcome in execute_on_image(ref, plan.steps, allowed, partial(_perform, session.host)):
+            for outcome in execute_on_image(ref, plan.steps, allowed, partial(perform_repair, host=session.host)):
                 # At once: what was done is reported also where the next step fails.
                 done.append(outcome.text)  # noqa: PERF401
             # An image that did not open before is looked at for the first time.
@@ -64,11 +62,6 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
     run.end(code or (ExitCode.FAILED if done and plan.steps else ExitCode.OK))
     lines = plan_lines(plan, allowed) if plan.found or not done else []
     run.answer(data, [*(f"{ref}: done: {text}" for text in done), *lines])
-
-
-def _perform(host: ImageHost, action: Action) -> None:
-    assert isinstance(action, RepairAction), "a repair has no other actions"
-    perform_repair(action, host)
 
 
 def _exit_code(plan: RepairPlan, allowed: frozenset[Hazard]) -> ExitCode:

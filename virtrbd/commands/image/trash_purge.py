@@ -28,10 +28,10 @@ with lazily():
     from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
     from virtrbd.contained import contained
     from virtrbd.images.remove import plan_once_free
-    from virtrbd.model.actions import RemoveImage
     from virtrbd.model.failure import failure_of
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image_details import TrashEntry
+    from virtrbd.model.removal_actions import RemoveImage
     from virtrbd.planning.removal import RemovalPlan, plan_purge
 
 

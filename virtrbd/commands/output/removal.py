@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from virtrbd.errors import ExitCode
-from virtrbd.model.actions import (
+from virtrbd.model.duration import format_duration
+from virtrbd.model.removal_actions import (
     FlattenClone,
     RemovalAction,
     RemoveImage,
@@ -12,7 +13,6 @@ from virtrbd.model.actions import (
     TrashImage,
     UnprotectSnapshot,
 )
-from virtrbd.model.duration import format_duration
 from virtrbd.planning.objections import Objection
 from virtrbd.planning.removal import RemovalPlan
 
