@@ -57,10 +57,7 @@ class RenewMark(BaseAction, frozen=True, kw_only=True):
     places: tuple[tuple[str, str], ...] = ()
     forms: tuple[str, ...] = ()
     quiet: ClassVar[bool] = True
-
-    @property
-    def text(self) -> str:
-        return "renew digests"
+    wording: ClassVar[str] = "renew digests"
 
 
 class SetAutostart(BaseAction, frozen=True, kw_only=True):
@@ -91,18 +88,12 @@ class StartDomain(BaseAction, frozen=True, kw_only=True):
 
 class ShutDownDomain(BaseAction, frozen=True, kw_only=True):
     domain_uuid: str
-
-    @property
-    def text(self) -> str:
-        return "shut down domain"
+    wording: ClassVar[str] = "shut down domain"
 
 
 class DropManagedSave(BaseAction, frozen=True, kw_only=True):
     domain_uuid: str
-
-    @property
-    def text(self) -> str:
-        return "drop the managed save: the memory of the guest"
+    wording: ClassVar[str] = "drop the managed save: the memory of the guest"
 
 
 class UndefineDomain(BaseAction, frozen=True, kw_only=True):

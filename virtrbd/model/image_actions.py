@@ -61,10 +61,7 @@ class RemoveHalfImage(BaseAction, frozen=True, kw_only=True):
 
     ref: ImageRef
     image_id: str
-
-    @property
-    def text(self) -> str:
-        return f"remove half-made image {self.ref}"
+    wording: ClassVar[str] = "remove half-made image {ref}"
 
 
 class MarkImage(BaseAction, frozen=True, kw_only=True):
@@ -74,19 +71,13 @@ class MarkImage(BaseAction, frozen=True, kw_only=True):
     image_id: str
     domain_uuid: str
     reason: str
-
-    @property
-    def text(self) -> str:
-        return f"mark image {self.ref} as owned ({self.reason})"
+    wording: ClassVar[str] = "mark image {ref} as owned ({reason})"
 
 
 class DropIntent(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     quiet: ClassVar[bool] = True
-
-    @property
-    def text(self) -> str:
-        return f"drop the intent for image {self.ref}"
+    wording: ClassVar[str] = "drop the intent for image {ref}"
 
 
 class GrowImage(BaseAction, frozen=True, kw_only=True):

@@ -92,19 +92,13 @@ class SetMemory(LiveAction, frozen=True, kw_only=True):
 class SetVcpus(LiveAction, frozen=True, kw_only=True):
     from_count: int
     to_count: int
-
-    @property
-    def text(self) -> str:
-        return f"set the guest's vcpus from {self.from_count} to {self.to_count}"
+    wording: ClassVar[str] = "set the guest's vcpus from {from_count} to {to_count}"
 
 
 class SetTitle(LiveAction, frozen=True, kw_only=True):
     title: str
     description: str
-
-    @property
-    def text(self) -> str:
-        return "set title and description of the running domain"
+    wording: ClassVar[str] = "set title and description of the running domain"
 
 
 class MarkLive(LiveAction, frozen=True, kw_only=True):
@@ -113,10 +107,7 @@ class MarkLive(LiveAction, frozen=True, kw_only=True):
     stated: tuple[str, ...]
     places: tuple[tuple[str, str], ...] = ()
     quiet: ClassVar[bool] = True
-
-    @property
-    def text(self) -> str:
-        return "mark the running domain"
+    wording: ClassVar[str] = "mark the running domain"
 
 
 AnyLive = AttachDevice | DetachDevice | ChangeMedia | LimitDisk | SetLink | SetMemory | SetVcpus | SetTitle | MarkLive

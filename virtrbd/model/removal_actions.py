@@ -1,5 +1,7 @@
 """Actions that remove an image, a snapshot or a clone."""
 
+from typing import ClassVar
+
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.duration import format_duration
 from virtrbd.model.image import ImageRef
@@ -31,19 +33,13 @@ class FlattenClone(BaseAction, frozen=True, kw_only=True):
 
     child: Child
     parent: ImageRef
-
-    @property
-    def text(self) -> str:
-        return f"flatten {self.child}"
+    wording: ClassVar[str] = "flatten {child}"
 
 
 class UnprotectSnapshot(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     image_id: str
-
-    @property
-    def text(self) -> str:
-        return f"unprotect {self.ref}"
+    wording: ClassVar[str] = "unprotect {ref}"
 
 
 class RemoveSnapshot(BaseAction, frozen=True, kw_only=True):
@@ -52,10 +48,7 @@ class RemoveSnapshot(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     image_id: str
     snapshot_id: int = 0
-
-    @property
-    def text(self) -> str:
-        return f"remove snapshot {self.ref}"
+    wording: ClassVar[str] = "remove snapshot {ref}"
 
 
 class RemoveImage(BaseAction, frozen=True, kw_only=True):
@@ -64,10 +57,7 @@ class RemoveImage(BaseAction, frozen=True, kw_only=True):
     ref: ImageRef
     image_id: str
     is_in_trash: bool = False
-
-    @property
-    def text(self) -> str:
-        return f"remove {self.ref} for good"
+    wording: ClassVar[str] = "remove {ref} for good"
 
 
 RemovalAction = FlattenClone | UnprotectSnapshot | RemoveSnapshot | TrashImage | RemoveImage
