@@ -10,7 +10,7 @@ from support.whole_domains import UUID, domains
 from support.xml import at
 
 from virtrbd.adoption.adopt import adopted
-from virtrbd.adoption.spec_values import images_of
+from virtrbd.adoption.disk_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.adapt import fit
 from virtrbd.compat.assumed import capabilities_by_hand

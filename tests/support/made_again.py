@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from virtrbd.adoption.adopt import Adopted, adopted
-from virtrbd.adoption.spec_values import images_of
+from virtrbd.adoption.disk_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.document import Definition, Document

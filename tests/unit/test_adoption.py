@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from virtrbd.adoption.adopt import Adopted, adopted
-from virtrbd.adoption.spec_values import images_of
+from virtrbd.adoption.disk_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.adoption.unexpressed import unexpressed_xml
 from virtrbd.compat.adapt import fit

@@ -11,7 +11,7 @@ from fuzzlib.mutate import mutate_xml
 from fuzzlib.target import Target, require, text_of
 from fuzzlib.world import ODD, odd_domain, plan_in, with_domain, world
 from virtrbd.adoption.adopt import adopted
-from virtrbd.adoption.spec_values import images_of
+from virtrbd.adoption.disk_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.compat.assumed import capabilities_by_hand
 from virtrbd.domainxml.defined import DefinedDomain

@@ -3,9 +3,10 @@
 from msgspec import Struct
 
 from virtrbd.adoption.search import Search
-from virtrbd.adoption.spec_values import Words, spec_words
+from virtrbd.adoption.spec_values import spec_words
 from virtrbd.adoption.trial import Circumstances, Trial, as_data, load_spec, try_spec
 from virtrbd.adoption.unexpressed import Places, Unexpressed
+from virtrbd.adoption.word import Words
 from virtrbd.domainxml.monitors import with_own_monitors
 from virtrbd.domainxml.own_devices import twins
 from virtrbd.errors import SpecError

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from virtrbd.adoption.spec_values import Path, Word, Words
 from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
+from virtrbd.adoption.word import Path, Word, Words
 from virtrbd.errors import SpecError
 from virtrbd.model.difference import Difference
 

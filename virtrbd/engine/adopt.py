@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from virtrbd.adoption.adopt import Adopted, adopted
-from virtrbd.adoption.spec_values import images_of
+from virtrbd.adoption.disk_values import images_of
 from virtrbd.adoption.trial import Circumstances
 from virtrbd.adoption.unexpressed import Unexpressed
 from virtrbd.ceph.images import pool_config, read_image
