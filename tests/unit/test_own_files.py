@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from virtrbd.engine.metrics import Summary, write_summary
 from virtrbd.engine.new_files import write_new
 from virtrbd.errors import BusyError, ConfigError, UsageError, VirtrbdError
+from virtrbd.local.file_lock import MARKING
 from virtrbd.local.folders import is_own
-from virtrbd.local.state_dir import MARKING, StateDir
+from virtrbd.local.state_dir import StateDir
 from virtrbd.local.write_whole import write_unless_taken, write_whole
 from virtrbd.model.image import ImageRef, Intent
 from virtrbd.model.last_definition import LastDefinition
@@ -259,7 +260,7 @@ def test_a_command_waits_for_the_moment_in_which_another_run_marks_the_image(tmp
 
 
 def test_no_command_waits_for_a_run_that_hangs_while_it_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("virtrbd.local.state_dir._MARKING_ENDS_S", 0.1)
+    monkeypatch.setattr("virtrbd.local.file_lock._MARKING_ENDS_S", 0.1)
     other = StateDir(str(tmp_path)).locked([str(REF)], "image resize")
     with (
         StateDir(str(tmp_path)).locked([str(REF)], MARKING),

@@ -19,7 +19,7 @@ from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyErro
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.traces import drop_unmarked, note_made, note_unmarked, unmarked
 from virtrbd.images.wait import once_free
-from virtrbd.local.state_dir import MARKING
+from virtrbd.local.file_lock import MARKING
 from virtrbd.model.image import ImageLayout, ImageMark, ImageRef, Intent
 from virtrbd.model.image_state import IMPORTING, Filling
 from virtrbd.model.record import replace

@@ -1,9 +1,7 @@
 """The state directory: intents, locks, last definitions, reported findings. The database is libvirt and Ceph."""
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from virtrbd.errors import BusyError, DeniedError, VirtrbdError
+from virtrbd.errors import DeniedError, VirtrbdError
+from virtrbd.local.file_lock import file_lock
 from virtrbd.local.folders import make_private, refuse_shared
 from virtrbd.local.write_whole import cannot_write, opened_folder, remove_half_files, write_whole
 from virtrbd.model.file_name import file_name_of
@@ -24,15 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What every run does beside its own work, to any image: no command that names the image fails for that moment.
-MARKING = "image mark"
-_MARKING_ENDS_S = 3.0
-_LOOK_AGAIN_S = 0.02
-_NAMELESS = "another run"
-
 _WAY_OUT = "free space, or set state_dir to another place"
-# Of the 255 bytes of a file's name; an image's may have more.
-_LONGEST_NAME = 200
 # The folders in which files are written whole.
 _WRITTEN = ("definitions", "intents", "made", "reconcile", "retirements", "rollbacks", "unmarked")
 
@@ -260,7 +251,11 @@ class StateDir:
         with ExitStack() as stack:
             # Sorted: two runs that want the same two locks must not each hold one.
             for name in sorted(set(names)):
-                stack.enter_context(self._lock(name, verb))
+                file = self._file("locks", name)
+                try:
+                    stack.enter_context(file_lock(file, name, verb))
+                except OSError as error:
+                    raise cannot_write(file, error, _WAY_OUT) from error
             yield
 
     def _sweep(self) -> None:
@@ -277,50 +272,8 @@ class StateDir:
                     if name.endswith("+new"):
                         os.unlink(name, dir_fd=folder)
 
-    @contextmanager
-    def _lock(self, name: str, verb: str) -> Iterator[None]:
-        file = self._file("locks", name)
-        try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise cannot_write(file, error, _WAY_OUT) from error
-        with open(descriptor, "r+b", buffering=0):
-            ends = time.monotonic() + _MARKING_ENDS_S
-            while holder := _holder(descriptor):
-                # A holder is nameless for a moment after it has the lock, and before it gives it up.
-                if time.monotonic() < ends and holder.startswith((_named(MARKING), _NAMELESS)):
-                    time.sleep(_LOOK_AGAIN_S)
-                    continue
-                message = f"{name.strip()}: {holder} is at work on it; try again when it is done"
-                # The holder wrote its name when it got the lock, and nothing since.
-                raise BusyError(message, holder=holder, since=os.fstat(descriptor).st_mtime)
-            _note(descriptor, f"{_named(verb)}{os.getpid()})")
-            # The lock ends with the process, even after a kill; the file stays, so that no run locks a removed file.
-            yield
-            _note(descriptor, "")
-
 
 def _unreadable(file: Path, error: OSError) -> VirtrbdError:
     if isinstance(error, PermissionError):
         return DeniedError(f"{file}: permission denied; run as root, or set state_dir")
     return VirtrbdError(f"{file}: {error.strerror}; set state_dir to a folder that can be written")
-
-
-def _holder(descriptor: int) -> str:
-    """Take the lock, or return who holds it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or _NAMELESS
-    return ""
-
-
-def _named(verb: str) -> str:
-    return f"virtrbd {verb} (pid "
-
-
-def _note(descriptor: int, text: str) -> None:
-    """Write the holder of a lock; on a full disk the holder is not named, and the lock still holds."""
-    with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
