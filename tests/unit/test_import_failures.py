@@ -5,7 +5,7 @@ from pathlib import Path
 
 from support.sources import as_disk
 
-from virtrbd.engine.observe import _sizes
+from virtrbd.engine.spec_files import file_sizes
 from virtrbd.errors import ExitCode
 from virtrbd.model.import_file import ImportFile
 from virtrbd.model.settings import ImportSettings, Settings
@@ -17,7 +17,7 @@ def test_a_file_that_meets_a_bug_fails_alone(tmp_path: Path) -> None:
     packed, plain = (ImportFile(name=str(tmp_path / name)) for name in ("disk.gz", "disk.raw"))
     # No folder has such a name, and only what is packed needs one.
     settings = Settings(host="here", imports=ImportSettings(cache_dir="/no\0folder"))
-    sizes, failures = _sizes([packed, plain], settings)
+    sizes, failures = file_sizes([packed, plain], settings)
     assert sizes == {plain: 4096}
     assert failures[packed].exit_code is ExitCode.BUG
     assert failures[packed].text.startswith(f"looking at {tmp_path}/disk.gz: virtrbd cannot handle this (ValueError)")

@@ -10,7 +10,7 @@ import pytest
 from support.sources import as_disk
 from support.web import Handler, Web, serving
 
-from virtrbd.engine.observe import _sizes
+from virtrbd.engine.spec_files import file_sizes
 from virtrbd.errors import ExitCode
 from virtrbd.local.image_cache import opened_cache
 from virtrbd.model.digest import digest_of
@@ -64,7 +64,7 @@ def dripping(handler: Handler) -> None:
 def never_ready(file: ImportFile, here: Settings, *others: ImportFile) -> None:
     """Require that the file fails in time, and nothing else."""
     began = time.monotonic()
-    sizes, failures = _sizes([file, *others], here, began + GETS_S)
+    sizes, failures = file_sizes([file, *others], here, began + GETS_S)
     assert time.monotonic() - began < GETS_S + SPARE_S
     assert dict(sizes) == dict.fromkeys(others, len(CONTENT))
     assert list(failures) == [file]
@@ -81,7 +81,7 @@ def test_servers_that_never_end_hold_up_their_own_files_alone(web: Web, here: Se
     bad = [on(web, path) for path in ("/silent.raw", "/other.raw", "/drips.raw")]
     good = [on(web, "/good.raw"), ImportFile(name=str(tmp_path / "local.raw"), checksum=checksum_of(CONTENT))]
     began = time.monotonic()
-    sizes, failures = _sizes([*bad, *good], here, began + GETS_S)
+    sizes, failures = file_sizes([*bad, *good], here, began + GETS_S)
     assert time.monotonic() - began < GETS_S + SPARE_S
     assert sizes == dict.fromkeys(good, len(CONTENT))
     assert set(failures) == set(bad)
@@ -109,4 +109,4 @@ def test_an_unpacking_that_takes_too_long_is_given_up(web: Web, here: Settings, 
 
 
 def test_who_waits_by_hand_gets_what_is_slow(web: Web, here: Settings) -> None:
-    assert _sizes([on(web, "/good.raw")], here) == ({on(web, "/good.raw"): len(CONTENT)}, {})
+    assert file_sizes([on(web, "/good.raw")], here) == ({on(web, "/good.raw"): len(CONTENT)}, {})

@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 import pytest
 from support.sources import open_source
 
-from virtrbd.engine.observe import _seed_file
+from virtrbd.engine.spec_files import seed_file
 from virtrbd.errors import SpecError
 from virtrbd.model.domain import Domain
 from virtrbd.model.record import replace
@@ -134,7 +134,7 @@ def test_a_name_that_cant_be_printed_is_a_problem_of_its_spec(field: str, name: 
 def test_a_name_that_is_too_long_is_a_problem_of_its_domain(field: str, specs: Path) -> None:
     domain = domain_of(specs, FIELDS[field].format("x" * 5000))
     for document in domain.seed.documents.values() if domain.seed else ():
-        assert _seed_file(document).problem == "File name too long"
+        assert seed_file(document).problem == "File name too long"
 
 
 @every_field
@@ -153,7 +153,7 @@ def test_a_link_that_is_changed_after_the_check_is_not_followed(field: str, spec
         return
     assert domain.seed is not None
     [document] = domain.seed.documents.values()
-    found = _seed_file(document)
+    found = seed_file(document)
     assert (found.raw, found.problem.split(",")[0]) == (b"", f"leads to {specs.parent}/secret")
 
 
@@ -169,7 +169,7 @@ def test_a_spec_folder_that_is_a_link_may_lead_elsewhere_later(specs: Path, tmp_
     assert after == before
     assert after.seed is not None
     assert after.seed.user_data is not None
-    assert _seed_file(after.seed.user_data).raw == b"#cloud-config\n"
+    assert seed_file(after.seed.user_data).raw == b"#cloud-config\n"
 
 
 CONFIG = "disks:\n  - {{size: 1G, ceph_config: {}}}\n"
