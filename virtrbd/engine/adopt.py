@@ -24,6 +24,7 @@ from virtrbd.engine.new_files import write_new
 from virtrbd.engine.observe import observe
 from virtrbd.engine.perform import perform
 from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
+from virtrbd.hypervisor.command_line import made_of
 from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action
 from virtrbd.model.cluster import ClusterFacts
@@ -153,7 +154,7 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
         images=images,
         pool_config={pool: pool_config(host.cluster, pool) for pool in sorted({ref.pool for ref in images})},
         carries=carries,
-        made_of=host.hypervisor.made_of,
+        made_of=partial(made_of, host.hypervisor),
     )
 
 

@@ -15,6 +15,7 @@ from virtrbd.domainxml.own_devices import device_at, own_device, place_of
 from virtrbd.domainxml.tree import Element, to_text
 from virtrbd.errors import HypervisorError, NotLiveError
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.hypervisor.live_changes import attach_live, detach_live, set_memory_live, set_vcpus_live, update_live
 from virtrbd.model.live_actions import SetLink
 
 # How long a guest may take to release a device, or to give memory back.
@@ -29,10 +30,10 @@ def attach(hypervisor: Hypervisor, uuid: str, device: str) -> None:
     """
     found = _known(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
-        hypervisor.attach_live(uuid, to_text(found))
+        attach_live(hypervisor, uuid, to_text(found))
     except HypervisorError:
         try:
-            hypervisor.attach_live(uuid, without_address(found))
+            attach_live(hypervisor, uuid, without_address(found))
         except HypervisorError as error:
             raise NotLiveError(f"{_without_slots(error)}; takes effect at the next boot") from error
 
@@ -54,7 +55,7 @@ def detach(hypervisor: Hypervisor, uuid: str, device: str, place: str) -> None:
     if found is None:
         return
     try:
-        hypervisor.detach_live(uuid, to_text(found))
+        detach_live(hypervisor, uuid, to_text(found))
     except HypervisorError as error:
         raise NotLiveError(f"{error}; it is removed at the next boot") from error
     # libvirt succeeds after 5 s also where the guest has not released it.
@@ -67,7 +68,7 @@ def change_media(hypervisor: Hypervisor, uuid: str, device: str) -> None:
     """Put the definition's medium into a drive of the running guest. Raises NotLiveError: the guest may lock it."""
     found = _known(own_device(_domain(hypervisor, uuid).definition, device), device, "definition")
     try:
-        hypervisor.update_live(uuid, without_address(found))
+        update_live(hypervisor, uuid, without_address(found))
     except HypervisorError as error:
         raise NotLiveError(f"{error}; takes effect at the next boot, or when the guest releases the drive") from error
 
@@ -76,14 +77,14 @@ def set_link(hypervisor: Hypervisor, uuid: str, action: SetLink) -> None:
     """Set an interface's link. Raises HypervisorError."""
     at = device_at(_running(hypervisor, uuid), action.device, action.place)
     found = _known(at, action.device, "running guest")
-    hypervisor.update_live(uuid, with_link(found, up=action.up, is_stated=action.is_stated))
+    update_live(hypervisor, uuid, with_link(found, up=action.up, is_stated=action.is_stated))
 
 
 def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
     """Set the balloon, up to the guest's maximum. Raises NotLiveError when the guest does not follow."""
     _, most = current_memory(_running(hypervisor, uuid).tree)
     wanted = min(to_bytes, most)
-    hypervisor.set_memory_live(uuid, wanted)
+    set_memory_live(hypervisor, uuid, wanted)
     if not _await(hypervisor, uuid, lambda live: current_memory(live.tree)[0] == wanted):
         raise NotLiveError("the guest's balloon does not follow; is its driver loaded?")
 
@@ -92,7 +93,7 @@ def set_vcpus(hypervisor: Hypervisor, uuid: str, count: int) -> None:
     """Plug vcpus in or out, up to the guest's maximum. Raises NotLiveError when it does not release them."""
     _, most = current_vcpus(_running(hypervisor, uuid).tree)
     try:
-        hypervisor.set_vcpus_live(uuid, min(count, most))
+        set_vcpus_live(hypervisor, uuid, min(count, most))
     except HypervisorError as error:
         raise NotLiveError(f"{error}; takes effect at the next boot") from error
 

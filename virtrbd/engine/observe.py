@@ -18,6 +18,7 @@ from virtrbd.engine.host import Host
 from virtrbd.engine.spec_files import file_sizes, files_to_import, half_way, seed_documents, seed_file
 from virtrbd.errors import DocumentError, ExitCode, HypervisorError
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.hypervisor.secrets import list_secrets
 from virtrbd.images.traces import rollbacks_begun, unknown_marks
 from virtrbd.lazily import lazily
 from virtrbd.local.state_dir import StateDir
@@ -137,7 +138,7 @@ def _read_hypervisor(hypervisor: Hypervisor, cluster: Cluster) -> _Defined:
     return _Defined(
         host_uuid=hypervisor.host_uuid(),
         digest=hypervisor.digest(),
-        secrets=hypervisor.secrets(cluster.key) if cluster.key else (),
+        secrets=list_secrets(hypervisor, cluster.key) if cluster.key else (),
         domains=hypervisor.domains(),
         kept=hypervisor.kept_documents(),
     )

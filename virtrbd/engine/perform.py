@@ -13,6 +13,8 @@ from virtrbd.engine import hotplug, power
 from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.errors import HypervisorError, VirtrbdError
+from virtrbd.hypervisor.live_changes import block_resize, limit_disk_live, mark_live, set_title_live
+from virtrbd.hypervisor.secrets import define_secret
 from virtrbd.images.change import finish_rollback
 from virtrbd.images.create import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.images.import_source import ImportWork, open_import
@@ -149,7 +151,7 @@ def _change_definition(
     match action:
         case DefineSecret():
             assert host.cluster.key, "a secret is planned where there is a key"
-            host.hypervisor.define_secret(action.uuid, action.usage, host.cluster.key)
+            define_secret(host.hypervisor, action.uuid, action.usage, host.cluster.key)
         case DefineDomain():
             _define(action, host)
         case RenewMark():
@@ -172,7 +174,7 @@ def _change_guest(action: AnyLive, host: Host) -> None:
         case ChangeMedia():
             hotplug.change_media(hypervisor, uuid, action.device)
         case LimitDisk():
-            hypervisor.limit_disk_live(uuid, action.target, dict(action.limits))
+            limit_disk_live(hypervisor, uuid, action.target, dict(action.limits))
         case SetLink():
             hotplug.set_link(hypervisor, uuid, action)
         case SetMemory():
@@ -180,9 +182,9 @@ def _change_guest(action: AnyLive, host: Host) -> None:
         case SetVcpus():
             hotplug.set_vcpus(hypervisor, uuid, action.to_count)
         case SetTitle():
-            hypervisor.set_title_live(uuid, action.title, action.description)
+            set_title_live(hypervisor, uuid, action.title, action.description)
         case MarkLive():
-            hypervisor.mark_live(uuid, action.stated, dict(action.places))
+            mark_live(hypervisor, uuid, action.stated, dict(action.places))
         case _:
             assert_never(action)
 
@@ -222,7 +224,7 @@ def _generation(domain: DefinedDomain | None) -> str:
 
 def _grow(action: GrowImage, host: Host) -> None:
     if action.live:
-        host.hypervisor.block_resize(action.domain_uuid, action.target, action.from_bytes, action.to_bytes)
+        block_resize(host.hypervisor, action.domain_uuid, action.target, action.from_bytes, action.to_bytes)
     else:
         grow = partial(grow_image, host.cluster, action.ref, action.to_bytes)
         once_free(grow, wait_s=host.settings.timeouts.watcher, say=host.say)

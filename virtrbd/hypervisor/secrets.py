@@ -1,14 +1,43 @@
-"""libvirt's secrets of Ceph: read, and described so that a later run knows whether they have their value."""
+"""libvirt's secrets of Ceph: read, made, and described so that a later run knows whether they have their value."""
 
 import re
 from typing import Any
 
 from virtrbd.ceph.keyring import Key
 from virtrbd.hypervisor.bindings import libvirt
+from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.lazily import lazily
 from virtrbd.model.cluster import Secret
+
+with lazily():
+    from virtrbd.domainxml.parse import secret_xml
 
 SECRET_SET = "virtrbd: cephx key"
 SECRET_NOT_SET = "virtrbd: cephx key, value not set yet"
+
+
+def list_secrets(hypervisor: Hypervisor, key: Key) -> tuple[Secret, ...]:
+    """Return libvirt's ceph secrets by UUID, and which of them hold this key (a private one does not show it)."""
+
+    def read(connection: Any) -> tuple[Secret, ...]:
+        ceph = [s for s in connection.listAllSecrets() if s.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_CEPH]
+        found = (secret for each in ceph if (secret := _read_secret(each, key)))
+        return tuple(sorted(found, key=lambda secret: secret.uuid))
+
+    return hypervisor.call("listing secrets", read)
+
+
+def define_secret(hypervisor: Hypervisor, uuid: str, usage: str, key: Key) -> None:
+    """Define the secret, set its value, then record that it has one: a private value can't be read."""
+
+    def define(connection: Any) -> None:
+        # An existing secret may be another run's, which is about to find it set.
+        there = [secret for secret in connection.listAllSecrets() if secret.UUIDString() == uuid]
+        made = there or [connection.secretDefineXML(secret_xml(uuid, usage, SECRET_NOT_SET))]
+        made[0].setValue(key.raw)
+        connection.secretDefineXML(secret_xml(uuid, usage, SECRET_SET))
+
+    hypervisor.call(f"defining secret {uuid}", define, changes=True)
 
 
 def secret_told(xml: str) -> tuple[bool, bool]:
@@ -18,7 +47,7 @@ def secret_told(xml: str) -> tuple[bool, bool]:
     return description.startswith("virtrbd: "), description == SECRET_SET
 
 
-def read_secret(secret: Any, key: Key) -> Secret | None:
+def _read_secret(secret: Any, key: Key) -> Secret | None:
     """Return a secret of libvirt's, and whether it holds the key: a private secret of others does not show that.
 
     None when it was undefined since the listing.

@@ -11,6 +11,7 @@ from virtrbd.ceph.watchers import registered
 from virtrbd.ending import did, finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.hypervisor.live_changes import block_resize
 from virtrbd.images.image_host import ImageHost
 from virtrbd.images.require import not_ready_error, require_image
 from virtrbd.images.traces import drop_rollback, note_rollback
@@ -102,7 +103,7 @@ def grow(
     if running and hypervisor:
         # Also an image of that size already: after a growth by rbd alone the guest does not know it.
         target = _target(hypervisor, running, ref)
-        was_told = hypervisor.block_resize(running.uuid, target, image.size_bytes, to_bytes)
+        was_told = block_resize(hypervisor, running.uuid, target, image.size_bytes, to_bytes)
         return image.size_bytes, running.name if was_told else ""
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)

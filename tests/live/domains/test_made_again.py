@@ -3,6 +3,7 @@
 import subprocess
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import libvirt
@@ -11,6 +12,7 @@ from lxml import etree
 from support.checkout import CHECKOUT
 from support.made_again import MONITOR, RBD_DISK, SECRET, Host, made_again
 
+from virtrbd.hypervisor.command_line import made_of
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.specs.settings import load_settings
 
@@ -182,7 +184,9 @@ def here(lab: Path) -> Iterator[Host]:  # noqa: ARG001
     settings = load_settings(subprocess.check_output(tool, text=True).strip())
     connection = libvirt.open(settings.connect)
     with Hypervisor.connect(settings) as hypervisor:
-        host = Host(connection=connection, capabilities_of=hypervisor.capabilities, made_of=hypervisor.made_of)
+        host = Host(
+            connection=connection, capabilities_of=hypervisor.capabilities, made_of=partial(made_of, hypervisor)
+        )
         host.define_secret()
         yield host
         connection.secretLookupByUUIDString(SECRET).undefine()
