@@ -3,7 +3,8 @@
 from functools import partial
 from typing import assert_never
 
-from virtrbd.ceph.images import free_of_inherited, grow_image, mark_image, set_running
+from virtrbd.ceph.images import free_of_inherited, mark_image, set_running
+from virtrbd.ceph.making import grow_image
 from virtrbd.ceph.mending import complete_made
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, Edited, Rendered

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from virtrbd.ceph.details import missing_snapshot, read_details
 from virtrbd.ceph.features import OBJECT_MAP_INVALID
-from virtrbd.ceph.images import grow_image, read_image, set_state
+from virtrbd.ceph.images import read_image, set_state
 from virtrbd.ceph.long_calls import flatten_image, roll_back_image
+from virtrbd.ceph.making import grow_image
 from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import registered
 from virtrbd.ending import did, finishing

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from virtrbd.ceph.images import clone_image, create_image, mark_image, read_image, set_state
+from virtrbd.ceph.images import mark_image, read_image, set_state
 from virtrbd.ceph.long_calls import remove_half
+from virtrbd.ceph.making import clone_image, create_image
 from virtrbd.ceph.mending import remove_remains
 from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.pools import refuse_full
