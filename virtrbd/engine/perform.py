@@ -6,20 +6,17 @@ from typing import assert_never
 from virtrbd.ceph.images import free_of_inherited, mark_image, set_running
 from virtrbd.ceph.making import grow_image
 from virtrbd.ceph.mending import complete_made
-from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, Edited, Rendered
-from virtrbd.domainxml.image_uses import images_of_disk
 from virtrbd.domainxml.own_devices import settled
-from virtrbd.engine import hotplug, power
+from virtrbd.engine import power
 from virtrbd.engine.host import Host
-from virtrbd.engine.start_gate import through_gate
+from virtrbd.engine.perform_live import perform_live
 from virtrbd.errors import HypervisorError, VirtrbdError
-from virtrbd.hypervisor.live_changes import block_resize, limit_disk_live, mark_live, set_title_live
+from virtrbd.hypervisor.live_changes import block_resize
 from virtrbd.hypervisor.secrets import define_secret
 from virtrbd.images.change import finish_rollback
 from virtrbd.images.create import make_clone, make_empty, make_filled, remove_half_made
 from virtrbd.images.import_source import ImportWork, open_import
-from virtrbd.images.mapped import images_of_sources
 from virtrbd.images.remove import perform_removal
 from virtrbd.images.seed import make_seed
 from virtrbd.images.source_check import looking_for_damage
@@ -38,7 +35,7 @@ from virtrbd.model.domain_actions import (
     UndefineDomain,
 )
 from virtrbd.model.hazard import Hazard
-from virtrbd.model.image import ImageLayout, ImageMark, ImageRef
+from virtrbd.model.image import ImageLayout, ImageMark
 from virtrbd.model.image_actions import (
     CloneImage,
     CreateImage,
@@ -53,17 +50,7 @@ from virtrbd.model.image_actions import (
 )
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.live_actions import (
-    AnyLive,
-    AttachDevice,
-    ChangeMedia,
-    DetachDevice,
-    LimitDisk,
     LiveAction,
-    MarkLive,
-    SetLink,
-    SetMemory,
-    SetTitle,
-    SetVcpus,
 )
 from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
@@ -90,7 +77,7 @@ def perform(action: Action, host: Host) -> None:
         case DropManagedSave():
             host.hypervisor.drop_managed_save(action.domain_uuid)
         case LiveAction():
-            _change_guest(action, host)
+            perform_live(action, host)
         case _:
             assert_never(action)
 
@@ -163,66 +150,6 @@ def _change_definition(
             _undefine(action, host)
 
 
-def _change_guest(action: AnyLive, host: Host) -> None:
-    hypervisor, uuid = host.hypervisor, action.domain_uuid
-    match action:
-        case AttachDevice():
-            _attach(action, host)
-        case DetachDevice():
-            hotplug.detach(hypervisor, uuid, action.device, action.place)
-            if action.image:
-                power.clear_claims(host, [action.image])
-        case ChangeMedia():
-            hotplug.change_media(hypervisor, uuid, action.device)
-        case LimitDisk():
-            limit_disk_live(hypervisor, uuid, action.target, dict(action.limits))
-        case SetLink():
-            hotplug.set_link(hypervisor, uuid, action)
-        case SetMemory():
-            hotplug.set_memory(hypervisor, uuid, action.to_bytes)
-        case SetVcpus():
-            hotplug.set_vcpus(hypervisor, uuid, action.to_count)
-        case SetTitle():
-            set_title_live(hypervisor, uuid, action.title, action.description)
-        case MarkLive():
-            mark_live(hypervisor, uuid, action.stated, dict(action.places))
-        case _:
-            assert_never(action)
-
-
-def _attach(action: AttachDevice, host: Host) -> None:
-    domain = host.hypervisor.domain(action.domain_uuid)
-    # Where it is gone, attaching says so.
-    tree = (domain.definition if domain else Definition("<domain/>")).tree
-    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of, action.device)
-    through_gate(
-        host.cluster,
-        [action.image] if action.image else [],
-        partial(hotplug.attach, host.hypervisor, action.domain_uuid, action.device),
-        unsure=(*_doubtful(action, domain, host), *volumes),
-        mapped=mapped,
-        run=power.run_here(host, _generation(domain)),
-        allowed=host.allowed,
-        wait_s=host.settings.timeouts.watcher,
-        say=host.say,
-    )
-
-
-def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) -> tuple[ImageRef, ...]:
-    """Return the image of a disk that names another cluster's monitors, where one of that name is here."""
-    if action.image or domain is None or not action.device.startswith("disk:"):
-        return ()
-    tree = domain.definition.tree
-    _, doubtful = power.images_by_cluster(tree, host)
-    return tuple(ref for ref in doubtful if ref in images_of_disk(tree, action.device))
-
-
-def _generation(domain: DefinedDomain | None) -> str:
-    """Return the generation of the running guest, "" where it is unknown."""
-    mark = domain.live.mark if domain and domain.live else None
-    return mark.generation if mark else ""
-
-
 def _grow(action: GrowImage, host: Host) -> None:
     if action.live:
         block_resize(host.hypervisor, action.domain_uuid, action.target, action.from_bytes, action.to_bytes)
@@ -237,7 +164,7 @@ def _note_host(action: NoteHost, host: Host) -> None:
     if domain is None or domain.state.is_active != action.runs:
         return
     if action.runs:
-        set_running(host.cluster, action.refs, power.run_here(host, _generation(domain)))
+        set_running(host.cluster, action.refs, power.run_here(host, power.generation_of(domain)))
     else:
         power.note_clean_stop(host, domain)
 

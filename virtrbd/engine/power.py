@@ -48,6 +48,12 @@ def start_domain(domain_uuid: str, host: Host) -> None:
     )
 
 
+def generation_of(domain: DefinedDomain | None) -> str:
+    """Return the generation of the running guest, "" where it is unknown."""
+    mark = domain.live.mark if domain and domain.live else None
+    return mark.generation if mark else ""
+
+
 def run_here(host: Host, generation: str) -> LastRun:
     """Return a run of a guest on this host that begins now."""
     return LastRun(
