@@ -1,23 +1,32 @@
 """The spec's schema: the fields of a domain."""
 
-import os
-import re
-import zoneinfo
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from virtrbd.model.names import check_domain_name, check_new_name
 from virtrbd.model.power import WantedState
-from virtrbd.printable import quoted
 from virtrbd.specs.checked import Bytes, Plain, SizeBytes, Strict, list_of_one, short_for
 from virtrbd.specs.cloud_init_schema import CloudInitSpec, whole_seed
 from virtrbd.specs.disk_schema import CdromSpec, DiskSpec
+from virtrbd.specs.field_values import (
+    ChannelName,
+    Clock,
+    Power,
+    each_once,
+    supported_machine,
+    whole_boot_menu,
+    whole_cpu,
+    whole_graphics,
+    whole_hugepages,
+    whole_numatune,
+    whole_tpm,
+    whole_vsock,
+)
 from virtrbd.specs.host_schema import FilesystemSpec, HostDeviceSpec
 from virtrbd.specs.interface_schema import InterfaceSpec
 from virtrbd.specs.limits import MAX_USES
 from virtrbd.specs.machine_schema import (
-    CPU_MODES,
     BootMenuSpec,
     CpuSpec,
     CpuTuneSpec,
@@ -34,84 +43,6 @@ from virtrbd.specs.machine_schema import (
     UsbControllerSpec,
     WatchdogSpec,
 )
-
-
-def _cpu(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return {"mode": value} if value in CPU_MODES else {"mode": "custom", "model": value}
-
-
-def _tpm(value: object) -> object:
-    return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
-
-
-def _boot_menu(value: object) -> object:
-    return {"enable": value} if isinstance(value, bool) else value
-
-
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{name} is named twice; name it once")
-    return names
-
-
-def _channel(name: str) -> str:
-    if word := _CHANNELS_OF_WORDS.get(name):
-        raise ValueError(f"{name} has a word of its own; write {word}: true instead")
-    return name
-
-
-def _graphics(value: object) -> object:
-    return None if value == "none" else short_for("type")(value)
-
-
-def _hugepages(value: object) -> object:
-    """True means the host's default size, 0; Bytes reads other values."""
-    if isinstance(value, bool):
-        return {True: 0, False: None}[value]
-    if value == 0:
-        raise ValueError("no size; write true for the host's default, or a size like 2M")
-    return value
-
-
-def _vsock(value: object) -> object:
-    if value == 0 and not isinstance(value, bool):
-        raise ValueError("vsock takes auto or a context id from 3; 0 to 2 are the host's")
-    return 0 if value is True or value == "auto" else value
-
-
-def _numatune(value: object) -> object:
-    return {"nodeset": value} if isinstance(value, str | int) else value
-
-
-def _zone(clock: str) -> str:
-    folders = [folder for folder in zoneinfo.TZPATH if os.path.isdir(folder)]
-    # os.path's test: Path's raises for a name that is too long.
-    if "/" in clock and folders and not any(os.path.isfile(os.path.join(folder, clock)) for folder in folders):
-        raise ValueError(f"{clock} is not a time zone; write utc, localtime, or a zone like Europe/Berlin")
-    return clock
-
-
-def _machine(machine: str | None) -> str | None:
-    if machine and not re.fullmatch(r"pc|q35|pc-(i440fx|q35)-[0-9.a-z-]+|pc-[01]\.[0-9]+", machine):
-        raise ValueError(f"{quoted(machine)} is not supported; write pc, q35, or one of their versions like pc-q35-9.0")
-    return machine
-
-
-Power = Literal["destroy", "restart"]
-# The pattern comes first: the zone's file is looked for by this name.
-Clock = Annotated[
-    str,
-    Field(pattern=r"^(utc|localtime|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2})$", max_length=100),
-    AfterValidator(_zone),
-]
-
-
-_CHANNELS_OF_WORDS = {"org.qemu.guest_agent.0": "guest_agent", "com.redhat.spice.0": "spice_agent"}
-# It ends the path of a socket, of which Linux takes 107 bytes; libvirt's folder for it has up to 69.
-ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=36), AfterValidator(_channel)]
 
 # vd, sd and hd with a letter each.
 _TARGETS = 3 * 26
@@ -160,7 +91,7 @@ class DomainSpec(Strict):
     ] = None
     hugepages: Annotated[
         Bytes | None,
-        BeforeValidator(_hugepages, json_schema_input_type=bool | str),
+        BeforeValidator(whole_hugepages, json_schema_input_type=bool | str),
         Field(description="true for the host's default size, or a size like 1G."),
     ] = None
     vcpus: Annotated[StrictInt | None, Field(ge=1, le=4096, description="1 unless stated.")] = None
@@ -173,16 +104,18 @@ class DomainSpec(Strict):
     cputune: Annotated[CpuTuneSpec | None, Field(description="Weight, limits, and pins of single threads.")] = None
     numatune: Annotated[
         NumaTuneSpec | None,
-        BeforeValidator(_numatune, json_schema_input_type=NumaTuneSpec | str | int),
+        BeforeValidator(whole_numatune, json_schema_input_type=NumaTuneSpec | str | int),
         Field(description="NUMA nodes of the host that the memory comes from, like 0-1, or a mapping."),
     ] = None
     cpu: Annotated[
         CpuSpec | None,
-        BeforeValidator(_cpu, json_schema_input_type=CpuSpec | str),
+        BeforeValidator(whole_cpu, json_schema_input_type=CpuSpec | str),
         Field(description="A mode (host-model, host-passthrough), a model, or a mapping."),
     ] = None
     machine: Annotated[
-        str | None, AfterValidator(_machine), Field(description="q35, or pc when a disk is ide; stays as defined.")
+        str | None,
+        AfterValidator(supported_machine),
+        Field(description="q35, or pc when a disk is ide; stays as defined."),
     ] = None
     machine_upgrade: Annotated[StrictBool | None, Field(description="Follow libvirt's newest version of it.")] = None
     hypervisor: Annotated[Literal["kvm", "qemu"] | None, Field(description="kvm unless stated.")] = None
@@ -194,12 +127,12 @@ class DomainSpec(Strict):
     boot: Annotated[
         Annotated[tuple[Literal["hd", "cdrom", "network", "fd"], ...], Field(min_length=1)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
-        AfterValidator(lambda classes: classes and _each_once(classes)),
+        AfterValidator(lambda classes: classes and each_once(classes)),
         Field(description="Kinds of devices, the first one first: where no device has a boot order of its own."),
     ] = None
     boot_menu: Annotated[
         BootMenuSpec | None,
-        BeforeValidator(_boot_menu, json_schema_input_type=BootMenuSpec | bool),
+        BeforeValidator(whole_boot_menu, json_schema_input_type=BootMenuSpec | bool),
         Field(description="libvirt's unless stated; true, false, or a mapping."),
     ] = None
     clock: Annotated[Clock | None, Field(description="utc unless stated; or a zone.")] = None
@@ -235,7 +168,7 @@ class DomainSpec(Strict):
     ] = None
     graphics: Annotated[
         GraphicsSpec | None,
-        BeforeValidator(_graphics, json_schema_input_type=GraphicsSpec | Literal["none", "vnc", "spice"]),
+        BeforeValidator(whole_graphics, json_schema_input_type=GraphicsSpec | Literal["none", "vnc", "spice"]),
         Field(description="none unless stated: a server has a serial console."),
     ] = None
     video: Annotated[
@@ -266,7 +199,7 @@ class DomainSpec(Strict):
     channels: Annotated[
         Annotated[tuple[ChannelName, ...], Field(max_length=28)] | None,
         BeforeValidator(list_of_one, json_schema_input_type=str | list[str]),
-        AfterValidator(lambda names: names and _each_once(names)),
+        AfterValidator(lambda names: names and each_once(names)),
         Field(
             description="Names of virtio ports for other agents in the guest, like org.example.0; sockets of the host."
         ),
@@ -282,12 +215,12 @@ class DomainSpec(Strict):
     ] = None
     tpm: Annotated[
         TpmSpec | None,
-        BeforeValidator(_tpm, json_schema_input_type=TpmSpec | bool),
+        BeforeValidator(whole_tpm, json_schema_input_type=TpmSpec | bool),
         Field(description="true for a TPM 2.0, or a mapping."),
     ] = None
     vsock: Annotated[
         StrictInt | None,
-        BeforeValidator(_vsock, json_schema_input_type=int | Literal["auto"]),
+        BeforeValidator(whole_vsock, json_schema_input_type=int | Literal["auto"]),
         Field(description="auto, or a context id from 3."),
     ] = None
     # The last field: it may be long.
