@@ -172,7 +172,7 @@ def test_what_may_be_under_way_is_looked_at_twice_and_what_cannot_be_is_not() ->
 
 
 def test_an_image_that_opens_is_mended_where_something_is_wrong_with_it() -> None:
-    clone = LostClone(room=ImageRef(pool="vms", name=""), image_id="10ff", parent_snapshot_id=4)
+    clone = LostClone(where=ImageRef(pool="vms", name=""), image_id="10ff", parent_snapshot_id=4)
     parent = ImageRef(pool="golden", name="debian", snapshot="v1")
     gone, here = (Lock(client=f"client.{number}", cookie="c", address="192.0.2.1:0") for number in (1, 2))
     troubles = ImageTroubles(

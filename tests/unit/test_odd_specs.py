@@ -16,7 +16,7 @@ from virtrbd.specs import load as loading
 from virtrbd.specs import resolve as resolving
 from virtrbd.specs.checked import Strict, check
 from virtrbd.specs.directory import Fleet, load_fleet
-from virtrbd.specs.document import Document
+from virtrbd.specs.document import YamlDocument
 from virtrbd.specs.fragments import with_fragments
 from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.schema import DomainSpec, FragmentSpec
@@ -200,7 +200,7 @@ def test_every_field_takes_any_value_or_refuses_it(model: type[Strict]) -> None:
                 {} if model is SettingsFile else {"name": "s", "memory": "1G", "disks": [{"size": "1G"}]}
             )
             data = with_value(base, path, value)
-            found, problems = check(model, Document(file="f", data=data, lines={}))
+            found, problems = check(model, YamlDocument(file="f", data=data, lines={}))
             assert found or problems, (path, value)
 
 
@@ -223,7 +223,7 @@ def test_what_was_not_foreseen_in_loading_fails_its_spec_alone(
 ) -> None:
     genuine = with_fragments
 
-    def odd(document: Document, *rest: Any) -> object:
+    def odd(document: YamlDocument, *rest: Any) -> object:
         if "odd.yaml" in document.file:
             raise LookupError(SECRET)
         return genuine(document, *rest)

@@ -19,7 +19,7 @@ from virtrbd.model.machine import Cpu
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict, check
-from virtrbd.specs.document import Document
+from virtrbd.specs.document import YamlDocument
 from virtrbd.specs.json_schema import spec_schema
 from virtrbd.specs.load import load
 from virtrbd.specs.resolve import resolve
@@ -178,7 +178,7 @@ def models_in(annotation: object) -> Iterator[type[Strict]]:
 @pytest.mark.parametrize("model", [*dict.fromkeys((*models_in(FragmentSpec), *models_in(SettingsFile)))])
 def test_null_is_taken_by_every_field_that_has_a_default(model: type[Strict]) -> None:
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    document = Document(file="x", data=dict.fromkeys(fields), lines={})
+    document = YamlDocument(file="x", data=dict.fromkeys(fields), lines={})
     _, problems = check(model, document)
     missing = {problem.split(": ")[1] for problem in problems if "missing; it has no default" in problem}
     assert missing == {name for name, field in fields.items() if field.is_required()}

@@ -76,7 +76,7 @@ def call(ioctx: Any, object_name: str, method: str, argument: bytes = b"") -> by
 
 
 def list_names(ioctx: Any) -> list[tuple[str, str]]:
-    """Return id and name of each image of the room; for an entry that cannot be read the name is the id."""
+    """Return id and name of each image of the namespace; for an entry that cannot be read the name is the id."""
     try:
         found = list(_paged(ioctx, "rbd_directory", "dir_list", lambda answer: (answer.text(), answer.text())))
     except rados.IOError:
@@ -178,7 +178,7 @@ def _snapshot(answer: bytes) -> dict[str, Any]:
 
 
 def list_in_trash(ioctx: Any) -> list[dict[str, Any]]:
-    """Return the entries of the room's trash, with times in seconds since 1970; an entry of garbage is left out.
+    """Return the entries of the namespace's trash, with times in seconds since 1970; an entry of garbage is left out.
 
     Not by the method trash_list, nor trash_get: one entry that cls_rbd cannot decode ends the OSD (measured with 16.2).
     """
@@ -232,7 +232,7 @@ def list_clones(ioctx: Any, image_id: str, snapshot_id: int) -> list[ParentKey]:
 
 
 def list_old_clones(ioctx: Any, parent: ParentKey) -> list[str]:
-    """Return the ids of the clones (v1) of a snapshot that are in this room."""
+    """Return the ids of the clones (v1) of a snapshot that are in this namespace."""
     argument = struct.pack("<q", parent.pool_id) + encoded(parent.image_id) + struct.pack("<Q", parent.snapshot_id)
     try:
         walk = Decoder(call(ioctx, "rbd_children", "get_children", argument))
@@ -242,7 +242,7 @@ def list_old_clones(ioctx: Any, parent: ParentKey) -> list[str]:
 
 
 def name_of(ioctx: Any, image_id: str) -> str:
-    """Return the name that the room's directory has for the id, "" where it has none."""
+    """Return the name that the namespace's directory has for the id, "" where it has none."""
     try:
         return Decoder(call(ioctx, "rbd_directory", "dir_get_name", encoded(image_id))).text()
     except rados.ObjectNotFound:
@@ -250,7 +250,7 @@ def name_of(ioctx: Any, image_id: str) -> str:
 
 
 def id_of(ioctx: Any, name: str) -> str:
-    """Return the id that the room's directory has for the name, "" where it has none."""
+    """Return the id that the namespace's directory has for the name, "" where it has none."""
     try:
         return Decoder(call(ioctx, "rbd_directory", "dir_get_id", encoded(name))).text()
     except rados.ObjectNotFound:
@@ -258,12 +258,12 @@ def id_of(ioctx: Any, name: str) -> str:
 
 
 def name_in_trash(ioctx: Any, image_id: str) -> str:
-    """Return the name that an image in the room's trash had, "" where it is not there."""
+    """Return the name that an image in the namespace's trash had, "" where it is not there."""
     return str(_spec_in_trash(ioctx, image_id).get("name", ""))
 
 
 def trash_state(ioctx: Any, image_id: str) -> TrashState | None:
-    """Return the state of an image in the room's trash, None where it is not there."""
+    """Return the state of an image in the namespace's trash, None where it is not there."""
     spec = _spec_in_trash(ioctx, image_id)
     if not spec:
         return None

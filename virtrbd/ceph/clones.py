@@ -44,12 +44,12 @@ def _clones_by_id(cluster: Cluster, ioctx: Any, image_id: str, snapshot_id: int)
 
 
 def old_clones(cluster: Cluster, parent: ParentKey) -> Iterator[tuple[ImageRef, str]]:
-    """Yield room and id of each clone v1 of a snapshot, as far as this user may read."""
+    """Yield where each clone v1 of a snapshot is, and its id, as far as this user may read."""
     for pool in cluster.list_pools():
         # A clone v1 is in the namespace of its parent.
         where = ImageRef(pool=pool, namespace=parent.namespace, name="")
-        with suppress(rados.PermissionError, rados.PermissionDeniedError), cluster.ioctx(where) as room:
-            yield from ((where, clone_id) for clone_id in class_calls.list_old_clones(room, parent))
+        with suppress(rados.PermissionError, rados.PermissionDeniedError), cluster.ioctx(where) as ioctx:
+            yield from ((where, clone_id) for clone_id in class_calls.list_old_clones(ioctx, parent))
 
 
 def _clone(cluster: Cluster, where: ImageRef, key: ParentKey) -> Child:

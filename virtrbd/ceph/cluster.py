@@ -124,7 +124,7 @@ class Cluster:
         """
         for name in (ref.pool, ref.namespace):
             if as_bytes(name) and not is_utf8(name):
-                raise ClusterError(f"{ref.room}: Ceph's Python bindings take only names in UTF-8; use `rbd` there")
+                raise ClusterError(f"{ref.pool_spec}: Ceph's Python bindings take only names in UTF-8; use `rbd` there")
         try:
             ioctx = self._rados.open_ioctx(ref.pool)
         except rados.ObjectNotFound:
@@ -221,10 +221,10 @@ def _host_names(conf: str, mon_host: str) -> tuple[str, ...]:
 def refuse_missing_namespace(ioctx: Any, ref: ImageRef) -> None:
     """Raise ConfigError when the namespace of the context does not exist: librbd lists it as empty."""
     if ref.namespace and not rbd.RBD().namespace_exists(ioctx, ref.namespace):
-        room = f"{ref.pool}/{ref.namespace}"
+        pool_spec = f"{ref.pool}/{ref.namespace}"
         raise ConfigError(
-            f"namespace {room} does not exist; check the name, or make it: "
-            f"{shell_command('rbd namespace create', room)}"
+            f"namespace {pool_spec} does not exist; check the name, or make it: "
+            f"{shell_command('rbd namespace create', pool_spec)}"
         )
 
 

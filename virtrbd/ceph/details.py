@@ -153,10 +153,10 @@ def _parents(cluster: Cluster, ioctx: Any, image: Any, depth: int = 0) -> tuple[
     try:
         # By its id: a parent in the trash has no name.
         with (
-            cluster.ioctx(ref) as room,
-            open_image(room, ref, image_id=image.parent_id(), read_only=True) as parent,
+            cluster.ioctx(ref) as there,
+            open_image(there, ref, image_id=image.parent_id(), read_only=True) as parent,
         ):
-            return (ref, *_parents(cluster, room, parent, depth + 1))
+            return (ref, *_parents(cluster, there, parent, depth + 1))
     except (rbd.ImageNotFound, rbd.PermissionError, rados.PermissionError, ClusterError, ConfigError, DeniedError):
         return (ref,)
 

@@ -151,7 +151,7 @@ def _ids_by_name(cluster: Cluster, where: ImageRef, names: Sequence[str]) -> dic
 
 
 def read_headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) -> dict[str, Header | None]:
-    """Return the headers of a room's images by id, those in the trash too; None for what must be opened."""
+    """Return the headers of a namespace's images by id, those in the trash too; None for what must be opened."""
 
     def read(chunk: Sequence[str]) -> dict[str, Header | None]:
         # A separate context: two threads must not share one.
@@ -173,10 +173,10 @@ def read_headers(cluster: Cluster, where: ImageRef, image_ids: Sequence[str]) ->
 def _parent_refs(cluster: Cluster, keys: Sequence[ParentKey]) -> Mapping[ParentKey, ImageRef]:
     """Return the names of parents; a parent that left its pool (into the trash) has none here."""
     found: dict[ParentKey, ImageRef] = {}
-    rooms = {(key.pool_id, key.namespace) for key in keys}
-    for pool_id, namespace in sorted(rooms):
+    namespaces = {(key.pool_id, key.namespace) for key in keys}
+    for pool_id, namespace in sorted(namespaces):
         mine = {key for key in keys if (key.pool_id, key.namespace) == (pool_id, namespace)}
-        # Each clone in that room reports what is wrong with the room, because it is opened then.
+        # Each clone in that namespace reports what is wrong with the namespace, because it is opened then.
         named = or_failure("reading parents", partial(_parents_in, cluster, pool_id, namespace, mine))
         found |= {} if isinstance(named, Failure) else named
     return found

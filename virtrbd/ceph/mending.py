@@ -175,10 +175,10 @@ def forget_clone(cluster: Cluster, ref: ImageRef, image_id: str, clone: LostClon
     def forget(ioctx: Any) -> None:
         if clone.is_old:
             parent = struct.pack("<q", ioctx.get_pool_id()) + encoded(image_id) + snapshot
-            with cluster.ioctx(clone.room) as room:
-                _call(room, "rbd_children", "remove_child", parent, encoded(clone.image_id))
+            with cluster.ioctx(clone.where) as ioctx:
+                _call(ioctx, "rbd_children", "remove_child", parent, encoded(clone.image_id))
         else:
-            child = _child(clone.pool_id, clone.room.namespace, clone.image_id)
+            child = _child(clone.pool_id, clone.where.namespace, clone.image_id)
             _call(ioctx, f"rbd_header.{image_id}", "child_detach", snapshot, child)
 
     _on(cluster, f"taking a clone off the list of {ref}", ref, forget)

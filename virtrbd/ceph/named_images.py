@@ -62,29 +62,31 @@ def _image(ref: ImageRef, image_id: str, header: Header, parent: ImageRef | None
 def _read_all(cluster: Cluster, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[str, Header | None]]:
     """Return id and header of each image that has an id."""
     found: dict[ImageRef, tuple[str, Header | None]] = {}
-    for (pool, namespace), mine in _by_room(refs).items():
-        room = ImageRef(pool=pool, namespace=namespace, name="")
+    for (pool, namespace), mine in _by_namespace(refs).items():
+        where = ImageRef(pool=pool, namespace=namespace, name="")
         for at in range(0, len(mine), _AT_A_TIME):
-            some = partial(_read_some, cluster, room, mine[at : at + _AT_A_TIME])
+            some = partial(_read_some, cluster, where, mine[at : at + _AT_A_TIME])
             read = or_failure("reading images", partial(cluster.call, "reading images", some))
-            # Each image of a room reports what is wrong with the room, when it is opened.
+            # Each image of a namespace reports what is wrong with it, when it is opened.
             found |= {} if isinstance(read, Failure) else read
     return found
 
 
-def _read_some(cluster: Cluster, room: ImageRef, refs: Sequence[ImageRef]) -> dict[ImageRef, tuple[str, Header | None]]:
-    with cluster.ioctx(room) as ioctx:
+def _read_some(
+    cluster: Cluster, where: ImageRef, refs: Sequence[ImageRef]
+) -> dict[ImageRef, tuple[str, Header | None]]:
+    with cluster.ioctx(where) as ioctx:
         # The bindings take only such names of objects; librbd takes any.
         ids = read_ids(ioctx, [ref.name for ref in refs if is_utf8(ref.name)])
         headers = read_headers(ioctx, list(ids.values()))
     return {ref: (image_id, headers[image_id]) for ref in refs if (image_id := ids.get(ref.name))}
 
 
-def _by_room(refs: Sequence[ImageRef]) -> Mapping[tuple[str, str], list[ImageRef]]:
-    rooms: dict[tuple[str, str], list[ImageRef]] = {}
+def _by_namespace(refs: Sequence[ImageRef]) -> Mapping[tuple[str, str], list[ImageRef]]:
+    found: dict[tuple[str, str], list[ImageRef]] = {}
     for ref in refs:
-        rooms.setdefault((ref.pool, ref.namespace), []).append(ref)
-    return rooms
+        found.setdefault((ref.pool, ref.namespace), []).append(ref)
+    return found
 
 
 def _parents(cluster: Cluster, keys: set[ParentKey]) -> dict[ParentKey, ImageRef]:

@@ -113,7 +113,7 @@ def is_there(ioctx: Any, ref: ImageRef, image_id: str = "") -> bool:
 
 
 def is_listed(ioctx: Any, ref: ImageRef) -> bool:
-    """Whether the room's directory has the name: then librbd makes no image of that name, although there is none."""
+    """Whether the directory has the name: then librbd makes no image of that name, although there is none."""
     try:
         return bool(id_of(ioctx, ref.name))
     except (rados.PermissionError, rados.PermissionDeniedError):

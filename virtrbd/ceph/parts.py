@@ -112,7 +112,7 @@ def _lost_parent(cluster: Cluster, ioctx: Any, image_id: str) -> str:
         keys = None
     except (ValueError, ClusterError, rados.PermissionError, rados.PermissionDeniedError):
         return ""
-    return "" if keys else f"{where.room}/(id {key.image_id})"
+    return "" if keys else f"{where.pool_spec}/(id {key.image_id})"
 
 
 def _stuck(ioctx: Any, name: str, image_id: str) -> dict[str, TrashState]:
@@ -189,7 +189,7 @@ def _bad_maps(ioctx: Any, image: Any) -> Iterator[str]:
 
 
 def has_object(ioctx: Any, name: str) -> bool:
-    """Whether the room has an object of that name."""
+    """Whether the namespace has an object of that name."""
     try:
         ioctx.stat(name)
     except rados.ObjectNotFound:
@@ -230,15 +230,15 @@ def _lost_clones(
 
 def _listed_clones(cluster: Cluster, ioctx: Any, parent: ParentKey) -> Iterator[LostClone]:
     for key in class_calls.list_clones(ioctx, parent.image_id, parent.snapshot_id):
-        room = ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name="")
-        yield LostClone(room=room, pool_id=key.pool_id, image_id=key.image_id, parent_snapshot_id=parent.snapshot_id)
-    for room, image_id in old_clones(cluster, parent):
-        yield LostClone(room=room, pool_id=0, image_id=image_id, parent_snapshot_id=parent.snapshot_id, is_old=True)
+        where = ImageRef(pool=cluster.name_of_pool(key.pool_id), namespace=key.namespace, name="")
+        yield LostClone(where=where, pool_id=key.pool_id, image_id=key.image_id, parent_snapshot_id=parent.snapshot_id)
+    for where, image_id in old_clones(cluster, parent):
+        yield LostClone(where=where, pool_id=0, image_id=image_id, parent_snapshot_id=parent.snapshot_id, is_old=True)
 
 
 def _is_lost(cluster: Cluster, clone: LostClone, parent: ParentKey) -> bool:
     try:
-        with cluster.ioctx(clone.room) as ioctx:
+        with cluster.ioctx(clone.where) as ioctx:
             # A flatten leaves its snapshots on the parent, if they grew from it and the image has no deep-flatten.
             grows = class_calls.parent_of(ioctx, clone.image_id) == parent
             return not grows and not class_calls.list_snapshots(ioctx, clone.image_id)

@@ -53,7 +53,7 @@ def refuse_missing_rooms(cluster: Cluster, refs: Iterable[ImageRef]) -> None:
     """Raise ConfigError when the pool or the namespace of one of the images does not exist."""
 
     def look() -> None:
-        for ref in {ref.room: ref for ref in refs}.values():
+        for ref in {ref.pool_spec: ref for ref in refs}.values():
             with cluster.ioctx(ref) as ioctx:
                 refuse_missing_namespace(ioctx, ref)
 

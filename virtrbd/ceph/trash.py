@@ -72,10 +72,10 @@ def missing_image_error(cluster: Cluster, ref: ImageRef) -> ClusterError:
     if found:
         way_out = (
             f"bring it back with {shell_command('virtrbd image restore', ref.image)}, or see "
-            f"{shell_command('virtrbd image trash list', ref.room)}"
+            f"{shell_command('virtrbd image trash list', ref.pool_spec)}"
         )
         return ClusterError(f"image {ref.image} is in the trash; {way_out}")
-    return ClusterError(f"image {ref.image} does not exist; see {shell_command('virtrbd image list', ref.room)}")
+    return ClusterError(f"image {ref.image} does not exist; see {shell_command('virtrbd image list', ref.pool_spec)}")
 
 
 def _migrating(cluster: Cluster, ref: ImageRef) -> ClusterError:

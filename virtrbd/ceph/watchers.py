@@ -86,7 +86,7 @@ def _open(ioctx: Any, ref: ImageRef) -> Any:
     try:
         return open_image(ioctx, ref)
     except rbd.ImageNotFound:
-        look = shell_command("virtrbd image trash list", ref.room)
+        look = shell_command("virtrbd image trash list", ref.pool_spec)
         raise ClusterError(f"image {ref} does not exist; see whether it is in the trash with {look}") from None
 
 

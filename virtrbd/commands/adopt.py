@@ -25,6 +25,7 @@ with lazily():
     from virtrbd.engine.host import Host
     from virtrbd.model.failure import failure_of
     from virtrbd.model.plan import Result
+    from virtrbd.model.size import counted
 
 
 # The length of an element that is readable in a terminal; the spec has it whole.
@@ -115,7 +116,7 @@ class _Tally:
         counts = self.counts()
         count = sum(counts.values())
         lines = [
-            f"{count} domain{'' if count == 1 else 's'}: {counts['exact']} exact, {counts['with_xml']} with xml:, "
+            f"{counted(count, 'domain')}: {counts['exact']} exact, {counts['with_xml']} with xml:, "
             f"{counts['refused']} refused, {counts['known']} virtrbd's already"
         ]
         if any(outcome.exit_code is ExitCode.BLOCKED for each in self._adopted for outcome in each.outcomes):

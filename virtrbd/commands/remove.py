@@ -105,7 +105,7 @@ def _look(host: Host, domain: DefinedDomain, wanted: _Wanted) -> DomainPlan:
 def _steps(host: Host, job: _Job, wanted: _Wanted) -> Iterator[Outcome]:
     """Stop the guest, look again, and do the rest: a running guest may hide what its end shows."""
     stops = tuple(action for action in job.plan.actions if isinstance(action, ShutDownDomain | DropManagedSave))
-    if job.domain is None or not stops or _missing(job, host.allowed):
+    if job.domain is None or not stops or _missing_hazards(job, host.allowed):
         yield from _executed(host, job.plan)
         return
     for outcome in _executed(host, replace(job.plan, actions=stops)):
@@ -119,7 +119,7 @@ def _executed(host: Host, plan: DomainPlan) -> Iterator[Outcome]:
     return execute(Plan(domains=(plan,)), host.allowed, lambda action: perform(action, host))
 
 
-def _missing(job: _Job, allowed: frozenset[Hazard]) -> set[Hazard]:
+def _missing_hazards(job: _Job, allowed: frozenset[Hazard]) -> set[Hazard]:
     return {hazard for action in job.plan.actions for hazard in action.hazards} - allowed
 
 
@@ -130,7 +130,7 @@ def _closing_lines(job: _Job, outcomes: list[Outcome], allowed: frozenset[Hazard
         f"{shell_command('virtrbd image remove', ref)}"
         for ref in job.stay
     ]
-    if needed := _missing(job, allowed):
+    if needed := _missing_hazards(job, allowed):
         flags = ",".join(hazard for hazard in Hazard if hazard in needed | allowed)
         lines.append(
             f"nothing was done; {shell_command('virtrbd remove', name, options=f'--allow {flags}')} does all of it"

@@ -197,7 +197,7 @@ def _leftovers(plan: Plan, outcomes: Sequence[Outcome], allowed: frozenset[Hazar
                     "done, but still needed when checked again (not converged)",
                     ExitCode.FAILED,
                 )
-            elif missing := [hazard for hazard in action.hazards if hazard not in allowed]:
+            elif missing := action.missing_hazards(allowed):
                 result, detail, code = Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED
             else:
                 result, detail, code = Result.FAILED, "needed since the first look; run again", ExitCode.FAILED

@@ -154,9 +154,9 @@ def _execute_actions(name: str, actions: Sequence[A], terms: _Terms, perform: Ca
     # Nothing builds on a start or a change in a running guest; any other action that is not allowed holds back the
     # whole domain from the first step on: a domain of others must not get an image before it refuses the definition.
     # The secret, always the first step, is for all domains.
-    stopped = any(_missing(action, terms) for action in actions if not action.separable)
+    stopped = any(action.missing_hazards(terms.allowed) for action in actions if not action.separable)
     for action in actions:
-        if missing := _missing(action, terms):
+        if missing := action.missing_hazards(terms.allowed):
             yield _outcome(name, action, Result.BLOCKED, f"needs --allow {','.join(missing)}", ExitCode.BLOCKED)
         elif stopped and (terms.whole or not isinstance(action, DefineSecret)):
             yield _outcome(name, action, Result.NOT_TRIED, "", ExitCode.OK)
@@ -167,10 +167,6 @@ def _execute_actions(name: str, actions: Sequence[A], terms: _Terms, perform: Ca
             outcome = _perform(name, action, perform)
             stopped = stopped or outcome.result not in (Result.DONE, Result.PENDING)
             yield outcome
-
-
-def _missing(action: BaseAction, terms: _Terms) -> list[Hazard]:
-    return [hazard for hazard in action.hazards if hazard not in terms.allowed]
 
 
 def _perform(name: str, action: A, perform: Callable[[A], None]) -> Outcome:

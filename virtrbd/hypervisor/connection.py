@@ -140,7 +140,7 @@ class Hypervisor:
             flags, listed = Flags(connection), connection.listAllDomains()
             described = read_each(
                 listed,
-                flags.describe,
+                flags.read_domain,
                 patience_s=patience_s,
                 at_a_time=_AT_A_TIME,
                 give_up=lambda domain: flags.silent(domain, patience_s),

@@ -88,7 +88,7 @@ class Flags:
         self._saved = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         self._autostart = uuids(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
 
-    def describe(self, domain: Any) -> DefinedDomain | UnreadDomain | None:
+    def read_domain(self, domain: Any) -> DefinedDomain | UnreadDomain | None:
         """Return the domain, None when it was undefined since the listing.
 
         An odd domain is its own failure. Raises UnavailableError when libvirt no longer answers.
@@ -96,7 +96,7 @@ class Flags:
         name, uuid = domain.name(), domain.UUIDString()
         try:
             with contained(f"reading domain {name}"), translated(f"reading domain {name}"):
-                return self._describe(domain, name, uuid)
+                return self._domain(domain, name, uuid)
         except VirtrbdError as error:
             if isinstance(error, UnavailableError) and not answers(self._connection):
                 raise
@@ -111,7 +111,7 @@ class Flags:
         )
         return UnreadDomain(name=name, uuid=uuid, state=self._state(uuid), failure=failure_of(error))
 
-    def _describe(self, domain: Any, name: str, uuid: str) -> DefinedDomain | None:
+    def _domain(self, domain: Any, name: str, uuid: str) -> DefinedDomain | None:
         try:
             if uuid not in self._running and not (uuid in self._shut_off and uuid in self._persistent):
                 # Paused, crashed, on its way, transient: rare enough for a call each.

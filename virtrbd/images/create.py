@@ -206,7 +206,7 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str, *, is_ended: bool) -
             host.state.drop_intent(ref)
             host.say(
                 f"image {ref}: half-made, moved to the trash; `"
-                f"{shell_command('virtrbd image trash purge', ref.room)}` removes it"
+                f"{shell_command('virtrbd image trash purge', ref.pool_spec)}` removes it"
             )
         host.state.drop_intent(ref)
 

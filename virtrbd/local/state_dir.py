@@ -53,41 +53,41 @@ class StateDir:
         self._looked_at: set[str] = set()
         self._is_swept = False
 
-    def _room(self, room: str) -> Path:
+    def _folder(self, name: str) -> Path:
         """Return a folder of the state directory, which need not exist. Raises ConfigError, DeniedError."""
-        folder = self._path / room
-        if room not in self._looked_at:
+        folder = self._path / name
+        if name not in self._looked_at:
             try:
                 refuse_shared(self._path, "state_dir")
                 refuse_shared(folder, "state_dir")
             except OSError as error:
                 raise _unreadable(folder, error) from error
-            self._looked_at.add(room)
+            self._looked_at.add(name)
         return folder
 
-    def _file(self, room: str, name: str) -> Path:
+    def _file(self, folder: str, name: str) -> Path:
         """Return a file to write, in a folder that exists. Raises ConfigError, DeniedError, VirtrbdError."""
-        folder = self._room(room)
+        path = self._folder(folder)
         try:
-            make_private(folder)
+            make_private(path)
         except OSError as error:
-            raise _unreadable(folder, error) from error
-        return folder / file_name_of(name)
+            raise _unreadable(path, error) from error
+        return path / file_name_of(name)
 
-    def _write(self, room: str, name: str, content: bytes, *, synced: bool = False) -> None:
+    def _write(self, folder: str, name: str, content: bytes, *, synced: bool = False) -> None:
         """Write a file so that it exists whole or not at all; `synced`: and on disk. Raises VirtrbdError."""
-        file = self._file(room, name)
+        file = self._file(folder, name)
         try:
             write_whole(file, content, 0o600, synced=synced)
         except OSError as error:
             raise cannot_write(file, error, _WAY_OUT) from error
 
-    def _read(self, room: str, name: str, kind: type[T]) -> T | None:
+    def _read(self, folder: str, name: str, kind: type[T]) -> T | None:
         """Return a file's data, None where there is none or it has another form.
 
         Raises DeniedError: that a file may not be read does not mean that there is none.
         """
-        return self._decoded(self._room(room) / file_name_of(name), kind)
+        return self._decoded(self._folder(folder) / file_name_of(name), kind)
 
     def _decoded(self, file: Path, kind: type[T]) -> T | None:
         content = self._content(file)
@@ -134,7 +134,7 @@ class StateDir:
 
     def read_intents(self, refs: Iterable[ImageRef]) -> dict[ImageRef, Intent]:
         """Return the intents for these images, by one look at the folder.  Raises DeniedError."""
-        folder = self._room("intents")
+        folder = self._folder("intents")
         try:
             written = set(os.listdir(folder))
         except PermissionError as error:
@@ -148,8 +148,8 @@ class StateDir:
         """Forget the intent, where there is one: the image is marked, or gone. Raises VirtrbdError."""
         self._drop("intents", str(ref))
 
-    def _drop(self, room: str, name: str) -> None:
-        file = self._room(room) / file_name_of(name)
+    def _drop(self, folder: str, name: str) -> None:
+        file = self._folder(folder) / file_name_of(name)
         try:
             # Usually there is none, and its folder may be missing too.
             if os.path.lexists(file):
@@ -206,7 +206,7 @@ class StateDir:
     def read_told(self, what: str = "told") -> dict[str, str]:
         """Return what was reported; after a file that can't be understood it is reported again."""
         with suppress(ValueError, RecursionError, AttributeError):
-            told = json.loads(self._content(self._room("reconcile") / file_name_of(what)))
+            told = json.loads(self._content(self._folder("reconcile") / file_name_of(what)))
             return {str(key): str(value) for key, value in told.items()}
         return {}
 
@@ -221,28 +221,28 @@ class StateDir:
             return self._read("reconcile", "last-success", float) or 0.0
         return 0.0
 
-    def write_trace(self, room: str, ref: ImageRef, words: Mapping[str, str]) -> None:
+    def write_trace(self, folder: str, ref: ImageRef, words: Mapping[str, str]) -> None:
         """Record something about an image, on disk before it is done. Raises VirtrbdError."""
-        self._write(room, str(ref), json.dumps(dict(words)).encode(), synced=True)
+        self._write(folder, str(ref), json.dumps(dict(words)).encode(), synced=True)
 
-    def read_trace(self, room: str, ref: ImageRef) -> dict[str, str]:
+    def read_trace(self, folder: str, ref: ImageRef) -> dict[str, str]:
         """Return the record about an image, empty where there is none that can be understood."""
-        return self._read(room, str(ref), dict[str, str]) or {}
+        return self._read(folder, str(ref), dict[str, str]) or {}
 
-    def read_traces(self, room: str) -> list[dict[str, str]]:
+    def read_traces(self, folder: str) -> list[dict[str, str]]:
         """Return all records of a kind. Raises DeniedError."""
-        folder = self._room(room)
+        path = self._folder(folder)
         try:
-            names = sorted(os.listdir(folder))
+            names = sorted(os.listdir(path))
         except PermissionError as error:
-            raise _unreadable(folder, error) from error
+            raise _unreadable(path, error) from error
         except OSError:
             return []
-        return [found for name in names if (found := self._decoded(folder / name, dict[str, str]))]
+        return [found for name in names if (found := self._decoded(path / name, dict[str, str]))]
 
-    def drop_trace(self, room: str, ref: ImageRef) -> None:
+    def drop_trace(self, folder: str, ref: ImageRef) -> None:
         """Forget the record about an image. Raises VirtrbdError."""
-        self._drop(room, str(ref))
+        self._drop(folder, str(ref))
 
     @contextmanager
     def locked(self, names: Sequence[str], verb: str) -> Iterator[None]:
@@ -263,8 +263,8 @@ class StateDir:
         if self._is_swept:
             return
         self._is_swept = True
-        for room in _WRITTEN:
-            with suppress(OSError), opened_folder(str(self._room(room)), os.O_NOFOLLOW) as folder:
+        for each in _WRITTEN:
+            with suppress(OSError), opened_folder(str(self._folder(each)), os.O_NOFOLLOW) as folder:
                 names = os.listdir(folder)
                 remove_half_files(folder, names)
                 for name in names:

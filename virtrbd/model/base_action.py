@@ -24,3 +24,7 @@ class BaseAction(Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """What it does, in words that follow the name of its domain or image."""
         return self.wording.format_map(asdict(self))
+
+    def missing_hazards(self, allowed: frozenset[Hazard]) -> list[Hazard]:
+        """Return its hazards that are not allowed."""
+        return [hazard for hazard in self.hazards if hazard not in allowed]

@@ -48,7 +48,7 @@ class ImageRef(Struct, frozen=True, kw_only=True, order=True):
 
     def __str__(self) -> str:
         snapshot = f"@{self.snapshot}" if self.snapshot else ""
-        return f"{self.room}/{self.name}{snapshot}"
+        return f"{self.pool_spec}/{self.name}{snapshot}"
 
     @property
     def image(self) -> "ImageRef":
@@ -56,7 +56,7 @@ class ImageRef(Struct, frozen=True, kw_only=True, order=True):
         return replace(self, snapshot="") if self.snapshot else self
 
     @property
-    def room(self) -> str:
+    def pool_spec(self) -> str:
         """`pool[/namespace]`: where the image lies."""
         return f"{self.pool}/{self.namespace}" if self.namespace else self.pool
 

@@ -42,14 +42,14 @@ class LostClone(Struct, frozen=True, kw_only=True):
     `is_old`: it is listed like clones of format 1, in its own pool, and `pool_id` has no meaning.
     """
 
-    room: ImageRef
+    where: ImageRef
     image_id: str
     parent_snapshot_id: int
     pool_id: int = 0
     is_old: bool = False
 
     def __str__(self) -> str:
-        return f"{self.room.room}/(id {self.image_id})"
+        return f"{self.where.pool_spec}/(id {self.image_id})"
 
 
 class ImageParts(Struct, frozen=True, kw_only=True):

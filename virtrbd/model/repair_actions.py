@@ -35,11 +35,11 @@ class DropIdObject(RepairAction, frozen=True, kw_only=True):
 
 
 class ListImage(RepairAction, frozen=True, kw_only=True):
-    wording: ClassVar[str] = "list {ref} (id {image_id}) among the images of {ref.room}"
+    wording: ClassVar[str] = "list {ref} (id {image_id}) among the images of {ref.pool_spec}"
 
 
 class UnlistImage(RepairAction, frozen=True, kw_only=True):
-    wording: ClassVar[str] = "remove {ref} (id {image_id}) from the images of {ref.room}"
+    wording: ClassVar[str] = "remove {ref} (id {image_id}) from the images of {ref.pool_spec}"
 
 
 class SettleTrash(RepairAction, frozen=True, kw_only=True):

@@ -123,7 +123,7 @@ def _unclear(parts: ImageParts) -> str:
     look = f"{pool}{space} {shell_command('get', f'rbd_id.{parts.ref.name}', '-')}"
     return (
         f"its id object says {quoted(parts.id_object or '')}, the list of its pool {quoted(parts.listed_id)}; look at "
-        f"both with `{look}` and `{shell_command('rbd ls -l', parts.ref.room)}`"
+        f"both with `{look}` and `{shell_command('rbd ls -l', parts.ref.pool_spec)}`"
     )
 
 

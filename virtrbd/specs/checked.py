@@ -20,7 +20,7 @@ from virtrbd.model.image import ImageRef
 from virtrbd.model.names import check_plain
 from virtrbd.model.size import parse_size
 from virtrbd.printable import quoted
-from virtrbd.specs.document import Document
+from virtrbd.specs.document import YamlDocument
 from virtrbd.specs.limits import MAX_PROBLEMS, MAX_WORD
 
 _LARGEST = 2**63 - 1
@@ -104,7 +104,7 @@ def nearest(word: str, known: Collection[str]) -> str:
     return near[0] if near else ""
 
 
-def check(model: type[Model], document: Document, *, is_part: bool = False) -> tuple[Model | None, tuple[str, ...]]:
+def check(model: type[Model], document: YamlDocument, *, is_part: bool = False) -> tuple[Model | None, tuple[str, ...]]:
     """Return the model, or None and all problems of the document; of a part only those that the whole cannot mend."""
     if not isinstance(document.data, dict):
         return None, (document.at((), "not a mapping; write `name: …` and the other fields, one a line"),)

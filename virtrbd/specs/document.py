@@ -40,7 +40,7 @@ class Place(Struct, frozen=True, kw_only=True):
         return f"{self.file}:{self.line}"
 
 
-class Document(Struct, frozen=True, kw_only=True):
+class YamlDocument(Struct, frozen=True, kw_only=True):
     """One YAML document: its data, and the line (from 1) of every path in it.
 
     `elsewhere`: the places of values from other files (profiles, defaults).
@@ -68,7 +68,7 @@ class Document(Struct, frozen=True, kw_only=True):
         """Return `file:line: field: message`, with the nearest known line."""
         return f"{self.place(path)}: {field_name(path)}{brief_message(message)}"
 
-    def members(self, path: Path) -> dict[str, "Document"]:
+    def members(self, path: Path) -> dict[str, "YamlDocument"]:
         """Return each value of the mapping at a path as a separate document; empty where there is no mapping."""
         data = self.data
         for step in path:
@@ -79,7 +79,7 @@ class Document(Struct, frozen=True, kw_only=True):
             if len(known) > size and known[:size] == path:
                 lines.setdefault(known[size], {})[known[size + 1 :]] = line
         held = data if isinstance(data, dict) else {}
-        return {key: Document(file=self.file, data=held[key], lines=lines.get(key, {})) for key in held}
+        return {key: YamlDocument(file=self.file, data=held[key], lines=lines.get(key, {})) for key in held}
 
 
 def field_name(path: Path) -> str:
@@ -95,13 +95,13 @@ def brief_message(text: str) -> str:
 
 def parse_documents(
     file: str, raw: bytes, budget: Budget | None = None
-) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+) -> tuple[tuple[YamlDocument, ...], tuple[str, ...]]:
     """Return the documents of a file and the problems found, each as `file:line: field: message`.
 
     The values that are built are counted on the budget.
     """
     budget = budget or Budget()
-    documents: list[Document] = []
+    documents: list[YamlDocument] = []
     problems: list[str] = []
     if len(raw) > MAX_BYTES:
         return (), (f"{file}:1: larger than 1 MiB, so it is not a spec; check the path",)
@@ -111,7 +111,7 @@ def parse_documents(
             data = build.value(node, ())
             problems += build.problems
             if data is not None:
-                documents.append(Document(file=file, data=data, lines=build.lines))
+                documents.append(YamlDocument(file=file, data=data, lines=build.lines))
             if len(problems) > MAX_PROBLEMS:
                 break
     except UnreadableError as error:

@@ -17,7 +17,7 @@ from virtrbd.model.seed import Seed, SeedDocument
 from virtrbd.model.settings import Settings
 from virtrbd.model.size import format_size
 from virtrbd.printable import cut
-from virtrbd.specs.document import Document, Path, field_name
+from virtrbd.specs.document import Path, YamlDocument, field_name
 from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.resolve import is_i440fx
 from virtrbd.specs.resolve_disks import resolve_drives
@@ -136,7 +136,7 @@ def _members(value: object) -> list[tuple[str | int, object]] | None:
     return None
 
 
-def _explained(document: Document, path: Path, value: object) -> Explained:
+def _explained(document: YamlDocument, path: Path, value: object) -> Explained:
     shown = _shown(path, value)
     source = _stated_at(document, path) or _reason(path, is_set=shown != "-")
     return Explained(field=field_name(path).removesuffix(": "), value=shown, source=source)
@@ -160,7 +160,7 @@ def _shown(path: Path, value: object) -> str:
             return str(value)
 
 
-def _stated_at(document: Document, path: Path) -> str:
+def _stated_at(document: YamlDocument, path: Path) -> str:
     # A short form (`cpu: host-model`) has the place of the field around it; a mapping has no places for missing fields.
     for known in (path, path[:-1]):
         if known and document.states(known) and (known == path or _is_short(document, known)):
@@ -177,7 +177,7 @@ def _reason(path: Path, *, is_set: bool) -> str:
     return f"default: {reason}" if reason else "default"
 
 
-def _is_short(document: Document, path: Path) -> bool:
+def _is_short(document: YamlDocument, path: Path) -> bool:
     data = document.data
     for step in path:
         if isinstance(data, dict):

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict, check, nearest
-from virtrbd.specs.document import Document, first_problems, parse_documents
+from virtrbd.specs.document import YamlDocument, first_problems, parse_documents
 from virtrbd.specs.files import SpecFile
 from virtrbd.specs.limits import MAX_PROBLEMS, MAX_PROFILES, MAX_USES, Budget
 from virtrbd.specs.merge import Fragment, lay_under
@@ -53,7 +53,7 @@ def folder_fragments(file: SpecFile) -> tuple[Fragments, tuple[str, ...]]:
     return fragments_of(documents[0], f"of {Path(file.path).parent}")
 
 
-def fragments_of(document: Document, whose: str) -> tuple[Fragments, tuple[str, ...]]:
+def fragments_of(document: YamlDocument, whose: str) -> tuple[Fragments, tuple[str, ...]]:
     """Return the fragments of a document, and their problems."""
     profiles_by_name = {
         # A profile with only comments states nothing.
@@ -80,7 +80,7 @@ def _check(fragment: Fragment) -> tuple[str, ...]:
     return problems + tuple(fragment.document.at((word,), "belongs into a spec; leave it out here") for word in own)
 
 
-def with_fragments(spec: Document, fragments: Fragments, budget: Budget) -> tuple[Document, tuple[str, ...]]:
+def with_fragments(spec: YamlDocument, fragments: Fragments, budget: Budget) -> tuple[YamlDocument, tuple[str, ...]]:
     """Return the spec completed by the defaults and the profiles that it uses, and the problems with their names.
 
     The merged values are counted on the budget. Raises TooMuchError.

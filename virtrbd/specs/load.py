@@ -10,7 +10,7 @@ from virtrbd.errors import DefectError, SpecError
 from virtrbd.model.digest import digest_of
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import check
-from virtrbd.specs.document import Document, first_problems, parse_documents
+from virtrbd.specs.document import YamlDocument, first_problems, parse_documents
 from virtrbd.specs.files import SpecFile, SpecFiles, read_files
 from virtrbd.specs.fragments import Fragments, folder_fragments, settings_fragments, with_fragments
 from virtrbd.specs.limits import MAX_PROBLEMS, Budget, TooMuchError
@@ -21,7 +21,7 @@ class LoadedSpec(Struct, frozen=True, kw_only=True):
     """A checked spec, where it was written, and the digest of its file's raw bytes."""
 
     spec: DomainSpec
-    document: Document
+    document: YamlDocument
     digest: str
 
 

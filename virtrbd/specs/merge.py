@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from virtrbd.specs.document import Document, Path, Place
+from virtrbd.specs.document import Path, Place, YamlDocument
 from virtrbd.specs.limits import Budget
 
 # Mappings of a fragment that apply to every item of a list.
@@ -20,7 +20,7 @@ class Fragment(Struct, frozen=True, kw_only=True):
     """A part of a spec, to be merged under others; `layer` is its name for messages: `profile small`."""
 
     layer: str
-    document: Document
+    document: YamlDocument
 
 
 class _Placed(Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class _Placed(Struct, frozen=True, kw_only=True):
     place: Place
 
 
-def lay_under(spec: Document, fragments: Sequence[Fragment], budget: Budget) -> Document:
+def lay_under(spec: YamlDocument, fragments: Sequence[Fragment], budget: Budget) -> YamlDocument:
     """Return the spec completed by the fragments; the weakest fragment comes first.
 
     The merged values are counted on the budget. Raises TooMuchError.
@@ -43,7 +43,7 @@ def lay_under(spec: Document, fragments: Sequence[Fragment], budget: Budget) -> 
     merged = _lay(_without(base, ITEMS), _placed(spec, "", budget), budget)
     merged = _with_items(merged, items, budget)
     places = dict(_places(merged, (), budget))
-    return Document(
+    return YamlDocument(
         file=spec.file,
         data=_plain(merged),
         lines={path: place.line for path, place in places.items() if not place.layer},
@@ -51,7 +51,7 @@ def lay_under(spec: Document, fragments: Sequence[Fragment], budget: Budget) -> 
     )
 
 
-def _placed(document: Document, layer: str, budget: Budget) -> _Placed:
+def _placed(document: YamlDocument, layer: str, budget: Budget) -> _Placed:
     def build(value: object, path: Path) -> _Placed:
         budget.spend(1)
         place = Place(file=document.file, line=document.place(path).line, layer=layer)

@@ -16,8 +16,8 @@ from virtrbd.model.import_file import is_url
 from virtrbd.model.settings import Settings
 from virtrbd.specs.cloud_init_schema import is_text
 from virtrbd.specs.disk_rules import Problem
-from virtrbd.specs.document import Document
 from virtrbd.specs.document import Path as FieldPath
+from virtrbd.specs.document import YamlDocument
 from virtrbd.specs.load import LoadedSpec
 from virtrbd.specs.settings import SYSTEM_FILE
 from virtrbd.trust import is_beneath
@@ -33,7 +33,7 @@ class NamedFile(Struct, frozen=True, kw_only=True):
     beneath: tuple[str, ...]
 
 
-def named_file(document: Document, field: FieldPath, name: str, settings: Settings) -> NamedFile:
+def named_file(document: YamlDocument, field: FieldPath, name: str, settings: Settings) -> NamedFile:
     """Return the file that a field names, relative to the file with the field: cron has another working directory."""
     if is_url(name):
         return NamedFile(path=name, beneath=())
@@ -56,7 +56,7 @@ def file_problems(item: LoadedSpec, settings: Settings) -> Iterator[Problem]:
             yield from _outside(item.document, ("cloud_init", word), content, settings)
 
 
-def config_problem(document: Document, field: FieldPath, config: str, settings: Settings) -> Iterator[str]:
+def config_problem(document: YamlDocument, field: FieldPath, config: str, settings: Settings) -> Iterator[str]:
     """Yield why QEMU may not get a ceph.conf that a field names."""
     known = settings.ceph_configs
     if config and config not in known and not is_of_settings(document, field, settings):
@@ -64,7 +64,7 @@ def config_problem(document: Document, field: FieldPath, config: str, settings: 
         yield f"{config} is not in the settings' ceph_configs; it can make QEMU run code: {line}"
 
 
-def _outside(document: Document, field: FieldPath, name: str, settings: Settings) -> Iterator[Problem]:
+def _outside(document: YamlDocument, field: FieldPath, name: str, settings: Settings) -> Iterator[Problem]:
     file = named_file(document, field, name, settings)
     real = os.path.realpath(file.path)
     if is_beneath(real, file.beneath):
@@ -75,7 +75,7 @@ def _outside(document: Document, field: FieldPath, name: str, settings: Settings
     yield field, f"{leads} is outside {file.beneath[0]}; put it there, or let specs read all of its folder: {line}"
 
 
-def is_of_settings(document: Document, field: FieldPath, settings: Settings) -> bool:
+def is_of_settings(document: YamlDocument, field: FieldPath, settings: Settings) -> bool:
     """Whether the settings themselves state the field."""
     file = document.place(field).file
     return bool(settings.file) and os.path.abspath(file) == os.path.abspath(settings.file)

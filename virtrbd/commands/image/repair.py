@@ -100,7 +100,7 @@ def plan_lines(plan: RepairPlan, allowed: frozenset[Hazard]) -> list[str]:
     if plan.steps:
         lines.append("steps:")
     for number, step in enumerate(plan.steps, 1):
-        missing = ",".join(hazard for hazard in step.hazards if hazard not in allowed)
+        missing = ",".join(step.missing_hazards(allowed))
         flag = f"; needs --allow {missing}" if missing else ""
         lines.append(f"  {number}. {step.text}{flag}")
     return lines

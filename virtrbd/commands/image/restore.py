@@ -45,7 +45,7 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
         found = [entry for entry in found if entry.source == "USER"]
         if not found:
             raise ClusterError(
-                f"image {ref} is not in the trash; see {shell_command('virtrbd image trash list', ref.room)}"
+                f"image {ref} is not in the trash; see {shell_command('virtrbd image trash list', ref.pool_spec)}"
             )
         if len(found) > 1:
             ids = ", ".join(entry.image_id for entry in found)
@@ -60,14 +60,14 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
 def _renamed(ref: ImageRef, name: str) -> ImageRef:
     if not name:
         return ref
-    renamed = ImageRef(pool=ref.pool, namespace=ref.namespace, name=name.removeprefix(f"{ref.room}/"))
+    renamed = ImageRef(pool=ref.pool, namespace=ref.namespace, name=name.removeprefix(f"{ref.pool_spec}/"))
     try:
         is_name = ImageRef.parse_new(str(renamed)) == renamed
     except ValueError:
         is_name = False
     if not is_name:
         raise UsageError(
-            f"--as: {quoted(name)} cannot be the name of an image in {ref.room}, where it is restored; write one like "
-            f"{ref.name}-old"
+            f"--as: {quoted(name)} cannot be the name of an image in {ref.pool_spec}, where it is restored; write "
+            f"one like {ref.name}-old"
         )
     return renamed

@@ -10,6 +10,7 @@ from virtrbd.model.actions import Action
 from virtrbd.model.digest import digest_of
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import Plan
+from virtrbd.model.size import counted
 
 
 def plan_digest(plan: Plan) -> str:
@@ -35,33 +36,25 @@ def plan_lines(plan: Plan, allowed: frozenset[Hazard]) -> list[str]:
 def summary(plan: Plan, allowed: frozenset[Hazard]) -> str:
     """Return one line that says how much there is to do."""
     actions = [action for domain in plan.domains for action in _loud(domain.actions)]
-    blocked = [a for a in actions if _missing(a, allowed)] + [r for d in plan.domains for r in d.held_back]
+    blocked = [a for a in actions if a.missing_hazards(allowed)] + [r for d in plan.domains for r in d.held_back]
     findings = sum(len(domain.findings) for domain in plan.domains)
     problems = sum(len(domain.problems) + len(domain.failures) for domain in plan.domains)
     counts = [
-        _count(len(plan.domains), "domain"),
-        _count(len(actions), "action"),
+        counted(len(plan.domains), "domain"),
+        counted(len(actions), "action"),
         *([f"{len(blocked)} blocked"] if blocked else []),
-        *([_count(problems, "problem")] if problems else []),
-        *([_count(findings, "finding")] if findings else []),
+        *([counted(problems, "problem")] if problems else []),
+        *([counted(findings, "finding")] if findings else []),
     ]
     return ", ".join(counts)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _loud(actions: Sequence[Action]) -> Iterator[Action]:
     return (action for action in actions if not action.quiet)
 
 
-def _missing(action: Action, allowed: frozenset[Hazard]) -> list[Hazard]:
-    return [hazard for hazard in action.hazards if hazard not in allowed]
-
-
 def _action_line(action: Action, allowed: frozenset[Hazard]) -> str:
-    missing = _missing(action, allowed)
+    missing = action.missing_hazards(allowed)
     return f"BLOCKED: {action.text}: needs --allow {','.join(missing)}" if missing else f"would {action.text}"
 
 
@@ -82,7 +75,7 @@ def plan_data(plan: Plan, allowed: frozenset[Hazard]) -> dict[str, Any]:
                         "kind": type(action).__name__,
                         "text": action.text,
                         "hazards": [hazard.value for hazard in action.hazards],
-                        "blocked": bool(_missing(action, allowed)),
+                        "blocked": bool(action.missing_hazards(allowed)),
                         "differences": [
                             {"path": d.path, "wanted": d.wanted, "found": d.found, "mend": d.mend.value}
                             for d in getattr(action, "differences", ())
