@@ -16,7 +16,7 @@ from support.fleets import Fleet, fleet_on
 from support.lab import LAB, LabHost, domains_on, images_of
 from support.operators import Operator, operator_of
 from support.sources import as_disk
-from support.worlds import MIB, Sources, World, world_of
+from support.worlds import MIB, LabWorld, Sources, world_of
 
 # A lab for each worker (tools/test): what disturbs a lab disturbs no other test then.
 if labs := os.environ.get("VIRTRBD_WORKER_LABS", "").split():
@@ -118,18 +118,18 @@ def golden(lab: Path) -> str:
 
 
 @pytest.fixture
-def make_world(make_host: Callable[[str], LabHost]) -> Iterator[Callable[[str], World]]:
+def make_world(make_host: Callable[[str], LabHost]) -> Iterator[Callable[[str], LabWorld]]:
     with ExitStack() as worlds:
         yield lambda name: worlds.enter_context(world_of(make_host(name)))
 
 
 @pytest.fixture
-def world(make_world: Callable[[str], World]) -> World:
+def world(make_world: Callable[[str], LabWorld]) -> LabWorld:
     return make_world("kvm-1")
 
 
 @pytest.fixture
-def room(world: World, name: str) -> Iterator[str]:
+def room(world: LabWorld, name: str) -> Iterator[str]:
     """A namespace of the test's own, whose trash it may purge."""
     rbd.RBD().namespace_create(world.vms, name)
     yield f"vms/{name}"
@@ -137,7 +137,7 @@ def room(world: World, name: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def roomed(world: World, room: str, name: str) -> Iterator[World]:  # noqa: ARG001
+def roomed(world: LabWorld, room: str, name: str) -> Iterator[LabWorld]:  # noqa: ARG001
     """The same world, whose images are in that namespace."""
     world.vms.set_namespace(name)
     yield world
@@ -145,7 +145,7 @@ def roomed(world: World, room: str, name: str) -> Iterator[World]:  # noqa: ARG0
 
 
 @pytest.fixture
-def sources(world: World, name: str) -> Iterator[Sources]:
+def sources(world: LabWorld, name: str) -> Iterator[Sources]:
     """A snapshot with data in it and a setting that clones must not inherit, and a file with data in it."""
     # Beside the specs, which may name nothing elsewhere.
     parent, file = f"{name}parent", world.host.folder / "disk.raw"

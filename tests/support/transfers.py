@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from support.lab import LabHost
 from support.operators import Operator
 from support.waiting import eventually
-from support.worlds import World, argvs, is_partly_filled
+from support.worlds import LabWorld, argvs, is_partly_filled
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def worker_on(image: str) -> int | None:
     return next((pid for pid, target in targets.items() if f":vms/{image}:".encode() in target), None)
 
 
-def is_stopped_in_the_middle(world: World, image: str, worker: int) -> bool:
+def is_stopped_in_the_middle(world: LabWorld, image: str, worker: int) -> bool:
     """Stop the worker, and let it go on for a moment where nothing is written yet: it must not end while we look."""
     os.kill(worker, signal.SIGSTOP)
     if is_partly_filled(world, image):
@@ -52,7 +52,7 @@ def is_stopped_in_the_middle(world: World, image: str, worker: int) -> bool:
 
 
 @contextmanager
-def in_the_middle(world: World, operator: Operator, image: str, *words: str) -> Iterator[Transfer]:
+def in_the_middle(world: LabWorld, operator: Operator, image: str, *words: str) -> Iterator[Transfer]:
     """Run a verb that fills the image, and stop its qemu-img once something is written."""
     process = subprocess.Popen(
         [sys.executable, "-m", "virtrbd", "image", *words], env=operator.env, cwd=operator.folder, text=True,

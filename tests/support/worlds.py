@@ -83,7 +83,7 @@ main()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class LabWorld:
     """One host as the tests see it: virtrbd as its operator runs it, libvirt and Ceph by their own bindings."""
 
     host: LabHost
@@ -158,17 +158,17 @@ class World:
 
 
 @contextmanager
-def world_of(host: LabHost) -> Iterator[World]:
+def world_of(host: LabHost) -> Iterator[LabWorld]:
     """The world of a host's operator."""
     env = host.env()
     ceph = rados.Rados(conffile=env["CEPH_CONF"], rados_id="virtrbd")
     ceph.connect(timeout=10)
     libvirt.registerErrorHandler(lambda *_: None, None)
-    yield World(host=host, env=env, libvirt=libvirt.open(env["LIBVIRT_DEFAULT_URI"]), vms=ceph.open_ioctx("vms"))
+    yield LabWorld(host=host, env=env, libvirt=libvirt.open(env["LIBVIRT_DEFAULT_URI"]), vms=ceph.open_ioctx("vms"))
     ceph.shutdown()
 
 
-def with_clones_v2(world: World) -> World:
+def with_clones_v2(world: LabWorld) -> LabWorld:
     """The same world, where this operator's client makes clones v2: the cluster's settings are every test's."""
     settings, conf = Path(world.env["VIRTRBD_CONFIG"]).read_text(), Path(world.env["CEPH_CONF"])
     own_conf, own_settings = world.host.folder / "v2.ceph.conf", world.host.folder / "v2.yaml"
@@ -209,7 +209,7 @@ def importer(name: str) -> int | None:
     )
 
 
-def is_partly_filled(world: World, image: str) -> bool:
+def is_partly_filled(world: LabWorld, image: str) -> bool:
     filled = 0
 
     def count(_offset: int, length: int, exists: bool) -> None:

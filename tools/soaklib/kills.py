@@ -18,7 +18,7 @@ from pathlib import Path
 import rbd
 from support.lab import LabHost
 from support.sources import as_disk
-from support.worlds import CRASHING, MIB, WHEN, Sources, World, world_of
+from support.worlds import CRASHING, MIB, WHEN, LabWorld, Sources, world_of
 
 from soaklib.kinds import Kind, Trial
 
@@ -65,7 +65,7 @@ class Measured:
 
 
 @contextmanager
-def soaking(host: LabHost, folder: Path) -> Iterator[tuple[World, Sources]]:
+def soaking(host: LabHost, folder: Path) -> Iterator[tuple[LabWorld, Sources]]:
     """The world of a host, with a state directory of its own, and what images are made from."""
     with world_of(host) as shared:
         settings = folder / "settings.yaml"
@@ -120,7 +120,7 @@ def run(trial: Trial, kind: Kind, way: Way | None = None) -> tuple[int, str, int
     return process.returncode, out + err, steps, time.monotonic() - began
 
 
-def measure(world: World, sources: Sources, kind: Kind) -> Measured:
+def measure(world: LabWorld, sources: Sources, kind: Kind) -> Measured:
     """Run the command whole, and require that it does its work."""
     trial = Trial(world=world, sources=sources, name=f"k{uuid.uuid4().hex[:10]}")
     kind.begin(trial)
@@ -138,7 +138,7 @@ def ways(measured: Measured, dice: random.Random) -> Way:
     return Way(number=number, after_s=dice.uniform(0.0, measured.took_s * 1.1))
 
 
-def end(world: World, sources: Sources, kind: Kind, way: Way) -> Left:
+def end(world: LabWorld, sources: Sources, kind: Kind, way: Way) -> Left:
     """End a command, run it again until its work is done, and say what it left."""
     try:
         return _end(world, sources, kind, way)
@@ -147,7 +147,7 @@ def end(world: World, sources: Sources, kind: Kind, way: Way) -> Left:
         return Left(kind=kind.name, way=way, code=0, runs=0, odd=f"{type(error).__name__}: {error}")
 
 
-def _end(world: World, sources: Sources, kind: Kind, way: Way) -> Left:
+def _end(world: LabWorld, sources: Sources, kind: Kind, way: Way) -> Left:
     trial = Trial(world=world, sources=sources, name=f"k{uuid.uuid4().hex[:10]}")
     kind.begin(trial)
     code, said, _, _ = run(trial, kind, way)
@@ -204,7 +204,9 @@ def forget(trial: Trial) -> None:
     trial.world.forget(name)
 
 
-def soak(world: World, sources: Sources, kinds: tuple[Kind, ...], kills: int, seed: int, jobs: int) -> Iterator[Left]:
+def soak(
+    world: LabWorld, sources: Sources, kinds: tuple[Kind, ...], kills: int, seed: int, jobs: int
+) -> Iterator[Left]:
     """End so many commands, several at a time, and yield what each left."""
     dice = random.Random(seed)
     measured = {kind.name: measure(world, sources, kind) for kind in kinds}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import libvirt
 import rbd
-from support.worlds import MIB, Sources, World
+from support.worlds import MIB, LabWorld, Sources
 
 SMALL = 8 * MIB
 LARGER = 2 * SMALL
@@ -18,7 +18,7 @@ LARGER = 2 * SMALL
 class Trial:
     """One command of one kind, with names of its own; `kept` is data by image that must never be lost."""
 
-    world: World
+    world: LabWorld
     sources: Sources
     name: str
     kept: dict[str, bytes] = field(default_factory=dict)

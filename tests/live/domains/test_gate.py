@@ -17,7 +17,7 @@ import pytest
 import rbd
 from support.lab import LabHost
 from support.waiting import eventually
-from support.worlds import World
+from support.worlds import LabWorld
 
 ROUNDS = 50
 # Domains that are raced for side by side: ending a QEMU takes 2 s in which nothing else would happen.
@@ -184,7 +184,9 @@ def stop_cleanly(host: LabHost, name: str, stop: str) -> None:
         assert time.monotonic() < give_up_at, "the guest never shut down"
 
 
-def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is_here(world: World, name: str) -> None:
+def test_an_image_named_by_other_monitors_is_looked_at_where_one_of_that_name_is_here(
+    world: LabWorld, name: str
+) -> None:
     """Behind NAT monitors have other addresses, and the guest writes to this cluster all the same."""
     host = world.host
     define_bare(host, name)

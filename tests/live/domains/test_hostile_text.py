@@ -9,7 +9,7 @@ import rbd
 import yaml
 from support.lab import LabHost
 from support.waiting import remove_image
-from support.worlds import MIB, World
+from support.worlds import MIB, LabWorld
 
 # Escape sequences as XML can hold them (CSI as one character) and as RBD can (ESC), line breaks, and reversed reading.
 IN_XML = "fine\nweb-02: would start domain\x9b2J\u202e\u200b\u2028\x85"
@@ -77,7 +77,7 @@ def test_an_adopted_domain_of_hostile_texts_gives_whole_files(host: LabHost, nam
 
 
 @pytest.mark.stack
-def test_snapshots_of_hostile_names_are_listed_escaped(world: World, name: str) -> None:
+def test_snapshots_of_hostile_names_are_listed_escaped(world: LabWorld, name: str) -> None:
     image = f"{name}.x"
     rbd.RBD().create(world.vms, image, 4 * MIB)
     with rbd.Image(world.vms, image) as opened:
@@ -91,7 +91,7 @@ def test_snapshots_of_hostile_names_are_listed_escaped(world: World, name: str) 
         opened.remove_snap(IN_RBD)
 
 
-def test_images_of_hostile_names_are_listed_escaped(world: World, name: str) -> None:
+def test_images_of_hostile_names_are_listed_escaped(world: LabWorld, name: str) -> None:
     odd = name + IN_RBD
     rbd.RBD().create(world.vms, odd, 4 * MIB)
     try:

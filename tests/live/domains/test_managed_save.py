@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 from support.lab import LabHost
-from support.worlds import World
+from support.worlds import LabWorld
 
 
 @pytest.fixture
-def spec(world: World, name: str) -> str:
+def spec(world: LabWorld, name: str) -> str:
     """A domain that runs on kvm-1, as its spec wants."""
     file = world.host.spec(name, "state: running\ndisks:\n  - size: 16M\n")
     world.ok("define", "--start", file)
     return file
 
 
-def last_run(world: World, name: str) -> dict[str, str]:
+def last_run(world: LabWorld, name: str) -> dict[str, str]:
     found: dict[str, str] = world.image(f"{name}.vda")["last_run"]
     return found
 
 
 def test_a_save_is_not_resumed_onto_a_disk_that_another_host_wrote_to(
-    make_world: Callable[[str], World], world: World, name: str, spec: str
+    make_world: Callable[[str], LabWorld], world: LabWorld, name: str, spec: str
 ) -> None:
     other = make_world("kvm-2")
     before = last_run(world, name)
@@ -53,7 +53,7 @@ def test_a_save_is_not_resumed_onto_a_disk_that_another_host_wrote_to(
 
 
 @pytest.mark.usefixtures("spec")
-def test_a_save_of_an_earlier_run_on_this_host_is_not_resumed(world: World, host: LabHost, name: str) -> None:
+def test_a_save_of_an_earlier_run_on_this_host_is_not_resumed(world: LabWorld, host: LabHost, name: str) -> None:
     world.libvirt.lookupByName(name).managedSave()
     image = f"vms/{name}.vda"
     mark = json.loads(host.ok("rbd", "image-meta", "get", image, "virtrbd.last_run"))
@@ -65,7 +65,7 @@ def test_a_save_of_an_earlier_run_on_this_host_is_not_resumed(world: World, host
     world.ok("start", name, "--allow", "loses-data")
 
 
-def test_a_save_is_resumed_and_saved_and_resumed_again(world: World, name: str, spec: str) -> None:
+def test_a_save_is_resumed_and_saved_and_resumed_again(world: LabWorld, name: str, spec: str) -> None:
     domain = world.libvirt.lookupByName(name)
     for _ in range(2):
         domain.managedSave()
@@ -80,7 +80,7 @@ def test_a_save_is_resumed_and_saved_and_resumed_again(world: World, name: str, 
     assert last_run(world, name)["generation"] != generation
 
 
-def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world: World, name: str, spec: str) -> None:
+def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world: LabWorld, name: str, spec: str) -> None:
     domain = world.libvirt.lookupByName(name)
     world.ok("destroy", name, "--allow", "interrupts-guest")
     domain.create()
@@ -92,7 +92,7 @@ def test_a_guest_that_virsh_started_can_be_saved_and_resumed(world: World, name:
 
 
 @pytest.mark.alone
-def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world: World, name: str, spec: str) -> None:
+def test_a_save_that_is_damaged_holds_up_its_own_domain_alone(world: LabWorld, name: str, spec: str) -> None:
     world.libvirt.lookupByName(name).managedSave()
     [file] = Path(world.env["VIRTRBD_LAB"]).rglob(f"{name}.save")
     file.write_bytes(bytes(100))

@@ -7,13 +7,13 @@ import uuid
 import libvirt
 import pytest
 import rbd
-from support.worlds import World
+from support.worlds import LabWorld
 
 GOES = ("--allow", "forgets-domain,loses-data")
 LOSES = ("--allow", "loses-data")
 
 
-def snapshotted(world: World, name: str) -> str:
+def snapshotted(world: LabWorld, name: str) -> str:
     """Define a domain with libvirt's metadata of a snapshot, as a backup leaves it; return its spec."""
     spec = world.host.spec(name, "disks:\n  - size: 16M\n")
     world.ok("define", spec)
@@ -24,11 +24,11 @@ def snapshotted(world: World, name: str) -> str:
     return spec
 
 
-def in_trash(world: World, name: str) -> list[str]:
+def in_trash(world: LabWorld, name: str) -> list[str]:
     return [each["name"] for each in rbd.RBD().trash_list(world.vms) if each["name"].startswith(f"{name}.")]
 
 
-def test_snapshots_that_libvirt_keeps_are_named_before_an_image_is_touched(world: World, name: str) -> None:
+def test_snapshots_that_libvirt_keeps_are_named_before_an_image_is_touched(world: LabWorld, name: str) -> None:
     spec = snapshotted(world, name)
     for words in (("undefine", name, "--trash-images"), ("remove", name, *GOES)):
         done = world.virtrbd(*words)
@@ -44,7 +44,7 @@ def test_snapshots_that_libvirt_keeps_are_named_before_an_image_is_touched(world
     world.ok("undefine", name, "--trash-images", *LOSES)
 
 
-def test_an_image_that_may_not_go_keeps_its_domain(world: World, name: str) -> None:
+def test_an_image_that_may_not_go_keeps_its_domain(world: LabWorld, name: str) -> None:
     world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
     with rbd.Image(world.vms, f"{name}.vda") as image:
         image.create_snap("v1")
@@ -58,7 +58,7 @@ def test_an_image_that_may_not_go_keeps_its_domain(world: World, name: str) -> N
     world.ok("remove", name, *GOES)
 
 
-def test_a_retirement_killed_at_any_step_is_finished_by_the_next(world: World, name: str) -> None:
+def test_a_retirement_killed_at_any_step_is_finished_by_the_next(world: LabWorld, name: str) -> None:
     steps = 0
     while True:
         steps += 1
@@ -74,7 +74,7 @@ def test_a_retirement_killed_at_any_step_is_finished_by_the_next(world: World, n
     assert seen == ["virDomain.undefineFlags", "RBD.trash_move", "RBD.trash_move"]
 
 
-def test_a_retirement_that_came_to_nothing_is_forgotten(world: World, name: str) -> None:
+def test_a_retirement_that_came_to_nothing_is_forgotten(world: LabWorld, name: str) -> None:
     """Else the next run after another undefine would trash images that the operator does not allow then."""
     spec = world.host.spec(name, "disks:\n  - size: 16M\n")
     world.ok("define", spec)
@@ -94,7 +94,7 @@ def test_a_retirement_that_came_to_nothing_is_forgotten(world: World, name: str)
     world.ok("remove", name, *GOES)
 
 
-def test_an_image_that_went_is_missed_and_not_replaced(world: World, name: str) -> None:
+def test_an_image_that_went_is_missed_and_not_replaced(world: LabWorld, name: str) -> None:
     spec = world.host.spec(name, "disks:\n  - size: 16M\n")
     world.ok("define", spec)
     rbd.RBD().trash_move(world.vms, f"{name}.vda", 3600)
@@ -111,7 +111,7 @@ def test_an_image_that_went_is_missed_and_not_replaced(world: World, name: str) 
 
 
 @pytest.mark.parametrize("words", [("undefine", "--trash-images"), ("remove", "--allow", "forgets-domain")])
-def test_a_client_that_was_killed_is_outlived(world: World, name: str, words: tuple[str, ...]) -> None:
+def test_a_client_that_was_killed_is_outlived(world: LabWorld, name: str, words: tuple[str, ...]) -> None:
     image = f"vms/{name}.vda"
     world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
     code, _ = world.run_killed(1, "after", "image", "snapshot", "create", f"{image}@s1")
@@ -125,7 +125,7 @@ def test_a_client_that_was_killed_is_outlived(world: World, name: str, words: tu
 
 
 @pytest.mark.parametrize("words", [("undefine",), ("remove", *GOES)])
-def test_what_a_domain_leaves_may_be_started_elsewhere(world: World, name: str, words: tuple[str, ...]) -> None:
+def test_what_a_domain_leaves_may_be_started_elsewhere(world: LabWorld, name: str, words: tuple[str, ...]) -> None:
     """Its host has released the image, also where virsh destroyed the guest."""
     world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
     world.libvirt.lookupByName(name).destroy()
@@ -139,7 +139,7 @@ def test_what_a_domain_leaves_may_be_started_elsewhere(world: World, name: str, 
 
 @pytest.mark.parametrize("words", [("undefine", "--trash-images"), ("remove",)])
 def test_an_image_that_another_host_may_have_open_is_trashed_only_where_that_is_allowed(
-    world: World, name: str, words: tuple[str, ...]
+    world: LabWorld, name: str, words: tuple[str, ...]
 ) -> None:
     """A frozen host is no watcher, and may come back: the claim of its start is on the image."""
     world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
@@ -158,7 +158,7 @@ def test_an_image_that_another_host_may_have_open_is_trashed_only_where_that_is_
     assert in_trash(world, name) == [f"{name}.vda"]
 
 
-def test_undefine_trashes_images_only_where_losing_them_is_allowed(world: World, name: str) -> None:
+def test_undefine_trashes_images_only_where_losing_them_is_allowed(world: LabWorld, name: str) -> None:
     world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
     done = world.virtrbd("undefine", "--trash-images", name)
     assert (done.returncode, done.stdout) == (4, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 import rbd
 from support.lab import LabHost
 from support.waiting import eventually
-from support.worlds import World
+from support.worlds import LabWorld
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.domainxml.defined import DefinedDomain
@@ -90,7 +90,7 @@ def test_a_client_that_is_no_guest_is_named_as_another_client(host: LabHost, nam
 
 
 def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
-    make_world: Callable[[str], World], name: str, lab: Path, tmp_path: Path
+    make_world: Callable[[str], LabWorld], name: str, lab: Path, tmp_path: Path
 ) -> None:
     first, second = make_world("kvm-1"), make_world("kvm-2")
     rbd.RBD().create(first.vms, name, 1 << 20)

@@ -16,7 +16,7 @@ import pytest
 import rbd
 from support.sources import as_disk
 from support.waiting import eventually
-from support.worlds import MIB, WHEN, Sources, World, argvs, importer, is_partly_filled
+from support.worlds import MIB, WHEN, LabWorld, Sources, argvs, importer, is_partly_filled
 
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
@@ -32,7 +32,7 @@ class Killed:
     when: str
 
 
-def kill_at_each_step(world: World, steps: Sequence[str], killed: Sequence[Killed]) -> None:
+def kill_at_each_step(world: LabWorld, steps: Sequence[str], killed: Sequence[Killed]) -> None:
     """Kill a `define` of each domain at its step, run it again, and demand that a third run finds nothing to do."""
 
     def kill_and_finish(one: Killed) -> str:
@@ -64,7 +64,7 @@ def allowed_words(stderr: str) -> str:
     return "".join(line for line in lines if "not taken over from its parent" in line or "waiting up to" in line)
 
 
-def check_domain(world: World, name: str, contents: dict[str, bytes]) -> None:
+def check_domain(world: LabWorld, name: str, contents: dict[str, bytes]) -> None:
     """One domain with that name, running, and exactly these images: its own, ready, with this in them."""
     [domain] = [found for found in world.libvirt.listAllDomains() if found.name() == name]
     assert domain.isActive()
@@ -81,7 +81,7 @@ def check_domain(world: World, name: str, contents: dict[str, bytes]) -> None:
             assert image.read(0, image.size()) == content, (name, target)
 
 
-def forget(world: World, killed: Sequence[Killed]) -> None:
+def forget(world: LabWorld, killed: Sequence[Killed]) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda one: world.forget(one.name), killed))
 
@@ -97,7 +97,7 @@ disks:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("when", WHEN)
 def test_a_define_killed_at_any_step_is_finished_by_the_next(
-    world: World, name: str, sources: Sources, when: str
+    world: LabWorld, name: str, sources: Sources, when: str
 ) -> None:
     text = THREE_DISKS.format(snapshot=sources.snapshot, file=sources.file)
 
@@ -132,7 +132,7 @@ def test_a_define_killed_at_any_step_is_finished_by_the_next(
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("state", ["shut off", "running"])
-def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world: World, name: str, state: str) -> None:
+def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world: LabWorld, name: str, state: str) -> None:
     # There is no bridge of that name: a domain that has it can be defined, not started.
     interface = "interfaces:\n  - bridge: br-a\n" if state == "shut off" else ""
     old = f"{interface}disks:\n  - size: 8M\n"
@@ -170,7 +170,7 @@ def test_a_redefinition_killed_at_any_step_is_finished_by_the_next(world: World,
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("made", ["new", "rewritten"])
-def test_a_seed_killed_at_a_step_is_written_by_the_next(world: World, name: str, made: str) -> None:
+def test_a_seed_killed_at_a_step_is_written_by_the_next(world: LabWorld, name: str, made: str) -> None:
     """The next run wants the old seed where there was one: the new one may be in its place, unvouched for."""
     old, new = (f"disks:\n  - size: 8M\ncloud_init: {{user_data: '#{word}'}}\n" for word in ("old", "new"))
     # How an image is made is killed at every step above: of that, one that leaves it unmarked is enough.
@@ -211,7 +211,7 @@ def test_a_seed_killed_at_a_step_is_written_by_the_next(world: World, name: str,
 # The secret is for all domains of the host.
 @pytest.mark.alone
 @pytest.mark.timeout(120)
-def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world: Callable[[str], World], name: str) -> None:
+def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world: Callable[[str], LabWorld], name: str) -> None:
     world = make_world("kvm-2")
     text = "autostart: true\ndisks:\n  - size: 8M\n"
     killed = [
@@ -232,7 +232,7 @@ def test_a_secret_killed_at_any_step_is_finished_by_the_next(make_world: Callabl
 
 
 @pytest.mark.timeout(120)
-def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world: World, name: str, sources: Sources) -> None:
+def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world: LabWorld, name: str, sources: Sources) -> None:
     steps = ["intent rename", "RBD.create", "write_metadata", "qemu-img convert", "write_metadata", "intent unlink"]
 
     def kill_and_finish(n: int, when: str) -> None:
@@ -253,7 +253,7 @@ def test_an_image_import_killed_at_any_step_is_made_anew_or_done(world: World, n
 
 
 @pytest.mark.timeout(120)
-def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world: World, lab: Path, name: str) -> None:
+def test_qemu_img_dies_with_virtrbd_and_the_next_define_imports_anew(world: LabWorld, lab: Path, name: str) -> None:
     file, content = world.host.folder / "big.raw", as_disk(os.urandom(128 * MIB))
     file.write_bytes(content)
     spec = world.host.spec(name, f"disks:\n  - import: {file}\n")

@@ -9,7 +9,7 @@ import pytest
 import rados
 import rbd
 from support.waiting import eventually
-from support.worlds import MIB, World
+from support.worlds import MIB, LabWorld
 
 # Many small objects: what takes long is their number.
 ORDER, SIZE = 12, 12 * MIB
@@ -25,12 +25,12 @@ def filled(image: str, ioctx: rados.Ioctx) -> bytes:
     return content
 
 
-def objects(world: World, image_id: str) -> int:
+def objects(world: LabWorld, image_id: str) -> int:
     """How many objects hold data of the image."""
     return sum(each.key.startswith(f"rbd_data.{image_id}.") for each in world.vms.list_objects())
 
 
-def begin(world: World, *words: str) -> subprocess.Popen[str]:
+def begin(world: LabWorld, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "virtrbd", "image", *words], env=world.env, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -45,7 +45,7 @@ def interrupt(run: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_an_ended_flatten_leaves_the_clone_whole_and_is_finished(world: World, name: str) -> None:
+def test_an_ended_flatten_leaves_the_clone_whole_and_is_finished(world: LabWorld, name: str) -> None:
     base, clone = f"vms/{name}.base", f"vms/{name}.clone"
     content = filled(f"{name}.base", world.vms)
     world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
@@ -64,7 +64,7 @@ def test_an_ended_flatten_leaves_the_clone_whole_and_is_finished(world: World, n
 
 
 @pytest.mark.timeout(120)
-def test_an_ended_rollback_is_known_as_half_and_is_finished(world: World, name: str) -> None:
+def test_an_ended_rollback_is_known_as_half_and_is_finished(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     old = filled(f"{name}.a", world.vms)
     with rbd.Image(world.vms, f"{name}.a") as opened:
@@ -87,7 +87,7 @@ def test_an_ended_rollback_is_known_as_half_and_is_finished(world: World, name: 
 
 
 @pytest.mark.timeout(120)
-def test_an_ended_purge_is_finished(world: World, room: str) -> None:
+def test_an_ended_purge_is_finished(world: LabWorld, room: str) -> None:
     world.vms.set_namespace(room.removeprefix("vms/"))
     filled("a", world.vms)
     with rbd.Image(world.vms, "a") as opened:

@@ -19,7 +19,7 @@ from support.operators import CEPH_S, ENDS_WITHIN_S, Operator, operator_of, pid_
 from support.sources import as_disk
 from support.transfers import full, in_the_middle
 from support.waiting import eventually
-from support.worlds import MIB, Sources, World
+from support.worlds import MIB, LabWorld, Sources
 
 # It disturbs what all tests share.
 pytestmark = pytest.mark.alone
@@ -47,17 +47,17 @@ def big(tmp_path: Path) -> Path:
     return file
 
 
-def trashed(world: World, name: str) -> list[str]:
+def trashed(world: LabWorld, name: str) -> list[str]:
     return [each["name"] for each in rbd.RBD().trash_list(world.vms) if each["name"].startswith(name)]
 
 
-def state_of(world: World, image: str) -> str:
+def state_of(world: LabWorld, image: str) -> str:
     return str(world.image(image)["state"])
 
 
 @pytest.mark.timeout(120)
 def test_a_paused_osd_in_the_middle_of_an_import_ends_it_in_time(
-    world: World, name: str, hasty: Operator, big: Path, host: LabHost
+    world: LabWorld, name: str, hasty: Operator, big: Path, host: LabHost
 ) -> None:
     image = f"{name}.a"
     with in_the_middle(world, hasty, image, "import", str(big), f"vms/{image}") as transfer:
@@ -83,7 +83,7 @@ def test_a_paused_osd_in_the_middle_of_an_import_ends_it_in_time(
 
 @pytest.mark.timeout(120)
 def test_a_stopped_monitor_in_the_middle_of_an_import_ends_it_in_time(
-    world: World, name: str, hasty: Operator, big: Path
+    world: LabWorld, name: str, hasty: Operator, big: Path
 ) -> None:
     image, mon = f"{name}.a", pid_of("mon")
     with in_the_middle(world, hasty, image, "import", str(big), f"vms/{image}") as transfer:
@@ -103,7 +103,7 @@ def test_a_stopped_monitor_in_the_middle_of_an_import_ends_it_in_time(
 
 @pytest.mark.timeout(120)
 def test_every_verb_ends_in_time_when_the_osd_is_paused(
-    world: World, name: str, hasty: Operator, host: LabHost
+    world: LabWorld, name: str, hasty: Operator, host: LabHost
 ) -> None:
     made = {letter: f"vms/{name}.{letter}" for letter in "abcdef"}
     for image in made.values():
@@ -153,7 +153,7 @@ def test_every_verb_ends_in_time_when_the_osd_is_paused(
 
 @pytest.mark.timeout(120)
 def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(
-    world: World, name: str, operator: Operator, big: Path
+    world: LabWorld, name: str, operator: Operator, big: Path
 ) -> None:
     world.ok("image", "import", str(big), f"vms/{name}.old")
     by_file, by_pipe = f"{name}.file", f"{name}.pipe"
@@ -202,7 +202,7 @@ def test_a_full_pool_ends_an_import_with_its_quota_and_leaves_nothing(
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("golden")
 def test_a_full_data_pool_is_named_and_nothing_half_is_left(
-    world: World, name: str, operator: Operator, big: Path
+    world: LabWorld, name: str, operator: Operator, big: Path
 ) -> None:
     """The image's own pool has room; what holds its data has none."""
     image, data = f"{name}.a", ("--data-pool", "golden")
@@ -227,7 +227,7 @@ def test_a_full_data_pool_is_named_and_nothing_half_is_left(
 
 
 @pytest.mark.timeout(120)
-def test_ctrl_c_and_sigterm_leave_nothing_under_the_final_name(world: World, name: str, big: Path) -> None:
+def test_ctrl_c_and_sigterm_leave_nothing_under_the_final_name(world: LabWorld, name: str, big: Path) -> None:
     source = f"vms/{name}.source"
     world.ok("image", "import", str(big), source)
     operator = operator_of(world.host)
@@ -258,7 +258,7 @@ def test_ctrl_c_and_sigterm_leave_nothing_under_the_final_name(world: World, nam
     world.forget(name)
 
 
-def test_an_export_that_is_ended_leaves_no_file(world: World, name: str, big: Path, host: LabHost) -> None:
+def test_an_export_that_is_ended_leaves_no_file(world: LabWorld, name: str, big: Path, host: LabHost) -> None:
     world.ok("image", "import", str(big), f"vms/{name}.a")
     process = subprocess.Popen(
         [sys.executable, "-m", "virtrbd", "image", "export", f"vms/{name}.a", "out.raw"], env=world.env,
@@ -287,7 +287,7 @@ MARKED = ("write_metadata", "intent unlink")
 
 @pytest.mark.timeout(180)
 def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(
-    world: World, name: str, sources: Sources
+    world: LabWorld, name: str, sources: Sources
 ) -> None:
     file, snapshot = str(sources.file), sources.snapshot
     cases = {
@@ -335,7 +335,7 @@ def test_making_an_image_killed_after_any_step_is_finished_by_the_next_run(
 
 
 @pytest.mark.timeout(120)
-def test_removing_an_image_killed_after_any_step_is_finished(world: World, name: str) -> None:
+def test_removing_an_image_killed_after_any_step_is_finished(world: LabWorld, name: str) -> None:
     steps = ("Image.unprotect_snap", "Image.remove_snap", "RBD.trash_move", "RBD.trash_remove")
 
     def kill_and_finish(n: int) -> None:
@@ -358,7 +358,7 @@ def test_removing_an_image_killed_after_any_step_is_finished(world: World, name:
     assert (world.images(name), trashed(world, name)) == ([], [])
 
 
-def test_a_flatten_that_was_killed_leaves_the_clone_whole(world: World, name: str, sources: Sources) -> None:
+def test_a_flatten_that_was_killed_leaves_the_clone_whole(world: LabWorld, name: str, sources: Sources) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "clone", sources.snapshot, image)
     code, _ = world.run_killed(1, "before", "image", "flatten", image)

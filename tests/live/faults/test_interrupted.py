@@ -12,7 +12,7 @@ from support.fleets import CRASHING_IN_GUESTS
 from support.interrupted import interrupted
 from support.pictures import look, picture
 from support.simulate import simulate
-from support.worlds import MIB, Sources, World
+from support.worlds import MIB, LabWorld, Sources
 
 from virtrbd.commands.connected.domains import connected
 from virtrbd.commands.frame.run import Run
@@ -61,7 +61,7 @@ def worlds_of(plan: DomainPlan, actual: observed.World) -> list[observed.World]:
 class Bench:
     """Kills a run at one step of many, each with a domain of its own, and looks at what is left."""
 
-    world: World
+    world: LabWorld
     here: Host
     settings: Settings
     begun: str
@@ -90,7 +90,7 @@ class Bench:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("begun", "text"), [("", MADE), (RUNS, GROWN)], ids=["made", "running"])
 def test_what_the_model_leaves_of_a_killed_run_the_host_leaves(
-    world: World, name: str, sources: Sources, begun: str, text: str
+    world: LabWorld, name: str, sources: Sources, begun: str, text: str
 ) -> None:
     settings = load_settings(world.env["VIRTRBD_CONFIG"])
     text = text.format(snapshot=sources.snapshot, file=sources.file)
@@ -118,7 +118,7 @@ class LateState(StateDir):
         return super().read_intents(refs) if self.looks > 1 else {}
 
 
-def test_an_image_that_another_run_is_making_is_not_one_that_a_crash_left(world: World, name: str) -> None:
+def test_an_image_that_another_run_is_making_is_not_one_that_a_crash_left(world: LabWorld, name: str) -> None:
     settings = load_settings(world.env["VIRTRBD_CONFIG"])
     spec = world.host.spec(name, RUNS)
     [domain] = desired_domains([str(world.host.folder / spec)], settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import rbd
-from support.worlds import CRASHING, MIB, Sources, World
+from support.worlds import CRASHING, MIB, LabWorld, Sources
 
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
@@ -30,7 +30,7 @@ class Verb:
     steps: int
 
 
-def ended(world: World, n: int, name: str, *words: str) -> tuple[int, str]:
+def ended(world: LabWorld, n: int, name: str, *words: str) -> tuple[int, str]:
     """Run virtrbd, ended by SIGTERM right after its n-th step."""
     log = world.host.folder / f"{name}.{n}.steps"
     program = ("-c", CRASHING.replace("signal.SIGKILL", "signal.SIGTERM"), str(n), "after", str(log))
@@ -39,7 +39,7 @@ def ended(world: World, n: int, name: str, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.timeout(180)
-def test_what_sigterm_leaves_after_any_step_is_whole_or_gone(world: World, name: str, sources: Sources) -> None:
+def test_what_sigterm_leaves_after_any_step_is_whole_or_gone(world: LabWorld, name: str, sources: Sources) -> None:
     verbs = {
         "create": Verb(words=("create", "IMAGE", "8M"), content=bytes(8 * MIB), steps=4),
         "clone": Verb(words=("clone", sources.snapshot, "IMAGE"), content=sources.snapshot_content, steps=5),
@@ -67,7 +67,7 @@ def test_what_sigterm_leaves_after_any_step_is_whole_or_gone(world: World, name:
 
 
 def test_a_clone_that_has_no_parent_yet_is_shown_as_half_made_and_used_by_no_verb(
-    world: World, name: str, sources: Sources
+    world: LabWorld, name: str, sources: Sources
 ) -> None:
     """So a kill inside librbd's clone leaves it: it would read as zeroes."""
     clone, parent = ImageRef.parse(f"vms/{name}.a"), ImageRef.parse(sources.snapshot)
@@ -96,7 +96,7 @@ def test_a_clone_that_has_no_parent_yet_is_shown_as_half_made_and_used_by_no_ver
 
 
 def test_what_was_cut_off_between_two_steps_is_finished_by_the_same_command(
-    world: World, name: str, sources: Sources
+    world: LabWorld, name: str, sources: Sources
 ) -> None:
     world.ok("define", world.host.spec(name, "disks:\n  - size: 8M\n"))
     code, steps = world.run_killed(1, "after", "undefine", "--trash-images", "--allow", "loses-data", name)
@@ -125,7 +125,7 @@ main()
 """
 
 
-def test_a_destroy_that_ceph_cuts_off_says_that_the_guest_was_ended(world: World, name: str) -> None:
+def test_a_destroy_that_ceph_cuts_off_says_that_the_guest_was_ended(world: LabWorld, name: str) -> None:
     world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 8M\n"))
     cut = world.virtrbd("destroy", "--allow", "interrupts-guest", name, program=("-c", SILENT))
     assert cut.returncode == 69
@@ -137,7 +137,7 @@ def test_a_destroy_that_ceph_cuts_off_says_that_the_guest_was_ended(world: World
     world.forget(name)
 
 
-def test_without_libvirt_nothing_is_offered_that_only_libvirt_could_say(world: World, name: str) -> None:
+def test_without_libvirt_nothing_is_offered_that_only_libvirt_could_say(world: LabWorld, name: str) -> None:
     """And what is made meanwhile gets its mark from the next run."""
     image = f"vms/{name}.a"
     world.ok(*NOWHERE, "image", "create", image, "8M")

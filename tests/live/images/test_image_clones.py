@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import pytest
 import rbd
-from support.worlds import MIB, World, with_clones_v2
+from support.worlds import MIB, LabWorld, with_clones_v2
 
 GOES = ("--now", "--clear", "--allow", "loses-data")
 
 
-def base_with_clone(world: World, clones: World, name: str) -> tuple[str, str]:
+def base_with_clone(world: LabWorld, clones: LabWorld, name: str) -> tuple[str, str]:
     """Make an image with a snapshot s1, and a clone of it by another host; return their names."""
     base, clone = f"vms/{name}.base", f"vms/{name}.clone"
     world.ok("image", "create", base, "8M")
@@ -25,21 +25,21 @@ def base_with_clone(world: World, clones: World, name: str) -> tuple[str, str]:
 
 
 @contextmanager
-def at_work_on(world: World, image: str) -> Iterator[None]:
+def at_work_on(world: LabWorld, image: str) -> Iterator[None]:
     """Another run is at work on the image."""
     with (world.state / "locks" / quote(image, safe="")).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def clone_format(world: World, image: str) -> int:
+def clone_format(world: LabWorld, image: str) -> int:
     """0 for an image that is no clone any more."""
     return int(world.image(image)["clone_format"] or 0)
 
 
 @pytest.mark.timeout(120)
 def test_another_host_s_clone_is_flattened_only_by_taking_over(
-    world: World, make_world: Callable[[str], World], name: str
+    world: LabWorld, make_world: Callable[[str], LabWorld], name: str
 ) -> None:
     other = make_world("kvm-2")
     base, clone = base_with_clone(world, other, name)
@@ -56,7 +56,7 @@ def test_another_host_s_clone_is_flattened_only_by_taking_over(
     other.ok("image", "remove", *GOES, clone)
 
 
-def test_a_domain_s_clone_is_flattened_by_its_own_name_or_by_taking_over(world: World, name: str) -> None:
+def test_a_domain_s_clone_is_flattened_by_its_own_name_or_by_taking_over(world: LabWorld, name: str) -> None:
     base = f"vms/{name}.base"
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
@@ -71,7 +71,7 @@ def test_a_domain_s_clone_is_flattened_by_its_own_name_or_by_taking_over(world: 
     world.forget(name)
 
 
-def test_a_clone_that_is_not_whole_or_at_work_on_is_not_flattened(world: World, name: str) -> None:
+def test_a_clone_that_is_not_whole_or_at_work_on_is_not_flattened(world: LabWorld, name: str) -> None:
     base, clone = base_with_clone(world, world, name)
     with rbd.Image(world.vms, f"{name}.clone") as opened:
         opened.metadata_set("virtrbd.state", "rolling back to s9")
@@ -89,7 +89,7 @@ def test_a_clone_that_is_not_whole_or_at_work_on_is_not_flattened(world: World, 
     world.forget(name)
 
 
-def test_a_clone_in_the_trash_under_the_name_of_what_goes_is_flattened(world: World, name: str) -> None:
+def test_a_clone_in_the_trash_under_the_name_of_what_goes_is_flattened(world: LabWorld, name: str) -> None:
     base, clone = base_with_clone(world, world, name)
     world.ok("image", "remove", clone)
     # Now the base takes the name that the clone had.
@@ -104,7 +104,7 @@ def test_a_clone_in_the_trash_under_the_name_of_what_goes_is_flattened(world: Wo
     assert world.images(name) == []
 
 
-def test_when_one_name_is_taken_no_clone_is_made_and_all_that_are_taken_are_named(world: World, name: str) -> None:
+def test_when_one_name_is_taken_no_clone_is_made_and_all_that_are_taken_are_named(world: LabWorld, name: str) -> None:
     base, clone = base_with_clone(world, world, name)
     world.ok("image", "create", f"vms/{name}.a", "4M")
     with rbd.Image(world.vms, f"{name}.clone") as opened:
@@ -121,7 +121,7 @@ def test_when_one_name_is_taken_no_clone_is_made_and_all_that_are_taken_are_name
     world.forget(name)
 
 
-def test_clones_that_the_same_command_made_are_told_as_already_there(world: World, name: str) -> None:
+def test_clones_that_the_same_command_made_are_told_as_already_there(world: LabWorld, name: str) -> None:
     base, clone = base_with_clone(world, world, name)
     again, image_id = ("image", "clone", f"{base}@s1", clone, f"vms/{name}.n"), world.image(f"{name}.clone")["id"]
     assert world.ok(*again) == f"{clone}: already there, cloned from {base}@s1\nvms/{name}.n: cloned from {base}@s1\n"
@@ -150,7 +150,7 @@ def unmark(image: rbd.Image) -> None:
 
 @pytest.mark.parametrize("change", [write, shrink, snap, unmark, rbd.Image.flatten])
 def test_a_clone_that_somebody_did_something_with_is_not_taken_for_a_new_one(
-    world: World, name: str, change: Callable[[rbd.Image], None]
+    world: LabWorld, name: str, change: Callable[[rbd.Image], None]
 ) -> None:
     base, clone = base_with_clone(world, world, name)
     with rbd.Image(world.vms, f"{name}.clone") as opened:
@@ -165,7 +165,7 @@ def test_a_clone_that_somebody_did_something_with_is_not_taken_for_a_new_one(
     world.forget(name)
 
 
-def test_another_host_s_clone_is_not_ours(world: World, make_world: Callable[[str], World], name: str) -> None:
+def test_another_host_s_clone_is_not_ours(world: LabWorld, make_world: Callable[[str], LabWorld], name: str) -> None:
     base, clone = base_with_clone(world, make_world("kvm-2"), name)
     refused = world.virtrbd("image", "clone", f"{base}@s1", clone)
     assert (refused.returncode, f"image {clone} exists" in refused.stderr) == (5, True), refused
@@ -173,7 +173,7 @@ def test_another_host_s_clone_is_not_ours(world: World, make_world: Callable[[st
     world.forget(name)
 
 
-def test_a_clone_of_a_snapshot_that_had_the_name_before_is_another_s_clone(world: World, name: str) -> None:
+def test_a_clone_of_a_snapshot_that_had_the_name_before_is_another_s_clone(world: LabWorld, name: str) -> None:
     base, clone = f"vms/{name}.base", f"vms/{name}.clone"
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", f"{base}@s1")
@@ -190,7 +190,7 @@ def test_a_clone_of_a_snapshot_that_had_the_name_before_is_another_s_clone(world
 
 
 @pytest.mark.parametrize("verb", ["clone", "define"])
-def test_a_clone_that_was_cut_off_before_it_had_its_parent_is_made_anew(world: World, name: str, verb: str) -> None:
+def test_a_clone_that_was_cut_off_before_it_had_its_parent_is_made_anew(world: LabWorld, name: str, verb: str) -> None:
     base = f"vms/{name}.base"
     world.ok("image", "create", base, "8M")
     with rbd.Image(world.vms, f"{name}.base") as opened:
@@ -216,7 +216,7 @@ def test_a_clone_that_was_cut_off_before_it_had_its_parent_is_made_anew(world: W
 
 
 @pytest.mark.parametrize("verb", ["remove", "snapshot remove", "trash purge"])
-def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world: World, room: str, verb: str) -> None:
+def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world: LabWorld, room: str, verb: str) -> None:
     base, clones = f"{room}/base", [f"{room}/a", f"{room}/b"]
     world.ok("image", "create", base, "4M")
     world.ok("image", "snapshot", "create", f"{base}@s1", "--protect")
@@ -240,7 +240,7 @@ def test_what_a_removal_did_before_it_failed_is_in_its_json_too(world: World, ro
     world.ok("image", "trash", "purge", "--now", "--clear", "--allow", "loses-data", room)
 
 
-def test_a_clone_is_flattened_under_the_guest_that_runs_with_it(world: World, name: str) -> None:
+def test_a_clone_is_flattened_under_the_guest_that_runs_with_it(world: LabWorld, name: str) -> None:
     base, clone = f"vms/{name}.base", f"vms/{name}.vda"
     world.ok("image", "create", base, "8M")
     with rbd.Image(world.vms, f"{name}.base") as opened:

@@ -12,7 +12,7 @@ import pytest
 import rbd
 from support.sources import as_disk
 from support.waiting import eventually, remove_image
-from support.worlds import MIB, Sources, World
+from support.worlds import MIB, LabWorld, Sources
 
 SECRET = b"what only root may read " * 20
 
@@ -28,14 +28,14 @@ def loop_device(file: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def secret(world: World, name: str) -> Path:
+def secret(world: LabWorld, name: str) -> Path:
     file = world.host.folder / f"{name}.secret"
     file.write_bytes(SECRET.ljust(MIB, b"\0"))
     return file
 
 
 def test_an_image_that_looks_like_a_qcow2_is_copied_and_exported_as_it_is(
-    world: World, name: str, secret: Path
+    world: LabWorld, name: str, secret: Path
 ) -> None:
     """A guest can write to its disk what it likes: a header, say, with a backing file on the host."""
     header = world.host.folder / f"{name}.header"
@@ -57,7 +57,7 @@ def test_an_image_that_looks_like_a_qcow2_is_copied_and_exported_as_it_is(
     world.forget(name)
 
 
-def test_a_file_is_imported_as_what_it_is_said_to_be(world: World, name: str, sources: Sources) -> None:
+def test_a_file_is_imported_as_what_it_is_said_to_be(world: LabWorld, name: str, sources: Sources) -> None:
     """A raw disk may begin like a qcow2, and a qcow2 may be wanted byte by byte."""
     file = world.host.folder / f"{name}.qcow2"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(sources.file), str(file)], check=True)
@@ -74,7 +74,7 @@ def test_a_file_is_imported_as_what_it_is_said_to_be(world: World, name: str, so
     world.forget(name)
 
 
-def test_a_block_device_is_raw_unless_said_otherwise(world: World, name: str, sources: Sources) -> None:
+def test_a_block_device_is_raw_unless_said_otherwise(world: LabWorld, name: str, sources: Sources) -> None:
     """What a guest wrote to it may look like a qcow2, with a backing file on the host."""
     file = world.host.folder / f"{name}.qcow2"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(sources.file), str(file)], check=True)
@@ -86,7 +86,7 @@ def test_a_block_device_is_raw_unless_said_otherwise(world: World, name: str, so
     world.forget(name)
 
 
-def test_a_vmdk_that_names_another_file_is_refused(world: World, name: str, secret: Path) -> None:
+def test_a_vmdk_that_names_another_file_is_refused(world: LabWorld, name: str, secret: Path) -> None:
     file = world.host.folder / f"{name}.vmdk"
     file.write_text(
         '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
@@ -98,7 +98,7 @@ def test_a_vmdk_that_names_another_file_is_refused(world: World, name: str, secr
     assert world.images(name) == []
 
 
-def test_a_file_that_was_cut_short_is_no_golden_image(world: World, name: str, sources: Sources) -> None:
+def test_a_file_that_was_cut_short_is_no_golden_image(world: LabWorld, name: str, sources: Sources) -> None:
     whole, cut = (world.host.folder / f"{name}.{word}.qcow2" for word in ("whole", "cut"))
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(sources.file), str(whole)], check=True)
     cut.write_bytes(whole.read_bytes()[: MIB // 2])
@@ -113,7 +113,7 @@ def test_a_file_that_was_cut_short_is_no_golden_image(world: World, name: str, s
     world.forget(name)
 
 
-def test_only_the_very_same_import_is_taken_for_done(world: World, name: str, sources: Sources) -> None:
+def test_only_the_very_same_import_is_taken_for_done(world: LabWorld, name: str, sources: Sources) -> None:
     other = world.host.folder / f"{name}.other"
     other.write_bytes(as_disk(bytes(len(sources.file_content))))
     words = ("image", "import", str(sources.file), f"vms/{name}.a")
@@ -129,7 +129,7 @@ def test_only_the_very_same_import_is_taken_for_done(world: World, name: str, so
     world.forget(name)
 
 
-def test_an_image_is_not_restored_while_it_is_purged(world: World, name: str) -> None:
+def test_an_image_is_not_restored_while_it_is_purged(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "4M")
     world.ok("image", "remove", image, "--delay", "0s")
@@ -148,7 +148,7 @@ def test_an_image_is_not_restored_while_it_is_purged(world: World, name: str) ->
     assert world.images(name) == []
 
 
-def test_ctrl_c_under_many_clones_ends_with_130(world: World, name: str) -> None:
+def test_ctrl_c_under_many_clones_ends_with_130(world: LabWorld, name: str) -> None:
     world.ok("image", "create", f"vms/{name}.base", "4M")
     world.ok("image", "snapshot", "create", f"vms/{name}.base@s", "--protect")
     clones = [f"vms/{name}.c{number}" for number in range(60)]

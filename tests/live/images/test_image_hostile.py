@@ -15,7 +15,7 @@ from support.fleets import Fleet
 from support.hostile_images import MIB, hostile_images, qcow2
 from support.operators import Operator
 from support.transfers import in_the_middle
-from support.worlds import Sources, World
+from support.worlds import LabWorld, Sources
 
 from virtrbd.images.confined import Rights, start_confined
 
@@ -38,7 +38,7 @@ def assert_nobody_called(*sockets: socket.socket) -> None:
             each.accept()
 
 
-def importing(world: World, file: Path, image: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:
+def importing(world: LabWorld, file: Path, image: str, cwd: Path | str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "virtrbd", "image", "import", str(file), image]
     return subprocess.run(
         words, env=world.env, cwd=cwd, capture_output=True, text=True, check=False, timeout=50, stdin=subprocess.DEVNULL
@@ -46,7 +46,7 @@ def importing(world: World, file: Path, image: str, cwd: Path | str) -> subproce
 
 
 def test_no_file_makes_root_open_what_it_names(
-    world: World, name: str, tmp_path_factory: pytest.TempPathFactory
+    world: LabWorld, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # A socket's path is short.
     folder = tmp_path_factory.mktemp("h")
@@ -90,7 +90,7 @@ def test_a_file_that_names_others_harms_only_the_domain_that_imports_it(fleet: F
     assert f"{fleet.specs}/{names[3]}.yaml:4: disks[0].import: /dev/null is outside {fleet.specs}" in done.err
 
 
-def test_what_reads_a_strangers_file_has_no_rights(world: World, name: str, operator: Operator, big: Path) -> None:
+def test_what_reads_a_strangers_file_has_no_rights(world: LabWorld, name: str, operator: Operator, big: Path) -> None:
     with in_the_middle(world, operator, f"{name}.a", "import", str(big), f"vms/{name}.a") as transfer:
         process = Path(f"/proc/{transfer.worker}")
         status = dict(re.findall(r"^(\w+):[ \t]*(.*)$", (process / "status").read_text(), re.MULTILINE))
@@ -129,7 +129,7 @@ def test_what_needs_no_network_has_none_and_what_takes_too_much_ends() -> None:
 
 @pytest.mark.parametrize("file_format", ["raw", "qcow2"])
 def test_a_file_that_only_root_may_read_is_imported_by_one_that_may_not(
-    world: World, name: str, sources: Sources, file_format: str
+    world: LabWorld, name: str, sources: Sources, file_format: str
 ) -> None:
     file = world.host.folder / f"{name}.img"
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", file_format, sources.file, file], check=True)
@@ -139,7 +139,7 @@ def test_a_file_that_only_root_may_read_is_imported_by_one_that_may_not(
     world.forget(name)
 
 
-def test_an_export_goes_into_the_file_that_was_made_for_it(world: World, name: str, sources: Sources) -> None:
+def test_an_export_goes_into_the_file_that_was_made_for_it(world: LabWorld, name: str, sources: Sources) -> None:
     """Also where others may write to the folder, and lead a name to another file meanwhile."""
     victim = world.host.folder / f"{name}.victim"
     victim.write_bytes(b"kept")

@@ -2,7 +2,7 @@
 
 import pytest
 import rbd
-from support.worlds import MIB, Sources, World
+from support.worlds import MIB, LabWorld, Sources
 
 # virtrbd, beside somebody who makes the very same image at the last moment.
 BEATEN = """
@@ -24,14 +24,14 @@ main()
 """
 
 
-def metadata(world: World, image: str) -> dict[str, str]:
+def metadata(world: LabWorld, image: str) -> dict[str, str]:
     with rbd.Image(world.vms, image, read_only=True) as opened:
         return dict(opened.metadata_list())
 
 
 @pytest.mark.parametrize("verb", ["create", "clone", "import"])
 def test_an_image_that_somebody_made_in_between_is_never_claimed_nor_removed(
-    world: World, name: str, sources: Sources, verb: str
+    world: LabWorld, name: str, sources: Sources, verb: str
 ) -> None:
     image = f"vms/{name}.a"
     words = {
@@ -51,7 +51,7 @@ def test_an_image_that_somebody_made_in_between_is_never_claimed_nor_removed(
     world.forget(name)
 
 
-def test_define_takes_over_what_somebody_made_in_between_only_when_that_is_allowed(world: World, name: str) -> None:
+def test_define_takes_over_what_somebody_made_in_between_only_when_that_is_allowed(world: LabWorld, name: str) -> None:
     file = world.host.spec(name, "disks:\n  - size: 4M\n")
     beaten = world.virtrbd("define", file, program=("-c", BEATEN))
     assert (beaten.returncode, world.intents(name)) == (5, []), beaten
@@ -63,7 +63,7 @@ def test_define_takes_over_what_somebody_made_in_between_only_when_that_is_allow
     world.forget(name)
 
 
-def test_what_is_refused_before_anything_is_made_leaves_no_intent(world: World, name: str) -> None:
+def test_what_is_refused_before_anything_is_made_leaves_no_intent(world: LabWorld, name: str) -> None:
     image = f"vms/nowhere/{name}.a"
     refused = world.virtrbd("image", "create", image, "4M")
     assert refused.returncode == 78, refused
@@ -105,7 +105,7 @@ main()
     ],
 )
 def test_an_image_that_replaced_the_one_looked_at_is_not_taken_away(
-    world: World, name: str, words: tuple[str, ...], look: str
+    world: LabWorld, name: str, words: tuple[str, ...], look: str
 ) -> None:
     image, subject = f"{name}.vda", name
     world.ok("define", world.host.spec(name, "disks:\n  - size: 4M\n"))

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import rbd
 from support.sources import as_disk
-from support.worlds import MIB, World
+from support.worlds import MIB, LabWorld
 
 
 @pytest.fixture
@@ -16,17 +16,17 @@ def pair(name: str) -> tuple[str, str]:
     return f"{name}.qemu", f"{name}.virtrbd"
 
 
-def address(world: World, image: str) -> str:
+def address(world: LabWorld, image: str) -> str:
     """The image as Ceph's page writes it."""
     return f"rbd:vms/{image}:id=virtrbd:conf={world.env['CEPH_CONF']}"
 
 
-def qemu_img(world: World, *words: str) -> str:
+def qemu_img(world: LabWorld, *words: str) -> str:
     done = subprocess.run(["qemu-img", *words], env=world.env, capture_output=True, text=True, check=True, timeout=50)
     return done.stdout
 
 
-def shape(world: World, image: str) -> tuple[object, ...]:
+def shape(world: LabWorld, image: str) -> tuple[object, ...]:
     """All that makes an image what it is, but its name and its metadata."""
     with rbd.Image(world.vms, image, read_only=True) as opened:
         return (
@@ -35,7 +35,7 @@ def shape(world: World, image: str) -> tuple[object, ...]:
         )  # fmt: skip
 
 
-def allocated(world: World, image: str) -> list[int]:
+def allocated(world: LabWorld, image: str) -> list[int]:
     """Where the objects of 4 MiB are that hold data."""
     found: list[int] = []
 
@@ -48,7 +48,7 @@ def allocated(world: World, image: str) -> list[int]:
     return found
 
 
-def test_create_and_resize(world: World, name: str, pair: tuple[str, str]) -> None:
+def test_create_and_resize(world: LabWorld, name: str, pair: tuple[str, str]) -> None:
     theirs, ours = pair
     qemu_img(world, "create", "-q", "-f", "raw", address(world, theirs), "32M")
     world.ok("image", "create", f"vms/{ours}", "32M")
@@ -65,7 +65,7 @@ def test_create_and_resize(world: World, name: str, pair: tuple[str, str]) -> No
     world.forget(name)
 
 
-def test_object_size_is_qemu_img_s_cluster_size(world: World, name: str, pair: tuple[str, str]) -> None:
+def test_object_size_is_qemu_img_s_cluster_size(world: LabWorld, name: str, pair: tuple[str, str]) -> None:
     theirs, ours = pair
     qemu_img(world, "create", "-q", "-f", "raw", "-o", "cluster_size=1M", address(world, theirs), "32M")
     world.ok("image", "create", f"vms/{ours}", "32M", "--object-size", "1M")
@@ -73,7 +73,7 @@ def test_object_size_is_qemu_img_s_cluster_size(world: World, name: str, pair: t
     world.forget(name)
 
 
-def test_info(world: World, name: str, pair: tuple[str, str]) -> None:
+def test_info(world: LabWorld, name: str, pair: tuple[str, str]) -> None:
     _, image = pair
     world.ok("image", "create", f"vms/{image}", "32M", "--object-size", "1M")
     with rbd.Image(world.vms, image) as opened:
@@ -91,7 +91,7 @@ def test_info(world: World, name: str, pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("form", ["raw", "qcow2"])
-def test_convert_both_ways(world: World, name: str, pair: tuple[str, str], form: str) -> None:
+def test_convert_both_ways(world: LabWorld, name: str, pair: tuple[str, str], form: str) -> None:
     """Data, a hole, data, a hole at the end: both must leave the holes unwritten."""
     theirs, ours = pair
     raw, file = world.host.folder / "disk.raw", world.host.folder / f"disk.{form}"

@@ -6,30 +6,30 @@ import pytest
 import rbd
 from support.lab import LabHost
 from support.operators import operator_of
-from support.worlds import MIB, World, with_clones_v2
+from support.worlds import MIB, LabWorld, with_clones_v2
 
 DAY_S = 86400
 GOES = ("--now", "--clear", "--allow", "loses-data")
 
 
-def plan_of(world: World, *words: str) -> tuple[list[str], list[str]]:
+def plan_of(world: LabWorld, *words: str) -> tuple[list[str], list[str]]:
     """What keeps it, and the steps; nothing is done."""
     document = world.document("image", *words, "--plan")
     assert (document["done"], document["changed"]) == ([], False)
     return [each["text"] for each in document["blockers"]], document["steps"]
 
 
-def trashed(world: World, image: str) -> list[dict[str, str]]:
+def trashed(world: LabWorld, image: str) -> list[dict[str, str]]:
     found = world.document("image", "trash", "list", world.pool)["trash"]
     return [entry for entry in found if entry["name"] == f"{world.pool}/{image}"]
 
 
-def snapshots(world: World, image: str) -> list[str]:
+def snapshots(world: LabWorld, image: str) -> list[str]:
     with rbd.Image(world.vms, image, read_only=True) as opened:
         return [snapshot["name"] for snapshot in opened.list_snaps()]
 
 
-def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed: World, name: str) -> None:
+def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed: LabWorld, name: str) -> None:
     world, pool = roomed, roomed.pool
     image = f"{pool}/{name}.a"
     world.ok("image", "create", image, "4M")
@@ -68,7 +68,7 @@ def test_an_image_waits_in_the_trash_comes_back_and_goes(roomed: World, name: st
     assert (world.images(name), trashed(world, f"{name}.a")) == ([], [])
 
 
-def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(world: World, name: str) -> None:
+def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(world: LabWorld, name: str) -> None:
     base, clone, gone = (f"vms/{name}.{letter}" for letter in ("base", "clone", "gone"))
     world.ok("image", "create", base, "8M")
     with rbd.Image(world.vms, f"{name}.base") as opened:
@@ -109,7 +109,7 @@ def test_snapshots_clones_and_their_protection_are_named_and_cleared_in_order(wo
     world.forget(name)
 
 
-def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed: World, name: str) -> None:
+def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed: LabWorld, name: str) -> None:
     world, pool = roomed, roomed.pool
     base, clone = f"{pool}/{name}.base", f"{pool}/{name}.clone"
     world.ok("image", "create", base, "4M")
@@ -131,7 +131,7 @@ def test_a_removed_snapshot_that_clones_v2_still_need_is_told(roomed: World, nam
     world.forget(name)
 
 
-def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed: World, name: str) -> None:
+def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed: LabWorld, name: str) -> None:
     world, pool = roomed, roomed.pool
     base, clone = f"{pool}/{name}.base", f"{pool}/{name}.clone"
     world.ok("image", "create", base, "4M")
@@ -148,7 +148,7 @@ def test_a_purge_leaves_what_clones_need_until_it_is_told_to_part_them(roomed: W
     world.forget(name)
 
 
-def test_a_group_and_its_snapshot_are_left_to_the_person(world: World, name: str) -> None:
+def test_a_group_and_its_snapshot_are_left_to_the_person(world: LabWorld, name: str) -> None:
     image, group = f"vms/{name}.a", f"vms/{name}group"
     world.ok("image", "create", image, "4M")
     for words in (("group", "create", group), ("group", "image", "add", group, image),
@@ -168,7 +168,7 @@ def test_a_group_and_its_snapshot_are_left_to_the_person(world: World, name: str
     world.host.ok("rbd", "group", "remove", group, admin=True)
 
 
-def test_a_client_that_has_it_open_is_waited_for_then_named(world: World, name: str, host: LabHost) -> None:
+def test_a_client_that_has_it_open_is_waited_for_then_named(world: LabWorld, name: str, host: LabHost) -> None:
     image, hasty = f"vms/{name}.a", operator_of(host)
     world.ok("image", "create", image, "4M")
     world.ok("image", "snapshot", "create", f"{image}@s1")
@@ -185,7 +185,7 @@ def test_a_client_that_has_it_open_is_waited_for_then_named(world: World, name: 
     assert world.ok("image", "remove", *GOES, image).splitlines()[-1] == f"{image}: removed for good"
 
 
-def test_a_domain_keeps_its_images(world: World, name: str) -> None:
+def test_a_domain_keeps_its_images(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.vda"
     world.ok("define", world.host.spec(name, "disks:\n  - size: 4M\n"))
     [blocker] = world.document("image", "remove", image, "--plan")["blockers"]
@@ -196,7 +196,7 @@ def test_a_domain_keeps_its_images(world: World, name: str) -> None:
     world.ok("image", "remove", *GOES, image)
 
 
-def test_unreferenced_tells_what_nothing_uses_and_removes_nothing(world: World, name: str) -> None:
+def test_unreferenced_tells_what_nothing_uses_and_removes_nothing(world: LabWorld, name: str) -> None:
     used, free, base, clone, opened, half, gone = (
         f"{name}.{each}" for each in ("vda", "free", "base", "clone", "open", "half", "gone")
     )
@@ -233,13 +233,13 @@ def test_unreferenced_tells_what_nothing_uses_and_removes_nothing(world: World, 
     world.forget(name)
 
 
-def other_host_says(world: World) -> list[str]:
+def other_host_says(world: LabWorld) -> list[str]:
     """The report of the lab's other host."""
     other = type(world.host)(name="kvm-2", folder=world.host.folder)
     return str(other.ok("virtrbd", "image", "unreferenced")).splitlines()
 
 
-def test_a_client_that_was_killed_is_outlived(world: World, name: str) -> None:
+def test_a_client_that_was_killed_is_outlived(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "4M")
     code, _ = world.run_killed(1, "after", "image", "snapshot", "create", f"{image}@s1")

@@ -15,7 +15,7 @@ import pytest
 import rados
 import rbd
 from support.waiting import eventually
-from support.worlds import MIB, World
+from support.worlds import MIB, LabWorld
 
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import ImageRef, Intent
@@ -166,7 +166,7 @@ HALVES: dict[str, tuple[Callable[[rados.Ioctx, str], None], list[str], str, str]
 
 
 @pytest.fixture
-def halves(roomed: World) -> Iterator[World]:
+def halves(roomed: LabWorld) -> Iterator[LabWorld]:
     """Its namespace, with every half in it, and nothing left of it afterwards; nobody waits for who has one open."""
     create(roomed.vms, "plain", DATA)
     for half, (make, *_) in HALVES.items():
@@ -186,7 +186,7 @@ def snapshot_of(ioctx: rados.Ioctx) -> dict[str, bytes]:
     return {each.key: ioctx.read(each.key) for each in ioctx.list_objects()}
 
 
-def under_the_name(world: World, half: str) -> str:
+def under_the_name(world: LabWorld, half: str) -> str:
     if half in [entry["name"] for entry in rbd.RBD().trash_list(world.vms)]:
         return TRASHED
     if half not in rbd.RBD().list(world.vms):
@@ -197,7 +197,7 @@ def under_the_name(world: World, half: str) -> str:
 
 
 @pytest.mark.timeout(180)
-def test_each_half_is_named_planned_and_mended(halves: World) -> None:
+def test_each_half_is_named_planned_and_mended(halves: LabWorld) -> None:
     room = halves.pool
     listed = halves.document("image", "list", room)
     assert f"{room}/plain" in {image["name"] for image in listed["images"]}, "they hold up nothing else"
@@ -245,7 +245,7 @@ def test_each_half_is_named_planned_and_mended(halves: World) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_what_a_kill_inside_create_left_is_made_again_by_the_next_run(world: World, name: str) -> None:
+def test_what_a_kill_inside_create_left_is_made_again_by_the_next_run(world: LabWorld, name: str) -> None:
     """Half the tries come before the header; the others make the mark anew."""
     file = world.host.spec(name, f"disks:\n  - image: vms/{name}.a\n    size: 8M\n")
     by_hand, by_spec = f"{name}.b", f"{name}.a"
@@ -281,7 +281,7 @@ def test_what_a_kill_inside_create_left_is_made_again_by_the_next_run(world: Wor
     world.forget(name)
 
 
-def test_clones_and_their_parents_know_of_each_other_again(roomed: World) -> None:
+def test_clones_and_their_parents_know_of_each_other_again(roomed: LabWorld) -> None:
     vms, room = roomed.vms, roomed.pool
     parent_id = create(vms, "parent", DATA)
     with rbd.Image(vms, "parent") as image:
@@ -309,7 +309,7 @@ def test_clones_and_their_parents_know_of_each_other_again(roomed: World) -> Non
         vms.remove_object(each.key)
 
 
-def test_a_key_in_the_trash_that_is_no_text_hides_nothing_else(roomed: World, name: str) -> None:
+def test_a_key_in_the_trash_that_is_no_text_hides_nothing_else(roomed: LabWorld, name: str) -> None:
     vms, room = roomed.vms, roomed.pool
     now = int(time.time())
     body = b"\0" + string("odd") + struct.pack("<IIII", now, 0, now, 0) + b"\0"
@@ -350,7 +350,7 @@ main()
 """
 
 
-def test_an_image_that_another_client_has_made_meanwhile_is_left_alone(world: World, name: str) -> None:
+def test_an_image_that_another_client_has_made_meanwhile_is_left_alone(world: LabWorld, name: str) -> None:
     """Half by an old intent when it was looked at; whole, with data, when it would be removed."""
     image = f"{name}.a"
     image_id = create(world.vms, image, DATA)
@@ -375,7 +375,7 @@ def header_of(ioctx: rados.Ioctx, image_id: str) -> dict[str, bytes]:
         return {key: value or b"" for key, value in values}
 
 
-def test_a_snapshot_whose_removal_was_cut_off_goes_when_it_is_removed_again(roomed: World) -> None:
+def test_a_snapshot_whose_removal_was_cut_off_goes_when_it_is_removed_again(roomed: LabWorld) -> None:
     """librbd puts each into the trash first; here a clone keeps it there, which is gone then."""
     vms, room = roomed.vms, roomed.pool
     parent_id = create(vms, "parent", DATA)

@@ -13,18 +13,18 @@ import pytest
 import rbd
 from support.lab import LabHost
 from support.operators import ENDS_WITHIN_S, operator_of
-from support.worlds import MIB, WHEN, World
+from support.worlds import MIB, WHEN, LabWorld
 
 ROLLBACK = ("image", "snapshot", "rollback", "--allow", "loses-data")
 
 
-def who_has(world: World, image: str) -> list[str]:
+def who_has(world: LabWorld, image: str) -> list[str]:
     """The clients that have the image open, as messages name them."""
     found = json.loads(world.host.ok("rbd", "status", "--format", "json", image))["watchers"]
     return [f"client.{each['client']} at {each['address'].split('/')[0]}" for each in found]
 
 
-def with_snapshot(world: World, name: str, *, domain: bool) -> tuple[str, bytes]:
+def with_snapshot(world: LabWorld, name: str, *, domain: bool) -> tuple[str, bytes]:
     """Make an image `NAME.vda`, of a domain or by hand, whose snapshot s1 holds something else; return both."""
     if domain:
         world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
@@ -38,7 +38,9 @@ def with_snapshot(world: World, name: str, *, domain: bool) -> tuple[str, bytes]
     return f"vms/{name}.vda", old
 
 
-def test_a_foreign_client_is_waited_for_then_named_and_nothing_is_done(world: World, name: str, host: LabHost) -> None:
+def test_a_foreign_client_is_waited_for_then_named_and_nothing_is_done(
+    world: LabWorld, name: str, host: LabHost
+) -> None:
     image, _ = with_snapshot(world, name, domain=False)
     hasty, content = operator_of(host), world.content(f"{name}.vda")
     with rbd.Image(world.vms, f"{name}.vda"):
@@ -54,7 +56,7 @@ def test_a_foreign_client_is_waited_for_then_named_and_nothing_is_done(world: Wo
 
 
 def test_a_guest_of_another_host_is_a_foreign_client(
-    world: World, make_world: Callable[[str], World], name: str, host: LabHost
+    world: LabWorld, make_world: Callable[[str], LabWorld], name: str, host: LabHost
 ) -> None:
     other, image = make_world("kvm-2"), f"vms/{name}.vda"
     other.ok("define", "--start", other.host.spec(name, "disks:\n  - size: 16M\n"))
@@ -67,7 +69,7 @@ def test_a_guest_of_another_host_is_a_foreign_client(
     assert other.image(f"{name}.vda")["size_bytes"] == 16 * MIB
 
 
-def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world: World, name: str) -> None:
+def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.vda"
     world.ok("define", "--start", world.host.spec(name, "disks:\n  - size: 16M\n"))
     domain = world.libvirt.lookupByName(name)
@@ -102,7 +104,7 @@ def test_a_running_guest_is_told_of_its_new_size_and_qemu_says_so(world: World, 
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_a_managed_save_counts_as_use(world: World, name: str) -> None:
+def test_a_managed_save_counts_as_use(world: LabWorld, name: str) -> None:
     image, _ = with_snapshot(world, name, domain=True)
     world.ok("start", name)
     domain = world.libvirt.lookupByName(name)
@@ -122,7 +124,7 @@ def test_a_managed_save_counts_as_use(world: World, name: str) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(world: World, name: str) -> None:
+def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(world: LabWorld, name: str) -> None:
     steps = ["Image.metadata_set", "Image.rollback_to_snap", "Image.metadata_remove"]
     at = [(n, when, ends) for n in (1, 2, 3) for when in WHEN for ends in ("verb", "define")]
 
@@ -155,7 +157,7 @@ def test_a_rollback_killed_at_any_step_is_finished_by_the_verb_or_by_define(worl
         world.forget(f"{name}{n}{when}{finisher}")
 
 
-def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world: World, name: str) -> None:
+def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world: LabWorld, name: str) -> None:
     image, old = with_snapshot(world, name, domain=False)
     command = [sys.executable, "-m", "virtrbd", *ROLLBACK, f"{image}@s1"]
     with rbd.Image(world.vms, f"{name}.vda"):
@@ -177,7 +179,7 @@ def test_no_snapshot_is_made_or_protected_while_another_run_rolls_back(world: Wo
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_a_half_rollback_is_used_by_nothing(world: World, name: str) -> None:
+def test_a_half_rollback_is_used_by_nothing(world: LabWorld, name: str) -> None:
     image, _ = with_snapshot(world, name, domain=False)
     with rbd.Image(world.vms, f"{name}.vda") as opened:
         opened.create_snap("s2")
@@ -203,7 +205,7 @@ def test_a_half_rollback_is_used_by_nothing(world: World, name: str) -> None:
 
 @pytest.mark.timeout(120)
 def test_an_image_that_another_host_marked_is_acted_on_only_by_taking_over(
-    world: World, make_world: Callable[[str], World], name: str
+    world: LabWorld, make_world: Callable[[str], LabWorld], name: str
 ) -> None:
     other, image = make_world("kvm-2"), f"vms/{name}.a"
     other.ok("image", "create", image, "16M")
@@ -238,7 +240,7 @@ def test_an_image_that_another_host_marked_is_acted_on_only_by_taking_over(
 
 
 @pytest.mark.parametrize("verb", ["resize", "rollback"])
-def test_without_libvirt_a_managed_save_can_not_be_ruled_out(world: World, name: str, verb: str) -> None:
+def test_without_libvirt_a_managed_save_can_not_be_ruled_out(world: LabWorld, name: str, verb: str) -> None:
     image, _ = with_snapshot(world, name, domain=False)
     words = ("image", "resize", image, "32M") if verb == "resize" else (*ROLLBACK, f"{image}@s1")
     done = world.virtrbd("--connect", "qemu:///system?socket=/nonexistent/libvirt-sock", *words)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rbd
-from support.worlds import MIB, World
+from support.worlds import MIB, LabWorld
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.domainxml.tree import parse_tree
@@ -33,7 +33,7 @@ NAMINGS = {
 
 
 @pytest.fixture
-def image(world: World, name: str) -> Iterator[str]:
+def image(world: LabWorld, name: str) -> Iterator[str]:
     """An image with a snapshot v1."""
     rbd.RBD().create(world.vms, name, 16 * MIB)
     with rbd.Image(world.vms, name) as opened:
@@ -43,7 +43,7 @@ def image(world: World, name: str) -> Iterator[str]:
         opened.remove_snap("v1")
 
 
-def define(world: World, name: str, inside: str) -> None:
+def define(world: LabWorld, name: str, inside: str) -> None:
     """Define a domain as others do, which names the image."""
     device, argument, nvram = inside, "", ""
     if inside.startswith("<qemu:arg"):
@@ -67,7 +67,7 @@ def changes_of(image: str) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_an_image_that_a_domain_names_in_any_way_is_not_removed(
-    world: World, name: str, image: str, naming: str
+    world: LabWorld, name: str, image: str, naming: str
 ) -> None:
     xml, how = NAMINGS[naming]
     define(world, name, xml.format(name=name))
@@ -85,7 +85,7 @@ def test_an_image_that_a_domain_names_in_any_way_is_not_removed(
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_what_an_overlay_is_built_on_is_neither_grown_nor_rolled_back(world: World, name: str, image: str) -> None:
+def test_what_an_overlay_is_built_on_is_neither_grown_nor_rolled_back(world: LabWorld, name: str, image: str) -> None:
     define(world, name, NAMINGS["a base"][0].format(name=name))
     for words in (("resize", image, "32M"), ("snapshot", "rollback", f"{image}@v1", "--allow", "loses-data")):
         done = world.virtrbd("image", *words)
@@ -95,7 +95,7 @@ def test_what_an_overlay_is_built_on_is_neither_grown_nor_rolled_back(world: Wor
 
 
 @pytest.mark.alone
-def test_an_argument_that_cannot_be_read_asks_first(world: World, name: str, image: str) -> None:
+def test_an_argument_that_cannot_be_read_asks_first(world: LabWorld, name: str, image: str) -> None:
     define(world, name, "<qemu:arg value='driver=rbd,server.0.host=10.0.0.1'/>")
     done = world.virtrbd("image", "remove", image)
     assert done.returncode == 4, done
@@ -103,7 +103,7 @@ def test_an_argument_that_cannot_be_read_asks_first(world: World, name: str, ima
     world.libvirt.lookupByName(name).undefineFlags(0)
 
 
-def on_snapshot(world: World, name: str) -> tuple[str, str]:
+def on_snapshot(world: LabWorld, name: str) -> tuple[str, str]:
     """Return an image and the XML of a domain that has its snapshot v1 as its disk, and can start."""
     world.ok("define", world.host.spec(name, "disks:\n  - size: 16M\n"))
     image = f"vms/{name}.vda"
@@ -113,7 +113,7 @@ def on_snapshot(world: World, name: str) -> tuple[str, str]:
     return image, f"{head}<snapshot name='v1'/></source><readonly/>{tail}"
 
 
-def refused(world: World, name: str, image: str, state: str) -> None:
+def refused(world: LabWorld, name: str, image: str, state: str) -> None:
     for more in ((), ("--clear",), ("--clear", "--allow", "takes-over,loses-data")):
         done = world.virtrbd("image", "snapshot", "remove", f"{image}@v1", *more)
         assert done.returncode == 5, done
@@ -122,7 +122,9 @@ def refused(world: World, name: str, image: str, state: str) -> None:
         assert [each["name"] for each in opened.list_snaps()] == ["v1"]
 
 
-def test_the_snapshot_that_a_guest_runs_on_is_kept_while_it_runs_is_saved_and_is_off(world: World, name: str) -> None:
+def test_the_snapshot_that_a_guest_runs_on_is_kept_while_it_runs_is_saved_and_is_off(
+    world: LabWorld, name: str
+) -> None:
     image, xml = on_snapshot(world, name)
     domain = world.libvirt.defineXML(xml)
     refused(world, name, image, "shut off")
@@ -135,7 +137,7 @@ def test_the_snapshot_that_a_guest_runs_on_is_kept_while_it_runs_is_saved_and_is
     world.ok("image", "snapshot", "remove", f"{image}@v1")
 
 
-def test_the_snapshot_of_a_guest_s_live_disk_alone_is_kept(world: World, name: str) -> None:
+def test_the_snapshot_of_a_guest_s_live_disk_alone_is_kept(world: LabWorld, name: str) -> None:
     image, xml = on_snapshot(world, name)
     without_disk = re.sub(r"<disk .*?</disk>", "", xml, flags=re.DOTALL)
     domain = world.libvirt.defineXML(xml)
@@ -148,7 +150,7 @@ def test_the_snapshot_of_a_guest_s_live_disk_alone_is_kept(world: World, name: s
     world.ok("image", "snapshot", "remove", f"{image}@v1")
 
 
-def held(world: World, *words: str, by: str, code: int = 5) -> None:
+def held(world: LabWorld, *words: str, by: str, code: int = 5) -> None:
     done = world.virtrbd(*words)
     assert done.returncode == code, done
     assert by in done.stdout + done.stderr, done
@@ -156,7 +158,7 @@ def held(world: World, *words: str, by: str, code: int = 5) -> None:
 
 
 def test_an_image_that_is_locked_is_neither_started_on_nor_changed_and_its_holder_is_named(
-    world: World, name: str
+    world: LabWorld, name: str
 ) -> None:
     spec = world.host.spec(name, "disks:\n  - size: 16M\n")
     world.ok("define", spec)
@@ -198,7 +200,7 @@ def test_an_image_that_is_locked_is_neither_started_on_nor_changed_and_its_holde
         opened.remove_snap("v1")
 
 
-def test_what_a_group_or_a_migration_holds_is_named_with_the_way_out(world: World, name: str, image: str) -> None:
+def test_what_a_group_or_a_migration_holds_is_named_with_the_way_out(world: LabWorld, name: str, image: str) -> None:
     pool, group, moved = world.vms, f"{name}group", f"{name}moved"
     rbd.RBD().group_create(pool, group)
     rbd.Group(pool, group).add_image(pool, name)
@@ -234,7 +236,7 @@ def test_what_a_group_or_a_migration_holds_is_named_with_the_way_out(world: Worl
         rbd.RBD().migration_abort(pool, moved)
 
 
-def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: World, name: str) -> None:
+def test_the_guest_of_an_encrypted_image_is_told_of_its_growth(world: LabWorld, name: str) -> None:
     world.ok("image", "create", f"vms/{name}", "32M")
     with rbd.Image(world.vms, name) as opened:
         opened.encryption_format(rbd.RBD_ENCRYPTION_FORMAT_LUKS2, "secret")

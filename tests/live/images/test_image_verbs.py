@@ -12,15 +12,15 @@ import pytest
 import rbd
 from support.sources import as_disk
 from support.terminal import on_a_terminal
-from support.worlds import MIB, Sources, World
+from support.worlds import MIB, LabWorld, Sources
 
 
-def fill(world: World, image: str, content: bytes) -> None:
+def fill(world: LabWorld, image: str, content: bytes) -> None:
     with rbd.Image(world.vms, image) as opened:
         opened.write(content, 0)
 
 
-def test_create_lays_an_image_as_told_and_info_tells_it(world: World, name: str) -> None:
+def test_create_lays_an_image_as_told_and_info_tells_it(world: LabWorld, name: str) -> None:
     image = f"{name}.a"
     layout = ("--object-size", "1M", "--stripe-unit", "64K", "--stripe-count", "4", "--data-pool", "golden")
     features = "layering,striping,exclusive-lock,object-map,fast-diff"
@@ -44,7 +44,7 @@ def test_create_lays_an_image_as_told_and_info_tells_it(world: World, name: str)
     world.forget(name)
 
 
-def test_a_size_that_no_object_map_holds_is_refused_in_words(world: World, name: str) -> None:
+def test_a_size_that_no_object_map_holds_is_refused_in_words(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")
     for verb, other in (("create", f"vms/{name}.b"), ("resize", image)):
@@ -58,7 +58,7 @@ def test_a_size_that_no_object_map_holds_is_refused_in_words(world: World, name:
     world.forget(name)
 
 
-def test_a_snapshot_is_shown_on_a_screen_of_its_own(world: World, name: str) -> None:
+def test_a_snapshot_is_shown_on_a_screen_of_its_own(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")
     world.ok("image", "snapshot", "create", f"{image}@s", "--protect")
@@ -73,7 +73,7 @@ def test_a_snapshot_is_shown_on_a_screen_of_its_own(world: World, name: str) -> 
     world.forget(name)
 
 
-def test_resize_grows_and_never_shrinks(world: World, name: str) -> None:
+def test_resize_grows_and_never_shrinks(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "8M")
     assert world.ok("image", "resize", image, "16M") == f"{image}: grown from 8 MiB to 16 MiB\n"
@@ -88,7 +88,7 @@ def test_resize_grows_and_never_shrinks(world: World, name: str) -> None:
     world.forget(name)
 
 
-def test_usage_tells_which_images_it_can_not_count(world: World, name: str) -> None:
+def test_usage_tells_which_images_it_can_not_count(world: LabWorld, name: str) -> None:
     known, unknown = f"vms/{name}.a", f"vms/{name}.b"
     world.ok("image", "create", known, "8M")
     world.ok("image", "create", unknown, "8M", "--features", "layering,exclusive-lock")
@@ -103,7 +103,7 @@ def test_usage_tells_which_images_it_can_not_count(world: World, name: str) -> N
 
 
 @pytest.mark.stack
-def test_list_usage_and_info_count_alike(world: World, name: str) -> None:
+def test_list_usage_and_info_count_alike(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "64M")
     fill(world, f"{name}.a", b"x" * 8 * MIB)
@@ -122,7 +122,7 @@ def test_list_usage_and_info_count_alike(world: World, name: str) -> None:
     world.ok("image", "remove", "--now", "--clear", "--allow", "loses-data", image)
 
 
-def test_info_names_options_and_where_they_were_set(world: World, name: str) -> None:
+def test_info_names_options_and_where_they_were_set(world: LabWorld, name: str) -> None:
     world.ok("image", "create", f"vms/{name}.a", "8M")
     with rbd.Image(world.vms, f"{name}.a") as opened:
         opened.metadata_set("conf_rbd_cache", "false")
@@ -133,7 +133,7 @@ def test_info_names_options_and_where_they_were_set(world: World, name: str) -> 
     world.forget(name)
 
 
-def test_import_reads_what_qemu_img_reads_and_verifies_it(world: World, name: str, sources: Sources) -> None:
+def test_import_reads_what_qemu_img_reads_and_verifies_it(world: LabWorld, name: str, sources: Sources) -> None:
     def check(form: str) -> None:
         file = world.host.folder / f"copy.{form}"
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, sources.file, file], check=True)
@@ -146,7 +146,7 @@ def test_import_reads_what_qemu_img_reads_and_verifies_it(world: World, name: st
     world.forget(name)
 
 
-def test_import_reads_a_pipe_to_its_end(world: World, name: str) -> None:
+def test_import_reads_a_pipe_to_its_end(world: LabWorld, name: str) -> None:
     data = as_disk(os.urandom(9 * MIB + 600))
     done = subprocess.run(
         [sys.executable, "-m", "virtrbd", "image", "import", "-", f"vms/{name}.a", "--verify", "--progress", "json"],
@@ -166,7 +166,7 @@ def test_import_reads_a_pipe_to_its_end(world: World, name: str) -> None:
     world.forget(name)
 
 
-def test_import_says_what_is_wrong_with_a_file(world: World, name: str) -> None:
+def test_import_says_what_is_wrong_with_a_file(world: LabWorld, name: str) -> None:
     folder: Path = world.host.folder
     (folder / "empty.raw").touch()
     (folder / "folder").mkdir()
@@ -183,7 +183,7 @@ def test_import_says_what_is_wrong_with_a_file(world: World, name: str) -> None:
 
 
 @pytest.mark.stack
-def test_a_base_is_imported_cloned_and_parted(world: World, name: str, sources: Sources) -> None:
+def test_a_base_is_imported_cloned_and_parted(world: LabWorld, name: str, sources: Sources) -> None:
     base, clones = f"vms/{name}.base", [f"vms/{name}.{letter}" for letter in "abc"]
     said = world.ok("image", "import", str(sources.file), base, "--as-base").splitlines()
     assert said == [f"{base}: imported from {sources.file} (6 MiB)", f"{base}@base: created, protected"]
@@ -211,7 +211,7 @@ def test_a_base_is_imported_cloned_and_parted(world: World, name: str, sources: 
     world.forget(name)
 
 
-def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world: World, name: str) -> None:
+def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world: LabWorld, name: str) -> None:
     settings = world.host.folder / "deep.yaml"
     settings.write_text(Path(world.env["VIRTRBD_CONFIG"]).read_text().replace("ceph:\n", "ceph:\n  clone_depth: 1\n"))
     names = [f"vms/{name}.{depth}" for depth in range(3)]
@@ -230,7 +230,7 @@ def test_a_chain_of_clones_that_is_too_long_asks_for_a_flatten(world: World, nam
 
 
 @pytest.mark.stack
-def test_copy_and_export_take_an_image_or_a_snapshot(world: World, name: str, sources: Sources) -> None:
+def test_copy_and_export_take_an_image_or_a_snapshot(world: LabWorld, name: str, sources: Sources) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "import", str(sources.file), image)
     assert world.ok("image", "snapshot", "create", f"{image}@s1") == f"{image}@s1: created\n"
@@ -253,7 +253,7 @@ def test_copy_and_export_take_an_image_or_a_snapshot(world: World, name: str, so
 
 
 @pytest.mark.stack
-def test_snapshots_are_listed_rolled_back_to_and_removed(world: World, name: str) -> None:
+def test_snapshots_are_listed_rolled_back_to_and_removed(world: LabWorld, name: str) -> None:
     image = f"vms/{name}.a"
     world.ok("image", "create", image, "4M")
     fill(world, f"{name}.a", b"old" * 1000)
@@ -281,7 +281,7 @@ def test_snapshots_are_listed_rolled_back_to_and_removed(world: World, name: str
     world.forget(name)
 
 
-def test_what_is_not_there_is_named(world: World, name: str) -> None:
+def test_what_is_not_there_is_named(world: LabWorld, name: str) -> None:
     image, pool = f"vms/{name}.a", "pool nopool does not exist; check the name, or make it: ceph osd pool create nopool"
     world.ok("image", "create", image, "4M")
     namespace = f"namespace vms/{name} does not exist; check the name, or make it: rbd namespace create vms/{name}"
@@ -321,7 +321,7 @@ def test_what_is_not_there_is_named(world: World, name: str) -> None:
     world.forget(name)
 
 
-def test_a_namespace_is_a_room_of_its_own(world: World, name: str, sources: Sources) -> None:
+def test_a_namespace_is_a_room_of_its_own(world: LabWorld, name: str, sources: Sources) -> None:
     image = f"vms/{name}/a"
     world.host.ok("rbd", "namespace", "create", f"vms/{name}", admin=True)
     world.ok("image", "import", str(sources.file), image, "--verify")
@@ -344,7 +344,7 @@ def test_a_namespace_is_a_room_of_its_own(world: World, name: str, sources: Sour
     world.host.ok("rbd", "namespace", "remove", f"vms/{name}", admin=True)
 
 
-def test_names_go_through_qemu_img_as_they_are(world: World, name: str, sources: Sources) -> None:
+def test_names_go_through_qemu_img_as_they_are(world: LabWorld, name: str, sources: Sources) -> None:
     odd = [f"{name}.{each}" for each in ("two words", "back\\slash", "a=b,c", "#?%\"'", "ü")]
 
     def check(image: str) -> None:
@@ -360,7 +360,7 @@ def test_names_go_through_qemu_img_as_they_are(world: World, name: str, sources:
     world.forget(name)
 
 
-def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world: World, name: str, sources: Sources) -> None:
+def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world: LabWorld, name: str, sources: Sources) -> None:
     command = [sys.executable, "-m", "virtrbd", "image", "import", str(sources.file), f"vms/{name}.a"]
     done = subprocess.run(
         on_a_terminal(command), env={**world.env, "TERM": "xterm", "COLUMNS": "100"},
@@ -372,7 +372,7 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time(world: World, name: str
     world.forget(name)
 
 
-def test_a_terminal_is_no_disk_to_import(world: World, name: str) -> None:
+def test_a_terminal_is_no_disk_to_import(world: LabWorld, name: str) -> None:
     command = [sys.executable, "-m", "virtrbd", "image", "import", "-", f"vms/{name}.a"]
     done = subprocess.run(
         on_a_terminal(command), env=world.env, capture_output=True, text=True, check=False,

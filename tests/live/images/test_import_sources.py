@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 from support.web import serving
-from support.worlds import Sources, World
+from support.worlds import LabWorld, Sources
 
 
 def ova_of(folder: Path, raw: Path) -> bytes:
@@ -25,7 +25,7 @@ def ova_of(folder: Path, raw: Path) -> bytes:
 
 
 def test_a_disk_in_a_packed_ova_comes_from_the_net_by_hand_and_by_a_spec(
-    world: World, name: str, sources: Sources, tmp_path: Path
+    world: LabWorld, name: str, sources: Sources, tmp_path: Path
 ) -> None:
     with serving(None) as web:
         web.files["/box.ova.gz"] = ova_of(tmp_path, sources.file)
@@ -49,7 +49,7 @@ def test_a_disk_in_a_packed_ova_comes_from_the_net_by_hand_and_by_a_spec(
     world.forget(name)
 
 
-def test_what_is_no_disk_makes_no_image(world: World, name: str, tmp_path: Path) -> None:
+def test_what_is_no_disk_makes_no_image(world: LabWorld, name: str, tmp_path: Path) -> None:
     page = tmp_path / "disk.qcow2"
     page.write_bytes(b"<!DOCTYPE html><title>404</title>".ljust(4096))
     done = world.virtrbd("image", "import", str(page), f"vms/{name}.a")

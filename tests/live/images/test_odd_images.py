@@ -16,7 +16,7 @@ import pytest
 import rados
 import rbd
 from support.lab import LabHost
-from support.worlds import World
+from support.worlds import LabWorld
 
 MIB = 1024**2
 SIZE = 8 * MIB
@@ -393,7 +393,7 @@ def test_a_name_that_is_not_utf8_crashes_no_interpreter(host: LabHost, name: byt
         assert "Traceback" not in done.stderr
 
 
-def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world: World, room: Room) -> None:
+def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world: LabWorld, room: Room) -> None:
     where, odd = f"vms/{room.name}", SIZE + 100
     for name, size in (("odd", odd), ("empty", 0), ("limited", SIZE), ("locked", SIZE)):
         room.create(name, size=size)
@@ -436,7 +436,7 @@ def test_odd_images_that_are_whole_are_read_and_refused_with_the_reason(world: W
 
 
 def test_an_image_of_format_1_is_listed_as_that_and_nothing_else_is_done_with_it(
-    world: World, lab: Path, name: str
+    world: LabWorld, lab: Path, name: str
 ) -> None:
     """RBD makes none any more, and lists those of the default namespace: header and directory by hand (rbd_types.h)."""
     header = (

@@ -12,7 +12,7 @@ import pytest
 import rbd
 from support.lab import LabHost
 from support.waiting import eventually
-from support.worlds import MIB, World, world_of
+from support.worlds import MIB, LabWorld, world_of
 
 DATA_POOL = "coded"
 OSD_CAPS = ", ".join(f"profile rbd pool={pool}" for pool in ("vms", "golden"))
@@ -20,7 +20,7 @@ GOES = ("--now", "--clear", "--allow", "loses-data")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabWorld]:
     """A cluster that no other test uses, with an erasure-coded pool."""
     with ExitStack() as ends:
         # Not in pytest's own folder: the paths of sockets must be short. tools/test names one where it looks for labs
@@ -44,7 +44,7 @@ def ceph(host: LabHost, *words: str) -> str:
 
 
 @contextmanager
-def caps_for(world: World, *pools: str) -> Iterator[None]:
+def caps_for(world: LabWorld, *pools: str) -> Iterator[None]:
     """Give the operator the rights of these pools too."""
     rights = {"mon": "profile rbd", "mgr": OSD_CAPS}
 
@@ -57,7 +57,7 @@ def caps_for(world: World, *pools: str) -> Iterator[None]:
     give(OSD_CAPS)
 
 
-def objects_of(world: World, pool: str) -> list[str]:
+def objects_of(world: LabWorld, pool: str) -> list[str]:
     found = world.host.ok("rados", "-p", pool, "ls", admin=True).split()
     return [name for name in found if name.startswith("rbd_data.")]
 
@@ -72,7 +72,9 @@ def disk(tmp_path: Path) -> tuple[str, bytes]:
     return str(file), data
 
 
-def test_a_data_pool_without_rights_is_named_before_anything_is_made(cluster: World, disk: tuple[str, bytes]) -> None:
+def test_a_data_pool_without_rights_is_named_before_anything_is_made(
+    cluster: LabWorld, disk: tuple[str, bytes]
+) -> None:
     file, _ = disk
     for words in (("import", file, "vms/denied"), ("create", "vms/denied", "8M")):
         done = cluster.virtrbd("image", *words, "--data-pool", DATA_POOL)
@@ -85,7 +87,7 @@ def test_a_data_pool_without_rights_is_named_before_anything_is_made(cluster: Wo
 
 
 def test_what_lost_its_rights_is_whole_after_a_refused_removal(
-    cluster: World, disk: tuple[str, bytes], tmp_path: Path
+    cluster: LabWorld, disk: tuple[str, bytes], tmp_path: Path
 ) -> None:
     file, data = disk
     with caps_for(cluster, DATA_POOL):
@@ -106,7 +108,7 @@ def test_what_lost_its_rights_is_whole_after_a_refused_removal(
     assert objects_of(cluster, DATA_POOL) == []
 
 
-def test_an_image_lives_in_an_erasure_coded_pool(cluster: World, disk: tuple[str, bytes], tmp_path: Path) -> None:
+def test_an_image_lives_in_an_erasure_coded_pool(cluster: LabWorld, disk: tuple[str, bytes], tmp_path: Path) -> None:
     file, data = disk
     exported = tmp_path / "exported.raw"
     with caps_for(cluster, DATA_POOL):
@@ -128,7 +130,7 @@ def test_an_image_lives_in_an_erasure_coded_pool(cluster: World, disk: tuple[str
     assert rbd.RBD().list(cluster.vms) == []
 
 
-def test_a_cluster_without_space_is_named_and_nothing_is_left(cluster: World, disk: tuple[str, bytes]) -> None:
+def test_a_cluster_without_space_is_named_and_nothing_is_left(cluster: LabWorld, disk: tuple[str, bytes]) -> None:
     file, _ = disk
     host = cluster.host
     cluster.ok("image", "create", "vms/here", "8M")
@@ -156,7 +158,7 @@ def flags(host: LabHost, pool: str) -> list[str]:
     return list(found)
 
 
-def test_clones_are_v2_where_the_cluster_asks_that_of_its_clients(cluster: World) -> None:
+def test_clones_are_v2_where_the_cluster_asks_that_of_its_clients(cluster: LabWorld) -> None:
     cluster.ok("image", "create", "vms/golden", "8M")
     cluster.ok("image", "snapshot", "create", "vms/golden@v1")
     early = cluster.virtrbd("image", "clone", "vms/golden@v1", "vms/early")
@@ -171,7 +173,7 @@ def test_clones_are_v2_where_the_cluster_asks_that_of_its_clients(cluster: World
         cluster.ok("image", "remove", f"vms/{image}", *GOES)
 
 
-def test_a_mirror_and_its_snapshots_keep_an_image(cluster: World) -> None:
+def test_a_mirror_and_its_snapshots_keep_an_image(cluster: LabWorld) -> None:
     host = cluster.host
     cluster.ok("image", "create", "vms/mirrored", "8M")
     host.ok("rbd", "mirror", "pool", "enable", "vms", "image", admin=True)

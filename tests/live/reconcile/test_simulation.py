@@ -8,7 +8,7 @@ from support.lab import LabHost
 from support.pictures import look, picture
 from support.removed import simulate_removal
 from support.simulate import simulate
-from support.worlds import World
+from support.worlds import LabWorld
 
 from virtrbd.ceph.children import with_owners
 from virtrbd.ceph.details import read_details
@@ -87,7 +87,7 @@ HELP_OF_A_GUEST = [
 
 
 @pytest.mark.timeout(240)
-def test_the_same_of_what_takes_a_guest_and_of_what_others_did(world: World, golden: str, name: str) -> None:
+def test_the_same_of_what_takes_a_guest_and_of_what_others_did(world: LabWorld, golden: str, name: str) -> None:
     settings = load_settings(world.env["VIRTRBD_CONFIG"])
     policy = Policy(host=settings.host, by_spec=True)
     network = world.libvirt.networkCreateXML(f"<network><name>{name}</name><bridge name='vr{name[-8:]}'/></network>")
@@ -128,7 +128,7 @@ def snapshots_of(known: ImageDetails | None) -> list[object] | None:
     return [(each.label, each.kind, each.protected, each.children) for each in known.snapshots]
 
 
-def test_the_same_of_the_steps_of_a_removal(world: World, name: str) -> None:
+def test_the_same_of_the_steps_of_a_removal(world: LabWorld, name: str) -> None:
     base, clone, gone = (f"vms/{name}.{letter}" for letter in ("base", "clone", "gone"))
     world.ok("image", "create", base, "8M")
     world.ok("image", "snapshot", "create", "--protect", f"{base}@s1")
