@@ -4,8 +4,8 @@ from support.xml import at
 
 from virtrbd.domainxml.document import Document
 from virtrbd.domainxml.live import current_memory, current_vcpus, titles
-from virtrbd.engine.host import Host
 from virtrbd.engine.observe import observe
+from virtrbd.images.host import Host
 from virtrbd.model.domain import Domain
 from virtrbd.planning.plan import Policy
 from virtrbd.planning.world import World

@@ -16,13 +16,13 @@ from virtrbd.lazily import lazily
 from virtrbd.printable import cut, shell_command
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.output.failures import show_trace
     from virtrbd.commands.output.printing import print_lines
     from virtrbd.commands.output.report import tell
     from virtrbd.contained import contained
     from virtrbd.engine.adopt import Adoption, adopt_domain, is_adopted
-    from virtrbd.engine.host import Host
+    from virtrbd.images.host import Host
     from virtrbd.model.failure import failure_of
     from virtrbd.model.plan import Result
     from virtrbd.model.size import counted

@@ -10,7 +10,7 @@ from virtrbd.errors import HypervisorError, UsageError, worst
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.specs import policy_of
     from virtrbd.commands.output.failures import show_failures
     from virtrbd.commands.output.plan import plan_digest

@@ -11,7 +11,7 @@ from virtrbd.commands.options.specs import FILES
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
     from virtrbd.engine.converge import Supervision, converge
     from virtrbd.planning.plan import Policy

@@ -11,7 +11,7 @@ from virtrbd.lazily import lazily
 from virtrbd.printable import shell_command
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import find_domain
     from virtrbd.commands.output.failures import having_done
     from virtrbd.domainxml.defined import require_readable

@@ -15,12 +15,12 @@ from virtrbd.printable import cut
 with lazily():
     from virtrbd.ceph.images import read_image
     from virtrbd.ceph.unread import image_or_failure
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import require
     from virtrbd.commands.output.table import table
     from virtrbd.domainxml.defined import DefinedDomain
-    from virtrbd.engine.host import Host
     from virtrbd.engine.writers import writers_told
+    from virtrbd.images.host import Host
     from virtrbd.images.users import use_of
     from virtrbd.model.disk import DefinedDisk
     from virtrbd.model.failure import Failure

@@ -16,7 +16,7 @@ from virtrbd.errors import UsageError, worst
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.specs import policy_of
     from virtrbd.commands.output.failures import show_failures, show_trace
     from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_digest, plan_lines

@@ -10,7 +10,7 @@ from virtrbd.lazily import lazily
 from virtrbd.printable import shell_command
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import require, require_awake
 
 

@@ -141,7 +141,7 @@ def _reconcile(job: _Job, teller: Teller) -> ExitCode:
 
 def _converge(job: _Job, teller: Teller) -> tuple[Fleet, Report]:
     # Here: a run that finds the lock taken needs none of it, and where a library is missing, the summary says so.
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.specs import policy_of
     from virtrbd.engine.converge import Supervision, converge
     from virtrbd.specs.directory import load_fleet

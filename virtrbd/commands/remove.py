@@ -19,14 +19,14 @@ from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import locked, require, require_released
     from virtrbd.commands.output.report import outcome_line, tell
     from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.engine.execute import execute
-    from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
     from virtrbd.engine.retire import images_of, removals_of, rest_of
+    from virtrbd.images.host import Host
     from virtrbd.model.domain_actions import DropManagedSave, ShutDownDomain
     from virtrbd.model.hazard import Hazard
     from virtrbd.model.image import ImageRef

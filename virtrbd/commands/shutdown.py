@@ -11,7 +11,7 @@ from virtrbd.commands.options.types import SecondsRange
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import require, require_awake
     from virtrbd.engine.power import note_clean_stop, shut_down
 

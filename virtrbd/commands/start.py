@@ -10,7 +10,7 @@ from virtrbd.errors import ClusterError
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import locked, require_awake, require_released
     from virtrbd.engine.power import start_domain
     from virtrbd.engine.writers import writers_told

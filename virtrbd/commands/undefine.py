@@ -20,14 +20,14 @@ from virtrbd.printable import shell_command
 with lazily():
     from virtrbd.ceph.images import read_image
     from virtrbd.ceph.unread import image_or_failure
-    from virtrbd.commands.connected.domains import connected
+    from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import locked, require_released
     from virtrbd.commands.output.report import outcome_line, tell
     from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.engine.execute import execute
-    from virtrbd.engine.host import Host
     from virtrbd.engine.perform import perform
     from virtrbd.engine.retire import removals_of, rest_of
+    from virtrbd.images.host import Host
     from virtrbd.images.users import images_named_by
     from virtrbd.model.actions import Action
     from virtrbd.model.failure import Failure

@@ -19,12 +19,12 @@ from virtrbd.domainxml.defined import DefinedDomain, require_readable
 from virtrbd.domainxml.monitors import monitor_names
 from virtrbd.engine.converge import look
 from virtrbd.engine.execute import execute
-from virtrbd.engine.host import Host
 from virtrbd.engine.new_files import write_new
 from virtrbd.engine.observe import observe
 from virtrbd.engine.perform import perform
 from virtrbd.errors import ConfigError, DocumentError, ExitCode, HypervisorError, SpecError
 from virtrbd.hypervisor.command_line import made_of
+from virtrbd.images.host import Host
 from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action
 from virtrbd.model.cluster import ClusterFacts

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from msgspec import Struct
 
 from virtrbd.engine.execute import Perform, execute
-from virtrbd.engine.host import Host
 from virtrbd.engine.observe import observe
 from virtrbd.errors import BusyError, ExitCode, VirtrbdError, worst
+from virtrbd.images.host import Host
 from virtrbd.lazily import lazily
 from virtrbd.local.in_sync_cache import keep_judged, recall_judged
 from virtrbd.model.domain import Domain

@@ -14,11 +14,11 @@ from virtrbd.ceph.named_images import read_images
 from virtrbd.ceph.unread import image_or_failure, or_failure
 from virtrbd.ceph.watchers import opened_twice
 from virtrbd.domainxml.defined import DefinedDomain, HostDomains
-from virtrbd.engine.host import Host
 from virtrbd.engine.spec_files import file_sizes, files_to_import, half_way, seed_documents, seed_file
 from virtrbd.errors import DocumentError, ExitCode, HypervisorError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.hypervisor.secrets import list_secrets
+from virtrbd.images.host import Host
 from virtrbd.images.traces import rollbacks_begun, unknown_marks
 from virtrbd.lazily import lazily
 from virtrbd.local.state_dir import StateDir

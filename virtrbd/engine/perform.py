@@ -9,13 +9,13 @@ from virtrbd.ceph.mending import complete_made
 from virtrbd.domainxml.document import Definition, Edited, Rendered
 from virtrbd.domainxml.own_devices import settled
 from virtrbd.engine import power
-from virtrbd.engine.host import Host
 from virtrbd.engine.perform_live import perform_live
 from virtrbd.errors import HypervisorError, VirtrbdError
 from virtrbd.hypervisor.live_changes import block_resize
 from virtrbd.hypervisor.secrets import define_secret
 from virtrbd.images.change import finish_rollback
-from virtrbd.images.create import make_clone, make_empty, make_filled, remove_half_made
+from virtrbd.images.create import make_clone, make_empty, make_filled, remove_half_made, report_dropped
+from virtrbd.images.host import Host
 from virtrbd.images.import_source import ImportWork, open_import
 from virtrbd.images.remove import perform_removal
 from virtrbd.images.seed import make_seed
@@ -63,11 +63,11 @@ def perform(action: Action, host: Host) -> None:
         case CreateImage() | CloneImage() | ImportImage():
             _make_image(action, host)
         case WriteSeed():
-            make_seed(host.for_images, action)
+            make_seed(host, action)
         case RemoveHalfImage() | MarkImage() | DropIntent() | GrowImage() | FinishRollback() | NoteHost():
             _change_image(action, host)
         case FlattenClone() | UnprotectSnapshot() | RemoveSnapshot() | TrashImage() | RemoveImage():
-            perform_removal(action, host.for_images)
+            perform_removal(action, host)
         case DefineSecret() | DefineDomain() | RenewMark() | SetAutostart() | UndefineDomain():
             _change_definition(action, host)
         case StartDomain():
@@ -85,9 +85,9 @@ def perform(action: Action, host: Host) -> None:
 def _make_image(action: CreateImage | CloneImage | ImportImage, host: Host) -> None:
     match action:
         case CreateImage():
-            make_empty(host.for_images, action.ref, action.domain_uuid, action.size_bytes, ImageLayout())
+            make_empty(host, action.ref, action.domain_uuid, action.size_bytes, ImageLayout())
         case CloneImage():
-            make_clone(host.for_images, action.ref, action.domain_uuid, action.size_bytes, action.parent)
+            make_clone(host, action.ref, action.domain_uuid, action.size_bytes, action.parent)
         case ImportImage():
             _import(action, host)
 
@@ -100,8 +100,8 @@ def _import(action: ImportImage, host: Host) -> None:
         if source.size_bytes != action.size_bytes:
             raise VirtrbdError(f"{action.source}: is not the file of the plan; run again")
         require_whole()
-        fill = partial(import_file, host.for_images, source)
-        make_filled(host.for_images, action.ref, action.domain_uuid, action.size_bytes, fill)
+        fill = partial(import_file, host, source)
+        make_filled(host, action.ref, action.domain_uuid, action.size_bytes, fill)
 
 
 def _change_image(
@@ -109,12 +109,12 @@ def _change_image(
 ) -> None:
     match action:
         case RemoveHalfImage():
-            remove_half_made(host.for_images, action.ref, action.image_id)
+            remove_half_made(host, action.ref, action.image_id)
         case MarkImage():
             # An image that is taken over was not made here: its options are its own, unless its mark shows a copy.
             only_copies = Hazard.TAKES_OVER in action.hazards
             dropped = free_of_inherited(host.cluster, action.ref, only_copies=only_copies)
-            host.for_images.tell_dropped(action.ref, dropped)
+            report_dropped(host, action.ref, dropped)
             if not only_copies:
                 complete_made(host.cluster, action.ref, action.image_id)
             name = host.settings.host
@@ -128,7 +128,7 @@ def _change_image(
         case GrowImage():
             _grow(action, host)
         case FinishRollback():
-            finish_rollback(host.for_images, action.ref)
+            finish_rollback(host, action.ref)
         case NoteHost():
             _note_host(action, host)
 

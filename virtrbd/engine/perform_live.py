@@ -7,9 +7,9 @@ from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.image_uses import images_of_disk
 from virtrbd.engine import hotplug, power
-from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.hypervisor.live_changes import limit_disk_live, mark_live, set_title_live
+from virtrbd.images.host import Host
 from virtrbd.images.mapped import images_of_sources
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (

@@ -9,9 +9,9 @@ from virtrbd.ceph.images import clear_running, is_taken, read_image
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
 from virtrbd.domainxml.tree import Element
-from virtrbd.engine.host import Host
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.errors import BlockedError, HypervisorError
+from virtrbd.images.host import Host
 from virtrbd.images.mapped import images_of_sources
 from virtrbd.model.image import ImageRef, LastRun
 from virtrbd.model.power import ManagedSave, PowerState

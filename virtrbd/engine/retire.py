@@ -8,7 +8,7 @@ from virtrbd.ceph.details import read_details
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.listing import list_images
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.engine.host import Host
+from virtrbd.images.host import Host
 from virtrbd.images.remove import plan_once_free
 from virtrbd.images.users import images_named_by, read_uses
 from virtrbd.model.hazard import Hazard
@@ -74,4 +74,4 @@ def _removals(
     if not is_waited_for:
         return [plan(ref).without_lingering() for ref in refs]
     # Each step asks for its hazards itself.
-    return [plan_once_free(host.for_images, partial(plan, ref), frozenset(Hazard), clear=False) for ref in refs]
+    return [plan_once_free(host, partial(plan, ref), frozenset(Hazard), clear=False) for ref in refs]

@@ -4,7 +4,7 @@ from virtrbd.ceph.named_images import read_images
 from virtrbd.ceph.watchers import opened_twice
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import images_elsewhere, times_open, written_images
-from virtrbd.engine.host import Host
+from virtrbd.images.host import Host
 from virtrbd.model.image import Image
 from virtrbd.planning.two_writers import two_writers_told
 

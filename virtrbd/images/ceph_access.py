@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from virtrbd.ceph.conf import read_file
 from virtrbd.images.confined import other_user
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.model.image import ImageRef
 
 
@@ -37,7 +37,7 @@ class CephAccess(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def ceph_access(host: ImageHost) -> Iterator[CephAccess]:
+def ceph_access(host: Host) -> Iterator[CephAccess]:
     """Yield the access that the host has. Raises ConfigError, DeniedError."""
     with ExitStack() as stack:
         conf = stack.enter_context(_in_memory("ceph.conf", read_file(host.settings.ceph.conf)))
@@ -49,7 +49,7 @@ def ceph_access(host: ImageHost) -> Iterator[CephAccess]:
         )
 
 
-def _keyring(host: ImageHost) -> bytes | None:
+def _keyring(host: Host) -> bytes | None:
     if host.cluster.key is None:
         return None
     return f"[client.{host.settings.ceph.user}]\n\tkey = ".encode() + base64.b64encode(host.cluster.key.raw) + b"\n"

@@ -11,9 +11,8 @@ from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import registered
 from virtrbd.ending import did, finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
-from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.hypervisor.live_changes import block_resize
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.images.require import not_ready_error, require_image
 from virtrbd.images.traces import drop_rollback, note_rollback
 from virtrbd.images.wait import once_free
@@ -31,19 +30,14 @@ from virtrbd.planning.objections import (
 )
 
 
-def require_ready(
-    host: ImageHost,
-    ref: ImageRef,
-    allowed: frozenset[Hazard],
-    require_owner: Callable[[Image, frozenset[Hazard]], None],
-) -> Image:
-    """Return the image to change. Raises ClusterError, BlockedError when it is another host's, and what `require_owner`
-    raises where that is unknown."""
+def require_ready(host: Host, ref: ImageRef) -> Image:
+    """Return the image to change. Raises ClusterError, BlockedError when it is another host's, and UnavailableError,
+    DeniedError where that is unknown."""
     image = require_image(host, ref)
-    require_owner(image, allowed)
+    host.require_owner(image)
     # For a lock, and for an image that is not primary, librbd says that the image is read-only.
     obstacles = map(obstacle_objection, image.obstacles)
-    refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], allowed)
+    refuse(ref, [*obstacles, *owner_objections(image, host.host_uuid)], host.allowed)
     if image.state:
         raise not_ready_error(image)
     return image
@@ -63,9 +57,7 @@ def refuse(ref: ImageRef, found: Sequence[Objection], allowed: frozenset[Hazard]
     raise ClusterError(text)
 
 
-def once_not_used(
-    host: ImageHost, ref: ImageRef, find: Callable[[Image], Sequence[Objection]], allowed: frozenset[Hazard]
-) -> Image:
+def once_not_used(host: Host, ref: ImageRef, find: Callable[[Image], Sequence[Objection]]) -> Image:
     """Return the image once there is no objection to changing it; waits for what a crash left open.
 
     Raises ImageBusyError, BlockedError, ClusterError.
@@ -73,25 +65,18 @@ def once_not_used(
 
     def look() -> Image:
         image = require_image(host, ref)
-        refuse(ref, find(image), allowed)
+        refuse(ref, find(image), host.allowed)
         return image
 
     return once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
-def grow(
-    host: ImageHost,
-    hypervisor: Hypervisor | None,
-    uses: Sequence[DomainUse] | None,
-    ref: ImageRef,
-    to_bytes: int,
-    allowed: frozenset[Hazard],
-) -> tuple[int, str]:
+def grow(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef, to_bytes: int) -> tuple[int, str]:
     """Grow an image; return its size before, and the running domain whose guest sees it, or "".
 
     Raises ClusterError for a smaller size, ImageBusyError, BlockedError, HypervisorError.
     """
-    image = once_not_used(host, ref, lambda found: growth_objections(found, uses, host.host_uuid)[1], allowed)
+    image = once_not_used(host, ref, lambda found: growth_objections(found, uses, host.host_uuid)[1])
     if image.state:
         raise not_ready_error(image)
     if image.size_bytes > to_bytes:
@@ -101,10 +86,10 @@ def grow(
             f"and copy the files"
         )
     running, _ = growth_objections(image, uses, host.host_uuid)
-    if running and hypervisor:
+    if running:
         # Also an image of that size already: after a growth by rbd alone the guest does not know it.
-        target = _target(hypervisor, running, ref)
-        was_told = block_resize(hypervisor, running.uuid, target, image.size_bytes, to_bytes)
+        target = _target(host, running, ref)
+        was_told = block_resize(host.hypervisor, running.uuid, target, image.size_bytes, to_bytes)
         return image.size_bytes, running.name if was_told else ""
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)
@@ -112,8 +97,8 @@ def grow(
     return image.size_bytes, ""
 
 
-def _target(hypervisor: Hypervisor, use: DomainUse, ref: ImageRef) -> str:
-    domain = hypervisor.domain(use.uuid)
+def _target(host: Host, use: DomainUse, ref: ImageRef) -> str:
+    domain = host.hypervisor.domain(use.uuid)
     disks = domain.live.disks if domain and domain.live else ()
     targets = [disk.target for disk in disks if disk.image == ref]
     if not targets:
@@ -121,7 +106,7 @@ def _target(hypervisor: Hypervisor, use: DomainUse, ref: ImageRef) -> str:
     return targets[0]
 
 
-def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, allowed: frozenset[Hazard]) -> None:
+def roll_back(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef) -> None:
     """Roll an image back to its snapshot. Raises ImageBusyError, BlockedError, ClusterError, UnavailableError.
 
     Interrupted it is a mix of both, so the intent is written to the image first: no guest starts on it, and the next
@@ -131,19 +116,19 @@ def roll_back(host: ImageHost, uses: Sequence[DomainUse] | None, ref: ImageRef, 
     snapshot = read_image(host.cluster, ref)
     if snapshot is None:
         raise missing_snapshot(host.cluster, ref)
-    if Hazard.LOSES_DATA not in allowed:
+    if Hazard.LOSES_DATA not in host.allowed:
         sizes = f"{format_size(image.size_bytes)} to {format_size(snapshot.size_bytes)}"
         shrinks = f", and it shrinks from {sizes}" if snapshot.size_bytes < image.size_bytes else ""
         raise BlockedError(
             f"image {ref.image}: what was written since {ref} is lost{shrinks}; --allow loses-data does it"
         )
-    image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid), allowed)
+    image = once_not_used(host, ref.image, lambda found: objections(found, uses, host.host_uuid))
     if image.state not in (None, RollingBack(ref.snapshot)):
         raise not_ready_error(image)
     finish_rollback(host, ref)
 
 
-def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
+def finish_rollback(host: Host, ref: ImageRef) -> None:
     """Record the intent, roll back, and record the end. Raises ImageBusyError, ClusterError, UnavailableError."""
 
     def look() -> None:
@@ -165,7 +150,7 @@ def finish_rollback(host: ImageHost, ref: ImageRef) -> None:
     once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
-def flatten(host: ImageHost, ref: ImageRef, image_id: str = "") -> bool:
+def flatten(host: Host, ref: ImageRef, image_id: str = "") -> bool:
     """Flatten a clone, by its id where one is given; return whether there was anything to do.
 
     A clone in use may be flattened: librbd asks the holder of its lock to do it. Raises ClusterError, UnavailableError.

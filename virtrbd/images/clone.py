@@ -12,7 +12,7 @@ from virtrbd.deadline import abandon
 from virtrbd.ending import obey
 from virtrbd.errors import ClusterError, ImageExistsError, UnavailableError
 from virtrbd.images.create import make_clone
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.images.require import known_as, not_ready_error, require_image
 from virtrbd.images.resume import Left, finish_left, left_of
 from virtrbd.model.image import Image, ImageRef
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _AT_A_TIME = 8
 
 
-def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+def clone_by_hand(host: Host, parent: ImageRef, refs: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
     """Clone a snapshot to each name; return the names that an earlier run of the same command had made.
 
     Raises ClusterError when a name is taken otherwise, and then none is made; BusyError, UnavailableError.
@@ -49,7 +49,7 @@ def clone_by_hand(host: ImageHost, parent: ImageRef, refs: Sequence[ImageRef]) -
     return tuple(ref for ref in refs if ref not in missing)
 
 
-def _require_source(host: ImageHost, parent: ImageRef) -> Image:
+def _require_source(host: Host, parent: ImageRef) -> Image:
     source = read_image(host.cluster, parent)
     if source is None:
         require_image(host, parent)
@@ -63,7 +63,7 @@ def _require_source(host: ImageHost, parent: ImageRef) -> Image:
     return source
 
 
-def _look(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef) -> Left | Image | None:
+def _look(host: Host, parent: ImageRef, source: Image, ref: ImageRef) -> Left | Image | None:
     """Return what an interrupted run of this host left of the clone, or the clone that an earlier run made.
 
     Raises ImageExistsError for anything else of that name.
@@ -78,7 +78,7 @@ def _look(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef) -> Le
         raise
 
 
-def _make(host: ImageHost, parent: ImageRef, source: Image, ref: ImageRef, left: Left | None) -> None:
+def _make(host: Host, parent: ImageRef, source: Image, ref: ImageRef, left: Left | None) -> None:
     # Several threads make them, and signals do not reach these.
     obey()
     if not finish_left(host, ref, left):

@@ -3,7 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -17,7 +17,7 @@ from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
 from virtrbd.ending import EndedError, did, finishing
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, ImageExistsError, VirtrbdError
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.images.traces import drop_unmarked, note_made, note_unmarked, unmarked
 from virtrbd.images.wait import once_free
 from virtrbd.local.file_lock import MARKING
@@ -35,7 +35,7 @@ Fill = Callable[[ImageRef], None]
 
 
 def make_empty(
-    host: ImageHost,
+    host: Host,
     ref: ImageRef,
     domain_uuid: str,
     size_bytes: int,
@@ -51,7 +51,7 @@ def make_empty(
         finish_made(host, ref, image_id, domain_uuid, is_unsaid=is_unsaid)
 
 
-def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
+def make_clone(host: Host, ref: ImageRef, domain_uuid: str, size_bytes: int, parent: ImageRef) -> None:
     """Clone a snapshot. Raises ClusterError, UnavailableError."""
     refuse_full(host.cluster, ref.pool)
     # librbd makes an empty image first and gives it its parent some messages later: never interrupt that.
@@ -59,11 +59,11 @@ def make_clone(host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int
         with _intended(host, _intent(host, ref, domain_uuid, size_bytes, parent=parent)):
             image_id, dropped = clone_image(host.cluster, parent, ref)
         finish_made(host, ref, image_id, domain_uuid)
-    host.tell_dropped(ref, dropped)
+    report_dropped(host, ref, dropped)
 
 
 def make_filled(
-    host: ImageHost,
+    host: Host,
     ref: ImageRef,
     domain_uuid: str,
     size_bytes: int,
@@ -101,14 +101,20 @@ def make_filled(
         raise
 
 
+def report_dropped(host: Host, ref: ImageRef, dropped: Sequence[str]) -> None:
+    """Report the settings that an image did not take over from its source."""
+    if dropped:
+        host.say(f"image {ref}: not taken over from its parent: {', '.join(dropped)}")
+
+
 @contextmanager
-def _identifying(host: ImageHost) -> Iterator[None]:
+def _identifying(host: Host) -> Iterator[None]:
     """Find out this host's UUID while the data moves: the mark needs it, and it takes as long as a small image."""
 
     def identify() -> None:
         # An error is reported when the mark asks again.
         with suppress(VirtrbdError):
-            host.identify()
+            _ = host.host_uuid
 
     thread = threading.Thread(target=identify, daemon=True)
     thread.start()
@@ -117,7 +123,7 @@ def _identifying(host: ImageHost) -> Iterator[None]:
 
 
 def finish_made(
-    host: ImageHost,
+    host: Host,
     ref: ImageRef,
     image_id: str,
     domain_uuid: str,
@@ -146,7 +152,7 @@ def finish_made(
         host.state.drop_intent(ref)
 
 
-def mark_unmarked(host: ImageHost) -> None:
+def mark_unmarked(host: Host) -> None:
     """Mark what this host made while libvirt, which knows its UUID, did not answer; the rest waits."""
     with suppress(VirtrbdError):
         for ref, image_id, domain_uuid in list(unmarked(host.state)):
@@ -157,7 +163,7 @@ def mark_unmarked(host: ImageHost) -> None:
                 drop_unmarked(host.state, ref)
 
 
-def remove_half_made(host: ImageHost, ref: ImageRef, image_id: str) -> None:
+def remove_half_made(host: Host, ref: ImageRef, image_id: str) -> None:
     """Remove what a killed run left, once what it had open is gone. Raises ImageBusyError, ClusterError.
 
     What it is, is looked at again: another client may have come to the end of making it since.
@@ -187,7 +193,7 @@ def _changed(ref: ImageRef) -> ClusterError:
     return ClusterError(f"image {ref}: another client is at work on it, or was meanwhile; run again when it is done")
 
 
-def _discard(host: ImageHost, ref: ImageRef, image_id: str, *, is_ended: bool) -> None:
+def _discard(host: Host, ref: ImageRef, image_id: str, *, is_ended: bool) -> None:
     """Leave nothing half-made under the image's name.
 
     What can't be removed at all stays marked as not ready, and the intent lets the next run remove it.
@@ -212,7 +218,7 @@ def _discard(host: ImageHost, ref: ImageRef, image_id: str, *, is_ended: bool) -
 
 
 @contextmanager
-def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
+def _intended(host: Host, intent: Intent) -> Iterator[None]:
     """Write the intent down before the image is made; forget it where Ceph surely made none.
 
     An intent that is left would prove that another client's image of that name is virtrbd's, also one made in between.
@@ -231,9 +237,7 @@ def _intended(host: ImageHost, intent: Intent) -> Iterator[None]:
         raise
 
 
-def _intent(
-    host: ImageHost, ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None
-) -> Intent:
+def _intent(host: Host, ref: ImageRef, domain_uuid: str, size_bytes: int, *, parent: ImageRef | None = None) -> Intent:
     return Intent(
         ref=ref,
         domain_uuid=domain_uuid,

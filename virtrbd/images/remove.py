@@ -9,7 +9,7 @@ from virtrbd.ceph.snapshots import remove_snapshot, unprotect_snapshot
 from virtrbd.ceph.trash import list_trash, trash_image
 from virtrbd.errors import ClusterError, ImageBusyError
 from virtrbd.images.change import flatten
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.images.wait import once_free
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.removal_actions import (
@@ -27,7 +27,7 @@ _NO_DELAY = 0.0
 
 
 def plan_once_free(
-    host: ImageHost, make_plan: Callable[[], RemovalPlan], allowed: frozenset[Hazard], *, clear: bool
+    host: Host, make_plan: Callable[[], RemovalPlan], allowed: frozenset[Hazard], *, clear: bool
 ) -> RemovalPlan:
     """Return the plan; while only clients that may have crashed prevent it, it is made again until they are gone."""
 
@@ -44,7 +44,7 @@ def plan_once_free(
         return make_plan()
 
 
-def perform_removal(action: RemovalAction, host: ImageHost) -> None:
+def perform_removal(action: RemovalAction, host: Host) -> None:
     """Do one step of the removal of an image, whose lock the caller holds, or of its snapshot.
 
     Raises BusyError, ImageBusyError, ClusterError, UnavailableError.
@@ -69,14 +69,14 @@ def perform_removal(action: RemovalAction, host: ImageHost) -> None:
             assert_never(action)
 
 
-def _trash(host: ImageHost, action: TrashImage | RemoveImage, delay_s: float) -> None:
+def _trash(host: Host, action: TrashImage | RemoveImage, delay_s: float) -> None:
     trash = partial(trash_image, host.cluster, action.ref, action.image_id, delay_s)
     once_free(trash, wait_s=host.settings.timeouts.watcher, say=host.say)
     # What an interrupted run recorded about it does not apply to the next image of that name.
     host.state.drop_intent(action.ref)
 
 
-def _remove_for_good(host: ImageHost, action: RemoveImage) -> None:
+def _remove_for_good(host: Host, action: RemoveImage) -> None:
     if not action.is_in_trash:
         _trash(host, action, _NO_DELAY)
     in_trash = list_trash(host.cluster, action.ref.pool, action.ref.namespace)

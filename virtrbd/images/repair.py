@@ -12,8 +12,8 @@ from virtrbd.ceph.parts import read_by_id, read_parts, read_troubles
 from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import busy_error
 from virtrbd.errors import BlockedError, ClusterError
-from virtrbd.images.create import LOOK_AGAIN_AFTER_S, finish_made, remove_half_made
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.create import LOOK_AGAIN_AFTER_S, finish_made, remove_half_made, report_dropped
+from virtrbd.images.host import Host
 from virtrbd.images.wait import once_free
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.record import replace
@@ -50,7 +50,7 @@ from virtrbd.planning.repair import (
 )
 
 
-def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
+def find_repair(host: Host, ref: ImageRef) -> RepairPlan:
     """Return the flaws of the image, and the steps that mend them.
 
     Raises ClusterError where there is no such image, or it cannot be opened for a reason that no step mends.
@@ -61,12 +61,12 @@ def find_repair(host: ImageHost, ref: ImageRef) -> RepairPlan:
     return plan
 
 
-def find_rest(host: ImageHost, ref: ImageRef) -> RepairPlan:
+def find_rest(host: Host, ref: ImageRef) -> RepairPlan:
     """Return the flaws after the steps were done, which may have removed the image."""
     return _find(host, ref) or RepairPlan(subject=ref)
 
 
-def _find(host: ImageHost, ref: ImageRef) -> RepairPlan | None:
+def _find(host: Host, ref: ImageRef) -> RepairPlan | None:
     parts = read_parts(host.cluster, ref, data=True)
     shape, intent = shape_of(parts), host.state.read_intent(ref)
     # A state that only its age explains is left alone for the same time.
@@ -90,20 +90,20 @@ def _find(host: ImageHost, ref: ImageRef) -> RepairPlan | None:
     return _for_owner(host, joined(troubles, stuck, _intent_plan(host, image, intent)), image)
 
 
-def _for_owner(host: ImageHost, plan: RepairPlan, image: Image | None) -> RepairPlan:
+def _for_owner(host: Host, plan: RepairPlan, image: Image | None) -> RepairPlan:
     """Return the plan with the objections to a change of the image."""
     if image is None or not plan.steps:
         return plan
     return replace(plan, open_by=image.watchers, objections=owner_objections(image, host.host_uuid))
 
 
-def _intent_plan(host: ImageHost, image: Image, intent: Intent | None) -> RepairPlan:
+def _intent_plan(host: Host, image: Image, intent: Intent | None) -> RepairPlan:
     domain_uuid = intent.domain_uuid if intent else ""
     origin = origin_of(image, intent, domain_uuid=domain_uuid, host_uuid=host.host_uuid)
     return plan_intent(image.ref, image, intent, origin)
 
 
-def find_repair_once_free(host: ImageHost, ref: ImageRef) -> RepairPlan:
+def find_repair_once_free(host: Host, ref: ImageRef) -> RepairPlan:
     """Return the same, once no client has the image open. Raises ImageBusyError where one still has."""
 
     def look() -> RepairPlan:
@@ -115,7 +115,7 @@ def find_repair_once_free(host: ImageHost, ref: ImageRef) -> RepairPlan:
     return once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
-def require_settled(host: ImageHost, plan: RepairPlan, least_age_s: float, look: Callable[[], RepairPlan]) -> None:
+def require_settled(host: Host, plan: RepairPlan, least_age_s: float, look: Callable[[], RepairPlan]) -> None:
     """Raise where another client may be in the middle of making, moving or renaming the image.
 
     Work that began less than `least_age_s` ago is left alone, as far as the image's parts record its time; `look`
@@ -134,7 +134,7 @@ def require_settled(host: ImageHost, plan: RepairPlan, least_age_s: float, look:
         raise ClusterError(f"image {plan.subject}: another client is at work on it; look again when it is done")
 
 
-def perform_repair(action: AnyRepair, host: ImageHost) -> None:
+def perform_repair(action: AnyRepair, host: Host) -> None:
     """Do one step. Raises ImageBusyError, ClusterError, DeniedError, UnavailableError."""
     cluster, ref, image_id = host.cluster, action.ref, action.image_id
     match action:
@@ -163,7 +163,7 @@ def perform_repair(action: AnyRepair, host: ImageHost) -> None:
         case ForgetParent():
             mending.forget_parent(cluster, ref, image_id)
         case FinishMaking():
-            host.tell_dropped(ref, free_of_inherited(cluster, ref))
+            report_dropped(host, ref, free_of_inherited(cluster, ref))
             complete_made(cluster, ref, image_id)
             finish_made(host, ref, image_id, action.domain_uuid)
         case RemoveHalf():

@@ -7,7 +7,7 @@ from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import read_image
 from virtrbd.ceph.trash import missing_image_error
 from virtrbd.errors import ClusterError, DeniedError
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.image import Image, ImageRef, Intent
 from virtrbd.model.image_state import HalfMade
@@ -16,7 +16,7 @@ from virtrbd.planning import unready
 from virtrbd.planning.interrupted import as_it_is
 
 
-def require_image(host: ImageHost, ref: ImageRef) -> Image:
+def require_image(host: Host, ref: ImageRef) -> Image:
     """Return the image, which may not be ready. Raises ClusterError when there is none."""
     image = read_image(host.cluster, ref.image)
     if image is None:
@@ -24,7 +24,7 @@ def require_image(host: ImageHost, ref: ImageRef) -> Image:
     return known_as(host, image)
 
 
-def known_as(host: ImageHost, image: Image) -> Image:
+def known_as(host: Host, image: Image) -> Image:
     """Return an image as this host knows it: half-made where an intent shows that."""
     is_half = image.ref.image in half_made(host.cluster, host.state, [image.ref.image] if not image.state else [])
     return replace(image, state=HalfMade()) if is_half else image

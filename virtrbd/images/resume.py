@@ -8,8 +8,8 @@ from virtrbd.ceph.images import free_of_inherited, is_taken, read_image
 from virtrbd.ceph.mending import complete_made
 from virtrbd.ceph.parts import read_parts
 from virtrbd.errors import ImageExistsError
-from virtrbd.images.create import finish_made, make_empty, make_filled, remove_half_made
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.create import finish_made, make_empty, make_filled, remove_half_made, report_dropped
+from virtrbd.images.host import Host
 from virtrbd.model.image import Image, ImageLayout, ImageRef, Intent
 from virtrbd.model.image_state import IMPORTING
 from virtrbd.planning.interrupted import ImageOrigin, is_half_made, origin_of
@@ -24,7 +24,7 @@ class Left(Struct, frozen=True, kw_only=True):
     is_marked: bool = False
 
 
-def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> bool:
+def create_by_hand(host: Host, ref: ImageRef, size_bytes: int, layout: ImageLayout) -> bool:
     """Create an empty image; return whether an earlier run had made it. Raises ClusterError when it exists, BusyError.
 
     The caller drops the intent after the answer is written.
@@ -37,7 +37,7 @@ def create_by_hand(host: ImageHost, ref: ImageRef, size_bytes: int, layout: Imag
 
 
 def fill_by_hand(
-    host: ImageHost,
+    host: Host,
     ref: ImageRef,
     size_bytes: int,
     fill: Callable[[ImageRef], None],
@@ -61,7 +61,7 @@ def fill_by_hand(
         return bool(left and left.is_marked)
 
 
-def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent], bool]) -> Left | None:
+def left_of(host: Host, ref: ImageRef, is_the_same: Callable[[Image, Intent], bool]) -> Left | None:
     """Return what an earlier run of this host left of the image, None where the name is free.
 
     Raises ImageExistsError when the name is taken otherwise.
@@ -87,7 +87,7 @@ def left_of(host: ImageHost, ref: ImageRef, is_the_same: Callable[[Image, Intent
             raise ImageExistsError(f"image {ref} exists; name another one, or remove it")
 
 
-def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
+def finish_left(host: Host, ref: ImageRef, left: Left | None) -> bool:
     """Finish what was left of the image, or remove it where it is half-made; return whether nothing is left to do."""
     if left is None:
         return False
@@ -95,7 +95,7 @@ def finish_left(host: ImageHost, ref: ImageRef, left: Left | None) -> bool:
         remove_half_made(host, ref, left.image_id)
         return False
     if not left.is_marked:
-        host.tell_dropped(ref, free_of_inherited(host.cluster, ref))
+        report_dropped(host, ref, free_of_inherited(host.cluster, ref))
         complete_made(host.cluster, ref, left.image_id)
         finish_made(host, ref, left.image_id, "", is_unsaid=True)
     return True

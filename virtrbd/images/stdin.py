@@ -10,12 +10,12 @@ from virtrbd.ceph.images import read_image
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.streaming import digest_of_image, write_stream
 from virtrbd.errors import ClusterError, UnavailableError, VirtrbdError
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.formats.stream import RawStream
 
 
-def import_stdin(host: ImageHost, ref: ImageRef, data_pool: str, *, is_surely_raw: bool, check: bool) -> None:
+def import_stdin(host: Host, ref: ImageRef, data_pool: str, *, is_surely_raw: bool, check: bool) -> None:
     """Write raw data from standard input into the image, which grows with it.
 
     Data that looks like another format is refused unless the user stated raw. With `check` the image is read again.
@@ -37,7 +37,7 @@ def import_stdin(host: ImageHost, ref: ImageRef, data_pool: str, *, is_surely_ra
     host.say(f"read {written} bytes, SHA-256 {digest}")
 
 
-def imported_size(host: ImageHost, ref: ImageRef) -> int:
+def imported_size(host: Host, ref: ImageRef) -> int:
     """Return the size that the image has now."""
     image = read_image(host.cluster, ref)
     return image.size_bytes if image else 0

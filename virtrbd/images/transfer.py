@@ -15,7 +15,7 @@ from virtrbd.ending import did, finishing
 from virtrbd.errors import ClusterError, DeniedError, UnavailableError, VirtrbdError
 from virtrbd.images.ceph_access import ceph_access
 from virtrbd.images.confined import Rights
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.images.qemu_img import Work, run_qemu_img
 from virtrbd.images.source_file import Source
 from virtrbd.images.source_node import Node, own_node, readable_node
@@ -37,7 +37,7 @@ _MEMORY_BYTES = 8 * 1024**3
 _QCOW2_SIZE_AT = 24
 
 
-def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str = "") -> None:
+def import_file(host: Host, source: Source, ref: ImageRef, data_pool: str = "") -> None:
     """Copy a file that was found whole into an image that exists and is all zeroes.
 
     Raises ClusterError, UnavailableError, and VirtrbdError where the file changed meanwhile.
@@ -53,7 +53,7 @@ def import_file(host: ImageHost, source: Source, ref: ImageRef, data_pool: str =
         _run(host, work, source.size_bytes, ref.pool, data_pool, source=source)
 
 
-def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
+def copy_image(host: Host, source: ImageRef, size_bytes: int, ref: ImageRef, data_pool: str = "") -> None:
     """Copy an image into one that exists and is all zeroes. Raises ClusterError, UnavailableError."""
     if size_bytes % SECTOR_BYTES:
         try:
@@ -73,13 +73,13 @@ def copy_image(host: ImageHost, source: ImageRef, size_bytes: int, ref: ImageRef
         _run(host, work, size_bytes, ref.pool, data_pool)
 
 
-def verify(host: ImageHost, source: Source, ref: ImageRef) -> None:
+def verify(host: Host, source: Source, ref: ImageRef) -> None:
     """Read the file and the image again, byte by byte. Raises ClusterError when they differ."""
     with readable_node(source) as node:
         _compare(host, node, ref, source.size_bytes, _reading(source.size_bytes), source)
 
 
-def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
+def export_image(host: Host, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
     """Copy an image into a new file, which gets its name only when it is whole, on disk, and, with `check`, equal.
 
     Raises ClusterError, UnavailableError, DeniedError, VirtrbdError.
@@ -109,7 +109,7 @@ def export_image(host: ImageHost, ref: ImageRef, size_bytes: int, path: str, fil
 
 
 def _export_into(
-    host: ImageHost, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
+    host: Host, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
 ) -> None:
     begin(f"exporting {ref}")
     name = Path(path).name
@@ -152,7 +152,7 @@ def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, fi
         )
 
 
-def _fill(host: ImageHost, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+def _fill(host: Host, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
     """Write the image into virtrbd's file."""
     if size_bytes % SECTOR_BYTES:
         os.truncate(descriptor, size_bytes)
@@ -176,7 +176,7 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
         done += os.pwrite(descriptor, data[done:], offset + done)
 
 
-def _compare_bytes(host: ImageHost, descriptor: int, ref: ImageRef, path: str) -> None:
+def _compare_bytes(host: Host, descriptor: int, ref: ImageRef, path: str) -> None:
     """Read file and image again. Raises ClusterError where they differ."""
 
     def compare(data: bytes, offset: int) -> None:
@@ -187,7 +187,7 @@ def _compare_bytes(host: ImageHost, descriptor: int, ref: ImageRef, path: str) -
 
 
 def _compare(
-    host: ImageHost, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, source: Source | None = None
+    host: Host, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, source: Source | None = None
 ) -> None:
     with ceph_access(host) as ceph:
         # The file's format is in its name.
@@ -201,7 +201,7 @@ def _compare(
         _run(host, work, size_bytes, source=source)
 
 
-def _run(host: ImageHost, work: Work, size_bytes: int, *pools: str, source: Source | None = None) -> None:
+def _run(host: Host, work: Work, size_bytes: int, *pools: str, source: Source | None = None) -> None:
     """Run it; show progress, check now and then that no pool is full, and that the source is unchanged."""
     full_asked_at = time.monotonic()
 

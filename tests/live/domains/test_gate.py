@@ -27,7 +27,7 @@ LANES = 5
 WARM = """
 import sys
 from virtrbd.__main__ import main
-import virtrbd.commands.connected.domains, virtrbd.engine.perform, virtrbd.specs.settings_schema
+import virtrbd.commands.connected.host, virtrbd.engine.perform, virtrbd.specs.settings_schema
 
 print("ready", flush=True)
 sys.stdin.readline() or sys.exit("not told to go")

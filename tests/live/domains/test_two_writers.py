@@ -10,13 +10,10 @@ from support.lab import LabHost
 from support.waiting import eventually
 from support.worlds import LabWorld
 
-from virtrbd.ceph.cluster import Cluster
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, LiveDocument
-from virtrbd.engine.host import Host
 from virtrbd.engine.writers import writers_told
-from virtrbd.hypervisor.connection import Hypervisor
-from virtrbd.local.state_dir import StateDir
+from virtrbd.images.host import Host
 from virtrbd.model.power import PowerState
 from virtrbd.specs.settings import load_settings
 
@@ -90,27 +87,16 @@ def test_a_client_that_is_no_guest_is_named_as_another_client(host: LabHost, nam
 
 
 def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
-    make_world: Callable[[str], LabWorld], name: str, lab: Path, tmp_path: Path
+    make_world: Callable[[str], LabWorld], name: str, lab: Path
 ) -> None:
     first, second = make_world("kvm-1"), make_world("kvm-2")
     rbd.RBD().create(first.vms, name, 1 << 20)
     config = load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")
     with (
-        Cluster.connect(config) as cluster,
-        Hypervisor.connect(config) as hypervisor,
+        Host.connect(config, frozenset(), print, needs_libvirt=True) as host,
         rbd.Image(first.vms, name),
         rbd.Image(second.vms, name),
     ):
-        host = Host(
-            hypervisor=hypervisor,
-            cluster=cluster,
-            state=StateDir(str(tmp_path)),
-            settings=config,
-            host_uuid="h",
-            allowed=frozenset(),
-            say=print,
-            progress=lambda _done, _total: None,
-        )
 
         def told(monitor: str) -> int:
             source = f"<source protocol='rbd' name='vms/{name}'><host name='{monitor}'/></source>"

@@ -14,9 +14,9 @@ from support.pictures import look, picture
 from support.simulate import simulate
 from support.worlds import MIB, LabWorld, Sources
 
-from virtrbd.commands.connected.domains import connected
+from virtrbd.commands.connected.host import connected
 from virtrbd.commands.frame.run import Run
-from virtrbd.engine.host import Host
+from virtrbd.images.host import Host
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard

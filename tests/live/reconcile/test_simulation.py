@@ -12,10 +12,10 @@ from support.worlds import LabWorld
 
 from virtrbd.ceph.children import with_owners
 from virtrbd.ceph.details import read_details
-from virtrbd.commands.connected.domains import connected
+from virtrbd.commands.connected.host import connected
 from virtrbd.commands.frame.run import Run
-from virtrbd.engine.host import Host
 from virtrbd.engine.perform import perform
+from virtrbd.images.host import Host
 from virtrbd.model.actions import Action
 from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard

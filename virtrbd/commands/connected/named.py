@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from virtrbd.domainxml.defined import DefinedDomain, require_readable
 from virtrbd.domainxml.image_uses import written_images
-from virtrbd.engine.host import Host
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.hypervisor.connection import Hypervisor
+from virtrbd.images.host import Host
 from virtrbd.model.power import PowerState
 from virtrbd.printable import cut, quoted, shell_command
 

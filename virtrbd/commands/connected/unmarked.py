@@ -3,11 +3,11 @@
 from contextlib import suppress
 
 from virtrbd.errors import DeniedError
-from virtrbd.images.image_host import ImageHost
+from virtrbd.images.host import Host
 from virtrbd.images.traces import unmarked
 
 
-def mark_what_waits(host: ImageHost) -> None:
+def mark_what_waits(host: Host) -> None:
     """Mark what was made while libvirt did not answer; usually there is nothing."""
     # A user who may not read the state directory makes nothing there either.
     with suppress(DeniedError):

@@ -16,7 +16,11 @@ from virtrbd.model.settings import Settings
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """The global options. `log`: the form of the lines on stderr."""
+    """The command line's side of a run: the global options, and how it reports, answers and ends.
+
+    Its other side is `Host`: what rooms below the commands work with, which know no command line. `log`: the form
+    of the lines on stderr.
+    """
 
     config: str | None = None
     connect: str | None = None

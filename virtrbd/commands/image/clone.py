@@ -13,9 +13,10 @@ from virtrbd.printable import shell_command
 
 with lazily():
     from virtrbd.ceph.details import read_parents
-    from virtrbd.commands.connected.images import Session, image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.intents import ALREADY_THERE
     from virtrbd.images.clone import clone_by_hand
+    from virtrbd.images.host import Host
     from virtrbd.model.image import ImageRef
 
 
@@ -32,9 +33,9 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
         require_plain(ref)
     if len(set(refs)) < len(refs):
         raise UsageError("the same name twice; give each clone its own")
-    with image_session(run) as session:
-        there = clone_by_hand(session.host, parent, refs)
-        _advise_flatten(session, refs[0])
+    with connected_for_images(run) as host:
+        there = clone_by_hand(host, parent, refs)
+        _advise_flatten(host, refs[0])
     data = {
         "parent": str(parent),
         "images": [str(ref) for ref in refs],
@@ -44,10 +45,10 @@ def clone(run: Run, parent: ImageRef, refs: tuple[ImageRef, ...]) -> None:
     run.answer_change(data, lines, changed=len(there) < len(refs))
 
 
-def _advise_flatten(session: Session, ref: ImageRef) -> None:
-    depth, limit = len(read_parents(session.host.cluster, ref)), session.host.settings.ceph.clone_depth
+def _advise_flatten(host: Host, ref: ImageRef) -> None:
+    depth, limit = len(read_parents(host.cluster, ref)), host.settings.ceph.clone_depth
     if depth > limit:
-        session.host.say(
+        host.say(
             f"{ref}: {depth} images deep, over the limit of {limit}: each read may go through all of them; "
             f"{shell_command('virtrbd image flatten', ref)} ends that"
         )

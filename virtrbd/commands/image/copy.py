@@ -14,7 +14,7 @@ from virtrbd.commands.options.progress import PROGRESS
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.intents import ALREADY_THERE, until_answered
     from virtrbd.commands.connected.sources import source_of
     from virtrbd.commands.output.progress import showing_progress
@@ -37,13 +37,13 @@ def copy(run: Run, source: ImageRef, ref: ImageRef, progress: str, **layout: str
     """
     require_plain(ref)
     wanted = layout_of(layout)
-    with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
-        found = source_of(session, source)
-        host = session.with_progress(update)
+    with connected_for_images(run) as host, showing_progress(run, progress, str(ref)) as update:
+        found = source_of(host, source)
+        host = host.with_progress(update)
         fill = partial(copy_image, host, source, found.size_bytes, data_pool=wanted.data_pool)
         what = f"{source} {found.image_id}"
         was_there = fill_by_hand(host, ref, found.size_bytes, fill, wanted, word=COPYING, what=what)
-    with until_answered(session.host.state, ref):
+    with until_answered(host.state, ref):
         run.answer_change(
             {"image": str(ref), "source": str(source), "size_bytes": found.size_bytes},
             [f"{ref}: {ALREADY_THERE if was_there else ''}copied from {source} ({format_size(found.size_bytes)})"],

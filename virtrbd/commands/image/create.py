@@ -12,7 +12,7 @@ from virtrbd.commands.options.types import SIZE_TYPE
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.intents import ALREADY_THERE, until_answered
     from virtrbd.images.resume import create_by_hand
     from virtrbd.model.image import ImageRef
@@ -27,9 +27,9 @@ def create(run: Run, ref: ImageRef, size: int, **layout: str) -> None:
     """Create an empty image of SIZE, like 20G."""
     require_plain(ref)
     wanted = layout_of(layout)
-    with image_session(run) as session:
-        was_there = create_by_hand(session.host, ref, size, wanted)
-    with until_answered(session.host.state, ref):
+    with connected_for_images(run) as host:
+        was_there = create_by_hand(host, ref, size, wanted)
+    with until_answered(host.state, ref):
         run.answer_change(
             {"image": str(ref), "size_bytes": size},
             [f"{ref}: {ALREADY_THERE if was_there else ''}created ({format_size(size)})"],

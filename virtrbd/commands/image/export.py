@@ -12,7 +12,7 @@ from virtrbd.errors import UsageError
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.sources import source_of
     from virtrbd.commands.output.progress import showing_progress
     from virtrbd.images.transfer import export_image as export
@@ -30,9 +30,9 @@ def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: b
     """Export an image or a snapshot into a new FILE."""
     if file == "-":
         raise UsageError("an export needs a file, which gets its name when it is whole; name one")
-    with image_session(run) as session, showing_progress(run, progress, str(ref)) as update:
-        source = source_of(session, ref)
-        host = session.with_progress(update)
+    with connected_for_images(run) as host, showing_progress(run, progress, str(ref)) as update:
+        source = source_of(host, ref)
+        host = host.with_progress(update)
         export(host, ref, source.size_bytes, file, file_format, check=verify)
     size = format_size(source.size_bytes)
     run.answer(

@@ -10,7 +10,7 @@ from virtrbd.commands.options.progress import PROGRESS
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.output.progress import showing_progress
     from virtrbd.images.change import flatten as part
     from virtrbd.images.change import require_ready
@@ -27,13 +27,12 @@ def flatten(run: Run, ref: ImageRef, progress: str, allow: tuple[str, ...]) -> N
     Afterwards the two are independent of each other.
     """
     require_plain(ref)
-    allowed = parse_allowed(allow)
     with (
-        image_session(run) as session,
+        connected_for_images(run, parse_allowed(allow)) as host,
         showing_progress(run, progress, str(ref)) as update,
-        session.host.state.locked([str(ref)], "image flatten"),
+        host.state.locked([str(ref)], "image flatten"),
     ):
-        require_ready(session.host, ref, allowed, session.require_owner)
-        changed = part(session.with_progress(update), ref)
+        require_ready(host, ref)
+        changed = part(host.with_progress(update), ref)
     line = f"{ref}: flattened" if changed else f"{ref}: has no parent"
     run.answer_change({"image": str(ref)}, [line], changed=changed)

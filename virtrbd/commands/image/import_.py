@@ -156,14 +156,14 @@ def _import_file(run: Run, job: _Job, progress: str) -> _Done:
                 source = repaired_copy(stack, source, run.settings().imports)
         require_whole = stack.enter_context(looking_for_damage(source))
         # Ceph's bindings take as long to import as qemu-img to answer.
-        from virtrbd.commands.connected.images import image_session
+        from virtrbd.commands.connected.host import connected_for_images
         from virtrbd.images.resume import fill_by_hand
         from virtrbd.images.transfer import import_file, verify
 
         # The same for the same work on the same file.
         what = f"{source.file.identity} {source.look.format} base={job.base} verify={job.verify}"
-        with image_session(run) as session, showing_progress(run, progress, str(job.target)) as update:
-            host = session.with_progress(update)
+        with connected_for_images(run) as host, showing_progress(run, progress, str(job.target)) as update:
+            host = host.with_progress(update)
 
             def fill(target: ImageRef) -> None:
                 import_file(host, source, target, job.layout.data_pool)
@@ -177,7 +177,7 @@ def _import_file(run: Run, job: _Job, progress: str) -> _Done:
 
 def _import_stdin(run: Run, job: _Job, progress: str) -> _Done:
     """Import raw data from standard input."""
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.images.resume import fill_by_hand
     from virtrbd.images.stdin import import_stdin, imported_size
 
@@ -185,8 +185,8 @@ def _import_stdin(run: Run, job: _Job, progress: str) -> _Done:
         raise UsageError(f"standard input is read as raw data, never as {job.file.format}; name a file")
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe raw data into it, or name a file")
-    with image_session(run) as session, showing_progress(run, progress, str(job.target)) as update:
-        host = session.with_progress(update)
+    with connected_for_images(run) as host, showing_progress(run, progress, str(job.target)) as update:
+        host = host.with_progress(update)
 
         def fill(target: ImageRef) -> None:
             is_surely_raw = job.file.format == "raw"

@@ -11,7 +11,7 @@ from virtrbd.model.record import replace
 with lazily():
     from virtrbd.ceph.details import missing_snapshot, read_details
     from virtrbd.ceph.trash import missing_image_error
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.output.info import info_data, info_lines, one_snapshot_lines, snapshot_data
     from virtrbd.images.require import known_as
     from virtrbd.model.image import ImageRef
@@ -25,16 +25,16 @@ def info(run: Run, ref: ImageRef) -> None:
 
     That is its usage, watchers, parents, clones, owner and librbd's options.
     """
-    with image_session(run) as session:
-        details = read_details(session.host.cluster, ref)
+    with connected_for_images(run) as host:
+        details = read_details(host.cluster, ref)
         if details is None:
-            raise missing_image_error(session.host.cluster, ref)
+            raise missing_image_error(host.cluster, ref)
         of_people = {each.name: each for each in details.snapshots if each.kind is SnapshotKind.USER}
         if ref.snapshot and ref.snapshot not in of_people:
-            raise missing_snapshot(session.host.cluster, ref)
-        details = replace(details, image=known_as(session.host, details.image))
-        uses = session.uses() or ()
-        limit = session.host.settings.ceph.clone_depth
+            raise missing_snapshot(host.cluster, ref)
+        details = replace(details, image=known_as(host, details.image))
+        uses = host.uses() or ()
+        limit = host.settings.ceph.clone_depth
     names_by_uuid = {use.uuid: use.name for use in uses}
     users = tuple(use.name for use in uses if use.uses(ref))
     users += tuple(f"{use.name} (perhaps: it cannot be read)" for use in uses if use.may_use(ref) or use.unknown)

@@ -13,7 +13,7 @@ from virtrbd.commands.options.types import DURATION_TYPE
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.removals import carry_out, require_details
     from virtrbd.model.image import ImageRef
     from virtrbd.planning.removal import RemovalPlan, plan_removal
@@ -44,12 +44,11 @@ def remove(
     It names the command that clears each obstacle.
     """
     require_plain(ref)
-    allowed = parse_allowed(allow)
-    with image_session(run) as session, session.host.state.locked([str(ref)], "image remove"):
+    with connected_for_images(run, parse_allowed(allow)) as host, host.state.locked([str(ref)], "image remove"):
 
         def plan() -> RemovalPlan:
-            details = require_details(session, ref)
-            uses = session.known_uses(ref, allowed)
-            return plan_removal(details, uses, session.host.host_uuid, delay_s=None if now else delay)
+            details = require_details(host, ref)
+            uses = host.known_uses(ref)
+            return plan_removal(details, uses, host.host_uuid, delay_s=None if now else delay)
 
-        carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
+        carry_out(run, host, plan, progress, clear=clear, only_plan=only_plan)

@@ -16,7 +16,7 @@ from virtrbd.errors import ExitCode
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.engine.execute import execute_on_image
     from virtrbd.images.repair import find_repair, find_repair_once_free, find_rest, perform_repair, require_settled
     from virtrbd.model.hazard import Hazard
@@ -43,24 +43,23 @@ def repair(run: Run, ref: ImageRef, least_age_s: float, only_plan: bool, allow: 
     That is a half-made image, an invalid object map, a lock whose holder is gone, or an intent.
     """
     require_plain(ref)
-    allowed = parse_allowed(allow)
     done: list[str] = []
-    with image_session(run) as session, session.host.state.locked([str(ref)], "image repair"):
-        look = partial(find_repair, session.host, ref)
-        plan = look() if only_plan else find_repair_once_free(session.host, ref)
+    with connected_for_images(run, parse_allowed(allow)) as host, host.state.locked([str(ref)], "image repair"):
+        look = partial(find_repair, host, ref)
+        plan = look() if only_plan else find_repair_once_free(host, ref)
         data = plan_data(plan) | {"image": str(ref), "done": done}
         run.so_far(data)
-        if plan.steps and not only_plan and not plan.missing_hazards(allowed):
-            require_settled(session.host, plan, least_age_s, look)
-            for outcome in execute_on_image(ref, plan.steps, allowed, partial(perform_repair, host=session.host)):
+        if plan.steps and not only_plan and not plan.missing_hazards(host.allowed):
+            require_settled(host, plan, least_age_s, look)
+            for outcome in execute_on_image(ref, plan.steps, host.allowed, partial(perform_repair, host=host)):
                 # At once: what was done is reported also where the next step fails.
                 done.append(outcome.text)  # noqa: PERF401
             # An image that did not open before is looked at for the first time.
-            plan = find_rest(session.host, ref)
+            plan = find_rest(host, ref)
             data["left"] = plan_data(plan)
-    code = _exit_code(plan, allowed)
+    code = _exit_code(plan, host.allowed)
     run.end(code or (ExitCode.FAILED if done and plan.steps else ExitCode.OK))
-    lines = plan_lines(plan, allowed) if plan.found or not done else []
+    lines = plan_lines(plan, host.allowed) if plan.found or not done else []
     run.answer(data, [*(f"{ref}: done: {text}" for text in done), *lines])
 
 

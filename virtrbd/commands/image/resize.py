@@ -12,7 +12,7 @@ from virtrbd.commands.options.types import SIZE_TYPE
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.images.change import grow
     from virtrbd.model.image import ImageRef
     from virtrbd.model.size import format_size
@@ -28,10 +28,9 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     The guest sees the new size. Images never shrink.
     """
     require_plain(ref)
-    allowed = parse_allowed(allow)
-    with image_session(run) as session, session.host.state.locked([str(ref)], "image resize"):
-        uses = session.known_uses(ref, allowed)
-        before, told = grow(session.host, session.hypervisor, uses, ref, size, allowed)
+    with connected_for_images(run, parse_allowed(allow)) as host, host.state.locked([str(ref)], "image resize"):
+        uses = host.known_uses(ref)
+        before, told = grow(host, uses, ref, size)
     done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
     grown = f"grown from {format_size(before)} to {format_size(size)}"
     line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"

@@ -14,7 +14,7 @@ from virtrbd.printable import quoted, shell_command
 
 with lazily():
     from virtrbd.ceph.trash import list_trash, missing_image_error, restore_image
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.removals import require_details
     from virtrbd.images.change import refuse
     from virtrbd.model.image import ImageRef
@@ -29,19 +29,18 @@ with lazily():
 def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str, ...]) -> None:
     """Bring an image back from the trash."""
     require_plain(ref)
-    allowed = parse_allowed(allow)
     target = _renamed(ref, name)
     # Under its own name it may just be purged.
     names = sorted({str(ref), str(target)})
-    with image_session(run) as session, session.host.state.locked(names, "image restore"):
+    with connected_for_images(run, parse_allowed(allow)) as host, host.state.locked(names, "image restore"):
         found = [
             entry
-            for entry in list_trash(session.host.cluster, ref.pool, ref.namespace)
+            for entry in list_trash(host.cluster, ref.pool, ref.namespace)
             if entry.ref == ref and image_id in ("", entry.image_id)
         ]
         if found and all(entry.source != "USER" for entry in found):
             # Only mirroring or a migration may bring back what they moved there.
-            raise missing_image_error(session.host.cluster, ref)
+            raise missing_image_error(host.cluster, ref)
         found = [entry for entry in found if entry.source == "USER"]
         if not found:
             raise ClusterError(
@@ -50,10 +49,10 @@ def restore(run: Run, ref: ImageRef, image_id: str, name: str, allow: tuple[str,
         if len(found) > 1:
             ids = ", ".join(entry.image_id for entry in found)
             raise UsageError(f"{ref} is in the trash {len(found)} times; write --id with one of {ids}")
-        details = require_details(session, ref, found[0].image_id)
-        session.require_owner(details.image, allowed)
-        refuse(ref, owner_objections(details.image, session.host.host_uuid), allowed)
-        restore_image(session.host.cluster, found[0], target.name)
+        details = require_details(host, ref, found[0].image_id)
+        host.require_owner(details.image)
+        refuse(ref, owner_objections(details.image, host.host_uuid), host.allowed)
+        restore_image(host.cluster, found[0], target.name)
     run.answer({"image": str(target), "id": found[0].image_id}, [f"{target}: restored"])
 
 

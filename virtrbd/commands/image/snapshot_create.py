@@ -12,7 +12,7 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.snapshots import create_snapshot as create
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.images.change import require_ready
     from virtrbd.model.image import ImageRef
 
@@ -24,9 +24,11 @@ with lazily():
 def create_snapshot(run: Run, ref: ImageRef, protect: bool, allow: tuple[str, ...]) -> None:
     """Create the snapshot; one that exists is left as it is."""
     require_snapshot(ref)
-    allowed = parse_allowed(allow)
-    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot create"):
-        require_ready(session.host, ref, allowed, session.require_owner)
-        created = create(session.host.cluster, ref.image, ref.snapshot, protect=protect)
+    with (
+        connected_for_images(run, parse_allowed(allow)) as host,
+        host.state.locked([str(ref.image)], "image snapshot create"),
+    ):
+        require_ready(host, ref)
+        created = create(host.cluster, ref.image, ref.snapshot, protect=protect)
     word = "created" if created else "exists already"
     run.answer_change({"snapshot": str(ref)}, [f"{ref}: {word}{', protected' if protect else ''}"], changed=created)

@@ -10,7 +10,7 @@ from virtrbd.lazily import lazily
 with lazily():
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import missing_image_error
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.output.info import snapshot_data, snapshot_lines
     from virtrbd.model.image import ImageRef
 
@@ -23,9 +23,9 @@ def list_snapshots(run: Run, ref: ImageRef) -> None:
     Those of groups, mirrors and the trash are listed too.
     """
     require_plain(ref)
-    with image_session(run) as session:
-        details = read_details(session.host.cluster, ref)
+    with connected_for_images(run) as host:
+        details = read_details(host.cluster, ref)
         if details is None:
-            raise missing_image_error(session.host.cluster, ref)
+            raise missing_image_error(host.cluster, ref)
     lines = snapshot_lines(details.snapshots) if details.snapshots else ["no snapshots"]
     run.answer({"image": str(ref), "snapshots": [snapshot_data(each) for each in details.snapshots]}, lines)

@@ -10,7 +10,7 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.snapshots import protect_snapshot
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.images.change import require_ready
     from virtrbd.model.image import ImageRef
 
@@ -21,8 +21,10 @@ with lazily():
 def protect(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     """Protect a snapshot from removal; clones v1 need that."""
     require_snapshot(ref)
-    allowed = parse_allowed(allow)
-    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot protect"):
-        require_ready(session.host, ref, allowed, session.require_owner)
-        changed = protect_snapshot(session.host.cluster, ref)
+    with (
+        connected_for_images(run, parse_allowed(allow)) as host,
+        host.state.locked([str(ref.image)], "image snapshot protect"),
+    ):
+        require_ready(host, ref)
+        changed = protect_snapshot(host.cluster, ref)
     run.answer_change({"snapshot": str(ref)}, [f"{ref}: {'protected' if changed else 'is protected'}"], changed=changed)

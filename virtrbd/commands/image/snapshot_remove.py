@@ -11,7 +11,7 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.ceph.details import missing_snapshot
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.removals import carry_out, require_details
     from virtrbd.model.image import ImageRef
     from virtrbd.planning.removal import RemovalPlan, plan_snapshot_removal
@@ -31,15 +31,17 @@ def remove_snapshot(
     It names the command that clears each obstacle.
     """
     require_snapshot(ref)
-    allowed = parse_allowed(allow)
-    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot remove"):
+    with (
+        connected_for_images(run, parse_allowed(allow)) as host,
+        host.state.locked([str(ref.image)], "image snapshot remove"),
+    ):
 
         def plan() -> RemovalPlan:
-            details = require_details(session, ref.image)
-            uses = session.known_uses(ref, allowed)
-            found = plan_snapshot_removal(details, ref.snapshot, uses, session.host.host_uuid)
+            details = require_details(host, ref.image)
+            uses = host.known_uses(ref)
+            found = plan_snapshot_removal(details, ref.snapshot, uses, host.host_uuid)
             if found is None:
-                raise missing_snapshot(session.host.cluster, ref)
+                raise missing_snapshot(host.cluster, ref)
             return found
 
-        carry_out(run, session, plan, allowed, progress, clear=clear, only_plan=only_plan)
+        carry_out(run, host, plan, progress, clear=clear, only_plan=only_plan)

@@ -9,7 +9,7 @@ from virtrbd.commands.options.images import SNAPSHOT, require_snapshot
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.images.change import roll_back
     from virtrbd.model.image import ImageRef
 
@@ -23,7 +23,9 @@ def rollback(run: Run, ref: ImageRef, allow: tuple[str, ...]) -> None:
     After an interruption, run it again: no domain starts on the image before that.
     """
     require_snapshot(ref)
-    allowed = parse_allowed(allow)
-    with image_session(run) as session, session.host.state.locked([str(ref.image)], "image snapshot rollback"):
-        roll_back(session.host, session.known_uses(ref, allowed), ref, allowed)
+    with (
+        connected_for_images(run, parse_allowed(allow)) as host,
+        host.state.locked([str(ref.image)], "image snapshot rollback"),
+    ):
+        roll_back(host, host.known_uses(ref), ref)
     run.answer({"image": str(ref.image), "snapshot": str(ref)}, [f"{ref.image}: rolled back to {ref}"])

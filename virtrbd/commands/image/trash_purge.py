@@ -22,14 +22,14 @@ with lazily():
     from virtrbd.ceph.children import with_owners
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import list_trash
-    from virtrbd.commands.connected.images import Session, image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.pools import tell_others
     from virtrbd.commands.connected.removals import do_steps
     from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
     from virtrbd.contained import contained
+    from virtrbd.images.host import Host
     from virtrbd.images.remove import plan_once_free
     from virtrbd.model.failure import failure_of
-    from virtrbd.model.hazard import Hazard
     from virtrbd.model.image_details import TrashEntry
     from virtrbd.model.removal_actions import RemoveImage
     from virtrbd.planning.removal import RemovalPlan, plan_purge
@@ -55,21 +55,20 @@ def purge(
 
     Images that clones still need are kept.
     """
-    allowed = parse_allowed(allow)
     lines: list[str] = []
     data: list[dict[str, Any]] = []
-    with image_session(run) as session:
-        rooms = rooms_of(pools, session.host.settings.ceph.pool)
-        for entry in _due(session, rooms, now=now):
+    with connected_for_images(run, parse_allowed(allow)) as host:
+        rooms = rooms_of(pools, host.settings.ceph.pool)
+        for entry in _due(host, rooms, now=now):
             done: list[str] = []
             data.append({"image": str(entry.ref), "id": entry.image_id, "done": done})
             run.so_far({"trash": data})
             try:
                 with (
                     contained(f"{entry.ref} in the trash"),
-                    session.host.state.locked([str(entry.ref)], "image trash purge"),
+                    host.state.locked([str(entry.ref)], "image trash purge"),
                 ):
-                    told, plan = _purge(run, session, entry, allowed, progress, done, clear=clear, only_plan=only_plan)
+                    told, plan = _purge(run, host, entry, progress, done, clear=clear, only_plan=only_plan)
                 data[-1] |= plan
             except VirtrbdError as error:
                 # The others are still purged.
@@ -79,15 +78,14 @@ def purge(
                 for line in failure_of(error).trace:
                     run.say(f"{entry.ref}: trace: {line}")
             lines += told
-        others = tell_others(run, session.host.cluster, rooms)
+        others = tell_others(run, host.cluster, rooms)
     run.answer({"trash": data, "other_namespaces": others}, lines or ["nothing to purge"])
 
 
 def _purge(
     run: Run,
-    session: Session,
+    host: Host,
     entry: TrashEntry,
-    allowed: frozenset[Hazard],
     progress: str,
     done: list[str],
     *,
@@ -95,24 +93,24 @@ def _purge(
     only_plan: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     """Purge one image, and return its lines, and the plan as data."""
-    make_plan = partial(_purge_plan, session, entry, allowed)
-    plan = make_plan() if only_plan else plan_once_free(session.host, make_plan, allowed, clear=clear)
-    standing = plan.standing(clear=clear, allowed=allowed)
+    make_plan = partial(_purge_plan, host, entry)
+    plan = make_plan() if only_plan else plan_once_free(host, make_plan, host.allowed, clear=clear)
+    standing = plan.standing(clear=clear, allowed=host.allowed)
     run.end(exit_code_of(standing))
     if standing or only_plan:
         return plan_lines(plan, standing), plan_data(plan)
-    do_steps(run, session, plan, allowed, progress, done)
+    do_steps(run, host, plan, progress, done)
     return [f"{plan.subject}: {line}" for line in done], plan_data(plan)
 
 
-def _due(session: Session, rooms: Sequence[Room], *, now: bool) -> list[TrashEntry]:
-    found = [entry for pool, space in rooms for entry in list_trash(session.host.cluster, pool, space)]
+def _due(host: Host, rooms: Sequence[Room], *, now: bool) -> list[TrashEntry]:
+    found = [entry for pool, space in rooms for entry in list_trash(host.cluster, pool, space)]
     # Only mirroring or a migration may end what they moved there.
     return [e for e in found if e.source == "USER" and (now or e.expires_at <= time.time())]
 
 
-def _purge_plan(session: Session, entry: TrashEntry, allowed: frozenset[Hazard]) -> RemovalPlan:
-    cluster = session.host.cluster
+def _purge_plan(host: Host, entry: TrashEntry) -> RemovalPlan:
+    cluster = host.cluster
     if all(other.image_id != entry.image_id for other in list_trash(cluster, entry.ref.pool, entry.ref.namespace)):
         raise ClusterError(f"{entry.ref}: is no longer in the trash; another run restored or purged it")
     details = read_details(cluster, entry.ref, entry.image_id)
@@ -120,5 +118,5 @@ def _purge_plan(session: Session, entry: TrashEntry, allowed: frozenset[Hazard])
         # A removal that was interrupted after the header: only the rest is left to remove.
         rest = RemoveImage(ref=entry.ref, image_id=entry.image_id, is_in_trash=True)
         return RemovalPlan(subject=entry.ref, steps=(rest,))
-    session.require_owner(details.image, allowed)
-    return plan_purge(with_owners(cluster, details), session.host.host_uuid, is_expired=entry.expires_at <= time.time())
+    host.require_owner(details.image)
+    return plan_purge(with_owners(cluster, details), host.host_uuid, is_expired=entry.expires_at <= time.time())

@@ -9,7 +9,7 @@ from virtrbd.errors import ExitCode, UnavailableError
 from virtrbd.lazily import lazily
 
 with lazily():
-    from virtrbd.commands.connected.images import image_session
+    from virtrbd.commands.connected.host import connected_for_images
     from virtrbd.commands.connected.pools import tell_others
     from virtrbd.commands.output.info import iso_time
     from virtrbd.commands.output.table import table
@@ -26,11 +26,11 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
 
     It shows what removing them would free, and removes nothing.
     """
-    with image_session(run) as session:
-        uses = session.uses()
+    with connected_for_images(run) as host:
+        uses = host.uses()
         if uses is None:
             raise UnavailableError("libvirt does not answer, so what its domains use is unknown; start libvirtd")
-        host = session.host
+        host = host
         rooms = rooms_of(pools, host.settings.ceph.pool)
         found, failed = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
         others = tell_others(run, host.cluster, rooms)
