@@ -37,7 +37,6 @@ KEPT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb", "VIRTRBD_CONFIG"
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_dropped", {})
     monkeypatch.setattr(os, "environ", {"PATH": "/usr/bin", **FOREIGN, **KEPT})
 
 
@@ -49,8 +48,7 @@ def test_root_drops_what_changes_what_it_does(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_the_settings_ask_for_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    environment.drop_foreign()
-    environment.restore(["CEPH_ARGS", "NOT_THERE"])
+    environment.restore(["CEPH_ARGS", "NOT_THERE"], environment.drop_foreign())
     assert os.environ == {"PATH": "/usr/bin", "CEPH_ARGS": FOREIGN["CEPH_ARGS"], **KEPT}
 
 
@@ -79,7 +77,7 @@ import ctypes, os
 os.geteuid = lambda: 0
 import virtrbd.commands.frame.environment as environment
 from virtrbd.commands.frame.run import Run
-settings = environment.drop_foreign(), Run(config={str(tmp_path / "v.yaml")!r}).settings()
+settings = Run(config={str(tmp_path / "v.yaml")!r}, dropped=environment.drop_foreign()).settings()
 get = ctypes.CDLL(None).getenv
 get.restype = ctypes.c_char_p
 print(get(b"CEPH_ARGS"), get(b"CEPH_LIB"))

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from virtrbd.commands.app import app
+from virtrbd.commands.frame.run import Run
 
 
 def groups(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
@@ -36,7 +37,7 @@ def test_all_groups_are_looked_at() -> None:
 
 @pytest.mark.parametrize("path", GROUPS)
 def test_each_verb_has_one_line_that_is_whole(path: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(app, [*path, "--help"], terminal_width=80)
+    done = CliRunner().invoke(app, [*path, "--help"], obj=Run(), terminal_width=80)
     group = group_at(path)
     for verb in group.list_commands(click.Context(group)):
         [line] = [line for line in done.output.splitlines() if line.startswith(f"  {verb} ")]

@@ -24,6 +24,7 @@ from virtrbd.ceph.header import decode_header
 from virtrbd.ceph.metadata import STATE, config_of, mark_of, running_on, seed_of
 from virtrbd.commands.app import invoke
 from virtrbd.commands.frame.ends import guarded
+from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_lines
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, LiveDocument
@@ -301,7 +302,7 @@ def test_any_bytes_in_a_file_of_a_persons_end_in_a_documented_exit_code(role: st
         (Path(folder) / role).write_bytes(raw)
         words = ["--config", f"{folder}/settings.yaml", "validate", f"{folder}/spec.yaml"]
         patch.setattr(sys, "argv", ["virtrbd", *words])
-        assert guarded(invoke) in DOCUMENTED
+        assert guarded(invoke, Run()) in DOCUMENTED
 
 
 @laws

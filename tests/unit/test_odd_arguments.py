@@ -15,9 +15,9 @@ import pytest
 
 from virtrbd.commands import reconcile
 from virtrbd.commands.app import app, invoke
-from virtrbd.commands.frame import answer
 from virtrbd.commands.frame import run as frame_run
 from virtrbd.commands.frame.ends import ended as run_ended
+from virtrbd.commands.frame.run import Run
 from virtrbd.errors import ExitCode
 
 pytestmark = pytest.mark.slow
@@ -123,7 +123,6 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
     (tmp_path / "settings.yaml").write_text(settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIRTRBD_CONFIG", str(tmp_path / "settings.yaml"))
-    monkeypatch.setattr(answer, "_answered", [])
     # What is done at the end of a process is not to be done to this one.
     monkeypatch.setattr(frame_run, "ignore_signals", lambda: None)
     # Nor is this process as old as a run: a reconcile past its deadline would leave it.
@@ -132,11 +131,10 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
     def run(*words: str) -> tuple[ExitCode, str]:
         monkeypatch.setattr(sys, "argv", ["virtrbd", *words])
         monkeypatch.setattr(sys, "stdin", io.StringIO())
-        answer._answered.clear()
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
-        code = run_ended(invoke)
+        code = run_ended(invoke, Run())
         err.seek(0)
         return code, err.read()
 

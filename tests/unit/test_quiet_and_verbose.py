@@ -36,7 +36,6 @@ def test_only_what_changed_nothing_is_quiet(
 
 def test_json_is_whole_all_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("virtrbd.commands.frame.run.ignore_signals", lambda: None)
-    monkeypatch.setattr("virtrbd.commands.frame.answer._answered", [])
     Run(quiet=True, output="json").answer_change({"name": "web"}, ["web: runs already"], changed=False)
     assert '"changed": false' in capsys.readouterr().out
 

@@ -17,6 +17,7 @@ from virtrbd.commands.output.printing import prepare_streams
 from virtrbd.deadline import leave
 from virtrbd.ending import heed_signals
 from virtrbd.errors import ExitCode, worst
+from virtrbd.model.record import replace
 
 # The summaries are here too, so that the help need not import all verbs; each begins its verb's own help.
 _SNAPSHOT = Group(
@@ -114,7 +115,7 @@ _TREE = Group(
 def app(context: click.Context, /, **values: Any) -> None:
     """Take the global options that come before the verb."""
     require_text(context, values)
-    context.obj = Run(**{name: value for name, value in values.items() if value})
+    context.obj = replace(context.obj, **{name: value for name, value in values.items() if value})
 
 
 for _option in GLOBAL_OPTIONS:
@@ -123,18 +124,17 @@ for _option in GLOBAL_OPTIONS:
 
 def run_app() -> None:
     """Run the command line and leave with its exit code; every way out of a run goes through here."""
-    drop_foreign()
+    run = Run(dropped=drop_foreign())
     # Keys pass through this process: a core dump would hold them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     heed_signals()
     prepare_streams()
     sys.unraisablehook = threading.excepthook = complain_of_lost
-    leave(ended(invoke))
+    leave(ended(invoke, run))
 
 
-def invoke() -> ExitCode:
+def invoke(run: Run) -> ExitCode:
     """Run what the command line says, and return the exit code that the verb set."""
-    with app.make_context("virtrbd", sys.argv[1:]) as root:
+    with app.make_context("virtrbd", sys.argv[1:], obj=run) as root:
         app.invoke(root)
-        run: Run = root.obj
         return worst(*run.ended)

@@ -11,34 +11,34 @@ from virtrbd.errors import ExitCode
 
 SCHEMA_VERSION = 1
 
-# Not empty once the JSON answer is out: leaving may still fail, and stdout holds one document.
-_answered: list[bool] = []
 
-# What a run had done before it failed, for that document.
-_so_far: dict[str, Any] = {}
+class JsonAnswer:
+    """The one JSON document of a run, which has what was done also when the run fails or is ended."""
 
+    def __init__(self) -> None:
+        # Leaving may still fail once it is out, and standard output holds one document.
+        self._is_out = False
+        self._so_far: dict[str, Any] = {}
 
-def answer_json(data: dict[str, Any]) -> None:
-    """Print the one JSON document."""
-    _answered.append(True)
-    print_json({"schema": SCHEMA_VERSION, **data}, indent=2)
+    def keep(self, data: dict[str, Any]) -> None:
+        """Record what was done, for the document of a run that fails or is ended."""
+        self._so_far.update(data)
 
+    def write(self, data: dict[str, Any]) -> None:
+        """Print the document."""
+        self._is_out = True
+        print_json({"schema": SCHEMA_VERSION, **data}, indent=2)
 
-def keep_so_far(data: dict[str, Any]) -> None:
-    """Record what was done: the JSON document has it also when the run fails or is ended."""
-    _so_far.update(data)
-
-
-def refuse(code: ExitCode, lines: Sequence[str]) -> ExitCode:
-    """Report why the run ends; with --output json also as the one JSON document, unless an answer was written."""
-    try:
-        complain(lines)
-    except OutputError:
-        code = ExitCode.FAILED
-    if _wants_json("--output") and not _answered:
-        errors = [line.removeprefix("virtrbd: ") for line in lines]
-        answer_json({**_so_far, "errors": errors, "exit_code": int(code)})
-    return code
+    def refuse(self, code: ExitCode, lines: Sequence[str]) -> ExitCode:
+        """Report why the run ends; with --output json also as the document, unless it was written."""
+        try:
+            complain(lines)
+        except OutputError:
+            code = ExitCode.FAILED
+        if _wants_json("--output") and not self._is_out:
+            errors = [line.removeprefix("virtrbd: ") for line in lines]
+            self.write({**self._so_far, "errors": errors, "exit_code": int(code)})
+        return code
 
 
 def complain(lines: Sequence[str]) -> None:

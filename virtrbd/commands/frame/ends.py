@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import click
 
-from virtrbd.commands.frame.answer import complain, refuse
+from virtrbd.commands.frame.answer import complain
+from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.printing import OutputError
 from virtrbd.deadline import has_begun
 from virtrbd.ending import EndedError, ask_again, asked, what_was_done
@@ -43,10 +44,10 @@ def ending_of(error: BaseException) -> ExitCode:
     return ExitCode.BUG
 
 
-def ended(invoke: Callable[[], ExitCode]) -> ExitCode:
+def ended(invoke: Callable[[Run], ExitCode], run: Run) -> ExitCode:
     """Run, and return the exit code also where not even the reason can be written."""
     try:
-        return guarded(invoke)
+        return guarded(invoke, run)
     except BrokenPipeError:
         return ExitCode.CLOSED_PIPE
     except OSError:
@@ -56,27 +57,27 @@ def ended(invoke: Callable[[], ExitCode]) -> ExitCode:
         return ending_of(error)
 
 
-def guarded(invoke: Callable[[], ExitCode]) -> ExitCode:
+def guarded(invoke: Callable[[Run], ExitCode], run: Run) -> ExitCode:
     """Run, and return the exit code; report what was raised."""
     try:
-        code = _spoken(invoke)
+        code = _spoken(invoke, run)
         # It came while a step was finished, and the step failed, or its report is lost.
-        return worst(code, _say_ended(asked())) if asked() else code
+        return worst(code, _say_ended(asked(), run)) if asked() else code
     except BrokenPipeError:
         # Python would complain again when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.CLOSED_PIPE
     except click.Abort:
-        return _say_ended(signal.SIGINT)
+        return _say_ended(signal.SIGINT, run)
     except EndedError as error:
-        return _say_ended(error.number)
+        return _say_ended(error.number, run)
     except Exception as error:
         # Writers of virtrbd's files report a full disk themselves: this is the answer's, or click's help.
         if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS):
             fact = f"{error.filename or 'standard output'}: {(error.strerror or '').lower()}"
-            return refuse(ExitCode.FAILED, [f"virtrbd: {fact}; make room or write elsewhere, then run again"])
+            return run.refuse(ExitCode.FAILED, f"virtrbd: {fact}; make room or write elsewhere, then run again")
         complain(_trace_lines(error))
-        return refuse(ExitCode.BUG, ["virtrbd: this is a bug in virtrbd; please report it with the lines above"])
+        return run.refuse(ExitCode.BUG, "virtrbd: this is a bug in virtrbd; please report it with the lines above")
 
 
 def complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") -> None:
@@ -87,22 +88,22 @@ def complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") 
         complain(_trace_lines(lost.exc_value))
 
 
-def _say_ended(number: int) -> ExitCode:
+def _say_ended(number: int, run: Run) -> ExitCode:
     """Report what was done before a signal ended the run; the next run does the rest."""
     code, word = _ENDS[signal.Signals(number)]
     lines = [*what_was_done(), f"virtrbd: {word}; run again to finish what was begun"]
     if number == signal.SIGHUP:
         # A closed terminal accepts no text, and that does not change the exit code.
         with suppress(OSError):
-            refuse(code, lines)
+            run.refuse(code, *lines)
         return code
-    return refuse(code, lines)
+    return run.refuse(code, *lines)
 
 
-def _spoken(invoke: Callable[[], ExitCode]) -> ExitCode:
+def _spoken(invoke: Callable[[Run], ExitCode], run: Run) -> ExitCode:
     """Run, and return the exit code; report what is wrong with the command line, or with the world."""
     try:
-        return invoke()
+        return invoke(run)
     except click.exceptions.Exit as done:
         return ExitCode(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -111,14 +112,14 @@ def _spoken(invoke: Callable[[], ExitCode]) -> ExitCode:
     except click.UsageError as error:
         if error.ctx:
             complain(error.ctx.get_usage().splitlines())
-        return refuse(ExitCode.USAGE, [f"virtrbd: {_as_written(error.format_message())}"])
+        return run.refuse(ExitCode.USAGE, f"virtrbd: {_as_written(error.format_message())}")
     except VirtrbdError as error:
         complain(_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
         # A run that began has its own message: that the effect is unknown, or what was done before.
         is_idle = error.exit_code is ExitCode.UNAVAILABLE and not has_begun()
         suffix = "; nothing was begun" if is_idle else ""
-        return refuse(error.exit_code, [prefix + message + suffix for message in error.messages])
+        return run.refuse(error.exit_code, *(prefix + message + suffix for message in error.messages))
 
 
 def _as_written(message: str) -> str:

@@ -6,7 +6,7 @@ that root's runs keep are listed here, and not those that they drop.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # Of a terminal, a language, a clock; ssh's agent for qemu+ssh://; proxies, which see what any router sees of what is
 # verified; and virtrbd's own, whose files are looked at.
@@ -17,21 +17,19 @@ _KEPT = frozenset({
 })  # fmt: skip
 _KEPT_PREFIXES = ("LC_", "VIRTRBD_")
 
-_dropped: dict[str, str] = {}
 
-
-def drop_foreign() -> None:
-    """Drop what changes what root does, before any library reads it. Other users keep theirs."""
+def drop_foreign() -> dict[str, str]:
+    """Drop what changes what root does, before any library reads it, and return it. Other users keep theirs."""
     if os.geteuid() != 0:
-        return
-    for name in list(os.environ):
-        if name not in _KEPT and not name.startswith(_KEPT_PREFIXES):
-            _dropped[name] = os.environ.pop(name)
+        return {}
+    foreign = [name for name in os.environ if name not in _KEPT and not name.startswith(_KEPT_PREFIXES)]
+    dropped = {name: os.environ.pop(name) for name in foreign}
     # An empty or relative folder is whichever one the run was begun in.
     folders = os.environ.get("PATH", os.defpath).split(":")
     os.environ["PATH"] = ":".join(folder for folder in folders if folder.startswith("/"))
+    return dropped
 
 
-def restore(names: Sequence[str]) -> None:
-    """Put back the variables that the settings ask for."""
-    os.environ.update({name: _dropped[name] for name in names if name in _dropped})
+def restore(names: Sequence[str], dropped: Mapping[str, str]) -> None:
+    """Put back the dropped variables that the settings ask for."""
+    os.environ.update({name: dropped[name] for name in names if name in dropped})

@@ -1,11 +1,11 @@
 """One run of a verb: the global options, and how the verb reports and answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
-from virtrbd.commands.frame.answer import answer_json, keep_so_far, refuse
+from virtrbd.commands.frame.answer import JsonAnswer
 from virtrbd.commands.frame.environment import restore
 from virtrbd.commands.output.log_lines import print_log
 from virtrbd.commands.output.printing import print_document, print_lines
@@ -18,8 +18,8 @@ from virtrbd.model.settings import Settings
 class Run(Struct, frozen=True, kw_only=True):
     """The command line's side of a run: the global options, and how it reports, answers and ends.
 
-    Its other side is `Host`: what rooms below the commands work with, which know no command line. `log`: the form
-    of the lines on stderr.
+    Its other side is `Host`, which the rooms below the commands work with: they know no command line. A run begins
+    before the options are taken, and its copies share what it has done. `log`: the form of the lines on stderr.
     """
 
     config: str | None = None
@@ -28,6 +28,9 @@ class Run(Struct, frozen=True, kw_only=True):
     verbose: bool = False
     quiet: bool = False
     log: str = "text"
+    # What root's run dropped of its environment.
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    json_answer: JsonAnswer = field(default_factory=JsonAnswer)
     ended: list[ExitCode] = field(default_factory=list)
 
     @property
@@ -40,7 +43,7 @@ class Run(Struct, frozen=True, kw_only=True):
         from virtrbd.specs.settings import load_settings
 
         settings = load_settings(self.config)
-        restore(settings.keep_environment)
+        restore(settings.keep_environment, self.dropped)
         return replace(settings, connect=self.connect) if self.connect else settings
 
     def say(self, *lines: str) -> None:
@@ -51,7 +54,7 @@ class Run(Struct, frozen=True, kw_only=True):
     def answer(self, data: dict[str, Any], lines: Sequence[str]) -> None:
         """Print the answer: one JSON document, or the lines."""
         if self.is_json:
-            answer_json(data)
+            self.json_answer.write(data)
         else:
             print_lines(lines)
         # The work is done and reported: a report now that it was ended would be wrong.
@@ -70,7 +73,7 @@ class Run(Struct, frozen=True, kw_only=True):
 
     def so_far(self, data: dict[str, Any]) -> None:
         """Record what was done: the one JSON document has it also when the run fails or is ended."""
-        keep_so_far(data)
+        self.json_answer.keep(data)
 
     def report_call(self, what: str, seconds: float, is_over: bool) -> None:
         """Report a call, and how long it took; for -v."""
@@ -78,9 +81,9 @@ class Run(Struct, frozen=True, kw_only=True):
         line = f"{what} took {seconds * 1000:.1f} ms{fate}"
         print_log([line], is_error=False, event="call", as_json=self.log == "json")
 
-    def refuse(self, code: ExitCode, *lines: str) -> None:
-        """Report why the run ends, for a process that ends without coming back here."""
-        refuse(code, lines)
+    def refuse(self, code: ExitCode, *lines: str) -> ExitCode:
+        """Report why the run ends, with what was done, and return its exit code."""
+        return self.json_answer.refuse(code, lines)
 
     def end(self, code: ExitCode) -> None:
         """Set the run's exit code, for runs that end without an exception."""
