@@ -38,9 +38,10 @@ class _Here(threading.local):
     is_told = False
 
 
-_here = _Here()
+# Signals come to the process, whichever run and thread is at work: its handler and all threads find here what came,
+# and when.
 _came: list[tuple[int, float]] = []
-_done: list[str] = []
+_here = _Here()
 
 
 def heed_signals() -> None:
@@ -71,16 +72,6 @@ def asking(number: int) -> Iterator[None]:
 def asked() -> int:
     """Return the signal that ends the run, 0 without one."""
     return _came[0][0] if _came else 0
-
-
-def did(text: str) -> None:
-    """Record what was done: a run that ends before its answer reports that."""
-    _done.append(text)
-
-
-def what_was_done() -> tuple[str, ...]:
-    """Return what was done before the run was ended, in order."""
-    return tuple(dict.fromkeys(_done))
 
 
 def obey() -> None:

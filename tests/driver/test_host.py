@@ -41,10 +41,10 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def host_with(settings: Settings, *allowed: Hazard, **fields: Any) -> Host:
+def host_with(settings: Settings, *allowed: Hazard) -> Host:
     cluster = Cluster(None, settings, None)
     state = StateDir(settings.state_dir)
-    return Host(settings=settings, cluster=cluster, state=state, allowed=frozenset(allowed), say=print, **fields)
+    return Host(settings=settings, cluster=cluster, state=state, allowed=frozenset(allowed), say=print, did=print)
 
 
 def test_libvirt_is_connected_to_when_it_is_first_asked_for_and_once(connections: list[str]) -> None:
@@ -98,7 +98,7 @@ def test_an_image_without_a_mark_needs_no_libvirt(connections: list[str]) -> Non
 def test_work_on_domains_connects_to_libvirt_before_ceph(connections: list[str]) -> None:
     with (
         pytest.raises(UnavailableError, match="nowhere"),
-        Host.connect(NOWHERE, frozenset(), print, needs_libvirt=True),
+        Host.connect(NOWHERE, frozenset(), print, print, needs_libvirt=True),
     ):
         pass
     assert connections == ["connect"]

@@ -11,7 +11,6 @@ from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.allow import ALLOW, parse_allowed
 from virtrbd.commands.options.domains import FORGET_SNAPSHOTS, NAME
-from virtrbd.ending import did
 from virtrbd.errors import BlockedError, HypervisorError, worst
 from virtrbd.lazily import lazily
 from virtrbd.model.hazard import Hazard
@@ -125,7 +124,7 @@ def _carried_out(host: Host, plan: DomainPlan) -> tuple[list[Outcome], list[str]
             failed.append(outcome)
         else:
             lines.append(_done(action))
-            did(f"{plan.name}: {lines[-1]}")
+            host.did(f"{plan.name}: {lines[-1]}")
     return failed, lines
 
 

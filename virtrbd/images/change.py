@@ -9,7 +9,7 @@ from virtrbd.ceph.long_calls import flatten_image, roll_back_image
 from virtrbd.ceph.making import grow_image
 from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import registered
-from virtrbd.ending import did, finishing
+from virtrbd.ending import finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
 from virtrbd.hypervisor.live_changes import block_resize
 from virtrbd.images.host import Host
@@ -93,7 +93,7 @@ def grow(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef, to_bytes: 
         return image.size_bytes, running.name if was_told else ""
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)
-        did(f"image {ref}: grown to {format_size(to_bytes)}")
+        host.did(f"image {ref}: grown to {format_size(to_bytes)}")
     return image.size_bytes, ""
 
 
@@ -145,7 +145,7 @@ def finish_rollback(host: Host, ref: ImageRef) -> None:
             with finishing():
                 set_state(host.cluster, ref.image, None)
                 drop_rollback(host.state, ref)
-                did(f"image {ref.image}: rolled back to {ref}")
+                host.did(f"image {ref.image}: rolled back to {ref}")
 
     once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 
@@ -172,5 +172,5 @@ def flatten(host: Host, ref: ImageRef, image_id: str = "") -> bool:
         lambda done, total: host.progress(done * object_bytes, total * object_bytes),
         is_parted=is_parted,
     )
-    did(f"image {ref}: flattened")
+    host.did(f"image {ref}: flattened")
     return True

@@ -15,7 +15,7 @@ from virtrbd.ceph.parts import read_parts
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.ceph.snapshots import create_snapshot
 from virtrbd.ceph.trash import trash_image
-from virtrbd.ending import EndedError, did, finishing
+from virtrbd.ending import EndedError, finishing
 from virtrbd.errors import ClusterError, ConfigError, DeniedError, ImageBusyError, ImageExistsError, VirtrbdError
 from virtrbd.images.host import Host
 from virtrbd.images.traces import drop_unmarked, note_made, note_unmarked, unmarked
@@ -147,7 +147,7 @@ def finish_made(
         note_unmarked(host.state, ref, image_id, domain_uuid)
         if was_filled:
             set_state(host.cluster, ref, None)
-    did(f"image {ref}: made")
+    host.did(f"image {ref}: made")
     if not is_unsaid:
         host.state.drop_intent(ref)
 

@@ -29,7 +29,8 @@ with lazily():
 class Host(Struct, frozen=True, kw_only=True):
     """The host of a run. libvirt is connected to when it is first asked for: a machine for images alone has none.
 
-    `say` gets a message for the operator, `progress` the bytes done and the bytes in all, 0 in all where unknown.
+    `say` gets a message for the operator; `did` what was done, for the report of a run that a signal ends; `progress`
+    the bytes done and the bytes in all, 0 in all where unknown.
     """
 
     settings: Settings
@@ -37,6 +38,7 @@ class Host(Struct, frozen=True, kw_only=True):
     state: StateDir
     allowed: frozenset[Hazard]
     say: Callable[[str], None]
+    did: Callable[[str], None]
     progress: Progress = lambda _done, _total: None
     # What a copy with another progress shares: libvirt or why it refused, once it was asked, and what ends connections.
     _libvirt: list["Hypervisor | VirtrbdError"] = field(default_factory=list)
@@ -47,7 +49,13 @@ class Host(Struct, frozen=True, kw_only=True):
     @classmethod
     @contextmanager
     def connect(
-        cls, settings: Settings, allowed: frozenset[Hazard], say: Callable[[str], None], *, needs_libvirt: bool
+        cls,
+        settings: Settings,
+        allowed: frozenset[Hazard],
+        say: Callable[[str], None],
+        did: Callable[[str], None],
+        *,
+        needs_libvirt: bool,
     ) -> Iterator[Self]:
         """Connect to Ceph, to libvirt before it where it is needed, and disconnect at the end.
 
@@ -62,6 +70,7 @@ class Host(Struct, frozen=True, kw_only=True):
                 state=StateDir(settings.state_dir),
                 allowed=allowed,
                 say=say,
+                did=did,
                 _libvirt=[*libvirt],
                 _connections=connections,
             )

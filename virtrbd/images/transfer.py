@@ -11,7 +11,7 @@ from pathlib import Path
 from virtrbd.ceph.bytewise import SECTOR_BYTES, copy_bytes, read_bytes
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.deadline import begin
-from virtrbd.ending import did, finishing
+from virtrbd.ending import finishing
 from virtrbd.errors import ClusterError, DeniedError, UnavailableError, VirtrbdError
 from virtrbd.images.ceph_access import ceph_access
 from virtrbd.images.confined import Rights
@@ -129,7 +129,7 @@ def _export_into(
             # Not rename: it would replace a file that was made there meanwhile. Python follows the link of the
             # descriptor only where it is given folders.
             os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
-            did(f"{ref}: exported to {path}")
+            host.did(f"{ref}: exported to {path}")
     finally:
         os.close(descriptor)
         with suppress(OSError):

@@ -93,7 +93,7 @@ def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
     rbd.RBD().create(first.vms, name, 1 << 20)
     config = load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")
     with (
-        Host.connect(config, frozenset(), print, needs_libvirt=True) as host,
+        Host.connect(config, frozenset(), print, print, needs_libvirt=True) as host,
         rbd.Image(first.vms, name),
         rbd.Image(second.vms, name),
     ):

@@ -15,7 +15,7 @@ def connected(
     run: Run, settings: Settings, allowed: frozenset[Hazard] = frozenset(), *, needs_libvirt: bool = True
 ) -> Iterator[Host]:
     """Connect to libvirt and Ceph, and disconnect at the end. Raises UnavailableError, DeniedError, ConfigError."""
-    with Host.connect(settings, allowed, run.say, needs_libvirt=needs_libvirt) as host:
+    with Host.connect(settings, allowed, run.say, run.did, needs_libvirt=needs_libvirt) as host:
         yield host
         if host.has_libvirt:
             mark_what_waits(host)

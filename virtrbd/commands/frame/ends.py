@@ -14,7 +14,7 @@ from virtrbd.commands.frame.answer import complain
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.printing import OutputError
 from virtrbd.deadline import has_begun
-from virtrbd.ending import EndedError, ask_again, asked, what_was_done
+from virtrbd.ending import EndedError, ask_again, asked
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.printable import quoted
 
@@ -91,7 +91,7 @@ def complain_of_lost(lost: "sys.UnraisableHookArgs | threading.ExceptHookArgs") 
 def _say_ended(number: int, run: Run) -> ExitCode:
     """Report what was done before a signal ended the run; the next run does the rest."""
     code, word = _ENDS[signal.Signals(number)]
-    lines = [*what_was_done(), f"virtrbd: {word}; run again to finish what was begun"]
+    lines = [*dict.fromkeys(run.done), f"virtrbd: {word}; run again to finish what was begun"]
     if number == signal.SIGHUP:
         # A closed terminal accepts no text, and that does not change the exit code.
         with suppress(OSError):

@@ -31,6 +31,7 @@ class Run(Struct, frozen=True, kw_only=True):
     # What root's run dropped of its environment.
     dropped: Mapping[str, str] = field(default_factory=dict)
     json_answer: JsonAnswer = field(default_factory=JsonAnswer)
+    done: list[str] = field(default_factory=list)
     ended: list[ExitCode] = field(default_factory=list)
 
     @property
@@ -70,6 +71,10 @@ class Run(Struct, frozen=True, kw_only=True):
             self.answer(data, [])
         else:
             print_document(text)
+
+    def did(self, text: str) -> None:
+        """Record what was done: a run that a signal ends before its answer reports that."""
+        self.done.append(text)
 
     def so_far(self, data: dict[str, Any]) -> None:
         """Record what was done: the one JSON document has it also when the run fails or is ended."""
