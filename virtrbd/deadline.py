@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from virtrbd import ending
 from virtrbd.ending import EndedError
@@ -27,29 +27,45 @@ _LAST_WORDS_S = 10.0
 # How long a call may still take once a signal ends the run.
 _GRACE_S = 1.0
 
-Report = Callable[[str, float, bool], None]
 
-_reports: list[Report] = []
-_abandoned: list[str] = []
-_begun: list[str] = []
+class Follower(Protocol):
+    """What follows the calls of all threads: a run. Each thread reports its own calls."""
+
+    def begin(self, what: str) -> None:
+        """Something is about to be changed."""
+
+    def report_call(self, what: str, seconds: float, is_over: bool) -> None:
+        """A call took so long, and ended, or was abandoned."""
+
+
+class Process:
+    """What the process has, whichever run and thread is at work: calls come from all rooms, as log messages do.
+
+    `abandoned`: calls that still run. They may use whatever the process opened, and end only with it.
+    """
+
+    def __init__(self) -> None:
+        self.followers: list[Follower] = []
+        self.abandoned: list[str] = []
+
+
+_process = Process()
+
+
+@contextmanager
+def followed_by(follower: Follower) -> Iterator[None]:
+    """Report to it the calls that are made while the block runs."""
+    _process.followers.append(follower)
+    try:
+        yield
+    finally:
+        _process.followers.remove(follower)
 
 
 def begin(what: str) -> None:
-    """Record that something is about to be changed: a run that ends early says whether anything was begun."""
-    _begun.append(what)
-
-
-def has_begun() -> bool:
-    """Whether this process began to change anything."""
-    return bool(_begun)
-
-
-def report_calls(report: Report) -> None:
-    """Report each call from now on: what it is, how many seconds it took, and whether it ended.
-
-    Each thread reports its own calls.
-    """
-    _reports.append(report)
+    """Report that something is about to be changed: a run that ends early says whether anything was begun."""
+    for follower in _process.followers:
+        follower.begin(what)
 
 
 def call_within(timeout_s: float, what: str, call: Callable[[], T], *, changes: bool = False) -> T:
@@ -103,8 +119,8 @@ def call_watched(
         is_over = ended.is_set()
         if not is_over:
             abandon(what)
-        for report in _reports:
-            report(what, time.monotonic() - began_at, is_over)
+        for follower in _process.followers:
+            follower.report_call(what, time.monotonic() - began_at, is_over)
     if errors:
         raise errors[0]
     return results[0]
@@ -112,12 +128,12 @@ def call_watched(
 
 def abandon(what: str) -> None:
     """Abandon the calls of other threads: the process no longer waits for them."""
-    _abandoned.append(what)
+    _process.abandoned.append(what)
 
 
 def is_abandoned() -> bool:
     """Whether a call was abandoned, and may still use what this process opened."""
-    return bool(_abandoned)
+    return bool(_process.abandoned)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def test_ctrl_c_while_the_call_s_thread_starts_leaves_the_call_to_itself(monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    monkeypatch.setattr(deadline, "_abandoned", [])
+    monkeypatch.setattr(deadline, "_process", deadline.Process())
     with pytest.raises(KeyboardInterrupt):
         deadline.call_within(20, "waiting", lambda: is_over.wait(20))
     # librados crashes when its connection is taken away under a call: so whoever closes it must know.

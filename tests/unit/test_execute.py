@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 
+from virtrbd import deadline
 from virtrbd.deadline import is_abandoned
 from virtrbd.engine.execute import execute, execute_on_image
 from virtrbd.errors import (
@@ -175,7 +176,7 @@ def test_what_others_are_at_work_on_when_it_is_interrupted_keeps_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """librados crashes when it is taken away under another thread's call."""
-    monkeypatch.setattr("virtrbd.deadline._abandoned", [])
+    monkeypatch.setattr(deadline, "_process", deadline.Process())
     other_is_at_work, is_over = Event(), Event()
 
     def perform(action: Action) -> None:
@@ -271,7 +272,7 @@ def test_what_is_not_worth_a_word_is_loud_when_it_fails() -> None:
 
 
 def test_who_interrupts_waits_for_no_domain_that_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("virtrbd.deadline._abandoned", [])
+    monkeypatch.setattr(deadline, "_process", deadline.Process())
 
     def perform(_action: Action) -> None:
         raise KeyboardInterrupt

@@ -3,26 +3,35 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from virtrbd import deadline
 from virtrbd.commands.frame.run import Run
-from virtrbd.deadline import call_within, report_calls
+from virtrbd.deadline import call_within, followed_by
 from virtrbd.errors import UnavailableError
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    monkeypatch.setattr(deadline, "_reports", [])
-    found: list[tuple[str, bool]] = []
+class Calls:
+    """What a follower of the calls gets."""
 
-    def note(what: str, seconds: float, is_over: bool) -> None:
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[tuple[str, bool]] = []
+
+    def begin(self, what: str) -> None:
+        self.begun.append(what)
+
+    def report_call(self, what: str, seconds: float, is_over: bool) -> None:
         assert 0 <= seconds < 60
-        found.append((what, is_over))
+        self.ended.append((what, is_over))
 
-    report_calls(note)
-    return found
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    found = Calls()
+    with followed_by(found):
+        yield found
 
 
 @pytest.mark.parametrize(("quiet", "changed", "is_said"), [(0, 0, 1), (0, 1, 1), (1, 0, 0), (1, 1, 1)])
@@ -40,21 +49,31 @@ def test_json_is_whole_all_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert '"changed": false' in capsys.readouterr().out
 
 
-def test_each_call_is_reported_also_one_that_fails(calls: list[tuple[str, bool]]) -> None:
+def test_each_call_is_reported_also_one_that_fails(calls: Calls) -> None:
     assert call_within(20, "adding", lambda: 1 + 1) == 2
     with pytest.raises(KeyError):
         call_within(20, "looking", lambda: dict[str, int]()["x"])
-    assert calls == [("adding", True), ("looking", True)]
+    assert calls.ended == [("adding", True), ("looking", True)]
 
 
-def test_a_call_that_is_given_up_is_reported_as_such(calls: list[tuple[str, bool]]) -> None:
+def test_a_call_that_is_given_up_is_reported_as_such(calls: Calls) -> None:
     from threading import Event
 
     held = Event()
     with pytest.raises(UnavailableError):
         call_within(0.05, "waiting", held.wait)
     held.set()
-    assert calls == [("waiting", False)]
+    assert calls.ended == [("waiting", False)]
+
+
+def test_what_changes_something_has_begun_and_only_for_who_follows(calls: Calls) -> None:
+    follower = Calls()
+    with followed_by(follower):
+        call_within(20, "reading", lambda: None)
+        call_within(20, "writing", lambda: None, changes=True)
+    call_within(20, "writing again", lambda: None, changes=True)
+    assert follower.begun == ["writing"]
+    assert calls.begun == ["writing", "writing again"]
 
 
 @pytest.mark.parametrize("words", [["-v", "list"], ["list", "-v"]])

@@ -13,7 +13,6 @@ import click
 from virtrbd.commands.frame.answer import complain
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.output.printing import OutputError
-from virtrbd.deadline import has_begun
 from virtrbd.ending import EndedError, ask_again, asked
 from virtrbd.errors import DefectError, ExitCode, SpecError, UsageError, VirtrbdError, worst
 from virtrbd.printable import quoted
@@ -117,7 +116,7 @@ def _spoken(invoke: Callable[[Run], ExitCode], run: Run) -> ExitCode:
         complain(_defect_lines(error))
         prefix = "virtrbd: " if isinstance(error, UsageError) else ""
         # A run that began has its own message: that the effect is unknown, or what was done before.
-        is_idle = error.exit_code is ExitCode.UNAVAILABLE and not has_begun()
+        is_idle = error.exit_code is ExitCode.UNAVAILABLE and not run.begun
         suffix = "; nothing was begun" if is_idle else ""
         return run.refuse(error.exit_code, *(prefix + message + suffix for message in error.messages))
 

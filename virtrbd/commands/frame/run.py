@@ -31,6 +31,7 @@ class Run(Struct, frozen=True, kw_only=True):
     # What root's run dropped of its environment.
     dropped: Mapping[str, str] = field(default_factory=dict)
     json_answer: JsonAnswer = field(default_factory=JsonAnswer)
+    begun: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     ended: list[ExitCode] = field(default_factory=list)
 
@@ -80,8 +81,14 @@ class Run(Struct, frozen=True, kw_only=True):
         """Record what was done: the one JSON document has it also when the run fails or is ended."""
         self.json_answer.keep(data)
 
+    def begin(self, what: str) -> None:
+        """Record that something is about to be changed: a run that ends early says whether anything was begun."""
+        self.begun.append(what)
+
     def report_call(self, what: str, seconds: float, is_over: bool) -> None:
-        """Report a call, and how long it took; for -v."""
+        """With -v report a call, and how long it took."""
+        if not self.verbose:
+            return
         fate = "" if is_over else ", and was given up"
         line = f"{what} took {seconds * 1000:.1f} ms{fate}"
         print_log([line], is_error=False, event="call", as_json=self.log == "json")

@@ -8,7 +8,7 @@ import click
 
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.options.types import FILE_TYPE
-from virtrbd.deadline import report_calls
+from virtrbd.deadline import followed_by
 from virtrbd.errors import UsageError
 from virtrbd.lazily import import_waiting
 from virtrbd.model.record import replace
@@ -35,10 +35,9 @@ def verb(function: Callable[..., None]) -> click.Command:
         require_text(context, values)
         own = {name: values.pop(name) for name in ("config", "connect", "output", "verbose", "quiet")}
         run: Run = replace(context.find_root().obj, **{name: value for name, value in own.items() if value})
-        if run.verbose:
-            report_calls(run.report_call)
         import_waiting(function.__globals__)
-        function(run, **values)
+        with followed_by(run):
+            function(run, **values)
 
     command = click.command()(wrapped)
     for option in reversed(GLOBAL_OPTIONS):
