@@ -49,12 +49,18 @@ ENDLESS = {
 
 
 @pytest.fixture(autouse=True)
-def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renderer, "RENDER_S", 1.0)
     monkeypatch.setattr(renderer, "_GRACE_S", 1.0)
-    renderer._endless.clear()
-    yield
-    renderer._endless.clear()
+
+
+@pytest.fixture(autouse=True)
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[renderer.Renderer]:
+    """A renderer that no other test uses."""
+    own = renderer.Renderer()
+    monkeypatch.setattr(renderer, "_renderer", own)
+    yield own
+    own.end()
 
 
 def text_of(folder: Path, content: str, domain: Domain = DOMAIN) -> str:
@@ -89,31 +95,29 @@ def test_a_template_without_end_is_not_tried_for_each_of_a_hundred_domains(tmp_p
     assert "<domain" in text_of(tmp_path, loop, other), "other templates are"
 
 
-def test_a_process_that_is_killed_fails_one_domain(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_fails_one_domain(tmp_path: Path, own: renderer.Renderer) -> None:
     text_of(tmp_path, GOOD)
-    assert renderer._process
-    renderer._process.kill()
-    renderer._process.wait()
+    assert own.process
+    own.process.kill()
+    own.process.wait()
     assert "its process was ended" in message_of(tmp_path, GOOD)
     assert "<domain" in text_of(tmp_path, GOOD)
 
 
-def test_the_process_goes_with_the_one_that_started_it(tmp_path: Path) -> None:
+def test_the_process_goes_with_the_one_that_started_it(tmp_path: Path, own: renderer.Renderer) -> None:
     text_of(tmp_path, GOOD)
-    process = renderer._process
+    process = own.process
     assert process
     assert process.stdin
     process.stdin.close()
     assert process.wait(10) == 0
-    renderer._end(process)
-    renderer._process = None
 
 
 def test_what_was_not_foreseen_there_is_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoiled(_request: renderer.RenderRequest) -> renderer.RenderAnswer:
+    def spoiled(_self: renderer.Renderer, _request: renderer.RenderRequest) -> renderer.RenderAnswer:
         return renderer.RenderAnswer(problem="what", trace=("where",))
 
-    monkeypatch.setattr(renderer, "_ask", spoiled)
+    monkeypatch.setattr(renderer.Renderer, "_ask", spoiled)
     with pytest.raises(DefectError) as caught:
         text_of(tmp_path, GOOD)
     assert caught.value.trace == ("where",)

@@ -58,23 +58,52 @@ class _SilentError(Exception):
     """The process gave no answer; the message says why."""
 
 
-def render_apart(request: RenderRequest) -> str:
-    """Return the domain's XML. Raises SpecError, and DefectError for what virtrbd did not foresee."""
-    template, domain = request.fitted.domain.template, request.fitted.domain.name
-    where = f"template {template}: domain {domain}: "
-    with _lock:
-        if _endless[template] >= _MOST_TRIES:
-            raise SpecError(f"{where}not tried, because it did not end for {_MOST_TRIES} domains before; mend it first")
+class Renderer:
+    """The process, started when it is first needed, and how often each template did not end."""
+
+    def __init__(self) -> None:
+        # Rendering may happen in several threads; the process does one at a time.
+        self._lock = threading.Lock()
+        self._endless: Counter[str] = Counter()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def render(self, request: RenderRequest) -> str:
+        """Return the domain's XML. Raises SpecError, and DefectError for what virtrbd did not foresee."""
+        template, domain = request.fitted.domain.template, request.fitted.domain.name
+        where = f"template {template}: domain {domain}: "
+        with self._lock:
+            if self._endless[template] >= _MOST_TRIES:
+                fact = f"not tried, because it did not end for {_MOST_TRIES} domains before; mend it first"
+                raise SpecError(f"{where}{fact}")
+            try:
+                answer = self._ask(request)
+            except _SilentError as error:
+                answer = RenderAnswer(problem=f"{where}{error}", is_endless=True)
+            self._endless[template] += answer.is_endless
+        if answer.trace:
+            raise DefectError(answer.problem, answer.trace)
+        if answer.problem:
+            raise SpecError(answer.problem)
+        return answer.xml
+
+    def end(self) -> None:
+        """End the process, where there is one; the next domain gets another."""
+        process, self.process = self.process, None
+        if process:
+            _end(process)
+
+    def _ask(self, request: RenderRequest) -> RenderAnswer:
+        """Return the process's answer. Raises _SilentError."""
+        self.process = self.process or _started()
         try:
-            answer = _ask(request)
-        except _SilentError as error:
-            answer = RenderAnswer(problem=f"{where}{error}", is_endless=True)
-        _endless[template] += answer.is_endless
-    if answer.trace:
-        raise DefectError(answer.problem, answer.trace)
-    if answer.problem:
-        raise SpecError(answer.problem)
-    return answer.xml
+            answer = _exchange(self.process, request)
+        except BaseException:
+            # A late answer would be taken for the next domain's.
+            self.end()
+            raise
+        if answer.is_spent:
+            self.end()
+        return answer
 
 
 def read_message(descriptor: int, until: float | None = None) -> bytes:
@@ -104,29 +133,6 @@ def _read(descriptor: int, size: int, until: float | None) -> bytes:
             break
         data += piece
     return bytes(data)
-
-
-# Rendering may happen in several threads; the process does one at a time.
-_lock = threading.Lock()
-_endless: Counter[str] = Counter()
-_process: "subprocess.Popen[bytes] | None" = None
-
-
-def _ask(request: RenderRequest) -> RenderAnswer:
-    """Return the process's answer. Raises _SilentError."""
-    global _process
-    process = _process or _started()
-    _process = None  # from here on it is used again only after a good answer
-    try:
-        answer = _exchange(process, request)
-    except BaseException:
-        _end(process)
-        raise
-    if answer.is_spent:
-        _end(process)
-    else:
-        _process = process
-    return answer
 
 
 def _exchange(process: "subprocess.Popen[bytes]", request: RenderRequest) -> RenderAnswer:
@@ -181,3 +187,13 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     for stream in (process.stdin, process.stdout):
         if stream:
             stream.close()
+
+
+# One for the whole process, whose child it is: `render` is a function of a domain, and none of its arguments could hold
+# it. A template that did not end for one run does not end for the next.
+_renderer = Renderer()
+
+
+def render_apart(request: RenderRequest) -> str:
+    """Return the domain's XML. Raises SpecError, and DefectError for what virtrbd did not foresee."""
+    return _renderer.render(request)
