@@ -109,6 +109,24 @@ def test_the_help_of_no_verb_imports_anything_heavy() -> None:
     assert modules & {*HEAVY, "virtrbd.planning", "virtrbd.specs", "virtrbd.domainxml"} == set()
 
 
+RUN_OF_ALL_VERBS_ON_IMAGES = """
+import json, pkgutil, sys
+from importlib import import_module
+import virtrbd.commands.image as image
+from virtrbd.lazily import import_waiting
+for found in pkgutil.iter_modules(image.__path__, f"{image.__name__}."):
+    import_waiting(vars(import_module(found.name)))
+sys.stderr.write(json.dumps({"modules": sorted(sys.modules)}))
+"""
+
+
+def test_the_run_of_no_verb_on_images_imports_libvirt_before_it_asks_it() -> None:
+    """A machine for images alone has no bindings of libvirt."""
+    modules = modules_of(RUN_OF_ALL_VERBS_ON_IMAGES)
+    assert {"rbd", "virtrbd.images.change", "virtrbd.images.host"} <= modules
+    assert modules & {"libvirt", "virtrbd.hypervisor.connection"} == set()
+
+
 @pytest.mark.parametrize(
     ("words", "verbs"),
     [

@@ -11,11 +11,11 @@ from virtrbd.ceph.trash import missing_image_error
 from virtrbd.ceph.watchers import registered
 from virtrbd.ending import finishing
 from virtrbd.errors import BlockedError, ClusterError, HypervisorError, ImageBusyError
-from virtrbd.hypervisor.live_changes import block_resize
 from virtrbd.images.host import Host
 from virtrbd.images.require import not_ready_error, require_image
 from virtrbd.images.traces import drop_rollback, note_rollback
 from virtrbd.images.wait import once_free
+from virtrbd.lazily import lazily
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_state import RollingBack
@@ -28,6 +28,10 @@ from virtrbd.planning.objections import (
     obstacle_objection,
     owner_objections,
 )
+
+# It imports libvirt's bindings, which a machine for images alone does not have.
+with lazily():
+    from virtrbd.hypervisor.live_changes import block_resize
 
 
 def require_ready(host: Host, ref: ImageRef) -> Image:
