@@ -105,7 +105,7 @@ def test_of_an_image_that_two_disks_write_to_a_spec_names_one_disk_alone(
     )  # fmt: skip
     here = circumstances(Definition(made_by_hand(connection, domain)), carries=carries)
     found = adopted(here)
-    assert [each.path for each in found.unexpressed] == ["/devices/disk:vdb"]
+    assert [str(each.path) for each in found.unexpressed] == ["/devices/disk:vdb"]
     if carries:
         (refusal,) = found.refusals
         assert "image vms/d is already used" in refusal

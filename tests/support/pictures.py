@@ -7,7 +7,7 @@ from virtrbd.domainxml.live import current_memory, current_vcpus, titles
 from virtrbd.engine.observe import observe
 from virtrbd.images.host import Host
 from virtrbd.model.domain import Domain
-from virtrbd.planning.plan import Policy
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.world import World
 
 

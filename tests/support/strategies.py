@@ -16,6 +16,7 @@ from virtrbd.model.cluster import ClusterFacts, Monitor, Secret
 from virtrbd.model.devices import Interface
 from virtrbd.model.disk import Bus, Cdrom, Disk
 from virtrbd.model.domain import Domain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import Image, ImageMark, ImageRef, Intent
 from virtrbd.model.image_state import RollingBack
 from virtrbd.model.import_file import ImportFile
@@ -24,7 +25,8 @@ from virtrbd.model.mark import Hold
 from virtrbd.model.power import PowerState, WantedState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument, SeedFile
-from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.world import World
 
 MIB = 1024**2
@@ -273,7 +275,7 @@ ignored_paths = st.sets(
             "devices/disk:vdb", "devices/disk:vda/iotune/read_iops_sec", "devices/disk:vda/driver/@cache",
             "devices/disk:sdb/source",
         ]
-    ),
+    ).map(ElementPath),
     max_size=3,
 )  # fmt: skip
 

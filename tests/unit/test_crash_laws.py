@@ -16,7 +16,8 @@ from virtrbd.model.image_actions import NoteHost
 from virtrbd.model.live_actions import MarkLive, SetMemory
 from virtrbd.model.plan import FindingKind, Plan
 from virtrbd.model.record import replace
-from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("rendered_once")]

@@ -13,6 +13,7 @@ from virtrbd.errors import ExitCode
 from virtrbd.model.actions import Action
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain_actions import DefineDomain, RenewMark, SetAutostart, StartDomain, UndefineDomain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Outcome, Result
@@ -34,7 +35,7 @@ def plans(changed: int, existing: int, change: Action = CHANGE) -> list[DomainPl
 
 
 def edit(*paths: str) -> DefineDomain:
-    differences = tuple(Difference(path=path, wanted="a", found="b") for path in paths)
+    differences = tuple(Difference(path=ElementPath(path), wanted="a", found="b") for path in paths)
     return DefineDomain(domain_uuid="u", xml="", inputs="", based_on="x", differences=differences)
 
 

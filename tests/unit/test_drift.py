@@ -4,12 +4,13 @@ import pytest
 
 from virtrbd.domainxml.document import Definition, Edited
 from virtrbd.domainxml.drift import UNKNOWN, foreign_changes
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import ForeignChange
 
 LAST = """<domain type='qemu'><name>web</name><memory unit='KiB'>1024</memory><vcpu>2</vcpu>
 <devices><disk type='network'><target dev='vda' bus='virtio'/></disk></devices></domain>"""
 WATCHDOG = "<watchdog model='itco' action='reset'/>"
-ADDED = ForeignChange(path="/devices/watchdog", was="", found="model=itco action=reset")
+ADDED = ForeignChange(path=ElementPath("/devices/watchdog"), was="", found="model=itco action=reset")
 
 
 def changes(
@@ -26,8 +27,8 @@ def changes(
         Definition(now),
         Edited(edited or now),
         known,
-        stated=stated,
-        ignored=ignored,
+        stated=tuple(map(ElementPath, stated)),
+        ignored=tuple(map(ElementPath, ignored)),
     )
     return [str(change) for change in found]
 
@@ -75,7 +76,7 @@ def test_what_was_told_is_known_as_long_as_it_is_there() -> None:
 
 def test_what_changed_twice_is_told_from_its_beginning_to_its_end() -> None:
     once, twice = (LAST.replace(">2</vcpu>", f">{n}</vcpu>") for n in (3, 4))
-    known = (ForeignChange(path="/vcpu", was="2", found="3"),)
+    known = (ForeignChange(path=ElementPath("/vcpu"), was="2", found="3"),)
     assert changes(twice, last=once, known=known) == ["/vcpu: 2 -> 4"]
     assert changes(LAST, last=once, known=known) == [], "somebody put it back himself"
 
@@ -84,7 +85,7 @@ def test_what_is_added_and_changed_later_is_still_an_addition() -> None:
     was, now = with_device(WATCHDOG), with_device(WATCHDOG.replace("reset", "none"))
     told = changes(now, last=was, known=(ADDED,))
     assert told == [str(ADDED), "/devices/watchdog/@action: reset -> none"]
-    later = ForeignChange(path="/devices/watchdog/@action", was="reset", found="none")
+    later = ForeignChange(path=ElementPath("/devices/watchdog/@action"), was="reset", found="none")
     assert changes(LAST, last=now, known=(ADDED, later)) == [], "nothing is left of it, its parts included"
 
 
@@ -102,7 +103,7 @@ def test_what_a_new_libvirt_adds_by_itself_is_nobodys_change() -> None:
     nic = "<interface type='bridge'><mac address='52:54:00:00:00:01'/></interface>"
     now = with_device(f"{WATCHDOG}{nic}").replace("<vcpu>2", "<vcpu>3")
     found = foreign_changes(Definition(LAST), Definition(now), Edited(now), (), stated=(), ignored=(), is_upgraded=True)
-    assert [change.path for change in found] == ["/devices/interface:52:54:00:00:00:01", "/vcpu"]
+    assert [str(change.path) for change in found] == ["/devices/interface:52:54:00:00:00:01", "/vcpu"]
 
 
 def test_another_device_of_the_host_is_a_change() -> None:
@@ -120,7 +121,7 @@ def test_a_controller_is_libvirts_own_unless_somebody_tuned_it() -> None:
 
 def test_what_was_added_and_then_emptied_is_still_there_and_told() -> None:
     said, empty = (LAST.replace("<memory", f"{note}<memory") for note in ("<note>by hand</note>", "<note/>"))
-    added = ForeignChange(path="/note", was="", found="by hand")
+    added = ForeignChange(path=ElementPath("/note"), was="", found="by hand")
     assert changes(empty, last=said, known=(added,)) == ["/note: absent -> present"]
     assert changes(empty, last=said) == ["/note: by hand -> present"]
     assert changes(said, last=empty) == ["/note: present -> by hand"]

@@ -39,7 +39,9 @@ from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
-from virtrbd.planning.plan import Policy, make_plan, still_judged
+from virtrbd.planning.judged import still_judged
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.report_once import message_of, news
 from virtrbd.planning.world import World
 from virtrbd.specs.directory import load_fleet

@@ -19,6 +19,7 @@ from virtrbd.domainxml.own_devices import own_device, still_there
 from virtrbd.domainxml.tree import parse_tree, to_text
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference, Mend
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import DomainMark
 
 MARK = DomainMark(uuid="u", host="h")
@@ -33,14 +34,14 @@ def domain(*devices: str, head: str = "<memory unit='KiB'>1024</memory><vcpu>2</
     text = f"<domain type='qemu'><name>a</name><uuid>u</uuid>{head}<devices>{''.join(devices)}</devices></domain>"
     root = parse_tree(text)
     if mark:
-        set_mark(root, DomainMark(uuid="u", host="h", stated=tuple(mark.split())))
+        set_mark(root, DomainMark(uuid="u", host="h", stated=tuple(map(ElementPath, mark.split()))))
     return to_text(root)
 
 
 def found(live: str, desired: str, *, ignored: tuple[str, ...] = ()) -> list[tuple[str, Mend]]:
-    mark = DomainMark(uuid="u", host="h", ignored=ignored)
+    mark = DomainMark(uuid="u", host="h", ignored=tuple(map(ElementPath, ignored)))
     return [
-        (each.path, each.mend)
+        (str(each.path), each.mend)
         for each in live_edit(LiveDocument(live), Definition(live), Rendered(desired), mark).differences
     ]
 
@@ -160,7 +161,7 @@ def test_limits_are_given_whole(held: str, wanted: str, limits: dict[str, int | 
 
 
 def test_limits_are_of_one_disk() -> None:
-    of_another = Difference(path="/devices/disk:vdb/iotune/read_iops_sec", wanted="1", found="")
+    of_another = Difference(path=ElementPath("/devices/disk:vdb/iotune/read_iops_sec"), wanted="1", found="")
     assert live_limits(LiveDocument(domain(disk())), Rendered(domain(disk())), "disk:vda", (of_another,)) == {}
 
 
@@ -169,7 +170,10 @@ def test_devices_that_only_the_guest_has_are_somebodys() -> None:
     live, definition = domain(disk(), *others, mark="devices/disk:vdb"), domain(disk())
     assert live_only_devices(LiveDocument(live), Definition(definition), ()) == ("disk:vdc", "rng")
     unmarked = LiveDocument(domain(disk(), *others))
-    assert live_only_devices(unmarked, Definition(definition), ("devices/disk:vdc",)) == ("disk:vdb", "rng")
+    assert live_only_devices(unmarked, Definition(definition), (ElementPath("/devices/disk:vdc"),)) == (
+        "disk:vdb",
+        "rng",
+    )
 
 
 def test_a_file_in_an_empty_drive_is_somebodys() -> None:
@@ -188,7 +192,7 @@ def test_words_that_the_running_domain_alone_has_are_somebodys() -> None:
     theirs = '<title>theirs</title><metadata><x:y xmlns:x="http://x.org" by="a"/></metadata>'
     live, bare, ours = domain(head=theirs), domain(head=""), domain(head="<title>ours</title>")
     changes = words_of_others(LiveDocument(live), Definition(bare), Rendered(bare))
-    assert [(change.path, change.found) for change in changes] == [
+    assert [(str(change.path), change.found) for change in changes] == [
         ("/title", "theirs"),
         ("/metadata/%7Bhttp:%2F%2Fx.org%7Dy", "by=a"),
     ]
@@ -207,8 +211,9 @@ def test_an_empty_drive_has_no_format() -> None:
 
 
 def test_a_path_into_a_device_that_is_gone_is_not_stated_any_more() -> None:
-    stated = ("title", "devices/disk:vda", "devices/disk:vdb", "devices/disk:vdb/iotune/x")
-    assert still_there(LiveDocument(domain(disk())), Definition(domain()), stated) == ("title", "devices/disk:vda")
+    paths = ("title", "devices/disk:vda", "devices/disk:vdb", "devices/disk:vdb/iotune/x")
+    stated = tuple(map(ElementPath, paths))
+    assert still_there(LiveDocument(domain(disk())), Definition(domain()), stated) == stated[:2]
 
 
 def test_a_devices_element_is_given_as_libvirt_takes_it() -> None:
@@ -244,14 +249,15 @@ def test_monitors_are_those_of_rbd_disks() -> None:
 
 @pytest.mark.parametrize(("path", "is_it"), [("/vcpu", True), ("/vcpu/@current", True), ("/vcpus", False)])
 def test_a_path_is_ignored_with_all_below(path: str, is_it: bool) -> None:
-    assert is_ignored(path, ("vcpu",)) is is_it
-    assert not_ignored((path, "os"), ("vcpu",)) == (("os",) if is_it else (path, "os"))
+    here, vcpu, other = map(ElementPath, (path, "vcpu", "os"))
+    assert is_ignored(here, (vcpu,)) is is_it
+    assert not_ignored((here, other), (vcpu,)) == ((other,) if is_it else (here, other))
 
 
 def test_what_is_ignored_is_taken_out_of_a_document() -> None:
     xml = domain(disk(), disk("vdb"), head="<vcpu current='1'>2</vcpu>")
     whole = Rendered(xml)
-    left = pruned(whole, ("vcpu/@current", "devices/disk:vdb", "no/such/path"))
+    left = pruned(whole, tuple(map(ElementPath, ("vcpu/@current", "devices/disk:vdb", "no/such/path"))))
     assert left.text == domain(disk(), head="<vcpu>2</vcpu>")
     assert pruned(whole, ()) is whole
 
@@ -261,4 +267,4 @@ def test_what_is_ignored_is_taken_out_of_a_document() -> None:
     [("/uuid", Mend.REBUILD), ("/name", Mend.REBUILD), ("/os/type/@machine", Mend.NEXT_BOOT), ("/title", Mend.LIVE)],
 )
 def test_a_path_without_a_device_says_how_it_is_mended(path: str, mend: Mend) -> None:
-    assert mend_of(path, None) is mend
+    assert mend_of(ElementPath(path), None) is mend

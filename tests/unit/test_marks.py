@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 from virtrbd.domainxml.document import NAMESPACE, Definition
 from virtrbd.domainxml.mark import mark_text, set_mark
 from virtrbd.domainxml.tree import parse_tree, to_text
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import DomainMark, ForeignChange, Hold
 
 words = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Cs"]), max_size=12)
-names = st.sampled_from(["title", "vcpu/@current", "devices/disk:vda", "devices/disk:vda/iotune/x", "devices/rng#2"])
-changes = st.builds(ForeignChange, path=words, was=words, found=words)
+names = st.sampled_from(
+    [*map(ElementPath, ["title", "vcpu/@current", "devices/disk:vda", "devices/disk:vda/iotune/x", "devices/rng#2"])]
+)
+changes = st.builds(ForeignChange, path=st.builds(ElementPath, words), was=words, found=words)
 holds = st.builds(Hold, until=st.none() | st.floats(0, 2e11), why=words)
 marks = st.builds(
     DomainMark,

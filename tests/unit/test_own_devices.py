@@ -24,6 +24,7 @@ from virtrbd.model.devices import Graphics, Interface, Watchdog
 from virtrbd.model.difference import Mend
 from virtrbd.model.disk import Bus, Disk
 from virtrbd.model.domain import Domain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.fitted import Fitted
 from virtrbd.model.image import ImageRef
 from virtrbd.model.mark import DomainMark, ForeignChange
@@ -167,7 +168,7 @@ def test_what_others_have_stays_as_it_is_or_nothing_is_touched(
     assert edit.unclear or edit.taken or of_others(edit.document.text) == of_others(definition)
     if not is_older:
         # A device that the spec newly asks for may be any of several that others gave the domain.
-        theirs_alone = {key for key in twins(Definition(definition)) if f"devices/{key}" not in mark.stated}
+        theirs_alone = {key for key in twins(Definition(definition)) if ElementPath.of_device(key) not in mark.stated}
         assert edit.left == ()
         assert set(edit.unclear) <= theirs_alone
     if edit.unclear:
@@ -261,17 +262,18 @@ def test_an_older_mark_is_read_by_the_keys_of_today() -> None:
     for device in devices_of(root):
         if device.tag == "interface" and not device.get("theirs"):
             parent_of(device).remove(device)
-    set_mark(root, DomainMark(uuid=DOMAIN.uuid, host="h", stated=paths, ignored=("devices/channel:/source",)))
+    stated, ignored = map(ElementPath, paths), ElementPath("/devices/channel:/source")
+    set_mark(root, DomainMark(uuid=DOMAIN.uuid, host="h", stated=tuple(stated), ignored=(ignored,)))
     mark = Definition(to_text(root)).mark
     assert mark is not None
-    assert mark.ignored == ("devices/channel/source",)
-    assert mark.stated == (
+    assert [each.text for each in mark.ignored] == ["devices/channel/source"]
+    assert [each.text for each in mark.stated] == [
         f"devices/interface:hostdev:{MAC}",
         f"devices/interface:hostdev:{MAC}/source/address/@type",
         f"devices/interface:hostdev:{MAC}/teaming/@persistent",
         "devices/channel",
         "devices/console:0",
-    )
+    ]
 
 
 def test_ours_that_is_gone_is_not_the_others_half_of_a_pair() -> None:
@@ -314,8 +316,8 @@ def test_a_running_guests_mark_forgets_what_is_gone_though_another_has_its_key()
             parent_of(device).remove(device)
     after = live_mark(LiveDocument(to_text(root)), Definition(definition), mark.stated, seen)
     assert after is not None
-    assert f"devices/interface:{MAC}" not in after.stated
-    assert f"devices/interface:{DOMAIN.interfaces[1].mac}" in after.stated
+    assert ElementPath.of_device(f"interface:{MAC}") not in after.stated
+    assert ElementPath.of_device(f"interface:{DOMAIN.interfaces[1].mac}") in after.stated
 
 
 @pytest.mark.parametrize("place", [0, 99])
@@ -329,7 +331,8 @@ def test_of_a_running_guest_ours_is_changed_and_goes_by_its_place(place: int) ->
         edit = live_edit(
             LiveDocument(live), Definition(definition), Rendered(rendered(domain)), mark_for(rendered(domain))
         )
-        assert [(each.path, each.mend) for each in edit.differences] == [(f"/devices/interface:{MAC}{path}", Mend.LIVE)]
+        where = f"/devices/interface:{MAC}{path}"
+        assert [(str(each.path), each.mend) for each in edit.differences] == [(where, Mend.LIVE)]
         assert edit.places[f"interface:{MAC}"] == place_of(own)
         assert edit.unclear == ()
 
@@ -340,7 +343,7 @@ def test_a_device_that_others_gave_the_guest_alone_is_not_changed_for_ours() -> 
     edit = live_edit(
         LiveDocument(live), Definition(defined(DOMAIN)), Rendered(rendered(DOMAIN)), mark_for(rendered(DOMAIN))
     )
-    assert [each.path for each in edit.differences] == [f"/devices/interface:{DOMAIN.interfaces[1].mac}"]
+    assert [str(each.path) for each in edit.differences] == [f"/devices/interface:{DOMAIN.interfaces[1].mac}"]
     assert edit.unclear == (f"interface:{MAC}",)
 
 
@@ -361,9 +364,9 @@ def test_what_others_added_is_told_by_one_path_until_ours_goes_and_by_its_own_th
         )
 
     found = told(DOMAIN, definition, ())
-    assert [change.path for change in found] == [f"/devices/interface:{MAC}#2"]
+    assert [str(change.path) for change in found] == [f"/devices/interface:{MAC}#2"]
     without = replace(DOMAIN, interfaces=DOMAIN.interfaces[1:])
-    assert [change.path for change in told(without, definition, found)] == [f"/devices/interface:{MAC}"]
+    assert [str(change.path) for change in told(without, definition, found)] == [f"/devices/interface:{MAC}"]
 
 
 def test_what_the_spec_has_more_of_than_the_definition_is_nobodys_change() -> None:

@@ -13,6 +13,7 @@ from virtrbd.commands.output.plan import (
 from virtrbd.errors import ExitCode
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain_actions import DefineDomain, RenewMark, SetAutostart
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.live_actions import DetachDevice
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
@@ -20,7 +21,7 @@ from virtrbd.model.record import replace
 
 EDIT = DefineDomain(
     domain_uuid="u", xml="<x/>", inputs="i", based_on="<y/>",
-    differences=(Difference(path="/vcpu", wanted="2", found="1"),),
+    differences=(Difference(path=ElementPath("/vcpu"), wanted="2", found="1"),),
 )  # fmt: skip
 DETACH = DetachDevice(domain_uuid="u", device="disk:vdb", hazards=(Hazard.INTERRUPTS_GUEST,))
 HELD = Finding(domain="b", kind=FindingKind.HELD, text="left alone")

@@ -1,7 +1,5 @@
 """The planner's laws: what holds of every plan, for all specs and all worlds."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +29,7 @@ from virtrbd.model.domain_actions import (
     StartDomain,
     UndefineDomain,
 )
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_actions import (
@@ -48,7 +47,9 @@ from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
 from virtrbd.model.removal_actions import TrashImage
 from virtrbd.model.seed import seed_digest
-from virtrbd.planning.plan import Policy, make_plan, still_judged
+from virtrbd.planning.judged import still_judged
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.world import World
 
 # Some hundred worlds, each planned several times: more than one test's minute on a machine that has other work.
@@ -228,7 +229,7 @@ def test_a_guest_loses_nothing_without_leave(case: tuple[tuple[Domain, ...], Wor
                 case SetMemory(from_bytes=has, to_bytes=wanted) | SetVcpus(from_count=has, to_count=wanted):
                     assert (Hazard.INTERRUPTS_GUEST in action.hazards) is (wanted < has)
                 case DefineDomain(differences=differences):
-                    goes = any(re.fullmatch(r"/devices/disk:[^/]+", d.path) and not d.wanted for d in differences)
+                    goes = any(d.path.is_device and d.path.kind == "disk" and not d.wanted for d in differences)
                     assert goes or Hazard.INTERRUPTS_GUEST not in action.hazards
                 case _:
                     assert Hazard.INTERRUPTS_GUEST not in action.hazards
@@ -284,16 +285,16 @@ def test_ignored_paths_are_never_touched(case: tuple[tuple[Domain, ...], World],
                 assert at(live, path) == at(found.live, path)
 
 
-def at(document: Document, path: str) -> str | None:
+def at(document: Document, path: ElementPath) -> str | None:
     """What stands at a path, without what libvirt gives and takes by itself."""
     element = document.copy()
-    for name in path.split("/"):
-        if name.startswith("@"):
-            return element.get(name[1:])
+    for name in path.steps:
         below = dict(steps(element)).get(name)
         if below is None:
             return None
         element = below
+    if path.attribute:
+        return element.get(path.attribute)
     for address in element.findall("address"):
         element.remove(address)
     return etree.tostring(element, method="c14n").decode()
@@ -310,7 +311,7 @@ def test_what_others_added_stays(case: tuple[tuple[Domain, ...], World], policy:
         mark = found.definition.mark
         if "<watchdog" in found.definition.text:
             assert "<watchdog" in after[found.uuid].definition.text
-            is_silent = mark is None or "devices/watchdog" in mark.ignored or is_held(mark, before)
+            is_silent = mark is None or ElementPath("/devices/watchdog") in mark.ignored or is_held(mark, before)
             is_silent |= found.name in {name for name, _ in problems(plan)}
             assert is_silent or (found.name, "/devices/watchdog") in told
         if found.live and "vdz" in found.live.text and (live := after[found.uuid].live):

@@ -9,6 +9,7 @@ from virtrbd.model.cluster import Monitor
 from virtrbd.model.disk import Bus, Cdrom
 from virtrbd.model.domain import Domain
 from virtrbd.model.domain_actions import DefineDomain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.image_actions import CloneImage, CreateImage
@@ -19,7 +20,8 @@ from virtrbd.model.overlay import Overlay
 from virtrbd.model.plan import FindingKind
 from virtrbd.model.power import PowerState, WantedState
 from virtrbd.model.record import replace
-from virtrbd.planning.plan import make_plan, plan_secret
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.secret import SecretPlan, plan_secret
 from virtrbd.planning.world import World
 
 
@@ -98,7 +100,7 @@ def test_a_disk_of_the_spec_whose_place_is_ignored_is_told_of() -> None:
     [found] = world.domains
     mark = found.definition.mark
     assert mark is not None
-    theirs = replace(mark, ignored=("devices/disk:vdb",))
+    theirs = replace(mark, ignored=(ElementPath("/devices/disk:vdb"),))
     world = replace(world, domains=(replace(found, definition=Definition(with_mark(found.definition, theirs).text)),))
     assert make_plan([WEB], world, HERE).domains[0].findings == ()
     disk = replace(WEB.disks[0], target="vdb", image=ImageRef(pool="vms", name="web.vdb"))
@@ -226,5 +228,5 @@ def test_a_disk_that_a_spec_adds_to_a_domain_is_made_without_a_question() -> Non
 
 
 def test_a_cluster_without_cephx_gets_no_secret() -> None:
-    assert plan_secret(EMPTY)[1] != []
-    assert plan_secret(WITHOUT_CEPHX) == ("", [])
+    assert plan_secret(EMPTY).actions
+    assert plan_secret(WITHOUT_CEPHX) == SecretPlan()

@@ -23,6 +23,7 @@ from virtrbd.commands.output.table import table
 from virtrbd.errors import SpecError
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain_actions import DefineDomain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import ForeignChange
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.printable import LINE_LENGTH, VALUE_LENGTH
@@ -86,11 +87,11 @@ def test_no_value_forges_a_line_of_a_plan(capsys: pytest.CaptureFixture[str]) ->
     title = "fine\nweb-02: would start domain"
     edit = DefineDomain(
         domain_uuid="u", xml="", inputs="", based_on="<domain/>",
-        differences=(Difference(path="/title", wanted=title, found="x" * 4_000_000),),
+        differences=(Difference(path=ElementPath("/title"), wanted=title, found="x" * 4_000_000),),
     )  # fmt: skip
     foreign = Finding(
         domain="web-01", kind=FindingKind.FOREIGN,
-        text=str(ForeignChange(path=f"/metadata/{title}", was="", found="\u202e" * 4_000_000)),
+        text=str(ForeignChange(path=ElementPath(f"/metadata/{title}"), was="", found="\u202e" * 4_000_000)),
     )  # fmt: skip
     domain = DomainPlan(name="web-01", actions=(edit,), findings=(foreign,), problems=(f"web.yaml:1: {title}",))
     print_lines(plan_lines(Plan(domains=(domain,)), frozenset()))

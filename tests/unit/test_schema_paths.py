@@ -10,6 +10,7 @@ from virtrbd.domainxml.ignoring import has_path
 from virtrbd.domainxml.schema_paths import can_exist
 from virtrbd.domainxml.tree import Element, parse_tree, steps
 from virtrbd.domainxml.validate import SCHEMA
+from virtrbd.model.element_path import ElementPath
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +32,7 @@ def paths_of(element: Element, path: str = "") -> list[str]:
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem)
 def test_what_a_definition_has_it_can_have(file: Path) -> None:
     xml = file.read_text()
-    paths = paths_of(parse_tree(xml))
+    paths = [ElementPath(path) for path in paths_of(parse_tree(xml))]
     assert len(paths) > 50
     assert [path for path in paths if has_path(Document(xml), path) and not can_exist(path)] == []
 
@@ -57,7 +58,7 @@ def test_what_a_definition_has_it_can_have(file: Path) -> None:
     ],
 )
 def test_a_slip_names_nothing_that_could_be(path: str) -> None:
-    assert not can_exist(path)
+    assert not can_exist(ElementPath(path))
 
 
 @pytest.mark.parametrize(
@@ -77,11 +78,11 @@ def test_a_slip_names_nothing_that_could_be(path: str) -> None:
     ],
 )
 def test_what_no_definition_here_has_yet_may_come(path: str) -> None:
-    assert can_exist(path)
+    assert can_exist(ElementPath(path))
 
 
 def test_without_a_schema_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema_paths, "SCHEMA", Path("/nowhere/domain.rng"))
     schema_paths._defines.cache_clear()
-    assert can_exist("nothing")
+    assert can_exist(ElementPath("nothing"))
     schema_paths._defines.cache_clear()

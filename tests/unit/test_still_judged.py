@@ -9,7 +9,8 @@ from virtrbd.hypervisor.reading import host_uuid_in
 from virtrbd.hypervisor.secrets import SECRET_NOT_SET, SECRET_SET, secret_told
 from virtrbd.model.domain import Domain
 from virtrbd.model.record import replace
-from virtrbd.planning.plan import make_plan, still_judged, unjudged
+from virtrbd.planning.judged import still_judged, unjudged
+from virtrbd.planning.plan import make_plan
 from virtrbd.planning.world import World
 
 WORLD = done((WEB,), EMPTY)

@@ -27,6 +27,7 @@ from virtrbd.domainxml.parse import parse_console
 from virtrbd.domainxml.passwords import with_passwords
 from virtrbd.domainxml.tree import MARK_TAG, to_text
 from virtrbd.errors import VirtrbdError
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import Image
 from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.mark import DomainMark
@@ -107,10 +108,10 @@ def try_mark(data: bytes) -> None:
 
 def try_hold(data: bytes) -> None:
     """A path that is ignored."""
-    text = text_of(data)
-    has_path(odd_domain().definition, text)
-    pruned(Rendered(odd_domain().definition.text), (text,))
-    plan_in(with_domain(marked(odd_domain(), ignored=(text,))))
+    path = ElementPath(text_of(data))
+    has_path(odd_domain().definition, path)
+    pruned(Rendered(odd_domain().definition.text), (path,))
+    plan_in(with_domain(marked(odd_domain(), ignored=(path,))))
 
 
 def try_adopt(data: bytes) -> None:

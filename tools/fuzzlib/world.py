@@ -38,7 +38,8 @@ from virtrbd.model.plan import DomainPlan, Plan
 from virtrbd.model.power import WantedState
 from virtrbd.model.record import replace
 from virtrbd.model.seed import Seed, SeedDocument
-from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.world import World
 
 # Inputs that change what is rendered are many, and what they render to is not met again.

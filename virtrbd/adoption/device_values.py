@@ -6,6 +6,7 @@ from virtrbd.adoption.word import Value, Word, number, read_records, read_rows
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.tree import Element, attribute, children
 from virtrbd.model.attributes import INPUT, INTERFACE, MEMBALLOON, USB_CONTROLLER
+from virtrbd.model.element_path import ElementPath
 
 _ENDS = {"network": ("network", "network"), "bridge": ("bridge", "bridge"), "direct": ("direct", "dev")}
 
@@ -21,7 +22,7 @@ def interface_words(interface: Element) -> Iterator[Word]:
     value["model"] = attribute(interface, "model", "type")
     if kind == "direct":
         value["mode"] = attribute(interface, "source", "mode")
-    yield Word(path=("interfaces", mac), value=value, device=f"/devices/interface:{mac}")
+    yield Word(path=("interfaces", mac), value=value, device=ElementPath.of_device(f"interface:{mac}"))
     for field, found in (*read_rows(interface, INTERFACE), *_interface_details(interface)):
         if field not in value and found not in ("", None, []):
             yield Word(path=("interfaces", mac, field), value=found)

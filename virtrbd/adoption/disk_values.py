@@ -8,6 +8,7 @@ from virtrbd.domainxml.monitors import is_of_this_cluster
 from virtrbd.domainxml.parse import parse_image
 from virtrbd.domainxml.tree import Element, attribute, whole_number
 from virtrbd.model.attributes import DISK
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import exact_size
 
@@ -51,7 +52,7 @@ def disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
         **_granularity(disk),
         **shared,
     }
-    yield Word(path=("disks", target), value=value, device=f"/devices/disk:{target}")
+    yield Word(path=("disks", target), value=value, device=ElementPath.of_device(f"disk:{target}"))
     for name, found in (*read_rows(disk, DISK), ("iotune", _limits(disk))):
         if name not in value and found not in ("", None, {}):
             yield Word(path=("disks", target, name), value=found)
@@ -80,6 +81,6 @@ def cdrom_words(disk: Element, monitors: Collection[str]) -> Iterator[Word]:
     is_empty = disk.find("source") is None and disk.get("type") == "file"
     if is_empty or (image and is_of_this_cluster(disk, monitors)):
         value = {"target": target, "bus": attribute(disk, "target", "bus")} | ({"image": str(image)} if image else {})
-        yield Word(path=("cdroms", target), value=value, device=f"/devices/disk:{target}")
+        yield Word(path=("cdroms", target), value=value, device=ElementPath.of_device(f"disk:{target}"))
         if order := number(attribute(disk, "boot", "order")):
             yield Word(path=("cdroms", target, "boot"), value=order)

@@ -9,6 +9,8 @@ from virtrbd.adoption.trial import LISTED, Circumstances, Trial, try_spec
 from virtrbd.adoption.word import Path, Word, Words
 from virtrbd.errors import SpecError
 from virtrbd.model.difference import Difference
+from virtrbd.model.element_path import ElementPath
+from virtrbd.model.live_actions import device_words
 
 # libvirt's newest version of a machine changes, so the spec states the version even where it is today's newest.
 # A spec's own XML replaces a profile's: the search uses no profile's XML.
@@ -20,7 +22,7 @@ class Search(Struct):
 
     here: Circumstances
     words: Words
-    why: dict[str, str] = field(default_factory=dict)
+    why: dict[ElementPath, str] = field(default_factory=dict)
     general: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Trial | None:
@@ -37,7 +39,7 @@ class Search(Struct):
         """Return why no spec, or no disk, is possible."""
         if self.general:
             return tuple(self.general.values())
-        reasons = [f"disk {path.rpartition(':')[2]}: {why}" for path, why in self.why.items() if "/disk:" in path]
+        reasons = [f"{device_words(path.device)}: {why}" for path, why in self.why.items() if path.kind == "disk"]
         return tuple(reasons) or ("it has no disk on RBD, and virtrbd only manages domains with disks on RBD",)
 
     def _begin(self) -> Trial | None:
@@ -48,7 +50,7 @@ class Search(Struct):
                 if trial is None:
                     continue
                 trial = self._taken_back(trial)
-                changes = [each for each in trial.differences if each.path.startswith(word.device)]
+                changes = [each for each in trial.differences if each.path.is_within(word.device)]
                 if not changes:
                     return trial
                 self._note(word, changes)

@@ -11,6 +11,7 @@ from virtrbd.adoption.machine_values import base_words, cputune_words, machine_w
 from virtrbd.adoption.word import Unknown, Words
 from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.tree import attribute
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import ImageRef
 
 # i686 has the machines of x86_64; the architecture itself goes into the spec's own XML.
@@ -33,7 +34,7 @@ def spec_words(definition: Definition, sizes: Mapping[ImageRef, int], monitors: 
         elif disk.get("type") == "network" and attribute(disk, "source", "protocol") == "rbd":
             why = why_unknown(disk, sizes, monitors)
             if why:
-                unknown.append(Unknown(path=f"/devices/disk:{attribute(disk, 'target', 'dev')}", why=why))
+                unknown.append(Unknown(path=ElementPath.of_device(f"disk:{attribute(disk, 'target', 'dev')}"), why=why))
             else:
                 more += disk_words(disk, sizes)
     for interface in root.iterfind("devices/interface"):

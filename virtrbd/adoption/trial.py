@@ -16,6 +16,7 @@ from virtrbd.model.capabilities import Capabilities
 from virtrbd.model.cluster import ClusterFacts
 from virtrbd.model.difference import Difference
 from virtrbd.model.domain import Domain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import Image, ImageRef
 from virtrbd.model.mark import DomainMark
 from virtrbd.model.settings import Settings
@@ -126,7 +127,8 @@ def try_spec(spec: Mapping[str, object], here: Circumstances) -> Trial:
         _refuse_overlap(domain, rest.xml)
     wanted = lay_over(rendered, rest.xml) if here.carries and rest.xml else rendered
     edit = edit_definition(here.definition, wanted, None, DomainMark(uuid=domain.uuid, host=""))
-    unclear = tuple(Difference(path=f"/devices/{device}", wanted="one", found="several") for device in edit.unclear)
+    several = map(ElementPath.of_device, edit.unclear)
+    unclear = tuple(Difference(path=path, wanted="one", found="several") for path in several)
     elsewhere = tuple(loaded.document.elsewhere)
     return Trial(
         spec=spec,

@@ -23,6 +23,7 @@ from virtrbd.domainxml.tree import (
     steps,
 )
 from virtrbd.domainxml.type_changes import lift_auth
+from virtrbd.model.element_path import ElementPath
 
 # What libvirt chooses on this host, and might choose differently on another day.
 _CHOSEN = frozenset({"emulator", "loader", "nvram"})
@@ -39,7 +40,7 @@ class Places(Enum):
 class Unexpressed(Struct, frozen=True, kw_only=True):
     """An element or attribute of a definition that no field of a spec expresses; `why` where that is not obvious."""
 
-    path: str
+    path: ElementPath
     xml: str
     why: str = ""
 
@@ -55,7 +56,7 @@ class UnexpressedXml(Struct, frozen=True, kw_only=True):
 class _Rest(Struct, frozen=True, kw_only=True):
     """The part of an element that does not hold in `base`, its counterpart."""
 
-    path: str
+    path: ElementPath
     element: Element
     base: Element | None = None
 
@@ -68,7 +69,7 @@ def unexpressed_xml(definition: Definition, rendered: Rendered, places: Places =
         lift_auth(disk)
     held = dict(steps(wanted))
     tops = [
-        _Rest(path=f"/{name}", element=rest, base=held.get(name))
+        _Rest(path=ElementPath(name), element=rest, base=held.get(name))
         for name, child in steps(found)
         if child.tag != "devices" and (rest := _rest(child, held.get(name), places)) is not None
     ]
@@ -91,13 +92,13 @@ def _device_rests(found: Element, wanted: Element, places: Places) -> Iterator[_
             rest = etree.Element(device.tag) if rest is None and name in named else rest
             if rest is not None:
                 _identify(rest, device)
-                yield _Rest(path=f"/devices/{name}", element=rest, base=keyed.get(name))
+                yield _Rest(path=ElementPath.of_device(name), element=rest, base=keyed.get(name))
             continue
         same = next((each for each in left if each.tag == device.tag and _is_all(device, each, places)), None)
         if same is not None:
             left.remove(same)
         elif (rest := _rest(device, None, places)) is not None:
-            yield _Rest(path=f"/devices/{name}", element=rest)
+            yield _Rest(path=ElementPath.of_device(name), element=rest)
 
 
 def _is_all(found: Element, wanted: Element, places: Places) -> bool:
@@ -199,15 +200,15 @@ def _named(rest: _Rest) -> Iterator[Unexpressed]:
     known = key_name(element)
     for name, value in element.attrib.items():
         if name != known and base.get(name) != value:
-            yield Unexpressed(path=f"{path}/@{name!s}", xml=f'{name!s}="{value!s}"')
+            yield Unexpressed(path=path / f"@{name!s}", xml=f'{name!s}="{value!s}"')
     text = (element.text or "").strip()
     if text and text != (base.text or "").strip():
         yield Unexpressed(path=path, xml=text)
     listed, held = LISTS.get(str(element.tag)), dict(steps(base))
-    if items := element.findall(listed) if listed else []:
-        yield Unexpressed(path=f"{path}/{listed}", xml="".join(map(one_line, items)))
+    if listed and (items := element.findall(listed)):
+        yield Unexpressed(path=path / listed, xml="".join(map(one_line, items)))
     for name, child in steps(element):
         if child.tag == "auth":
-            yield Unexpressed(path=f"{path}/{name}", xml=one_line(child))
+            yield Unexpressed(path=path / name, xml=one_line(child))
         elif child.tag != listed:
-            yield from _named(_Rest(path=f"{path}/{name}", element=child, base=held.get(name)))
+            yield from _named(_Rest(path=path / name, element=child, base=held.get(name)))

@@ -7,6 +7,7 @@ from msgspec import Struct
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.tree import Element, whole_number
 from virtrbd.model.attributes import Attribute, Form
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.size import exact_size
 
 Path = tuple[str, ...]
@@ -21,13 +22,13 @@ class Word(Struct, frozen=True, kw_only=True):
 
     path: Path
     value: Value
-    device: str = ""
+    device: ElementPath | None = None
 
 
 class Unknown(Struct, frozen=True, kw_only=True):
     """A device that a spec cannot express, and why."""
 
-    path: str
+    path: ElementPath
     why: str
 
 

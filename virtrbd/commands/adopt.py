@@ -161,7 +161,7 @@ def _data(name: str, adoption: Adoption) -> dict[str, Any]:
         "name": name,
         "spec": adoption.spec_file,
         "has_xml": adoption.has_xml,
-        "unexpressed": [asdict(each) for each in adoption.unexpressed],
+        "unexpressed": [{**asdict(each), "path": str(each.path)} for each in adoption.unexpressed],
         "lints": [asdict(lint) for domain in adoption.plan.domains for lint in domain.lints],
         "actions": [
             {"text": outcome.text, "result": outcome.result.value, "detail": outcome.detail}

@@ -14,7 +14,7 @@ with lazily():
     from virtrbd.commands.connected.host import connected
     from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
     from virtrbd.engine.converge import Supervision, converge
-    from virtrbd.planning.plan import Policy
+    from virtrbd.planning.policy import Policy
     from virtrbd.specs.desired import desired_domains
     from virtrbd.specs.ownership import ownership_warnings
 

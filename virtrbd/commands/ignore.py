@@ -9,6 +9,7 @@ from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.domains import DOMAIN, require_plain_text
 from virtrbd.errors import UsageError
 from virtrbd.lazily import lazily
+from virtrbd.model.element_path import ROOT, ElementPath
 from virtrbd.model.record import replace
 from virtrbd.printable import cut
 
@@ -31,39 +32,43 @@ def ignore(run: Run, name: str, path: str, undo: bool) -> None:
     A PATH is written as plan shows it, like /devices/disk:vda/driver/@cache.
     """
     require_plain_text("PATH", path)
-    bare = path.strip("/") or ("/" if path else "")
+    wanted = ElementPath(path)
     with Hypervisor.connect(run.settings()) as hypervisor:
         domain = require_domain(hypervisor, name)
         if path:
-            if not undo and not _is_known(domain, bare):
-                _require_possible(bare)
+            if not undo and not _is_known(domain, wanted):
+                _require_possible(wanted)
                 # Reported, not refused: the spec may be about to state it. A typo would not silence anything.
-                run.say(f"{name}: nothing here has /{bare} so far; plan shows the existing paths")
-            hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, bare, undo=undo))
+                run.say(f"{name}: nothing here has {wanted} so far; plan shows the existing paths")
+            hypervisor.set_mark(domain.uuid, lambda mark: _with_ignored(mark, wanted, undo=undo))
             domain = require_domain(hypervisor, name)
         mark = domain.definition.mark
     ignored = mark.ignored if mark else ()
-    lines = [f"{name}: ignores /{cut(each.strip('/'))}" for each in ignored] or [f"{name}: ignores nothing"]
-    run.answer({"name": name, "ignored": list(ignored)}, lines)
+    lines = [f"{name}: ignores {cut(str(each))}" for each in ignored] or [f"{name}: ignores nothing"]
+    run.answer({"name": name, "ignored": [each.text for each in ignored]}, lines)
 
 
-def _is_known(domain: DefinedDomain, bare: str) -> bool:
+def _is_known(domain: DefinedDomain, path: ElementPath) -> bool:
     """Whether the definition, the guest or the stated paths have the path."""
     mark = domain.definition.mark
-    known = {*(mark.stated if mark else ()), *(change.path.strip("/") for change in (mark.foreign if mark else ()))}
-    is_stated = any(path == bare or path.startswith(f"{bare}/") for path in known)
-    return bare in ("/", "autostart") or is_stated or any(has_path(document, bare) for document in domain.documents)
+    known = {*(mark.stated if mark else ()), *(change.path for change in (mark.foreign if mark else ()))}
+    if path in (ROOT, ElementPath("autostart")) or any(each.is_within(path) for each in known):
+        return True
+    return any(has_path(document, path) for document in domain.documents)
 
 
-def _require_possible(bare: str) -> None:
+def _require_possible(path: ElementPath) -> None:
     """Raise UsageError for a path that no definition could have, by libvirt's own schema."""
-    if not can_exist(bare):
+    if not can_exist(path):
         example = "/devices/disk:vda/driver/@cache"
-        raise UsageError(f"PATH: a definition cannot have /{cut(bare)}; write a path as plan shows it, like {example}")
+        raise UsageError(
+            f"PATH: a definition cannot have {cut(str(path))}; write a path as plan shows it, like {example}"
+        )
 
 
-def _with_ignored(mark: DomainMark, bare: str, *, undo: bool) -> DomainMark:
-    paths = {each for each in mark.ignored if each != bare} | (set() if undo else {bare})
-    foreign = tuple(change for change in mark.foreign if change.path.strip("/") != bare.strip("/"))
+def _with_ignored(mark: DomainMark, path: ElementPath, *, undo: bool) -> DomainMark:
+    """Return the mark with the path ignored; a whole domain is not, but a change that has no other path is dropped."""
+    paths = {each for each in mark.ignored if each != path} | (set() if undo else {path})
+    foreign = tuple(change for change in mark.foreign if change.path != path)
     # Without its inputs' digest the definition is compared with the spec again.
-    return replace(mark, ignored=tuple(sorted(paths - {"/"})), foreign=foreign, inputs="")
+    return replace(mark, ignored=tuple(sorted(paths - {ROOT})), foreign=foreign, inputs="")

@@ -33,8 +33,8 @@ with lazily():
     from virtrbd.model.capabilities import Capabilities, version_text
     from virtrbd.model.domain import Domain
     from virtrbd.model.settings import Settings
-    from virtrbd.planning.images import images_of_interest, pools_of_interest
-    from virtrbd.planning.plan import secret_uuid_for
+    from virtrbd.planning.interest import images_of_interest, pools_of_interest
+    from virtrbd.planning.secret import secret_uuid_for
     from virtrbd.qemu.command import command_text, qemu_command
     from virtrbd.specs.explain import explain
     from virtrbd.specs.load import LoadedSpec, load

@@ -1,6 +1,5 @@
 """Changes by others in a definition, compared with the last one that virtrbd saw, element by element."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -12,22 +11,25 @@ from virtrbd.domainxml.own_devices import own_first
 from virtrbd.domainxml.passwords import shown
 from virtrbd.domainxml.tree import MARK_TAG, Element, device_steps, key_of, number_of, steps
 from virtrbd.model.digest import digest_of
+from virtrbd.model.element_path import ROOT, ElementPath
 from virtrbd.model.mark import ForeignChange
 from virtrbd.model.record import replace
 
 # For the whole definition, where the last one is lost: it is known that something changed, but not what.
-UNKNOWN = ForeignChange(path="/", was="what virtrbd defined", found="something else; the last definition is lost")
+UNKNOWN = ForeignChange(path=ROOT, was="what virtrbd defined", found="something else; the last definition is lost")
 
 # Where others changed more than a mark may hold: libvirt sends no XML larger than 4 MiB.
-TOO_MUCH = ForeignChange(path="/", was=UNKNOWN.was, found="more than is kept of it; look with virsh dumpxml --inactive")
+TOO_MUCH = ForeignChange(
+    path=ROOT, was=UNKNOWN.was, found="more than is kept of it; look with virsh dumpxml --inactive"
+)
 _MOST_CHANGES = 200
 _LONGEST_PATH = 500
 _LONGEST_TEXT = 200
 
 # For an element without content.
 _PRESENT = "present"
-# Elements that libvirt never adds by itself.
-_THEIRS = re.compile(r"/devices/(disk|interface|hostdev|filesystem|redirdev|shmem|smartcard)(:[^/]*|#\d+)?")
+# Devices that libvirt never adds by itself.
+_THEIRS = frozenset({"disk", "interface", "hostdev", "filesystem", "redirdev", "shmem", "smartcard"})
 # libvirt's own: it adds them where they are missing.
 _LIBVIRTS_OWN = frozenset({"address", "alias"})
 
@@ -38,8 +40,8 @@ def foreign_changes(
     edited: Edited,
     known: Sequence[ForeignChange],
     *,
-    stated: Collection[str],
-    ignored: Sequence[str],
+    stated: Collection[ElementPath],
+    ignored: Sequence[ElementPath],
     is_upgraded: bool = False,
 ) -> tuple[ForeignChange, ...]:
     """Return the changes by others: the known earlier ones and those since `last`, as far as they stay.
@@ -49,9 +51,9 @@ def foreign_changes(
     is another libvirt's, and what the new libvirt adds by itself is not a change.
     """
     before, own_before = own_first(definition)
-    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last)[0], before, ""))
+    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last)[0], before, ROOT))
     if is_upgraded:
-        news = tuple(change for change in news if change.was or _THEIRS.fullmatch(change.path))
+        news = tuple(change for change in news if change.was or _is_theirs(change.path))
     found = {change.path: change for change in known}
     for change in news:
         earlier = found.get(change.path)
@@ -59,7 +61,7 @@ def foreign_changes(
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
     root, own = own_first(edited)
     held = {name for name, _ in device_steps(before)}
-    paths = {path: _moved(path, own_before, own) if _device_of(path) in held else path for path in found}
+    paths = {path: _moved(path, own_before, own) if path.device in held else path for path in found}
     found = {now: replace(found[path], path=now) for path, now in paths.items() if now}
     # Many changes ask for the same children.
     children = cache(lambda element: dict(_children(element)))
@@ -68,26 +70,24 @@ def foreign_changes(
         for path, change in sorted(found.items())
         if change.was != change.found
         and not is_ignored(path, ignored)
-        and not _is_stated(path, stated)
+        # What the spec states is virtrbd's, with any content.
+        and path not in stated
         and _holds(root, change, children)
     )
 
 
-def _device_of(path: str) -> str:
-    parts = path.split("/")
-    return parts[2] if len(parts) > 2 and parts[1] == "devices" else ""
+def _is_theirs(path: ElementPath) -> bool:
+    return path.is_device and path.kind in _THEIRS
 
 
-def _moved(path: str, before: Counter[str], after: Counter[str]) -> str:
-    """Return a path into a device before which there are now fewer or more of virtrbd's; empty for a removed device."""
-    names = path.split("/")
-    key, number = key_of(names[2]), number_of(names[2])
+def _moved(path: ElementPath, before: Counter[str], after: Counter[str]) -> ElementPath | None:
+    """Return a path into a device before which there are now fewer or more of virtrbd's; None for a removed device."""
+    key, number = key_of(path.device), number_of(path.device)
     if number > before[key]:
         number += after[key] - before[key]
     elif number > after[key]:
-        return ""
-    names[2] = key if number == 1 else f"{key}#{number}"
-    return "/".join(names)
+        return None
+    return path.into(key if number == 1 else f"{key}#{number}")
 
 
 def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:
@@ -97,7 +97,7 @@ def _bounded(changes: Iterable[ForeignChange]) -> tuple[ForeignChange, ...]:
     for change in changes:
         if change.path == TOO_MUCH.path:
             general = [change]
-        elif len(kept) == _MOST_CHANGES or len(change.path) > _LONGEST_PATH:
+        elif len(kept) == _MOST_CHANGES or len(str(change.path)) > _LONGEST_PATH:
             return TOO_MUCH, *kept
         else:
             kept.append(change)
@@ -108,31 +108,25 @@ def _holds(root: Element, change: ForeignChange, children: Callable[[Element], M
     """Whether a definition has what a change made of it. It is unknown whether an unknown change went."""
     if change.path == UNKNOWN.path:
         return True
-    path, _, attribute = change.path.partition("/@")
     element: Element | None = root
-    for name in path.strip("/").split("/"):
+    for name in change.path.steps:
         element = children(element).get(name) if element is not None else None
     if element is None:
         return not change.found
-    if attribute:
-        return shortened(_attributes(element).get(attribute, "")) == shortened(change.found)
+    if change.path.attribute:
+        return shortened(_attributes(element).get(change.path.attribute, "")) == shortened(change.found)
     if not change.found:
         return False
     # An added element is still there when its parts changed: those are separate changes.
     return not change.was or (_text(element) or _PRESENT) == shortened(change.found)
 
 
-def _is_stated(path: str, stated: Collection[str]) -> bool:
-    """Whether the spec states the path itself: then it is virtrbd's, with any content."""
-    return path.strip("/") in stated
-
-
-def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
+def _changes(before: Element, after: Element, path: ElementPath) -> Iterator[ForeignChange]:
     """Yield the changes from one tree to the other; what came or went whole is one."""
     yield from _values(before, after, path)
     old, new = dict(_children(before)), dict(_children(after))
     for name in sorted(old.keys() | new.keys()):
-        here = f"{path}/{name}"
+        here = path / name
         if name not in new:
             yield ForeignChange(path=here, was=brief_element(old[name]), found="")
         elif name not in old:
@@ -142,16 +136,16 @@ def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChan
             yield from _changes(old[name], new[name], here)
 
 
-def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
+def _values(before: Element, after: Element, path: ElementPath) -> Iterator[ForeignChange]:
     old_text, new_text = _text(before), _text(after)
-    if old_text != new_text:
+    if old_text != new_text and path != ROOT:
         # An empty element exists: if it counted as absent, the addition would no longer be reported.
         yield ForeignChange(path=path, was=old_text or _PRESENT, found=new_text or _PRESENT)
     old, new = _attributes(before), _attributes(after)
     for name in sorted(old.keys() | new.keys()):
         was, found = old.get(name, ""), new.get(name, "")
         if was != found:
-            yield ForeignChange(path=f"{path}/@{name}", was=shortened(was), found=shortened(found))
+            yield ForeignChange(path=path / f"@{name}", was=shortened(was), found=shortened(found))
 
 
 def _attributes(element: Element) -> dict[str, str]:

@@ -1,61 +1,64 @@
 """The steps of older versions, to read the marks of these versions."""
 
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from virtrbd.domainxml.tree import Element, device_key, device_steps, former_key, quoted_step, steps
+from virtrbd.domainxml.tree import Element, device_key, device_steps, former_key, key_of, quoted_step, steps
+from virtrbd.model.element_path import ElementPath
 
 # Attributes of the half of a failover pair that is a device of the host.
 _PASSED_THROUGH = ("source/address/", "teaming/@persistent")
-# Where elements had no key.
-_UNKEYED = re.compile("(cputune)/(vcpupin|iothreadpin)(#[0-9]+)?(?=/|$)")
+# Elements that had no key, and their parent.
+_UNKEYED = frozenset({("cputune", "vcpupin"), ("cputune", "iothreadpin")})
 
 
-def steps_now(root: Element, stated: Sequence[str]) -> Mapping[str, str]:
-    """Return the steps of today by those that a mark of an older version may have for the same devices.
+def steps_now(root: Element, stated: Sequence[ElementPath]) -> Mapping[ElementPath, ElementPath]:
+    """Return the devices' paths of today by those that a mark of an older version may have for the same devices.
 
     A step that a device has today means that device.
     """
     now = dict(device_steps(root))
     if all(former_key(device) == device_key(device) for device in now.values()):
         return {}
+    parts = defaultdict[str, list[str]](list)
+    for path in stated:
+        parts[path.device].append(path.inside)
     found, seen = {}, Counter[str]()
     for name, device in now.items():
-        former = quoted_step(former_key(device)) if former_key(device) else name.partition("#")[0]
+        former = quoted_step(former_key(device)) if former_key(device) else key_of(name)
         seen[former] += 1
         former = former if seen[former] == 1 else f"{former}#{seen[former]}"
-        if former not in now and _may_be(device, former, stated):
-            found[former] = name
+        if former not in now and _may_be(device, parts.get(former, ())):
+            found[ElementPath.of_device(former)] = ElementPath.of_device(name)
     return found
 
 
-def keyed_now(root: Element, stated: Sequence[str]) -> Mapping[str, str]:
+def keyed_now(root: Element, stated: Sequence[ElementPath]) -> Mapping[ElementPath, ElementPath]:
     """Return the paths of today by those that a mark has where elements had no key, but an order."""
-    parents = {match[1] for path in stated if (match := _UNKEYED.match(path))}
-    found: dict[str, str] = {}
-    for parent in sorted(parents):
+    found: dict[ElementPath, ElementPath] = {}
+    for parent in sorted({path.steps[0] for path in stated if _is_unkeyed(path)}):
         seen = Counter[str]()
         holder = root.find(parent)
         for name, child in steps(holder) if holder is not None else ():
             tag = str(child.tag)
             seen[tag] += 1
             former = tag if seen[tag] == 1 else f"{tag}#{seen[tag]}"
-            found[f"{parent}/{former}"] = f"{parent}/{name}"
+            found[ElementPath(parent) / former] = ElementPath(parent) / name
     return found
 
 
-def path_now(path: str, now: Mapping[str, str]) -> str:
+def path_now(path: ElementPath, now: Mapping[ElementPath, ElementPath]) -> ElementPath:
     """Return a path of an older version as it is today."""
-    if match := _UNKEYED.match(path):
-        return now.get(match[0], match[0]) + path[match.end() :]
-    first, _, rest = path.partition("/")
-    device, slash, below = rest.partition("/")
-    return f"{first}/{now[device]}{slash}{below}" if first == "devices" and device in now else path
+    if not now:
+        return path
+    element = ElementPath("/".join(path.steps[:2]))
+    return now[element] / path.below(element) if element in now else path
 
 
-def _may_be(device: Element, former: str, stated: Sequence[str]) -> bool:
-    """Whether it was this device that the mark means, where it says anything of it, and not one that is gone."""
-    parts = [path.removeprefix(f"devices/{former}/") for path in stated if path.startswith(f"devices/{former}/")]
-    is_stated = bool(parts) or f"devices/{former}" in stated
-    return device.tag != "interface" or not is_stated or any(part.startswith(_PASSED_THROUGH) for part in parts)
+def _is_unkeyed(path: ElementPath) -> bool:
+    return tuple(map(key_of, path.steps[:2])) in _UNKEYED
+
+
+def _may_be(device: Element, parts: Sequence[str]) -> bool:
+    """Whether it was this device of which the mark states these parts, if any, and not one that is gone."""
+    return device.tag != "interface" or not parts or any(part.startswith(_PASSED_THROUGH) for part in parts)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from virtrbd.domainxml.passwords import PASSWORD
 from virtrbd.domainxml.tree import Element, children, has_attribute, remove, step, word
 from virtrbd.model.digest import digest_of
+from virtrbd.model.element_path import ROOT, ElementPath
 
 # Of a digest: a mark may hold hundreds of them.
 _LENGTH = 16
@@ -25,7 +26,7 @@ def says_otherwise(wanted: Element, found: Element, listed: str) -> bool:
     )
 
 
-def form_of(path: str, wanted: Element, found: Element, listed: str, *, whole: bool = False) -> str:
+def form_of(path: ElementPath, wanted: Element, found: Element, listed: str, *, whole: bool = False) -> str:
     """Return the form of an element itself, with its children of the tag `listed`, or "" where none counts.
 
     Of the found element only what is stated, so that others may add to it; all of it where libvirt moved some of
@@ -40,17 +41,17 @@ def form_of(path: str, wanted: Element, found: Element, listed: str, *, whole: b
     text = (found.text or "").strip() if (wanted.text or "").strip() else ""
     said = (_attributes(wanted, names), (wanted.text or "").strip(), _items(wanted, listed))
     made = (_attributes(found, seen), text, _items(found, listed))
-    return _digest("form", path, repr(said), repr(made))
+    return _digest("form", _text(path), repr(said), repr(made))
 
 
-def absence_of(path: str, wanted: Element, parent: Element) -> str:
+def absence_of(path: ElementPath, wanted: Element, parent: Element) -> str:
     """Return the form of an element that its parent lacks, or "": libvirt left it out, or replaced it."""
     if any(has_attribute(each, PASSWORD) for each in wanted.iter(tag="*")):
         return ""
     alike = [child for child in children(parent) if child.tag == wanted.tag]
     # Others may have removed or replaced a device.
     made = sorted(map(step, alike)) if parent.tag == "devices" else list(map(_whole, alike))
-    return _digest("absent", path, repr(_whole(wanted)), repr(made))
+    return _digest("absent", _text(path), repr(_whole(wanted)), repr(made))
 
 
 def take_form(wanted: Element, found: Element, listed: str, *, whole: bool) -> list[str]:
@@ -84,6 +85,11 @@ def _attributes(element: Element, names: Iterable[str]) -> list[tuple[str, str]]
 
 def _items(element: Element, tag: str) -> list[tuple[object, ...]]:
     return [_whole(item) for item in element.findall(tag)] if tag else []
+
+
+def _text(path: ElementPath) -> str:
+    # Digests that are in marks have "" for the domain itself.
+    return "" if path == ROOT else str(path)
 
 
 def _digest(*parts: str) -> str:

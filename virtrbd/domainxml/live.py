@@ -1,7 +1,6 @@
 """A running guest compared with what is desired, and its devices as XML for changes by libvirt."""
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
@@ -13,6 +12,7 @@ from virtrbd.domainxml.own_devices import known_places
 from virtrbd.domainxml.tree import Element, attribute, device_steps, remove, to_text, whole_number
 from virtrbd.domainxml.update_modes import mend_of
 from virtrbd.model.difference import Difference
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
@@ -45,7 +45,7 @@ def live_edit(
     definition: Definition,
     desired: Rendered,
     new_mark: DomainMark,
-    left_out: Sequence[str] = (),
+    left_out: Sequence[ElementPath] = (),
 ) -> LiveEdit:
     """Return how the running guest differs from what is desired, and how each is mended.
 
@@ -81,9 +81,9 @@ def live_edit(
     devices = {name: device for tree in (root, wanted) for name, device in device_steps(tree)}
     return LiveEdit(
         differences=tuple(
-            replace(each, mend=mend_of(each.path, devices.get(_device_of(each.path))))
+            replace(each, mend=mend_of(each.path, devices.get(each.path.device)))
             for each in edit.differences
-            if _device_of(each.path) not in edit.taken
+            if each.path.device not in edit.taken
         ),
         places=edit.held,
         unclear=tuple(sorted({*edit.unclear, *edit.taken})),
@@ -98,13 +98,13 @@ def live_limits(
     All of them, not only those that differ: libvirt clears the limits of a kind (bytes, iops, their bursts) that it
     is not given. 0 is for a limit that is no longer stated.
     """
-    path = f"/devices/{device}/iotune"
-    changed = [each for each in differences if each.path == path or each.path.startswith(f"{path}/")]
+    path = ElementPath.of_device(device) / "iotune"
+    changed = [each for each in differences if each.path.is_within(path)]
     if not changed:
         return {}
     held, wanted = _limits(live, device), _limits(desired, device)
     if all(each.path != path for each in changed):
-        wanted = held | {each.path.rpartition("/")[2]: each.wanted for each in changed}
+        wanted = held | {each.path.below(path): each.wanted for each in changed}
     limits = dict.fromkeys(held, "0") | wanted
     return {name: value if name == "group_name" else whole_number(value, 0) for name, value in sorted(limits.items())}
 
@@ -172,8 +172,3 @@ def titles(document: Document) -> dict[str, str]:
     """Return title and description, empty where there is none."""
     root = document.tree
     return {name: root.findtext(name) or "" for name in ("title", "description")}
-
-
-def _device_of(path: str) -> str:
-    match = re.match(r"/devices/([^/]+)", path)
-    return match[1] if match else ""

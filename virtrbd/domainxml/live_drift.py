@@ -4,15 +4,17 @@ from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rende
 from virtrbd.domainxml.drift import brief_element, shortened
 from virtrbd.domainxml.ignoring import is_ignored
 from virtrbd.domainxml.tree import MARK_TAG, Element, children, device_steps, steps
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import ForeignChange
 
 # What virsh sets of a device that runs (blkdeviotune, domif-setlink, domiftune).
 _SET_LIVE = ("iotune", "link", "bandwidth")
 # libvirt plugs a controller by itself for a disk that others attach; the disk is reported anyway.
 _IMPLIED = frozenset({"controller"})
+_METADATA = ElementPath("metadata")
 
 
-def live_only_devices(live: LiveDocument, definition: Definition, ignored: tuple[str, ...]) -> tuple[str, ...]:
+def live_only_devices(live: LiveDocument, definition: Definition, ignored: tuple[ElementPath, ...]) -> tuple[str, ...]:
     """Return the devices that others attached only to the guest, by step."""
     stated = set(live.mark.stated) if live.mark else set()
     known = {name for name, _ in device_steps(definition.tree)}
@@ -21,8 +23,8 @@ def live_only_devices(live: LiveDocument, definition: Definition, ignored: tuple
         for name, device in device_steps(live.tree)
         if device.tag not in _IMPLIED
         and name not in known
-        and f"devices/{name}" not in stated
-        and not is_ignored(f"devices/{name}", ignored)
+        and ElementPath.of_device(name) not in stated
+        and not is_ignored(ElementPath.of_device(name), ignored)
     )
 
 
@@ -44,10 +46,10 @@ def settings_of_others(live: LiveDocument, definition: Definition, desired: Rend
     found = []
     for name, device in device_steps(live.tree):
         for word in _SET_LIVE if name in held else ():
-            path, was, now = f"devices/{name}/{word}", _setting(held[name], word), _setting(device, word)
-            is_ours = any(each == path or each.startswith(f"{path}/") for each in stated)
+            path, was, now = ElementPath.of_device(name) / word, _setting(held[name], word), _setting(device, word)
+            is_ours = any(each.is_within(path) for each in stated)
             if was != now and not is_ours and (name not in wanted or wanted[name].find(word) is None):
-                found.append(ForeignChange(path=f"/{path}", was=was, found=now))
+                found.append(ForeignChange(path=path, was=was, found=now))
     return tuple(found)
 
 
@@ -71,18 +73,18 @@ def words_of_others(live: LiveDocument, definition: Definition, desired: Rendere
     held, wanted = _words(definition), _words(desired)
     stated = live.mark.stated if live.mark else ()
     return tuple(
-        ForeignChange(path=f"/{path}", was=held.get(path, ""), found=found)
+        ForeignChange(path=path, was=held.get(path, ""), found=found)
         for path, found in _words(live).items()
         if found != held.get(path, "") and path not in wanted and path not in stated
     )
 
 
-def _words(document: Document) -> dict[str, str]:
+def _words(document: Document) -> dict[ElementPath, str]:
     """Return by path, in short, a domain's texts that its guest does not see."""
     root = document.tree
-    found = {name: shortened(root.findtext(name) or "") for name in ("title", "description")}
+    found = {ElementPath(name): shortened(root.findtext(name) or "") for name in ("title", "description")}
     metadata = root.find("metadata")
     for name, element in steps(metadata) if metadata is not None else ():
         if element.tag != MARK_TAG:
-            found[f"metadata/{name}"] = brief_element(element)
+            found[_METADATA / name] = brief_element(element)
     return {path: text for path, text in found.items() if text}

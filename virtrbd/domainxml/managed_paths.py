@@ -1,15 +1,17 @@
 """The managed paths of a document: elements and attributes that it states, kept to see which are no longer stated.
 
-`title` is an element, `vcpu/@current` an attribute, `devices/disk:vda/iotune/read_iops_sec` an element of a device.
+`/title` is an element, `/vcpu/@current` an attribute, `/devices/disk:vda/iotune/read_iops_sec` an element of a device.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from msgspec import Struct, field
 
 from virtrbd.domainxml.document import Rendered
-from virtrbd.domainxml.tree import Element, children, key_name, steps, word
+from virtrbd.domainxml.tree import Element, children, device_steps, key_name, steps, word
+from virtrbd.model.element_path import ElementPath
 
 # These are one value each: they are compared and removed as a whole.
 LISTS = {"source": "host", "vlan": "tag"}
@@ -48,40 +50,41 @@ class Stated(Struct, frozen=True):
 NOTHING = Stated()
 
 
-def stated_paths(rendered: Rendered) -> tuple[str, ...]:
+def stated_paths(rendered: Rendered) -> tuple[ElementPath, ...]:
     """Return the paths of everything that a document states and could leave out, sorted."""
     root = rendered.tree
     always = _ALWAYS["domain"]
-    paths = [path for path in _paths(root) if path not in always and not path.startswith("devices")]
-    devices = root.find("devices")
-    for name, device in steps(devices) if devices is not None else ():
+    paths = [ElementPath(path) for path in _paths(root) if path not in always and not path.startswith("devices")]
+    for name, device in device_steps(root):
         always = _ALWAYS.get(str(device.tag), frozenset())
-        paths.append(f"devices/{name}")
-        paths += [f"devices/{name}/{path}" for path in _paths(device) if path not in always]
+        here = ElementPath.of_device(name)
+        paths += [here, *(here / way for way in _paths(device) if way not in always)]
     return tuple(sorted(set(paths)))
 
 
-def every_path(rendered: Rendered) -> frozenset[str]:
+def every_path(rendered: Rendered) -> frozenset[ElementPath]:
     """Return all paths of a document, also of elements that every domain has.
 
     A single number of memory, or of vcpus, is the current number as well: virsh setmem and setvcpus are put back.
     """
     root = rendered.tree
-    devices = root.find("devices")
-    paths = [*_paths(root), *(f"devices/{name}" for name, _ in (steps(devices) if devices is not None else ()))]
-    return frozenset([*paths, *(str(child.tag) for child in children(root)), "currentMemory", "vcpu/@current"])
+    paths = [*_paths(root), *(str(child.tag) for child in children(root)), "currentMemory", "vcpu/@current"]
+    whole = [ElementPath.of_device(name) for name, _ in device_steps(root)]
+    return frozenset([*map(ElementPath, paths), *whole])
 
 
-def read_stated(paths: Sequence[str]) -> Stated:
+def read_stated(paths: Iterable[ElementPath]) -> Stated:
     """Return the paths as the statements about the root."""
-    itself = "" in paths
-    attributes = frozenset(path[1:] for path in paths if path.startswith("@"))
-    below: dict[str, list[str]] = {}
-    for path in paths:
-        name, _, rest = path.partition("/")
-        if name and not name.startswith("@"):
-            below.setdefault(name, []).append(rest)
-    return Stated(itself, attributes, {name: read_stated(rests) for name, rests in below.items()})
+    return _stated([(path.steps, path.attribute) for path in paths])
+
+
+def _stated(paths: Sequence[tuple[Sequence[str], str]]) -> Stated:
+    here = [attribute for way, attribute in paths if not way]
+    below = defaultdict[str, list[tuple[Sequence[str], str]]](list)
+    for way, attribute in paths:
+        for child in way[:1]:
+            below[child].append((way[1:], attribute))
+    return Stated("" in here, frozenset(filter(None, here)), {name: _stated(each) for name, each in below.items()})
 
 
 def argument_groups(commandline: Element) -> dict[str, list[Element]]:
@@ -98,7 +101,7 @@ def argument_groups(commandline: Element) -> dict[str, list[Element]]:
 
 
 def _paths(element: Element) -> Iterator[str]:
-    """Yield what the element states, by path relative to it, without the element itself."""
+    """Yield what the element states, by the way to it from there, without the element itself."""
     key, listed = key_name(element), LISTS.get(str(element.tag))
     yield from (f"@{name}" for name in map(str, element.attrib) if name != key)
     if word(element) == "qemu:commandline":

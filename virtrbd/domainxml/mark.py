@@ -10,6 +10,7 @@ from virtrbd.domainxml.former_steps import keyed_now, path_now, steps_now
 from virtrbd.domainxml.tree import MARK_TAG, Element, devices_of, remove
 from virtrbd.model.digest import digest_of
 from virtrbd.model.duration import LATEST
+from virtrbd.model.element_path import ROOT, ElementPath
 from virtrbd.model.mark import DomainMark, ForeignChange, Hold
 
 # libxml2 refuses deeper documents.
@@ -25,10 +26,10 @@ def mark_element(mark: DomainMark) -> Element:
     ):  # fmt: skip
         if value:
             element.set(name, value)
-    places = {f"devices/{name}": place for name, place in mark.places}
+    places = {ElementPath.of_device(name): place for name, place in mark.places}
     for of, parts in _by_element(mark.stated).items():
         child = etree.SubElement(element, f"{{{NAMESPACE}}}states")
-        child.set("of", of)
+        child.set("of", of.text)
         if parts != [""]:
             child.set("parts", " ".join(part or "." for part in parts))
         if of in places:
@@ -36,9 +37,9 @@ def mark_element(mark: DomainMark) -> Element:
     if mark.forms:
         _add(element, "forms", of=" ".join(mark.forms))
     for change in mark.foreign:
-        _add(element, "foreign", path=change.path, was=change.was, found=change.found)
+        _add(element, "foreign", path=str(change.path), was=change.was, found=change.found)
     for path in mark.ignored:
-        _add(element, "ignores", path=path)
+        _add(element, "ignores", path=path.text)
     if mark.hold:
         until = "" if mark.hold.until is None else repr(mark.hold.until)
         _add(element, "hold", until=until, why=mark.hold.why)
@@ -52,22 +53,20 @@ def _add(element: Element, name: str, **attributes: str) -> None:
             child.set(key, value)
 
 
-def _by_element(stated: Sequence[str]) -> dict[str, list[str]]:
-    """Return the paths below each device and each child of the root, empty for that itself."""
-    found: dict[str, list[str]] = {}
+def _by_element(stated: Sequence[ElementPath]) -> dict[ElementPath, list[str]]:
+    """Return the ways from each device and each child of the root, empty for that itself."""
+    found: dict[ElementPath, list[str]] = {}
     for path in stated:
-        names = path.split("/")
-        length = 2 if names[0] == "devices" else 1
-        found.setdefault("/".join(names[:length]), []).append("/".join(names[length:]))
+        found.setdefault(path.top, []).append(path.below(path.top))
     return found
 
 
-def _stated(element: Element) -> Iterator[str]:
+def _stated(element: Element) -> Iterator[ElementPath]:
     # A path with more steps than a document has levels was written by hand, and leads nowhere.
-    return (path for path in _stated_paths(element) if path.count("/") < _MOST_STEPS)
+    return (ElementPath(text) for text in _stated_texts(element) if text.count("/") < _MOST_STEPS)
 
 
-def _stated_paths(element: Element) -> Iterator[str]:
+def _stated_texts(element: Element) -> Iterator[str]:
     # Marks of the first version list devices and their parts by key alone.
     yield from (f"devices/{child.get('key', '')}" for child in element if child.get("key"))
     for child in element.iterfind(f"{{{NAMESPACE}}}states"):
@@ -76,12 +75,18 @@ def _stated_paths(element: Element) -> Iterator[str]:
             yield of if part == "." else f"{of}/{part}"
 
 
-def _foreign(element: Element, now: Mapping[str, str]) -> Iterator[ForeignChange]:
+def _foreign(element: Element, now: Mapping[ElementPath, ElementPath]) -> Iterator[ForeignChange]:
     for child in element.iterfind(f"{{{NAMESPACE}}}foreign"):
-        path = child.get("path", "")
-        if path.startswith("/"):
-            path = f"/{path_now(path[1:], now)}"
-        yield ForeignChange(path=path, was=child.get("was", ""), found=child.get("found", ""))
+        path = ElementPath(child.get("path", ""))
+        yield ForeignChange(path=path_now(path, now), was=child.get("was", ""), found=child.get("found", ""))
+
+
+def _ignored(element: Element, now: Mapping[ElementPath, ElementPath]) -> Iterator[ElementPath]:
+    for child in element.iterfind(f"{{{NAMESPACE}}}ignores"):
+        path = ElementPath(child.get("path", ""))
+        # The whole domain, as only a mark that was edited by hand can say: virtrbd would manage nothing of it.
+        if path != ROOT:
+            yield path_now(path, now)
 
 
 def _hold(element: Element) -> Hold | None:
@@ -118,7 +123,7 @@ def read_mark(root: Element) -> DomainMark | None:
     stated = tuple(_stated(element))
     places = dict(_places(element, stated))
     # A mark with places has today's steps of devices.
-    named = [*stated, *(child.get("path", "").removeprefix("/") for child in element)]
+    named = [*stated, *(ElementPath(child.get("path", "")) for child in element)]
     now = {**keyed_now(root, named), **({} if places else steps_now(root, stated))}
     return DomainMark(
         uuid=element.get("uuid", ""),
@@ -127,7 +132,7 @@ def read_mark(root: Element) -> DomainMark | None:
         definition=element.get("definition", ""),
         stated=tuple(path_now(path, now) for path in stated),
         foreign=tuple(_foreign(element, now)),
-        ignored=tuple(path_now(child.get("path", ""), now) for child in element.iterfind(f"{{{NAMESPACE}}}ignores")),
+        ignored=tuple(_ignored(element, now)),
         hold=_hold(element),
         balloon_bytes=_number(element.get("balloon", "")),
         generation=element.get("generation", ""),
@@ -149,12 +154,12 @@ def _own_mark(root: Element) -> Element | None:
     return element if is_own else None
 
 
-def _places(element: Element, stated: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _places(element: Element, stated: Sequence[ElementPath]) -> Iterator[tuple[str, str]]:
     known = _by_element(stated).keys()
     for child in element.iterfind(f"{{{NAMESPACE}}}states[@at]"):
-        kind, _, name = child.get("of", "").partition("/")
-        if kind == "devices" and child.get("of") in known:
-            yield name, child.get("at", "")
+        path = ElementPath(child.get("of", ""))
+        if path.is_device and path in known:
+            yield path.device, child.get("at", "")
 
 
 def _number(text: str) -> int:

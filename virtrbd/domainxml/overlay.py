@@ -27,6 +27,7 @@ from virtrbd.domainxml.tree import (
     to_text,
     word,
 )
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import Role
 
@@ -54,7 +55,7 @@ _DEVICES = frozenset({
 class Named(Struct, frozen=True, kw_only=True):
     """An element of the text: its path in the domain, and the line of the text that it begins in."""
 
-    path: str
+    path: ElementPath
     xml: str
     line: int
 
@@ -128,8 +129,8 @@ def _set_behind(before: Element | None, element: Element) -> None:
 def named_elements(text: str) -> Iterator[Named]:
     """Yield the elements of an `xml:`, each device by itself."""
     root = _read(text)
-    tops = [(f"/{name}", element) for name, element in steps(root) if element.tag != "devices"]
-    devices = [(f"/devices/{name}", device) for name, device in device_steps(root)]
+    tops = [(ElementPath(name), element) for name, element in steps(root) if element.tag != "devices"]
+    devices = [(ElementPath.of_device(name), device) for name, device in device_steps(root)]
     for path, element in (*tops, *devices):
         yield Named(path=path, xml=one_line(element), line=_line(element))
 

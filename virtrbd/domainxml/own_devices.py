@@ -26,6 +26,7 @@ from virtrbd.domainxml.tree import (
     steps,
 )
 from virtrbd.model.digest import digest_of
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.mark import DomainMark
 from virtrbd.model.record import replace
 
@@ -138,7 +139,7 @@ def settled(definition: Definition, mark: DomainMark) -> DomainMark:
 
 
 def live_mark(
-    live: LiveDocument, definition: Definition, stated: Sequence[str], seen: Mapping[str, str]
+    live: LiveDocument, definition: Definition, stated: Sequence[ElementPath], seen: Mapping[str, str]
 ) -> DomainMark | None:
     """Return the mark of a running guest with these stated paths, without the devices that it no longer has.
 
@@ -155,15 +156,15 @@ def live_mark(
     return replace(mark, stated=_still_there(own, stated), places=_places(own))
 
 
-def still_there(live: LiveDocument, definition: Definition, stated: Sequence[str]) -> tuple[str, ...]:
+def still_there(live: LiveDocument, definition: Definition, stated: Sequence[ElementPath]) -> tuple[ElementPath, ...]:
     """Return the stated paths without those into devices that the guest no longer has."""
     own = own_devices(live.tree, _devices(stated), known_places(live, definition))
     return _still_there(own, stated)
 
 
-def _still_there(own: OwnDevices, stated: Sequence[str]) -> tuple[str, ...]:
+def _still_there(own: OwnDevices, stated: Sequence[ElementPath]) -> tuple[ElementPath, ...]:
     there = own.found.keys() | own.unclear
-    return tuple(path for path in stated if not path.startswith("devices/") or path.split("/")[1] in there)
+    return tuple(path for path in stated if not path.device or path.device in there)
 
 
 def known_places(live: LiveDocument, definition: Definition) -> dict[str, str]:
@@ -212,8 +213,8 @@ def twins(definition: Definition) -> tuple[str, ...]:
     return tuple(sorted(key for key, count in named.items() if key and count > 1))
 
 
-def _devices(stated: Sequence[str]) -> Mapping[str, Stated]:
-    return read_stated([path for path in stated if path.startswith("devices/")]).child("devices").children
+def _devices(stated: Sequence[ElementPath]) -> Mapping[str, Stated]:
+    return read_stated([path for path in stated if path.device]).child("devices").children
 
 
 def _places(own: OwnDevices) -> tuple[tuple[str, str], ...]:

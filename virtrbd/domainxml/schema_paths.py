@@ -9,31 +9,31 @@ from lxml import etree
 
 from virtrbd.domainxml.tree import Element
 from virtrbd.domainxml.validate import SCHEMA
+from virtrbd.model.element_path import ROOT, ElementPath
 
 _RNG = "{http://relaxng.org/ns/structure/1.0}"
 _ANY = (f"{_RNG}anyName", f"{_RNG}nsName")
 _QEMU, _QEMU_NAMESPACE = "qemu:", "http://libvirt.org/schemas/domain/qemu/1.0"
-# A path of plan that is not in the XML.
-_BESIDE = ("", "autostart")
+# Paths of plan that are not in the XML.
+_BESIDE = (ROOT, ElementPath("autostart"))
 
 
-def can_exist(path: str) -> bool:
+def can_exist(path: ElementPath) -> bool:
     """Whether a definition could have an element or attribute at the path; true where no schema is installed."""
     schema = _defines()
     if path in _BESIDE or not schema:
         return True
-    *names, last = path.split("/")
     found = [each for define in schema["domain"] for each in _within(define, "element")]
-    for step in names if last.startswith("@") else (*names, last):
+    for step in path.steps:
         inside = [each for element in found for each in _within(element, "element")]
         # In <metadata> others may write anything.
         if any(_is_open(element) for element in inside):
             return True
         found = [element for element in inside if _is_named(element, step)]
-    if not last.startswith("@"):
+    if not path.attribute:
         return bool(found)
     attributes = [each for element in found for each in _within(element, "attribute")]
-    return any(_is_open(each) or last[1:] in _names(each) for each in attributes)
+    return any(_is_open(each) or path.attribute in _names(each) for each in attributes)
 
 
 @cache

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from virtrbd.domainxml.tree import Element, attribute
 from virtrbd.model.difference import Mend
+from virtrbd.model.element_path import ElementPath
 
 # ide and sata have no hot-plug in QEMU ("Bus 'ide.0' does not support hotplugging").
 _PLUGGABLE = frozenset({"virtio", "scsi", "usb"})
@@ -19,35 +20,39 @@ _DISKS = frozenset({"", "disk", "lun"})
 
 
 class _UpdateMode(Struct, frozen=True, kw_only=True):
-    """Paths that a pattern matches whole; `where` narrows it to devices whose attribute is among these values."""
+    """The paths into devices whose step a pattern matches whole, or beside all devices, whose rest another one matches.
 
-    path: str
+    `where` narrows it to devices whose attribute is among these values.
+    """
+
+    device: str = ""
+    inside: str
     mend: Mend
     where: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 _RULES = (
-    _UpdateMode(path=r"/devices/disk:[^/]+", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
-    _UpdateMode(path=r"/devices/disk:[^/]+/iotune(/.*)?", mend=Mend.LIVE),
+    _UpdateMode(device="disk:.+", inside="", mend=Mend.LIVE, where={"target/@bus": _PLUGGABLE, "./@device": _DISKS}),
+    _UpdateMode(device="disk:.+", inside="iotune(/.*)?", mend=Mend.LIVE),
     # A guest must not see its medium inserted again because the monitors have other names.
-    _UpdateMode(path=r"/devices/disk:[^/]+/source/host", mend=Mend.NEXT_BOOT),
+    _UpdateMode(device="disk:.+", inside="source/host", mend=Mend.NEXT_BOOT),
     _UpdateMode(
-        path=r"/devices/disk:[^/]+/(@type|source(/.*)?)", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}
+        device="disk:.+", inside="@type|source(/.*)?", mend=Mend.LIVE, where={"./@device": frozenset({"cdrom"})}
     ),
-    _UpdateMode(path=r"/devices/interface:[^/]+", mend=Mend.LIVE),
-    _UpdateMode(path=r"/devices/interface:[^/]+/link(/@state)?", mend=Mend.LIVE),
-    _UpdateMode(path=r"/devices/controller:scsi:\d+", mend=Mend.LIVE),
-    _UpdateMode(path=r"/currentMemory", mend=Mend.LIVE),
-    _UpdateMode(path=r"/vcpu/@current", mend=Mend.LIVE),
-    _UpdateMode(path=r"/(title|description)", mend=Mend.LIVE),
-    _UpdateMode(path=r"/(uuid|name)", mend=Mend.REBUILD),
+    _UpdateMode(device="interface:.+", inside="(link(/@state)?)?", mend=Mend.LIVE),
+    _UpdateMode(device=r"controller:scsi:\d+", inside="", mend=Mend.LIVE),
+    _UpdateMode(inside="currentMemory", mend=Mend.LIVE),
+    _UpdateMode(inside="vcpu/@current", mend=Mend.LIVE),
+    _UpdateMode(inside="title|description", mend=Mend.LIVE),
+    _UpdateMode(inside="uuid|name", mend=Mend.REBUILD),
 )
 
 
-def mend_of(path: str, device: Element | None) -> Mend:
+def mend_of(path: ElementPath, device: Element | None) -> Mend:
     """Return how a difference at the path is mended; `device` is the device that the path leads into, if any."""
     for rule in _RULES:
-        if re.fullmatch(rule.path, path) and _is_such(device, rule.where):
+        is_there = re.fullmatch(rule.device, path.device) and re.fullmatch(rule.inside, path.inside)
+        if is_there and _is_such(device, rule.where):
             return rule.mend
     return Mend.NEXT_BOOT
 

@@ -28,7 +28,6 @@ from virtrbd.images.host import Host
 from virtrbd.local.write_whole import cannot_write
 from virtrbd.model.actions import Action
 from virtrbd.model.cluster import ClusterFacts
-from virtrbd.model.difference import Difference
 from virtrbd.model.domain_actions import DefineDomain, DefineSecret
 from virtrbd.model.file_name import typed_file_name
 from virtrbd.model.image import Image, ImageRef
@@ -36,7 +35,8 @@ from virtrbd.model.image_actions import MarkImage
 from virtrbd.model.names import check_domain_name
 from virtrbd.model.plan import Outcome, Plan, Result
 from virtrbd.model.power import PowerState
-from virtrbd.planning.plan import Policy, plan_secret
+from virtrbd.planning.policy import Policy
+from virtrbd.planning.secret import plan_secret
 from virtrbd.printable import cut, quoted, shell_command
 from virtrbd.specs.files import PROFILES, SpecFile, SpecFiles, read_bounded
 from virtrbd.specs.load import check_files
@@ -150,7 +150,7 @@ def _circumstances(host: Host, domain: DefinedDomain, spec_file: Path, *, carrie
         capabilities=capabilities,
         cluster=world.cluster,
         monitors=monitors,
-        secret_uuid=plan_secret(world)[0],
+        secret_uuid=plan_secret(world).uuid,
         images=images,
         pool_config={pool: pool_config(host.cluster, pool) for pool in sorted({ref.pool for ref in images})},
         carries=carries,
@@ -188,7 +188,7 @@ def spec_name(domain: DefinedDomain) -> str:
 
 
 def _forbidden(name: str, found: Adopted, host: Host) -> str:
-    paths = ", ".join(each.path for each in found.unexpressed)
+    paths = ", ".join(str(each.path) for each in found.unexpressed)
     return (
         f"{name}: no field of a spec can express {paths}, and {host.settings.file} forbids xml: in specs (trust_specs: "
         f"false); adopt with --no-xml, which leaves them only in libvirt's definition"
@@ -220,16 +220,12 @@ def _refuse_more_than_marks(name: str, plan: Plan) -> None:
 def _is_mark(action: Action) -> bool:
     match action:
         case DefineDomain():
-            return bool(action.based_on) and all(map(_is_of_map, action.differences))
+            # That it is the same cluster was found before.
+            return bool(action.based_on) and all(difference.is_of_monitors for difference in action.differences)
         case DefineSecret() | MarkImage():
             return True
         case _:
             return False
-
-
-def _is_of_map(difference: Difference) -> bool:
-    """Whether a disk gets the monitors of the cluster's map: that the cluster is the same was found before."""
-    return difference.path.startswith("/devices/disk:") and difference.path.endswith("/source/host")
 
 
 def _left(plan: Plan) -> list[Outcome]:

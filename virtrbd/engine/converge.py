@@ -17,7 +17,8 @@ from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.plan import DomainPlan, Outcome, Plan, Result
 from virtrbd.model.record import replace
-from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 
 # A run that changes nothing needs none of what changes the world.
 with lazily():

@@ -30,10 +30,11 @@ from virtrbd.model.image import Image, ImageRef, Intent, Watcher
 from virtrbd.model.image_parts import ImageParts
 from virtrbd.model.image_use import DomainUse
 from virtrbd.model.record import replace
-from virtrbd.planning.images import images_of_interest, parents_of_interest, pools_of_interest
+from virtrbd.planning.interest import images_of_interest, parents_of_interest, pools_of_interest
 from virtrbd.planning.interrupted import is_half_made
+from virtrbd.planning.judged import still_judged, unjudged
 from virtrbd.planning.machine_type import CapabilitiesKey, capabilities_of_interest
-from virtrbd.planning.plan import Policy, still_judged, unjudged
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.shared_images import Kept, neighbours
 from virtrbd.planning.two_writers import beyond_guests, images_of_guests
 from virtrbd.planning.world import World

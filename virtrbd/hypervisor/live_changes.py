@@ -9,6 +9,7 @@ from virtrbd.hypervisor.growing import grow_disk
 from virtrbd.hypervisor.marks import write_mark
 from virtrbd.hypervisor.reading import definition_of, live_of
 from virtrbd.lazily import lazily
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.record import replace
 
 with lazily():
@@ -74,7 +75,7 @@ def set_title_live(hypervisor: Hypervisor, uuid: str, title: str, description: s
     hypervisor.on(uuid, "setting title and description", write)
 
 
-def mark_live(hypervisor: Hypervisor, uuid: str, stated: tuple[str, ...], seen: Mapping[str, str]) -> None:
+def mark_live(hypervisor: Hypervisor, uuid: str, stated: tuple[ElementPath, ...], seen: Mapping[str, str]) -> None:
     """Record in the live XML what of the running guest is virtrbd's; the rest of its mark stays.
 
     `seen`: where its devices were when it was observed, by step.

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from virtrbd.model.base_action import BaseAction
 from virtrbd.model.difference import Difference
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import ImageRef
 from virtrbd.model.mark import ForeignChange
 from virtrbd.model.retirement import RetiredImage, Retirement
@@ -52,7 +53,7 @@ class RenewMark(BaseAction, frozen=True, kw_only=True):
     domain_uuid: str
     inputs: str
     based_on: str = ""
-    stated: tuple[str, ...] = ()
+    stated: tuple[ElementPath, ...] = ()
     foreign: tuple[ForeignChange, ...] = ()
     places: tuple[tuple[str, str], ...] = ()
     forms: tuple[str, ...] = ()

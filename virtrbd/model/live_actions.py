@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from virtrbd.model.base_action import BaseAction
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.image import ImageRef
 from virtrbd.model.size import format_size
 
@@ -104,7 +105,7 @@ class SetTitle(LiveAction, frozen=True, kw_only=True):
 class MarkLive(LiveAction, frozen=True, kw_only=True):
     """Record in the live XML what of the running guest is virtrbd's; `places`: where its devices were seen, by step."""
 
-    stated: tuple[str, ...]
+    stated: tuple[ElementPath, ...]
     places: tuple[tuple[str, str], ...] = ()
     quiet: ClassVar[bool] = True
     wording: ClassVar[str] = "mark the running domain"

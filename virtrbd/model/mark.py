@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from virtrbd.model.element_path import ElementPath
 from virtrbd.printable import cut
 
 
@@ -27,12 +28,12 @@ class ForeignChange(Struct, frozen=True, kw_only=True):
     An empty `was` is an addition, an empty `found` a removal.
     """
 
-    path: str
+    path: ElementPath
     was: str
     found: str
 
     def __str__(self) -> str:
-        return f"{cut(self.path)}: {cut(self.was) or 'absent'} -> {cut(self.found) or 'absent'}"
+        return f"{cut(str(self.path))}: {cut(self.was) or 'absent'} -> {cut(self.found) or 'absent'}"
 
 
 class DomainMark(Struct, frozen=True, kw_only=True):
@@ -50,9 +51,9 @@ class DomainMark(Struct, frozen=True, kw_only=True):
     host: str
     inputs: str = ""
     definition: str = ""
-    stated: tuple[str, ...] = ()
+    stated: tuple[ElementPath, ...] = ()
     foreign: tuple[ForeignChange, ...] = ()
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[ElementPath, ...] = ()
     hold: Hold | None = None
     balloon_bytes: int = 0
     generation: str = ""

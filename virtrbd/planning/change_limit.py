@@ -32,5 +32,5 @@ def _counts(action: Action) -> bool:
     if action.quiet or isinstance(action, StartDomain | DefineSecret):
         return False
     if isinstance(action, DefineDomain) and action.differences:
-        return not all(difference.path.endswith("/source/host") for difference in action.differences)
+        return not all(difference.is_of_monitors for difference in action.differences)
     return True

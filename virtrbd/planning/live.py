@@ -26,6 +26,7 @@ from virtrbd.domainxml.tree import device_steps
 from virtrbd.model.actions import Action
 from virtrbd.model.difference import Difference, Mend
 from virtrbd.model.domain import Domain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (
@@ -45,6 +46,8 @@ from virtrbd.model.record import replace
 from virtrbd.model.size import format_size
 from virtrbd.planning.world import World
 
+_CURRENT_MEMORY = ElementPath("currentMemory")
+
 
 class Guest(Struct, frozen=True, kw_only=True):
     """A domain that runs, with its three documents."""
@@ -56,13 +59,14 @@ class Guest(Struct, frozen=True, kw_only=True):
 
 
 class LivePlan(Struct, frozen=True, kw_only=True):
-    """The changes to a running guest, and what must wait."""
+    """The changes to a running guest, and what must wait: `waiting`, by path, until its next boot."""
 
     actions: tuple[Action, ...] = ()
+    waiting: frozenset[ElementPath] = frozenset()
     findings: tuple[Finding, ...] = ()
 
 
-def plan_live(guest: Guest, new_mark: DomainMark, actual: World, left_out: Sequence[str] = ()) -> LivePlan:
+def plan_live(guest: Guest, new_mark: DomainMark, actual: World, left_out: Sequence[ElementPath] = ()) -> LivePlan:
     """Return what brings the running guest into line, as far as that can be done while it runs."""
     guest = replace(guest, desired=pruned(guest.desired, new_mark.ignored))
     edit = live_edit(guest.live, guest.definition, guest.desired, new_mark, left_out)
@@ -79,25 +83,28 @@ def plan_live(guest: Guest, new_mark: DomainMark, actual: World, left_out: Seque
     pending = [*_pending(guest.domain, waiting), *_asked(guest, differences)]
     findings = [*pending, *_unclear(guest.domain, edit.unclear), *_foreign(guest, new_mark)]
     findings += _monitors(guest, actual)
-    return LivePlan(actions=tuple(actions), findings=tuple(findings))
+    at_boot = {each.path for each in waiting if each.mend is Mend.NEXT_BOOT}
+    unclear = map(ElementPath.of_device, edit.unclear)
+    return LivePlan(actions=tuple(actions), waiting=frozenset({*at_boot, *unclear}), findings=tuple(findings))
 
 
 def _unclear(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
-    for device in devices:
+    for path in map(ElementPath.of_device, devices):
         text = (
-            f"/devices/{device}: in the running guest others made a device with that key, or nothing says which "
+            f"{path}: in the running guest others made a device with that key, or nothing says which "
             f"of several is virtrbd's; left alone until the guest has been shut down and started"
         )
-        yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=f"/devices/{device}", text=text)
+        yield Finding(domain=domain.name, kind=FindingKind.PENDING, subject=str(path), text=text)
 
 
 def _actions(guest: Guest, edit: LiveEdit, actual: World) -> Iterator[Action]:
     """Yield one action for each device with differences: controllers first, detaching last."""
     differences, places, uuid = edit.differences, edit.places, guest.domain.uuid
-    by_device = [(device, tuple(group)) for device, group in groupby(sorted(differences, key=_order), key=_device)]
+    ordered = groupby(sorted(differences, key=_order), key=lambda each: each.path.device)
+    by_device = [(device, tuple(group)) for device, group in ordered]
     for device, found in by_device:
         if device:
-            whole = next((each for each in found if each.path == f"/devices/{device}"), None)
+            whole = next((each for each in found if each.path.is_device), None)
             if whole and whole.wanted:
                 image = _written_image(guest.desired, device, actual)
                 yield AttachDevice(domain_uuid=uuid, device=device, image=image)
@@ -105,24 +112,18 @@ def _actions(guest: Guest, edit: LiveEdit, actual: World) -> Iterator[Action]:
                 yield _detached(guest, device, places.get(device, ""), actual)
             else:
                 yield from _device_actions(guest, device, found, places.get(device, ""))
-    rest = {each.path: each for each in differences if not _device(each)}
-    if "/currentMemory" in rest:
+    rest = {each.path.text: each for each in differences if not each.path.device}
+    if "currentMemory" in rest:
         yield from _memory(guest)
-    if "/vcpu/@current" in rest:
+    if "vcpu/@current" in rest:
         yield from _vcpus(guest)
-    if rest.keys() & {"/title", "/description"}:
+    if rest.keys() & {"title", "description"}:
         yield _title(guest, rest)
 
 
 def _order(difference: Difference) -> tuple[bool, bool, str]:
-    device = _device(difference)
-    goes = difference.path == f"/devices/{device}" and not difference.wanted
-    return goes, not device.startswith("controller:"), device
-
-
-def _device(difference: Difference) -> str:
-    parts = difference.path.split("/")
-    return parts[2] if parts[1] == "devices" else ""
+    path = difference.path
+    return path.is_device and not difference.wanted, path.kind != "controller", path.device
 
 
 def _device_actions(guest: Guest, device: str, found: tuple[Difference, ...], place: str) -> Iterator[Action]:
@@ -135,7 +136,7 @@ def _device_actions(guest: Guest, device: str, found: tuple[Difference, ...], pl
         )
     elif limits := live_limits(guest.live, guest.desired, device, found):
         yield LimitDisk(domain_uuid=guest.domain.uuid, target=key, limits=tuple(limits.items()))
-    if any("/source" in each.path or each.path.endswith("/@type") for each in found):
+    if any(each.path.steps[2:3] == ("source",) or each.path.attribute == "type" for each in found):
         said = medium(dict(device_steps(guest.desired.tree)).get(device))
         yield ChangeMedia(domain_uuid=guest.domain.uuid, device=device, medium=said, hazards=_unless(bool(said)))
 
@@ -183,15 +184,15 @@ def _is_asked(guest: Guest, has: int, wanted: int) -> bool:
 
 def _asked(guest: Guest, differences: Sequence[Difference]) -> Iterator[Finding]:
     """A guest gives memory back when its driver runs; until then there is nothing to ask again."""
-    if not any(each.path == "/currentMemory" for each in differences):
+    if not any(each.path == _CURRENT_MEMORY for each in differences):
         return
     has, wanted = _balloon(guest)
     if _is_asked(guest, has, wanted):
         text = (
-            f"/currentMemory: it has {format_size(has)} and should have {format_size(wanted)}; takes effect when its "
-            f"balloon driver gives the rest back"
+            f"{_CURRENT_MEMORY}: it has {format_size(has)} and should have {format_size(wanted)}; takes effect when "
+            f"its balloon driver gives the rest back"
         )
-        yield Finding(domain=guest.domain.name, kind=FindingKind.ASKED, subject="/currentMemory", text=text)
+        yield Finding(domain=guest.domain.name, kind=FindingKind.ASKED, subject=str(_CURRENT_MEMORY), text=text)
 
 
 def _vcpus(guest: Guest) -> Iterator[Action]:
@@ -203,7 +204,7 @@ def _vcpus(guest: Guest) -> Iterator[Action]:
 
 def _title(guest: Guest, differences: Mapping[str, Difference]) -> SetTitle:
     # Both are set at once: a value that does not differ, or that virtrbd does not state, stays as it is.
-    wanted = titles(guest.live) | {path[1:]: each.wanted for path, each in differences.items()}
+    wanted = titles(guest.live) | {name: each.wanted for name, each in differences.items()}
     return SetTitle(domain_uuid=guest.domain.uuid, title=wanted["title"], description=wanted["description"])
 
 
@@ -213,7 +214,7 @@ def _mark(guest: Guest, new_mark: DomainMark, places: Mapping[str, str]) -> Mark
     return MarkLive(domain_uuid=new_mark.uuid, stated=stated, places=tuple(sorted(places.items())))
 
 
-def _live_stated(guest: Guest) -> tuple[str, ...]:
+def _live_stated(guest: Guest) -> tuple[ElementPath, ...]:
     """Return what of the running guest is marked as virtrbd's."""
     return guest.live.mark.stated if guest.live.mark else ()
 
@@ -225,7 +226,7 @@ def _pending(domain: Domain, waiting: Sequence[Difference]) -> Iterator[Finding]
         when = (
             "only a new domain has it" if is_rebuild else "takes effect after the guest has been shut down and started"
         )
-        yield Finding(domain=domain.name, kind=kind, subject=each.path, text=f"{each}; {when}")
+        yield Finding(domain=domain.name, kind=kind, subject=str(each.path), text=f"{each}; {when}")
 
 
 def _foreign(guest: Guest, new_mark: DomainMark) -> Iterator[Finding]:
@@ -234,7 +235,7 @@ def _foreign(guest: Guest, new_mark: DomainMark) -> Iterator[Finding]:
         yield Finding(
             domain=guest.domain.name,
             kind=FindingKind.FOREIGN,
-            subject=f"live/devices/{device}",
+            subject=f"live{ElementPath.of_device(device)}",
             text=f"{words} is only in the running guest; left alone, lost at its next boot",
         )
 
@@ -247,7 +248,7 @@ def _foreign(guest: Guest, new_mark: DomainMark) -> Iterator[Finding]:
         yield Finding(
             domain=guest.domain.name,
             kind=FindingKind.FOREIGN,
-            subject=f"live/devices/{device}/source",
+            subject=f"live{ElementPath.of_device(device) / 'source'}",
             text=f"{device.partition(':')[2]} of the running guest holds a medium that others inserted; left alone, "
             f"lost at its next boot",
         )

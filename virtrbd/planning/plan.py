@@ -1,19 +1,14 @@
 """From desired and actual to a plan. Pure: no I/O, no clock, no randomness, stable order."""
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Self
-
-from msgspec import Struct
+from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.errors import VirtrbdError
 from virtrbd.lazily import lazily
-from virtrbd.model.actions import Action
-from virtrbd.model.cluster import Secret
 from virtrbd.model.domain import Domain
 from virtrbd.model.domain_actions import DefineDomain, DefineSecret, SetAutostart, StartDomain
+from virtrbd.model.element_path import ElementPath
 from virtrbd.model.failure import Failure, failure_of
 from virtrbd.model.image_actions import GrowImage, MarkImage
 from virtrbd.model.mark import DomainMark, Hold
@@ -21,11 +16,12 @@ from virtrbd.model.names import check_new_domain_name
 from virtrbd.model.plan import DomainPlan, Finding, FindingKind, Plan
 from virtrbd.model.power import PowerState
 from virtrbd.model.record import replace
+from virtrbd.planning.basis import Basis
 from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.definition_plan import DefinitionPlan
-from virtrbd.planning.fingerprints import common_digest, documents_digest, inputs_digest
 from virtrbd.planning.images import cdrom_problems, plan_image, rebuild_findings
 from virtrbd.planning.orphans import no_xml_finding, others
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.power import plan_power, stale_save_of
 from virtrbd.planning.seeds import plan_seed
 from virtrbd.planning.shared_images import shared_images
@@ -38,74 +34,12 @@ with lazily():
     from virtrbd.domainxml.ignoring import is_ignored
     from virtrbd.planning.definition import plan_definition
 
-_SECRETS = uuid.UUID("0d9f6c4e-9d0b-5b52-8a55-1f4c7b7c0a37")
-
-
-class Policy(Struct, frozen=True, kw_only=True):
-    """What this run may do besides bringing definitions into line.
-
-    `start`: every domain should run. `by_spec`: apply the specs' `state`. `with_orphans`: these are all specs of the
-    host, so virtrbd's domains without a spec are reported. `limit_percent`: the most existing domains that may change;
-    None for no limit.
-    """
-
-    host: str
-    start: bool = False
-    template_dir: str = ""
-    by_spec: bool = False
-    with_orphans: bool = False
-    limit_percent: int | None = None
-
-
-def secret_uuid_for(usage: str) -> str:
-    """Return the secret's UUID: from the cluster's fsid and the user, so that all hosts agree."""
-    return str(uuid.uuid5(_SECRETS, usage))
-
-
-class _Basis(Struct, frozen=True, kw_only=True):
-    """What the plan of one domain needs to know of all."""
-
-    actual: World
-    policy: Policy
-    secret_uuid: str
-    secret_actions: tuple[Action, ...]
-    common: str
-    by_uuid: Mapping[str, DefinedDomain]
-    by_name: Mapping[str, DefinedDomain]
-
-    @classmethod
-    def of(cls, actual: World, policy: Policy) -> Self:
-        """Return the world, indexed once."""
-        secret_uuid, actions = plan_secret(actual)
-        return cls(
-            actual=actual,
-            policy=policy,
-            secret_uuid=secret_uuid,
-            secret_actions=tuple(actions),
-            common=common_digest(actual, secret_uuid, policy.template_dir),
-            by_uuid={found.uuid: found for found in actual.domains},
-            by_name={found.name: found for found in actual.domains},
-        )
-
-    def held(self, domain: Domain) -> DefinedDomain | None:
-        """Return the domain as libvirt holds it: by its UUID, else by its name."""
-        return self.by_uuid.get(domain.uuid) or self.by_name.get(domain.name)
-
-    def documents(self, domain: Domain, defined: DefinedDomain) -> str:
-        """Return the digest of a domain's documents."""
-        return documents_digest(inputs_digest(domain, defined.uuid, self.actual, self.common), defined)
-
-    def is_judged(self, defined: DefinedDomain | None) -> bool:
-        """Whether an earlier run compared these very documents, and found nothing to do and nothing to report.
-
-        A running domain that was undefined still shows the same two.
-        """
-        return defined is not None and defined.persistent and defined.uuid in self.actual.judged
+_AUTOSTART = ElementPath("autostart")
 
 
 def make_plan(desired: Sequence[Domain], actual: World, policy: Policy) -> Plan:
     """Return what each desired domain needs, by name, and the findings about the other domains of this host."""
-    world = _Basis.of(actual, policy)
+    world = Basis.of(actual, policy)
     plans = [_plan_or_fail(domain, world) for domain in sorted(desired, key=lambda d: d.name)]
     stopped = too_many(plans, policy.limit_percent) if policy.limit_percent is not None else ""
     rest = others(desired, actual, here=policy.host, with_orphans=policy.with_orphans)
@@ -114,23 +48,6 @@ def make_plan(desired: Sequence[Domain], actual: World, policy: Policy) -> Plan:
         stopped=stopped,
         states=tuple(sorted([*(d.state for d in actual.domains), *(d.state for d in actual.unread_domains)])),
     )
-
-
-def still_judged(desired: Sequence[Domain], actual: World, policy: Policy, judged: Mapping[str, str]) -> dict[str, str]:
-    """Return the results of earlier comparisons that are still valid for the documents as they are now."""
-    world = _Basis.of(actual, policy)
-    held = [(domain, defined) for domain in desired if (defined := world.held(domain)) and defined.uuid in judged]
-    return {
-        defined.uuid: judged[defined.uuid]
-        for domain, defined in held
-        if judged[defined.uuid] == world.documents(domain, defined)
-    }
-
-
-def unjudged(desired: Sequence[Domain], actual: World, policy: Policy) -> tuple[Domain, ...]:
-    """Return the domains of this host whose documents must be compared: more must be read of these."""
-    world = _Basis.of(actual, policy)
-    return tuple(d for d in desired if d.host == policy.host and not world.is_judged(world.held(d)))
 
 
 def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
@@ -142,7 +59,7 @@ def _once(plans: Sequence[DomainPlan]) -> Iterator[DomainPlan]:
         yield plan if len(actions) == len(plan.actions) else replace(plan, actions=actions)
 
 
-def _plan_or_fail(domain: Domain, world: _Basis) -> DomainPlan:
+def _plan_or_fail(domain: Domain, world: Basis) -> DomainPlan:
     """Return what the domain needs; an odd domain fails alone (law 12)."""
     policy = world.policy
     if domain.host != policy.host:
@@ -168,7 +85,7 @@ def _unread(domain: Domain, actual: World) -> Iterator[Failure]:
     yield from (images[ref] for ref in dict.fromkeys(named) if ref in images)
 
 
-def _plan_domain(domain: Domain, world: _Basis) -> DomainPlan:
+def _plan_domain(domain: Domain, world: Basis) -> DomainPlan:
     defined = world.held(domain)
     is_judged = world.is_judged(defined)
     if defined and defined.uuid != domain.uuid:
@@ -191,7 +108,7 @@ def _plan_all(
     domain: Domain,
     defined: DefinedDomain | None,
     mark: DomainMark | None,
-    world: _Basis,
+    world: Basis,
     *,
     is_judged: bool,
 ) -> DomainPlan:
@@ -199,7 +116,7 @@ def _plan_all(
     actual, policy = world.actual, world.policy
     images = [plan_image(domain, disk, defined, actual) for disk in domain.disks]
     images.append(plan_seed(domain, defined, actual))
-    definition = DefinitionPlan() if is_judged else _plan_definition(domain, defined, mark, world)
+    definition = DefinitionPlan() if is_judged else plan_definition(domain, defined, mark, world)
     marked = frozenset(a.ref for image in images for a in image.actions if isinstance(a, MarkImage))
     power = plan_power(domain, defined, actual, marked=marked, start=policy.start, by_spec=policy.by_spec)
     problems = (
@@ -210,8 +127,8 @@ def _plan_all(
         *definition.problems,
     )
     failures = tuple(failure for image in images for failure in image.failures)
-    actions = [*world.secret_actions, *(action for image in images for action in image.actions), *definition.actions]
-    is_ignored = mark is not None and "autostart" in mark.ignored
+    actions = [*world.secret.actions, *(action for image in images for action in image.actions), *definition.actions]
+    is_ignored = mark is not None and _AUTOSTART in mark.ignored
     if (defined.autostart if defined else False) != domain.autostart and not is_ignored:
         actions.append(SetAutostart(domain_uuid=domain.uuid, autostart=domain.autostart))
     return DomainPlan(
@@ -232,14 +149,6 @@ def _plan_all(
     )
 
 
-def _plan_definition(
-    domain: Domain, defined: DefinedDomain | None, mark: DomainMark | None, world: _Basis
-) -> DefinitionPlan:
-    actual, template_dir = world.actual, world.policy.template_dir
-    inputs = inputs_digest(domain, domain.uuid, actual, world.common)
-    return plan_definition(domain, defined, mark, inputs, world.secret_uuid, actual, template_dir)
-
-
 def _not_xml(
     domain: Domain, defined: DefinedDomain | None, definition: DefinitionPlan, *, is_judged: bool
 ) -> Iterator[Finding]:
@@ -255,13 +164,14 @@ def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMa
         return
     held = {disk.target: disk.image for disk in defined.definition.disks}
     for disk in domain.disks:
-        path = f"devices/disk:{disk.target}"
+        path = ElementPath.of_device(f"disk:{disk.target}")
         if is_ignored(path, mark.ignored) and held.get(disk.target) != disk.image:
             text = (
-                f"/{path} is ignored, so {disk.image}, which the spec puts there, is not attached; give it another "
-                f"target, or {shell_command('virtrbd ignore --undo', domain.name, f'/{path}')}"
+                f"{path} is ignored, so {disk.image}, which the spec puts there, is not attached; give it another "
+                f"target, or {shell_command('virtrbd ignore --undo', domain.name, path)}"
             )
-            yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=path, text=text)
+            # Without the slash, as in older reports: with it, report_once would report it again.
+            yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=path.text, text=text)
 
 
 def _held_finding(domain: Domain, hold: Hold) -> Finding:
@@ -305,23 +215,3 @@ def _misfits(domain: Domain, defined: DefinedDomain | None, mark: DomainMark | N
         except ValueError as error:
             return (f"{domain.origin}: name: {error}",)
     return ()
-
-
-def plan_secret(actual: World) -> tuple[str, list[Action]]:
-    """Return the UUID of the secret to use, and the action that makes it.
-
-    A secret of others for the same user is used as it is: libvirt refuses a second secret with the same usage name. A
-    cluster without cephx needs none.
-    """
-    if not actual.cluster.cephx:
-        return "", []
-    usage = actual.cluster.secret_usage
-    ours = secret_uuid_for(usage)
-
-    def usable(secret: Secret) -> bool:
-        return secret.uuid == ours or secret.usage == usage or secret.holds_key
-
-    candidates = sorted(filter(usable, actual.secrets), key=lambda s: (s.uuid != ours, s.usage != usage, s.uuid))
-    if candidates and (candidates[0].is_set or candidates[0].uuid != ours):
-        return candidates[0].uuid, []
-    return ours, [DefineSecret(uuid=ours, usage=usage)]

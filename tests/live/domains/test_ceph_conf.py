@@ -14,7 +14,7 @@ from virtrbd.ceph.offline import read_cluster_facts
 from virtrbd.errors import ConfigError, DeniedError, UnavailableError, VirtrbdError
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
-from virtrbd.planning.plan import secret_uuid_for
+from virtrbd.planning.secret import secret_uuid_for
 from virtrbd.specs.settings import load_settings
 
 FSID = "11111111-2222-4333-8444-55555555555a"

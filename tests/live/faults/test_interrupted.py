@@ -25,7 +25,8 @@ from virtrbd.model.plan import DomainPlan
 from virtrbd.model.record import replace
 from virtrbd.model.settings import Settings
 from virtrbd.planning import world as observed
-from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.specs.desired import desired_domains
 from virtrbd.specs.settings import load_settings
 

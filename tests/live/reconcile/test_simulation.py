@@ -21,7 +21,8 @@ from virtrbd.model.domain import Domain
 from virtrbd.model.hazard import Hazard
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_details import ImageDetails
-from virtrbd.planning.plan import Policy, make_plan
+from virtrbd.planning.plan import make_plan
+from virtrbd.planning.policy import Policy
 from virtrbd.planning.removal import plan_removal
 from virtrbd.planning.retirement import plan_retirement
 from virtrbd.specs.desired import desired_domains

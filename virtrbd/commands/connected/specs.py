@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from virtrbd.errors import UsageError
 from virtrbd.model.settings import Settings
-from virtrbd.planning.plan import Policy
+from virtrbd.planning.policy import Policy
 from virtrbd.printable import quoted
 from virtrbd.specs.directory import Fleet
 

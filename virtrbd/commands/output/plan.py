@@ -77,7 +77,7 @@ def plan_data(plan: Plan, allowed: frozenset[Hazard]) -> dict[str, Any]:
                         "hazards": [hazard.value for hazard in action.hazards],
                         "blocked": bool(action.missing_hazards(allowed)),
                         "differences": [
-                            {"path": d.path, "wanted": d.wanted, "found": d.found, "mend": d.mend.value}
+                            {"path": str(d.path), "wanted": d.wanted, "found": d.found, "mend": d.mend.value}
                             for d in getattr(action, "differences", ())
                         ],
                     }
