@@ -83,7 +83,13 @@ def write(odd: libvirt.virDomain, title: str, description: str, metadata: str, n
 @with_driver
 @given(title=any_text, description=any_text, metadata=any_text, namespace=namespaces)
 def test_the_digest_of_what_anybody_wrote_is_stable_and_others_are_planned_as_ever(
-    connection: libvirt.virConnect, odd: libvirt.virDomain, title: str, description: str, metadata: str, namespace: str
+    connection: libvirt.virConnect,
+    odd: libvirt.virDomain,
+    *,
+    title: str,
+    description: str,
+    metadata: str,
+    namespace: str,
 ) -> None:
     write(odd, title, description, metadata, namespace)
     found = read(connection)

@@ -205,7 +205,7 @@ def forget(trial: Trial) -> None:
 
 
 def soak(
-    world: LabWorld, sources: Sources, kinds: tuple[Kind, ...], kills: int, seed: int, jobs: int
+    world: LabWorld, sources: Sources, kinds: tuple[Kind, ...], *, kills: int, seed: int, jobs: int
 ) -> Iterator[Left]:
     """End so many commands, several at a time, and yield what each left."""
     dice = random.Random(seed)

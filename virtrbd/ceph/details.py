@@ -1,7 +1,10 @@
 """Everything that the cluster knows of one image."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+
+from msgspec import Struct
 
 from virtrbd.ceph.bindings import rados, rbd
 from virtrbd.ceph.clones import clones_of
@@ -77,6 +80,15 @@ def read_parents(cluster: Cluster, ref: ImageRef) -> tuple[ImageRef, ...]:
     return cluster.call(f"reading the parents of {ref}", read)
 
 
+class _Open(Struct, frozen=True, kw_only=True):
+    """An image, open to be read."""
+
+    cluster: Cluster
+    ioctx: Any
+    ref: ImageRef
+    image: Any
+
+
 def _details(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, moved: Moved) -> ImageDetails:
     parents = _parents(cluster, ioctx, image)
     clone_format = 2 if image.op_features() & rbd.RBD_OPERATION_FEATURE_CLONE_CHILD else 1
@@ -102,9 +114,7 @@ def _details(cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, moved: Mov
         mirroring=_is_mirrored(image),
         copied_state=copied_state_of(metadata_of(ioctx, image), str(image.id())),
         group=_group(cluster, ref, ioctx, image),
-        snapshots=tuple(
-            _snapshot(cluster, ioctx, ref, image, each, used_by_name, moved) for each in _oldest_first(ioctx, image)
-        ),
+        snapshots=tuple(_snapshots(_Open(cluster=cluster, ioctx=ioctx, ref=ref, image=image), used_by_name, moved)),
     )
 
 
@@ -112,19 +122,23 @@ def _oldest_first(ioctx: Any, image: Any) -> list[dict[str, Any]]:
     return sorted(snapshots_of(ioctx, image), key=lambda snapshot: int(snapshot["id"]))
 
 
-def _snapshot(
-    cluster: Cluster, ioctx: Any, ref: ImageRef, image: Any, found: dict[str, Any], used_by_name: Any, moved: Moved
-) -> Snapshot:
-    moved()
+def _snapshots(opened: _Open, used_by_name: Mapping[str, int], moved: Moved) -> Iterator[Snapshot]:
+    for found in _oldest_first(opened.ioctx, opened.image):
+        moved()
+        yield _snapshot(opened, found, used_by_name)
+
+
+def _snapshot(opened: _Open, found: dict[str, Any], used_by_name: Mapping[str, int]) -> Snapshot:
+    image = opened.image
     kind = _KINDS.get(found["namespace"], SnapshotKind.UNKNOWN)
     image.set_snap_by_id(found["id"])
-    children = clones_of(cluster, ioctx, image, found["id"])
+    children = clones_of(opened.cluster, opened.ioctx, image, found["id"])
     image.set_snap(None)
     return Snapshot(
         snapshot_id=found["id"],
         name=found["name"],
         kind=kind,
-        label=_label(cluster, ref, found, kind),
+        label=_label(opened.cluster, opened.ref, found, kind),
         size_bytes=found["size"],
         created_at=seconds_of(image.get_snap_timestamp(found["id"])),
         protected=kind is SnapshotKind.USER and bool(image.is_protected_snap(as_bytes(found["name"]))),

@@ -40,7 +40,7 @@ _MAX_XML = 100
     "--no-xml", is_flag=True, help="Leave what no field can express in libvirt's definition, not in the spec's xml:."
 )
 @ALLOW
-def adopt(run: Run, names: tuple[str, ...], is_all: bool, into: str, no_xml: bool, allow: tuple[str, ...]) -> None:
+def adopt(run: Run, *, names: tuple[str, ...], is_all: bool, into: str, no_xml: bool, allow: tuple[str, ...]) -> None:
     """Write specs for domains that virsh or virt-install made.
 
     With --allow takes-over they become virtrbd's. Only virtrbd's own mark is changed in the domains.

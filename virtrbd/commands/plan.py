@@ -30,7 +30,7 @@ with lazily():
 @PATHS
 @click.option("--save", type=FILE_TYPE, metavar="FILE", default="", help="Keep the plan in a file that apply takes.")
 @FLEET_OPTIONS
-def plan(run: Run, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
+def plan(run: Run, *, paths: tuple[str, ...], save: str, limit: str, strict: bool, allow: tuple[str, ...]) -> None:
     """Show what differs from the specs; change nothing.
 
     It shows what apply would do, and what reconcile would leave to the operator.

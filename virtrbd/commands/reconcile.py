@@ -85,6 +85,7 @@ class _Job(Struct, frozen=True, kw_only=True):
 @FLEET_OPTIONS
 def reconcile(
     run: Run,
+    *,
     paths: tuple[str, ...],
     splay: float,
     textfile: str,
@@ -211,7 +212,9 @@ def _summarise(job: _Job, code: ExitCode, fleet: Fleet | None = None, report: Re
     now = time.time()
     last_success = now if code is ExitCode.OK else job.state.read_last_success()
     try:
-        summary = summary_of(report, fleet, code, now, last_success, time.monotonic() - job.began)
+        summary = summary_of(
+            report, fleet, code=code, now=now, last_success=last_success, seconds=time.monotonic() - job.began
+        )
         write_summary(job.textfile, summary)
         if code is ExitCode.OK:
             job.state.write_last_success(now)

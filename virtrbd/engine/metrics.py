@@ -41,7 +41,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 def summary_of(
-    report: Report | None, fleet: Fleet | None, code: ExitCode, now: float, last_success: float, seconds: float
+    report: Report | None, fleet: Fleet | None, *, code: ExitCode, now: float, last_success: float, seconds: float
 ) -> Summary:
     """Return the summary of a run, or of one that failed before there was a report."""
     summary = Summary(exit_code=int(code), ended_at=now, last_success=last_success, seconds_by_phase={"all": seconds})

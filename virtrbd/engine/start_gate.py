@@ -47,7 +47,7 @@ def through_gate(
             others = beyond_mappings(registration.others(), set(mapped) - {*refs, *unsure}, cluster.address)
             if not others:
                 _refuse_obstacles(registration)
-                _check_images(cluster, refs, run, save, allowed, say)
+                _check_images(cluster, refs, run, save, allowed=allowed, say=say)
                 # Interrupted in between, a guest that never ran would be recorded, or a running one look stopped.
                 with finishing():
                     set_running(cluster, refs, run)
@@ -72,6 +72,7 @@ def _check_images(
     refs: Sequence[ImageRef],
     run: LastRun,
     save: ManagedSave | None,
+    *,
     allowed: frozenset[Hazard],
     say: Callable[[str], None],
 ) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from msgspec import Struct
+
 from virtrbd.ceph.details import missing_snapshot, read_details
 from virtrbd.ceph.features import OBJECT_MAP_INVALID
 from virtrbd.ceph.images import read_image, set_state
@@ -75,8 +77,15 @@ def once_not_used(host: Host, ref: ImageRef, find: Callable[[Image], Sequence[Ob
     return once_free(look, wait_s=host.settings.timeouts.watcher, say=host.say)
 
 
-def grow(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef, to_bytes: int) -> tuple[int, str]:
-    """Grow an image; return its size before, and the running domain whose guest sees it, or "".
+class Growth(Struct, frozen=True, kw_only=True):
+    """The size of an image before it grew, and the running domain whose guest sees the new one, or ""."""
+
+    from_bytes: int
+    seen_by: str = ""
+
+
+def grow(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef, to_bytes: int) -> Growth:
+    """Grow an image.
 
     Raises ClusterError for a smaller size, ImageBusyError, BlockedError, HypervisorError.
     """
@@ -94,11 +103,11 @@ def grow(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef, to_bytes: 
         # Also an image of that size already: after a growth by rbd alone the guest does not know it.
         target = _target(host, running, ref)
         was_told = block_resize(host.hypervisor, running.uuid, target, image.size_bytes, to_bytes)
-        return image.size_bytes, running.name if was_told else ""
+        return Growth(from_bytes=image.size_bytes, seen_by=running.name if was_told else "")
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)
         host.did(f"image {ref}: grown to {format_size(to_bytes)}")
-    return image.size_bytes, ""
+    return Growth(from_bytes=image.size_bytes)
 
 
 def _target(host: Host, use: DomainUse, ref: ImageRef) -> str:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from msgspec import Struct
+
 from virtrbd.ceph.bytewise import SECTOR_BYTES, copy_bytes, read_bytes
 from virtrbd.ceph.pools import refuse_full
 from virtrbd.deadline import begin
@@ -76,7 +78,7 @@ def copy_image(host: Host, source: ImageRef, size_bytes: int, ref: ImageRef, dat
 def verify(host: Host, source: Source, ref: ImageRef) -> None:
     """Read the file and the image again, byte by byte. Raises ClusterError when they differ."""
     with readable_node(source) as node:
-        _compare(host, node, ref, source.size_bytes, _reading(source.size_bytes), source)
+        _compare(host, node, ref, source.size_bytes, _reading(source.size_bytes), source=source)
 
 
 def export_image(host: Host, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool) -> None:
@@ -96,7 +98,8 @@ def export_image(host: Host, ref: ImageRef, size_bytes: int, path: str, file_for
         # By its descriptor: a user who may write to the folder above could redirect its name meanwhile.
         folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _export_into(host, folder, ref, size_bytes, path, file_format, check=check)
+            whole = _Export(ref=ref, size_bytes=size_bytes, path=path, format=file_format)
+            _export_into(host, folder, whole, check=check)
             os.fsync(folder)
         finally:
             os.close(folder)
@@ -108,23 +111,31 @@ def export_image(host: Host, ref: ImageRef, size_bytes: int, path: str, file_for
         raise VirtrbdError(f"{path}: {error.strerror}; name a folder that can be written to") from error
 
 
-def _export_into(
-    host: Host, folder: int, ref: ImageRef, size_bytes: int, path: str, file_format: str, *, check: bool
-) -> None:
+class _Export(Struct, frozen=True, kw_only=True):
+    """An image or snapshot, and the file that it becomes."""
+
+    ref: ImageRef
+    size_bytes: int
+    path: str
+    format: str
+
+
+def _export_into(host: Host, folder: int, export: _Export, *, check: bool) -> None:
+    ref, size_bytes, path = export.ref, export.size_bytes, export.path
     begin(f"exporting {ref}")
     name = Path(path).name
     half = f".{name}.{uuid.uuid4().hex[:8]}.part"
     # Made here, so that only this user may ever read it: it may be a private disk.
     descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        _fill(host, descriptor, ref, size_bytes, path, file_format)
+        _fill(host, descriptor, export)
         # qemu-img leaves that to the kernel.
         os.fsync(descriptor)
-        _require_size(descriptor, ref, size_bytes, path, file_format)
+        _require_size(descriptor, export)
         if check and size_bytes % SECTOR_BYTES:
             _compare_bytes(host, descriptor, ref, path)
         elif check:
-            _compare(host, own_node(path, descriptor, file_format), ref, size_bytes, _writing(size_bytes))
+            _compare(host, own_node(path, descriptor, export.format), ref, size_bytes, _writing(size_bytes))
         with finishing():
             # Not rename: it would replace a file that was made there meanwhile. Python follows the link of the
             # descriptor only where it is given folders.
@@ -136,36 +147,37 @@ def _export_into(
             os.unlink(half, dir_fd=folder)
 
 
-def _require_size(descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+def _require_size(descriptor: int, export: _Export) -> None:
     """Raise ClusterError when the file holds a disk of another size than the image.
 
     For an image of 2^63 bytes qemu-img makes an empty file, and succeeds (measured with QEMU 7.2).
     """
-    if file_format == "raw":
+    if export.format == "raw":
         written = os.fstat(descriptor).st_size
     else:
         [written] = struct.unpack(">Q", os.pread(descriptor, 8, _QCOW2_SIZE_AT))
-    if written != size_bytes:
+    if written != export.size_bytes:
         raise ClusterError(
-            f"image {ref} has {size_bytes} bytes and qemu-img wrote a disk of {written} to {path}, which is removed; "
-            f"look at its size with `{shell_command('rbd info', ref.image)}`"
+            f"image {export.ref} has {export.size_bytes} bytes and qemu-img wrote a disk of {written} to "
+            f"{export.path}, which is removed; look at its size with `{shell_command('rbd info', export.ref.image)}`"
         )
 
 
-def _fill(host: Host, descriptor: int, ref: ImageRef, size_bytes: int, path: str, file_format: str) -> None:
+def _fill(host: Host, descriptor: int, export: _Export) -> None:
     """Write the image into virtrbd's file."""
+    ref, size_bytes, path = export.ref, export.size_bytes, export.path
     if size_bytes % SECTOR_BYTES:
         os.truncate(descriptor, size_bytes)
         read_bytes(host.cluster, ref, partial(_write_at, descriptor), host.progress)
         return
     with ceph_access(host) as ceph:
-        words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", file_format, "--", ceph.name(ref)]
+        words = ["convert", "-p", "-W", "-m", "16", *_AS_IT_IS, "-O", export.format, "--", ceph.name(ref)]
         work = Work(
             words=[*words, f"file:/proc/self/fd/{descriptor}"],
             what=f"exporting {ref} to {path}",
             rights=_writing(size_bytes),
             descriptors=[descriptor, *ceph.descriptors],
-            nodes=[own_node(path, descriptor, file_format)],
+            nodes=[own_node(path, descriptor, export.format)],
         )
         _run(host, work, size_bytes)
 
@@ -187,7 +199,7 @@ def _compare_bytes(host: Host, descriptor: int, ref: ImageRef, path: str) -> Non
 
 
 def _compare(
-    host: Host, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, source: Source | None = None
+    host: Host, node: Node, ref: ImageRef, size_bytes: int, rights: Rights, *, source: Source | None = None
 ) -> None:
     with ceph_access(host) as ceph:
         # The file's format is in its name.

@@ -47,7 +47,7 @@ def resolve_drives(item: LoadedSpec, settings: Settings, *, is_pc: bool) -> Driv
     for index, disk in enumerate(spec.disks):
         target = disk.target or _free_target(disk.bus or Bus.VIRTIO, taken)
         file = _import_file(item, index, disk, settings)
-        disks.append(_disk(item, disk, target, settings, file, _line(item, ("disks", index))))
+        disks.append(_disk(item, disk, target, settings, file=file, line=_line(item, ("disks", index))))
     cdroms = []
     for index, cdrom in enumerate(cdrom_specs):
         bus = Bus(cdrom.bus) if cdrom.bus else Bus.IDE if is_pc else Bus.SATA
@@ -85,7 +85,7 @@ def _import_file(item: LoadedSpec, index: int, spec: DiskSpec, settings: Setting
     return named_file(item.document, ("disks", index, "import"), spec.import_file, settings)
 
 
-def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, file: NamedFile, line: int) -> Disk:
+def _disk(item: LoadedSpec, spec: DiskSpec, target: str, settings: Settings, *, file: NamedFile, line: int) -> Disk:
     image = spec.image or ImageRef(pool=settings.ceph.pool, name=f"{item.spec.name}.{target}")
     return Disk(
         target=target,

@@ -323,7 +323,7 @@ main()
 )
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_a_signal_ends_a_wait_at_once(
-    host: LabHost, deaf: str, sent: signal.Signals, code: int, word: str, output: str
+    host: LabHost, deaf: str, *, sent: signal.Signals, code: int, word: str, output: str
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", TELLING, "shutdown", deaf, "--timeout", "50", "--output", output],

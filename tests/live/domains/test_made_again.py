@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 PCI = "<address type='pci' domain='0x0000' bus='0x{bus:02x}' slot='0x{slot:02x}' function='0x0'/>"
 
 
-def disk(kind: str, source: str, target: str, bus: str, more: str = "", device: str = "disk") -> str:
+def disk(kind: str, source: str, target: str, bus: str, more: str = "", *, device: str = "disk") -> str:
     return (
         f"<disk type='{kind}' device='{device}'><driver name='qemu' type='raw'/>{source}"
         f"<target dev='{target}' bus='{bus}'/>{more}</disk>"
@@ -74,9 +74,9 @@ DOMAINS: dict[str, tuple[str, str, str]] = {
     "disk-drive-address": ("", disk("file", FILE, "sdc", "sata", drive(0, 0, 5)), ""),
     "disk-drive-address-scsi": ("", disk("file", FILE, "sdb", "scsi", drive(0, 0, 12)), ""),
     "disk-ide-second-bus": ("", disk("file", FILE, "hdb", "ide", drive(0, 1, 1)), "pc"),
-    "disk-iso": ("", disk("file", FILE, "sda", "sata", "<readonly/>", "cdrom"), ""),
-    "disk-empty-drive": ("", disk("file", "", "hdc", "ide", "<readonly/>", "cdrom"), "pc"),
-    "disk-floppy": ("", disk("file", FILE, "fda", "fdc", "", "floppy"), "pc"),
+    "disk-iso": ("", disk("file", FILE, "sda", "sata", "<readonly/>", device="cdrom"), ""),
+    "disk-empty-drive": ("", disk("file", "", "hdc", "ide", "<readonly/>", device="cdrom"), "pc"),
+    "disk-floppy": ("", disk("file", FILE, "fda", "fdc", device="floppy"), "pc"),
     "disk-qcow2": (
         "", disk("file", FILE, "vdb", "virtio", "<serial>A1</serial>").replace("'raw'", "'qcow2' cache='none'"), ""),
     "disk-of-another-cluster": (

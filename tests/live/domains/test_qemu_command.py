@@ -167,7 +167,7 @@ def test_cache_is_as_stated(run: Runner, image: ImageRef, cache: Cache, qemu: st
 )
 @pytest.mark.stack
 def test_granularity_is_what_the_guest_should_see(
-    run: Runner, image: ImageRef, bus: Bus, qemu: str, machine: str, granularity: int
+    run: Runner, image: ImageRef, *, bus: Bus, qemu: str, machine: str, granularity: int
 ) -> None:
     disk = Disk(target=BUSES[bus], bus=bus, image=image)
     with run(disk, qemu=qemu, machine=machine) as monitor:

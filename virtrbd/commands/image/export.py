@@ -26,7 +26,7 @@ with lazily():
 @click.option("--format", "file_format", type=click.Choice(["raw", "qcow2"]), default="raw", show_default=True)
 @VERIFY
 @PROGRESS
-def export_image(run: Run, ref: ImageRef, file: str, file_format: str, verify: bool, progress: str) -> None:
+def export_image(run: Run, *, ref: ImageRef, file: str, file_format: str, verify: bool, progress: str) -> None:
     """Export an image or a snapshot into a new FILE."""
     if file == "-":
         raise UsageError("an export needs a file, which gets its name when it is whole; name one")

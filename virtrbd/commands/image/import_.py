@@ -59,6 +59,7 @@ _BASE = "base"
 @PROGRESS
 def import_image(
     run: Run,
+    *,
     file: str,
     ref: ImageRef,
     file_format: str | None,

@@ -31,6 +31,7 @@ with lazily():
 @ALLOW
 def remove(
     run: Run,
+    *,
     ref: ImageRef,
     delay: float,
     now: bool,

@@ -30,11 +30,12 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
     require_plain(ref)
     with connected_for_images(run, parse_allowed(allow)) as host, host.state.locked([str(ref)], "image resize"):
         uses = host.known_uses(ref)
-        before, told = grow(host, uses, ref, size)
-    done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": told or None}
+        growth = grow(host, uses, ref, size)
+    before, seen_by = growth.from_bytes, growth.seen_by
+    done = {"image": str(ref), "from_bytes": before, "size_bytes": size, "told": seen_by or None}
     grown = f"grown from {format_size(before)} to {format_size(size)}"
     line = f"{ref}: {f'is {format_size(size)} already' if before == size else grown}"
-    lines = [line + (f", and domain {told} sees the new size" if told else "")]
+    lines = [line + (f", and domain {seen_by} sees the new size" if seen_by else "")]
     if before != size:
         # Images never shrink, so a plan over a spec with a smaller size would stop there.
         lines += [
@@ -42,4 +43,4 @@ def resize(run: Run, ref: ImageRef, size: int, allow: tuple[str, ...]) -> None:
             for use in uses or ()
             if use.uses(ref)
         ]
-    run.answer_change(done, lines, changed=before != size or bool(told))
+    run.answer_change(done, lines, changed=before != size or bool(seen_by))

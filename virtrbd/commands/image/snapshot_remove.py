@@ -24,7 +24,7 @@ with lazily():
 @PROGRESS
 @ALLOW
 def remove_snapshot(
-    run: Run, ref: ImageRef, clear: bool, only_plan: bool, progress: str, allow: tuple[str, ...]
+    run: Run, *, ref: ImageRef, clear: bool, only_plan: bool, progress: str, allow: tuple[str, ...]
 ) -> None:
     """Remove a snapshot, or show what keeps it.
 

@@ -44,6 +44,7 @@ with lazily():
 @ALLOW
 def purge(
     run: Run,
+    *,
     pools: tuple[str, ...],
     now: bool,
     clear: bool,
