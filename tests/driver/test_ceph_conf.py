@@ -61,9 +61,9 @@ def test_a_client_without_cephx_is_seen(option: str, tmp_path: Path) -> None:
         pytest.skip(f"this Ceph has no {option} any more")
     assert not facts(tmp_path, f"[global]\n{option} = none\n").cephx
     client = client_of(written(tmp_path, f"[global]\n{option} = none\nkeyring = {tmp_path}/none\n"), "virtrbd", {})
-    key, why = find_key(client, "virtrbd")
-    assert key is None
-    assert isinstance(why, DeniedError)
+    found = find_key(client, "virtrbd")
+    assert found.key is None
+    assert isinstance(found.why_none, DeniedError)
 
 
 def test_reading_writes_no_log(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_no_key_at_all_names_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(VirtrbdError, match=f"no key for client.virtrbd in {tmp_path}/a .*, ' {tmp_path}/b' .*; write"):
         find_key(client_of(conf, "virtrbd", {}), "virtrbd")
     conf = written(tmp_path, "[global]\nkeyring =\nauth_client_required = cephx, none\n")
-    key, why = find_key(client_of(conf, "virtrbd", {}), "virtrbd")
-    assert key is None, "a cluster without cephx needs none"
-    assert "in no file" in str(why)
+    found = find_key(client_of(conf, "virtrbd", {}), "virtrbd")
+    assert found.key is None, "a cluster without cephx needs none"
+    assert "in no file" in str(found.why_none)
 
 
 def test_a_keyring_that_cannot_be_read_names_why(tmp_path: Path) -> None:

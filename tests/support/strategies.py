@@ -263,7 +263,7 @@ def _meddled_domains(draw: st.DrawFn, actual: World, domain: Domain) -> World:
         outcomes.append(replace(held, persistent=False, autostart=False))
     changed = draw(st.sampled_from(outcomes))
     if is_ours(changed) and not draw(st.integers(0, 3)):
-        changed = marked(changed, hold=draw(holds), ignored=tuple(sorted(draw(ignored_paths))))
+        changed = marked(changed, hold=draw(holds), ignored=tuple(map(ElementPath, sorted(draw(ignored_paths)))))
     return changed_domain(actual, domain.uuid, lambda _: changed)
 
 
@@ -275,7 +275,7 @@ ignored_paths = st.sets(
             "devices/disk:vdb", "devices/disk:vda/iotune/read_iops_sec", "devices/disk:vda/driver/@cache",
             "devices/disk:sdb/source",
         ]
-    ).map(ElementPath),
+    ),
     max_size=3,
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from virtrbd.domainxml.document import Document
-from virtrbd.domainxml.image_uses import images_elsewhere, named_images, sources_written, written_images
+from virtrbd.domainxml.image_uses import WrittenSources, images_elsewhere, named_images, sources_written, written_images
 from virtrbd.domainxml.parsing import FORBIDDEN
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import parse_tree
@@ -212,15 +212,15 @@ def _kept(text: str) -> str:
 @given(st.builds(ImageRef, pool=WORD, namespace=WORD, name=WORD, snapshot=WORD))
 def test_every_name_that_qemu_can_be_given_is_read_back(ref: ImageRef) -> None:
     node = {"driver": "rbd", "pool": ref.pool, "namespace": ref.namespace, "image": ref.name, "snapshot": ref.snapshot}
-    assert images_in_argument(json.dumps(node))[0] == (ref,)
+    assert images_in_argument(json.dumps(node)).images == (ref,)
     filename = f"rbd:{_kept(ref.pool)}/{_kept(ref.namespace)}/{_kept(ref.name)}@{_kept(ref.snapshot)}:id=x"
-    assert images_in_argument("file=" + filename.replace(",", ",,"))[0] == (ref,)
+    assert images_in_argument("file=" + filename.replace(",", ",,")).images == (ref,)
 
 
 @given(st.text())
 def test_any_argument_is_read_or_unread(argument: str) -> None:
-    found, is_read = images_in_argument(argument)
-    assert is_read or not found
+    found = images_in_argument(argument)
+    assert found.is_read or not found.images
 
 
 def test_what_names_other_monitors_by_address_is_elsewhere() -> None:
@@ -259,9 +259,9 @@ def test_volumes_and_devices_that_are_written_are_told_from_those_that_are_read(
     nvram = "<os><nvram type='block'><source dev='/dev/rbd2'/></nvram></os>"
     root = parse_tree(f"<domain>{nvram}<devices>{''.join(drives)}</devices></domain>")
     web = NamedVolume(pool="p", volume="web.vda", role=Role.DISK, place="disk vda")
-    assert sources_written(root) == ((web,), ("/dev/rbd0", "/dev/rbd2"))
-    assert sources_written(root, "disk:vda") == ((web,), ())
-    assert sources_written(root, "disk:vdb") == ((), ("/dev/rbd0",))
+    assert sources_written(root) == WrittenSources(volumes=(web,), devices=("/dev/rbd0", "/dev/rbd2"))
+    assert sources_written(root, "disk:vda") == WrittenSources(volumes=(web,))
+    assert sources_written(root, "disk:vdb") == WrittenSources(devices=("/dev/rbd0",))
 
 
 def test_only_the_one_client_of_this_host_goes_for_the_kernels_of_a_mapped_image() -> None:

@@ -5,6 +5,7 @@ import pytest
 from virtrbd.domainxml.document import Definition, Document, LiveDocument, Rendered
 from virtrbd.domainxml.ignoring import is_ignored, not_ignored, pruned
 from virtrbd.domainxml.live import (
+    Amount,
     current_memory,
     current_vcpus,
     live_edit,
@@ -236,9 +237,11 @@ def test_a_link_is_up_unless_it_says_down() -> None:
 def test_what_a_guest_has_of_memory_vcpus_and_titles() -> None:
     head = "<title>t</title><memory unit='KiB'>4</memory><currentMemory unit='KiB'>2</currentMemory>"
     live = domain(head=f"{head}<vcpu current='1'>3</vcpu>")
-    assert (current_memory(parse_tree(live)), current_vcpus(parse_tree(live))) == ((2048, 4096), (1, 3))
+    assert current_memory(parse_tree(live)) == Amount(current=2048, most=4096)
+    assert current_vcpus(parse_tree(live)) == Amount(current=1, most=3)
     assert titles(LiveDocument(live)) == {"title": "t", "description": ""}
-    assert (current_memory(parse_tree(domain())), current_vcpus(parse_tree(domain()))) == ((1024**2, 1024**2), (2, 2))
+    assert current_memory(parse_tree(domain())) == Amount(current=1024**2, most=1024**2)
+    assert current_vcpus(parse_tree(domain())) == Amount(current=2, most=2)
 
 
 def test_monitors_are_those_of_rbd_disks() -> None:

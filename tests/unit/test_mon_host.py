@@ -2,7 +2,7 @@
 
 import pytest
 
-from virtrbd.ceph.conf_text import refused_line, unsafe_line
+from virtrbd.ceph.conf_text import LineFlaw, refused_line, unsafe_line
 from virtrbd.ceph.monitors import addresses_of_map, host_names, monitors_of_conf, monitors_of_map
 from virtrbd.ceph.plain_conf import plain_options
 from virtrbd.errors import ConfigError
@@ -128,10 +128,7 @@ def test_what_only_ceph_reads_rightly_is_refused_by_its_line(text: str, line: in
 
 
 def test_a_line_that_is_not_utf8_is_named() -> None:
-    assert unsafe_line(b"[global]\n# \xfc\n") == (
-        2,
-        "is not UTF-8; write it in UTF-8",
-    )
+    assert unsafe_line(b"[global]\n# \xfc\n") == LineFlaw(line=2, why="is not UTF-8; write it in UTF-8")
 
 
 @pytest.mark.parametrize("line", ['x = "\u00fc"', "x = '\u00fc' # \u00e4", "x = 1 ; \u00fc", "\t# \u00fc"])
@@ -143,4 +140,4 @@ def test_letters_of_all_kinds_are_safe_in_quotes_and_comments(line: str) -> None
 def test_the_first_line_that_is_refused_is_found(at: int) -> None:
     lines = [b"good"] * 8
     lines[at - 1] = b"bad"
-    assert refused_line(b"\n".join(lines) + b"\n", lambda text: b"bad" in text)[0] == at
+    assert refused_line(b"\n".join(lines) + b"\n", lambda text: b"bad" in text).line == at

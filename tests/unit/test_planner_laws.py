@@ -248,8 +248,8 @@ def test_a_cron_run_takes_no_device_from_a_guest_and_no_guest_down(
         assert devices_of(found.live) <= devices_of(left.live)
         if found.live:
             assert left.live is not None
-            assert current_memory(left.live.tree)[0] >= current_memory(found.live.tree)[0]
-            assert current_vcpus(left.live.tree)[0] >= current_vcpus(found.live.tree)[0]
+            assert current_memory(left.live.tree).current >= current_memory(found.live.tree).current
+            assert current_vcpus(left.live.tree).current >= current_vcpus(found.live.tree).current
 
 
 def devices_of(live: LiveDocument | None) -> set[tuple[str | None, ImageRef | None]]:

@@ -117,8 +117,8 @@ def test_a_balloon_is_marked_as_the_document_says() -> None:
     [found] = world.domains
     assert found.live is not None
     assert 'balloon="134217728"' in found.live.text
-    assert current_memory(found.live.tree)[0] == 128 * 1024**2
-    assert current_vcpus(found.live.tree)[0] == 2
+    assert current_memory(found.live.tree).current == 128 * 1024**2
+    assert current_vcpus(found.live.tree).current == 2
 
 
 def test_a_file_in_a_drive_is_inserted_not_ejected() -> None:

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from virtrbd.ceph.bindings import rados
 from virtrbd.ceph.header import ParentKey, parent_key_of
 from virtrbd.ceph.texts import as_bytes, as_text
@@ -28,6 +30,13 @@ _ID_KEY = "id_"
 # From this version on an entry of the trash has a state.
 _STATED_VERSION = 2
 _SOURCES = {0: "USER", 1: "MIRRORING", 2: "MIGRATION", 3: "REMOVING", 4: "USER_PARENT"}
+
+
+class Versioned(Struct, frozen=True, kw_only=True):
+    """The version of an encoded structure, and where it ends."""
+
+    version: int
+    end: int
 
 
 class Decoder:
@@ -53,10 +62,10 @@ class Decoder:
     def text(self) -> str:
         return as_text(self.raw())
 
-    def versioned(self) -> tuple[int, int]:
-        """Return the version of what begins here (ENCODE_START), and where it ends."""
+    def versioned(self) -> Versioned:
+        """Return the header of what begins here (ENCODE_START)."""
         version, _, length = self.number("B"), self.number("B"), self.number("I")
-        return version, self.at + length
+        return Versioned(version=version, end=self.at + length)
 
     def time(self) -> float:
         return self.number("I") + self.number("I") / 1e9
@@ -165,7 +174,7 @@ def _snapshot(answer: bytes) -> dict[str, Any]:
     walk = Decoder(answer)
     walk.versioned()
     found: dict[str, Any] = {"id": walk.number("Q")}
-    _, end = walk.versioned()
+    end = walk.versioned().end
     kind = walk.number("I")
     if kind == _GROUP_KIND:
         # By ids: names of groups may be what could not be decoded.
@@ -202,11 +211,11 @@ def _spec_in_trash(ioctx: Any, image_id: str) -> dict[str, Any]:
 
 
 def _decoded_trash_spec(walk: Decoder) -> dict[str, Any]:
-    version, end = walk.versioned()
+    header = walk.versioned()
     source = _SOURCES.get(walk.number("B"), "UNKNOWN")
     found = {"source": source, "name": walk.text(), "deleted_at": walk.time(), "expires_at": walk.time()}
-    found["state"] = walk.number("B") if version >= _STATED_VERSION else 0
-    walk.at = end
+    found["state"] = walk.number("B") if header.version >= _STATED_VERSION else 0
+    walk.at = header.end
     return found
 
 
@@ -223,7 +232,7 @@ def list_clones(ioctx: Any, image_id: str, snapshot_id: int) -> list[ParentKey]:
         return []
     found = []
     for _ in range(walk.number("I")):
-        _, end = walk.versioned()
+        end = walk.versioned().end
         pool_id, clone_id = walk.number("q"), walk.text()
         namespace = walk.text() if walk.at < end else ""
         walk.at = end

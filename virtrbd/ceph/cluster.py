@@ -58,12 +58,12 @@ class Cluster:
             options |= {"keyring": settings.ceph.keyring, "key": "", "keyfile": ""}
         connection = client_of(settings.ceph.conf, settings.ceph.user, options)
         # Before librados, which has only an error number for a keyring that is missing or broken.
-        key, no_key = find_key(connection, settings.ceph.user)
-        cluster = cls(connection, settings, key)
+        found = find_key(connection, settings.ceph.user)
+        cluster = cls(connection, settings, found.key)
         try:
             cluster.call("connecting to the cluster", cluster._connect, extra_s=1)
         except DeniedError:
-            if why := no_key or keyring_refusal(connection, settings.ceph.user):
+            if why := found.why_none or keyring_refusal(connection, settings.ceph.user):
                 raise why from None
             raise
         except ClusterError as error:

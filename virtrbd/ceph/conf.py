@@ -53,8 +53,7 @@ def reader_of(file: str, user: str, instead: Mapping[str, str]) -> Any:
     else:
         return client
     # Here, not in the handler: so Ceph's error is not chained.
-    line, why = refused_line(text, refuses)
-    raise unreadable(file, line, why)
+    raise unreadable(file, refused_line(text, refuses))
 
 
 def opened_keyring(keyrings: str) -> str:
@@ -99,7 +98,7 @@ def auth_methods(option: Callable[[str], str]) -> frozenset[str]:
 
 def _refuse_unsafe(file: str, text: bytes) -> None:
     if unsafe := unsafe_line(text):
-        raise unreadable(file, *unsafe)
+        raise unreadable(file, unsafe)
 
 
 def _refuses(rados: Any, text: bytes) -> bool:

@@ -4,6 +4,8 @@ import os
 from binascii import a2b_base64
 from typing import Any
 
+from msgspec import Struct
+
 from virtrbd.ceph.conf import NO_KEYRING, auth_methods, keyring_names, opened_keyring, read_file, reader_of
 from virtrbd.ceph.conf_text import foreign_line, keys_in, unreadable
 from virtrbd.errors import ConfigError, DeniedError, VirtrbdError
@@ -30,23 +32,29 @@ class NoKeyError(ConfigError):
     """There is no key for the user."""
 
 
-def find_key(client: Any, user: str) -> tuple[Key | None, VirtrbdError | None]:
-    """Return the key that a client of librados will use, and why there is none, in case the cluster needs one.
+class FoundKey(Struct, frozen=True, kw_only=True):
+    """A key, or why there is none, in case the cluster needs one."""
+
+    key: Key | None = None
+    why_none: VirtrbdError | None = None
+
+
+def find_key(client: Any, user: str) -> FoundKey:
+    """Return the key that a client of librados will use.
 
     A cluster without cephx needs none, and a client may allow that. Raises ConfigError, DeniedError where it does
     not, and where a key is broken.
     """
     methods = auth_methods(client.conf_get)
     if "cephx" not in methods:
-        return None, DeniedError(
-            f"ceph.conf allows client.{user} to connect without cephx, the cluster not; remove auth_client_required"
-        )
+        why = f"ceph.conf allows client.{user} to connect without cephx, the cluster not; remove auth_client_required"
+        return FoundKey(why_none=DeniedError(why))
     try:
-        return read_key(client, user), None
+        return FoundKey(key=read_key(client, user))
     except (NoKeyError, DeniedError) as error:
         if "none" not in methods:
             raise
-        return None, error
+        return FoundKey(why_none=error)
 
 
 def read_key(client: Any, user: str) -> Key:
@@ -100,8 +108,8 @@ def keyring_refusal(client: Any, user: str) -> ConfigError | None:
         return None
     keyring = chosen_keyring(client.conf_get("keyring") or "", user)
     text = read_file(keyring)
-    if line := foreign_line(text):
-        why = str(unreadable(keyring, *line))
+    if flaw := foreign_line(text):
+        why = str(unreadable(keyring, flaw))
     elif any(flaw_of(key) for key in keys_in(text)):
         why = f"{keyring}: Ceph cannot read it: a key in it is broken; mend that"
     else:

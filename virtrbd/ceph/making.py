@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec import Struct
+
 from virtrbd.ceph.bindings import rbd
 from virtrbd.ceph.cluster import Cluster, refuse_missing_namespace
 from virtrbd.ceph.contents import object_bytes_of
@@ -90,14 +92,21 @@ def _not_found(ioctx: Any, ref: ImageRef, error: Exception) -> ClusterError:
     return ClusterError(f"image {ref}: {error}")
 
 
-def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str, tuple[str, ...]]:
-    """Clone a snapshot; return the clone's id and the parent's settings that were removed from it.
+class Cloned(Struct, frozen=True, kw_only=True):
+    """A new clone's id, and the parent's settings that were removed from it."""
+
+    image_id: str
+    dropped: tuple[str, ...]
+
+
+def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> Cloned:
+    """Clone a snapshot.
 
     A clone inherits all image metadata of its source: marks, and conf_rbd_* that would override the spec.
     Raises ImageExistsError, DeniedError.
     """
 
-    def clone() -> tuple[str, tuple[str, ...]]:
+    def clone() -> Cloned:
         if data_pool := cluster.option(_DEFAULT_DATA_POOL):
             refuse_closed(cluster, ref, data_pool)
         with cluster.ioctx(parent) as source, cluster.ioctx(ref) as ioctx:
@@ -123,7 +132,7 @@ def clone_image(cluster: Cluster, parent: ImageRef, ref: ImageRef) -> tuple[str,
             except rbd.ImageExists as error:
                 raise _exists(ref) from error
             image_id = read_id(ioctx, ref)
-            return image_id, _free_of_inherited(ioctx, ref, image_id)
+            return Cloned(image_id=image_id, dropped=_free_of_inherited(ioctx, ref, image_id))
 
     return cluster.call(f"cloning {parent} to {ref}", clone, changes=True)
 

@@ -45,7 +45,7 @@ def plain_options(conf: str, text: bytes, user: str) -> dict[str, str]:
 
 def _lines(conf: str, text: bytes) -> list[str]:
     if unsafe := unsafe_line(text):
-        raise unreadable(conf, *unsafe)
+        raise unreadable(conf, unsafe)
     lines = text.decode().replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, 1):
         # A lone carriage return ends a line for Ceph too; a last line without its end must be a comment.

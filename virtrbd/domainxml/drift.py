@@ -50,8 +50,8 @@ def foreign_changes(
     among them, nor is what belongs to it. With `last` None only that something changed is known. `is_upgraded`: `last`
     is another libvirt's, and what the new libvirt adds by itself is not a change.
     """
-    before, own_before = own_first(definition)
-    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last)[0], before, ROOT))
+    before, after = own_first(definition), own_first(edited)
+    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last).root, before.root, ROOT))
     if is_upgraded:
         news = tuple(change for change in news if change.was or _is_theirs(change.path))
     found = {change.path: change for change in known}
@@ -59,9 +59,8 @@ def foreign_changes(
         earlier = found.get(change.path)
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
-    root, own = own_first(edited)
-    held = {name for name, _ in device_steps(before)}
-    paths = {path: _moved(path, own_before, own) if path.device in held else path for path in found}
+    held = {name for name, _ in device_steps(before.root)}
+    paths = {path: _moved(path, before.own, after.own) if path.device in held else path for path in found}
     found = {now: replace(found[path], path=now) for path, now in paths.items() if now}
     # Many changes ask for the same children.
     children = cache(lambda element: dict(_children(element)))
@@ -72,7 +71,7 @@ def foreign_changes(
         and not is_ignored(path, ignored)
         # What the spec states is virtrbd's, with any content.
         and path not in stated
-        and _holds(root, change, children)
+        and _holds(after.root, change, children)
     )
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from msgspec import Struct
+
 from virtrbd.domainxml.parse import disks_of, source_image
 from virtrbd.domainxml.qemu_arguments import images_in_argument
 from virtrbd.domainxml.tree import Element, children, device_key, word
@@ -81,7 +83,14 @@ def argument_images(root: Element) -> tuple[ImageRef, ...]:
     return tuple(dict.fromkeys(use.ref for use in found if use.place == _ARGUMENT and not use.ref.snapshot))
 
 
-def sources_written(root: Element, device: str = "") -> tuple[tuple[NamedVolume, ...], tuple[str, ...]]:
+class WrittenSources(Struct, frozen=True, kw_only=True):
+    """The volumes and the paths of block devices that QEMU opens read-write."""
+
+    volumes: tuple[NamedVolume, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
+def sources_written(root: Element, device: str = "") -> WrittenSources:
     """Return the volumes and the block devices that QEMU opens read-write: of all disks and NVRAM, or of one disk."""
     disks = [
         disk for disk in root.iterfind("devices/disk") if device in ("", device_key(disk)) and not _is_shared(disk)
@@ -95,7 +104,8 @@ def sources_written(root: Element, device: str = "") -> tuple[tuple[NamedVolume,
         for source in sources
         if source.get("volume")
     )
-    return tuple(volumes), tuple(dev for source in sources if (dev := source.get("dev", "")))
+    devices = tuple(dev for source in sources if (dev := source.get("dev", "")))
+    return WrittenSources(volumes=tuple(volumes), devices=devices)
 
 
 def _elements(root: Element) -> Iterator[Element]:
@@ -168,12 +178,12 @@ class _Found:
 
     def _argument(self, element: Element, place: str) -> None:
         for value in (element.get("value", ""), element.text or ""):
-            images, is_read = images_in_argument(value)
-            self.images |= {ImageUse(ref=ref, role=Role.OTHER, place=place) for ref in images}
+            argument = images_in_argument(value)
+            self.images |= {ImageUse(ref=ref, role=Role.OTHER, place=place) for ref in argument.images}
             devices = _DEVICE.findall(value)
             for path in devices:
                 self._device(path, place, Role.OTHER)
-            if value in _READ_FROM_FILES or not (is_read or devices):
+            if value in _READ_FROM_FILES or not (argument.is_read or devices):
                 self.unread.add(Unread(what=f"{place}: {value}"))
 
 

@@ -134,27 +134,34 @@ def with_link(device: Element, *, up: bool, is_stated: bool) -> str:
     return to_text(element)
 
 
-def current_vcpus(root: Element) -> tuple[int, int]:
-    """Return the vcpus that a guest has, and its maximum."""
+class Amount(Struct, frozen=True, kw_only=True):
+    """How much of something a guest has, and the most that it can get while it runs."""
+
+    current: int
+    most: int
+
+
+def current_vcpus(root: Element) -> Amount:
+    """Return the vcpus that a guest has."""
     vcpu = root.find("vcpu")
     most = whole_number(vcpu.text if vcpu is not None else None, 1)
-    return whole_number(vcpu.get("current") if vcpu is not None else None, most), most
+    return Amount(current=whole_number(vcpu.get("current") if vcpu is not None else None, most), most=most)
 
 
-def current_memory(root: Element) -> tuple[int, int]:
-    """Return the bytes of memory that a guest has, and its maximum."""
+def current_memory(root: Element) -> Amount:
+    """Return the bytes of memory that a guest has."""
     most = whole_number(root.findtext("memory"), 0)
-    return whole_number(root.findtext("currentMemory"), most) * 1024, most * 1024
+    return Amount(current=whole_number(root.findtext("currentMemory"), most) * 1024, most=most * 1024)
 
 
 def wanted_memory(desired: Rendered) -> int:
     """Return the bytes of memory that a guest should have by a rendered document, in any unit."""
-    return current_memory(_canonical(desired))[0]
+    return current_memory(_canonical(desired)).current
 
 
 def wanted_vcpus(desired: Rendered) -> int:
     """Return the vcpus that a guest should have by a rendered document."""
-    return current_vcpus(_canonical(desired))[0]
+    return current_vcpus(_canonical(desired)).current
 
 
 def wanted_link(desired: Rendered, device: str) -> str:

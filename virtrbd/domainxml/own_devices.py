@@ -178,8 +178,15 @@ def known_places(live: LiveDocument, definition: Definition) -> dict[str, str]:
     return held | there[0] | there[1]
 
 
-def own_first(document: Document) -> tuple[Element, Counter[str]]:
-    """Return a document with virtrbd's devices, as its mark says, before others of their key, and their number.
+class OwnFirst(Struct, frozen=True, kw_only=True):
+    """A tree with virtrbd's devices before others of their key, and their number by key."""
+
+    root: Element
+    own: Counter[str]
+
+
+def own_first(document: Document) -> OwnFirst:
+    """Return a document with virtrbd's devices, as its mark says, before others of their key.
 
     So a device keeps its step when others are added or removed.
     """
@@ -188,7 +195,7 @@ def own_first(document: Document) -> tuple[Element, Counter[str]]:
     devices, own = root.find("devices"), set(found.values())
     if devices is not None:
         devices[:] = sorted(devices, key=lambda device: device not in own)
-    return root, Counter(map(key_of, found))
+    return OwnFirst(root=root, own=Counter(map(key_of, found)))
 
 
 def own_device(document: Definition | LiveDocument, device: str) -> Element | None:

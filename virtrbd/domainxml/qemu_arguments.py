@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from msgspec import Struct
+
 from virtrbd.model.image import ImageRef
 
 _FILENAME = "rbd:"
@@ -15,13 +17,20 @@ _JSON = "json:"
 _PAIR = re.compile(r"((?:[^,]|,,)+)(?:,|$)")
 
 
-def images_in_argument(argument: str) -> tuple[tuple[ImageRef, ...], bool]:
-    """Return the images that the argument names, and whether all of its RBD parts were understood.
+class ArgumentImages(Struct, frozen=True, kw_only=True):
+    """The images that an argument names; `is_read`: whether all of its RBD parts were understood."""
+
+    images: tuple[ImageRef, ...]
+    is_read: bool
+
+
+def images_in_argument(argument: str) -> ArgumentImages:
+    """Return the images that the argument names.
 
     Files that QEMU reads (`-readconfig FILE`, `@FILE`) are not read: the caller knows the option.
     """
     found = tuple(dict.fromkeys(_images(argument)))
-    return found, bool(found) or "rbd" not in argument.lower()
+    return ArgumentImages(images=found, is_read=bool(found) or "rbd" not in argument.lower())
 
 
 def _images(argument: str) -> Iterator[ImageRef]:

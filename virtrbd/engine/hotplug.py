@@ -82,16 +82,15 @@ def set_link(hypervisor: Hypervisor, uuid: str, action: SetLink) -> None:
 
 def set_memory(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
     """Set the balloon, up to the guest's maximum. Raises NotLiveError when the guest does not follow."""
-    _, most = current_memory(_running(hypervisor, uuid).tree)
-    wanted = min(to_bytes, most)
+    wanted = min(to_bytes, current_memory(_running(hypervisor, uuid).tree).most)
     set_memory_live(hypervisor, uuid, wanted)
-    if not _await(hypervisor, uuid, lambda live: current_memory(live.tree)[0] == wanted):
+    if not _await(hypervisor, uuid, lambda live: current_memory(live.tree).current == wanted):
         raise NotLiveError("the guest's balloon does not follow; is its driver loaded?")
 
 
 def set_vcpus(hypervisor: Hypervisor, uuid: str, count: int) -> None:
     """Plug vcpus in or out, up to the guest's maximum. Raises NotLiveError when it does not release them."""
-    _, most = current_vcpus(_running(hypervisor, uuid).tree)
+    most = current_vcpus(_running(hypervisor, uuid).tree).most
     try:
         set_vcpus_live(hypervisor, uuid, min(count, most))
     except HypervisorError as error:

@@ -58,13 +58,13 @@ def _attach(action: AttachDevice, host: Host) -> None:
     domain = host.hypervisor.domain(action.domain_uuid)
     # Where it is gone, attaching says so.
     tree = (domain.definition if domain else Definition("<domain/>")).tree
-    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of, action.device)
+    sources = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of, action.device)
     through_gate(
         host.cluster,
         [action.image] if action.image else [],
         partial(hotplug.attach, host.hypervisor, action.domain_uuid, action.device),
-        unsure=(*_doubtful(action, domain, host), *volumes),
-        mapped=mapped,
+        unsure=(*_doubtful(action, domain, host), *sources.volumes),
+        mapped=sources.mapped,
         run=power.run_here(host, power.generation_of(domain)),
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
@@ -77,5 +77,5 @@ def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) ->
     if action.image or domain is None or not action.device.startswith("disk:"):
         return ()
     tree = domain.definition.tree
-    _, doubtful = power.images_by_cluster(tree, host)
+    doubtful = power.images_by_cluster(tree, host).doubtful
     return tuple(ref for ref in doubtful if ref in images_of_disk(tree, action.device))

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Collection
 from functools import partial
 
+from msgspec import Struct
+
 from virtrbd.ceph.images import clear_running, is_taken, read_image
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
@@ -32,14 +34,14 @@ def start_domain(domain_uuid: str, host: Host) -> None:
         raise BlockedError(f"{domain.name} is held now; {shell_command('virtrbd release', domain.name)} ends that")
     save = _save_of(domain, host)
     generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
-    here, doubtful = images_by_cluster(tree, host)
-    volumes, mapped = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of)
+    written = images_by_cluster(tree, host)
+    sources = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of)
     through_gate(
         host.cluster,
-        here,
+        written.here,
         partial(_begin, domain_uuid, host, generation if mark and not save else ""),
-        unsure=(*argument_images(tree), *doubtful, *volumes),
-        mapped=mapped,
+        unsure=(*argument_images(tree), *written.doubtful, *sources.volumes),
+        mapped=sources.mapped,
         run=run_here(host, generation),
         save=save,
         allowed=host.allowed,
@@ -128,7 +130,7 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; it was started meanwhile")
-    here, _ = images_by_cluster(domain.definition.tree, host)
+    here = images_by_cluster(domain.definition.tree, host).here
     clear_claims(host, [ref for ref in here if ref not in unreadable])
 
 
@@ -138,15 +140,22 @@ def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
     clear_running(host.cluster, held)
 
 
-def images_by_cluster(tree: Element, host: Host) -> tuple[tuple[ImageRef, ...], tuple[ImageRef, ...]]:
-    """Return the images of this cluster that a guest writes to, and those that may be this cluster's.
+class WrittenImages(Struct, frozen=True, kw_only=True):
+    """The images of this cluster that a guest writes to, and the images that may be this cluster's.
 
     For the latter a document names other monitors, but this cluster has an image of that name: monitors behind NAT have
     other addresses, and a document may be older than its monitors.
     """
+
+    here: tuple[ImageRef, ...]
+    doubtful: tuple[ImageRef, ...]
+
+
+def images_by_cluster(tree: Element, host: Host) -> WrittenImages:
+    """Return the images that a guest writes to, by whether they are in this cluster."""
     written = written_images(tree)
     elsewhere = images_elsewhere(tree, host.cluster.facts().addresses) if written else ()
     named = [ref for ref in written if ref in elsewhere]
     pools = host.cluster.pools() if named else ()
     doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(host.cluster, ref))
-    return tuple(ref for ref in written if ref not in elsewhere), doubtful
+    return WrittenImages(here=tuple(ref for ref in written if ref not in elsewhere), doubtful=doubtful)

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from msgspec import Struct
+
 from virtrbd.ceph.keyring import Key
 from virtrbd.hypervisor.bindings import libvirt
 from virtrbd.hypervisor.connection import Hypervisor
@@ -14,6 +16,13 @@ with lazily():
 
 SECRET_SET = "virtrbd: cephx key"
 SECRET_NOT_SET = "virtrbd: cephx key, value not set yet"
+
+
+class SecretMark(Struct, frozen=True, kw_only=True):
+    """Whether virtrbd made a secret, and if so whether it got its value."""
+
+    is_ours: bool
+    is_set: bool
 
 
 def list_secrets(hypervisor: Hypervisor, key: Key) -> tuple[Secret, ...]:
@@ -40,11 +49,11 @@ def define_secret(hypervisor: Hypervisor, uuid: str, usage: str, key: Key) -> No
     hypervisor.call(f"defining secret {uuid}", define, changes=True)
 
 
-def secret_told(xml: str) -> tuple[bool, bool]:
-    """Return whether virtrbd made the secret, and if so whether it got its value."""
+def secret_told(xml: str) -> SecretMark:
+    """Return what the description of a secret says of it."""
     match = re.search(r"<description>([^<]*)</description>", xml)
     description = match[1] if match else ""
-    return description.startswith("virtrbd: "), description == SECRET_SET
+    return SecretMark(is_ours=description.startswith("virtrbd: "), is_set=description == SECRET_SET)
 
 
 def _read_secret(secret: Any, key: Key) -> Secret | None:
@@ -53,11 +62,12 @@ def _read_secret(secret: Any, key: Key) -> Secret | None:
     None when it was undefined since the listing.
     """
     try:
-        is_ours, is_set = secret_told(secret.XMLDesc())
+        mark = secret_told(secret.XMLDesc())
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
             return None
         raise
+    is_set = mark.is_set
     try:
         holds_key = secret.value() == key.raw
         is_set = True
@@ -65,6 +75,6 @@ def _read_secret(secret: Any, key: Key) -> Secret | None:
         holds_key = False
         if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
             is_set = False
-        elif not is_ours:
+        elif not mark.is_ours:
             is_set = True
     return Secret(uuid=secret.UUIDString(), usage=secret.usageID(), is_set=is_set, holds_key=holds_key)

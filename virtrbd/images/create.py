@@ -57,9 +57,9 @@ def make_clone(host: Host, ref: ImageRef, domain_uuid: str, size_bytes: int, par
     # librbd makes an empty image first and gives it its parent some messages later: never interrupt that.
     with finishing():
         with _intended(host, _intent(host, ref, domain_uuid, size_bytes, parent=parent)):
-            image_id, dropped = clone_image(host.cluster, parent, ref)
-        finish_made(host, ref, image_id, domain_uuid)
-    report_dropped(host, ref, dropped)
+            cloned = clone_image(host.cluster, parent, ref)
+        finish_made(host, ref, cloned.image_id, domain_uuid)
+    report_dropped(host, ref, cloned.dropped)
 
 
 def make_filled(

@@ -172,14 +172,14 @@ def _memory(guest: Guest) -> Iterator[Action]:
 
 def _balloon(guest: Guest) -> tuple[int, int]:
     """Return the memory that a guest has, and the memory that it should have, in bytes."""
-    has, most = current_memory(guest.live.tree)
-    return has, min(wanted_memory(guest.desired), most)
+    memory = current_memory(guest.live.tree)
+    return memory.current, min(wanted_memory(guest.desired), memory.most)
 
 
 def _is_asked(guest: Guest, has: int, wanted: int) -> bool:
     """Whether the guest should give memory back, and was asked to: at its start or since, as its own mark records."""
     told = guest.live.mark.balloon_bytes if guest.live.mark else 0
-    return wanted < has and current_memory(guest.definition.tree)[0] == wanted and told in (0, wanted)
+    return wanted < has and current_memory(guest.definition.tree).current == wanted and told in (0, wanted)
 
 
 def _asked(guest: Guest, differences: Sequence[Difference]) -> Iterator[Finding]:
@@ -196,8 +196,8 @@ def _asked(guest: Guest, differences: Sequence[Difference]) -> Iterator[Finding]
 
 
 def _vcpus(guest: Guest) -> Iterator[Action]:
-    has, most = current_vcpus(guest.live.tree)
-    wanted = min(wanted_vcpus(guest.desired), most)
+    vcpus = current_vcpus(guest.live.tree)
+    has, wanted = vcpus.current, min(wanted_vcpus(guest.desired), vcpus.most)
     if wanted != has:
         yield SetVcpus(domain_uuid=guest.domain.uuid, from_count=has, to_count=wanted, hazards=_unless(wanted > has))
 

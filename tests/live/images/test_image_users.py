@@ -11,7 +11,7 @@ from support.worlds import MIB, LabWorld
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.domainxml.tree import parse_tree
-from virtrbd.images.mapped import images_of_sources
+from virtrbd.images.mapped import SourceImages, images_of_sources
 from virtrbd.specs.settings import load_settings
 
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -268,6 +268,6 @@ def test_the_image_behind_a_volume_goes_through_the_gate_where_it_is_here(lab: P
     tree = parse_tree(f"<domain><devices>{''.join(disks.format(*each) for each in named)}</devices></domain>")
     pools = {"here": "vms", "gone": "a pool of another cluster", "files": ""}
     with Cluster.connect(load_settings(f"{lab}/hosts/kvm-1/virtrbd.yaml")) as cluster:
-        volumes, mapped = images_of_sources(tree, cluster, pools.get)
-        assert ([*map(str, volumes)], mapped) == ([image], ())
-        assert images_of_sources(tree, cluster, pools.get, "disk:vdb") == ((), ())
+        found = images_of_sources(tree, cluster, pools.get)
+        assert ([*map(str, found.volumes)], found.mapped) == ([image], ())
+        assert images_of_sources(tree, cluster, pools.get, "disk:vdb") == SourceImages()
