@@ -41,7 +41,7 @@ _ATTRIBUTES: Mapping[tuple[str, str], frozenset[str]] = {
 # freed of an <interface type='hostdev'> (measured on 9.0: libvirtd crashes).
 _PLAIN = frozenset({
     "audio", "channel", "console", "controller", "disk", "emulator", "graphics", "hub", "input", "interface",
-    "memballoon", "panic", "parallel", "rng", "serial", "sound", "tpm", "video", "vsock", "watchdog",
+    "memballoon", "panic", "parallel", "redirdev", "rng", "serial", "sound", "tpm", "video", "vsock", "watchdog",
 })  # fmt: skip
 _PLAIN_ENDS = frozenset({"bridge", "direct", "ethernet", "network", "user"})
 
@@ -254,6 +254,8 @@ _DEVICES: Mapping[str, Callable[[Element], bool]] = {
     "console": _mirrors_serial,
     "input": lambda found: found.get("bus") == "ps2" and _is_bare(found, "type", "bus"),
     "memballoon": lambda found: found.get("model") == "virtio" and _is_bare(found, "model"),
+    # Where a controller has too few ports (qemuDomainUSBAddressAddHubs); that libvirt adds it again is for it to say.
+    "hub": lambda hub: _is_bare(hub, "type"),
     "audio": _is_default_audio,
     "watchdog": _is_chipsets_watchdog,
 }

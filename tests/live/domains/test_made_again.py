@@ -66,6 +66,13 @@ DOMAINS: dict[str, tuple[str, str, str]] = {
     "controller-usb-xhci-on-pc": ("", "<controller type='usb' index='0' model='qemu-xhci'/>", "pc"),
     "controller-usb-none": ("", "<controller type='usb' index='0' model='none'/>", ""),
     "controller-usb-ports": ("", "<controller type='usb' index='0' model='qemu-xhci' ports='15'/>", ""),
+    "controller-usb2-companions": (
+        "", "<controller type='usb' index='0' model='ich9-ehci1'/>" + "".join(
+            f"<controller type='usb' index='0' model='ich9-uhci{n}'><master startport='{2 * n - 2}'/></controller>"
+            for n in (1, 2, 3)), ""),
+    "hub-for-devices": ("", "<input type='tablet' bus='usb'/>" * 3, "pc"),
+    "hub-of-its-own": ("", "<hub type='usb'/><input type='tablet' bus='usb'/>", ""),
+    "usb-redirections": ("", "<redirdev bus='usb' type='spicevmc'/>" * 2 + "<graphics type='spice' autoport='yes'/>", ""),
     "controller-serial-ports": ("", "<controller type='virtio-serial' index='0' ports='4' vectors='2'/>", ""),
     "controller-second-sata": ("", "<controller type='sata' index='1'/>", ""),
     "controller-bridge": ("", "<controller type='pci' index='1' model='pci-bridge'/>", "pc"),
