@@ -203,27 +203,26 @@ graphics = st.builds(
     listen=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1", "default"]),
     port=st.none() | st.integers(5900, 65535),
 )
-hostdevs = st.one_of(
-    st.builds(
-        HostDevice,
-        kind=st.just("pci"),
-        address=st.from_regex(r"\A[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z"),
-        managed=st.booleans(),
-    ),
-    st.builds(
-        HostDevice,
-        kind=st.just("usb"),
-        address=st.from_regex(r"\A[1-9a-f][0-9a-f]{3}:[1-9a-f][0-9a-f]{3}\Z"),
-        managed=st.booleans(),
-    ),
-    st.builds(HostDevice, kind=st.just("mdev"), address=st.uuids().map(str), managed=st.just(False)),
+hostdevs_but_usb = st.builds(
+    HostDevice,
+    kind=st.just("pci"),
+    address=st.from_regex(r"\A[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z"),
+    managed=st.booleans(),
+) | st.builds(HostDevice, kind=st.just("mdev"), address=st.uuids().map(str), managed=st.just(False))
+hostdevs = hostdevs_but_usb | st.builds(
+    HostDevice,
+    kind=st.just("usb"),
+    address=st.from_regex(r"\A[1-9a-f][0-9a-f]{3}:[1-9a-f][0-9a-f]{3}\Z"),
+    managed=st.booleans(),
 )
 filesystems = st.builds(Filesystem, source=words.map("/srv/{}".format), target=words)
 boot_menus = st.just(BootMenu(enable=False)) | st.builds(BootMenu, timeout_ms=st.none() | st.integers(0, 65535))
-usb_controllers = st.builds(
+usb_controllers = st.just(UsbController(model="ich9-ehci1")) | st.builds(
     UsbController, model=st.sampled_from(["qemu-xhci", "nec-xhci"]), ports=st.none() | st.integers(1, 15)
 )
-inputs = st.builds(Input, type=st.sampled_from(["tablet", "mouse", "keyboard"]), bus=st.sampled_from(["usb", "virtio"]))
+pointers = st.sampled_from(["tablet", "mouse", "keyboard"])
+inputs_but_usb = st.builds(Input, type=pointers, bus=st.just("virtio"))
+inputs = st.builds(Input, type=pointers, bus=st.sampled_from(["usb", "virtio"]))
 memballoons = st.just(Memballoon(model="none")) | st.builds(
     Memballoon,
     autodeflate=st.none() | st.booleans(),
@@ -239,15 +238,16 @@ tpms = st.sampled_from([Tpm(model="tpm-crb", version="2.0"), Tpm(model="tpm-tis"
 
 
 @st.composite
-def screens(draw: st.DrawFn) -> dict[str, Any]:
+def screens(draw: st.DrawFn, *, has_usb: bool) -> dict[str, Any]:
     """Graphics, what goes through SPICE only, and the USB controller, which libvirt's test driver does not add."""
-    screen, controller = draw(st.none() | graphics), draw(st.none() | usb_controllers)
+    screen = draw(st.none() | graphics)
+    controller = draw(st.none() | usb_controllers) if has_usb else UsbController(model="none")
     if screen is None or screen.kind != "spice":
         return {"graphics": screen, "usb_controller": controller}
     return {
         "graphics": replace(screen, image_compression=draw(st.sampled_from(["", "auto_glz", "off"]))),
         "spice_agent": draw(st.booleans()),
-        "usb_redirections": draw(st.integers(0, 2)) if controller else 0,
+        "usb_redirections": draw(st.integers(0, 2)) if controller and has_usb else 0,
         "usb_controller": controller,
     }
 
@@ -263,6 +263,8 @@ def domains(
     drives = draw(st.lists(st.sampled_from("efg"), unique=True, max_size=2))
     macs = draw(st.lists(st.integers(0, 5), unique=True, max_size=3))
     domain_disks = tuple(draw(disks(letter, buses)) for letter in sorted(letters))
+    has_usb = any(disk.bus is Bus.USB for disk in domain_disks) or draw(st.booleans())
+    devices, pointing = (hostdevs, inputs) if has_usb else (hostdevs_but_usb, inputs_but_usb)
     iothreads = max((disk.iothread or 0 for disk in domain_disks), default=0)
     balloon = draw(st.none() | memballoons)
     starts_with = st.none() | st.integers(1, memory // MIB).map(lambda n: n * MIB)
@@ -304,12 +306,12 @@ def domains(
             pm=draw(st.dictionaries(st.sampled_from(["suspend_to_mem", "suspend_to_disk"]), st.booleans())),
             cdroms=tuple(draw(cdroms(letter)) for letter in sorted(drives)),
             interfaces=tuple(draw(interfaces(f"52:54:00:00:00:{mac:02x}")) for mac in sorted(macs)),
-            hostdevs=tuple(draw(st.lists(hostdevs, max_size=2, unique_by=lambda device: device.address))),
+            hostdevs=tuple(draw(st.lists(devices, max_size=2, unique_by=lambda device: device.address))),
             filesystems=tuple(draw(st.lists(filesystems, max_size=2, unique_by=lambda folder: folder.target))),
-            **draw(screens()),
+            **draw(screens(has_usb=has_usb)),
             sound=draw(st.sampled_from(["", "ich9", "ich6", "ac97"])),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
-            inputs=tuple(draw(st.lists(inputs, max_size=2))),
+            inputs=tuple(draw(st.lists(pointing, max_size=2))),
             serial_console=draw(st.booleans()),
             guest_agent=draw(st.booleans()),
             channels=tuple(draw(st.lists(words.map("org.{}".format), unique=True, max_size=2))),

@@ -46,10 +46,17 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 class UsbController(Struct, frozen=True, kw_only=True):
-    """The first USB controller, where libvirt is not to choose it."""
+    """The first USB controller, where libvirt is not to choose it; `none`: the guest has no USB."""
 
     model: str = "qemu-xhci"
     ports: int | None = None
+
+    @property
+    def companions(self) -> Mapping[str, int]:
+        """The first port of each of the controllers that serve the USB 1 devices of an ich9-ehci1, by model."""
+        if self.model != "ich9-ehci1":
+            return {}
+        return {"ich9-uhci1": 0, "ich9-uhci2": 2, "ich9-uhci3": 4}
 
 
 class Filesystem(Struct, frozen=True, kw_only=True):

@@ -209,14 +209,15 @@ class UsbControllerSpec(Strict):
     """The first USB controller, where libvirt is not to choose it."""
 
     model: Annotated[
-        Literal["qemu-xhci", "nec-xhci", "piix3-uhci"] | None, Field(description="qemu-xhci unless stated.")
+        Literal["none", "qemu-xhci", "nec-xhci", "ich9-ehci1", "piix3-uhci"] | None,
+        Field(description="qemu-xhci unless stated; ich9-ehci1 is USB 2, with its companions for USB 1."),
     ] = None
     ports: Annotated[StrictInt | None, Field(ge=1, le=15, description="Of an xhci; 4 unless stated.")] = None
 
     @model_validator(mode="after")
     def _has_ports_where_it_can(self) -> Self:
-        if self.ports and self.model == "piix3-uhci":
-            raise ValueError("a piix3-uhci has 2 ports; leave ports out, or write model: qemu-xhci")
+        if self.ports and self.model not in (None, "qemu-xhci", "nec-xhci"):
+            raise ValueError(f"the ports of {self.model} are fixed; leave ports out, or write model: qemu-xhci")
         return self
 
 

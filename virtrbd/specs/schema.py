@@ -272,6 +272,20 @@ class DomainSpec(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_usb_for_what_is_on_it(self) -> Self:
+        on_usb = {
+            "disks": any(disk.bus == "usb" for disk in self.disks),
+            "cdroms": any(cdrom.bus == "usb" for cdrom in self.cdroms or ()),
+            "hostdevs": any(device.usb for device in self.hostdevs or ()),
+            "inputs": any(each.bus in (None, "usb") for each in self.inputs or ()),
+            "usb_redirections": bool(self.usb_redirections),
+        }
+        if self.usb_controller and self.usb_controller.model == "none" and any(on_usb.values()):
+            word = next(word for word, is_on_usb in on_usb.items() if is_on_usb)
+            raise ValueError(f"{word} needs USB; write another usb_controller, or leave it out")
+        return self
+
 
 class FragmentSpec(DomainSpec):
     """Defaults or a profile: a part of a spec; `disk`, `cdrom` and `interface` apply to every item."""
