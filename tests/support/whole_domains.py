@@ -309,6 +309,7 @@ def domains(
             hostdevs=tuple(draw(st.lists(devices, max_size=2, unique_by=lambda device: device.address))),
             filesystems=tuple(draw(st.lists(filesystems, max_size=2, unique_by=lambda folder: folder.target))),
             **draw(screens(has_usb=has_usb)),
+            pcie_root_ports=draw(st.just(0) | st.integers(1, 20)) if "q35" in machine else 0,
             sound=draw(st.sampled_from(["", "ich9", "ich6", "ac97"])),
             video=draw(st.sampled_from(["", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"])),
             inputs=tuple(draw(st.lists(pointing, max_size=2))),

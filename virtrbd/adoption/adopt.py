@@ -80,9 +80,12 @@ def _same_again(here: Circumstances, words: Words) -> tuple[Search, Trial | None
     search, best = _searched(here, words)
     if best is None or here.made_of(best.document) == is_like:
         return search, best
-    with_controllers = try_spec(best.spec, replace(here, places=Places.CONTROLLERS))
-    if here.made_of(with_controllers.document) == is_like:
-        return search, with_controllers
+    controllers = replace(here, places=Places.CONTROLLERS)
+    if here.made_of(try_spec(best.spec, controllers).document) == is_like:
+        # Now that they matter, a word may express them.
+        search, best = _searched(controllers, words)
+        if best is not None and here.made_of(best.document) == is_like:
+            return search, best
     return _searched(said, words)
 
 

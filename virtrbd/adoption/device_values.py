@@ -1,6 +1,7 @@
 """What a spec says of a definition's interfaces and small devices."""
 
 from collections.abc import Iterator
+from itertools import count
 
 from virtrbd.adoption.word import Value, Word, number, read_records, read_rows
 from virtrbd.domainxml.libvirt_defaults import is_own
@@ -73,8 +74,16 @@ def _hostdev(device: Element) -> dict[str, Value]:
             return {}
 
 
+def _root_ports(root: Element) -> int:
+    """Return how many root ports follow each other from the first bus on."""
+    models = {pci.get("index"): pci.get("model") for pci in root.iterfind("devices/controller[@type='pci']")}
+    return next(index for index in count() if models.get(str(index + 1)) != "pcie-root-port")
+
+
 def small_words(root: Element) -> Iterator[Word]:
     """Yield the words of the devices of which a domain usually has one."""
+    if ports := _root_ports(root):
+        yield Word(path=("pcie_root_ports",), value=ports)
     for usb in read_records(root, "devices/controller[@type='usb'][@index='0']", USB_CONTROLLER):
         yield Word(path=("usb_controller",), value=usb)
     for balloon in read_records(root, "devices/memballoon", MEMBALLOON):

@@ -29,8 +29,8 @@ class Domain(Struct, frozen=True, kw_only=True):
     `hugepages_bytes` 0 takes the host's default size. `vsock_cid` 0 lets libvirt choose. `features`: what is
     switched on or off, in libvirt's words. `boot`: the kinds of devices that the guest boots from, where no device has
     an order of its own. `timers`: whether the guest has one, or what happens to ticks that it
-    missed. `channels`: the names of virtio ports of the guest, each a socket of the
-    host. `silence`: the codes of lints that are not reported.
+    missed. `pcie_root_ports`: how many there are at least. `channels`: the names of virtio ports of the guest, each a
+    socket of the host. `silence`: the codes of lints that are not reported.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     filesystems: tuple[Filesystem, ...] = ()
     graphics: Graphics | None = None
     video: str = ""
+    pcie_root_ports: int = 0
     usb_controller: UsbController | None = None
     inputs: tuple[Input, ...] = ()
     sound: str = ""

@@ -21,6 +21,8 @@ def machine_problems(domain: Domain, drives: Drives) -> Iterator[Problem]:
             yield (field,), "not a whole number of KiB, libvirt's unit; write a size like 219100K"
     yield from _pin_problems(domain)
     yield from _numa_problems(domain)
+    if domain.pcie_root_ports and "q35" not in domain.machine:
+        yield ("pcie_root_ports",), "only q35 has PCI Express; leave it out, or write machine: q35"
     no_ide = "q35 has no IDE controller; write machine: pc, or bus: sata"
     for index, disk in enumerate(drives.disks):
         if disk.bus is Bus.IDE and "q35" in domain.machine:

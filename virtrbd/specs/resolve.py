@@ -138,6 +138,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         filesystems=tuple(map(resolve_filesystem, spec.filesystems or ())),
         graphics=graphics,
         video=resolve_video(spec.video, has_graphics=graphics is not None, is_pc=is_i440fx(machine)),
+        pcie_root_ports=spec.pcie_root_ports or 0,
         usb_controller=UsbController(**copied(spec.usb_controller, USB_CONTROLLER)) if spec.usb_controller else None,
         inputs=tuple(Input(**copied(each, INPUT)) for each in spec.inputs or ()),
         sound="" if spec.sound in (None, "none") else spec.sound,

@@ -175,6 +175,11 @@ class DomainSpec(Strict):
         Literal["none", "virtio", "vga", "qxl", "cirrus", "bochs", "ramfb"] | None,
         Field(description="virtio on q35, vga on pc, when there are graphics."),
     ] = None
+    pcie_root_ports: Annotated[
+        StrictInt | None,
+        # Bus 0 is the root's, and libvirt takes buses to 255 (virDomainPCIAddressSetGrow).
+        Field(ge=1, le=255, description="Of q35, with those that devices take; more can be plugged in then."),
+    ] = None
     usb_controller: Annotated[
         UsbControllerSpec | None,
         BeforeValidator(short_for("model"), json_schema_input_type=UsbControllerSpec | str),

@@ -72,7 +72,8 @@ DOMAINS: dict[str, tuple[str, str, str]] = {
             for n in (1, 2, 3)), ""),
     "hub-for-devices": ("", "<input type='tablet' bus='usb'/>" * 3, "pc"),
     "hub-of-its-own": ("", "<hub type='usb'/><input type='tablet' bus='usb'/>", ""),
-    "usb-redirections": ("", "<redirdev bus='usb' type='spicevmc'/>" * 2 + "<graphics type='spice' autoport='yes'/>", ""),
+    "usb-redirections": (
+        "", "<redirdev bus='usb' type='spicevmc'/>" * 2 + "<graphics type='spice' autoport='yes'/>", ""),
     "controller-serial-ports": ("", "<controller type='virtio-serial' index='0' ports='4' vectors='2'/>", ""),
     "controller-second-sata": ("", "<controller type='sata' index='1'/>", ""),
     "controller-bridge": ("", "<controller type='pci' index='1' model='pci-bridge'/>", "pc"),
