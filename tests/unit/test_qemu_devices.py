@@ -47,6 +47,7 @@ def test_what_a_device_has_from_which_qemu_on() -> None:
     assert device(fast, "2.7") | {"iothread": "iothread2", "num-queues": "4"} == device(fast, "2.7")
     assert "queues came with QEMU 2.7; left out" in str(command(fast, "2.1").notes)
     assert values(command(fast, "2.0"), "-object") == []
+    assert "iothreads is left out" in str(command(disk(iothreads={"1": ()}), "9.0").notes)
     assert device(disk(shareable=True, cache=Cache.NONE), "2.10")["share-rw"] == "on"
     assert command(disk(Bus.IDE, shareable=True, cache=Cache.NONE), "2.9").notes == ()
     assert "share-rw" not in device(disk(shareable=True, cache=Cache.NONE), "2.9")

@@ -53,9 +53,17 @@ def disk_words(disk: Element, sizes: Mapping[ImageRef, int]) -> Iterator[Word]:
         **shared,
     }
     yield Word(path=("disks", target), value=value, device=ElementPath.of_device(f"disk:{target}"))
-    for name, found in (*read_rows(disk, DISK), ("iotune", _limits(disk))):
-        if name not in value and found not in ("", None, {}):
+    for name, found in (*read_rows(disk, DISK), ("iotune", _limits(disk)), ("iothreads", _iothreads(disk))):
+        if name not in value and found not in ("", None, {}, []):
             yield Word(path=("disks", target, name), value=found)
+
+
+def _iothreads(disk: Element) -> Value:
+    queues = {
+        thread.get("id", ""): [number(queue.get("id")) for queue in thread.iterfind("queue")]
+        for thread in disk.iterfind("driver/iothreads/iothread")
+    }
+    return queues if any(queues.values()) else [number(thread) for thread in queues]
 
 
 def _limits(disk: Element) -> dict[str, Value]:

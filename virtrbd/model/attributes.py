@@ -130,6 +130,8 @@ DISK = (
         buses=_VIRTIO,
         qemu_property=Property(name="iothread", since=(2, 1, 0), text=lambda number: f"iothread{number}"),
     ),
+    # Elements in the driver's: the disk's template has them.
+    Attribute(field="iothreads", libvirt=(10, 0, 0), qemu=(9, 0, 0), buses=_VIRTIO),
     Attribute(
         field="queues",
         place="driver/@queues",

@@ -46,8 +46,9 @@ class Disk(Struct, frozen=True, kw_only=True):
     """A disk as the domain sees it, keyed by target. `size_bytes` None: as large as its source.
 
     `discard_granularity_bytes` is announced to the guest, None where the spec has none; `iotune` holds libvirt's own
-    names. The file to import must lie beneath one of the folders in `import_beneath`; the other fields that begin
-    with `import_` are an ImportFile's.
+    names. `iothreads` has the queues that each I/O thread serves, by its number, none where QEMU shares them out. The
+    file to import must lie beneath one of the folders in `import_beneath`; the other fields that begin with `import_`
+    are an ImportFile's.
     """
 
     target: str
@@ -71,6 +72,7 @@ class Disk(Struct, frozen=True, kw_only=True):
     wwn: str = ""
     rotation_rate: int | None = None
     iothread: int | None = None
+    iothreads: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     queues: int | None = None
     error_policy: str = ""
     rerror_policy: str = ""

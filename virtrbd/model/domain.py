@@ -101,4 +101,6 @@ class Domain(Struct, frozen=True, kw_only=True):
     @property
     def iothreads(self) -> int:
         """How many I/O threads its disks need."""
-        return max((disk.iothread or 0 for disk in self.disks), default=0)
+        return max(
+            (thread for disk in self.disks for thread in (disk.iothread or 0, *map(int, disk.iothreads))), default=0
+        )

@@ -91,7 +91,7 @@ def domain_notes(domain: Domain, era: Era) -> list[str]:
     if era.cache_drives_librbd and not era.cache_beats_ceph_conf:
         found.append("an rbd_cache in ceph.conf overrides cache= before QEMU 2.4; remove it there")
     for disk in domain.disks:
-        texts = [*_cache_notes(disk, era), *_discard_notes(disk, era), *_property_notes(disk, era)]
+        texts = [*_cache_notes(disk, era), *_discard_notes(disk, era), *_property_notes(disk, era), *_thread_notes(disk)]
         found += [f"disk {disk.target}: {text}" for text in texts]
     return found
 
@@ -118,6 +118,11 @@ def _discard_notes(disk: Disk, era: Era) -> list[str]:
         since = {Bus.VIRTIO: "6.0 with a machine of 6.0", Bus.USB: "9.0"}.get(disk.bus, "1.1")
         found.append(f"a {disk.bus} guest sees discard_granularity from QEMU {since} on")
     return found
+
+
+def _thread_notes(disk: Disk) -> list[str]:
+    # hw/core/qdev-properties-system.c: iothread-vq-mapping is a list.
+    return ["iothreads is left out; QEMU takes it from a -device in JSON only"] if disk.iothreads else []
 
 
 def _property_notes(disk: Disk, era: Era) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from msgspec import Struct
 
@@ -76,6 +77,21 @@ _RULES = (
             f"libvirt takes io: native with cache none or directsync only, not with {disk.cache}; leave it out, for it "
             f"has no effect on RBD"
         ),
+    ),
+    # qemuValidateDomainDeviceDefDiskIOThreads.
+    _DiskRule(
+        field="iothreads",
+        is_broken=lambda disk: (
+            any(disk.iothreads.values()) and sorted(chain(*disk.iothreads.values())) != [*range(disk.queues or 0)]
+        ),
+        message=lambda disk: (
+            f"each of the disk's {disk.queues or 0} queues needs one thread; write queues: N, and each of 0 to N-1 once"
+        ),
+    ),
+    _DiskRule(
+        field="iothreads",
+        is_broken=lambda disk: any(disk.iothreads.values()) and not all(disk.iothreads.values()),
+        message=lambda _disk: "a thread without a queue; give each of them one, or write a list of threads alone",
     ),
     _DiskRule(
         field="shareable",

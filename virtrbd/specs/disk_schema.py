@@ -28,6 +28,19 @@ def _on_off(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+def _iothreads(value: object) -> object:
+    """Return the queues by thread; of a list each thread has none, and one queue is a list of one."""
+    if isinstance(value, list):
+        numbers = [str(thread) for thread in value]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("an I/O thread is named twice; name it once")
+        return dict.fromkeys(numbers, ())
+    if isinstance(value, dict):
+        stated = {str(thread): queues for thread, queues in value.items() if queues is not None}
+        return {thread: queues if isinstance(queues, list) else [queues] for thread, queues in stated.items()}
+    return value
+
+
 def _require_importable(name: str, checksum: str) -> None:
     """Raise ValueError for a URL that cannot be fetched, or a checksum that cannot verify a file."""
     if checksum and not is_checksum(checksum) and not is_url(checksum):
@@ -147,6 +160,18 @@ class DiskSpec(Strict):
     iothread: Annotated[StrictInt | None, Field(ge=1, le=64, description="Number of the I/O thread; virtio only.")] = (
         None
     )
+    iothreads: Annotated[
+        dict[
+            Annotated[str, Field(pattern=r"^([1-9]|[1-5][0-9]|6[0-4])$")],
+            Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=255)], ...], Field(max_length=256)],
+        ]
+        | None,
+        BeforeValidator(_iothreads, json_schema_input_type=list[StrictInt] | dict[str, StrictInt | list[StrictInt]]),
+        Field(
+            min_length=1,
+            description="I/O threads that share the queues out, like [1, 2], or {1: 0, 2: [1, 2]}; virtio only.",
+        ),
+    ] = None
     queues: Annotated[StrictInt | None, Field(ge=1, le=256, description="Virtqueues; virtio only.")] = None
     error_policy: Annotated[
         Literal["stop", "report", "ignore", "enospace"] | None, Field(description="What a failed write does.")
@@ -180,6 +205,8 @@ class DiskSpec(Strict):
             raise ValueError(f"{' and '.join(sources)} contradict each other; keep one")
         if not sources and self.size is None and not (self.image and self.image.snapshot):
             raise ValueError("no size; write size: 20G, or clone, import or existing: true")
+        if self.iothread and self.iothreads:
+            raise ValueError("iothread and iothreads contradict each other; keep one")
         if self.existing and self.size is not None:
             raise ValueError("existing: true uses an image as it is, without a size; keep one of the two")
         if self.clone and not self.clone.snapshot:
