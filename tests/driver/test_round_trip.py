@@ -156,7 +156,7 @@ def test_devices_and_metadata_of_others_live_through_any_edit(
     theirs = "<interface type='bridge'><mac address='52:54:00:aa:bb:cc'/><source bridge='theirs'/></interface>"
     try:
         given_back = define(connection, with_mark(Rendered(first), mark_for(first)).text)
-        meddled = given_back.replace("</devices>", f"{theirs}<input type='tablet'/></devices>")
+        meddled = given_back.replace("</devices>", f"{theirs}<input type='tablet' bus='virtio'/></devices>")
         meddled = define(connection, meddled.replace("</metadata>", "<note xmlns='urn:theirs'/></metadata>"))
         edited = parse_tree(define(connection, edit(meddled, wanted).document.text))
         assert edited.find("devices/interface/source[@bridge='theirs']") is not None
