@@ -1,5 +1,6 @@
 """A redefinition is an edit of what libvirt holds."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,22 @@ def test_a_balloon_that_goes_leaves_its_address_and_its_period() -> None:
     root = etree.fromstring(edited(with_balloon, replace(DOMAIN, memballoon=Memballoon(model="none"))).document.text)
     balloon = at(root, "devices/memballoon")
     assert (balloon.get("model"), len(balloon.attrib), len(balloon)) == ("none", 1, 0)
+
+
+def test_a_boot_order_of_a_device_of_others_stays_and_is_reported() -> None:
+    theirs = (
+        "<disk type='file' device='cdrom'><source file='/x.iso'/><target dev='sdz' bus='sata'/><boot order='1'/></disk>"
+        "<redirdev bus='usb' type='spicevmc'><boot order='2'/></redirdev>"
+    )
+    by_class = replace(DOMAIN, boot=("network", "hd"))
+    for before in (DOMAIN, by_class):
+        definition = re.sub("<boot dev=.*?/>", "", held(rendered(before))).replace("</devices>", f"{theirs}</devices>")
+        edit = edited(definition, by_class)
+        root = etree.fromstring(edit.document.text)
+        assert edit.boots == ("disk:sdz", "redirdev")
+        assert root.find("os/boot") is None
+        assert [boot.get("order") for boot in root.findall("devices/*/boot")] == ["1", "2"]
+        assert edit.differences == ()
 
 
 def test_what_is_stated_to_boot_from_is_all_there_is() -> None:

@@ -16,12 +16,13 @@ from virtrbd.domainxml.document import Definition, Document, Edited, Rendered
 from virtrbd.domainxml.ignoring import not_ignored, prune
 from virtrbd.domainxml.managed_paths import read_stated
 from virtrbd.domainxml.mark import drop_mark, set_mark
-from virtrbd.domainxml.merge import Merger
+from virtrbd.domainxml.merge import Merger, boots_of_others
 from virtrbd.domainxml.own_devices import UNIQUE, own_devices, place_of, places_to_be
 from virtrbd.domainxml.parsing import shows_scars
 from virtrbd.domainxml.tree import (
     Element,
     devices_of,
+    remove,
     to_text,
 )
 from virtrbd.domainxml.type_changes import (
@@ -42,9 +43,9 @@ class Edit(Struct, frozen=True, kw_only=True):
     `loss`: what libvirt holds in it and would not accept again, so that the edit would differ; empty for none.
     `unclear`: the devices, by step, that may be any of several, so that none of them was changed. `left`: the devices
     that are no longer stated and were not found where the mark saw them, while others of their key stayed. `taken`:
-    devices that others gave to virtrbd's domain, and that were changed. `held`: where the devices that are wanted, or
-    were removed, were in the definition, by step. `places`: where the wanted devices are in
-    it, for a mark.
+    devices that others gave to virtrbd's domain, and that were changed. `boots`: devices of others with a boot order,
+    beside which libvirt takes no <os><boot>: what was to be there was left out. `held`: where the devices that are
+    wanted, or were removed, were in the definition, by step. `places`: where the wanted devices are in it, for a mark.
     `forms`: what libvirt has in another form than it is stated, whether the mark knew it or not;
     `normal`: the desired document in the forms that it knew; `left_out`: the paths in it that libvirt left out.
     """
@@ -56,6 +57,7 @@ class Edit(Struct, frozen=True, kw_only=True):
     unclear: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
+    boots: tuple[str, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)
     places: tuple[tuple[str, str], ...] = ()
     forms: tuple[str, ...] = ()
@@ -90,6 +92,9 @@ def edit_tree(root: Element, wanted: Element, mark: DomainMark | None, new_mark:
     own = own_devices(root, old.child("devices").children, dict(mark.places if mark else ()))
     at = {device: place_of(device) for device in devices_of(root) if device.tag not in UNIQUE}
     merger = Merger(own, at, is_marked=mark is not None, known=frozenset(mark.forms if mark else ()))
+    boots = tuple(boots_of_others(root, wanted, own, is_marked=mark is not None))
+    for element in wanted.findall("os/boot") if boots else ():
+        remove(element)
     drop_implied_watchdog(root, wanted, own.found.values())
     switch_domain(root, wanted, is_uefi_ours="firmware" in old.child("os").attributes)
     merger.merge(root, wanted, old, ROOT)
@@ -103,6 +108,7 @@ def edit_tree(root: Element, wanted: Element, mark: DomainMark | None, new_mark:
         unclear=tuple(sorted(merger.unclear)),
         left=tuple(sorted(merger.left)),
         taken=tuple(sorted(merger.taken)),
+        boots=boots,
         held=merger.held,
         places=places,
         forms=tuple(sorted(merger.forms)),

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
@@ -212,6 +212,15 @@ class Merger(Struct):
     def _withdraw_attribute(self, element: Element, name: str, path: ElementPath) -> None:
         if has_attribute(element, name):
             self._note(path / f"@{name}", "", str(element.attrib.pop(name)))
+
+
+def boots_of_others(root: Element, wanted: Element, own: OwnDevices, *, is_marked: bool) -> Iterator[str]:
+    """Yield the devices with a boot order that are not virtrbd's, where it states kinds of devices to boot from."""
+    held, devices = root.find("devices"), wanted.find("devices")
+    if held is None or devices is None or wanted.find("os/boot") is None:
+        return
+    mine = {*pair_devices(held, devices, own, _holds, is_marked=is_marked).held.values(), *own.found.values()}
+    yield from (name for name, device in steps(held) if device.find("boot") is not None and device not in mine)
 
 
 def _holds(found: Element, wanted: Element) -> bool:

@@ -42,7 +42,11 @@ def plan_edit(wanted: Redefinition, actual: World) -> DefinitionPlan:
     if edit.unclear:
         raise DocumentError(_unclear(domain, edit.unclear))
     foreign = _foreign(wanted, edit.document, actual)
-    findings = (*_left_findings(domain, edit.left), *foreign_findings(domain, foreign))
+    findings = (
+        *_left_findings(domain, edit.left),
+        *_boot_findings(domain, edit.boots),
+        *foreign_findings(domain, foreign),
+    )
     if wanted.mark and not edit.differences and defined.persistent:
         renew = RenewMark(
             domain_uuid=domain.uuid,
@@ -94,6 +98,16 @@ def _left_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
             f"{path}: is no longer stated, but the {device_words(device)} that virtrbd made is not where it "
             f"was; another device with that key is left alone"
         )
+        yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=str(path), text=text)
+
+
+def _boot_findings(domain: Domain, devices: Sequence[str]) -> Iterator[Finding]:
+    for device in devices:
+        text = (
+            f"/os/boot: the spec's boot is not set, because libvirt takes none beside the boot order that others gave "
+            f"to {device_words(device)}; remove that order with virsh edit, or give the spec's devices boot orders"
+        )
+        path = ElementPath.of_device(device) / "boot"
         yield Finding(domain=domain.name, kind=FindingKind.FOREIGN, subject=str(path), text=text)
 
 

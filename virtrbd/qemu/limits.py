@@ -91,7 +91,12 @@ def domain_notes(domain: Domain, era: Era) -> list[str]:
     if era.cache_drives_librbd and not era.cache_beats_ceph_conf:
         found.append("an rbd_cache in ceph.conf overrides cache= before QEMU 2.4; remove it there")
     for disk in domain.disks:
-        texts = [*_cache_notes(disk, era), *_discard_notes(disk, era), *_property_notes(disk, era), *_thread_notes(disk)]
+        texts = [
+            *_cache_notes(disk, era),
+            *_discard_notes(disk, era),
+            *_property_notes(disk, era),
+            *_thread_notes(disk),
+        ]
         found += [f"disk {disk.target}: {text}" for text in texts]
     return found
 
