@@ -13,7 +13,7 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.mark import mark_text
 from virtrbd.domainxml.render import render
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.devices import Graphics, Interface, Memballoon
+from virtrbd.model.devices import Filesystem, Graphics, Interface, Memballoon
 from virtrbd.model.disk import Bus, Cdrom, Discard, Disk
 from virtrbd.model.domain import Domain
 from virtrbd.model.element_path import ElementPath
@@ -97,6 +97,20 @@ def test_a_boot_order_of_a_device_of_others_stays_and_is_reported() -> None:
         assert root.find("os/boot") is None
         assert [boot.get("order") for boot in root.findall("devices/*/boot")] == ["1", "2"]
         assert edit.differences == ()
+
+
+def test_a_9p_folder_of_others_with_the_tag_of_a_spec_becomes_a_virtiofs_one() -> None:
+    theirs = (
+        "<filesystem type='mount' accessmode='mapped' fmode='0600'>{}<source dir='/a'/><target dir='srv'/><readonly/>"
+        "</filesystem></devices>"
+    )
+    wanted = replace(DOMAIN, filesystems=(Filesystem(source="/srv", target="srv"),))
+    for driver in ("", "<driver type='path' wrpolicy='immediate'/>"):
+        edit = edited(held().replace("</devices>", theirs.format(driver)), wanted)
+        (folder,) = etree.fromstring(edit.document.text).findall("devices/filesystem")
+        assert (folder.get("fmode"), folder.find("readonly")) == (None, None)
+        assert [*map(str, at(folder, "driver").attrib.items())] == ["('type', 'virtiofs')"]
+        assert at(folder, "source").get("dir") == "/srv"
 
 
 def test_what_is_stated_to_boot_from_is_all_there_is() -> None:

@@ -15,11 +15,15 @@ _CHOSEN_FIRMWARE = ("loader", "firmware")
 
 
 class _Kind(Struct, frozen=True, kw_only=True):
-    """The attribute `name` at `path` of elements of a tag; `drops` are paths, `@name` or `*`, to remove with it."""
+    """The attribute `name` at `path` of elements of a tag; `drops` are paths, `@name` or `*`, to remove with it.
+
+    `unsaid` is its value where there is none.
+    """
 
     tag: str
     name: str
     path: str = "."
+    unsaid: str = ""
     drops: tuple[str, ...]
 
 
@@ -44,6 +48,14 @@ _KINDS = (
     _Kind(tag="channel", name="type", drops=("source", "protocol", "log")),
     _Kind(tag="hostdev", name="type", drops=(_ALL,)),
     _Kind(tag="filesystem", name="type", drops=("source", "driver", "binary")),
+    # libvirt's virtiofs refuses most of what 9p has (qemuValidateDomainDeviceDefFS).
+    _Kind(
+        tag="filesystem",
+        name="type",
+        path="driver",
+        unsaid="path",
+        drops=("@multidevs", "@fmode", "@dmode", "driver", "readonly", "space_hard_limit", "space_soft_limit"),
+    ),
 )
 
 _KINDS_BY_TAG = {tag: [kind for kind in _KINDS if kind.tag == tag] for tag in {kind.tag for kind in _KINDS}}
@@ -65,7 +77,7 @@ def is_other_kind(found: Element, wanted: Element) -> bool:
 def _other_kinds(found: Element, wanted: Element) -> Iterator[_Kind]:
     for kind in _KINDS_BY_TAG.get(str(wanted.tag), ()):
         if wanted.find(kind.path) is not None:
-            want, have = attribute(wanted, kind.path, kind.name), attribute(found, kind.path, kind.name)
+            want, have = (attribute(each, kind.path, kind.name) or kind.unsaid for each in (wanted, found))
             if have and want != have:
                 yield kind
 
