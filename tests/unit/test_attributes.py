@@ -49,6 +49,7 @@ NOT_IN_XML: dict[type[Struct], set[str]] = {
         "import_member",
         "import_checksum",
         "discard_granularity_bytes",
+        "iothreads",
     },
     Interface: set(),
 }

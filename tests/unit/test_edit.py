@@ -83,6 +83,15 @@ def test_a_balloon_that_goes_leaves_its_address_and_its_period() -> None:
     assert (balloon.get("model"), len(balloon.attrib), len(balloon)) == ("none", 1, 0)
 
 
+def test_threads_of_a_disk_that_go_leave_nothing() -> None:
+    (disk,) = DOMAIN.disks
+    shared = replace(DOMAIN, disks=(replace(disk, queues=2, iothreads={"1": (0,), "2": (1,)}),))
+    alone = replace(DOMAIN, disks=(replace(disk, iothread=1),))
+    root = etree.fromstring(edited(held(rendered(shared)), alone).document.text)
+    driver = at(root, "devices/disk/driver")
+    assert (driver.get("iothread"), driver.get("queues"), len(driver)) == ("1", None, 0)
+
+
 def test_a_boot_order_of_a_device_of_others_stays_and_is_reported() -> None:
     theirs = (
         "<disk type='file' device='cdrom'><source file='/x.iso'/><target dev='sdz' bus='sata'/><boot order='1'/></disk>"
