@@ -152,8 +152,8 @@ def cpus(draw: st.DrawFn, vcpus: int, memory_mib: int) -> Cpu:
     return Cpu(
         mode=mode,
         model=draw(words) if mode == "custom" else "",
-        match=draw(st.sampled_from(["", "exact", "minimum", "strict"])) if mode == "custom" else "",
-        fallback=draw(st.sampled_from(["", "forbid", "allow"])) if mode == "custom" else "",
+        match=draw(st.sampled_from(["exact", "minimum", "strict"])) if mode == "custom" else "",
+        fallback=draw(st.sampled_from(["forbid", "allow"])) if mode == "custom" else "",
         check=draw(st.sampled_from(["", "none", "partial", "full"])),
         numa=draw(numa_cells(vcpus, memory_mib)),
         topology=draw(st.none() | st.just(Topology(sockets=vcpus // cores, cores=cores, threads=1))),

@@ -16,19 +16,33 @@ from support.eras import era
 from support.whole_domains import disks, domains, interfaces
 
 from virtrbd.adoption.spec_values import spec_words
+from virtrbd.adoption.word import Words
 from virtrbd.compat.adapt import fit
 from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.render import render
 from virtrbd.model.attributes import ATTRIBUTES, Attribute, Form
 from virtrbd.model.cluster import ClusterFacts, Monitor
-from virtrbd.model.devices import Interface
+from virtrbd.model.devices import Filesystem, Input, Interface, Memballoon, Tpm, UsbController, Watchdog
 from virtrbd.model.disk import Bus, Disk
 from virtrbd.model.domain import Domain
+from virtrbd.model.machine import BootMenu, Cpu, NumaTune, Topology
 from virtrbd.model.settings import Settings
 from virtrbd.specs.checked import Strict
 from virtrbd.specs.disk_schema import DiskSpec
+from virtrbd.specs.host_schema import FilesystemSpec
 from virtrbd.specs.interface_schema import InterfaceSpec
 from virtrbd.specs.load import load
+from virtrbd.specs.machine_schema import (
+    BootMenuSpec,
+    CpuSpec,
+    InputSpec,
+    MemballoonSpec,
+    NumaTuneSpec,
+    TopologySpec,
+    TpmSpec,
+    UsbControllerSpec,
+    WatchdogSpec,
+)
 from virtrbd.specs.resolve import resolve
 
 TESTS = Path(__file__).parent.parent
@@ -212,7 +226,88 @@ def test_the_laws_meet_every_field_of_a_domain_with_a_place_in_the_xml() -> None
     assert missing == [], f"tests/support/whole_domains.py: no strategy draws {missing}"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ATTRIBUTES if kind not in LISTS], ids=lambda kind: kind.__name__)
-def test_every_field_of_a_small_device_has_a_row(kind: type[Struct]) -> None:
-    missing = {field.name for field in fields(kind)} - {row.field for row in ATTRIBUTES[kind]}
+class Part(Struct, frozen=True, kw_only=True):
+    """A part of a domain that has rows: its path in the model, which is that of its word too, its schema and its XML.
+
+    `decided`: the fields that have their own lines.
+    """
+
+    path: str
+    schema: type[Strict]
+    xml: str
+    decided: frozenset[str] = frozenset()
+
+
+PARTS: dict[type[Struct], Part] = {
+    Input: Part(path="inputs", schema=InputSpec, xml="devices/input"),
+    UsbController: Part(path="usb_controller", schema=UsbControllerSpec, xml="devices/controller[@type='usb']"),
+    Memballoon: Part(path="memballoon", schema=MemballoonSpec, xml="devices/memballoon"),
+    Watchdog: Part(path="watchdog", schema=WatchdogSpec, xml="devices/watchdog"),
+    Tpm: Part(path="tpm", schema=TpmSpec, xml="devices/tpm"),
+    Filesystem: Part(path="filesystems", schema=FilesystemSpec, xml="devices/filesystem"),
+    Cpu: Part(path="cpu", schema=CpuSpec, xml="cpu", decided=frozenset({"topology", "numa", "features"})),
+    Topology: Part(path="cpu.topology", schema=TopologySpec, xml="cpu/topology"),
+    NumaTune: Part(path="numatune", schema=NumaTuneSpec, xml="numatune"),
+    BootMenu: Part(path="boot_menu", schema=BootMenuSpec, xml="os/bootmenu"),
+}
+SMALL = pytest.mark.parametrize("kind", PARTS, ids=lambda kind: kind.__name__)
+
+
+def parts_of(domain: Domain, path: str) -> list[object]:
+    """The parts at a path of the model, in order."""
+    found: object = domain
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return list(found) if isinstance(found, tuple) else [found] * (found is not None)
+
+
+def test_every_kind_with_rows_is_held_here() -> None:
+    assert ATTRIBUTES.keys() == LISTS.keys() | PARTS.keys()
+
+
+@SMALL
+def test_every_field_of_a_part_has_a_row_and_a_word(kind: type[Struct]) -> None:
+    part, known = PARTS[kind], {row.field for row in rows(kind)}
+    missing = {field.name for field in fields(kind)} - known - part.decided
     assert missing == set(), f"virtrbd/model/attributes.py: no row for {sorted(missing)}"
+    wordless = {row.spec_word for row in rows(kind)} - part.schema.model_fields.keys()
+    assert wordless == set(), f"virtrbd/specs: no word in {part.schema.__name__} for {sorted(wordless)}"
+
+
+@SMALL
+def test_every_field_of_a_part_is_in_a_valid_spec(kind: type[Struct]) -> None:
+    found = [part for domain in valid_domains() for part in parts_of(domain, PARTS[kind].path)]
+    missing = [
+        field.name for field in fields(kind) if all(getattr(part, field.name) == default(field) for part in found)
+    ]
+    assert missing == [], f"tests/specs/valid: none states {missing}"
+
+
+@SMALL
+def test_what_is_stated_of_a_part_is_rendered_and_read_back(kind: type[Struct]) -> None:
+    part, newest = PARTS[kind], {machine: era("12.8", machine) for machine in ("pc", "q35")}
+    for domain in valid_domains():
+        xml = render(fit(domain, newest[domain.machine]).fitted, CLUSTER, SECRET)
+        words = spec_words(Definition(xml.text), {}, frozenset())
+        said = said_at(words, tuple(part.path.split(".")))
+        stated = parts_of(domain, part.path)
+        for each, element, word in zip(stated, xml.tree.findall(part.xml), said, strict=False):
+            for row in rows(kind):
+                if (value := row.stated(each)) is None:
+                    continue
+                held = element if row.element == "." else element.find(row.element)
+                assert held is not None, f"{domain.name}: {row.place} is not rendered"
+                assert (held.get(row.name) if row.name else held.text) == str(value)
+                assert word.get(row.spec_word) == getattr(each, row.field), f"{domain.name}: adopt reads no {row.place}"
+        assert len(said) == len(stated) or (not stated and kind is Cpu), f"{domain.name}: adopt reads {said}"
+
+
+def said_at(words: Words, path: tuple[str, ...]) -> list[dict[str, object]]:
+    """What the words say at a path, as a list; the first word for a part says most of it."""
+    found: list[dict[str, object]] = []
+    for word in words.more:
+        if word.path == path and isinstance(word.value, dict | list):
+            found = found or (word.value if isinstance(word.value, list) else [word.value])
+        elif word.path[:-1] == path and found:
+            found[0] = {**found[0], word.path[-1]: word.value}
+    return found

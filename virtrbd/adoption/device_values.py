@@ -6,7 +6,7 @@ from itertools import count
 from virtrbd.adoption.word import Value, Word, number, read_records, read_rows
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.tree import Element, attribute, children
-from virtrbd.model.attributes import INPUT, INTERFACE, MEMBALLOON, USB_CONTROLLER
+from virtrbd.model.attributes import FILESYSTEM, INPUT, INTERFACE, MEMBALLOON, TPM, USB_CONTROLLER, WATCHDOG
 from virtrbd.model.element_path import ElementPath
 
 _ENDS = {"network": ("network", "network"), "bridge": ("bridge", "bridge"), "direct": ("direct", "dev")}
@@ -39,7 +39,7 @@ def _interface_details(interface: Element) -> Iterator[tuple[str, Value]]:
 def filesystem_words(root: Element) -> Iterator[Word]:
     """Yield the folders of the host that the guest mounts by virtiofs."""
     found = [
-        {"source": attribute(filesystem, "source", "dir"), "target": attribute(filesystem, "target", "dir")}
+        dict(read_rows(filesystem, FILESYSTEM))
         for filesystem in root.iterfind("devices/filesystem")
         if attribute(filesystem, "driver", "type") == "virtiofs" and attribute(filesystem, "source", "dir")
     ]
@@ -123,11 +123,10 @@ def small_words(root: Element) -> Iterator[Word]:
         yield Word(path=("usb_redirections",), value=len(redirections))
     if root.find("sysinfo") is not None:
         yield Word(path=("asset_tag",), value=True)
-    for watchdog in root.iterfind("devices/watchdog"):
-        yield Word(path=("watchdog",), value={"model": watchdog.get("model"), "action": watchdog.get("action")})
-    for tpm in root.iterfind("devices/tpm"):
+    for watchdog in read_records(root, "devices/watchdog", WATCHDOG):
+        yield Word(path=("watchdog",), value=watchdog)
+    for tpm in read_records(root, "devices/tpm", TPM):
         yield Word(path=("tpm",), value=True)
-        value = {"model": tpm.get("model"), "version": attribute(tpm, "backend", "version")}
-        yield Word(path=("tpm",), value=value)
+        yield Word(path=("tpm",), value=tpm)
     for vsock in root.iterfind("devices/vsock"):
         yield Word(path=("vsock",), value=number(attribute(vsock, "cid", "address")) or "auto")

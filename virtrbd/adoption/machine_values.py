@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from virtrbd.adoption.word import Value, Word, kib, number
+from virtrbd.adoption.word import Value, Word, kib, number, read_records, read_rows
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.tree import Element, attribute
+from virtrbd.model.attributes import BOOT_MENU, CPU, NUMATUNE, TOPOLOGY
 
 
 def base_words(root: Element) -> dict[str, Value]:
@@ -37,9 +38,8 @@ def machine_words(root: Element) -> Iterator[Word]:
     yield from _hugepages(root)
     yield from _vcpus(root)
     yield from _features(root)
-    if nodes := attribute(root, "numatune/memory", "nodeset"):
-        mode = attribute(root, "numatune/memory", "mode")
-        yield Word(path=("numatune",), value={"nodeset": nodes, **({"mode": mode} if mode != "strict" else {})})
+    for tuned in read_records(root, "numatune", NUMATUNE):
+        yield Word(path=("numatune",), value=tuned)
     yield from _cpu(root)
     if attribute(root, "os", "firmware") == "efi":
         yield Word(path=("firmware",), value={"type": "uefi"})
@@ -47,9 +47,8 @@ def machine_words(root: Element) -> Iterator[Word]:
             yield Word(path=("firmware", "secure_boot"), value=secure == "yes")
     if classes := [boot.get("dev") for boot in root.iterfind("os/boot") if not is_own(boot)]:
         yield Word(path=("boot",), value=classes)
-    if enabled := attribute(root, "os/bootmenu", "enable"):
-        timeout = number(attribute(root, "os/bootmenu", "timeout"))
-        yield Word(path=("boot_menu",), value=enabled == "yes" if timeout is None else {"timeout": timeout})
+    for menu in read_records(root, "os/bootmenu", BOOT_MENU):
+        yield Word(path=("boot_menu",), value=menu)
     offset = attribute(root, "clock", "offset")
     for timer in root.iterfind("clock/timer"):
         # A timer of which more is said needs the spec's own XML.
@@ -109,13 +108,12 @@ def _cpu(root: Element) -> Iterator[Word]:
     if cpu is None:
         return
     mode, model = cpu.get("mode", "custom"), cpu.findtext("model") or ""
-    yield Word(path=("cpu",), value={"mode": mode, **({"model": model} if mode == "custom" else {})})
-    found = {"match": cpu.get("match"), "fallback": attribute(cpu, "model", "fallback"), "check": cpu.get("check")}
-    for name, said in found.items():
-        if said:
+    known = {"mode": mode, **({"model": model} if mode == "custom" else {})}
+    yield Word(path=("cpu",), value=known)
+    for name, said in read_rows(cpu, CPU):
+        if said and name not in known:
             yield Word(path=("cpu", name), value=said)
-    if (topology := cpu.find("topology")) is not None:
-        counts = {name: number(topology.get(name)) for name in ("sockets", "cores", "threads")}
+    for counts in read_records(cpu, "topology", TOPOLOGY):
         yield Word(path=("cpu", "topology"), value=counts)
     cells = [
         {

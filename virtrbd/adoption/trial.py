@@ -35,6 +35,8 @@ _SHORT = (
     {"firmware": ["type"]},
     {"graphics": ["type"]},
     {"watchdog": ["model"]},
+    {"boot_menu": ["enable"]},
+    {"numatune": ["nodeset"]},
     {"usb_controller": ["model"]},
     {"filterref": ["name"]},
 )

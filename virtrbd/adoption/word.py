@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from virtrbd.domainxml.libvirt_defaults import is_own
 from virtrbd.domainxml.tree import Element, whole_number
-from virtrbd.model.attributes import Attribute, Form
+from virtrbd.model.attributes import BOOLEANS, Attribute, Form
 from virtrbd.model.element_path import ElementPath
 from virtrbd.model.size import exact_size
 
@@ -53,8 +53,8 @@ def read_rows(device: Element, rows: Iterable[Attribute]) -> Iterator[tuple[str,
             yield row.spec_word, True if found is not None else None
             continue
         text = "" if found is None else found.get(row.name) if row.name else found.text
-        if row.form is Form.SWITCH:
-            yield row.spec_word, text == "on" if text else None
+        if row.form in BOOLEANS:
+            yield row.spec_word, text == BOOLEANS[row.form][True] if text else None
         else:
             yield row.spec_word, number(text) if row.form is Form.NUMBER else text
 

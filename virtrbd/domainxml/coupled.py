@@ -58,7 +58,7 @@ def _withdraw_boot_devices(root: Element, wanted: Element) -> Iterator[Differenc
 
 
 def _withdraw_boot_orders(root: Element) -> Iterator[Difference]:
-    """Remove the orders that others gave to virtrbd's devices: libvirt refuses them beside the kinds that are stated."""
+    """Remove the orders that others gave to virtrbd's devices: libvirt refuses them beside the stated kinds."""
     for name, device in device_steps(root):
         for order in device.findall("boot"):
             yield Difference(path=ElementPath.of_device(name) / "boot", wanted="", found=order.get("order", ""))

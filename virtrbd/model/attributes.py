@@ -1,4 +1,4 @@
-"""The attributes of disks, interfaces and small devices: a row each has word, limits, and places in XML and QEMU.
+"""The attributes of disks, interfaces, small devices and the machine, with their words, limits, and places in the XML.
 
 What reads a row: specs (a plain copy from the spec, and the buses that have none), compat (since which libvirt and
 QEMU), the templates (the XML, in the order of the rows), adoption (back from the XML), and `render --as qemu`.
@@ -11,19 +11,31 @@ from typing import Any
 from msgspec import Struct
 
 from virtrbd.model.capabilities import Version
-from virtrbd.model.devices import Input, Interface, Memballoon, UsbController
+from virtrbd.model.devices import Filesystem, Input, Interface, Memballoon, Tpm, UsbController, Watchdog
 from virtrbd.model.disk import Bus, DetectZeroes, Disk
+from virtrbd.model.machine import BootMenu, Cpu, NumaTune, Topology
 
 ANY: Version = (0, 0, 0)
 
 
 class Form(Enum):
-    """How the XML writes a value; FLAG: an element that says it by being there; SWITCH: `on` or `off`."""
+    """How the XML writes a value; FLAG: an element that says it by being there; SWITCH: `on` or `off`.
+
+    ANSWER: `yes` or `no`.
+    """
 
     TEXT = auto()
     NUMBER = auto()
     FLAG = auto()
     SWITCH = auto()
+    ANSWER = auto()
+
+
+# What the XML writes of a boolean.
+BOOLEANS: Mapping[Form, Mapping[bool, str]] = {
+    Form.SWITCH: {True: "on", False: "off"},
+    Form.ANSWER: {True: "yes", False: "no"},
+}
 
 
 class Property(Struct, frozen=True, kw_only=True):
@@ -74,9 +86,9 @@ class Attribute(Struct, frozen=True, kw_only=True):
     def stated(self, device: object) -> object:
         """Return the device's value, None where the XML says nothing of it."""
         value = getattr(device, self.field)
-        if self.form is Form.SWITCH and value is not None:
-            return "on" if value else "off"
-        return None if not value or value == "default" else value
+        if self.form in BOOLEANS and value is not None:
+            return BOOLEANS[self.form][value]
+        return None if value is False or value in (None, "", "default", {}) else value
 
 
 _VIRTIO = frozenset({Bus.VIRTIO})
@@ -187,12 +199,46 @@ MEMBALLOON = (
     Attribute(field="stats_period", place="stats/@period", form=Form.NUMBER),
 )
 
+WATCHDOG = (Attribute(field="model", place="@model"), Attribute(field="action", place="@action"))
+
+TPM = (Attribute(field="model", place="@model"), Attribute(field="version", place="backend/@version"))
+
+FILESYSTEM = (Attribute(field="source", place="source/@dir"), Attribute(field="target", place="target/@dir"))
+
+CPU = (
+    Attribute(field="mode", place="@mode"),
+    Attribute(field="model", place="model"),
+    Attribute(field="match", place="@match"),
+    Attribute(field="check", place="@check"),
+    Attribute(field="fallback", place="model/@fallback"),
+)
+
+TOPOLOGY = (
+    Attribute(field="sockets", place="@sockets", form=Form.NUMBER),
+    Attribute(field="cores", place="@cores", form=Form.NUMBER),
+    Attribute(field="threads", place="@threads", form=Form.NUMBER),
+)
+
+NUMATUNE = (Attribute(field="mode", place="memory/@mode"), Attribute(field="nodeset", place="memory/@nodeset"))
+
+BOOT_MENU = (
+    Attribute(field="enable", place="@enable", form=Form.ANSWER),
+    Attribute(field="timeout_ms", word="timeout", place="@timeout", form=Form.NUMBER),
+)
+
 ATTRIBUTES: Mapping[type, tuple[Attribute, ...]] = {
     Disk: DISK,
     Interface: INTERFACE,
     Input: INPUT,
     UsbController: USB_CONTROLLER,
     Memballoon: MEMBALLOON,
+    Watchdog: WATCHDOG,
+    Tpm: TPM,
+    Filesystem: FILESYSTEM,
+    Cpu: CPU,
+    Topology: TOPOLOGY,
+    NumaTune: NUMATUNE,
+    BootMenu: BOOT_MENU,
 }
 
 

@@ -106,7 +106,7 @@ class Memballoon(Struct, frozen=True, kw_only=True):
 
 class Watchdog(Struct, frozen=True, kw_only=True):
     model: str
-    action: str
+    action: str = "reset"
 
 
 class Tpm(Struct, frozen=True, kw_only=True):

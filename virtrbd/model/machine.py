@@ -6,9 +6,9 @@ from msgspec import Struct, field
 
 
 class Topology(Struct, frozen=True, kw_only=True):
-    sockets: int
-    cores: int
-    threads: int
+    sockets: int = 1
+    cores: int = 1
+    threads: int = 1
 
 
 class NumaCell(Struct, frozen=True, kw_only=True):

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
 from virtrbd.errors import DefectError, SpecError
-from virtrbd.model.attributes import INPUT, MEMBALLOON, USB_CONTROLLER, copied
-from virtrbd.model.devices import Input, Interface, Memballoon, UsbController
+from virtrbd.model.attributes import BOOT_MENU, INPUT, MEMBALLOON, NUMATUNE, USB_CONTROLLER, WATCHDOG, copied
+from virtrbd.model.devices import Input, Interface, Memballoon, UsbController, Watchdog
 from virtrbd.model.digest import digest_of
 from virtrbd.model.disk import Bus
 from virtrbd.model.domain import Domain
+from virtrbd.model.machine import BootMenu, NumaTune
 from virtrbd.model.power import WantedState
 from virtrbd.model.settings import Settings
 from virtrbd.specs.disk_rules import disk_problems, drive_problems, group_problems
@@ -22,16 +23,13 @@ from virtrbd.specs.resolve_disks import Drives, TargetsTakenError, resolve_drive
 from virtrbd.specs.resolve_host import host_problems, resolve_filesystem, resolve_host_device
 from virtrbd.specs.resolve_interfaces import resolve_interfaces
 from virtrbd.specs.resolve_machine import (
-    resolve_boot_menu,
     resolve_cpu,
     resolve_cputune,
     resolve_features,
     resolve_firmware,
     resolve_graphics,
-    resolve_numatune,
     resolve_tpm,
     resolve_video,
-    resolve_watchdog,
 )
 from virtrbd.specs.resolve_xml import resolve_xml, xml_problems
 from virtrbd.specs.schema import DomainSpec
@@ -114,14 +112,14 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         current_vcpus=vcpus if spec.max_vcpus else None,
         cpuset=spec.cpuset or "",
         cputune=resolve_cputune(spec.cputune),
-        numatune=resolve_numatune(spec.numatune),
+        numatune=NumaTune(**copied(spec.numatune, NUMATUNE)) if spec.numatune else None,
         cpu=resolve_cpu(spec.cpu, hypervisor),
         machine=machine,
         machine_upgrade=bool(spec.machine_upgrade),
         hypervisor=hypervisor,
         firmware=resolve_firmware(spec.firmware),
         boot=spec.boot or (),
-        boot_menu=resolve_boot_menu(spec.boot_menu),
+        boot_menu=BootMenu(**copied(spec.boot_menu, BOOT_MENU)) if spec.boot_menu else None,
         clock=spec.clock or "utc",
         timers=spec.timers.model_dump(exclude_none=True) if spec.timers else {},
         features=resolve_features(spec.features),
@@ -149,7 +147,7 @@ def _domain(item: LoadedSpec, settings: Settings, drives: Drives) -> Domain:
         channels=spec.channels or (),
         rng=spec.rng is not False,
         asset_tag=spec.asset_tag is not False,
-        watchdog=resolve_watchdog(spec.watchdog),
+        watchdog=Watchdog(**copied(spec.watchdog, WATCHDOG)) if spec.watchdog else None,
         tpm=resolve_tpm(spec.tpm),
         vsock_cid=spec.vsock,
         autostart=bool(spec.autostart),

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 
-from virtrbd.model.devices import Graphics, Tpm, Watchdog
-from virtrbd.model.machine import BootMenu, Cpu, CpuTune, Firmware, NumaCell, NumaTune, Topology
+from virtrbd.model.attributes import CPU, TOPOLOGY, copied
+from virtrbd.model.devices import Graphics, Tpm
+from virtrbd.model.machine import Cpu, CpuTune, Firmware, NumaCell, Topology
 from virtrbd.specs.machine_schema import (
-    BootMenuSpec,
     CpuSpec,
     CpuTuneSpec,
     FeaturesSpec,
     FirmwareSpec,
     GraphicsSpec,
-    NumaTuneSpec,
     TpmSpec,
-    WatchdogSpec,
 )
 
 
@@ -24,15 +22,12 @@ def resolve_cpu(spec: CpuSpec | None, hypervisor: str) -> Cpu | None:
     """
     if spec is None:
         return Cpu(mode="host-model") if hypervisor == "kvm" else None
-    mode = spec.mode or ("custom" if spec.model else "host-model" if hypervisor == "kvm" else "maximum")
-    topology = Topology(**spec.topology.model_dump()) if spec.topology else None
+    stated = copied(spec, CPU)
+    mode = "custom" if spec.model else "host-model" if hypervisor == "kvm" else "maximum"
+    of_a_model = {"match": "exact", "fallback": "forbid"} if spec.model else {}
     return Cpu(
-        mode=mode,
-        model=spec.model or "",
-        match=spec.match or "",
-        fallback=spec.fallback or "",
-        check=spec.check or "",
-        topology=topology,
+        **{"mode": mode, **of_a_model, **stated},
+        topology=Topology(**copied(spec.topology, TOPOLOGY)) if spec.topology else None,
         numa=tuple(
             NumaCell(cpus=cell.cpus, memory_bytes=cell.memory, mem_access=cell.mem_access or "")
             for cell in spec.numa or ()
@@ -55,20 +50,12 @@ def resolve_cputune(spec: CpuTuneSpec | None) -> CpuTune | None:
     )
 
 
-def resolve_numatune(spec: NumaTuneSpec | None) -> NumaTune | None:
-    return NumaTune(nodeset=spec.nodeset, mode=spec.mode or "strict") if spec else None
-
-
 def _by_number(pins: Mapping[str, str] | None) -> Mapping[str, str]:
     return dict(sorted((pins or {}).items(), key=lambda pin: int(pin[0])))
 
 
 def resolve_firmware(spec: FirmwareSpec | None) -> Firmware:
     return Firmware(kind=spec.type, secure_boot=spec.secure_boot) if spec else Firmware()
-
-
-def resolve_boot_menu(spec: BootMenuSpec | None) -> BootMenu | None:
-    return BootMenu(enable=spec.enable is not False, timeout_ms=spec.timeout) if spec else None
 
 
 def resolve_features(spec: FeaturesSpec | None) -> Mapping[str, bool]:
@@ -92,10 +79,6 @@ def resolve_video(stated: str | None, *, has_graphics: bool, is_pc: bool) -> str
     if stated is not None:
         return "" if stated == "none" else stated
     return ("vga" if is_pc else "virtio") if has_graphics else ""
-
-
-def resolve_watchdog(spec: WatchdogSpec | None) -> Watchdog | None:
-    return Watchdog(model=spec.model, action=spec.action or "reset") if spec else None
 
 
 def resolve_tpm(spec: TpmSpec | None) -> Tpm | None:
