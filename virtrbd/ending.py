@@ -35,7 +35,7 @@ class _Here(threading.local):
     """How many `finishing` blocks this thread is in, and whether it got the exception."""
 
     depth = 0
-    is_told = False
+    is_reported = False
 
 
 # Signals come to the process, whichever run and thread is at work: its handler and all threads find here what came,
@@ -82,7 +82,7 @@ def obey() -> None:
 
 def obey_here() -> None:
     """Raise EndedError in a thread that no signal reaches, once: its cleanup is not ended again."""
-    if threading.current_thread() is not threading.main_thread() and not _here.is_told:
+    if threading.current_thread() is not threading.main_thread() and not _here.is_reported:
         obey()
 
 
@@ -106,14 +106,14 @@ def finishing() -> Iterator[None]:
         yield
     finally:
         _here.depth -= 1
-    if not _here.is_told:
+    if not _here.is_reported:
         obey()
 
 
 def ask_again() -> None:
     """Interrupt the main thread again, in a moment: the first exception was lost where nothing can be raised."""
     if threading.current_thread() is threading.main_thread():
-        _here.is_told = False
+        _here.is_reported = False
         signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_S)
 
 
@@ -123,17 +123,17 @@ def _note(number: int, frame: FrameType | None) -> None:
     _came.append((number, now))
     if is_impatient:
         raise EndedError(asked())
-    _tell(frame)
+    _report(frame)
 
 
 def _ask_again(_number: int, frame: FrameType | None) -> None:
     if _came:
-        _tell(frame)
+        _report(frame)
 
 
-def _tell(frame: FrameType | None) -> None:
+def _report(frame: FrameType | None) -> None:
     """Raise EndedError in the main thread, once, and not while a module loads."""
-    if _here.is_told:
+    if _here.is_reported:
         return
     while frame:
         if frame.f_code.co_filename.startswith(_LOADING):
@@ -144,5 +144,5 @@ def _tell(frame: FrameType | None) -> None:
 
 
 def _raise() -> None:
-    _here.is_told = True
+    _here.is_reported = True
     raise EndedError(asked())

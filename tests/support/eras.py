@@ -51,7 +51,7 @@ def domain(*disks: Disk, **stated: Any) -> Domain:
 
 def ways(found: Fit) -> dict[str, dict[str, int]]:
     named = {"blockio": found.fitted.blockio, "override": found.fitted.override, "set": found.fitted.set_device}
-    return {way: dict(told) for way, told in named.items() if told}
+    return {way: dict(stated) for way, stated in named.items() if stated}
 
 
 def codes(found: Fit) -> list[str]:

@@ -340,7 +340,7 @@ def with_boot_orders(orders: Sequence[int], domain: Domain) -> Domain:
 def fittings(draw: st.DrawFn, domain: Domain, *, has_blockio: bool) -> Fitted:
     """Some way of telling the granularity for some of the disks."""
     ways = ["override", "set_device", *(["blockio"] if has_blockio else [])]
-    told = {disk.target: draw(st.sampled_from([512, 65536, 4 * MIB])) for disk in domain.disks if draw(st.booleans())}
+    stated = {disk.target: draw(st.sampled_from([512, 65536, 4 * MIB])) for disk in domain.disks if draw(st.booleans())}
     way = draw(st.sampled_from(ways))
-    by_way: dict[str, Any] = {way: told}
-    return Fitted(domain=domain, **by_way, drops_json_device=bool(told) and way == "set_device")
+    by_way: dict[str, Any] = {way: stated}
+    return Fitted(domain=domain, **by_way, drops_json_device=bool(stated) and way == "set_device")

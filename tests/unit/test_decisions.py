@@ -23,7 +23,7 @@ from virtrbd.model.retirement import Kept, RetiredImage, Retirement
 from virtrbd.planning.change_limit import too_many
 from virtrbd.planning.objections import Objection
 from virtrbd.planning.removal import RemovalPlan
-from virtrbd.planning.report_once import is_told_once, message_of, news
+from virtrbd.planning.report_once import is_reported_once, message_of, news
 from virtrbd.planning.retirement import plan_rest, plan_retirement
 from virtrbd.planning.world import World
 
@@ -112,7 +112,7 @@ def test_a_problem_in_a_spec_is_told_by_its_text() -> None:
     ],
 )
 def test_what_only_a_person_can_end_is_told_once(outcome: Outcome, once: bool) -> None:
-    assert is_told_once(outcome) is once
+    assert is_reported_once(outcome) is once
 
 
 def web() -> tuple[DefinedDomain, list[Image]]:

@@ -222,7 +222,7 @@ def test_what_cron_was_told_is_told_again_where_the_file_is_odd(raw: bytes) -> N
         file = Path(folder) / "reconcile" / "told"
         file.parent.mkdir(mode=0o700)
         file.write_bytes(raw)
-        fresh, _ = news([message_of("it is odd")], StateDir(folder).read_told())
+        fresh, _ = news([message_of("it is odd")], StateDir(folder).read_reported())
         assert fresh == {"|problem|it is odd"}
 
 

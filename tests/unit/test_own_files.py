@@ -48,7 +48,7 @@ def mode_of(path: Path) -> int:
 def test_each_file_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
     state = StateDir(str(tmp_path / "deep" / "state"))
     state.write_intent(INTENT)
-    state.write_told({"a": "b"})
+    state.write_reported({"a": "b"})
     with state.locked(["web"], "apply"):
         pass
     made = [tmp_path / "deep", *(tmp_path / "deep").rglob("*")]
@@ -224,7 +224,7 @@ state, ref = StateDir("{tmp_path}/state"), ImageRef.parse("vms/web.vda")
 def lock():
     with state.locked(["web"], "apply"): pass
 for use in (lambda: state.read_intent(ref), lambda: state.read_intents([ref]), lambda: state.drop_intent(ref),
-            lambda: state.read_definition("u"), lambda: state.write_told({{}}), lock):
+            lambda: state.read_definition("u"), lambda: state.write_reported({{}}), lock):
     try:
         use()
     except DeniedError as error:
@@ -294,9 +294,13 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
         state.write_intent(intent)
         assert state.read_intent(REF) == intent
     state.write_definition("u", last)
-    state.write_told({"a": "\udcff"})
+    state.write_reported({"a": "\udcff"})
     state.write_last_success(1234.5)
-    assert (state.read_definition("u"), state.read_told(), state.read_last_success()) == (last, {"a": "\udcff"}, 1234.5)
+    assert (state.read_definition("u"), state.read_reported(), state.read_last_success()) == (
+        last,
+        {"a": "\udcff"},
+        1234.5,
+    )
 
 
 def spoil_all(folder: Path, content: bytes) -> StateDir:
@@ -312,7 +316,7 @@ def test_any_bytes_in_the_state_directory_are_read_as_nothing(
 ) -> None:
     state = spoil_all(tmp_path_factory.getbasetemp() / "state", content)
     assert (state.read_intent(REF), state.read_definition("u")) == (None, None)
-    assert isinstance(state.read_told(), dict)
+    assert isinstance(state.read_reported(), dict)
     assert isinstance(state.read_last_success(), float)
 
 
@@ -336,7 +340,7 @@ SPOILED: dict[str, bytes] = {
 def test_a_spoiled_state_directory_is_read_as_an_empty_one(name: str, tmp_path: Path) -> None:
     state = spoil_all(tmp_path, SPOILED[name])
     assert (state.read_intent(REF), state.read_definition("u"), state.read_last_success()) == (None, None, 0.0)
-    assert isinstance(state.read_told(), dict)
+    assert isinstance(state.read_reported(), dict)
 
 
 def test_a_path_is_own_when_no_other_user_can_change_any_part_of_it(tmp_path: Path) -> None:

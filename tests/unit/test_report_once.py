@@ -4,7 +4,7 @@ from collections.abc import Container
 
 from virtrbd.errors import ExitCode
 from virtrbd.model.plan import Finding, FindingKind, Outcome, Result
-from virtrbd.planning.report_once import is_told_once, message_of, news
+from virtrbd.planning.report_once import is_reported_once, message_of, news
 
 
 def held(domain: str, text: str = "left alone") -> Finding:
@@ -39,8 +39,8 @@ def test_failures_are_told_every_time() -> None:
     def outcome(result: Result, detail: str) -> Outcome:
         return Outcome(domain="a", text="start domain", result=result, detail=detail, exit_code=ExitCode.FAILED)
 
-    assert is_told_once(outcome(Result.BLOCKED, "needs --allow takes-over"))
-    assert is_told_once(outcome(Result.PENDING, "the guest does not let go of it"))
-    assert not is_told_once(outcome(Result.FAILED, "libvirt: no"))
-    assert not is_told_once(outcome(Result.UNKNOWN, "no answer"))
-    assert not is_told_once(outcome(Result.BUSY, ""))
+    assert is_reported_once(outcome(Result.BLOCKED, "needs --allow takes-over"))
+    assert is_reported_once(outcome(Result.PENDING, "the guest does not let go of it"))
+    assert not is_reported_once(outcome(Result.FAILED, "libvirt: no"))
+    assert not is_reported_once(outcome(Result.UNKNOWN, "no answer"))
+    assert not is_reported_once(outcome(Result.BUSY, ""))

@@ -6,7 +6,7 @@ from support.strategies import EMPTY, HERE, WEB, done, edited
 from virtrbd.domainxml.document import LiveDocument
 from virtrbd.domainxml.parse import secret_xml
 from virtrbd.hypervisor.reading import host_uuid_in
-from virtrbd.hypervisor.secrets import SECRET_NOT_SET, SECRET_SET, SecretMark, secret_told
+from virtrbd.hypervisor.secrets import SECRET_NOT_SET, SECRET_SET, SecretMark, secret_mark_of
 from virtrbd.model.domain import Domain
 from virtrbd.model.record import replace
 from virtrbd.planning.judged import still_judged, unjudged
@@ -49,12 +49,12 @@ def test_a_change_of_any_document_is_looked_at(what: str) -> None:
 @pytest.mark.parametrize("is_set", [True, False])
 def test_a_secret_tells_whose_it_is_and_whether_it_has_its_value(is_set: bool) -> None:
     xml = secret_xml("b3", "client.virtrbd@fsid", SECRET_SET if is_set else SECRET_NOT_SET)
-    assert secret_told(xml) == SecretMark(is_ours=True, is_set=is_set)
+    assert secret_mark_of(xml) == SecretMark(is_ours=True, is_set=is_set)
 
 
 @pytest.mark.parametrize("description", ["", "<description>for nova</description>"])
 def test_the_secret_of_somebody_else_tells_nothing(description: str) -> None:
-    assert secret_told(f"<secret ephemeral='no' private='no'>{description}</secret>") == SecretMark(
+    assert secret_mark_of(f"<secret ephemeral='no' private='no'>{description}</secret>") == SecretMark(
         is_ours=False, is_set=False
     )
 

@@ -104,9 +104,9 @@ def test_a_start_that_takes_over_says_from_whom() -> None:
 
 def test_a_host_is_told_by_the_name_that_any_mark_has() -> None:
     image = Image(ref=IMAGE, image_id="1", size_bytes=MIB, created_at=0, running_on=OTHER_HOST_UUID, last_run=RAN_THERE)
-    assert image.running_on_told == f"kvm-2 ({OTHER_HOST_UUID})"
-    assert replace(image, last_run=None).running_on_told == OTHER_HOST_UUID
-    assert replace(image, running_on="").running_on_told == ""
+    assert image.running_on_label == f"kvm-2 ({OTHER_HOST_UUID})"
+    assert replace(image, last_run=None).running_on_label == OTHER_HOST_UUID
+    assert replace(image, running_on="").running_on_label == ""
 
 
 def test_a_guest_that_has_its_disk_in_a_drive_too_is_two_clients_by_itself() -> None:

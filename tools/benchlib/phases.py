@@ -25,7 +25,7 @@ def main(folder: str) -> None:
     from virtrbd.ceph import header_batch, named_images  # noqa: F401 - they are imported here to be counted as imports
     from virtrbd.commands import app, reconcile  # noqa: F401
     from virtrbd.commands.connected import host, specs  # noqa: F401
-    from virtrbd.commands.output import telling  # noqa: F401
+    from virtrbd.commands.output import reporter  # noqa: F401
     from virtrbd.engine import converge, observe
     from virtrbd.hypervisor import connection  # noqa: F401
     from virtrbd.local import state_dir  # noqa: F401

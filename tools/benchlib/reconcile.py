@@ -111,7 +111,7 @@ class Growth:
     many: NoChange
 
     @property
-    def foretold_s(self) -> float:
+    def expected_s(self) -> float:
         """Seconds that so many take when each one more costs what it did before."""
         a_domain_s = (self.some.reconcile_s - self.one.reconcile_s) / (self.some.domains - self.one.domains)
         return self.one.reconcile_s + a_domain_s * (self.many.domains - self.one.domains)
@@ -119,21 +119,21 @@ class Growth:
     @property
     def is_met(self) -> bool:
         """Whether it grows no faster, but for what a busy machine adds."""
-        return self.many.reconcile_s <= FLAT * self.foretold_s
+        return self.many.reconcile_s <= FLAT * self.expected_s
 
     def as_data(self) -> dict[str, object]:
         """Return the row for programs."""
         return {
             "domains": self.many.domains,
             "reconcile_ms": round(self.many.reconcile_s * 1000, 1),
-            "foretold_ms": round(self.foretold_s * 1000, 1),
+            "expected_ms": round(self.expected_s * 1000, 1),
             "expected_at_most": FLAT,
             "met": self.is_met,
         }
 
     def as_cells(self) -> tuple[str, ...]:
         """Return the row for a person."""
-        line = f"through {self.one.domains} and {self.some.domains}: {ms(self.foretold_s)}"
+        line = f"through {self.one.domains} and {self.some.domains}: {ms(self.expected_s)}"
         return (str(self.many.domains), ms(self.many.reconcile_s), line, f"<= {FLAT:g} x line", word(self.is_met))
 
 

@@ -64,15 +64,15 @@ def try_last_definition(data: bytes) -> None:
         plan_in(replace(world(), last_definitions={ODD.uuid: last}))
 
 
-def try_told(data: bytes) -> None:
-    """What cron was told already, and when a run last went well."""
+def try_reported(data: bytes) -> None:
+    """What cron was reported already, and when a run last went well."""
     _written("state/reconcile/told", data)
     _written("state/reconcile/last-success", data)
     state = StateDir(str(_folder() / "state"))
-    told = state.read_told()
-    fresh, kept = news([message_of("it is odd")], told, {"web"})
+    reported = state.read_reported()
+    fresh, kept = news([message_of("it is odd")], reported, {"web"})
     require(isinstance(fresh, frozenset) and all(isinstance(text, str) for text in kept.values()), "no texts")
-    state.write_told(kept)
+    state.write_reported(kept)
     state.read_last_success()
 
 
@@ -110,6 +110,6 @@ TARGETS = (
         run=try_last_definition,
         words=('{"hypervisor": "h", "xml": "<domain>', *_JSON),
     ),
-    Target(name="told", about="what cron was told, in the state directory", run=try_told, words=_JSON),
+    Target(name="told", about="what cron was told, in the state directory", run=try_reported, words=_JSON),
     Target(name="cache", about="an entry of the cache", run=try_cache, words=("\n", *_JSON)),
 )

@@ -90,7 +90,7 @@ GROWN = "title: grown\ndisks:\n  - size: 16M\n  - clone: {snapshot}\n"
 RETIRES = ("--allow", "interrupts-guest,forgets-domain,loses-data")
 
 
-def told(trial: Trial, text: str) -> str:
+def filled(trial: Trial, text: str) -> str:
     return text.format(snapshot=trial.sources.snapshot, file=trial.sources.file)
 
 
@@ -191,7 +191,7 @@ def exported(trial: Trial) -> str:
 
 
 def define(trial: Trial, text: str) -> Words:
-    return ("define", trial.spec(told(trial, text)))
+    return ("define", trial.spec(filled(trial, text)))
 
 
 def defined(text: str) -> Callable[[Trial], None]:
@@ -206,7 +206,7 @@ def defined(text: str) -> Callable[[Trial], None]:
 
 
 def in_sync(trial: Trial, text: str) -> str:
-    planned = trial.world.virtrbd("plan", trial.spec(told(trial, text)))
+    planned = trial.world.virtrbd("plan", trial.spec(filled(trial, text)))
     return "" if planned.returncode == 0 else f"plan: {planned.stdout}{planned.stderr}"
 
 

@@ -72,9 +72,9 @@ def _limits(disk: Element) -> dict[str, Value]:
 
 def _granularity(disk: Element) -> dict[str, Value]:
     """Where the definition states nothing, the device keeps its default."""
-    told = number(attribute(disk, "blockio", "discard_granularity"))
+    stated = number(attribute(disk, "blockio", "discard_granularity"))
     by_itself = {"virtio": 512, "scsi": 4096}.get(attribute(disk, "target", "bus"))
-    granularity = by_itself if told is None else told
+    granularity = by_itself if stated is None else stated
     return {} if granularity is None else {"discard_granularity": granularity}
 
 

@@ -19,7 +19,7 @@ with lazily():
     from virtrbd.commands.connected.host import connected
     from virtrbd.commands.output.failures import show_trace
     from virtrbd.commands.output.printing import print_lines
-    from virtrbd.commands.output.report import tell
+    from virtrbd.commands.output.report import show_outcome
     from virtrbd.contained import contained
     from virtrbd.engine.adopt import Adoption, adopt_domain, is_adopted
     from virtrbd.images.host import Host
@@ -91,7 +91,7 @@ class _Tally:
         self.codes += [outcome.exit_code for outcome in adoption.outcomes]
         self.answers.append(_data(name, adoption))
         if not self._run.is_json:
-            (_tell_briefly if self._is_brief else _tell)(self._run, name, adoption)
+            (_show_briefly if self._is_brief else _show)(self._run, name, adoption)
 
     def refuse(self, name: str, messages: tuple[str, ...], code: ExitCode) -> None:
         """Say why a domain cannot be adopted."""
@@ -125,17 +125,17 @@ class _Tally:
         return lines
 
 
-def _tell_briefly(run: Run, name: str, adoption: Adoption) -> None:
+def _show_briefly(run: Run, name: str, adoption: Adoption) -> None:
     how = "exact"
     if adoption.unexpressed:
         how = "with xml:" if adoption.has_xml else "the rest is only in libvirt's definition"
     print_lines([f"{name}: {adoption.spec_file} ({how})"])
     for outcome in adoption.outcomes:
         if outcome.result is not Result.BLOCKED:
-            tell(run, outcome)
+            show_outcome(run, outcome)
 
 
-def _tell(run: Run, name: str, adoption: Adoption) -> None:
+def _show(run: Run, name: str, adoption: Adoption) -> None:
     lines = [f"{name}: spec: {adoption.spec_file}"]
     if adoption.unexpressed:
         holder = "in its xml:" if adoption.has_xml else "only in libvirt's definition:"
@@ -148,7 +148,7 @@ def _tell(run: Run, name: str, adoption: Adoption) -> None:
     for lint in (lint for domain in adoption.plan.domains for lint in domain.lints):
         run.say(str(lint))
     for outcome in adoption.outcomes:
-        tell(run, outcome)
+        show_outcome(run, outcome)
     if any(outcome.result is Result.BLOCKED for outcome in adoption.outcomes):
         run.say(
             f"{name}: nothing is changed yet; "

@@ -14,7 +14,7 @@ with lazily():
     from virtrbd.commands.connected.specs import policy_of
     from virtrbd.commands.output.failures import show_failures
     from virtrbd.commands.output.plan import plan_digest
-    from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
+    from virtrbd.commands.output.report import report_data, report_lines, show_lints, show_outcome
     from virtrbd.engine.converge import Supervision, converge
     from virtrbd.local.saved_plan import SavedPlan, is_saved_plan, read_plan
     from virtrbd.model.plan import Plan
@@ -41,10 +41,10 @@ def apply(run: Run, paths: tuple[str, ...], limit: str, strict: bool, allow: tup
     policy = policy_of(paths, fleet, settings, limit)
     with connected(run, settings, allowed) as host:
         supervision = Supervision(
-            report=lambda outcome: tell(run, outcome), check=lambda found: _check_unmoved(found, saved)
+            report=lambda outcome: show_outcome(run, outcome), check=lambda found: _check_unmoved(found, saved)
         )
         report = converge(fleet.domains, policy, host, "apply", supervision)
-    tell_lints(run, report.plan)
+    show_lints(run, report.plan)
     code = worst(report.exit_code, fleet.exit_code)
     data = report_data(report) | {"problems": broken, "exit_code": int(code)}
     run.answer(data, report_lines(report, quiet=run.quiet))

@@ -12,7 +12,7 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.host import connected
-    from virtrbd.commands.output.report import report_data, report_lines, tell, tell_lints
+    from virtrbd.commands.output.report import report_data, report_lines, show_lints, show_outcome
     from virtrbd.engine.converge import Supervision, converge
     from virtrbd.planning.policy import Policy
     from virtrbd.specs.desired import desired_domains
@@ -34,7 +34,9 @@ def define(run: Run, files: tuple[str, ...], start: bool, allow: tuple[str, ...]
     domains = desired_domains(files, settings)
     policy = Policy(host=settings.host, start=start, template_dir=settings.template_dir)
     with connected(run, settings, allowed) as host:
-        report = converge(domains, policy, host, "define", Supervision(report=lambda outcome: tell(run, outcome)))
-    tell_lints(run, report.plan)
+        report = converge(
+            domains, policy, host, "define", Supervision(report=lambda outcome: show_outcome(run, outcome))
+        )
+    show_lints(run, report.plan)
     run.answer(report_data(report), report_lines(report, quiet=run.quiet))
     run.end(report.exit_code)

@@ -19,7 +19,7 @@ with lazily():
     from virtrbd.commands.connected.named import require
     from virtrbd.commands.output.table import table
     from virtrbd.domainxml.defined import DefinedDomain
-    from virtrbd.engine.writers import writers_told
+    from virtrbd.engine.writers import two_writers_texts
     from virtrbd.images.host import Host
     from virtrbd.images.users import use_of
     from virtrbd.model.disk import DefinedDisk
@@ -52,7 +52,7 @@ def inspection(host: Host, name: str) -> dict[str, Any]:
         "autostart": domain.autostart,
         "owned": definition.mark is not None,
         "disks": [_disk(host, disk, domain.uuid) for disk in disks],
-        "two_writers": list(writers_told(host, domain)),
+        "two_writers": list(two_writers_texts(host, domain)),
         "other_images": _other_images(host, domain, {disk.image for disk in disks}),
     }
 

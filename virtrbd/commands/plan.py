@@ -20,7 +20,7 @@ with lazily():
     from virtrbd.commands.connected.specs import policy_of
     from virtrbd.commands.output.failures import show_failures, show_trace
     from virtrbd.commands.output.plan import exit_code_of, plan_data, plan_digest, plan_lines
-    from virtrbd.commands.output.report import tell_lints
+    from virtrbd.commands.output.report import show_lints
     from virtrbd.engine.converge import look
     from virtrbd.local.saved_plan import SavedPlan, refuse_target, save_plan
     from virtrbd.specs.directory import load_fleet
@@ -47,7 +47,7 @@ def plan(run: Run, *, paths: tuple[str, ...], save: str, limit: str, strict: boo
     policy = policy_of(paths, fleet, settings, limit)
     with connected(run, settings, allowed) as host:
         found = look(fleet.domains, policy, host)
-    tell_lints(run, found)
+    show_lints(run, found)
     for domain in found.domains:
         for failure in domain.failures:
             show_trace(run, domain.name, failure.trace)

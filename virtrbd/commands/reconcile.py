@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from virtrbd.commands.output.report import report_data
-    from virtrbd.commands.output.telling import Teller
+    from virtrbd.commands.output.reporter import Reporter
     from virtrbd.local.state_dir import StateDir
     from virtrbd.model.plan import Outcome
     from virtrbd.model.settings import Settings
@@ -115,7 +115,7 @@ def reconcile(
     )
     try:
         with job.state.locked([_HOST_LOCK], "reconcile"):
-            code = _reconcile(job, Teller(run=job.run, state=job.state))
+            code = _reconcile(job, Reporter(run=job.run, state=job.state))
     except BusyError as error:
         # Quietly: the other run does what this one would have done, unless it hangs.
         code = ExitCode.BUSY
@@ -127,8 +127,8 @@ def reconcile(
     run.end(code)
 
 
-def _reconcile(job: _Job, teller: Teller) -> ExitCode:
-    fleet, report = _converge(job, teller)
+def _reconcile(job: _Job, reporter: Reporter) -> ExitCode:
+    fleet, report = _converge(job, reporter)
     code = worst(report.exit_code, fleet.exit_code)
     _summarise(job, code, fleet, report)
     if job.run.is_json:
@@ -140,7 +140,7 @@ def _reconcile(job: _Job, teller: Teller) -> ExitCode:
     return code
 
 
-def _converge(job: _Job, teller: Teller) -> tuple[Fleet, Report]:
+def _converge(job: _Job, reporter: Reporter) -> tuple[Fleet, Report]:
     # Here: a run that finds the lock taken needs none of it, and where a library is missing, the summary says so.
     from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.specs import policy_of
@@ -154,23 +154,23 @@ def _converge(job: _Job, teller: Teller) -> tuple[Fleet, Report]:
     policy = policy_of(job.paths, fleet, job.settings, job.limit)
     with connected(job.run, job.settings, allowed) as host:
         supervision = Supervision(
-            report=_recorded(job.run, teller.outcome), is_over=lambda: job.is_over, watched=job.watched
+            report=_recorded(job.run, reporter.outcome), is_over=lambda: job.is_over, watched=job.watched
         )
         report = converge(fleet.domains, policy, host, "reconcile", supervision)
-        teller.end(fleet, report, is_whole=policy.with_orphans)
+        reporter.end(fleet, report, is_whole=policy.with_orphans)
     return fleet, report
 
 
-def _recorded(run: Run, tell: ReportOutcome) -> ReportOutcome:
+def _recorded(run: Run, show: ReportOutcome) -> ReportOutcome:
     """Return a function that also keeps outcomes for the JSON document of a run that ends before its report."""
     outcomes: list[dict[str, str]] = []
 
-    def tell_and_keep(outcome: Outcome) -> None:
-        tell(outcome)
+    def show_and_keep(outcome: Outcome) -> None:
+        show(outcome)
         outcomes.append({"name": outcome.domain, "text": outcome.text, "result": outcome.result.value})
         run.so_far({"outcomes": outcomes})
 
-    return tell_and_keep
+    return show_and_keep
 
 
 def _last_words(job: _Job, what: str) -> None:
@@ -188,8 +188,8 @@ def _check_holder(job: _Job, busy: BusyError) -> None:
     if time.time() - busy.since <= job.settings.timeouts.reconcile:
         return
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(busy.since))
-    teller = Teller(run=job.run, state=job.state)
-    teller.held_up(
+    reporter = Reporter(run=job.run, state=job.state)
+    reporter.held_up(
         f"reconcile: {busy.holder} has held the lock since {since}, longer than a run may take (timeouts: reconcile, "
         f"{job.settings.timeouts.reconcile:g} s), and no other run does anything; end it if it hangs"
     )
@@ -200,7 +200,7 @@ def _check_holder(job: _Job, busy: BusyError) -> None:
         try:
             write_held_up(job.textfile, busy.since)
         except VirtrbdError as error:
-            teller.problem(str(error))
+            reporter.problem(str(error))
 
 
 def _summarise(job: _Job, code: ExitCode, fleet: Fleet | None = None, report: Report | None = None) -> None:
@@ -219,4 +219,4 @@ def _summarise(job: _Job, code: ExitCode, fleet: Fleet | None = None, report: Re
         if code is ExitCode.OK:
             job.state.write_last_success(now)
     except VirtrbdError as error:
-        Teller(run=job.run, state=job.state).problem(str(error))
+        Reporter(run=job.run, state=job.state).problem(str(error))

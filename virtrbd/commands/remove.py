@@ -21,7 +21,7 @@ from virtrbd.printable import shell_command
 with lazily():
     from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import locked, require, require_released
-    from virtrbd.commands.output.report import outcome_line, tell
+    from virtrbd.commands.output.report import outcome_line, show_outcome
     from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.engine.execute import execute
     from virtrbd.engine.perform import perform
@@ -50,7 +50,7 @@ def remove(run: Run, name: str, delay: float, forget_snapshots: bool, allow: tup
     outcomes = []
     with connected(run, run.settings(), allowed) as host, _begun(host, name, wanted) as job:
         for outcome in _steps(host, job, wanted):
-            tell(run, outcome)
+            show_outcome(run, outcome)
             outcomes.append(outcome)
     done = [outcome_line(outcome) for outcome in outcomes]
     lines = _closing_lines(job, outcomes, allowed)

@@ -175,8 +175,8 @@ def _explained(
     fitted = known.fit(domain)
     if fitted.problems:
         raise SpecError(*fitted.problems)
-    told = {**fitted.fitted.blockio, **fitted.fitted.override, **fitted.fitted.set_device}
-    values = explain(item, domain, settings, told)
+    granularities = {**fitted.fitted.blockio, **fitted.fitted.override, **fitted.fitted.set_device}
+    values = explain(item, domain, settings, granularities)
     caches = {disk.target: explain_cache(disk, known.capabilities(domain)) for disk in domain.disks}
     lines = table(("field", "value", "from"), [(each.field, each.value, each.source) for each in values])
     lines += ["", *(f"disk {target}: {text}" for target, text in caches.items())]

@@ -13,7 +13,7 @@ with lazily():
     from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import locked, require_awake, require_released
     from virtrbd.engine.power import start_domain
-    from virtrbd.engine.writers import writers_told
+    from virtrbd.engine.writers import two_writers_texts
 
 
 @verb
@@ -26,7 +26,7 @@ def start(run: Run, name: str, allow: tuple[str, ...]) -> None:
         require_awake(domain)
         require_released(domain)
         if domain.state.is_active:
-            if twice := writers_told(host, domain):
+            if twice := two_writers_texts(host, domain):
                 raise ClusterError(*(f"{domain.name}: runs already, and {text}" for text in twice))
             state = domain.state.value
             run.answer_change({"name": name, "state": state}, [f"{name}: runs already"], changed=False)

@@ -21,7 +21,7 @@ with lazily():
     from virtrbd.ceph.unread import image_or_failure
     from virtrbd.commands.connected.host import connected
     from virtrbd.commands.connected.named import locked, require_released
-    from virtrbd.commands.output.report import outcome_line, tell
+    from virtrbd.commands.output.report import outcome_line, show_outcome
     from virtrbd.domainxml.defined import DefinedDomain
     from virtrbd.engine.execute import execute
     from virtrbd.engine.perform import perform
@@ -67,7 +67,7 @@ def undefine(run: Run, name: str, trash_images: bool, forget_snapshots: bool, al
                     host, domain, trash_images=trash_images, forget_snapshots=forget_snapshots
                 )
     for outcome in failed:
-        tell(run, outcome)
+        show_outcome(run, outcome)
     errors = {"errors": [outcome_line(outcome) for outcome in failed]} if failed else {}
     run.answer({"name": name, "done": lines, **errors}, [f"{name}: {line}" for line in lines])
     run.end(worst(*(outcome.exit_code for outcome in failed)))

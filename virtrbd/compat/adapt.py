@@ -68,8 +68,8 @@ def _situation(
 def _fitted(domain: Domain, situations: list[Situation], capabilities: Capabilities) -> Fitted:
     ways: dict[str, dict[str, int]] = {"blockio": {}, "override": {}, "set_device": {}}
     for situation in situations:
-        if (told := situation.told) is not None:
-            ways[granularity_way(told, capabilities)][situation.disk.target] = told
+        if (granularity := situation.granularity) is not None:
+            ways[granularity_way(granularity, capabilities)][situation.disk.target] = granularity
     json_device = json_device_capability(capabilities)
     return Fitted(
         domain=domain,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from virtrbd.model.capabilities import Capabilities, Version
 from virtrbd.model.disk import Bus, Discard, Disk
 from virtrbd.model.size import format_size
-from virtrbd.qemu.device import tells_granularity
+from virtrbd.qemu.device import states_granularity
 from virtrbd.qemu.era import Era
 
 # librbd drops smaller discards, from 14.1.1 on (rbd_discard_granularity_bytes, rbd_skip_partial_discard).
@@ -29,13 +29,13 @@ def device_default(bus: Bus, era: Era) -> int:
     return 4096 if bus in (Bus.SCSI, Bus.USB) else _SECTOR
 
 
-def granularity_to_tell(disk: Disk, capabilities: Capabilities, object_bytes: int) -> int | None:
+def granularity_to_state(disk: Disk, capabilities: Capabilities, object_bytes: int) -> int | None:
     """Return the bytes to state for the device, None where its default is right."""
     era = Era.of(capabilities)
     stated = disk.discard_granularity_bytes
     if stated is not None:
         return None if stated == device_default(disk.bus, era) else stated
-    can_say = capabilities.libvirt >= _BLOCKIO and tells_granularity(disk.bus, era)
+    can_say = capabilities.libvirt >= _BLOCKIO and states_granularity(disk.bus, era)
     discards = disk.discard is Discard.UNMAP and not disk.readonly
     if disk.bus in (Bus.VIRTIO, Bus.SCSI) and can_say and discards:
         return min(LIBRBD_FLOOR, object_bytes)
@@ -79,6 +79,6 @@ def granularity_problems(disk: Disk, capabilities: Capabilities, object_bytes: i
     elif stated > object_bytes:
         size = format_size(object_bytes)
         yield f"{what} is larger than an object of the image ({size}), the unit of freed space; write {size} or less"
-    elif stated != device_default(disk.bus, era) and not tells_granularity(disk.bus, era):
+    elif stated != device_default(disk.bus, era) and not states_granularity(disk.bus, era):
         since = "6.0 with a machine of 6.0" if disk.bus is Bus.VIRTIO else "9.0"
         yield f"{what}: {disk.bus} announces it from QEMU {since} on, this is {era}; leave it out, or use scsi"

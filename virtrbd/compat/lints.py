@@ -9,7 +9,7 @@ from virtrbd.compat.granularity import (
     LIBRBD_FLOOR,
     device_default,
     granularity_problems,
-    granularity_to_tell,
+    granularity_to_state,
     granularity_way,
 )
 from virtrbd.model.cache import CACHE_FACTS
@@ -35,11 +35,11 @@ class Situation(Struct, frozen=True, kw_only=True):
         return Era.of(self.capabilities)
 
     @property
-    def told(self) -> int | None:
+    def granularity(self) -> int | None:
         """The granularity of the device; nothing where the stated one is not possible."""
         if any(granularity_problems(self.disk, self.capabilities, self.object_bytes)):
             return None
-        return granularity_to_tell(self.disk, self.capabilities, self.object_bytes)
+        return granularity_to_state(self.disk, self.capabilities, self.object_bytes)
 
     @property
     def cache_overrides(self) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ _RULES = (
             s.disk.discard is Discard.UNMAP
             and s.disk.bus in (Bus.IDE, Bus.SATA, Bus.SCSI)
             and not s.era.offers_discard_by_default
-            and s.told is None
+            and s.granularity is None
         ),
         text=lambda s: (
             f"{s.era} offers the guest no discard by itself; write machine_upgrade: true, or state "
@@ -196,7 +196,7 @@ _RULES = (
     ),
     _LintRule(
         code="granularity-taints",
-        holds=lambda s: s.told is not None and granularity_way(s.told, s.capabilities) != "blockio",
+        holds=lambda s: s.granularity is not None and granularity_way(s.granularity, s.capabilities) != "blockio",
         text=lambda s: (
             f"this libvirt has no <blockio discard_granularity>, so {_way_words(s)} sets it: the domain gets tainted, "
             f"and disks that are hot-plugged don't have it"
@@ -206,7 +206,7 @@ _RULES = (
 
 
 def _way_words(situation: Situation) -> str:
-    way = granularity_way(situation.told or 0, situation.capabilities)
+    way = granularity_way(situation.granularity or 0, situation.capabilities)
     return {"override": "<qemu:override>", "set_device": "-set on QEMU's command line"}[way]
 
 

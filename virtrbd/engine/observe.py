@@ -98,7 +98,7 @@ def _open_twice(cluster: Cluster, refs: Sequence[ImageRef], actual: World) -> Ma
     """
     found = beyond_guests(opened_twice(cluster, refs), actual.domains)
     here = {actual.host_uuid}
-    unnamed = [ref for ref in found if (image := actual.images.get(ref)) and image.hosts_told.keys() <= here]
+    unnamed = [ref for ref in found if (image := actual.images.get(ref)) and image.host_labels.keys() <= here]
     lasting = opened_twice(cluster, unnamed, cluster.settings.timeouts.watcher)
     return {ref: watchers for ref, watchers in {**found, **lasting}.items() if ref in lasting or ref not in unnamed}
 

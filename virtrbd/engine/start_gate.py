@@ -90,7 +90,7 @@ def _check_images(
 
 
 def _take_over(image: Image, allowed: frozenset[Hazard], say: Callable[[str], None]) -> None:
-    host = image.running_on_told
+    host = image.running_on_label
     if Hazard.TAKES_OVER not in allowed:
         raise BlockedError(
             f"image {image.ref} was last started on host {host}, which never said that it stopped; "
@@ -134,7 +134,7 @@ def _names(others: Others) -> str:
 def _hosts(cluster: Cluster, refs: Sequence[ImageRef]) -> tuple[str, ...]:
     """Return the hosts of the images' marks, for a message."""
     images = (image for image in read_images(cluster, refs).values() if isinstance(image, Image))
-    return tuple(sorted({told for image in images for told in image.hosts_told.values()}))
+    return tuple(sorted({label for image in images for label in image.host_labels.values()}))
 
 
 def _message(others: Others, wait_s: float, hosts: Sequence[str]) -> str:

@@ -6,10 +6,10 @@ from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.image_uses import images_elsewhere, times_open, written_images
 from virtrbd.images.host import Host
 from virtrbd.model.image import Image
-from virtrbd.planning.two_writers import two_writers_told
+from virtrbd.planning.two_writers import two_writers_text
 
 
-def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
+def two_writers_texts(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
     """Return the messages about images of the guest that another client has open as well. Raises UnavailableError."""
     if not domain.live:
         return ()
@@ -21,7 +21,7 @@ def writers_told(host: Host, domain: DefinedDomain) -> tuple[str, ...]:
     images = read_images(host.cluster, [ref for ref in twice if ref not in elsewhere]).values()
     here, name = host.host_uuid, host.settings.host
     return tuple(
-        two_writers_told(domain.name, image, twice[image.ref], here, name)
+        two_writers_text(domain.name, image, twice[image.ref], here, name)
         for image in images
         if isinstance(image, Image)
     )

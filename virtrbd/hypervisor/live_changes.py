@@ -49,12 +49,12 @@ def limit_disk_live(hypervisor: Hypervisor, uuid: str, target: str, limits: Mapp
 def set_memory_live(hypervisor: Hypervisor, uuid: str, to_bytes: int) -> None:
     """Set the balloon of the running guest, and record that; the guest follows later."""
 
-    def tell(domain: Any) -> None:
+    def change(domain: Any) -> None:
         domain.setMemoryFlags(to_bytes // 1024, _LIVE)
         if mark := live_of(domain).mark:
             write_mark(domain, replace(mark, balloon_bytes=to_bytes), _LIVE)
 
-    hypervisor.on(uuid, "setting memory", tell)
+    hypervisor.on(uuid, "setting memory", change)
 
 
 def set_vcpus_live(hypervisor: Hypervisor, uuid: str, count: int) -> None:

@@ -49,7 +49,7 @@ def define_secret(hypervisor: Hypervisor, uuid: str, usage: str, key: Key) -> No
     hypervisor.call(f"defining secret {uuid}", define, changes=True)
 
 
-def secret_told(xml: str) -> SecretMark:
+def secret_mark_of(xml: str) -> SecretMark:
     """Return what the description of a secret says of it."""
     match = re.search(r"<description>([^<]*)</description>", xml)
     description = match[1] if match else ""
@@ -62,7 +62,7 @@ def _read_secret(secret: Any, key: Key) -> Secret | None:
     None when it was undefined since the listing.
     """
     try:
-        mark = secret_told(secret.XMLDesc())
+        mark = secret_mark_of(secret.XMLDesc())
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
             return None

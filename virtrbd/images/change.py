@@ -102,8 +102,8 @@ def grow(host: Host, uses: Sequence[DomainUse] | None, ref: ImageRef, to_bytes: 
     if running:
         # Also an image of that size already: after a growth by rbd alone the guest does not know it.
         target = _target(host, running, ref)
-        was_told = block_resize(host.hypervisor, running.uuid, target, image.size_bytes, to_bytes)
-        return Growth(from_bytes=image.size_bytes, seen_by=running.name if was_told else "")
+        has_grown_live = block_resize(host.hypervisor, running.uuid, target, image.size_bytes, to_bytes)
+        return Growth(from_bytes=image.size_bytes, seen_by=running.name if has_grown_live else "")
     if image.size_bytes < to_bytes:
         grow_image(host.cluster, ref, to_bytes)
         host.did(f"image {ref}: grown to {format_size(to_bytes)}")

@@ -117,7 +117,7 @@ class Host(Struct, frozen=True, kw_only=True):
         """Raise UnavailableError, DeniedError where libvirt would have to say whether the image's host is this one."""
         if image.mark and Hazard.TAKES_OVER not in self.allowed:
             self._require_libvirt(
-                f"whether host {image.mark.host_told}, which image {image.ref} belongs to, is this one"
+                f"whether host {image.mark.host_label}, which image {image.ref} belongs to, is this one"
             )
 
     def with_progress(self, progress: Progress) -> Self:

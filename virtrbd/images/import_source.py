@@ -56,11 +56,11 @@ class ImportWork(Struct, frozen=True, kw_only=True):
     def timed_progress(self, wanted: ImportFile) -> Progress:
         """Return the progress function, which gives up where the time is over."""
 
-        def told(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             self.require_time(wanted)
             self.progress(done, total)
 
-        return told
+        return show
 
 
 @contextmanager

@@ -198,16 +198,16 @@ class StateDir:
         else:
             self._drop("retirements", name)
 
-    def write_told(self, told: Mapping[str, str], what: str = "told") -> None:
+    def write_reported(self, reported: Mapping[str, str], what: str = "told") -> None:
         """Keep what was reported, by its subject. Raises VirtrbdError."""
         # json here, not msgspec: a report may name a file whose name is not UTF-8.
-        self._write("reconcile", what, json.dumps(dict(sorted(told.items())), indent=0).encode())
+        self._write("reconcile", what, json.dumps(dict(sorted(reported.items())), indent=0).encode())
 
-    def read_told(self, what: str = "told") -> dict[str, str]:
+    def read_reported(self, what: str = "told") -> dict[str, str]:
         """Return what was reported; after a file that can't be understood it is reported again."""
         with suppress(ValueError, RecursionError, AttributeError):
-            told = json.loads(self._content(self._folder("reconcile") / file_name_of(what)))
-            return {str(key): str(value) for key, value in told.items()}
+            reported = json.loads(self._content(self._folder("reconcile") / file_name_of(what)))
+            return {str(key): str(value) for key, value in reported.items()}
         return {}
 
     def write_last_success(self, at: float) -> None:

@@ -66,7 +66,7 @@ class ImageRef(Struct, frozen=True, kw_only=True, order=True):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-def tell_host(host: str, host_name: str) -> str:
+def host_label(host: str, host_name: str) -> str:
     """Return a host for a message: with its name where that is known."""
     return f"{cut(host_name)} ({cut(host)})" if host_name else cut(host)
 
@@ -89,9 +89,9 @@ class ImageMark(Keyed, frozen=True, kw_only=True):
         return (self.domain_uuid, self.image_id, self.host)
 
     @property
-    def host_told(self) -> str:
+    def host_label(self) -> str:
         """The host, for a message."""
-        return tell_host(self.host, self.host_name)
+        return host_label(self.host, self.host_name)
 
 
 # The features that a caller chooses for a new image; librbd's other features follow from later work on it.
@@ -153,9 +153,9 @@ class LastRun(Keyed, frozen=True, kw_only=True):
         return (self.host,)
 
     @property
-    def host_told(self) -> str:
+    def host_label(self) -> str:
         """The host, for a message."""
-        return tell_host(self.host, self.host_name)
+        return host_label(self.host, self.host_name)
 
 
 class Obstacle(Struct, frozen=True, kw_only=True):
@@ -198,20 +198,20 @@ class Image(Struct, frozen=True, kw_only=True):
         return self.mark is not None and self.mark.domain_uuid == domain_uuid
 
     @property
-    def hosts_told(self) -> dict[str, str]:
+    def host_labels(self) -> dict[str, str]:
         """The hosts of its marks, for a message, by UUID: where it runs, where it ran last, and its owner's."""
-        named = [(self.last_run.host, self.last_run.host_told)] if self.last_run else []
-        named += [(self.mark.host, self.mark.host_told)] if self.mark else []
+        named = [(self.last_run.host, self.last_run.host_label)] if self.last_run else []
+        named += [(self.mark.host, self.mark.host_label)] if self.mark else []
         found = {self.running_on: cut(self.running_on)} if self.running_on else {}
-        for host, told in named:
+        for host, label in named:
             # Some marks lack the host's name.
-            found[host] = told if found.get(host, cut(host)) == cut(host) else found[host]
+            found[host] = label if found.get(host, cut(host)) == cut(host) else found[host]
         return found
 
     @property
-    def running_on_told(self) -> str:
+    def running_on_label(self) -> str:
         """`running_on` for a message, with its name where another mark has it."""
-        return self.hosts_told.get(self.running_on, "")
+        return self.host_labels.get(self.running_on, "")
 
     def is_of_other_host(self, host_uuid: str) -> bool:
         """Whether the mark names another host."""

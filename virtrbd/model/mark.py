@@ -17,7 +17,7 @@ class Hold(Struct, frozen=True, kw_only=True):
         return self.until is None or now < self.until
 
     @property
-    def why_told(self) -> str:
+    def reason_text(self) -> str:
         """The reason, to be appended to a message; empty where none was given."""
         return f" ({cut(self.why)})" if self.why else ""
 

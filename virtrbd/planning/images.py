@@ -190,7 +190,7 @@ def _plan_present(domain: Domain, disk: Disk, image: Image, defined: DefinedDoma
     own = 1 if live and live.names(image.ref) else 0
     if len(image.watchers) > own and image.mark and image.is_of_other_host(actual.host_uuid):
         who = ", ".join(map(str, image.watchers))
-        text = f"image {image.ref} belongs to host {image.mark.host_told}, and is open by {who}"
+        text = f"image {image.ref} belongs to host {image.mark.host_label}, and is open by {who}"
         return ImagePlan(problems=[f"{text}; shut the guest down there first"])
     actions += plan_mark(domain, image, actual)
     if disk.size_bytes is not None and disk.size_bytes > image.size_bytes:
@@ -226,7 +226,7 @@ def plan_mark(domain: Domain, image: Image, actual: World) -> list[Action]:
         reason = "it bears this domain's mark, but this host has no record of making it"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     if image.mark and image.is_of(domain.uuid):
-        reason = f"it belongs to this domain on host {image.mark.host_told}, which may run it or hold its managed save"
+        reason = f"it belongs to this domain on host {image.mark.host_label}, which may run it or hold its managed save"
         return [_mark(domain, image, reason, Hazard.TAKES_OVER), *drop]
     owner = (
         f"domain {image.mark.domain_uuid}" if image.mark and image.mark.domain_uuid else "no domain that virtrbd knows"

@@ -178,8 +178,8 @@ def _balloon(guest: Guest) -> tuple[int, int]:
 
 def _is_asked(guest: Guest, has: int, wanted: int) -> bool:
     """Whether the guest should give memory back, and was asked to: at its start or since, as its own mark records."""
-    told = guest.live.mark.balloon_bytes if guest.live.mark else 0
-    return wanted < has and current_memory(guest.definition.tree).current == wanted and told in (0, wanted)
+    stated_balloon = guest.live.mark.balloon_bytes if guest.live.mark else 0
+    return wanted < has and current_memory(guest.definition.tree).current == wanted and stated_balloon in (0, wanted)
 
 
 def _asked(guest: Guest, differences: Sequence[Difference]) -> Iterator[Finding]:

@@ -138,7 +138,7 @@ def _of_others(image: Image, uses: Sequence[DomainUse] | None, host_uuid: str) -
     if image.running_on not in ("", host_uuid):
         found.append(
             Objection(
-                text=f"it was last started on host {image.running_on_told}, which did not record a stop",
+                text=f"it was last started on host {image.running_on_label}, which did not record a stop",
                 way_out="shut it down there with virtrbd, and resume or drop a managed save first",
                 hazard=Hazard.TAKES_OVER,
             )
@@ -162,7 +162,7 @@ def owner_objections(image: Image | Child, host_uuid: str) -> tuple[Objection, .
     if image.mark is None or image.mark.host == host_uuid:
         return ()
     owner = f"domain {image.mark.domain_uuid} of " if image.mark.domain_uuid else ""
-    text = f"it belongs to {owner}host {image.mark.host_told}"
+    text = f"it belongs to {owner}host {image.mark.host_label}"
     return (Objection(text=text, way_out="do it there", hazard=Hazard.TAKES_OVER),)
 
 

@@ -176,7 +176,7 @@ def _ignored_disks(domain: Domain, defined: DefinedDomain | None, mark: DomainMa
 
 def _held_finding(domain: Domain, hold: Hold) -> Finding:
     until = f" until {_time(hold.until)}" if hold.until is not None else ""
-    text = f"left alone{until}{hold.why_told}; {shell_command('virtrbd release', domain.name)} ends that"
+    text = f"left alone{until}{hold.reason_text}; {shell_command('virtrbd release', domain.name)} ends that"
     return Finding(domain=domain.name, kind=FindingKind.HELD, text=text)
 
 

@@ -83,7 +83,7 @@ def start_hazards(domain: Domain, defined: DefinedDomain | None, actual: World) 
 def _elsewhere(domain: Domain, actual: World) -> str:
     """Return the other host that the domain's images were last started on, and that did not record a stop."""
     images = (actual.images.get(disk.image.image) for disk in domain.disks if disk.is_written)
-    hosts = (image.running_on_told for image in images if image and image.running_on not in ("", actual.host_uuid))
+    hosts = (image.running_on_label for image in images if image and image.running_on not in ("", actual.host_uuid))
     return next(hosts, "")
 
 

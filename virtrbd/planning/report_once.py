@@ -26,20 +26,20 @@ def message_of(item: Finding | Outcome | str) -> Message:
             return Message(key=f"|problem|{item}", text=item)
 
 
-def is_told_once(outcome: Outcome) -> bool:
+def is_reported_once(outcome: Outcome) -> bool:
     """Whether an outcome stays the same until the operator acts, so that reporting it every time is noise."""
     is_spec = outcome.result is Result.FAILED and outcome.exit_code is ExitCode.SPEC and not outcome.detail
     return outcome.result in (Result.BLOCKED, Result.PENDING) or is_spec
 
 
 def news(
-    messages: Iterable[Message], told: Mapping[str, str], about: Container[str] | None = None
+    messages: Iterable[Message], reported: Mapping[str, str], about: Container[str] | None = None
 ) -> tuple[frozenset[str], dict[str, str]]:
     """Return the keys of what is new or changed, and what counts as reported from now on: what is gone may come again.
 
     `about` are the domains that the run looked at, None for all: what was reported of others stays reported.
     """
     now = {message.key: message.text for message in messages}
-    fresh = frozenset(key for key, text in now.items() if told.get(key) != text)
-    kept = {key: text for key, text in told.items() if about is not None and key.split("|")[0] not in about}
+    fresh = frozenset(key for key, text in now.items() if reported.get(key) != text)
+    kept = {key: text for key, text in reported.items() if about is not None and key.split("|")[0] not in about}
     return fresh, kept | now

@@ -23,6 +23,6 @@ def stale_save(ref: ImageRef, last: LastRun, domain: str) -> str:
     since = f" since {datetime.fromtimestamp(last.started_at, UTC):%Y-%m-%d %H:%M} UTC" if last.started_at else ""
     drop = shell_command("virsh managedsave-remove", domain)
     return (
-        f"image {ref} was last run on host {last.host_told}{since}, and the managed save is of an earlier run: its old "
-        f"memory would destroy the data on the newer disk; drop the save with {drop}"
+        f"image {ref} was last run on host {last.host_label}{since}, and the managed save is of an earlier run: its "
+        f"old memory would destroy the data on the newer disk; drop the save with {drop}"
     )

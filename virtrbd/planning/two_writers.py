@@ -46,14 +46,14 @@ def two_writers(domain: Domain, held: DefinedDomain, actual: World, host_name: s
         # A second guest on this host is named by its domain, as another writer of the image.
         here = [use for use in actual.uses if use.uuid != held.uuid and use.state.is_active and use.writes(ref)]
         if image and watchers and len(watchers) > _times_open(held.live, ref) + len(here):
-            text = two_writers_told(held.name, image, watchers, actual.host_uuid, host_name)
+            text = two_writers_text(held.name, image, watchers, actual.host_uuid, host_name)
             yield Failure(text=text, exit_code=ExitCode.FAILED)
 
 
-def two_writers_told(name: str, image: Image, watchers: Sequence[Watcher], host_uuid: str, host_name: str) -> str:
+def two_writers_text(name: str, image: Image, watchers: Sequence[Watcher], host_uuid: str, host_name: str) -> str:
     """Return the message that other clients than the domain's guest have its image open, and the way out."""
     who = ", ".join(f"{watcher} (this host)" if watcher.is_here else str(watcher) for watcher in watchers)
-    others = [told for host, told in image.hosts_told.items() if host != host_uuid]
+    others = [label for host, label in image.host_labels.items() if host != host_uuid]
     destroy = shell_command("virtrbd destroy", name, options="--allow interrupts-guest")
     if others:
         return (

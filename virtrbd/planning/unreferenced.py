@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from virtrbd.model.image import ImageRef, tell_host
+from virtrbd.model.image import ImageRef, host_label
 from virtrbd.model.image_details import ImageDetails, ListedImage
 from virtrbd.model.image_use import DomainUse
 
@@ -40,9 +40,9 @@ class Unreferenced(Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
     @property
-    def host_told(self) -> str:
+    def host_label(self) -> str:
         """The host, for a report."""
-        return tell_host(self.host, self.host_name)
+        return host_label(self.host, self.host_name)
 
 
 def candidates(listed: Sequence[ListedImage], uses: Sequence[DomainUse]) -> tuple[ListedImage, ...]:

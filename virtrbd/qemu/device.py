@@ -103,20 +103,20 @@ def discard_granularity(disk: Disk, era: Era) -> int | None:
     if not era.discards or (disk.discard is not Discard.UNMAP and not era.has_discard_option):
         return None  # it cannot discard, or can ignore discards only by not offering them
     if disk.discard_granularity_bytes is not None:
-        return disk.discard_granularity_bytes if tells_granularity(disk.bus, era) else None
+        return disk.discard_granularity_bytes if states_granularity(disk.bus, era) else None
     if disk.discard is not Discard.UNMAP or disk.bus is Bus.USB:
         return None
     if not era.offers_discard_by_default:
         return {Bus.IDE: _IDE_GRANULARITY, Bus.SATA: _IDE_GRANULARITY, Bus.SCSI: _SCSI_GRANULARITY}.get(disk.bus)
-    is_worth_it = era.has_blockdev and disk.bus in (Bus.SCSI, Bus.VIRTIO) and tells_granularity(disk.bus, era)
+    is_worth_it = era.has_blockdev and disk.bus in (Bus.SCSI, Bus.VIRTIO) and states_granularity(disk.bus, era)
     return _LIBRBD_GRANULARITY if is_worth_it else None
 
 
-def tells_granularity(bus: Bus, era: Era) -> bool:
+def states_granularity(bus: Bus, era: Era) -> bool:
     """Whether the guest sees a granularity that the device has."""
     match bus:
         case Bus.VIRTIO:
-            return era.virtio_tells_granularity
+            return era.virtio_states_granularity
         case Bus.USB:
             return era.usb_has_block_properties
         case _:

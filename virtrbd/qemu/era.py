@@ -80,7 +80,7 @@ class Era(Struct, frozen=True, kw_only=True):
         return self.both((4, 0, 0))
 
     @property
-    def virtio_tells_granularity(self) -> bool:
+    def virtio_states_granularity(self) -> bool:
         """virtio-blk announces the granularity from 6.0 (fb0b154c80); hw_compat_5_2 switches it off."""
         return self.both((6, 0, 0))
 

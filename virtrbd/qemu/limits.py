@@ -6,7 +6,7 @@ from virtrbd.model.disk import Bus, Cdrom, DetectZeroes, Discard, Disk
 from virtrbd.model.domain import Domain
 from virtrbd.model.image import ImageRef
 from virtrbd.qemu.backend import Client, is_readonly
-from virtrbd.qemu.device import properties, tells_granularity
+from virtrbd.qemu.device import properties, states_granularity
 from virtrbd.qemu.era import OLDEST, Era
 from virtrbd.qemu.throttle import missing_limits
 
@@ -119,7 +119,7 @@ def _discard_notes(disk: Disk, era: Era) -> list[str]:
         found.append(
             "virtio-blk discards from QEMU 4.0 with a machine of 4.0 on; discard has no effect here, only on scsi"
         )
-    elif disk.discard_granularity_bytes is not None and not tells_granularity(disk.bus, era):
+    elif disk.discard_granularity_bytes is not None and not states_granularity(disk.bus, era):
         since = {Bus.VIRTIO: "6.0 with a machine of 6.0", Bus.USB: "9.0"}.get(disk.bus, "1.1")
         found.append(f"a {disk.bus} guest sees discard_granularity from QEMU {since} on")
     return found

@@ -74,16 +74,16 @@ class Explained(Struct, frozen=True, kw_only=True):
 
 
 def explain(
-    item: LoadedSpec, domain: Domain, settings: Settings, told_granularity: Mapping[str, int] | None = None
+    item: LoadedSpec, domain: Domain, settings: Settings, guest_granularity: Mapping[str, int] | None = None
 ) -> tuple[Explained, ...]:
     """Return every value of the domain, in the order of the model, with its source.
 
-    `told_granularity`: the discard granularity that guests see on this hypervisor, in bytes by target.
+    `guest_granularity`: the discard granularity that guests see on this hypervisor, in bytes by target.
     """
     drives = resolve_drives(item, settings, is_pc=is_i440fx(domain.machine))
-    told = told_granularity or {}
+    granularities = guest_granularity or {}
     disks = [
-        replace(disk, discard_granularity_bytes=told.get(disk.target, disk.discard_granularity_bytes))
+        replace(disk, discard_granularity_bytes=granularities.get(disk.target, disk.discard_granularity_bytes))
         for disk in drives.disks
     ]
     parts: dict[str, object] = asdict(domain)

@@ -12,7 +12,7 @@ from support.worlds import LabWorld
 
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition, LiveDocument
-from virtrbd.engine.writers import writers_told
+from virtrbd.engine.writers import two_writers_texts
 from virtrbd.images.host import Host
 from virtrbd.model.power import PowerState
 from virtrbd.specs.settings import load_settings
@@ -104,6 +104,6 @@ def test_the_writers_of_an_image_here_are_not_told_of_a_disk_of_another_cluster(
             domain = DefinedDomain(
                 name=name, uuid="u", state=PowerState.RUNNING, definition=Definition(live), live=LiveDocument(live)
             )
-            return len(writers_told(host, domain))
+            return len(two_writers_texts(host, domain))
 
         assert (told("127.0.0.1"), told("10.9.9.9")) == (1, 0)

@@ -124,7 +124,7 @@ def size_of(fleet: Fleet) -> dict[str, Any]:
         "image metadata": [image_metadata(fleet, image) for image in images],
         "trash": len(list(rbd.RBD().trash_list(fleet.vms))),
         "files": sorted(file for file in files if not file.endswith("/reconcile/told")),
-        "told": StateDir(str(fleet.state)).read_told(),
+        "told": StateDir(str(fleet.state)).read_reported(),
     }
 
 

@@ -49,7 +49,7 @@ def require_released(domain: DefinedDomain) -> None:
     mark = domain.definition.mark
     if mark and mark.hold and mark.hold.holds_at(time.time()):
         way_out = shell_command("virtrbd release", domain.name)
-        raise BlockedError(f"{domain.name}: is held{mark.hold.why_told}; {way_out} ends that")
+        raise BlockedError(f"{domain.name}: is held{mark.hold.reason_text}; {way_out} ends that")
 
 
 def require_awake(domain: DefinedDomain) -> None:

@@ -8,7 +8,7 @@ from virtrbd.commands.frame.run import Run
 from virtrbd.commands.options.pools import Room
 
 
-def tell_others(run: Run, cluster: Cluster, rooms: Sequence[Room]) -> list[str]:
+def show_others(run: Run, cluster: Cluster, rooms: Sequence[Room]) -> list[str]:
     """Say which namespaces of the pools were not looked at, and return them: a pool alone means its default one."""
     pools = sorted({pool for pool, namespace in rooms if not namespace})
     others = [

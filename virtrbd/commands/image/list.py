@@ -11,7 +11,7 @@ from virtrbd.model.record import replace
 with lazily():
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.listing import list_images as read
-    from virtrbd.commands.connected.pools import tell_others
+    from virtrbd.commands.connected.pools import show_others
     from virtrbd.commands.output.info import exact_size_of, iso_time, state_of
     from virtrbd.commands.output.table import table
     from virtrbd.commands.output.unread import show_unread
@@ -31,7 +31,7 @@ def list_images(run: Run, pools: tuple[str, ...]) -> None:
     with Cluster.connect(settings) as cluster:
         rooms = rooms_of(pools, settings.ceph.pool)
         listings = [read(cluster, pool, space) for pool, space in rooms]
-        others = tell_others(run, cluster, rooms)
+        others = show_others(run, cluster, rooms)
         listed = [each for listing in listings for each in listing.images]
         unmarked = [each.ref for each in listed if not (each.state or each.mark)]
         half = half_made(cluster, StateDir(settings.state_dir), unmarked)

@@ -13,7 +13,7 @@ with lazily():
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.listing import read_headers
     from virtrbd.ceph.trash import list_trash
-    from virtrbd.commands.connected.pools import tell_others
+    from virtrbd.commands.connected.pools import show_others
     from virtrbd.commands.output.info import iso_time, local_time
     from virtrbd.commands.output.table import table
     from virtrbd.model.image import ImageRef
@@ -33,7 +33,7 @@ def list_trash_of(run: Run, pools: tuple[str, ...]) -> None:
         rooms = rooms_of(pools, settings.ceph.pool)
         found = [e for pool, space in rooms for e in list_trash(cluster, pool, space)]
         sizes = _sizes(cluster, rooms, found)
-        others = tell_others(run, cluster, rooms)
+        others = show_others(run, cluster, rooms)
     data = [
         {
             "name": str(entry.ref),

@@ -23,7 +23,7 @@ with lazily():
     from virtrbd.ceph.details import read_details
     from virtrbd.ceph.trash import list_trash
     from virtrbd.commands.connected.host import connected_for_images
-    from virtrbd.commands.connected.pools import tell_others
+    from virtrbd.commands.connected.pools import show_others
     from virtrbd.commands.connected.removals import do_steps
     from virtrbd.commands.output.removal import exit_code_of, plan_data, plan_lines
     from virtrbd.contained import contained
@@ -69,17 +69,17 @@ def purge(
                     contained(f"{entry.ref} in the trash"),
                     host.state.locked([str(entry.ref)], "image trash purge"),
                 ):
-                    told, plan = _purge(run, host, entry, progress, done, clear=clear, only_plan=only_plan)
+                    said, plan = _purge(run, host, entry, progress, done, clear=clear, only_plan=only_plan)
                 data[-1] |= plan
             except VirtrbdError as error:
                 # The others are still purged.
-                told = list(error.messages)
+                said = list(error.messages)
                 data[-1]["error"] = error.as_line
                 run.end(error.exit_code)
                 for line in failure_of(error).trace:
                     run.say(f"{entry.ref}: trace: {line}")
-            lines += told
-        others = tell_others(run, host.cluster, rooms)
+            lines += said
+        others = show_others(run, host.cluster, rooms)
     run.answer({"trash": data, "other_namespaces": others}, lines or ["nothing to purge"])
 
 

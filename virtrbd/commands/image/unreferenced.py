@@ -10,7 +10,7 @@ from virtrbd.lazily import lazily
 
 with lazily():
     from virtrbd.commands.connected.host import connected_for_images
-    from virtrbd.commands.connected.pools import tell_others
+    from virtrbd.commands.connected.pools import show_others
     from virtrbd.commands.output.info import iso_time
     from virtrbd.commands.output.table import table
     from virtrbd.commands.output.unread import show_unread
@@ -33,7 +33,7 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
         host = host
         rooms = rooms_of(pools, host.settings.ceph.pool)
         found, failed = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
-        others = tell_others(run, host.cluster, rooms)
+        others = show_others(run, host.cluster, rooms)
     held = {Verdict.ELSEWHERE, Verdict.GROUPED, Verdict.MIRRORED, Verdict.LOCKED, Verdict.MIGRATING}
     ours = [each for each in found if each.verdict not in held]
     freed = sum(each.reclaimable_bytes or 0 for each in ours)
@@ -68,7 +68,7 @@ def _lines(found: tuple[Unreferenced, ...], freed: int, host_uuid: str) -> list[
             each.verdict.value,
             "unknown" if each.reclaimable_bytes is None else format_size(each.reclaimable_bytes),
             each.owner or "-",
-            "this one" if each.host == host_uuid else each.host_told or "-",
+            "this one" if each.host == host_uuid else each.host_label or "-",
         )
         for each in found
     ]

@@ -18,7 +18,7 @@ with lazily():
     from virtrbd.ceph.cluster import Cluster
     from virtrbd.ceph.listing import list_images
     from virtrbd.ceph.usage import read_usages
-    from virtrbd.commands.connected.pools import tell_others
+    from virtrbd.commands.connected.pools import show_others
     from virtrbd.commands.output.table import table
     from virtrbd.commands.output.unread import show_unread
     from virtrbd.model.failure import Failure
@@ -42,7 +42,7 @@ def usage(run: Run, names: tuple[str, ...]) -> None:
         refs, unlisted = refs_of(cluster, names or (settings.ceph.pool,))
         read = read_usages(cluster, refs)
         pools = [name for name in names or (settings.ceph.pool,) if "/" not in name]
-        others = tell_others(run, cluster, rooms_of(pools, settings.ceph.pool)) if pools else []
+        others = show_others(run, cluster, rooms_of(pools, settings.ceph.pool)) if pools else []
     found = {ref: usage for ref, usage in read.items() if not isinstance(usage, Failure)}
     failed = [UnreadImage(ref=ref, failure=each) for ref, each in read.items() if isinstance(each, Failure)]
     unread, unread_lines = show_unread(run, [*unlisted, *failed])

@@ -90,7 +90,7 @@ def _last_run(image: Image) -> str:
     run = image.last_run
     if run is None:
         return "-"
-    return f"on {run.host_told}" + (f" since {local_time(run.started_at)}" if run.started_at else "")
+    return f"on {run.host_label}" + (f" since {local_time(run.started_at)}" if run.started_at else "")
 
 
 def snapshot_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def info_lines(
         "parent": _parent(details, depth_limit),
         "owner": _owner(details, names_by_uuid),
         "used by": ", ".join(f"domain {name}" for name in users) or "no domain of this host",
-        "last host": image.running_on_told or "-",
+        "last host": image.running_on_label or "-",
         "last run": _last_run(image),
         "open by": ", ".join(map(str, image.watchers)) or "no client",
         "lock": ", ".join(details.lock) or "-",
@@ -223,5 +223,5 @@ def _owner(details: ImageDetails, names_by_uuid: Mapping[str, str]) -> str:
     if mark is None:
         return "no owner that virtrbd knows"
     if not mark.domain_uuid:
-        return f"made by hand on host {mark.host_told}"
-    return f"domain {names_by_uuid.get(mark.domain_uuid, mark.domain_uuid)} of host {mark.host_told}"
+        return f"made by hand on host {mark.host_label}"
+    return f"domain {names_by_uuid.get(mark.domain_uuid, mark.domain_uuid)} of host {mark.host_label}"

@@ -26,14 +26,14 @@ def showing_progress(run: Run, how: str, title: str) -> Iterator[_Progress]:
 
 
 def _json_lines(title: str) -> _Progress:
-    began_at, told_at, last = time.monotonic(), 0.0, (-1, -1)
+    began_at, shown_at, last = time.monotonic(), 0.0, (-1, -1)
 
     def update(done: int, total: int) -> None:
-        nonlocal told_at, last
+        nonlocal shown_at, last
         now, is_end = time.monotonic(), done == total and (done, total) != last
-        if now < told_at + _LINE_EVERY_S and not is_end:
+        if now < shown_at + _LINE_EVERY_S and not is_end:
             return
-        told_at, last = now, (done, total)
+        shown_at, last = now, (done, total)
         rate = done / (now - began_at) if now > began_at else 0.0
         line = {
             "what": title,

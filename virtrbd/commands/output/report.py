@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from virtrbd.engine.converge import Report
 
 
-def tell_lints(run: Run, plan: Plan) -> None:
+def show_lints(run: Run, plan: Plan) -> None:
     """Lints are printed when a definition is rendered, so a run that changes nothing is silent."""
     for domain in plan.domains:
         for lint in domain.lints:
@@ -21,7 +21,7 @@ def tell_lints(run: Run, plan: Plan) -> None:
                 run.say(str(lint))
 
 
-def tell(run: Run, outcome: Outcome) -> None:
+def show_outcome(run: Run, outcome: Outcome) -> None:
     """Print the outcome of an action, on stderr unless it was done."""
     if not (run.is_json or outcome.quiet):
         print_lines([outcome_line(outcome)], to_stderr=outcome.result is not Result.DONE)

@@ -13,7 +13,7 @@ from virtrbd.errors import ExitCode, VirtrbdError
 from virtrbd.local.state_dir import StateDir
 from virtrbd.model.failure import Failure
 from virtrbd.model.plan import Finding, Outcome, Result
-from virtrbd.planning.report_once import Message, is_told_once, message_of, news
+from virtrbd.planning.report_once import Message, is_reported_once, message_of, news
 
 if TYPE_CHECKING:
     from virtrbd.engine.converge import Report
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HELD_UP = "told-held-up"
 
 
-class Teller(Struct, kw_only=True):
+class Reporter(Struct, kw_only=True):
     """Reports outcomes at once, and what waits for the operator once, when it appears or changes."""
 
     run: Run
@@ -34,10 +34,10 @@ class Teller(Struct, kw_only=True):
         """Report an outcome, or keep it until all are known."""
         if outcome.quiet or (outcome.result is Result.NOT_TRIED and outcome.exit_code is ExitCode.OK):
             return
-        if is_told_once(outcome):
+        if is_reported_once(outcome):
             self.waiting.append(outcome)
         else:
-            self._tell(outcome)
+            self._show(outcome)
 
     def end(self, fleet: "Fleet", report: "Report", *, is_whole: bool) -> None:
         """Report what is new of everything that waits for the operator, and record that.
@@ -48,14 +48,14 @@ class Teller(Struct, kw_only=True):
             self._failure(failure)
         findings = [finding for domain in report.left.domains for finding in domain.findings]
         items: Sequence[Outcome | Finding | str] = [*fleet.problems, *fleet.warnings, *self.waiting, *findings]
-        before = self.state.read_told()
+        before = self.state.read_reported()
         about = None if is_whole else {"", *(domain.name for domain in report.left.domains)}
-        fresh, told = news(map(message_of, items), before, about)
+        fresh, reported = news(map(message_of, items), before, about)
         for item in items:
             if message_of(item).key in fresh:
-                self._tell(item)
-        if told != before:
-            self._keep(told)
+                self._show(item)
+        if reported != before:
+            self._keep(reported)
 
     def problem(self, text: str) -> None:
         """Report what went wrong besides the domains."""
@@ -63,11 +63,11 @@ class Teller(Struct, kw_only=True):
 
     def held_up(self, text: str) -> None:
         """Report once that another run has the lock for too long: when that begins, and when it is another run."""
-        before = self.state.read_told(_HELD_UP)
-        fresh, told = news([Message(key="|lock|reconcile", text=text)], before)
+        before = self.state.read_reported(_HELD_UP)
+        fresh, reported = news([Message(key="|lock|reconcile", text=text)], before)
         if fresh:
             self.problem(text)
-            self._keep(told, _HELD_UP)
+            self._keep(reported, _HELD_UP)
 
     def _failure(self, failure: Failure) -> None:
         """Report that virtrbd itself failed at a spec: every time, until it is reported and mended."""
@@ -75,13 +75,13 @@ class Teller(Struct, kw_only=True):
         for line in failure.trace:
             self._say(f"specs: trace: {line}", is_error=True, event="trace")
 
-    def _keep(self, told: dict[str, str], what: str = "told") -> None:
+    def _keep(self, reported: dict[str, str], what: str = "told") -> None:
         try:
-            self.state.write_told(told, what)
+            self.state.write_reported(reported, what)
         except VirtrbdError as error:
             self.problem(f"{error}. Until then everything is reported again each time")
 
-    def _tell(self, item: Outcome | Finding | str) -> None:
+    def _show(self, item: Outcome | Finding | str) -> None:
         match item:
             case Outcome():
                 is_error = item.result is not Result.DONE
