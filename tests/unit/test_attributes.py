@@ -155,7 +155,7 @@ def undrawn(strategy: st.SearchStrategy[object], usual: Mapping[str, object]) ->
 
     quick = settings(
         phases=[Phase.generate],
-        max_examples=500,
+        max_examples=2000,
         derandomize=True,
         database=None,
         deadline=None,
