@@ -169,8 +169,8 @@ def off(found: DefinedDomain) -> DefinedDomain:
 
 def written_images(actual: World, uuid: str) -> list[ImageRef]:
     [found] = [domain for domain in actual.domains if domain.uuid == uuid]
-    written = (disk.image for disk in found.definition.disks if disk.is_written)
-    return [image for image in written if image and image in actual.images]
+    written = (disk.image for document in found.documents for disk in document.disks if disk.is_written)
+    return [image for image in dict.fromkeys(written) if image and image in actual.images]
 
 
 def noted(actual: World, refs: Sequence[ImageRef], host: str) -> World:

@@ -92,7 +92,7 @@ def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
             f"the guest is paused and does not react; {shell_command('virsh resume', domain.name)} resumes it"
         )
     # Before it stops: an image that cannot be read could not be marked afterwards.
-    images_by_cluster(domain.definition.tree, host)
+    _held_images(host, domain)
     host.hypervisor.shutdown(domain.uuid)
     if not await_off(host, domain.uuid, timeout_s):
         # The guest does not answer, while libvirt and Ceph do: so a later run alone is not a way out.
@@ -130,8 +130,13 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; it was started meanwhile")
-    here = images_by_cluster(domain.definition.tree, host).here
-    clear_claims(host, [ref for ref in here if ref not in unreadable])
+    clear_claims(host, [ref for ref in _held_images(host, domain) if ref not in unreadable])
+
+
+def _held_images(host: Host, domain: DefinedDomain) -> tuple[ImageRef, ...]:
+    """Return the images that a guest writes to: a running one may have disks that its definition has no longer."""
+    found = [ref for document in domain.documents for ref in images_by_cluster(document.tree, host).here]
+    return tuple(dict.fromkeys(found))
 
 
 def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
