@@ -124,14 +124,17 @@ def set_running(cluster: Cluster, refs: Sequence[ImageRef], run: LastRun) -> Non
         cluster.call(f"noting the host of image {ref}", partial(write, ref), changes=True)
 
 
-def clear_running(cluster: Cluster, refs: Sequence[ImageRef]) -> None:
-    """Record on the images that their guest stopped cleanly; the trace of its run stays."""
+def clear_claims(cluster: Cluster, refs: Sequence[ImageRef], host_uuid: str) -> None:
+    """Record on the images that a guest of the host released them, except images that another host claims.
+
+    The trace of its run stays.
+    """
 
     def write(ref: ImageRef) -> None:
         with cluster.ioctx(ref) as ioctx:
             write_metadata(ioctx, ref, read_id(ioctx, ref), {}, (RUNNING,))
 
-    for ref in refs:
+    for ref in (ref for ref in refs if (image := read_image(cluster, ref)) and image.running_on == host_uuid):
         cluster.call(f"noting the stop on image {ref}", partial(write, ref), changes=True)
 
 

@@ -36,7 +36,9 @@ def running_value(host: str, image_id: str) -> str:
 
 def last_run_value(run: LastRun, image_id: str) -> str:
     """Return the last run of a guest as metadata."""
-    words = {"host": run.host, "host_name": run.host_name, "generation": run.generation}
+    # With an odd name the whole mark would not be read again, and the name is for messages only.
+    domain = "" if len(run.domain) > _MOST_PLAIN or {"[", "{"} & set(run.domain) else run.domain
+    words = {"host": run.host, "host_name": run.host_name, "domain": domain, "generation": run.generation}
     return json.dumps({**words, "started_at": repr(run.started_at), "image": image_id})
 
 
@@ -78,6 +80,7 @@ def last_run_of(metadata: Mapping[str, str], image_id: str) -> LastRun | None:
     return LastRun(
         host=words["host"],
         host_name=words.get("host_name", ""),
+        domain=words.get("domain", ""),
         generation=words.get("generation", ""),
         started_at=_seconds(words.get("started_at", "")),
     )

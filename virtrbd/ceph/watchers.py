@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -16,10 +15,15 @@ from virtrbd.ceph.obstacles import obstacles_of
 from virtrbd.ceph.opening import open_image
 from virtrbd.ceph.unread import image_or_failure
 from virtrbd.errors import ClusterError, ImageBusyError
+from virtrbd.lazily import lazily
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef, Obstacle, Watcher
 from virtrbd.model.record import replace
 from virtrbd.printable import shell_command
+
+# It takes as long to import as an image to open, and most guests have one image.
+with lazily():
+    from concurrent.futures import ThreadPoolExecutor
 
 _AT_A_TIME = 8
 # For so long a client may have an image open beside its guest without being named.
@@ -73,12 +77,18 @@ def registered(cluster: Cluster, refs: Sequence[ImageRef]) -> Iterator[Registrat
     Register, then look: two hosts that only look would both see no watcher and both start.
     """
     with ExitStack() as stack:
-        images = {}
-        for ref in refs:
-            ioctx = stack.enter_context(cluster.ioctx(ref))
+        ioctxs = [stack.enter_context(cluster.ioctx(ref)) for ref in refs]
+
+        def opened(ref: ImageRef, ioctx: Any) -> Any:
             image = cluster.call(f"opening image {ref}", partial(_open, ioctx, ref))
             stack.callback(cluster.let_go, f"closing image {ref}", image.close)
-            images[ref] = image
+            return image
+
+        if len(refs) > 1:
+            with ThreadPoolExecutor(_AT_A_TIME) as threads:
+                images = dict(zip(refs, threads.map(opened, refs, ioctxs), strict=True))
+        else:
+            images = dict(zip(refs, map(opened, refs, ioctxs), strict=True))
         yield Registration(cluster=cluster, images=images)
 
 
@@ -127,10 +137,10 @@ def _watchers(cluster: Cluster, ref: ImageRef) -> tuple[Watcher, ...] | Failure:
 
 def placed(watchers: tuple[Watcher, ...], address: str) -> tuple[Watcher, ...]:
     """Return the watchers; this host's is marked where its address distinguishes it."""
-    here = [each for each in watchers if _machine(each.address) == _machine(address)]
+    here = [each for each in watchers if machine_of(each.address) == machine_of(address)]
     return tuple(replace(each, is_here=here == [each]) for each in watchers)
 
 
-def _machine(address: str) -> str:
+def machine_of(address: str) -> str:
     """Return the machine in Ceph's form of an address, `[v2:]ADDRESS:PORT/NONCE`."""
     return address.partition("/")[0].rpartition(":")[0].removeprefix("v2:").removeprefix("v1:")

@@ -164,7 +164,7 @@ def _note_host(action: NoteHost, host: Host) -> None:
     if domain is None or domain.state.is_active != action.runs:
         return
     if action.runs:
-        set_running(host.cluster, action.refs, power.run_here(host, power.generation_of(domain)))
+        set_running(host.cluster, action.refs, power.run_here(host, power.generation_of(domain), domain.name))
     else:
         power.note_clean_stop(host, domain)
 

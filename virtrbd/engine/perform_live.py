@@ -3,6 +3,7 @@
 from functools import partial
 from typing import assert_never
 
+from virtrbd.ceph.images import clear_claims
 from virtrbd.domainxml.defined import DefinedDomain
 from virtrbd.domainxml.document import Definition
 from virtrbd.domainxml.image_uses import images_of_disk
@@ -10,7 +11,7 @@ from virtrbd.engine import hotplug, power
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.hypervisor.live_changes import limit_disk_live, mark_live, set_title_live
 from virtrbd.images.host import Host
-from virtrbd.images.mapped import images_of_sources
+from virtrbd.images.mapped import images_by_cluster, images_of_sources
 from virtrbd.model.image import ImageRef
 from virtrbd.model.live_actions import (
     AnyLive,
@@ -35,7 +36,7 @@ def perform_live(action: AnyLive, host: Host) -> None:
         case DetachDevice():
             hotplug.detach(hypervisor, uuid, action.device, action.place)
             if action.image:
-                power.clear_claims(host, [action.image])
+                clear_claims(host.cluster, [action.image], host.host_uuid)
         case ChangeMedia():
             hotplug.change_media(hypervisor, uuid, action.device)
         case LimitDisk():
@@ -65,7 +66,7 @@ def _attach(action: AttachDevice, host: Host) -> None:
         partial(hotplug.attach, host.hypervisor, action.domain_uuid, action.device),
         unsure=(*_doubtful(action, domain, host), *sources.volumes),
         mapped=sources.mapped,
-        run=power.run_here(host, power.generation_of(domain)),
+        run=power.run_here(host, power.generation_of(domain), domain.name if domain else ""),
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
         say=host.say,
@@ -77,5 +78,5 @@ def _doubtful(action: AttachDevice, domain: DefinedDomain | None, host: Host) ->
     if action.image or domain is None or not action.device.startswith("disk:"):
         return ()
     tree = domain.definition.tree
-    doubtful = power.images_by_cluster(tree, host).doubtful
+    doubtful = images_by_cluster(tree, host.cluster).doubtful
     return tuple(ref for ref in doubtful if ref in images_of_disk(tree, action.device))

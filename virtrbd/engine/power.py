@@ -5,16 +5,14 @@ import uuid
 from collections.abc import Collection
 from functools import partial
 
-from msgspec import Struct
-
-from virtrbd.ceph.images import clear_running, is_taken, read_image
+from virtrbd.ceph.images import clear_claims
 from virtrbd.domainxml.defined import DefinedDomain
-from virtrbd.domainxml.image_uses import argument_images, images_elsewhere, written_images
-from virtrbd.domainxml.tree import Element
+from virtrbd.domainxml.image_uses import argument_images
 from virtrbd.engine.start_gate import through_gate
 from virtrbd.errors import BlockedError, HypervisorError
 from virtrbd.images.host import Host
-from virtrbd.images.mapped import images_of_sources
+from virtrbd.images.mapped import images_by_cluster, images_of_sources
+from virtrbd.local.starts import own_start
 from virtrbd.model.image import ImageRef, LastRun
 from virtrbd.model.power import ManagedSave, PowerState
 from virtrbd.model.record import replace
@@ -34,15 +32,15 @@ def start_domain(domain_uuid: str, host: Host) -> None:
         raise BlockedError(f"{domain.name} is held now; {shell_command('virtrbd release', domain.name)} ends that")
     save = _save_of(domain, host)
     generation = save.generation if save else uuid.uuid4().hex[:16] if mark else ""
-    written = images_by_cluster(tree, host)
+    written = images_by_cluster(tree, host.cluster)
     sources = images_of_sources(tree, host.cluster, host.hypervisor.ceph_pool_of)
     through_gate(
         host.cluster,
         written.here,
-        partial(_begin, domain_uuid, host, generation if mark and not save else ""),
+        partial(_begin, domain, host, generation if mark and not save else ""),
         unsure=(*argument_images(tree), *written.doubtful, *sources.volumes),
         mapped=sources.mapped,
-        run=run_here(host, generation),
+        run=run_here(host, generation, domain.name),
         save=save,
         allowed=host.allowed,
         wait_s=host.settings.timeouts.watcher,
@@ -56,10 +54,14 @@ def generation_of(domain: DefinedDomain | None) -> str:
     return mark.generation if mark else ""
 
 
-def run_here(host: Host, generation: str) -> LastRun:
-    """Return a run of a guest on this host that begins now."""
+def run_here(host: Host, generation: str, domain: str) -> LastRun:
+    """Return a run of the domain's guest on this host that begins now."""
     return LastRun(
-        host=host.host_uuid, host_name=host.settings.host, generation=generation, started_at=round(time.time(), 3)
+        host=host.host_uuid,
+        host_name=host.settings.host,
+        domain=domain,
+        generation=generation,
+        started_at=round(time.time(), 3),
     )
 
 
@@ -72,11 +74,13 @@ def _save_of(domain: DefinedDomain, host: Host) -> ManagedSave | None:
     return ManagedSave(domain=domain.name, generation=mark.generation if mark else "")
 
 
-def _begin(domain_uuid: str, host: Host, generation: str) -> None:
+def _begin(domain: DefinedDomain, host: Host, generation: str) -> None:
     """Start the guest; its live XML has the generation from its definition, and so has a save of it later."""
     if generation:
-        host.hypervisor.set_mark(domain_uuid, lambda mark: replace(mark, generation=generation))
-    host.hypervisor.start(domain_uuid)
+        host.hypervisor.set_mark(domain.uuid, lambda mark: replace(mark, generation=generation))
+    # libvirt's hook would see virtrbd itself as another client, and what the operator allowed here counts there too.
+    with own_start(host.state.folder("starts"), domain.uuid):
+        host.hypervisor.start(domain.uuid)
 
 
 def shut_down(domain_uuid: str, host: Host, timeout_s: float) -> None:
@@ -130,37 +134,11 @@ def note_clean_stop(host: Host, domain: DefinedDomain, *, unreadable: Collection
         )
     if now and now.state.is_active:
         raise HypervisorError(f"{now.name}: is {now.state.value} again; it was started meanwhile")
-    clear_claims(host, [ref for ref in _held_images(host, domain) if ref not in unreadable])
+    held = [ref for ref in _held_images(host, domain) if ref not in unreadable]
+    clear_claims(host.cluster, held, host.host_uuid)
 
 
 def _held_images(host: Host, domain: DefinedDomain) -> tuple[ImageRef, ...]:
     """Return the images that a guest writes to: a running one may have disks that its definition has no longer."""
-    found = [ref for document in domain.documents for ref in images_by_cluster(document.tree, host).here]
+    found = [ref for document in domain.documents for ref in images_by_cluster(document.tree, host.cluster).here]
     return tuple(dict.fromkeys(found))
-
-
-def clear_claims(host: Host, refs: Collection[ImageRef]) -> None:
-    """Record on the images that a guest of this host released them, except images that another host claims."""
-    held = [ref for ref in refs if (image := read_image(host.cluster, ref)) and image.running_on == host.host_uuid]
-    clear_running(host.cluster, held)
-
-
-class WrittenImages(Struct, frozen=True, kw_only=True):
-    """The images of this cluster that a guest writes to, and the images that may be this cluster's.
-
-    For the latter a document names other monitors, but this cluster has an image of that name: monitors behind NAT have
-    other addresses, and a document may be older than its monitors.
-    """
-
-    here: tuple[ImageRef, ...]
-    doubtful: tuple[ImageRef, ...]
-
-
-def images_by_cluster(tree: Element, host: Host) -> WrittenImages:
-    """Return the images that a guest writes to, by whether they are in this cluster."""
-    written = written_images(tree)
-    elsewhere = images_elsewhere(tree, host.cluster.facts().addresses) if written else ()
-    named = [ref for ref in written if ref in elsewhere]
-    pools = host.cluster.pools() if named else ()
-    doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(host.cluster, ref))
-    return WrittenImages(here=tuple(ref for ref in written if ref not in elsewhere), doubtful=doubtful)

@@ -1,14 +1,40 @@
-"""The images that a guest uses as a libvirt volume or a mapped block device: only libvirt and the kernel know them."""
+"""The images of this cluster that a guest uses: by the monitors that a document names, as a libvirt volume, or as a
+mapped block device."""
+
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import is_taken
-from virtrbd.domainxml.image_uses import sources_written
+from virtrbd.domainxml.image_uses import images_elsewhere, sources_written, written_images
 from virtrbd.domainxml.tree import Element
 from virtrbd.images.block_devices import images_behind
-from virtrbd.images.users import CephPoolOf
 from virtrbd.model.image import ImageRef
+
+# Returns the Ceph pool of a libvirt storage pool, "" for another kind of pool, None for an unknown pool.
+CephPoolOf = Callable[[str], str | None]
+
+
+class WrittenImages(Struct, frozen=True, kw_only=True):
+    """The images of this cluster that a guest writes to, and the images that may be this cluster's.
+
+    For the latter a document names other monitors, but this cluster has an image of that name: monitors behind NAT have
+    other addresses, and a document may be older than its monitors.
+    """
+
+    here: tuple[ImageRef, ...]
+    doubtful: tuple[ImageRef, ...]
+
+
+def images_by_cluster(tree: Element, cluster: Cluster) -> WrittenImages:
+    """Return the images that a guest writes to, by whether they are in this cluster."""
+    written = written_images(tree)
+    elsewhere = images_elsewhere(tree, cluster.facts().addresses) if written else ()
+    named = [ref for ref in written if ref in elsewhere]
+    pools = cluster.pools() if named else ()
+    doubtful = tuple(ref for ref in named if ref.pool in pools and is_taken(cluster, ref))
+    return WrittenImages(here=tuple(ref for ref in written if ref not in elsewhere), doubtful=doubtful)
 
 
 class SourceImages(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The users of an image among this host's domains: the one answer, over all that libvirt keeps of them (law 14)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.defined import DefinedDomain
@@ -9,13 +9,11 @@ from virtrbd.domainxml.image_uses import named_images
 from virtrbd.errors import VirtrbdError
 from virtrbd.hypervisor.connection import Hypervisor
 from virtrbd.images.block_devices import images_behind
+from virtrbd.images.mapped import CephPoolOf
 from virtrbd.model.failure import Failure
 from virtrbd.model.image import ImageRef
 from virtrbd.model.image_use import DomainUse, ImageUse, NamedDevice, NamedImages, NamedVolume, Role, Unread
 from virtrbd.model.record import replace
-
-# Returns the Ceph pool of a libvirt storage pool, "" for another kind of pool, None for an unknown pool.
-CephPoolOf = Callable[[str], str | None]
 
 _KEPT = {"domain": "its managed save", "domainsnapshot": "its snapshot"}
 

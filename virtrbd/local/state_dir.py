@@ -65,14 +65,18 @@ class StateDir:
             self._looked_at.add(name)
         return folder
 
-    def _file(self, folder: str, name: str) -> Path:
-        """Return a file to write, in a folder that exists. Raises ConfigError, DeniedError, VirtrbdError."""
-        path = self._folder(folder)
+    def folder(self, name: str) -> Path:
+        """Return a folder of the state directory, which exists. Raises ConfigError, DeniedError, VirtrbdError."""
+        path = self._folder(name)
         try:
             make_private(path)
         except OSError as error:
             raise _unreadable(path, error) from error
-        return path / file_name_of(name)
+        return path
+
+    def _file(self, folder: str, name: str) -> Path:
+        """Return a file to write, in a folder that exists. Raises ConfigError, DeniedError, VirtrbdError."""
+        return self.folder(folder) / file_name_of(name)
 
     def _write(self, folder: str, name: str, content: bytes, *, synced: bool = False) -> None:
         """Write a file so that it exists whole or not at all; `synced`: and on disk. Raises VirtrbdError."""

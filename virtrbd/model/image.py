@@ -136,7 +136,8 @@ class Watcher(Keyed, frozen=True, kw_only=True):
 
 
 class LastRun(Keyed, frozen=True, kw_only=True):
-    """The last run of a guest on an image: on which host, since when (seconds since 1970), and its generation.
+    """The last run of a guest on an image: on which host, since when (seconds since 1970), its generation, and the
+    domain by name: for messages, and empty in older marks.
 
     A clean stop ends the claim of the host (`running_on`), not this trace (law 17). A managed save belongs to the run
     whose `generation` it has; that is empty where a guest without a mark ran.
@@ -144,6 +145,7 @@ class LastRun(Keyed, frozen=True, kw_only=True):
 
     host: str
     host_name: str = ""
+    domain: str = ""
     generation: str = ""
     started_at: float = 0.0
 

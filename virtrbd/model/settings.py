@@ -1,11 +1,14 @@
 """The settings of a host: where libvirt and Ceph are, and what specs need not state."""
 
+from enum import StrEnum
+
 from msgspec import Struct, field
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
     """Deadlines in seconds. `watcher`: how long a start waits for a crashed client to disappear;
-    a killed client's watch lasts about 30 s. `shutdown`: for a guest to shut down; `reconcile`: for a whole run."""
+    a killed client's watch lasts about 30 s. `shutdown`: for a guest to shut down; `reconcile`: for a whole run;
+    `hook`: how long libvirt's hook may keep a start waiting."""
 
     ceph: float = 10.0
     libvirt: float = 30.0
@@ -13,6 +16,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     watcher: float = 40.0
     shutdown: float = 60.0
     reconcile: float = 300.0
+    hook: float = 60.0
 
 
 class CephSettings(Struct, frozen=True, kw_only=True):
@@ -39,6 +43,20 @@ class ImportSettings(Struct, frozen=True, kw_only=True):
     largest: int = 256 * 1024**3
 
 
+class Unreachable(StrEnum):
+    """What libvirt's hook does with a start while Ceph does not answer."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
+class HookSettings(Struct, frozen=True, kw_only=True):
+    """libvirt's hook: the folder where libvirt looks for it, and what it does while Ceph does not answer."""
+
+    folder: str = "/etc/libvirt/hooks/qemu.d"
+    ceph_unreachable: Unreachable = Unreachable.REFUSE
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """The settings of one host; `host` is its name in specs, `raw` the bytes of `file`, `digest` theirs.
 
@@ -55,6 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ceph: CephSettings = field(default_factory=CephSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     imports: ImportSettings = field(default_factory=ImportSettings)
+    hook: HookSettings = field(default_factory=HookSettings)
     template_dir: str = ""
     spec_dir: str = "/etc/virtrbd/domains"
     parallel: int = 4

@@ -83,7 +83,13 @@ def _last_run_data(image: Image) -> dict[str, Any] | None:
     if run is None:
         return None
     started = iso_time(run.started_at) if run.started_at else None
-    return {"host": run.host, "host_name": run.host_name or None, "generation": run.generation, "started": started}
+    return {
+        "host": run.host,
+        "host_name": run.host_name or None,
+        "domain": run.domain or None,
+        "generation": run.generation,
+        "started": started,
+    }
 
 
 def _last_run(image: Image) -> str:
