@@ -13,6 +13,7 @@ import pytest
 import rbd
 from support.checkout import CHECKOUT
 from support.fleets import Fleet, fleet_on
+from support.hooks import Hooked, hooked_on
 from support.lab import LAB, LabHost, domains_on, images_of
 from support.operators import Operator, operator_of
 from support.sources import as_disk
@@ -162,6 +163,21 @@ def sources(world: LabWorld, name: str) -> Iterator[Sources]:
         image.unprotect_snap("v1")
         image.remove_snap("v1")
     rbd.RBD().remove(world.vms, parent)
+
+
+@pytest.fixture
+def hooked(hosts: tuple[LabHost, LabHost], lab: Path) -> Iterator[tuple[Hooked, Hooked]]:
+    """Both hosts, with the hook in their libvirt's folder."""
+    with hooked_on(hosts[0], lab) as first, hooked_on(hosts[1], lab) as second:
+        yield first, second
+
+
+@pytest.fixture
+def both(hooked: tuple[Hooked, Hooked], name: str) -> tuple[Hooked, Hooked]:
+    """The same, with a domain of one image defined on both."""
+    for each in hooked:
+        each.host.ok("virtrbd", "define", each.host.spec(name, "disks:\n  - size: 16M\n"), "--allow", "takes-over")
+    return hooked
 
 
 @pytest.fixture

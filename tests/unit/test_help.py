@@ -32,7 +32,7 @@ GROUPS = list(groups(app))
 
 
 def test_all_groups_are_looked_at() -> None:
-    assert GROUPS == [(), ("image",), ("image", "snapshot"), ("image", "trash")]
+    assert GROUPS == [(), ("hook",), ("image",), ("image", "snapshot"), ("image", "trash")]
 
 
 @pytest.mark.parametrize("path", GROUPS)

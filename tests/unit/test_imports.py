@@ -25,7 +25,7 @@ def test_what_waits_is_only_called() -> None:
     """It cannot be caught, compared or looked into before it is imported, as all that waits in a verb's file is."""
     wrong = []
     for file in sorted(PACKAGE.rglob("*.py")):
-        if file.parent not in (PACKAGE / "commands", PACKAGE / "commands/image"):
+        if file.parent not in (PACKAGE / "commands", PACKAGE / "commands/hook", PACKAGE / "commands/image"):
             tree = ast.parse(file.read_text())
             wrong += [f"{file.relative_to(PACKAGE)}: {name}" for name in sorted(looked_into(tree) & waiting(tree))]
     assert wrong == []

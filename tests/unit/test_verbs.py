@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ROOT / "virtrbd/commands"
 # What is in commands/ beside the verbs: the command line itself, and what the verbs share.
 FRAME = {"__init__", "app"}
-FOLDERS = {"connected", "frame", "image", "options", "output"}
+GROUPS = ("hook", "image")
+FOLDERS = {"connected", "frame", "options", "output", *GROUPS}
 Words = tuple[str, ...]
 
 
@@ -49,9 +50,10 @@ def test_each_verb_is_in_the_file_that_is_named_as_it_is(path: Words, command: c
 
 
 def test_there_is_one_file_for_each_verb_and_no_other() -> None:
-    shared = {f"virtrbd.commands.{name}" for name in FRAME} | {"virtrbd.commands.image.__init__"}
+    shared = {f"virtrbd.commands.{name}" for name in FRAME} | {f"virtrbd.commands.{name}.__init__" for name in GROUPS}
+    groups = [files_in(COMMANDS / name) for name in GROUPS]
     assert len({*map(module_of, PATHS)}) == len(PATHS)
-    assert (files_in(COMMANDS) | files_in(COMMANDS / "image")) - shared == {*map(module_of, PATHS)}
+    assert files_in(COMMANDS).union(*groups) - shared == {*map(module_of, PATHS)}
 
 
 def test_what_verbs_share_is_in_folders_that_are_known() -> None:

@@ -146,6 +146,8 @@ ceph:
   pool: vms
 timeouts:
   watcher: 15
+hook:
+  folder: {json.dumps(str(self.folder / "etc/hooks/qemu.d"))}
 defaults:
   hypervisor: qemu
 """

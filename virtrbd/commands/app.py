@@ -70,6 +70,16 @@ _IMAGE = Group(
         },
     },
 )
+_HOOK = Group(
+    summary="The start gate behind libvirt's own starts, by its hook.",
+    headings={
+        "Commands": {
+            "install": "Let starts by virsh and autostart pass the start gate.",
+            "status": "Show whether starts by virsh and autostart pass the gate.",
+            "remove": "Let starts by virsh and autostart pass no gate.",
+        }
+    },
+)
 _TREE = Group(
     summary="Manage libvirt domains whose disks are Ceph RBD images.",
     headings={
@@ -98,6 +108,7 @@ _TREE = Group(
             "reboot": "Ask the guest to reboot.",
             "destroy": "End the guest at once, like a power cut.",
             "console": "Open the guest's serial console; leave it with Ctrl-].",
+            "hook": _HOOK,
         },
         "Images": {
             "image": _IMAGE,

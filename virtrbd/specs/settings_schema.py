@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool
 from virtrbd.errors import ConfigError
 from virtrbd.model.digest import digest_of
 from virtrbd.model.names import check_name
-from virtrbd.model.settings import CephSettings, ImportSettings, Settings, Timeouts
+from virtrbd.model.settings import CephSettings, HookSettings, ImportSettings, Settings, Timeouts, Unreachable
 from virtrbd.specs.checked import AbsolutePath, Plain, SizeBytes, Strict, check
 from virtrbd.specs.document import parse_documents
 from virtrbd.specs.fragments import fragments_of
@@ -19,7 +19,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 # A missing field has the same value as without a file.
-_CEPH, _TIMEOUTS, _IMPORTS, _SETTINGS = CephSettings(), Timeouts(), ImportSettings(), Settings(host="")
+_CEPH, _TIMEOUTS, _IMPORTS, _HOOK = CephSettings(), Timeouts(), ImportSettings(), HookSettings()
+_SETTINGS = Settings(host="")
 
 
 class CephSection(Strict):
@@ -37,12 +38,18 @@ class TimeoutsSection(Strict):
     watcher: Annotated[float, Field(ge=0, le=3600)] = _TIMEOUTS.watcher
     shutdown: Seconds = _TIMEOUTS.shutdown
     reconcile: Seconds = _TIMEOUTS.reconcile
+    hook: Seconds = _TIMEOUTS.hook
 
 
 class ImportsSection(Strict):
     cache_dir: Plain = _IMPORTS.cache_dir
     cache_size: SizeBytes = _IMPORTS.cache_size
     largest: SizeBytes = _IMPORTS.largest
+
+
+class HookSection(Strict):
+    folder: AbsolutePath = _HOOK.folder
+    ceph_unreachable: Unreachable = _HOOK.ceph_unreachable
 
 
 class SettingsFile(Strict):
@@ -54,6 +61,7 @@ class SettingsFile(Strict):
     ceph: CephSection = CephSection()
     timeouts: TimeoutsSection = TimeoutsSection()
     imports: ImportsSection = ImportsSection()
+    hook: HookSection = HookSection()
     template_dir: Plain = _SETTINGS.template_dir
     spec_dir: Plain = _SETTINGS.spec_dir
     parallel: Annotated[int, Field(ge=1, le=64)] = _SETTINGS.parallel
@@ -90,6 +98,7 @@ def parse_settings(file: str, raw: bytes, host: str) -> Settings:
         ceph=CephSettings(**{**ceph, "conf": here(ceph["conf"]), "keyring": here(ceph["keyring"])}),
         timeouts=Timeouts(**checked.timeouts.model_dump()),
         imports=ImportSettings(**{**imports, "cache_dir": here(imports["cache_dir"])}),
+        hook=HookSettings(**checked.hook.model_dump()),
         template_dir=here(checked.template_dir),
         spec_dir=here(checked.spec_dir),
         parallel=checked.parallel,
