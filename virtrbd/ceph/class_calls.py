@@ -227,10 +227,14 @@ def list_namespaces(ioctx: Any) -> list[str]:
 def list_clones(ioctx: Any, image_id: str, snapshot_id: int) -> list[ParentKey]:
     """Return the clones (v2) of a snapshot, each by its pool, namespace and id."""
     try:
-        walk = Decoder(call(ioctx, f"rbd_header.{image_id}", "children_list", struct.pack("<Q", snapshot_id)))
+        return decode_clones(call(ioctx, f"rbd_header.{image_id}", "children_list", struct.pack("<Q", snapshot_id)))
     except rados.ObjectNotFound:
         return []
-    found = []
+
+
+def decode_clones(raw: bytes) -> list[ParentKey]:
+    """Return the clones (v2) of a snapshot, as its image's header has them. Raises ValueError, struct.error."""
+    walk, found = Decoder(raw), []
     for _ in range(walk.number("I")):
         end = walk.versioned().end
         pool_id, clone_id = walk.number("q"), walk.text()

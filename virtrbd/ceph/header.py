@@ -25,7 +25,8 @@ _USER_KIND = 0
 class ParentKey(Keyed, frozen=True, kw_only=True):
     """A parent as in the header: by numbers, which other objects translate into names.
 
-    `is_of_head`: it is the parent of the image itself, not only of its snapshots, as after a flatten.
+    `is_of_head`: it is the parent of the image itself, not only of its snapshots, as after a flatten; it shares the
+    image's first `overlap_bytes` then.
     """
 
     pool_id: int
@@ -33,6 +34,7 @@ class ParentKey(Keyed, frozen=True, kw_only=True):
     image_id: str
     snapshot_id: int
     is_of_head: bool = True
+    overlap_bytes: int = 0
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -115,8 +117,14 @@ def parent_key_of(value: bytes) -> ParentKey | None:
     [snapshot_id] = struct.unpack_from("<Q", value, at)
     # Since version 2 the overlap is optional (cls_rbd_types.h, cls_rbd_parent).
     is_of_head = version < 2 or value[at + 8 : at + 9] == b"\1"
+    [overlap] = struct.unpack_from("<Q", value, at + 8 + (version >= 2)) if is_of_head else [0]
     return ParentKey(
-        pool_id=pool_id, namespace=namespace, image_id=image_id, snapshot_id=snapshot_id, is_of_head=is_of_head
+        pool_id=pool_id,
+        namespace=namespace,
+        image_id=image_id,
+        snapshot_id=snapshot_id,
+        is_of_head=is_of_head,
+        overlap_bytes=overlap,
     )
 
 

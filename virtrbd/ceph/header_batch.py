@@ -1,7 +1,7 @@
 """A batch of header reads from one thread: a thread for each read costs more than the reads."""
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -28,6 +28,14 @@ def read_ids(ioctx: Any, names: Sequence[str]) -> dict[str, str]:
 
 def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | None]:
     """Return the headers by image id, None for an image that is gone or must be opened."""
+    return {
+        image_id: decode_pairs(values) if _is_there(completion, partial(ioctx.stat, f"rbd_header.{image_id}")) else None
+        for image_id, completion, values in read_values(ioctx, image_ids)
+    }
+
+
+def read_values(ioctx: Any, image_ids: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield of each image, by its id, the completed read of its header, and what was read: keys with their values."""
     with ExitStack() as operations:
         begun = {}
         for image_id in image_ids:
@@ -37,12 +45,7 @@ def read_headers(ioctx: Any, image_ids: Sequence[str]) -> dict[str, Header | Non
         # All of them, before anything may raise: a buffer that is released meanwhile would still be written to.
         for completion, _ in begun.values():
             completion.wait_for_complete()
-        return {
-            image_id: decode_pairs(values)
-            if _is_there(completion, partial(ioctx.stat, f"rbd_header.{image_id}"))
-            else None
-            for image_id, (completion, values) in begun.items()
-        }
+        yield from ((image_id, *found) for image_id, found in begun.items())
 
 
 def _is_there(completion: Any, again: Callable[[], object]) -> bool:

@@ -34,7 +34,7 @@ _IDS_AT_A_TIME = 256
 def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
     """Return the images of a pool's namespace by name. Raises ConfigError for a missing pool or namespace."""
     where = ImageRef(pool=pool, namespace=namespace, name="")
-    images = _names(cluster, where)
+    images = image_names(cluster, where)
     headers = read_headers(cluster, where, [image_id for image_id, _ in images])
     by_name = _ids_by_name(cluster, where, [name for _, name in images])
     parents = _parent_refs(cluster, [header.parent for header in headers.values() if header and header.parent])
@@ -46,7 +46,7 @@ def list_images(cluster: Cluster, pool: str, namespace: str = "") -> Listing:
         is_known = by_name.get(ref.name) == image_id or not is_utf8(ref.name)
         if header and is_known and (parent or not header.parent):
             return _from_header(ref, image_id, header, parent)
-        return list_opened(cluster, ref) if image_id else _list_format_1(cluster, ref)
+        return list_opened(cluster, ref) if image_id else list_format_1(cluster, ref)
 
     listed, unread = [], []
     for image_id, name in images:
@@ -81,7 +81,7 @@ def list_opened(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
     )
 
 
-def _list_format_1(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
+def list_format_1(cluster: Cluster, ref: ImageRef) -> ListedImage | None:
     """Return what a list shows of an image of the oldest format, which has no id; None when it is gone."""
 
     def read() -> ListedImage | None:
@@ -118,7 +118,7 @@ def _from_header(ref: ImageRef, image_id: str, header: Header, parent: ImageRef 
     )
 
 
-def _names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
+def image_names(cluster: Cluster, where: ImageRef) -> list[tuple[str, str]]:
     """Return id and name of each image; of the oldest format the id is empty."""
 
     def read() -> list[tuple[str, str]]:
@@ -187,7 +187,7 @@ def _parents_in(
 ) -> dict[ParentKey, ImageRef]:
     found = {}
     where = ImageRef(pool=cluster.pool_name(pool_id), namespace=namespace, name="")
-    names = dict(_names(cluster, where))
+    names = dict(image_names(cluster, where))
     headers = read_headers(cluster, where, sorted({key.image_id for key in keys}))
     for key in keys:
         header = headers.get(key.image_id)

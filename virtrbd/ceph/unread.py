@@ -39,7 +39,7 @@ def image_or_failure(cluster: Cluster, ref: ImageRef, read: Callable[[], T], ima
             header = _header_that_answers(cluster, ref, image_id)
         except VirtrbdError:
             raise error from None
-        return failure_of(_silent(cluster, ref, header))
+        return failure_of(silent_image(cluster, ref, header))
 
 
 def _header_that_answers(cluster: Cluster, ref: ImageRef, image_id: str) -> str:
@@ -61,7 +61,8 @@ def _header_that_answers(cluster: Cluster, ref: ImageRef, image_id: str) -> str:
     return cluster.call(f"looking for image {ref}", ask, extra_s=-cluster.settings.timeouts.ceph / 2)
 
 
-def _silent(cluster: Cluster, ref: ImageRef, header: str) -> UnavailableError:
+def silent_image(cluster: Cluster, ref: ImageRef, header: str) -> UnavailableError:
+    """Return the error for an image that does not answer; `header`: the name of its header object, where known."""
     look = shell_command("rbd info", ref.image)
     if header:
         # `rbd info` would wait too.

@@ -54,6 +54,7 @@ _IMAGE = Group(
             "list": "List the images of pools, with size and parent.",
             "info": "Show everything about an image, or about one snapshot.",
             "usage": "Show how much space images and their snapshots take.",
+            "tree": "Show images with their snapshots, clones and domains as a tree.",
             "unreferenced": "Report images that no domain of this host uses.",
         },
         "Change": {

@@ -105,3 +105,31 @@ def test_an_image_that_never_answers_is_listed_as_that_and_so_are_all_others(
             assert "size" in host.ok(*look[1].split(), admin=True), "the way out answers"
     finally:
         write_key(vms, odd, key, before)
+
+
+@pytest.mark.timeout(120)
+def test_the_tree_shows_an_image_that_never_answers_and_all_others(
+    host: LabHost, name: str, operator: Operator, silence: Callable[[str], None]
+) -> None:
+    odd, plain = f"{name}.odd", f"{name}.plain"
+    for image in (odd, plain):
+        host.ok("rbd", "create", "--size", "8M", f"vms/{image}")
+    silence(odd)
+    done = operator.run("image", "tree", "vms", "--output", "json")
+    assert done.code == 69, done
+    found = {each["name"]: each["error"] for each in json.loads(done.out)["images"]}
+    assert found[f"vms/{plain}"] is None
+    assert f"did not answer within {CEPH_S} s while the cluster does" in found[f"vms/{odd}"]
+
+
+@pytest.mark.parametrize("size", [0, 2**63, 2**64 - 1])
+def test_the_tree_takes_any_size_in_a_header(host: LabHost, name: str, vms: rados.Ioctx, size: int) -> None:
+    host.ok("rbd", "create", "--size", "8M", f"vms/{name}")
+    write_key(vms, name, "size", struct.pack("<Q", size))
+    try:
+        document = json.loads(host.ok("virtrbd", "image", "tree", "vms", "--output", "json"))
+        [image] = [each for each in document["images"] if each["name"] == f"vms/{name}"]
+        assert (image["size_bytes"], image["error"]) == (size, None)
+        assert not image["used_bytes"]
+    finally:
+        write_key(vms, name, "size", struct.pack("<Q", 8 * 1024**2))

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -24,6 +24,11 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def draws_lines(stream: TextIO | None) -> bool:
+    """Whether the output goes to a terminal that has the characters of lines."""
+    return bool(stream and stream.isatty() and stream.encoding.lower().replace("-", "") == "utf8")
 
 
 def print_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
