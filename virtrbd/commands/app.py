@@ -93,6 +93,7 @@ _TREE = Group(
         "Fleet of this host": {
             "list": "List the domains of this host.",
             "inspect": "Show a domain and its images on one screen.",
+            "report": "Report this host and its pools on one page.",
             "plan": "Show what differs from the specs; change nothing.",
             "apply": "Do what plan shows, or what a saved plan FILE says.",
             "define": "Make images, secret and definition as specs say.",

@@ -19,13 +19,14 @@ from virtrbd.model.last_definition import LastDefinition
 from virtrbd.model.record import replace
 
 if TYPE_CHECKING:
+    from virtrbd.model.overview import PoolsThen
     from virtrbd.model.retirement import Retirement
 
 T = TypeVar("T")
 
 _WAY_OUT = "free space, or set state_dir to another place"
 # The folders in which files are written whole.
-_WRITTEN = ("definitions", "intents", "made", "reconcile", "retirements", "rollbacks", "unmarked")
+_WRITTEN = ("definitions", "intents", "made", "reconcile", "report", "retirements", "rollbacks", "unmarked")
 
 
 class _IntentFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +225,16 @@ class StateDir:
         with suppress(VirtrbdError):
             return self._read("reconcile", "last-success", float) or 0.0
         return 0.0
+
+    def write_pool_history(self, history: "Sequence[PoolsThen]") -> None:
+        """Keep what pools held on earlier days, for the next report. Raises VirtrbdError."""
+        self._write("report", "pools", msgspec.json.encode(history))
+
+    def read_pool_history(self) -> "tuple[PoolsThen, ...]":
+        """Return what pools held on earlier days; without it growth is unknown."""
+        from virtrbd.model.overview import PoolsThen
+
+        return self._read("report", "pools", tuple[PoolsThen, ...]) or ()
 
     def write_trace(self, folder: str, ref: ImageRef, words: Mapping[str, str]) -> None:
         """Record something about an image, on disk before it is done. Raises VirtrbdError."""
