@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import libvirt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from lxml.etree import QName
 from support.whole_domains import UUID, domains, fittings
@@ -16,6 +16,7 @@ from virtrbd.domainxml.managed_paths import stated_paths
 from virtrbd.domainxml.render import render
 from virtrbd.domainxml.tree import Element, parse_tree, steps, to_text
 from virtrbd.model.cluster import ClusterFacts, Monitor
+from virtrbd.model.devices import UsbController
 from virtrbd.model.disk import Bus, Disk
 from virtrbd.model.domain import Domain
 from virtrbd.model.fitted import Fitted
@@ -152,13 +153,17 @@ def sayings(element: Element, path: str) -> Iterator[str]:
 def test_devices_and_metadata_of_others_live_through_any_edit(
     connection: libvirt.virConnect, data: st.DataObject
 ) -> None:
-    first, wanted = rendered(data.draw(whole)), rendered(data.draw(whole))
+    first, after = rendered(data.draw(whole)), data.draw(whole)
+    wanted = rendered(after)
     theirs = "<interface type='bridge'><mac address='52:54:00:aa:bb:cc'/><source bridge='theirs'/></interface>"
     try:
         given_back = define(connection, with_mark(Rendered(first), mark_for(first)).text)
         meddled = given_back.replace("</devices>", f"{theirs}<input type='tablet' bus='virtio'/></devices>")
         meddled = define(connection, meddled.replace("</metadata>", "<note xmlns='urn:theirs'/></metadata>"))
-        edited = parse_tree(define(connection, edit(meddled, wanted).document.text))
+        edit_of_both = edit(meddled, wanted)
+        # Of two tablets nothing says which is virtrbd's: both stay, also one on USB, which libvirt then refuses.
+        assume(not (edit_of_both.unclear and after.domain.usb_controller == UsbController(model="none")))
+        edited = parse_tree(define(connection, edit_of_both.document.text))
         assert edited.find("devices/interface/source[@bridge='theirs']") is not None
         assert edited.find("devices/input[@type='tablet']") is not None
         assert edited.find("metadata/{urn:theirs}note") is not None

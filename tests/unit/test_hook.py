@@ -11,7 +11,7 @@ import pytest
 
 from virtrbd.ceph.metadata import last_run_of, last_run_value
 from virtrbd.engine.start_gate import beyond_source
-from virtrbd.errors import UsageError, VirtrbdError
+from virtrbd.errors import UnavailableError, UsageError, VirtrbdError
 from virtrbd.hook import answer as answering
 from virtrbd.hook.answer import Call, answer
 from virtrbd.hook.apart import Said, Say, Verdict, ask_apart
@@ -272,6 +272,13 @@ def test_a_process_apart_that_is_killed_refuses() -> None:
     assert (said.verdict, "was ended before it answered" in said.text) == (Verdict.REFUSED, True)
 
 
+def test_a_process_apart_without_the_bindings_of_ceph_cannot_look() -> None:
+    def needs_ceph(_say: Say) -> None:
+        raise UnavailableError("the Python module rados is missing")
+
+    assert ask_apart(needs_ceph, 20) == Said(Verdict.UNREACHABLE, "the Python module rados is missing")
+
+
 def test_a_process_apart_that_hangs_is_ended() -> None:
     began_at = time.monotonic()
     assert ask_apart(lambda _say: time.sleep(60), 0.3) == Said(Verdict.UNREACHABLE, "no answer within 0.3 s")
@@ -281,7 +288,8 @@ def test_a_process_apart_that_hangs_is_ended() -> None:
         time.sleep(60)
 
     # A client that is there is no silence of Ceph, which the settings may let pass.
-    assert ask_apart(waits, 0.5) == Said(Verdict.REFUSED, "image vms/x is open by client.1\\n")
+    said = "image vms/x is open by client.1\\n; not started: Ceph gave no further answer within 0.5 s"
+    assert ask_apart(waits, 0.5) == Said(Verdict.REFUSED, said)
     assert time.monotonic() - began_at < 30
 
 

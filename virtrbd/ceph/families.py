@@ -129,9 +129,14 @@ def _outside(cluster: Cluster, keys: Mapping[ImageKey, bool]) -> Found:
     found: Found = {}
     for pool_id, namespace in sorted({(key.pool_id, key.namespace) for key in keys}):
         mine = [key for key in sorted(keys) if (key.pool_id, key.namespace) == (pool_id, namespace)]
-        where = ImageRef(pool=cluster.pool_name(pool_id), namespace=namespace, name="")
-        read = _or_failure(
-            f"reading {where.pool_spec}", partial(_by_ids, cluster, where, [key.image_id for key in mine])
+        pool = _or_failure(f"looking up pool {pool_id}", partial(cluster.pool_name, pool_id))
+        where = ImageRef(pool=pool if isinstance(pool, str) else f"(pool {pool_id})", namespace=namespace, name="")
+        read = (
+            pool
+            if isinstance(pool, Failure)
+            else _or_failure(
+                f"reading {where.pool_spec}", partial(_by_ids, cluster, where, [key.image_id for key in mine])
+            )
         )
         for key in mine:
             image = (

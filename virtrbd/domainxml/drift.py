@@ -50,8 +50,8 @@ def foreign_changes(
     among them, nor is what belongs to it. With `last` None only that something changed is known. `is_upgraded`: `last`
     is another libvirt's, and what the new libvirt adds by itself is not a change.
     """
-    before, after = own_first(definition), own_first(edited)
-    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last).root, before.root, ROOT))
+    before = own_first(definition)
+    news = (UNKNOWN,) if last is None else tuple(_changes(own_first(last).root, before.root, ""))
     if is_upgraded:
         news = tuple(change for change in news if change.was or _is_theirs(change.path))
     found = {change.path: change for change in known}
@@ -59,6 +59,9 @@ def foreign_changes(
         earlier = found.get(change.path)
         was = earlier.was if earlier else change.was
         found[change.path] = ForeignChange(path=change.path, was=was, found=change.found)
+    if not found:
+        return ()
+    after = own_first(edited)
     held = {name for name, _ in device_steps(before.root)}
     paths = {path: _moved(path, before.own, after.own) if path.device in held else path for path in found}
     found = {now: replace(found[path], path=now) for path, now in paths.items() if now}
@@ -120,31 +123,34 @@ def _holds(root: Element, change: ForeignChange, children: Callable[[Element], M
     return not change.was or (_text(element) or _PRESENT) == shortened(change.found)
 
 
-def _changes(before: Element, after: Element, path: ElementPath) -> Iterator[ForeignChange]:
-    """Yield the changes from one tree to the other; what came or went whole is one."""
+def _changes(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
+    """Yield the changes from one tree to the other; what came or went whole is one.
+
+    `path` is a text, as most elements have not changed: an ElementPath of each takes half of the time.
+    """
     yield from _values(before, after, path)
     old, new = dict(_children(before)), dict(_children(after))
     for name in sorted(old.keys() | new.keys()):
-        here = path / name
+        here = f"{path}/{name}"
         if name not in new:
-            yield ForeignChange(path=here, was=brief_element(old[name]), found="")
+            yield ForeignChange(path=ElementPath(here), was=brief_element(old[name]), found="")
         elif name not in old:
             if not _is_implied(new[name]):
-                yield ForeignChange(path=here, was="", found=brief_element(new[name]))
+                yield ForeignChange(path=ElementPath(here), was="", found=brief_element(new[name]))
         else:
             yield from _changes(old[name], new[name], here)
 
 
-def _values(before: Element, after: Element, path: ElementPath) -> Iterator[ForeignChange]:
+def _values(before: Element, after: Element, path: str) -> Iterator[ForeignChange]:
     old_text, new_text = _text(before), _text(after)
-    if old_text != new_text and path != ROOT:
+    if old_text != new_text and path:
         # An empty element exists: if it counted as absent, the addition would no longer be reported.
-        yield ForeignChange(path=path, was=old_text or _PRESENT, found=new_text or _PRESENT)
+        yield ForeignChange(path=ElementPath(path), was=old_text or _PRESENT, found=new_text or _PRESENT)
     old, new = _attributes(before), _attributes(after)
     for name in sorted(old.keys() | new.keys()):
         was, found = old.get(name, ""), new.get(name, "")
         if was != found:
-            yield ForeignChange(path=path / f"@{name}", was=shortened(was), found=shortened(found))
+            yield ForeignChange(path=ElementPath(f"{path}/@{name}"), was=shortened(was), found=shortened(found))
 
 
 def _attributes(element: Element) -> dict[str, str]:

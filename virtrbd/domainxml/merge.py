@@ -174,8 +174,7 @@ class Merger(Struct):
         """Remove the devices that are no longer stated, as far as it is known which they are."""
         taken, own = set(pairs.held.values()), set(self.own.found.values())
         for name, device in sorted(self.own.found.items()):
-            # A controller may carry devices of others; an idle one does no harm.
-            if device.getparent() is found and device not in taken and device.tag != "controller":
+            if device.getparent() is found and device not in taken and not _may_carry(device):
                 self.held |= {name: self.at[device]} if device in self.at else {}
                 found.remove(device)
                 self._note(path / name, "", "present")
@@ -221,6 +220,11 @@ def boots_of_others(root: Element, wanted: Element, own: OwnDevices, *, is_marke
         return
     mine = {*pair_devices(held, devices, own, _holds, is_marked=is_marked).held.values(), *own.found.values()}
     yield from (name for name, device in steps(held) if device.find("boot") is not None and device not in mine)
+
+
+def _may_carry(device: Element) -> bool:
+    """Whether devices of others may be on it: a controller, which does no harm where it is idle. `none` forbids all."""
+    return device.tag == "controller" and device.get("model") != "none"
 
 
 def _holds(found: Element, wanted: Element) -> bool:

@@ -67,6 +67,7 @@ def make_overview(host: Host, rooms: Sequence[tuple[str, str]]) -> Overview:
         str(each.ref): each.failure for each in families.images.values() if each.is_listed and each.failure
     }
     tree = make_tree(families, uses)
+    host_uuid = failures.of("this host's UUID", lambda: host.host_uuid) or ""
     return Overview(
         host=settings.host,
         made_at=now,
@@ -75,8 +76,8 @@ def make_overview(host: Host, rooms: Sequence[tuple[str, str]]) -> Overview:
         has_specs=has_specs,
         pools=_pools(host, families, rooms, now, failures),
         tree=tree,
-        flattens=helpful_flattens(families, depths(tree), uses, host.host_uuid, settings.ceph.clone_depth),
-        storage=storage_of(families, uses, host.host_uuid, now),
+        flattens=helpful_flattens(families, depths(tree), uses, host_uuid, settings.ceph.clone_depth),
+        storage=storage_of(families, uses, host_uuid, now),
         failures=failures.found,
     )
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from virtrbd.contained import contained
 from virtrbd.domainxml.document import Document
-from virtrbd.errors import ConfigError, DefectError, DocumentError, ExitCode, VirtrbdError
+from virtrbd.errors import ConfigError, DefectError, DeniedError, DocumentError, ExitCode, VirtrbdError
 from virtrbd.hook.apart import Said, Say, Verdict, ask_apart
 from virtrbd.hook.guest import Guest
 from virtrbd.hook.log import log
@@ -81,7 +81,7 @@ def _answer(call: Call) -> Said:
         with contained("reading the settings"):
             settings = load_settings(call.settings or None)
         starts = StateDir(settings.state_dir).folder(STARTS)
-    except (ConfigError, DefectError) as error:
+    except (ConfigError, DefectError, DeniedError) as error:
         # A host boots its guests in spite of a typo.
         return Said(Verdict.PASSES, f"the settings cannot be used: {error.as_line}")
     return _answer_for(call, _guest(call, document, mark, settings, starts))
@@ -102,6 +102,8 @@ def _answer_for(call: Call, guest: Guest) -> Said:
     match call.operation:
         case "prepare":
             _note_called(guest)
+            # An earlier start of it is over by now: what still keeps its images open for that one would be in the way.
+            end_start(guest.starts, guest.uuid)
             # Both are asked: a migration that was kept is used up in any case.
             if take_migration(guest.starts, guest.uuid) | is_own_start(guest.starts, guest.uuid):
                 return _PASSES
@@ -114,7 +116,10 @@ def _answer_for(call: Call, guest: Guest) -> Said:
             # The program itself does so where nothing else is to be done.
             end_start(guest.starts, guest.uuid)
             if call.reason in _CLEAN_ENDS:
-                _asked(note_clean_end, guest)
+                # libvirt waits in the guest's end. What is not recorded now, the next reconcile finds.
+                ask_apart(
+                    partial(note_clean_end, guest), min(guest.settings.timeouts.hook, guest.settings.timeouts.ceph)
+                )
     return _PASSES
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from msgspec import Struct
 
+from virtrbd.errors import UnavailableError
 from virtrbd.printable import printable
 
 _MOST_TEXT = 4000
@@ -62,7 +63,7 @@ def ask_apart(work: Callable[[Say], None], timeout_s: float) -> Said:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if said.verdict is Verdict.WAITING:
-        return Said(Verdict.REFUSED, said.text)
+        return Said(Verdict.REFUSED, f"{said.text}; not started: Ceph gave no further answer within {timeout_s:g} s")
     return Said(Verdict.UNREACHABLE, f"no answer within {timeout_s:g} s")
 
 
@@ -79,7 +80,11 @@ def _work_apart(work: Callable[[Say], None], writer: int) -> NoReturn:
 
         # The other process was killed, and libvirt knows of no answer: nothing is to be done for this start.
         with suppress(BrokenPipeError):
-            work(say)
+            try:
+                work(say)
+            except UnavailableError as error:
+                # Ceph's bindings are loaded by the work, and may be gone.
+                say(Verdict.UNREACHABLE, error.as_line)
     finally:
         # Not by Python's own way: that waits for calls into Ceph which never return.
         os._exit(0)

@@ -9,10 +9,11 @@ from msgspec import Struct
 from virtrbd.ceph.cluster import Cluster
 from virtrbd.ceph.images import clear_claims, set_running
 from virtrbd.ceph.named_images import read_images
-from virtrbd.ceph.watchers import Registration
+from virtrbd.ceph.watchers import Registration, machine_of
 from virtrbd.contained import contained
 from virtrbd.domainxml.image_uses import argument_images, times_open
 from virtrbd.engine.start_gate import (
+    Others,
     alone,
     beyond_mappings,
     beyond_source,
@@ -29,8 +30,8 @@ from virtrbd.model.image import Image, ImageRef, Watcher
 from virtrbd.planning.saves import is_newer, stale_save
 from virtrbd.printable import shell_command
 
-# libvirt says when the guest runs. Where it cannot (the hook was removed meanwhile, libvirtd died), a client that is
-# seen twice, so far apart, is QEMU: another gate has its images open for a moment only.
+# libvirt says when the guest runs. Where it cannot (the hook was removed meanwhile, libvirtd died), a client of this
+# host that is seen twice, so far apart, is QEMU: another gate has its images open for a moment only.
 _LOOK_EVERY_S = 3.0
 _MOST_S = 300.0
 # Between libvirt's two calls for an incoming migration are 11 ms (measured). A start by hand in that time would be
@@ -104,17 +105,18 @@ def _start(cluster: Cluster, guest: Guest, say: Say) -> None:
         try:
             set_running(cluster, images.here, guest.run)
             say(Verdict.PASSES, "")
-            _stay(kept, registration, images.here)
+            _stay(kept, registration, images.here, machine_of(cluster.address))
         finally:
             kept.give_up()
 
 
-def _stay(kept: Kept, registration: Registration, refs: Sequence[ImageRef]) -> None:
+def _stay(kept: Kept, registration: Registration, refs: Sequence[ImageRef], machine: str) -> None:
     """Wait until the guest's QEMU has the images open, or there is none."""
     seen: dict[ImageRef, tuple[Watcher, ...]] = {}
     give_up_at = time.monotonic() + _MOST_S
     while time.monotonic() < give_up_at and not kept.is_over(_LOOK_EVERY_S):
-        now = registration.others()
+        others = registration.others()
+        now = {ref: tuple(each for each in others[ref] if machine_of(each.address) == machine) for ref in refs}
         if refs and all(set(now[ref]) & set(seen.get(ref, ())) for ref in refs):
             return
         seen = now
@@ -122,8 +124,13 @@ def _stay(kept: Kept, registration: Registration, refs: Sequence[ImageRef]) -> N
 
 def _migration(cluster: Cluster, guest: Guest, say: Say) -> None:
     images = _images(cluster, guest)
-    times = {ref: times_open(guest.document.tree, ref) for ref in images.all}
-    beyond = partial(beyond_source, times=times)
+    mapped = set(images.mapped) - {*images.here, *images.unsure}
+    # The source's kernel has a mapped image open, as this host's has.
+    times = {ref: 1 if ref in mapped else times_open(guest.document.tree, ref) for ref in images.all}
+
+    def beyond(found: Others) -> Others:
+        return beyond_source(beyond_mappings(found, mapped, cluster.address), times)
+
     with alone(cluster, images.all, beyond, wait_s=_wait_s(guest), say=partial(say, Verdict.WAITING)) as registration:
         refuse_obstacles(registration)
         ready_images(cluster, images.here)

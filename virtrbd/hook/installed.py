@@ -74,7 +74,7 @@ def look(settings: Settings, wanted: Program) -> Hook:
 
 def require_found(python: str) -> None:
     """Raise VirtrbdError where this interpreter does not find virtrbd by itself: the hook has no other path to it."""
-    argv = [python, "-I", "-c", "import virtrbd.hook.answer"]
+    argv = [python, "-I", "-c", "import virtrbd.hook.answer, virtrbd.hook.checks"]
     try:
         done = subprocess.run(argv, env={}, cwd="/", capture_output=True, timeout=60, check=False)
         is_found = done.returncode == 0

@@ -285,6 +285,7 @@ class DomainSpec(Strict):
             "hostdevs": any(device.usb for device in self.hostdevs or ()),
             "inputs": any(each.bus in (None, "usb") for each in self.inputs or ()),
             "usb_redirections": bool(self.usb_redirections),
+            "sound": self.sound == "usb",
         }
         if self.usb_controller and self.usb_controller.model == "none" and any(on_usb.values()):
             word = next(word for word, is_on_usb in on_usb.items() if is_on_usb)

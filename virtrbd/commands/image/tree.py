@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from virtrbd.commands.frame.run import Run
 from virtrbd.commands.frame.verb import verb
 from virtrbd.commands.options.pools import POOLS, rooms_of
@@ -50,7 +48,7 @@ def tree(run: Run, pools: tuple[str, ...]) -> None:
     unread, unread_lines = show_unread(run, sorted(failed, key=lambda each: (each.ref, each.image_id)))
     unread_pools, pool_lines = show_unread_pools(run, families.unread_pools)
     cut = ["there are more generations outside of these pools than were looked at"] if families.is_cut else []
-    lines = tree_lines(roots, drawn=draws_lines(sys.stdout)) or ["no images"]
+    lines = tree_lines(roots, drawn=draws_lines()) or ["no images"]
     advice = flatten_lines(flattens)
     run.answer(
         {

@@ -30,7 +30,6 @@ def unreferenced(run: Run, pools: tuple[str, ...]) -> None:
         uses = host.uses()
         if uses is None:
             raise UnavailableError("libvirt does not answer, so what its domains use is unknown; start libvirtd")
-        host = host
         rooms = rooms_of(pools, host.settings.ceph.pool)
         found, failed = find_unreferenced(host.cluster, rooms, uses, host.host_uuid)
         others = show_others(run, host.cluster, rooms)

@@ -20,7 +20,7 @@ def overview_lines(found: Overview) -> list[str]:
     """Return the report for a terminal; the page has more."""
     lines = [f"host {found.host}, {local_time(found.made_at)}"]
     lines += [f"{what}: cannot be read: {failure.text}" for what, failure in found.failures.items()]
-    lines += [f"domains: {domains_told(found)}", "", *_need_lines(found), ""]
+    lines += [f"domains: {domains_text(found)}", "", *_need_lines(found), ""]
     if found.pools:
         rows = [(pool.space.name, *_pool_cells(pool)) for pool in found.pools]
         lines += [*table(("pool", "stored", "left", "full", "growth"), rows), ""]
@@ -31,7 +31,7 @@ def overview_lines(found: Overview) -> list[str]:
     return [*lines, *flatten_lines(found.flattens)]
 
 
-def domains_told(found: Overview) -> str:
+def domains_text(found: Overview) -> str:
     """Return how many domains are in which state."""
     if found.domains is None:
         return "unknown"
@@ -51,10 +51,10 @@ def _need_lines(found: Overview) -> list[str]:
 
 def _pool_cells(pool: PoolGrowth) -> tuple[str, ...]:
     space = pool.space
-    return (format_size(space.stored_bytes), format_size(space.left_bytes), f"{space.share:.0%}", growth_told(pool))
+    return (format_size(space.stored_bytes), format_size(space.left_bytes), f"{space.share:.0%}", growth_text(pool))
 
 
-def growth_told(pool: PoolGrowth) -> str:
+def growth_text(pool: PoolGrowth) -> str:
     """Return how a pool grows, and when it is full at that rate."""
     if pool.bytes_a_day is None:
         return "not known yet"
@@ -67,10 +67,10 @@ def growth_told(pool: PoolGrowth) -> str:
 def _reclaimable_lines(found: Overview) -> Iterator[str]:
     for part, what in ((found.storage.trashed, "in the trash"), (found.storage.unused, "not used here")):
         if part is not None:
-            yield f"{what}: {images_told(part)}"
+            yield f"{what}: {images_text(part)}"
 
 
-def images_told(part: Reclaimable) -> str:
+def images_text(part: Reclaimable) -> str:
     """Return how many images may go, and what that frees."""
     count = "1 image" if len(part.images) == 1 else f"{len(part.images)} images"
     unknown = f", without {part.unknown} that do not say" if part.unknown else ""

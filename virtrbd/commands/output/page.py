@@ -14,7 +14,7 @@ from markupsafe import Markup
 from virtrbd import __version__
 from virtrbd.commands.output.image_tree import flatten_command, flatten_reason
 from virtrbd.commands.output.info import local_time
-from virtrbd.commands.output.overview import growth_told, images_told
+from virtrbd.commands.output.overview import growth_text, images_text
 from virtrbd.engine.overview import Overview
 from virtrbd.model.image_details import SnapshotKind
 from virtrbd.model.overview import PoolGrowth
@@ -53,9 +53,9 @@ def page_of(found: Overview) -> str:
         words=_WORDS,
         rows=draw(found.tree, frozenset(each.ref for each in found.flattens)),
         # Numbers only, and more of them than a text may be long.
-        pools=[(pool, growth_told(pool), Markup(growth_line(pool))) for pool in found.pools],
+        pools=[(pool, growth_text(pool), Markup(growth_line(pool))) for pool in found.pools],
         flattens=[(each, flatten_reason(each), flatten_command(each)) for each in found.flattens[:_MOST_FLATTENS]],
-        images_told=images_told,
+        images_text=images_text,
         user_kind=SnapshotKind.USER,
         largest_bytes=max((image.total_bytes or 0 for image in found.storage.largest), default=0),
         most_snapshots=max((age.count for age in found.storage.ages), default=0),

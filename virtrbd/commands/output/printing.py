@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -26,8 +26,9 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def draws_lines(stream: TextIO | None) -> bool:
+def draws_lines() -> bool:
     """Whether the output goes to a terminal that has the characters of lines."""
+    stream = sys.stdout
     return bool(stream and stream.isatty() and stream.encoding.lower().replace("-", "") == "utf8")
 
 
