@@ -78,9 +78,9 @@ class Hooked:
         (self.folder / "run/libvirt/qemu/autostarted").unlink()
         heal()
 
-    def keeps(self) -> list[str]:
-        """The starts that are under way."""
-        return [file.name for file in self.starts.glob("*") if file.name != "called"]
+    def keeps(self, name: str) -> list[str]:
+        """The starts of the domain that are under way; other tests start others."""
+        return [file.name for file in self.starts.glob(f"{self.host.ok('virsh', 'domuuid', name).strip()}*")]
 
     def qemus(self, name: str) -> int:
         """How many QEMUs of that domain this host runs."""

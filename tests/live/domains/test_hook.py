@@ -38,7 +38,7 @@ def test_a_start_by_virsh_leaves_the_marks_of_a_start_by_virtrbd(
     image = world.image(f"{name}.vda")
     assert (image["running_on"], image["last_run"]["host_name"]) == (first.uuid, "kvm-1")
     assert image["last_run"]["domain"] == name
-    assert first.keeps() == []
+    assert first.keeps(name) == []
     assert len(first.host.watchers(f"vms/{name}.vda")) == 1
     first.host.ok("virsh", "destroy", name)
     # libvirt 9.0 does not say why it ended, so virsh's destroy is no clean stop, as without the hook.
@@ -96,7 +96,7 @@ def test_what_virtrbd_itself_starts_passes(both: tuple[Hooked, Hooked], name: st
     first.host.ok("virsh", "start", name)
     first.host.ok("virsh", "destroy", name)
     second.host.ok("virtrbd", "start", name, "--allow", "takes-over")
-    assert (second.qemus(name), second.keeps()) == (1, [])
+    assert (second.qemus(name), second.keeps(name)) == (1, [])
     second.host.ok("virtrbd", "destroy", name, "--allow", "interrupts-guest")
     second.host.ok("virtrbd", "define", "--start", f"{name}.yaml")
     assert name not in second.log
@@ -178,7 +178,7 @@ def test_a_guest_that_comes_from_another_host_passes_and_beside_a_third_client_i
     assert second.host.run("virsh", "start", name).returncode == 1
     assert migrate(first, second, name) == ""
     assert (first.qemus(name), second.qemus(name)) == (0, 1)
-    assert second.keeps() == []
+    assert second.keeps(name) == []
     assert first.host.run("virsh", "start", name).returncode == 1
 
 
@@ -186,12 +186,12 @@ def test_the_hook_may_be_removed_while_a_guest_starts(both: tuple[Hooked, Hooked
     first, _ = both
     with ThreadPoolExecutor(1) as pool:
         start = pool.submit(first.host.run, "virsh", "start", name)
-        eventually("the hook to keep the start", first.keeps)
+        eventually("the hook to keep the start", lambda: first.keeps(name))
         first.host.ok("virtrbd", "hook", "remove")
         assert start.result().returncode == 0
     assert first.qemus(name) == 1
     # libvirt has no hook that says so, and still the keeper sees QEMU.
-    eventually("the keeper to leave", lambda: first.keeps() == [], within_s=30)
+    eventually("the keeper to leave", lambda: first.keeps(name) == [], within_s=30)
     eventually("QEMU alone to watch", lambda: len(first.host.watchers(f"vms/{name}.vda")) == 1)
 
 

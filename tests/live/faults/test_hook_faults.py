@@ -79,9 +79,9 @@ def test_a_hook_that_is_killed_lets_no_guest_start_and_the_next_start_finds_all_
     xml = first.host.ok("virsh", "dumpxml", name)
     done = subprocess.run([*argv, name], input=xml, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == (-signal.SIGKILL if "ppid" in who else 5), done
-    eventually("no client to watch", lambda: first.host.watchers(f"vms/{name}.vda") == [], within_s=40)
+    eventually("no client to watch", lambda: first.host.watchers(f"vms/{name}.vda") == [], within_s=75)
     first.host.ok("virsh", "start", name)
-    assert (first.qemus(name), first.keeps()) == (1, [])
+    assert (first.qemus(name), first.keeps(name)) == (1, [])
 
 
 def test_what_is_wrong_with_an_image_is_said(both: tuple[Hooked, Hooked], name: str) -> None:
