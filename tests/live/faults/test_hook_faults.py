@@ -48,6 +48,7 @@ def refusal(hooked: Hooked, name: str) -> str:
     return line.partition("virtrbd: ")[2]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_without_ceph_a_start_is_refused_in_time_or_passes_as_the_settings_say(
     both: tuple[Hooked, Hooked], name: str, fault: Callable[[], object]
